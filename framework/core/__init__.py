@@ -1,0 +1,1 @@
+"""What every layer stands on: components, steps, the store, releases and the error tree."""

@@ -1,0 +1,115 @@
+"""The base of everything that a config can hold.
+
+A ``Component`` is a frozen pydantic model. Where a field is declared with a group's base class, the
+YAML's ``_target_`` chooses the concrete class; it may only lie in ``framework`` or in a package that
+the config names under ``plugins``. It knows nothing of Hydra.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ModelWrapValidatorHandler,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError, to_jsonable_python
+
+TARGET = "_target_"
+
+
+class Component(BaseModel):
+    """A frozen, strict piece of configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _choose_class(
+        cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo
+    ) -> Self:
+        if not isinstance(value, Mapping) or TARGET not in value:
+            if inspect.isabstract(cls) and not isinstance(value, cls):
+                raise PydanticCustomError("no_option", "choose an option of this group")
+            return handler(value)
+        plugins = (info.context or {}).get("plugins", ())
+        chosen = _import_class(value[TARGET], cls, plugins)
+        rest = {key: item for key, item in value.items() if key != TARGET}
+        if chosen is cls:
+            return handler(rest)
+        return chosen.model_validate(rest, context=info.context)
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain JSON data with the class of every nested component under ``_target_``.
+
+        ``Component.model_validate(dump)`` gives back an equal object: this is how a step travels to
+        its worker and how its key is computed, so nothing that shapes the result may be left out.
+        """
+        fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
+        return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
+
+    def walk(self) -> Iterator["Component"]:
+        """Yield this component and every component below it, depth first."""
+        yield self
+        for name in type(self).model_fields:
+            yield from _components(getattr(self, name))
+
+
+def _components(value: Any) -> Iterator[Component]:
+    if isinstance(value, Component):
+        yield from value.walk()
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _components(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _components(item)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Component):
+        return value.dump()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return to_jsonable_python(value)
+
+
+def _import_class(target: Any, base: type[Component], plugins: tuple[str, ...]) -> type[Any]:
+    """Import *target* and require that it is a concrete subclass of *base*."""
+    allowed = ("framework", *plugins)
+    module_name, _, class_name = str(target).rpartition(".")
+    if not any(module_name == p or module_name.startswith(f"{p}.") for p in allowed):
+        raise PydanticCustomError(
+            "target_refused",
+            "_target_ '{target}' is outside the allowed packages ({allowed}); "
+            "name its package under 'plugins' to allow it",
+            {"target": str(target), "allowed": ", ".join(allowed)},
+        )
+    try:
+        found = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise PydanticCustomError(
+            "target_missing",
+            "_target_ '{target}' cannot be imported: {why}",
+            {"target": str(target), "why": str(error)},
+        ) from None
+    if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
+        raise PydanticCustomError(
+            "target_wrong_kind",
+            "_target_ '{target}' is not a {base}",
+            {"target": str(target), "base": f"{base.__module__}.{base.__qualname__}"},
+        )
+    return found

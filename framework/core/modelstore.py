@@ -1,0 +1,164 @@
+"""The model store: published model folders, each under its own digest, at any URL fsspec opens.
+
+Layout: ``<url>/<hex digest>/…`` with the list ``SHA256SUMS`` written last, so that a folder without
+it is unfinished. The digest is that of ``framework.core.files.tree_digest`` over all other files,
+which is the sha256 of the list itself. The store knows nothing of releases or engines.
+"""
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from framework.core.errors import SourceError
+from framework.core.files import files_below, sha256_of, tree_digest
+
+LIST = "SHA256SUMS"
+
+
+def push(folder: Path, url: str) -> tuple[str, str]:
+    """Publish a copy of *folder*; nothing is copied where it is already there and whole.
+
+    Args:
+        folder: the model; it may not hold a file named ``SHA256SUMS``.
+        url: the store, such as ``file://.gitune/models`` or ``s3://bucket/models``.
+
+    Returns:
+        ``(uri, digest)``: ``<url>/<hex>`` and ``sha256:<hex>``.
+
+    Raises:
+        SourceError: the store cannot be reached or written.
+    """
+    if (folder / LIST).exists():
+        raise SourceError(f"{folder / LIST}: this name is the model store's own; rename the file")
+    sums = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_below(folder)}
+    if not sums:
+        raise SourceError(f"{folder}: nothing to publish; the folder holds no file")
+    listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    name = hashlib.sha256(listing.encode()).hexdigest()
+    uri = f"{url.rstrip('/')}/{name}"
+    with _explained(uri, "write"):
+        store, root = _open(uri)
+        sizes = {part: (folder / part).stat().st_size for part in sums}
+        if not _is_whole(store, root, listing, sizes):
+            _upload(store, root, folder, listing, list(sums))
+    return uri, f"sha256:{name}"
+
+
+def pull(uri: str, digest: str, folder: Path) -> None:
+    """Make *folder* hold exactly the published model; every byte is checked against *digest*.
+
+    Does nothing where the folder is already right. Otherwise the model is written beside it, checked,
+    and only then takes its name, so that *folder* is never half a model.
+
+    Raises:
+        SourceError: the model is missing, is not what *digest* says, or cannot be read or written.
+    """
+    if folder.is_dir() and tree_digest(folder) == digest:
+        return
+    with _explained(uri, "read"):
+        store, root = _open(uri)
+        try:
+            listing = store.cat_file(f"{root}/{LIST}")
+        except FileNotFoundError:
+            raise SourceError(
+                f"{uri}: no finished model there; publish it again with `run`, "
+                "or mend 'model_uri' in the release"
+            ) from None
+        if (found := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
+            raise SourceError(f"{uri}: the release asks for {digest}, but there lies {found}; {_RESTORE}")
+    with _explained(str(folder), f"be filled from {uri}"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".pulling-", dir=folder.parent) as beside:
+            fresh = Path(beside) / "model"
+            for wanted, name in _entries(uri, listing.decode()):
+                _download(store, f"{root}/{name}", fresh / name, wanted)
+            if folder.exists():
+                folder.rename(Path(beside) / "old")
+            fresh.rename(folder)
+
+
+_RESTORE = "restore the store from a copy, or publish again with `run`"
+
+
+def _is_whole(store: Any, root: str, listing: str, sizes: dict[str, int]) -> bool:
+    """Tell whether the list and every file, by size, are there; bytes are checked when pulled."""
+    try:
+        if store.cat_file(f"{root}/{LIST}") != listing.encode():
+            return False
+        return all(store.info(f"{root}/{name}")["size"] == size for name, size in sizes.items())
+    except FileNotFoundError:
+        return False
+
+
+def _upload(store: Any, root: str, folder: Path, listing: str, names: list[str]) -> None:
+    if _is_local(store):
+        final = Path(root)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".pushing-", dir=final.parent) as beside:
+            fresh = Path(beside) / "model"
+            shutil.copytree(folder, fresh)
+            (fresh / LIST).write_text(listing, encoding="utf-8")
+            if final.exists():  # not whole, or push would have stopped before
+                final.rename(Path(beside) / "old")
+            fresh.rename(final)
+        return
+    for name in names:
+        store.put_file(str(folder / name), f"{root}/{name}")
+    store.pipe_file(f"{root}/{LIST}", listing.encode())
+
+
+def _download(store: Any, source: str, target: Path, wanted: str) -> None:
+    """Copy one file and check it.
+
+    Raises:
+        SourceError: it is missing or altered.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        store.get_file(source, str(target))
+    except FileNotFoundError:
+        raise SourceError(f"{source}: missing in the model store; {_RESTORE}") from None
+    if (found := sha256_of(target)) != wanted:
+        raise SourceError(f"{source}: altered: its sha256 is {found}, published {wanted}; {_RESTORE}")
+
+
+def _entries(uri: str, listing: str) -> Iterator[tuple[str, str]]:
+    """Yield ``(sha256, name)`` for each line of the list; a name may not leave the folder."""
+    for line in listing.splitlines():
+        digest, _, name = line.partition("  ")
+        path = PurePosixPath(name)
+        if not name or path.is_absolute() or ".." in path.parts:
+            raise SourceError(f"{uri}/{LIST}: '{line}' is not a line that `sha256sum` prints; {_RESTORE}")
+        yield digest, name
+
+
+def _open(uri: str) -> tuple[Any, str]:
+    """Return the file system and the path in it; a relative ``file://`` path is below the current folder."""
+    import fsspec
+
+    store, root = fsspec.core.url_to_fs(uri)
+    return store, str(root)
+
+
+def _is_local(store: Any) -> bool:
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(store, LocalFileSystem)
+
+
+@contextlib.contextmanager
+def _explained(where: str, doing: str) -> Iterator[None]:
+    """Turn what a backend raises into one sentence; backends share no base class for errors."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except ImportError as error:
+        raise SourceError(f"{where}: {error}; `pip install` that package beside gitune") from error
+    except Exception as error:
+        first_line = str(error).partition("\n")[0] or type(error).__name__
+        raise SourceError(f"{where}: cannot {doing}: {first_line}") from error

@@ -1,0 +1,110 @@
+"""Stages and steps: what is to be done, and the name of its result before it exists.
+
+A ``Stage`` is a component whose fields are exactly the slice of the config that its bytes depend
+on. A ``Step`` binds it to the steps that feed it. Neither knows where artifacts live.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+from framework.core.component import Component
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where a running stage may write besides its output.
+
+    ``scratch`` is named by the step's key and survives a kill, so that a long stage can resume
+    from it; it is removed once the step is complete.
+    """
+
+    scratch: Path
+
+
+class Stage(Component, ABC):
+    """A pure kind of work: reads its inputs' folders, writes only under its output folder."""
+
+    name: ClassVar[str]
+    """The kind of work; also the folder in the store."""
+
+    version: ClassVar[int]
+    """Bumped when the code changes the bytes that the stage writes for the same inputs."""
+
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Distributions whose version changes the bytes; they enter the key."""
+
+    @abstractmethod
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Do the work.
+
+        Args:
+            inputs: the finished folder of every input, by slot name; read only.
+            output: an empty folder that becomes the artifact once this returns.
+            workspace: where unfinished work may be kept.
+
+        Raises:
+            FrameworkError: the work cannot be done, with a sentence for the user.
+        """
+
+
+@cache
+def _version(distribution: str) -> str:
+    return metadata.version(distribution)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage bound to the steps that feed it."""
+
+    label: str
+    """What the plan's table calls it, such as ``evaluate tuned``."""
+    stage: Stage
+    needs: Mapping[str, "Step"] = field(default_factory=dict)
+    """The steps whose artifacts it reads, by slot; their keys enter its own."""
+    after: tuple["Step", ...] = ()
+    """Steps that must have succeeded before it starts, but that its bytes do not depend on."""
+
+    @cached_property
+    def key(self) -> str:
+        """The sha256 of all that decides the bytes: 64 hex digits."""
+        return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the key is the hash of, readable, for ``artifact.json`` and for "why not"."""
+        return {
+            "stage": self.stage.name,
+            "version": self.stage.version,
+            "spec": self.stage.dump(),
+            "content": [c.fingerprint() for c in self.stage.walk() if isinstance(c, Fingerprinted)],
+            "libraries": {name: _version(name) for name in self.stage.libraries},
+            "inputs": {slot: step.key for slot, step in sorted(self.needs.items())},
+        }
+
+    def walk(self) -> Iterator["Step"]:
+        """Yield every step that this one needs, then itself; each once, inputs first."""
+        seen: set[str] = set()
+
+        def visit(step: Step) -> Iterator[Step]:
+            if step.key in seen:
+                return
+            seen.add(step.key)
+            for need in (*step.needs.values(), *step.after):
+                yield from visit(need)
+            yield step
+
+        yield from visit(self)
+
+
+class Fingerprinted(Component, ABC):
+    """A component that stands for bytes outside the config, such as a local file."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return what identifies those bytes now; it enters the key of every step that reads them."""

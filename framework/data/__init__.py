@@ -1,0 +1,37 @@
+"""The base of every data option: where rows come from and how strict their reading is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from framework.core.component import Component
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One raw row and the place it was read from; ``problem`` says why it could not be read."""
+
+    file: str
+    number: int
+    raw: Any
+    problem: str | None = None
+
+
+class Data(Component, ABC):
+    """Rows for training and for testing."""
+
+    max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 512
+    """Most tokens a row may have, prompt and answer together, after the chat template."""
+    too_long: Literal["reject", "truncate"] = "reject"
+    """What becomes of a longer row: reported and left out, or cut at ``max_length``."""
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """The share of rows that may be rejected before the plan stops."""
+
+    @abstractmethod
+    def read(self, split: Split) -> Iterator[Line]:
+        """Yield every line of a split in a fixed order, broken ones with their ``problem``."""

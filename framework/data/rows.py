@@ -1,0 +1,194 @@
+"""Rows as every later stage sees them: one canonical form for each kind of data.
+
+It knows nothing of files, tokenizers or templates: a raw row goes in, a canonical row or the reason
+why there is none comes out.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, TypedDict
+
+from framework.core.errors import DataError
+from framework.core.words import nearest
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+class Row(TypedDict, total=False):
+    """A canonical row: ``messages`` for conversations, ``text`` (and ``label``) for documents."""
+
+    messages: list[Message]
+    text: str
+    label: str
+
+
+_Given = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One accepted shape: the keys it needs, those it may have, and how it is read."""
+
+    needs: tuple[str, ...]
+    may: tuple[str, ...]
+    read: Callable[[_Given], Row]
+
+    def __str__(self) -> str:
+        return "+".join(self.needs) + "".join(f"[+{key}]" for key in self.may)
+
+
+def canonical(raw: Any) -> Row:
+    r"""Turn a row as it was read into its canonical form.
+
+    The first form whose keys are all there is taken, in the order ``messages``, ``conversations``
+    (sharegpt), ``instruction``/``output`` (alpaca), ``prompt``/``completion``, ``text``/``label``.
+    Keys that belong to no form, such as an id, are left behind; one that is nearly an optional key
+    of the form, such as ``inputs``, is refused. A null is the same as no key.
+
+    >>> canonical({"instruction": "Add.", "input": "1 1", "output": "2"})["messages"][0]["content"]
+    'Add.\n\n1 1'
+
+    Raises:
+        DataError: the row is empty, broken or of no accepted form; the message is the reason alone,
+            without the file and line that only the caller knows.
+    """
+    if not isinstance(raw, Mapping):
+        raise DataError(f"a row must be an object with keys, not {_kind(raw)}")
+    given = {str(key): value for key, value in raw.items() if value is not None}
+    for form in FORMS:
+        if all(key in given for key in form.needs):
+            _refuse_near_misses(given, form)
+            return form.read(given)
+    raise DataError(_no_form(given))
+
+
+def _read_messages(given: _Given) -> Row:
+    turns = _turns(given["messages"], "messages", "role", "content", ROLES)
+    return _conversation(turns)
+
+
+def _read_sharegpt(given: _Given) -> Row:
+    turns = _turns(given["conversations"], "conversations", "from", "value", SPEAKERS)
+    return _conversation([*_system(given), *turns])
+
+
+def _read_alpaca(given: _Given) -> Row:
+    asked = _text(given["instruction"], "instruction")
+    if _present(given, "input"):
+        asked += "\n\n" + _text(given["input"], "input")
+    answer = _text(given["output"], "output")
+    return _conversation([*_system(given), ("user", asked), ("assistant", answer)])
+
+
+def _read_prompt(given: _Given) -> Row:
+    asked, answer = _text(given["prompt"], "prompt"), _text(given["completion"], "completion")
+    return _conversation([*_system(given), ("user", asked), ("assistant", answer)])
+
+
+def _read_text(given: _Given) -> Row:
+    row: Row = {"text": _text(given["text"], "text")}
+    if "label" in given:
+        label = given["label"]
+        if isinstance(label, bool) or not isinstance(label, str | int):
+            raise DataError(f"label must be text or a whole number, not {_kind(label)}")
+        row["label"] = _text(str(label), "label").strip()
+    return row
+
+
+ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
+            "system": "system", "tool": "tool"}  # fmt: skip
+FORMS = (
+    _Form(("messages",), (), _read_messages),
+    _Form(("conversations",), ("system",), _read_sharegpt),
+    _Form(("instruction", "output"), ("input", "system"), _read_alpaca),
+    _Form(("prompt", "completion"), ("system",), _read_prompt),
+    _Form(("text",), ("label",), _read_text),
+)
+KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.needs, *form.may)))
+"""Every key that a form reads; what ``columns`` may map to."""
+
+
+def _turns(items: Any, key: str, who: str, what: str, roles: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Read a list of turns as (role, content); *who* and *what* are the turn's two keys."""
+    if not isinstance(items, list | tuple):
+        raise DataError(f"{key} must be a list of turns, not {_kind(items)}")
+    turns = []
+    for place, turn in enumerate(items, 1):
+        if not isinstance(turn, Mapping) or who not in turn or what not in turn:
+            raise DataError(f"turn {place} of {key} must be an object with '{who}' and '{what}'")
+        if turn.get("tool_calls"):
+            raise DataError(
+                f"turn {place} of {key} has 'tool_calls', which would be lost; put calls in '{what}'"
+            )
+        role = turn[who]
+        if not isinstance(role, str) or role not in roles:
+            raise DataError(f"turn {place} of {key}: '{who}' is {role!r}; it may be {', '.join(roles)}")
+        turns.append((roles[role], _text(turn[what], f"{what} in turn {place} of {key}")))
+    return turns
+
+
+def _conversation(turns: list[tuple[str, str]]) -> Row:
+    if not turns:
+        raise DataError("empty conversation")
+    if turns[-1][0] != "assistant":
+        raise DataError(f"the last turn must be the assistant's, the answer to learn, not {turns[-1][0]}'s")
+    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+
+
+def _system(given: _Given) -> list[tuple[str, str]]:
+    return [("system", _text(given["system"], "system"))] if _present(given, "system") else []
+
+
+def _present(given: _Given, key: str) -> bool:
+    """Tell whether an optional key says anything: CSV and alpaca files write "" for none."""
+    return key in given and given[key] != ""
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise DataError(f"{name} must be text, not {_kind(value)}")
+    if not value.strip():
+        raise DataError(f"empty {name}")
+    if "\0" in value:
+        raise DataError(f"{name} holds a NUL character; the file may be binary or UTF-16")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{name} is not valid Unicode (half of a surrogate pair, or not UTF-8)") from None
+    return value
+
+
+def _kind(value: Any) -> str:
+    kinds = ((bool, "a truth value"), (int | float, "a number"), (str, "text"), (Mapping, "an object"),
+             (list | tuple, "a list"), (type(None), "null"))  # fmt: skip
+    return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
+
+
+def _refuse_near_misses(given: _Given, form: _Form) -> None:
+    """Refuse ``labels`` beside ``text``: it would be left behind and the row read as unlabelled."""
+    for key in form.may:
+        meant = get_close_matches(key, [k for k in given if k not in KEYS], n=1, cutoff=0.75)
+        if key not in given and meant:
+            raise DataError(f"unknown key '{meant[0]}'; did you mean '{key}'?")
+
+
+def _no_form(given: _Given) -> str:
+    accepted = f"accepted are {', '.join(map(str, FORMS))}"
+    if not given:
+        return f"empty row; {accepted}"
+    missing = [key for key in KEYS if key not in given]
+    guesses = ((key, nearest(key, missing)) for key in given if key not in KEYS)
+    hint = next((f"; did you mean '{meant}' for '{key}'?" for key, meant in guesses if meant), ";")
+    return f"the keys {_listed(given)} are no known form{hint} {accepted}; rename keys with data.columns"
+
+
+def _listed(keys: Iterable[str]) -> str:
+    names = [f"'{key}'" for key in keys]
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

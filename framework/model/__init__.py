@@ -1,0 +1,75 @@
+"""The base of every model option: which weights, and which task they are tuned for."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from framework.core.component import Component
+from framework.data.rows import Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+LABEL_MASK = -100
+"""Label of a position that carries no loss, as in torch's cross entropy."""
+
+
+class Model(Component, ABC):
+    """A base model and its task.
+
+    Subclasses say how a row becomes token ids and labels; tuning, evaluation and export ask only
+    this class, so that a task is one file.
+    """
+
+    task: ClassVar[str]
+    """``causal-lm`` or ``sequence-classification``; chooses metrics and the server's routes."""
+
+    auto_class: ClassVar[str]
+    """The class of transformers that opens the folder."""
+
+    name: str
+    """The name that people know the model by."""
+    license: str
+    """The licence of the weights (SPDX identifier where there is one)."""
+    parameters: Annotated[float, Field(gt=0)]
+    """Number of weights, for the plan's estimates of time and memory."""
+
+    @property
+    @abstractmethod
+    def origin(self) -> str:
+        """Where the weights come from, for the release."""
+
+    @abstractmethod
+    def materialise(self, output: Path, seed: int) -> None:
+        """Write the model as a Hugging Face folder: safetensors, tokenizer, chat template."""
+
+    def open(self, folder: Path) -> "PreTrainedModel":
+        """Open a folder that ``materialise`` or a merge wrote: float32, evaluation mode."""
+        import torch
+        import transformers
+
+        model = getattr(transformers, self.auto_class).from_pretrained(folder, dtype=torch.float32)
+        opened: PreTrainedModel = model.eval()
+        return opened
+
+    @abstractmethod
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row
+    ) -> tuple[list[int], list[int]]:
+        """Turn one row into ``(input_ids, labels)``.
+
+        For ``causal-lm`` both have the same length, and a label is the token at the same position or
+        ``LABEL_MASK``; for ``sequence-classification`` labels hold the one class index.
+
+        Raises:
+            DataError: the row does not suit the task.
+        """
+
+    def tokenizer(self, folder: Path) -> Any:
+        """Open the folder's tokenizer."""
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(folder)

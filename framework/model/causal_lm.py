@@ -1,0 +1,73 @@
+"""Causal language models: tokens in, the next token out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from framework.core.errors import StepError
+from framework.core.quiet import quiet
+from framework.core.source import Source
+from framework.data.rows import Row
+from framework.model import Model
+from framework.model.conversation import encode_row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+class CausalLM(Model):
+    """A decoder with a language-model head, from any source that transformers opens."""
+
+    task: ClassVar[str] = "causal-lm"
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+
+    source: Source
+    """A Hugging Face folder, or one GGUF file."""
+
+    @property
+    def origin(self) -> str:
+        """Return the source's URL."""
+        return self.source.url
+
+    def materialise(self, output: Path, seed: int) -> None:
+        """Write the model in float32 as safetensors with its tokenizer.
+
+        A GGUF file is dequantised. transformers refuses to save such a model, so its weights move
+        into a new one, built from the same config without the quantisation (difference 0).
+        """
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        path = self.source.fetch()
+        where, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+        try:
+            with quiet():
+                tokenizer = AutoTokenizer.from_pretrained(where, **options)
+                model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
+        except (OSError, ValueError, KeyError) as error:
+            raise StepError(f"{self.source.url}: transformers cannot open it: {error}") from error
+        if getattr(model.config, "quantization_config", None) is not None:
+            model = _without_quantisation(model)
+        if tokenizer.chat_template is None:
+            raise StepError(
+                f"{self.source.url}: the tokenizer has no chat template; choose an instruction-tuned model"
+            )
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+        """Return token ids and labels of equal length; see ``framework.model.conversation``."""
+        return encode_row(tokenizer, row)
+
+
+def _without_quantisation(model: Any) -> Any:
+    config = type(model.config).from_dict(
+        {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
+    )
+    plain = type(model)(config)
+    plain.load_state_dict(model.state_dict())
+    plain.generation_config = model.generation_config
+    return plain

@@ -1,0 +1,63 @@
+"""From a row to token ids and labels for a causal language model.
+
+A conversation is rendered with the tokenizer's chat template; the loss is on the assistant's turns
+only, each with the end-of-turn token that makes generation stop. A document is learnt whole.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from framework.core.errors import DataError
+from framework.data.rows import Row
+from framework.model import LABEL_MASK
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+    """Return token ids and labels of equal length T; a label is the token itself or ``LABEL_MASK``.
+
+    Raises:
+        DataError: the row has nothing to learn from, or the template hides where the answer is.
+    """
+    if "messages" in row:
+        return _encode_conversation(tokenizer, row["messages"])
+    if "label" in row:
+        raise DataError("a row of 'text' and 'label' needs a model option for classification")
+    ids = [*_ids(tokenizer(row["text"], add_special_tokens=False)), int(tokenizer.eos_token_id)]
+    return ids, list(ids)
+
+
+def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Any) -> list[int]:
+    """Return the ids of a conversation that the assistant is to answer."""
+    return _render(tokenizer, messages, prompt=True)
+
+
+def _encode_conversation(tokenizer: Any, messages: Any) -> tuple[list[int], list[int]]:
+    ids = _render(tokenizer, messages, prompt=False)
+    labels = [LABEL_MASK] * len(ids)
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt = _render(tokenizer, messages[:index], prompt=True)
+        through = _render(tokenizer, messages[: index + 1], prompt=False)
+        if ids[: len(prompt)] != prompt or ids[: len(through)] != through:
+            raise DataError("the chat template rewrites earlier turns, so the answer cannot be found")
+        start, end = len(prompt), len(through)
+        # Templates put white space after the end-of-turn token; nobody generates it.
+        stop = max((i for i in range(start, end) if ids[i] == tokenizer.eos_token_id), default=end - 1)
+        labels[start : stop + 1] = ids[start : stop + 1]
+    if all(label == LABEL_MASK for label in labels):
+        raise DataError("no assistant turn, so there is nothing to learn from")
+    return ids, labels
+
+
+def _render(tokenizer: Any, messages: Any, prompt: bool) -> list[int]:
+    encoded = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=prompt, tokenize=True, return_dict=True
+    )
+    return _ids(encoded)
+
+
+def _ids(encoded: Any) -> list[int]:
+    return [int(token) for token in encoded["input_ids"]]

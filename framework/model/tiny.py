@@ -1,0 +1,84 @@
+"""A random Llama with a byte tokenizer: a whole plan in seconds, with nothing to download."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from framework.data.rows import Row
+from framework.model import Model
+from framework.model.conversation import encode_row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_END, _START, _PAD = "<|im_end|>", "<|im_start|>", "<|pad|>"
+
+
+class TinyCausalLM(Model):
+    """Random weights, drawn from the seed; it learns small tasks and nothing else."""
+
+    task: ClassVar[str] = "causal-lm"
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+
+    layers: Annotated[int, Field(ge=1)] = 2
+    """Decoder layers."""
+    hidden_size: Annotated[int, Field(ge=64, multiple_of=64)] = 64
+    """Width of the residual stream; heads are 32 wide, as onnxruntime-genai's builder needs a
+    multiple of 16 for its rotary caches."""
+    context: Annotated[int, Field(ge=16)] = 512
+    """Longest sequence."""
+
+    @property
+    def origin(self) -> str:
+        """Say that nothing was downloaded."""
+        return "random"
+
+    def materialise(self, output: Path, seed: int) -> None:
+        """Write the model with weights drawn from *seed*."""
+        import torch
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        tokenizer = _byte_tokenizer()
+        heads = self.hidden_size // 32
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            intermediate_size=self.hidden_size * 2,
+            num_hidden_layers=self.layers,
+            num_attention_heads=heads,
+            num_key_value_heads=max(1, heads // 2),
+            max_position_embeddings=self.context,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = LlamaForCausalLM(config)
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+        """Return token ids and labels of equal length; see ``framework.model.conversation``."""
+        return encode_row(tokenizer, row)
+
+
+def _byte_tokenizer() -> Any:
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    inner = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    inner.add_special_tokens([AddedToken(token, special=True) for token in (_PAD, _START, _END)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token=_END, pad_token=_PAD, chat_template=_TEMPLATE
+    )

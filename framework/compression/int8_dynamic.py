@@ -1,0 +1,33 @@
+"""Dynamic quantisation: int8 weights, activation ranges measured on every call."""
+
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from framework.compression import Compression
+from framework.export import Export
+from framework.core.quiet import quiet
+
+
+class Int8Dynamic(Compression):
+    """onnxruntime's dynamic quantisation of every matrix product."""
+
+    label: ClassVar[str] = "int8"
+    exports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+
+    per_channel: bool = True
+    """One scale for each output channel instead of one a matrix: closer to float, no slower."""
+
+    def compress(self, export: Export, model: Path, exported: Path, output: Path) -> None:
+        """Quantise the exported graph and take the rest of the folder over; see the base class."""
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        shutil.copytree(exported, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.onnx*"))
+        graph = onnx.load(exported / "model.onnx")
+        # Shapes recorded by the exporter contradict those of the quantised graph.
+        del graph.graph.value_info[:]
+        with quiet():  # it advises a pre-processing that the exporter's own optimiser has done already
+            quantize_dynamic(
+                graph, output / "model.onnx", weight_type=QuantType.QInt8, per_channel=self.per_channel
+            )

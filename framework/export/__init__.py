@@ -1,0 +1,53 @@
+"""The base of every export option: how a merged model becomes what an engine serves."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.core.component import Component
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Parity(Component):
+    """How far the exported model may be from the PyTorch model that it was made of."""
+
+    rows: Annotated[int, Field(gt=0)] = 16
+    """Held-out rows that are compared."""
+    generations: Annotated[int, Field(ge=0)] = 4
+    """How many of them are also generated from, token by token, and compared whole."""
+    max_difference: Annotated[float, Field(gt=0)] = 1e-2
+    """Most that a logit of the uncompressed export may differ from PyTorch, float32 on both sides."""
+    reference_agreement: Share = 0.99
+    """Least share of compared positions where the uncompressed export has PyTorch's arg-max."""
+    agreement: Share = 0.9
+    """Least share of compared positions where the shipped export has PyTorch's arg-max."""
+
+
+class Export(Component, ABC):
+    """How a merged Hugging Face folder becomes a folder that an engine serves."""
+
+    engine: ClassVar[str]
+    """The module of ``framework.engine`` that runs what this writes."""
+
+    tasks: ClassVar[tuple[str, ...]]
+    """The tasks that this exporter can express."""
+
+    parity: Parity = Parity()
+    """The bounds of the parity gate."""
+
+    @abstractmethod
+    def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
+        """Export the folder *model* to *output*, with tokenizer, chat template and generation config.
+
+        Args:
+            model: a Hugging Face folder in float32.
+            output: an empty folder.
+            precision: ``fp32``, or ``int4`` for exporters that quantise while they export.
+            block_size: weights that share one scale, where *precision* has scales.
+
+        Raises:
+            StepError: the model has a part that cannot be exported.
+        """

@@ -1,0 +1,67 @@
+"""Classifiers as plain ONNX, by torch's exporter."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from framework.core.errors import StepError
+from framework.export import Export
+from framework.export.folder import copy_companions
+from framework.core.quiet import quiet
+
+
+class Onnx(Export):
+    """``model.onnx`` with inputs ``input_ids`` and ``attention_mask`` and the output ``logits``.
+
+    Inputs are (batch, sequence) int64, the output (batch, classes) float32; both axes are free.
+    """
+
+    engine: ClassVar[str] = "onnxruntime"
+    tasks: ClassVar[tuple[str, ...]] = ("sequence-classification",)
+
+    opset: int = 20
+    """ONNX operator set; 20 is what onnxruntime and TensorRT of today both read."""
+
+    def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
+        """Trace the model and write it in float32; see the base class."""
+        import torch
+        from transformers import AutoModelForSequenceClassification
+
+        source = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).eval()
+        # Two rows of five: a size of one would be taken for a constant.
+        ids = torch.ones(2, 5, dtype=torch.long)
+        mask = torch.ones_like(ids)
+        batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
+        axes = {0: batch, 1: sequence}
+        with quiet():
+            try:
+                program = torch.onnx.export(
+                    _logits_only(source),
+                    (ids, mask),
+                    dynamo=True,
+                    dynamic_shapes=(axes, axes),
+                    input_names=["input_ids", "attention_mask"],
+                    output_names=["logits"],
+                    opset_version=self.opset,
+                    verbose=False,
+                )
+            except torch.onnx.errors.OnnxExporterError as error:
+                raise StepError(f"export=onnx cannot express {type(source).__name__}: {error}") from error
+        if program is None:
+            raise StepError("export=onnx: torch returned no graph")
+        program.save(output / "model.onnx")
+        copy_companions(model, output)
+
+
+def _logits_only(model: object) -> object:
+    import torch
+
+    class LogitsOnly(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+            return logits
+
+    return LogitsOnly()

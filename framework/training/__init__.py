@@ -1,0 +1,79 @@
+"""The base of every training option: how long, how fast and in which precision to train."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from framework.core.component import Component
+from framework.model import Model
+from framework.parallelism import Parallelism
+from framework.tuning import Tuning
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where training reads and writes."""
+
+    model: Path
+    """The base model, a Hugging Face folder."""
+    data: Path
+    """The prepared rows; see ``framework.stages.data``."""
+    output: Path
+    """What training changed goes here."""
+    scratch: Path
+    """Checkpoints go here, and survive a kill."""
+
+
+class Training(Component, ABC):
+    """The optimisation of a tuned model."""
+
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
+    """Peak learning rate of AdamW; adapters bear about ten times that of full fine-tuning."""
+    micro_batch_size: Annotated[int, Field(ge=1)] = 8
+    """Rows that one device takes through the model at a time. Others call it
+    ``per_device_train_batch_size``; the optimiser sees this times
+    ``gradient_accumulation_steps`` times the data-parallel devices."""
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Micro batches whose gradients are added up before the weights move."""
+    epochs: Annotated[int, Field(ge=1)] = 3
+    """Passes over the rows, unless ``max_steps`` ends training earlier."""
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Most optimiser steps; None leaves the end to ``epochs``."""
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the steps in which the learning rate rises from zero."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the learning rate falls after the warm-up."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """AdamW's decoupled decay; biases and norms are spared."""
+    gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the gradient; 0 switches clipping off."""
+    precision: Literal["bf16", "fp16", "fp32"] = "bf16"
+    """Precision of the forward and backward pass; weights and optimiser stay float32. fp16 scales the
+    loss and needs a GPU."""
+    checkpoint_every_steps: Annotated[int, Field(ge=1)] = 10
+    """Steps between checkpoints; a killed run goes on from the last one, to the same bits."""
+
+    def steps(self, rows: int) -> int:
+        """Return the number of optimiser steps for *rows* training rows on one device."""
+        batches = math.ceil(rows / self.micro_batch_size)
+        all_epochs = math.ceil(batches / self.gradient_accumulation_steps) * self.epochs
+        return min(all_epochs, self.max_steps or all_epochs)
+
+    @abstractmethod
+    def fit(
+        self,
+        model: Model,
+        tuning: Tuning,
+        parallelism: Parallelism,
+        folders: Folders,
+        seed: int,
+    ) -> None:
+        """Train, and write what ``tuning.save`` writes and ``log.jsonl`` to ``folders.output``.
+
+        Raises:
+            StepError: the loss is not finite, or the method finds nothing to train.
+        """

@@ -1,0 +1,115 @@
+"""What happens around the steps: checkpoints, random states, and what the terminal shows."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from tqdm import tqdm
+
+
+class RandomState(Callback):
+    """Carry torch's random state over a resume, so that dropout draws what it would have drawn."""
+
+    def __init__(self) -> None:
+        self._restored: torch.Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as it is now."""
+        return {"torch": torch.get_rng_state()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the state until training begins: Lightning draws numbers in between."""
+        self._restored = state_dict["torch"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the state back."""
+        if self._restored is not None:
+            torch.set_rng_state(self._restored)
+
+
+class LastCheckpoint(Checkpoint):
+    """Keep one checkpoint, replaced whole every few steps."""
+
+    def __init__(self, file: Path, every_steps: int) -> None:
+        self.file = file
+        self.every_steps = every_steps
+        self._saved_at = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save after every ``every_steps``-th optimiser step."""
+        step = trainer.global_step
+        if step == self._saved_at or step % self.every_steps or step >= trainer.max_steps:
+            return
+        self._saved_at = step
+        fresh = self.file.with_suffix(".new")
+        trainer.save_checkpoint(fresh)
+        fresh.replace(self.file)
+
+
+class Progress(Callback):
+    """Loss, tokens per second and the time left: a bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        self.curve: list[dict[str, float]] = []
+        self._tokens = 0
+        self._bar: Any = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the log, so that a resumed run's curve is whole."""
+        return {"curve": self.curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the log of the run that was cut off."""
+        self.curve = list(state_dict["curve"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started, self._first, self._step = time.monotonic(), trainer.global_step, trainer.global_step
+        self._losses: list[torch.Tensor] = []
+        self._plain_every = max(1, trainer.max_steps // 10)
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                total=trainer.max_steps,
+                initial=trainer.global_step,
+                desc="  train",
+                unit="step",
+                leave=False,
+                dynamic_ncols=True,
+            )
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count tokens; once an optimiser step, note the loss and show it."""
+        self._tokens += int(batch["attention_mask"].sum())
+        self._losses.append(outputs["loss"].detach())
+        if trainer.global_step == self._step:
+            return  # gradients are still being accumulated
+        self._step = trainer.global_step
+        loss = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        rate = pl_module.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        self.curve.append({"step": self._step, "loss": round(loss, 6), "learning_rate": rate})
+        self._show(loss, trainer.max_steps)
+
+    def _show(self, loss: float, steps: int) -> None:
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        speed = self._tokens / seconds
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:.0f} tokens/s", refresh=False)
+            self._bar.update(self._step - self._bar.n)
+        elif self._step % self._plain_every == 0 or self._step == steps:
+            left = seconds / (self._step - self._first) * (steps - self._step)
+            line = f"  step {self._step}/{steps}  loss {loss:.3f}  {speed:.0f} tokens/s  {left:.0f} s left"
+            print(line, file=sys.stderr, flush=True)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Take the bar off the terminal."""
+        if self._bar is not None:
+            self._bar.close()

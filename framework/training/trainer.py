@@ -1,0 +1,55 @@
+"""One call of Lightning's trainer, from the last checkpoint where there is one."""
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+from framework.parallelism import Parallelism
+from framework.training import Training
+from framework.training.callbacks import LastCheckpoint, Progress, RandomState
+from framework.training.module import TuneModule
+
+_PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
+
+
+def fit(
+    module: TuneModule, loader: Any, training: Training, parallelism: Parallelism, scratch: Path
+) -> list[dict[str, float]]:
+    """Train *module* for its number of steps.
+
+    Returns:
+        One entry an optimiser step: ``step``, ``loss`` and ``learning_rate``.
+    """
+    checkpoint = scratch / "last.ckpt"
+    progress = Progress()
+    # Lightning's advice on loggers and workers is for people who call it themselves.
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint.*")
+        trainer = Trainer(
+            max_steps=module.steps,
+            max_epochs=-1,
+            precision=_PRECISION[training.precision],
+            accumulate_grad_batches=training.gradient_accumulation_steps,
+            callbacks=[RandomState(), progress, LastCheckpoint(checkpoint, training.checkpoint_every_steps)],
+            logger=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            num_sanity_val_steps=0,
+            default_root_dir=scratch,
+            **parallelism.trainer_arguments(),
+        )
+        resume = str(checkpoint) if checkpoint.exists() else None
+        # The checkpoint holds random states besides tensors; it is ours, from our own scratch folder.
+        module.train()
+        trainer.fit(module, loader, ckpt_path=resume, weights_only=False)
+    module.eval()
+    return progress.curve

@@ -1,0 +1,34 @@
+"""The base of every tuning method: what is trained, how it is saved, how it merges."""
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework.core.component import Component
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Tuning(Component, ABC):
+    """How a base model is changed by training."""
+
+    @abstractmethod
+    def apply(self, model: "PreTrainedModel", task: str) -> "PreTrainedModel":
+        """Return the model to train: frozen where it must not change, wrapped where needed.
+
+        Raises:
+            StepError: the model has nothing that this method could train.
+        """
+
+    @abstractmethod
+    def save(self, model: "PreTrainedModel", output: Path) -> None:
+        """Write what training changed, in a form that peft or transformers opens as it is."""
+
+    @abstractmethod
+    def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
+        """Return a plain float model that equals *base* with what ``save`` wrote to *tuned*."""
+
+    @abstractmethod
+    def trainable(self, parameters: float) -> float:
+        """Estimate how many of a model's *parameters* are trained, for the plan."""

@@ -1,0 +1,32 @@
+"""Full fine-tuning: every weight is trained."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework.tuning import Tuning
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class Full(Tuning):
+    """Train all weights; what is saved is the whole model."""
+
+    def apply(self, model: "PreTrainedModel", task: str) -> "PreTrainedModel":
+        """Return *model* with every weight trainable."""
+        return model.requires_grad_(True)
+
+    def save(self, model: "PreTrainedModel", output: Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``."""
+        model.save_pretrained(output)
+
+    def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
+        """Open the tuned weights; *base* is not needed any more."""
+        import torch
+
+        merged: PreTrainedModel = type(base).from_pretrained(tuned, dtype=torch.float32)
+        return merged.eval()
+
+    def trainable(self, parameters: float) -> float:
+        """Return all of them."""
+        return parameters

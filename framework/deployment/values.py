@@ -1,0 +1,128 @@
+"""Values as Kubernetes accepts them: quantities, labels, object names, image references.
+
+An API server checks these only once the commit has reached it; here they fail with the config. It
+does not know which field uses which.
+"""
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from framework.core.component import Component
+
+_SUFFIXES = {
+    "m": Decimal("0.001"),
+    "": Decimal(1),
+    **{suffix: Decimal(1000) ** power for power, suffix in enumerate("kMGT", start=1)},
+    **{f"{suffix}i": Decimal(1024) ** power for power, suffix in enumerate("KMGT", start=1)},
+}
+
+
+def _like(pattern: str, expected: str) -> Callable[[str], str]:
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise PydanticCustomError("kubernetes_value", "should be {expected}", {"expected": expected})
+        return text
+
+    return check
+
+
+def amount(quantity: str) -> Decimal:
+    """Return what a quantity is worth: cores, or bytes.
+
+    >>> amount("1500m"), amount("2Ki")
+    (Decimal('1.500'), Decimal('2048'))
+    """
+    digits = quantity.rstrip("mkMGTKi")
+    return Decimal(digits) * _SUFFIXES[quantity[len(digits) :]]
+
+
+def _positive(quantity: str) -> str:
+    if amount(quantity) <= 0:
+        raise PydanticCustomError("kubernetes_value", "should be above zero")
+    return quantity
+
+
+Cores = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True),
+    AfterValidator(_like(r"\d+m|\d+(\.\d{1,3})?", "CPU cores such as '2', '0.5' or '500m'")),
+    AfterValidator(_positive),
+]
+Bytes = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True),
+    AfterValidator(_like(r"\d+([kMGT]|[KMGT]i)?", "bytes such as '8Gi' or '512Mi'")),
+    AfterValidator(_positive),
+]
+ObjectName = Annotated[
+    str,
+    Field(max_length=253),
+    AfterValidator(
+        _like(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "an object's name: lower-case letters, digits, '-' and '.'")
+    ),
+]
+Image = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            r"[a-z0-9][a-z0-9._-]*(:\d+)?(/[a-z0-9][a-z0-9._-]*)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
+            "an image such as 'registry/name:tag' or 'registry/name@sha256:<64 hex digits>'",
+        )
+    ),
+]
+LabelKey = Annotated[
+    str,
+    AfterValidator(
+        _like(
+            r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?",
+            "a label's key such as 'app.kubernetes.io/name'",
+        )
+    ),
+]
+LabelValue = Annotated[
+    str,
+    AfterValidator(
+        _like(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", "a label's value of at most 63 characters")
+    ),
+]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def is_pinned(image: str) -> bool:
+    """Tell whether *image* names its bytes by digest, so that nobody can put others in their place.
+
+    >>> is_pinned("gitune/server:0.1.0")
+    False
+    """
+    return re.search(r"@sha256:[0-9a-f]{64}$", image) is not None
+
+
+class Amounts(Component):
+    """CPU and memory of one container."""
+
+    cpu: Cores
+    """Cores, such as ``2`` or ``500m``."""
+    memory: Bytes
+    """Bytes, such as ``8Gi``."""
+
+
+class Peer(Component):
+    """Pods that may connect: those with all ``pods`` labels in namespaces with all ``namespaces`` labels."""
+
+    namespaces: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    """Labels of their namespace; empty means the release's own namespace."""
+    pods: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    """Labels of the pods; empty means every pod of those namespaces."""
+
+    @model_validator(mode="after")
+    def _needs_labels(self) -> "Peer":
+        if not self.namespaces and not self.pods:
+            raise PydanticCustomError("empty_peer", "give labels under 'namespaces', 'pods' or both")
+        return self

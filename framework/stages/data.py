@@ -1,0 +1,116 @@
+"""Stage ``data``: from raw rows to token ids, with every rejected row named.
+
+Writes, for each split: ``<split>.jsonl`` (canonical rows) and ``<split>.safetensors`` with
+``input_ids`` and ``labels`` (1-D int32, all rows end to end) and ``input_lengths`` and
+``label_lengths`` (1-D int64, one number a row); besides ``rejected.jsonl`` and ``summary.json``.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from framework.core.errors import DataError
+from framework.core.step import Stage, Workspace
+from framework.data import Data, Split
+from framework.data.rows import canonical
+from framework.model import LABEL_MASK, Model
+
+SPLITS: tuple[Split, ...] = ("train", "test")
+
+
+class PrepareData(Stage):
+    """Read, check and tokenise rows."""
+
+    name: ClassVar[str] = "data"
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
+
+    data: Data
+    """The data option."""
+    model: Model
+    """Says how a row becomes token ids."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Prepare both splits with the tokenizer of input ``model``."""
+        tokenizer = self.model.tokenizer(inputs["model"])
+        rejected: list[dict[str, Any]] = []
+        summary: dict[str, Any] = {}
+        for split in SPLITS:
+            kept = self._prepare(split, tokenizer, output, rejected)
+            refused = [entry for entry in rejected if entry["split"] == split]
+            summary[split] = {**kept, "rejected": len(refused)}
+            if not kept["rows"]:
+                first = f"; the first was rejected: {_place(refused[0])}" if refused else ""
+                raise DataError(f"data: no usable row in split '{split}'{first}")
+        self._refuse_too_many(rejected, summary)
+        lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in rejected]
+        (output / "rejected.jsonl").write_text("".join(lines), encoding="utf-8")
+        (output / "summary.json").write_text(json.dumps(summary, indent=2, sort_keys=True) + "\n")
+        for entry in rejected[:5]:
+            print(f"  rejected {_place(entry)}", flush=True)
+        if len(rejected) > 5:
+            print(f"  … and {len(rejected) - 5} more; all are in rejected.jsonl", flush=True)
+
+    def _prepare(
+        self, split: Split, tokenizer: Any, output: Path, rejected: list[dict[str, Any]]
+    ) -> dict[str, int]:
+        encoded: list[tuple[list[int], list[int]]] = []
+        with (output / f"{split}.jsonl").open("w", encoding="utf-8") as stream:
+            for line in self.data.read(split):
+                try:
+                    if line.problem is not None:
+                        raise DataError(line.problem)
+                    row = canonical(line.raw)
+                    ids, labels = self._fit(*self.model.encode(tokenizer, row))
+                except DataError as error:
+                    place = {"file": line.file, "line": line.number, "reason": str(error)}
+                    rejected.append({"split": split, **place})
+                    continue
+                encoded.append((ids, labels))
+                stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
+        _save(encoded, output / f"{split}.safetensors")
+        tokens = [len(ids) for ids, _ in encoded]
+        return {"rows": len(encoded), "tokens": sum(tokens), "longest": max(tokens, default=0)}
+
+    def _fit(self, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+        limit = self.data.max_length
+        if len(ids) <= limit:
+            return ids, labels
+        if self.data.too_long == "reject":
+            raise DataError(
+                f"{len(ids)} tokens, more than data.max_length={limit}; raise it or set data.too_long=truncate"
+            )
+        if len(labels) == len(ids):
+            labels = labels[:limit]
+            if all(label == LABEL_MASK for label in labels):
+                raise DataError(f"{len(ids)} tokens, and cut at {limit} nothing is left to learn from")
+        return ids[:limit], labels
+
+    def _refuse_too_many(self, rejected: list[dict[str, Any]], summary: dict[str, Any]) -> None:
+        total = len(rejected) + sum(summary[split]["rows"] for split in SPLITS)
+        if len(rejected) <= self.data.max_rejected * total:
+            return
+        shown = "\n".join(f"  {_place(entry)}" for entry in rejected[:5])
+        more = f"\n  … and {len(rejected) - 5} more" if len(rejected) > 5 else ""
+        raise DataError(
+            f"data: {len(rejected)} of {total} rows were rejected, more than "
+            f"data.max_rejected={self.data.max_rejected:g} allows; mend them or raise it:\n{shown}{more}"
+        )
+
+
+def _place(entry: dict[str, Any]) -> str:
+    return f"{entry['file']}:{entry['line']}: {entry['reason']}"
+
+
+def _save(encoded: list[tuple[list[int], list[int]]], file: Path) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    flat = {
+        "input_ids": np.array([token for ids, _ in encoded for token in ids], dtype=np.int32),
+        "labels": np.array([label for _, labels in encoded for label in labels], dtype=np.int32),
+        "input_lengths": np.array([len(ids) for ids, _ in encoded], dtype=np.int64),
+        "label_lengths": np.array([len(labels) for _, labels in encoded], dtype=np.int64),
+    }
+    save_file(flat, file)

@@ -1,0 +1,73 @@
+"""Stage ``evaluate``: one candidate on the held-out rows."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from framework.core.step import Stage, Workspace
+from framework.engine import Engine, open_engine
+from framework.evaluation import Evaluation
+from framework.model import LABEL_MASK, Model
+from framework.training.batches import read_examples
+
+METRICS = "metrics.json"
+
+
+class Evaluate(Stage):
+    """Measure one candidate through its engine; writes ``metrics.json`` and ``examples.jsonl``."""
+
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
+
+    candidate: str
+    """The prefix of the metrics: ``base``, ``tuned``, ``fp32``, ``int4`` …"""
+    engine: str
+    """The engine that runs the candidate."""
+    model: Model
+    """The model option: its task and its tokenizer."""
+    evaluation: Evaluation
+    """What is measured."""
+    examples: Annotated[int, Field(ge=0)] = 2
+    """Answers that are written out, for people to read."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Evaluate input ``candidate`` on the test rows of input ``data``."""
+        engine = open_engine(self.engine, inputs["candidate"])
+        rows = read_examples(inputs["data"] / "test.safetensors")
+        measured = self.evaluation.measure(engine, self.model.task, rows)
+        write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
+        shown = self._examples(engine, inputs, rows) if self.model.task == "causal-lm" else []
+        lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
+        (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def _examples(self, engine: Engine, inputs: Mapping[str, Path], rows: Any) -> list[dict[str, str]]:
+        tokenizer = self.model.tokenizer(inputs["data_model"])
+        shown = []
+        for ids, labels in rows[: self.examples]:
+            answer = [int(token) for token in labels if token != LABEL_MASK]
+            start = int((labels != LABEL_MASK).int().argmax())
+            written = list(engine.generate(ids[:start].tolist(), len(answer) + 16)) if start else []
+            shown.append(
+                {
+                    "prompt": tokenizer.decode(ids[:start], skip_special_tokens=True),
+                    "expected": tokenizer.decode(answer, skip_special_tokens=True),
+                    "answer": tokenizer.decode(written, skip_special_tokens=True),
+                }
+            )
+        return shown
+
+
+def write_metrics(output: Path, metrics: dict[str, float]) -> None:
+    """Write flat ``<candidate>.<metric>`` numbers as ``metrics.json``."""
+    text = json.dumps({name: round(value, 6) for name, value in metrics.items()}, indent=2, sort_keys=True)
+    (output / METRICS).write_text(text + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Read what ``write_metrics`` wrote."""
+    metrics: dict[str, float] = json.loads((folder / METRICS).read_text())
+    return metrics

@@ -1,0 +1,107 @@
+"""Stage ``publish``: the shipped candidate to the model store, and its release."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from framework.config.schema import Publish as PublishConfig
+from framework.core.files import sha256_of
+from framework.core.modelstore import push
+from framework.core.release import LOCK, Release
+from framework.core.step import Stage, Workspace
+from framework.core.store import RECORD
+from framework.model import Model
+from framework.stages.data import SPLITS
+from framework.stages.evaluate import METRICS, read_metrics
+
+
+class PublishRelease(Stage):
+    """Push the candidate by its digest; writes ``release.lock``."""
+
+    name: ClassVar[str] = "publish"
+    version: ClassVar[int] = 1
+
+    release: str
+    """The release's name."""
+    recipe: str
+    """The recipe it was built from."""
+    publish: PublishConfig
+    """Where models go."""
+    model: Model
+    """The base model, for the release's origin and licence."""
+    engine: str
+    """The engine that runs what is published."""
+    plan: str
+    """The key over every step that the release rests on: 64 hex digits."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Push input ``shipped``; every other input gives its metrics or gates to the release."""
+        shipped = inputs["shipped"]
+        published = workspace.scratch / "published"
+        _copy_without_record(shipped, published)
+        uri, digest = push(published, self.publish.url)
+        metrics: dict[str, float] = {}
+        gates: dict[str, str] = {}
+        for folder in inputs.values():
+            if (folder / METRICS).is_file():
+                metrics |= read_metrics(folder)
+            if (folder / "gates.json").is_file():
+                gates |= json.loads((folder / "gates.json").read_text())
+        template = shipped / "chat_template.jinja"
+        release = Release(
+            name=self.release,
+            recipe=self.recipe,
+            plan=self.plan,
+            model_uri=uri,
+            digest=digest,
+            engine=self.engine,
+            task=self.model.task,
+            base_model=self.model.origin,
+            base_model_license=self.model.license,
+            data_digest=_data_digest(inputs["data"]),
+            chat_template_digest=f"sha256:{sha256_of(template)}" if template.is_file() else None,
+            metrics=metrics,
+            gates=gates,
+            commit=_commit(),
+        )
+        (output / LOCK).write_text(release.text(), encoding="utf-8")
+
+
+def _copy_without_record(folder: Path, copy: Path) -> None:
+    """Link the model's files, without the store's own record of the artifact."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(RECORD), copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _data_digest(folder: Path) -> str:
+    """Return the digest of the canonical rows of both splits."""
+    lines = "".join(f"{sha256_of(folder / f'{split}.jsonl')}  {split}.jsonl\n" for split in SPLITS)
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _commit() -> str | None:
+    """Return the working folder's commit, ``-dirty`` if tracked files changed; None without Git."""
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit and git("status", "--porcelain", "--untracked-files=no"):
+        return f"{commit}-dirty"
+    return commit or None

@@ -1,0 +1,37 @@
+"""Stage ``tune``: train the chosen weights."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.core.step import Stage, Workspace
+from framework.model import Model
+from framework.parallelism import Parallelism
+from framework.training import Folders, Training
+from framework.tuning import Tuning
+
+
+class Tune(Stage):
+    """Train; writes what the tuning method saves, and ``log.jsonl``."""
+
+    name: ClassVar[str] = "tune"
+    version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "lightning")
+
+    model: Model
+    """Opens the base model and names the task."""
+    tuning: Tuning
+    """What is trained."""
+    training: Training
+    """How it is trained."""
+    parallelism: Parallelism
+    """On what it is trained."""
+    seed: Annotated[int, Field(ge=0)]
+    """Orders the rows and draws adapters and dropout."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one."""
+        folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch)
+        self.training.fit(self.model, self.tuning, self.parallelism, folders, self.seed)

@@ -1,0 +1,1 @@
+"""From recipes and overrides to one validated ``Config``: Hydra composes, pydantic validates."""

@@ -1,0 +1,88 @@
+"""Hydra plugins: ``recipes/`` as the group ``recipe``, and where options are looked up.
+
+The caller's ``./conf`` and ``./recipes`` come before the framework's own, so that a team's
+repository needs to hold nothing but what is its own. A recipe always lands at the root of the
+config: plain Hydra would put it under ``recipe:`` in silence where the package line is forgotten.
+"""
+
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import OmegaConf
+
+from framework.core.paths import SHARE
+
+GROUP = "recipe"
+
+
+def recipe_file(root: str, config_path: str) -> Path | None:
+    """Return the file of ``recipe/<name>`` below *root*, or None for another group's path."""
+    group, _, name = config_path.partition("/")
+    return Path(root, f"{name.removesuffix('.yaml')}.yaml") if group == GROUP and name else None
+
+
+def recipe_names(root: Path) -> list[str]:
+    """List every recipe below *root*, folders included, as it is written after ``+recipe=``."""
+    return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
+
+
+class RecipeSource(ConfigSource):
+    """``recipes://DIR`` maps ``recipe/x`` to ``DIR/x.yaml``, always in the package ``_global_``."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the URL scheme that this source serves."""
+        return "recipes"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read one recipe."""
+        node = OmegaConf.load(recipe_file(self.path, config_path) or "")
+        return ConfigResult(self.provider, self.full_path(), node, {"package": "_global_"})
+
+    def available(self) -> bool:
+        """Tell whether the folder is there."""
+        return Path(self.path).is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        """Tell whether *config_path* is ``recipe`` or a folder below it."""
+        group, _, folder = config_path.partition("/")
+        return config_path == "" or (group == GROUP and Path(self.path, folder).is_dir())
+
+    def is_config(self, config_path: str) -> bool:
+        """Tell whether *config_path* is a recipe."""
+        file = recipe_file(self.path, config_path)
+        return file is not None and file.is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """List recipes and folders below *config_path*, as Hydra's help and completion ask."""
+        if config_path == "":
+            return [] if results_filter == ObjectType.CONFIG else [GROUP]
+        if not self.is_group(config_path):
+            return []
+        folder = Path(self.path, config_path.partition("/")[2])
+        files = [file.stem for file in folder.glob("*.yaml")]
+        folders = [sub.name for sub in folder.iterdir() if next(sub.rglob("*.yaml"), None) is not None and sub.is_dir()]
+        wanted = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
+        return sorted(wanted.get(results_filter, files + folders) if results_filter else files + folders)
+
+
+class SearchPath(SearchPathPlugin):
+    """Look in the working folder first, then in what the framework brings."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add ``./conf``, ``./recipes`` and the framework's recipes."""
+        here = Path.cwd()
+        if (here / "conf").is_dir() and (here / "conf").resolve() != (SHARE / "conf").resolve():
+            search_path.prepend("working-folder", f"file://{here}/conf", anchor="main")
+        for root in dict.fromkeys([here.resolve(), SHARE.resolve()]):
+            search_path.append("recipes", f"recipes://{root}/recipes")
+
+
+def register() -> None:
+    """Make Hydra know both plugins; call it before ``hydra.main``."""
+    for plugin in (RecipeSource, SearchPath):
+        Plugins.instance().register(plugin)

@@ -1,0 +1,84 @@
+"""The whole config: one component a group, and the few keys that belong to none.
+
+Knows the groups' base classes only; which option is chosen, the YAML says.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from framework.compression import Compression
+from framework.core.component import Component
+from framework.data import Data
+from framework.deployment import Deployment
+from framework.environment import Environment
+from framework.evaluation import Bound, Evaluation
+from framework.export import Export
+from framework.model import Model
+from framework.parallelism import Parallelism
+from framework.serving import Serving
+from framework.training import Training
+from framework.tuning import Tuning
+
+
+class Benchmark(Component):
+    """How fast each candidate is: measured the same way for all of them."""
+
+    prompt_tokens: Annotated[int, Field(ge=1)] = 64
+    """Tokens of the prompt that prefill is timed on."""
+    new_tokens: Annotated[int, Field(ge=2)] = 32
+    """Tokens that are generated one by one for decode speed and its percentiles."""
+    repeats: Annotated[int, Field(ge=1)] = 3
+    """How often the whole measurement is taken; medians are reported."""
+    batch_size: Annotated[int, Field(ge=1)] = 16
+    """Rows in one classifier call."""
+    threads: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of every engine, equal for all candidates."""
+
+
+class Publish(Component):
+    """Where finished models go."""
+
+    url: str = "file://.gitune/models"
+    """The model store: any URL that fsspec opens; a ``file://`` path may be relative to the folder
+    that ``run`` is called in."""
+
+
+class Config(Component):
+    """Everything a run needs, resolved and validated."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
+    """The release's name: lower-case letters, digits and dashes, at most 40 (it names Kubernetes
+    objects)."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """The seed of every random choice."""
+    model: Model
+    data: Data
+    tuning: Tuning
+    training: Training
+    parallelism: Parallelism
+    evaluation: Evaluation
+    compression: Compression
+    export: Export
+    serving: Serving
+    deployment: Deployment
+    environment: Environment
+    gates: dict[str, Bound] = {}
+    """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or any candidate's as
+    ``int4.exact_match``."""
+    benchmark: Benchmark = Benchmark()
+    publish: Publish = Publish()
+    store: str = ".gitune/store"
+    """The folder of the artifacts; relative to the folder that ``run`` is called in."""
+    environments: str = "environments"
+    """The folder of the rendered manifests; relative to the folder that ``run`` is called in."""
+    plugins: tuple[str, ...] = ()
+    """Packages besides ``framework`` that ``_target_`` may name."""
+
+
+GROUPS = tuple(
+    name
+    for name, field in Config.model_fields.items()
+    if field.is_required() and isinstance(field.annotation, type) and issubclass(field.annotation, Component)
+)
+"""The config groups, in the order in which a plan reads them."""

@@ -1,0 +1,119 @@
+"""What a step will take, before it runs: seconds and memory from a few formulas.
+
+Every formula says where it comes from. They are for deciding whether to start, not for billing;
+``benchmarks/estimate.py`` prints how far they are from what was measured. Where the data step is
+built already, its true number of rows and tokens is used instead of a guess.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.config.schema import Config
+from framework.core.files import files_below
+from framework.core.source import Source
+from framework.core.step import Step
+from framework.core.store import Store
+
+_BYTES_PER_TOKEN = 4
+_GUESSED_ROWS = 1000
+_VOCABULARY = 50_000
+_LIBRARIES = 0.6 * 2**30
+"""Resident memory of Python with torch, transformers and Lightning imported, measured."""
+_DISK = 200e6
+"""Bytes per second that a model is read, converted and written at on a small machine."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one step is expected to take."""
+
+    seconds: float
+    memory: float
+    """Peak resident memory (or GPU memory) in bytes."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How much data there is: rows and mean tokens a row, for each split."""
+
+    train: float
+    test: float
+    length: float
+
+
+def count_rows(config: Config, data_folder: Path | None) -> Rows:
+    """Return the true numbers where the data step is built, else a guess from file sizes."""
+    if data_folder is not None:
+        summary = json.loads((data_folder / "summary.json").read_text())
+        train, test = summary["train"], summary["test"]
+        return Rows(train["rows"], test["rows"], train["tokens"] / max(train["rows"], 1))
+    length = config.data.max_length / 2
+    local = [c.fetch() for c in config.data.walk() if isinstance(c, Source) and c.local]
+    files = [file for path in local for file in (files_below(path) if path.is_dir() else [path])]
+    rows = sum(file.stat().st_size for file in files) / _BYTES_PER_TOKEN / length if files else _GUESSED_ROWS
+    return Rows(rows, rows / 10, length)
+
+
+def tune_memory(config: Config, length: float | None = None) -> float:
+    """Return the bytes that training needs at its peak.
+
+    Weights in float32 (4 bytes each), gradient and two AdamW moments of what is trained (12), and
+    activations: about 34 bytes for each unit of width in each layer and token (Korthikanti et al.,
+    2022, arXiv:2205.05198, equation 2 without the attention scores, which fused kernels do not
+    keep), for bf16; width times layers is taken as ``1.7 * sqrt(parameters)``. Logits stand three
+    times in float32.
+    """
+    parameters = config.model.parameters
+    tokens = config.training.micro_batch_size * (length or config.data.max_length / 2)
+    width_by_layers = 1.7 * parameters**0.5
+    wider = 2 if config.training.precision == "fp32" else 1
+    activations = tokens * 34 * width_by_layers * wider
+    logits = tokens / 2 * _VOCABULARY * 12 if config.model.task == "causal-lm" else 0.0
+    weights = 4 * parameters + 12 * config.tuning.trainable(parameters)
+    return _LIBRARIES + weights + activations + logits
+
+
+def estimate(step: Step, config: Config, rows: Rows) -> Estimate:
+    """Return what *step* is expected to take on ``environment.hardware``."""
+    parameters, flops = config.model.parameters, config.environment.hardware.flops
+    size = 4 * parameters
+    kind = step.stage.name
+    if kind == "tune":
+        return Estimate(_tune_seconds(config, rows), tune_memory(config, rows.length))
+    if kind == "evaluate":
+        tested = min(rows.test, config.evaluation.rows or rows.test)
+        # Two operations a weight and token (forward only), and two answers of 32 tokens that are
+        # bound by memory: each token reads every weight.
+        seconds = 3 + 2 * parameters * tested * rows.length / flops + 64 * size / 1e10
+        return Estimate(seconds, _LIBRARIES + size + 4 * rows.length * _VOCABULARY * 8)
+    if kind == "parity":
+        compared = min(rows.test, config.export.parity.rows)
+        seconds = 3 + 3 * 2 * parameters * compared * rows.length / flops
+        seconds += 3 * config.export.parity.generations * 32 * size / 1e10
+        return Estimate(seconds, _LIBRARIES + 3 * size)
+    if kind == "benchmark":
+        generated = config.benchmark.repeats * config.benchmark.new_tokens
+        return Estimate(3 + 3 * generated * size / 5e9, _LIBRARIES + 2 * size)
+    factor = {"model": 3.0, "merge": 2.0, "export": 6.0, "compress": 6.0, "publish": 0.5}.get(kind, 0.0)
+    return Estimate(1 + factor * size / _DISK, _LIBRARIES + min(factor, 3.0) * size)
+
+
+def _tune_seconds(config: Config, rows: Rows) -> float:
+    """Six operations a weight and token where all is trained, four where the base is frozen.
+
+    Forward 2N, gradient of the activations 2N, gradient of the weights 2N (Kaplan et al., 2020,
+    arXiv:2001.08361, appendix B); a frozen weight needs no gradient of its own.
+    """
+    training, parameters = config.training, config.model.parameters
+    steps = training.steps(int(rows.train))
+    tokens = steps * training.micro_batch_size * training.gradient_accumulation_steps * rows.length
+    share = config.tuning.trainable(parameters) / parameters
+    operations = (4 + 2 * share) * parameters * tokens
+    slower = 2.0 if training.precision == "fp32" else 1.0
+    return 5 + slower * operations / config.environment.hardware.flops
+
+
+def data_folder(step: Step, store: Store) -> Path | None:
+    """Return the data step's folder if it is built."""
+    return store.folder(step) if store.record(step) is not None else None

@@ -1,0 +1,224 @@
+"""The plan: a config as a graph of steps, and the rules that span groups.
+
+Pure: it reads local files' hashes and library versions for the keys, and writes nothing. Whether a
+step is built already, the store knows; what it will cost, ``framework.estimate``.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from framework.config.schema import Config
+from framework.core.errors import PlanError
+from framework.core.source import Source
+from framework.core.step import Step
+from framework.core.words import nearest
+from framework.evaluation import Bound
+from framework.stages.benchmark import Measure
+from framework.stages.compress import Compress
+from framework.stages.data import PrepareData
+from framework.stages.evaluate import Evaluate
+from framework.stages.export import ExportModel
+from framework.stages.gate import Gate
+from framework.stages.merge import Merge
+from framework.stages.model import FetchModel
+from framework.stages.parity import CompareExports
+from framework.stages.publish import PublishRelease
+from framework.stages.tune import Tune
+
+REFERENCE = "fp32"
+"""The candidate that is exported without compression."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every step of a config, inputs before what needs them; the last one makes the release."""
+
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def last(self) -> Step:
+        """The step that publishes and writes ``release.lock``."""
+        return self.steps[-1]
+
+    def step(self, label: str) -> Step:
+        """Return the step that the table calls *label*."""
+        return next(step for step in self.steps if step.label == label)
+
+
+def make_plan(config: Config, recipe: str) -> Plan:
+    """Turn a config into steps.
+
+    Raises:
+        PlanError: options that cannot work together, each with the override that mends it.
+        SourceError: a local file that a key needs is missing.
+    """
+    if problems := broken_rules(config):
+        raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
+    model = Step("model", FetchModel(model=config.model, seed=config.seed))
+    data = Step("data", PrepareData(data=config.data, model=config.model), {"model": model})
+    tune_stage = Tune(
+        model=config.model,
+        tuning=config.tuning,
+        training=config.training,
+        parallelism=config.parallelism,
+        seed=config.seed,
+    )
+    tune = Step("tune", tune_stage, {"model": model, "data": data})
+    merge = Step("merge", Merge(model=config.model, tuning=config.tuning), {"model": model, "tune": tune})
+    tested = [
+        _evaluate(config, "base", "torch", model, data, model),
+        _evaluate(config, "tuned", "torch", merge, data, model),
+    ]
+    quality, export_bounds = _split_gates(config)
+    passed = Step("gate quality", Gate(bounds=quality), {step.label: step for step in tested})
+    shipped_part = _exported(config, model, data, merge, passed, export_bounds)
+    inputs = {"data": data, **{step.label: step for step in [*tested, passed]}, **shipped_part}
+    covered = hashlib.sha256("".join(sorted(step.key for step in inputs.values())).encode()).hexdigest()
+    publish_stage = PublishRelease(
+        release=config.name,
+        recipe=recipe,
+        publish=config.publish,
+        model=config.model,
+        engine=config.export.engine,
+        plan=covered,
+    )
+    publish = Step("publish", publish_stage, inputs)
+    return Plan(tuple(publish.walk()), tuple(_warnings(config)))
+
+
+def _evaluate(config: Config, candidate: str, engine: str, folder: Step, data: Step, model: Step) -> Step:
+    stage = Evaluate(candidate=candidate, engine=engine, model=config.model, evaluation=config.evaluation)
+    return Step(f"evaluate {candidate}", stage, {"candidate": folder, "data": data, "data_model": model})
+
+
+def _exported(
+    config: Config, model: Step, data: Step, merge: Step, passed: Step, bounds: dict[str, Bound]
+) -> dict[str, Step]:
+    """Return every step behind the quality gate, by label; the shipped one also as ``shipped``."""
+    engine, label = config.export.engine, config.compression.label
+    # Nothing is exported before the tuned model has passed; its bytes do not depend on the bounds.
+    stage = ExportModel(export=config.export)
+    exported = Step(f"export {REFERENCE}", stage, {"model": merge}, after=(passed,))
+    candidates = {REFERENCE: exported}
+    if not config.compression.changes_nothing:
+        smaller = Compress(compression=config.compression, export=config.export)
+        candidates[label] = Step(f"compress {label}", smaller, {"model": merge, "exported": exported})
+    shipped = candidates[label]
+    evaluated = _evaluate(config, label, engine, shipped, data, model)
+    parity_stage = CompareExports(
+        parity=config.export.parity, task=config.model.task, engine=engine, candidates=tuple(candidates)
+    )
+    parity = Step("parity", parity_stage, {"model": merge, "data": data, **candidates})
+    engines = {"tuned": "torch", **dict.fromkeys(candidates, engine)}
+    measure = Measure(benchmark=config.benchmark, task=config.model.task, engines=engines)
+    measured = Step("benchmark", measure, {"tuned": merge, **candidates})
+    judged = {step.label: step for step in (evaluated, parity, measured)}
+    gate = Step("gate export", Gate(bounds=_parity_bounds(config) | bounds), judged)
+    return {"shipped": shipped, **judged, gate.label: gate}
+
+
+def _parity_bounds(config: Config) -> dict[str, Bound]:
+    parity, label = config.export.parity, config.compression.label
+    bounds = {
+        f"{REFERENCE}.max_difference": Bound(max=parity.max_difference),
+        f"{REFERENCE}.agreement": Bound(min=parity.reference_agreement),
+    }
+    if label != REFERENCE:
+        bounds[f"{label}.agreement"] = Bound(min=parity.agreement)
+    return bounds
+
+
+def _split_gates(config: Config) -> tuple[dict[str, Bound], dict[str, Bound]]:
+    """Return the bounds of the quality gate, and those that only the exported model can meet."""
+    flat = {name if "." in name else f"tuned.{name}": bound for name, bound in config.gates.items()}
+    early = {name: bound for name, bound in flat.items() if name.partition(".")[0] in ("base", "tuned")}
+    return early, {name: bound for name, bound in flat.items() if name not in early}
+
+
+def broken_rules(config: Config) -> list[str]:
+    """Return one line for every rule across groups that *config* breaks."""
+    return [
+        *_task_rules(config),
+        *_gate_rules(config),
+        *config.deployment.problems(config.environment),
+        *_fit_rules(config),
+    ]
+
+
+def _task_rules(config: Config) -> list[str]:
+    task, export, compression = config.model.task, config.export, config.compression
+    found = []
+    if task not in export.tasks:
+        fit = "onnx-genai" if task == "causal-lm" else "onnx"
+        found.append(f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set export={fit}")
+    elif compression.exports and export.engine not in compression.exports:
+        fit = "int4-weight" if export.engine == "genai" else "int8-dynamic"
+        found.append(
+            f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
+            f"this one is for {export.engine}; set compression={fit} or compression=none"
+        )
+    if config.training.precision == "fp16" and config.environment.hardware.device == "cpu":
+        found.append("training.precision: fp16 needs a GPU; set training.precision=bf16")
+    return found
+
+
+def _gate_rules(config: Config) -> list[str]:
+    known = config.evaluation.metrics(config.model.task)
+    found = []
+    for name in config.gates:
+        metric = name if "." not in name else None
+        if name.startswith(("base.", "tuned.")):
+            metric = name.partition(".")[2]
+        if metric is not None and metric not in known:
+            guess = nearest(metric, known)
+            hint = f"did you mean '{guess}'?" if guess else f"measured are {', '.join(known)}"
+            found.append(f"gates.{name}: no such metric for {config.model.task}; {hint}")
+        candidate = name.partition(".")[0]
+        candidates = ("base", "tuned", REFERENCE, config.compression.label)
+        if "." in name and candidate not in candidates:
+            found.append(f"gates.{name}: no candidate '{candidate}'; there are {', '.join(dict.fromkeys(candidates))}")
+    return found
+
+
+def _fit_rules(config: Config) -> list[str]:
+    from framework.estimate import tune_memory
+
+    hardware = config.environment.hardware
+    limit = hardware.memory_gib * 2**30
+    needed = tune_memory(config)
+    if needed <= limit:
+        return []
+    said = f"training: about {needed / 2**30:.0f} GiB would be needed, environment.hardware has {hardware.memory_gib:g}"
+    return [f"{said}; {_what_fits(config, limit)}"]
+
+
+def _what_fits(config: Config, limit: float) -> str:
+    """Return the first of a few changes that brings the tune step under *limit* bytes."""
+    from framework.estimate import tune_memory
+    from framework.tuning.lora import LoRA
+
+    training, batch = config.training, config.training.micro_batch_size
+    smaller = training.model_copy(
+        update={"micro_batch_size": 1, "gradient_accumulation_steps": batch * training.gradient_accumulation_steps}
+    )
+    changes: list[tuple[str, dict[str, Any]]] = [
+        (f"training.micro_batch_size=1 training.gradient_accumulation_steps={smaller.gradient_accumulation_steps}", {"training": smaller}),
+        ("tuning=lora", {"tuning": LoRA()}),
+        ("tuning=lora training.micro_batch_size=1", {"tuning": LoRA(), "training": smaller}),
+    ]
+    for text, update in changes:
+        if tune_memory(config.model_copy(update=update)) <= limit:
+            return f"it fits with {text}"
+    return "choose a smaller model=<option> or a larger machine"
+
+
+def _warnings(config: Config) -> list[str]:
+    found = []
+    for component in config.walk():
+        if isinstance(component, Source) and not component.pinned:
+            found.append(
+                f"{component.url} is not pinned, so its bytes may change; pin a model with `run pin model=<option>`"
+            )
+    return list(dict.fromkeys(found))

@@ -1,0 +1,186 @@
+"""What each verb does with a composed config: the only part that writes outside the store.
+
+The runner plans, starts the worker for what is missing, and renders what was released. It never
+imports torch.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NoReturn
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from framework import screens
+from framework.config.load import load
+from framework.config.schema import Config
+from framework.core.errors import FrameworkError, ReleaseError, StepError
+from framework.core.files import write_whole
+from framework.core.release import LOCK, Release
+from framework.core.step import Step
+from framework.core.store import Store
+from framework.plan import Plan, make_plan
+from framework.stages.render import diff_text, render, write
+from framework.worker import write_job
+
+_GRACE = 10.0
+"""Seconds that a worker has to end by itself after SIGTERM."""
+
+
+class Interrupted(FrameworkError):
+    """The user or the system asked the runner to stop."""
+
+    ends_sweep: ClassVar[bool] = True
+
+    def __init__(self, number: int, command: str) -> None:
+        self.exit_code = 128 + number
+        super().__init__(
+            f"Stopped by {signal.Signals(number).name}; nothing half-made was kept. "
+            f"The same command goes on from here:\n  {command}"
+        )
+
+
+@dataclass(frozen=True)
+class Call:
+    """One validated config and how it was asked for."""
+
+    config: Config
+    recipe: str
+    command: str
+    """The command as it was typed, ready to be pasted."""
+
+    @property
+    def store(self) -> Store:
+        """The artifacts' store."""
+        return Store(Path(self.config.store))
+
+    @property
+    def environments(self) -> Path:
+        """The folder of the rendered manifests."""
+        return Path(self.config.environments)
+
+    def render(self, release: Release) -> dict[str, str]:
+        """Return the text of every file of *release* in this config's environment."""
+        config = self.config
+        return render(release, config.serving, config.deployment, config.environment)
+
+
+def perform(verb: str, composed: DictConfig, command: str) -> None:
+    """Do what *verb* asks with the config that Hydra composed.
+
+    Raises:
+        FrameworkError: whatever keeps it from being done.
+    """
+    choices = HydraConfig.get().runtime.choices
+    if verb == "pin":
+        from framework.pin import pin
+
+        print(pin(str(choices["model"]), composed.model))
+        return
+    call = Call(load(composed), str(choices.get("recipe") or "(none)"), command)
+    actions = {"run": build, "plan": show_plan, "render": render_again, "serve": serve}
+    actions[verb](call)
+
+
+def build(call: Call) -> None:
+    """Build every step that is missing, render the release and show what came out."""
+    plan = make_plan(call.config, call.recipe)
+    for warning in plan.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    pending = missing(plan, call.store)
+    if pending:
+        _work(call, plan, pending)
+    release = Release.read(call.store.folder(plan.last) / LOCK)
+    changes = write(call.render(release), call.environments)
+    print(screens.summary(call.config, plan, call.store, release, changes, len(pending)))
+
+
+def missing(plan: Plan, store: Store) -> list[Step]:
+    """Return the steps that are not in the store, inputs first."""
+    return [step for step in plan.steps if store.record(step) is None]
+
+
+def show_plan(call: Call) -> None:
+    """Print what a run would do, and change nothing."""
+    plan = make_plan(call.config, call.recipe)
+    differences = None
+    if call.store.record(plan.last) is not None:
+        release = Release.read(call.store.folder(plan.last) / LOCK)
+        differences = diff_text(call.render(release), call.environments)
+    print(screens.plan_table(call.config, plan, call.store, differences))
+
+
+def render_again(call: Call) -> None:
+    """Render the environment's manifests from the lock that lies there."""
+    config = call.config
+    lock = call.environments / config.environment.name / config.name / LOCK
+    print(screens.rendered(config, write(call.render(Release.read(lock)), call.environments)))
+
+
+def serve(call: Call) -> None:
+    """Serve the release of this very config until a signal."""
+    from framework.server import serve_release
+
+    plan, store = make_plan(call.config, call.recipe), call.store
+    if store.record(plan.last) is None:
+        raise ReleaseError(f"this config is not built yet; build it first: {call.command.replace(' serve', '', 1)}")
+    release = Release.read(store.folder(plan.last) / LOCK)
+    serve_release(release, call.config.serving, store.root / "served" / release.digest.partition(":")[2])
+
+
+def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
+    """Run the worker until everything pending is built; stop it when we are stopped."""
+    store = call.store
+    job = store.root / "jobs" / f"{plan.last.key}.json"
+    write_whole(job, write_job(plan.steps, pending, store.root, call.config.plugins))
+
+    def stop(number: int, frame: object) -> NoReturn:
+        raise Interrupted(number, call.command)
+
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "framework.worker", str(job)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    try:
+        code = worker.wait()
+    except Interrupted:
+        for number in previous:
+            signal.signal(number, signal.SIG_IGN)
+        _end(worker)
+        raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        job.unlink(missing_ok=True)
+        for step in pending:
+            store.discard_unfinished(step)
+    if code:
+        _explain(code, call.command)
+
+
+def _end(worker: "subprocess.Popen[bytes]") -> None:
+    """End the worker and all that it started."""
+    worker.terminate()
+    try:
+        worker.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait()
+
+
+def _explain(code: int, command: str) -> NoReturn:
+    """Pass on why the worker ended."""
+    if code > 0:
+        failure = StepError()  # the worker has said what went wrong, on our own standard error
+        failure.exit_code = code
+        raise failure
+    name = signal.Signals(-code).name
+    reason = "; the system ends what takes too much memory" if -code == signal.SIGKILL else ""
+    raise StepError(
+        f"The worker was ended by {name}{reason}. The same command goes on from here:\n  {command}\n"
+        "If it happens again, set training.micro_batch_size=1 or a smaller model=<option>."
+    )

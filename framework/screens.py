@@ -1,0 +1,199 @@
+"""What the terminal shows: the plan's table and the last screen, in 80 columns.
+
+Text only: nothing here decides or changes anything.
+"""
+
+import json
+from typing import Any
+
+from framework.config.schema import Config
+from framework.core.release import LOCK, Release
+from framework.core.step import Step
+from framework.core.store import RECORD, Store
+from framework.estimate import count_rows, estimate
+from framework.plan import Plan
+from framework.stages.render import Changes
+
+_WHY_WIDTH = 30
+
+
+def plan_table(config: Config, plan: Plan, store: Store, differences: str | None) -> str:
+    """Return the plan: each step, cached or why not, and what it will take."""
+    hardware = config.environment.hardware
+    data = plan.step("data")
+    rows = count_rows(config, store.folder(data) if store.record(data) else None)
+    lines = [f"{'step':<16} {'state':<7} {'why':<{_WHY_WIDTH}} {'time':>8} {'memory':>9}"]
+    seconds = 0.0
+    for step in plan.steps:
+        record = store.record(step)
+        if record:
+            state, why = "cached", ""
+            time, memory = f"{record['seconds']:.0f} s", _size(record["peak_memory_bytes"])
+        else:
+            state, why = "run", why_not(step, store)
+            expected = estimate(step, config, rows)
+            seconds += expected.seconds
+            time, memory = f"~{expected.seconds:.0f} s", f"~{_size(expected.memory)}"
+        lines.append(f"{step.label:<16} {state:<7} {why:<{_WHY_WIDTH}} {time:>8} {memory:>9}".rstrip())
+    cost = seconds / 3600 * hardware.price_per_hour
+    priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
+    lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
+    lines += [f"warning: {warning}" for warning in plan.warnings]
+    lines.append(_manifest_lines(config, differences))
+    return "\n".join(lines)
+
+
+def _manifest_lines(config: Config, differences: str | None) -> str:
+    folder = f"{config.environments}/{config.environment.name}/{config.name}"
+    if differences is None:
+        return f"Manifests: {folder}/ is rendered once the release is built."
+    if not differences:
+        return f"Manifests: {folder}/ is up to date."
+    return f"Manifests: {folder}/ would change:\n\n{differences.rstrip()}"
+
+
+def why_not(step: Step, store: Store) -> str:
+    """Say why *step* is not built: what differs from the last artifact of the same label."""
+    last = _latest(step, store)
+    if last is None:
+        return "not built yet"
+    old, new = last["identity"], step.identity()
+    for part in ("version", "libraries"):
+        if old[part] != new[part]:
+            return _fit(f"{part} of the stage changed")
+    if (found := _difference(old["spec"], new["spec"])) is not None:
+        return _fit(found)
+    if old["content"] != new["content"]:
+        return "a local file changed"
+    changed = [slot for slot, key in new["inputs"].items() if old["inputs"].get(slot) != key]
+    return _fit(f"after {', '.join(changed)}") if changed else "removed from the store"
+
+
+def _latest(step: Step, store: Store) -> dict[str, Any] | None:
+    found: list[tuple[float, dict[str, Any]]] = []
+    for file in (store.root / step.stage.name).glob(f"*/{RECORD}"):
+        record = json.loads(file.read_text())
+        if record.get("label") == step.label:
+            found.append((file.stat().st_mtime, record))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _difference(old: Any, new: Any, path: str = "") -> str | None:
+    """Return the first place where two specs differ, such as ``tuning.rank 16 -> 8``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *(key for key in old if key not in new)]:
+            inner = f"{path}.{key}" if path else str(key)
+            if (found := _difference(old.get(key), new.get(key), inner)) is not None:
+                return found
+        return None
+    return None if old == new else f"{path} {old} -> {new}"
+
+
+def _fit(text: str) -> str:
+    return text if len(text) <= _WHY_WIDTH else f"{text[: _WHY_WIDTH - 1]}…"
+
+
+def rendered(config: Config, changes: Changes) -> str:
+    """Return one line on what rendering changed, and one for every file."""
+    folder = f"{config.environments}/{config.environment.name}/{config.name}/"
+    if not changes:
+        return f"Rendered {folder}: nothing changed."
+    names = [
+        *(f"  + {name}" for name in changes.added),
+        *(f"  ~ {name}" for name in changes.changed),
+        *(f"  - {name}" for name in changes.removed),
+    ]
+    return "\n".join([f"Rendered {folder}:", *names])
+
+
+def summary(
+    config: Config, plan: Plan, store: Store, release: Release, changes: Changes, built: int
+) -> str:
+    """Return the last screen: what was built, where, before and after, and what to try next."""
+    took = sum((store.record(step) or {}).get("seconds", 0.0) for step in plan.steps)
+    work = f"{built} steps built" if built else "nothing to build, everything was cached"
+    folder = f"{config.environments}/{config.environment.name}/{config.name}"
+    changed = len(changes.added) + len(changes.changed) + len(changes.removed)
+    lines = [
+        "",
+        f"{release.name}: {work} ({len(plan.steps)} steps, {_duration(took)} of work in all)",
+        f"  release    {folder}/{LOCK}",
+        f"  digest     {release.digest[:19]}… in {_short(release.model_uri)}",
+        f"  manifests  {folder}/ ({changed} files changed)",
+        "",
+        *_numbers(release),
+        *_first_example(plan, store),
+        "Next:",
+        *(f"  {line}" for line in _next_commands(config, release)),
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(release: Release) -> list[str]:
+    """Return a table: candidates across, metrics down."""
+    order = ("base", "tuned", "fp32")
+    candidates = sorted(
+        {name.partition(".")[0] for name in release.metrics},
+        key=lambda name: order.index(name) if name in order else len(order),
+    )
+    shown = {
+        "exact_match": ("exact match", "{:.1%}"),
+        "perplexity": ("answer perplexity", "{:.2f}"),
+        "accuracy": ("accuracy", "{:.1%}"),
+        "macro_f1": ("macro F1", "{:.3f}"),
+        "agreement": ("agrees with tuned", "{:.1%}"),
+        "prefill_tokens_per_second": ("prefill tokens/s", "{:.0f}"),
+        "decode_tokens_per_second": ("decode tokens/s", "{:.0f}"),
+        "decode_p99_ms": ("decode p99 ms", "{:.1f}"),
+        "rows_per_second": ("rows/s", "{:.0f}"),
+        "batch_p99_ms": ("batch p99 ms", "{:.1f}"),
+    }
+    lines = [f"  {'':<20}" + "".join(f"{name:>12}" for name in candidates)]
+    for metric, (title, form) in shown.items():
+        values = [release.metrics.get(f"{candidate}.{metric}") for candidate in candidates]
+        if any(value is not None for value in values):
+            cells = "".join(f"{'' if value is None else form.format(value):>12}" for value in values)
+            lines.append(f"  {title:<20}{cells}".rstrip())
+    sizes = [release.metrics.get(f"{candidate}.size_bytes") for candidate in candidates]
+    cells = "".join(f"{'' if size is None else f'{size / 1e6:.1f} MB':>12}" for size in sizes)
+    return [*lines, f"  {'size':<20}{cells}".rstrip(), ""]
+
+
+def _first_example(plan: Plan, store: Store) -> list[str]:
+    """Return one held-out question with the answers of base and tuned model."""
+    answers = {}
+    for candidate in ("base", "tuned"):
+        file = store.folder(plan.step(f"evaluate {candidate}")) / "examples.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines()
+        if not lines:
+            return []
+        answers[candidate] = json.loads(lines[0])
+    rows = {
+        "wanted": answers["tuned"]["expected"],
+        "base": answers["base"]["answer"],
+        "tuned": answers["tuned"]["answer"],
+    }
+    return [*(f"  {name:<8}{_short(' '.join(text.split()), 68)}" for name, text in rows.items()), ""]
+
+
+def _next_commands(config: Config, release: Release) -> list[str]:
+    recipe = f"+recipe={release.recipe}" if release.recipe != "(none)" else f"name={release.name}"
+    change = "tuning.rank=8" if "rank" in type(config.tuning).model_fields else "training.learning_rate=1e-4"
+    return [
+        f"run serve {recipe}",
+        f"run plan {recipe} {change}",
+        f"run {recipe} environment=staging deployment.image=<image>@sha256:<digest>",
+    ]
+
+
+def _short(text: str, width: int = 50) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
+

@@ -81,6 +81,22 @@ def pull(uri: str, digest: str, folder: Path) -> None:
             fresh.rename(folder)
 
 
+def is_lost(uri: str) -> bool:
+    """Tell whether a model that was published to a folder is no longer there; remote stores are not asked.
+
+    It goes by the names of the list and loads no fsspec, since every run asks; bytes are checked when
+    a model is pulled.
+    """
+    if "://" in uri and not uri.startswith("file://"):
+        return False
+    root = Path(uri.removeprefix("file://"))
+    try:
+        names = [name for _, name in _entries(uri, (root / LIST).read_text(encoding="utf-8"))]
+    except OSError:
+        return True
+    return not all((root / name).is_file() for name in names)
+
+
 _RESTORE = "restore the store from a copy, or publish again with `run`"
 
 

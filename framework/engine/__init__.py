@@ -1,0 +1,61 @@
+"""One protocol over every runtime, so that a number always means the same thing.
+
+Evaluation, parity, benchmark and server all go through it. It knows token ids and arrays only:
+text, templates and metrics belong to its callers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn from its distribution."""
+
+    temperature: float = 0.0
+    """What logits are divided by; 0 takes the likeliest token (greedy)."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together reach this share are drawn from."""
+    seed: int | None = None
+    """Makes a drawing repeatable; None draws anew each time."""
+    past_end: bool = False
+    """Go on after an end-of-sequence token, as a benchmark must to time a given number of tokens."""
+
+
+GREEDY = Sampling()
+
+
+class Engine(Protocol):
+    """A model folder, opened by one runtime."""
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
+        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
+
+    def generate(
+        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> Iterator[int]:
+        """Yield the token ids that follow *prompt*, one by one, greedily unless told to sample.
+
+        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
+        """
+
+    def classify(self, rows: "Sequence[Sequence[int]]") -> "np.ndarray":
+        """Return float32 logits of shape (rows, classes) for a sequence classifier."""
+
+
+def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:
+    """Open *folder* with the runtime *name*: ``torch``, ``onnxruntime`` or ``genai``.
+
+    Args:
+        name: the module below ``framework.engine``.
+        folder: an artifact that the runtime can read.
+        threads: CPU threads; 0 leaves the runtime's own choice.
+    """
+    opened: Engine = import_module(f"framework.engine.{name}").open_folder(folder, threads)
+    return opened

@@ -1,0 +1,144 @@
+"""PyTorch: a Hugging Face folder, float32, in evaluation mode. The reference for all other engines.
+
+It knows token ids and tensors; neither text nor where the folder came from.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.core.errors import ServeError
+from framework.engine import GREEDY, Sampling
+from framework.engine.folder import context_length, end_of_sequence, pad_token, read_json, room
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+PADDED_TOKENS = 2048
+"""Most tokens of one batch, padding included: bounds the logits (tokens x vocabulary x 4 bytes)."""
+
+
+def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
+    """Open a folder that ``save_pretrained`` wrote.
+
+    Args:
+        folder: config.json and safetensors of a causal language model or a sequence classifier.
+        threads: CPU threads for the whole process; 0 leaves torch's own choice.
+
+    Raises:
+        ServeError: the folder cannot be opened, or its architecture is of another kind.
+    """
+    import torch
+    import transformers
+
+    if threads:
+        torch.set_num_threads(threads)
+    architectures = read_json(folder, "config.json").get("architectures") or ["nothing"]
+    if architectures[0].endswith("ForSequenceClassification"):
+        kind = transformers.AutoModelForSequenceClassification
+    elif architectures[0].endswith(("ForCausalLM", "LMHeadModel")):
+        kind = transformers.AutoModelForCausalLM
+    else:
+        raise ServeError(
+            f"{folder}: config.json names {architectures[0]}, but a causal language model "
+            "or a sequence classifier is needed"
+        )
+    try:
+        model = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise ServeError(f"{folder}: transformers cannot open it: {first_line}") from error
+    return TorchEngine(model.eval(), folder)
+
+
+class TorchEngine:
+    """An open model."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        self.model = model
+        self.ends = end_of_sequence(folder)
+        self.pad = pad_token(folder)
+        self.context = context_length(folder)
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
+        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
+        found: dict[int, np.ndarray] = {}
+        for indices in _batches(rows):
+            scores = self._forward([rows[index] for index in indices]).numpy()
+            for position, index in enumerate(indices):
+                found[index] = scores[position, : len(rows[index])].copy()
+        return [found[index] for index in range(len(rows))]
+
+    def generate(
+        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> Iterator[int]:
+        """Yield the token ids that follow *prompt*, with a key-value cache, one forward a token.
+
+        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
+
+        Raises:
+            ServeError: the prompt is longer than the context.
+        """
+        import torch
+
+        source = torch.Generator()
+        source.seed() if sampling.seed is None else source.manual_seed(sampling.seed)
+        fed, cache = torch.tensor([list(prompt)]), None
+        for _ in range(room(len(prompt), max_new_tokens, self.context)):
+            # Entered anew for each step: held open over a yield, it would leak into the caller.
+            with torch.inference_mode():
+                out = self.model(input_ids=fed, past_key_values=cache, use_cache=True)
+                token = _choose(out.logits[0, -1].float(), sampling, source)
+            if token in self.ends and not sampling.past_end:
+                return
+            yield token
+            fed, cache = torch.tensor([[token]]), out.past_key_values
+
+    def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return float32 logits of shape (rows, classes) for a sequence classifier."""
+        import numpy as np
+
+        scores = np.zeros((len(rows), self.model.config.num_labels), np.float32)
+        for indices in _batches(rows):
+            scores[indices] = self._forward([rows[index] for index in indices]).numpy()
+        return scores
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+        """Return the model's logits for a right-padded batch."""
+        import torch
+
+        longest = max(map(len, rows))
+        ids = torch.tensor([[*row, *[self.pad] * (longest - len(row))] for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        with torch.inference_mode():
+            scores: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+        return scores.float()
+
+
+def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Yield indices of rows of like length, so that little is spent on padding.
+
+    >>> list(_batches([[1, 2, 3], [1], [1, 2], [1] * 5000]))
+    [[1, 2, 0], [3]]
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(rows)), key=lambda index: len(rows[index])):
+        if batch and len(rows[index]) * (len(batch) + 1) > PADDED_TOKENS:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _choose(scores: "torch.Tensor", sampling: Sampling, source: "torch.Generator") -> int:
+    """Return the next token id for logits of shape (vocabulary,)."""
+    import torch
+
+    if sampling.temperature == 0:
+        return int(scores.argmax())
+    shares, ids = torch.softmax(scores / sampling.temperature, -1).sort(descending=True)
+    # The token that crosses top_p still counts, so at least one is left.
+    shares[shares.cumsum(-1) - shares >= sampling.top_p] = 0
+    return int(ids[torch.multinomial(shares, 1, generator=source)])

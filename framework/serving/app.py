@@ -1,0 +1,189 @@
+"""The life of a server: its port, its children and its end. Imported only once litserve is there.
+
+litserve gives the worker process and the queues; uvicorn runs in this process's main thread and so
+gets the signals itself: on SIGTERM it finishes the running answers, then the children are ended.
+"""
+# ruff: noqa: TID253
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import litserve
+import uvicorn
+from litserve.specs.base import LitSpec
+from litserve.utils import WorkerSetupStatus, wrap_litserve_start
+
+from framework.core.errors import ServeError
+from framework.core.release import Release
+from framework.serving import Serving
+from framework.serving.routes import CHAT, CLASSIFY, Desk
+from framework.serving.worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
+
+MAX_BODY = 4 * 2**20
+"""Bytes of a request's body; more is answered with 413."""
+
+
+class _Routed(LitSpec):  # type: ignore[misc]
+    """Tells litserve to add no route of its own: ``framework.serving.routes`` has them."""
+
+    def __init__(self, path: str, streams: bool) -> None:
+        super().__init__()
+        self.api_path = path
+        self.streams = streams
+
+    @property
+    def stream(self) -> bool:
+        """Whether answers come in pieces."""
+        return self.streams
+
+
+def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Raises:
+        ServeError: the port is taken, the model cannot be opened, or its process died.
+    """
+    stopping = threading.Event()
+    with _signals(stopping):
+        shared = Shared()
+        server = _litserver(serving, folder, release, shared)
+        desk = Desk(server, release, serving.max_new_tokens, shared)
+        desk.open()
+        with wrap_litserve_start(server), _workers_killed(server):
+            shared.queues_pid.value = server.manager._process.pid
+            # Bound after the children are started, so that none of them holds the port.
+            with _bind(serving.host, serving.port) as bound:
+                config = uvicorn.Config(
+                    server.app,
+                    log_level="warning",
+                    access_log=False,
+                    timeout_graceful_shutdown=grace_seconds,
+                )
+                http = uvicorn.Server(config)
+                logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
+                watch = _Watch(server, desk, http, stopping, f"http://{serving.host}:{serving.port}")
+                watch.start()
+                http.run(sockets=[bound])
+                stopping.set()
+                watch.join()
+    if watch.failure:
+        raise ServeError(watch.failure)
+
+
+def _litserver(serving: Serving, folder: Path, release: Release, shared: Shared) -> Any:
+    options: dict[str, Any] = {"spec": _Routed(CHAT, streams=True)}
+    kind: type[Any] = ChatWorker
+    if release.task != "causal-lm":
+        kind = ClassifyWorker
+        options = {
+            "spec": _Routed(CLASSIFY, streams=False),
+            "loop": GatheringLoop(),
+            "max_batch_size": serving.max_batch_size,
+            "batch_timeout": serving.batch_timeout,
+        }
+    worker = kind(folder, release.engine, serving.threads, shared, **options)
+    return litserve.LitServer(
+        worker,
+        accelerator="cpu",
+        timeout=False,
+        healthcheck_path="/litserve/health",
+        info_path="/litserve/info",
+        disable_openapi_url=True,
+        max_payload_size=MAX_BODY,
+    )
+
+
+class _Watch(threading.Thread):
+    """Says when the model is ready, and ends the server when the worker is gone."""
+
+    def __init__(
+        self, server: Any, desk: Desk, http: uvicorn.Server, stopping: threading.Event, address: str
+    ) -> None:
+        super().__init__(daemon=True)
+        self.server, self.desk, self.http = server, desk, http
+        self.stopping = stopping
+        self.address = address
+        self.failure: str | None = None
+
+    def run(self) -> None:
+        """Poll until the server stops."""
+        (worker,) = self.server.inference_workers
+        ready = False
+        while not self.stopping.is_set():
+            if wait([worker.sentinel], timeout=0.1):
+                self.failure = self._why(worker, ready)
+                self.desk.ready = lambda: False
+                self.desk.fail_all()
+                self.http.should_exit = True
+                return
+            if not ready and WorkerSetupStatus.READY in self.server.workers_setup_status.values():
+                ready = True
+                self.desk.ready = lambda: True
+                print(f"serving {self.desk.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+        self.http.should_exit = True  # the signal may have come just before uvicorn listened for it
+
+    def _why(self, worker: Any, ready: bool) -> str | None:
+        """Return why the worker ended; None if it was told to before it could ignore that."""
+        if self.desk.shared.failure.poll():
+            return str(self.desk.shared.failure.recv())
+        worker.join()
+        if worker.exitcode == -signal.SIGTERM:
+            return None
+        when = "while it served" if ready else "while it loaded the model"
+        return (
+            f"the model's process ended {when} (exit code {worker.exitcode}); "
+            "-9 is mostly too little memory, anything else is explained above"
+        )
+
+
+@contextlib.contextmanager
+def _workers_killed(server: Any) -> Iterator[None]:
+    """End the workers; litserve would wait for ever, since they ignore the SIGTERM that it sends."""
+    try:
+        yield
+    finally:
+        for worker in server.inference_workers:
+            worker.kill()
+
+
+def _no_second_interrupt(record: logging.LogRecord) -> bool:
+    """Leave out the traceback that uvicorn logs when Ctrl-C is pressed twice."""
+    return "CancelledError" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def _signals(stopping: threading.Event) -> Iterator[None]:
+    """Let SIGINT and SIGTERM set *stopping*; uvicorn takes them over while it runs."""
+    before = {
+        number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a bound socket.
+
+    Raises:
+        ServeError: the port is taken, or there is no such address.
+    """
+    try:
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        return socket.create_server((address[0], address[1]), family=family, backlog=2048)
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise ServeError(
+            f"cannot listen on {host}:{port}: {why}; stop what uses it, or set serving.port or serving.host"
+        ) from None

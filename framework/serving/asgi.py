@@ -1,0 +1,89 @@
+"""What all routes share: counting, clients that hang up, and errors in OpenAI's shape.
+
+Knows HTTP; knows neither models nor queues. Imported only by the server.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from framework.serving.metrics import Metrics
+from framework.serving.openai_api import ApiError
+
+
+class Counted:
+    """Middleware: counts and times the requests of one route, streams to their last byte."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, route: str) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.route = route
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on."""
+        if scope.get("path") != self.route:
+            await self.app(scope, receive, send)
+            return
+        started, code = time.monotonic(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal code
+            code = message.get("status", code)
+            await send(message)
+
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, noting)
+            finally:
+                self.metrics.requests.labels(self.route, str(code)).inc()
+                self.metrics.seconds.labels(self.route).observe(time.monotonic() - started)
+
+
+async def unless_gone(request: Request, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer, or stop working on it as soon as the client has hung up."""
+
+    async def gone() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    work, watch = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
+    await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (work, watch):
+        if not task.done():
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+    if work.cancelled():
+        raise ApiError(499, "The client closed the connection")
+    return work.result()
+
+
+def word_errors(app: Starlette) -> None:
+    """Make every error of the application, expected or not, a JSON that OpenAI's clients read."""
+    app.add_exception_handler(ApiError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse_plainly)
+    app.add_exception_handler(Exception, _fail)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body(), status_code=error.status)
+
+
+async def _refuse_plainly(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    refusal = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+    return JSONResponse(refusal.body(), status_code=error.status_code, headers=error.headers)
+
+
+async def _fail(request: Request, error: Exception) -> Response:
+    refusal = ApiError(500, "The server failed on this request; see its log")
+    return JSONResponse(refusal.body(), status_code=500)

@@ -1,0 +1,206 @@
+"""OpenAI's chat API as data: what a request may say, and the JSON of answers, chunks and errors.
+
+Knows no server and no model. What would change the answer and is not supported is refused, never
+ignored; what does not change it (``user``, ``metadata``) is accepted.
+"""
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from framework.engine import Sampling
+
+DONE = "data: [DONE]\n\n"
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class ApiError(Exception):
+    """A refusal with its HTTP status, in the shape that OpenAI's clients read."""
+
+    def __init__(
+        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.param = param
+        self.code = code
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class _Message(_Strict):
+    role: Literal["system", "developer", "user", "assistant"]
+    content: str | list[_TextPart]
+    name: str | None = None
+    refusal: None = None
+
+    def plain(self) -> dict[str, str]:
+        """Return what chat templates take; ``developer`` is OpenAI's newer name of ``system``."""
+        text = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+
+
+class _StreamOptions(_Strict):
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+class _TextFormat(_Strict):
+    type: Literal["text"]
+
+
+class ChatRequest(_Strict):
+    """The body of ``POST /v1/chat/completions``."""
+
+    model: str
+    messages: Annotated[list[_Message], Field(min_length=1)]
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    stop: str | Annotated[list[str], Field(max_length=4)] | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    # Accepted only where they ask for nothing.
+    n: Literal[1] | None = None
+    logprobs: Literal[False] | None = None
+    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
+    response_format: _TextFormat | None = None
+    # They change nothing in the answer.
+    user: str | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+    service_tier: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+
+    def limit(self, most: int) -> tuple[int, bool]:
+        """Return the most new tokens, and whether the client asked for just that many.
+
+        Raises:
+            ApiError: more is asked for than *most*.
+        """
+        name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
+        asked = getattr(self, name)
+        if asked is not None and asked > most:
+            raise ApiError(400, f"{name} is {asked}, but this server answers at most {most}", param=name)
+        return (most, False) if asked is None else (asked, True)
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are drawn; greedy unless a temperature above 0 is asked for."""
+        return Sampling(self.temperature or 0.0, self.top_p or 1.0, self.seed)
+
+    def stops(self) -> tuple[str, ...]:
+        """Return the texts before which the answer ends."""
+        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(text for text in given if text)
+
+
+class ClassifyRequest(_Strict):
+    """The body of ``POST /v1/classify``."""
+
+    input: str | Annotated[list[str], Field(min_length=1, max_length=1024)]
+    model: str | None = None
+
+    def texts(self) -> list[str]:
+        """Return the texts, also where only one was given."""
+        return [self.input] if isinstance(self.input, str) else self.input
+
+
+def read_request(kind: type[Body], raw: bytes) -> Body:
+    """Read a request's body.
+
+    Raises:
+        ApiError: 400 with the first thing that is wrong with it.
+    """
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise ApiError(400, f"Unrecognized request argument supplied: {where}", param=where) from None
+        if not where:
+            raise ApiError(400, f"The body is not a JSON object: {first['msg']}") from None
+        raise ApiError(400, f"{where}: {first['msg']}", param=where) from None
+
+
+def unknown_model(asked: str, served: str) -> ApiError:
+    """Return the refusal of a model that is not served here."""
+    return ApiError(
+        404,
+        f"The model '{asked}' does not exist; this server has '{served}'",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def usage(prompt: int, completion: int) -> dict[str, int]:
+    """Return the usage object for true token counts."""
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What all the JSON of one answer has in common."""
+
+    model: str
+    created: int
+    fingerprint: str
+    id: str
+
+    @classmethod
+    def new(cls, model: str, created: int, digest: str) -> "Reply":
+        """Return a reply under a fresh id; the fingerprint names the release's bytes."""
+        fingerprint = f"fp_{digest.removeprefix('sha256:')[:12]}"
+        return cls(model, created, fingerprint, f"chatcmpl-{uuid.uuid4().hex}")
+
+    def whole(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
+        """Return a whole ``chat.completion``."""
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": text},
+            "logprobs": None,
+            "finish_reason": finish_reason,
+        }
+        return {**self._head("chat.completion"), "choices": [choice], "usage": used}
+
+    def chunk(self, delta: dict[str, str], finish_reason: str | None = None, **extra: Any) -> str:
+        """Return a ``chat.completion.chunk`` as one server-sent event."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        return event({**self._head("chat.completion.chunk"), "choices": [choice], **extra})
+
+    def usage_chunk(self, used: dict[str, int]) -> str:
+        """Return the extra last chunk of ``stream_options: {include_usage: true}``."""
+        return event({**self._head("chat.completion.chunk"), "choices": [], "usage": used})
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": kind,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+        }
+
+
+def event(body: dict[str, Any]) -> str:
+    """Return one server-sent event."""
+    return f"data: {json.dumps(body, ensure_ascii=False)}\n\n"

@@ -1,0 +1,69 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from framework.core.errors import ConfigError, ServeError
+from framework.core.release import Release
+from framework.server import read_serving
+from framework.serving import litserve
+from framework.serving.litserve import LitServe
+
+ZERO = "sha256:" + "0" * 64
+
+
+def release(**changes) -> Release:
+    fields = {
+        "name": "tiny",
+        "recipe": "tiny",
+        "plan": "0" * 64,
+        "model_uri": "nowhere",
+        "digest": ZERO,
+        "engine": "genai",
+        "task": "causal-lm",
+        "base_model": "random",
+        "base_model_license": "none",
+        "data_digest": ZERO,
+        "chat_template_digest": None,
+        "metrics": {},
+        "gates": {},
+        "commit": None,
+    }
+    return Release.model_validate({**fields, **changes})
+
+
+@pytest.mark.parametrize("package", ["litserve", "prometheus_client", "uvicorn"])
+def test_a_missing_extra_is_one_sentence(package, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(litserve, "find_spec", lambda name: None if name == package else object())
+    with pytest.raises(ServeError, match=rf"{package}: pip install 'gitune\[serve\]'"):
+        LitServe().serve(tmp_path, release())
+
+
+def test_an_unknown_task_is_one_sentence(tmp_path) -> None:
+    with pytest.raises(ServeError, match="task 'speech' is none of"):
+        LitServe().serve(tmp_path, release(task="speech"))
+
+
+def test_options_travel_as_json(tmp_path) -> None:
+    path = tmp_path / "serving.json"
+    path.write_text(json.dumps(LitServe(port=9000, host="0.0.0.0", grace_seconds=3).dump()))
+    assert read_serving(path) == LitServe(port=9000, host="0.0.0.0", grace_seconds=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "no such file"),
+        ("{", "not JSON"),
+        ("{}", "choose an option"),
+        ('{"_target_": "os.path.Path"}', "outside the allowed packages"),
+        ('{"_target_": "framework.serving.litserve.LitServe", "prt": 1}', "prt"),
+    ],
+)
+def test_broken_options_are_one_line(tmp_path: Path, text: str | None, why: str) -> None:
+    path = tmp_path / "serving.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=why) as caught:
+        read_serving(path)
+    assert "\n" not in str(caught.value)

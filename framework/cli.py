@@ -4,24 +4,33 @@ It imports nothing but Hydra until the config is composed, so that ``--help`` an
 quick as any Hydra program's. What a verb does, ``framework.runner`` knows.
 """
 
+import contextlib
+import io
 import os
 import shlex
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+import tempfile
+import textwrap
+from collections.abc import Iterator, Sequence
 
 import hydra
 import yaml
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.config.recipes import GROUP, recipe_names, register
+from framework.config.composition import is_group, problem
+from framework.config.recipes import GROUP, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
 from framework.core.words import nearest
 
 VERBS = ("plan", "render", "serve", "schema", "pin")
+_HELP = {"-h", "--help"}
+_COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
+_MULTIRUN = {"-m", "--multirun"}
 
 
 def main() -> None:
@@ -30,15 +39,17 @@ def main() -> None:
     typed = shlex.join(["run", *words])
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     try:
-        _refuse_unknown_verb(words)
-        if verb == "schema":
-            sys.stdout.write(_schema())
-            return
-        _start_hydra(verb, words, typed)
+        _refuse_stray_words(words)
+        if verb == "schema" and not _HELP & {*words}:
+            sys.stdout.write(_schema(words))
+        elif _HELP & {*words}:
+            with _narrow_lines():
+                _start_hydra(verb, words, typed)
+        else:
+            with _hydra_folders(verb, words) as folders:
+                _start_hydra(verb, [*folders, *words], typed)
     except FrameworkError as error:
         sys.exit(_report(error))
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        sys.exit(_report(ConfigError(_composition_problem(error))))
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,11 +63,18 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     failures: list[int] = []
+    composing = True
 
     @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
     def application(composed: DictConfig) -> None:
         from framework.runner import perform
 
+        nonlocal composing
+        composing = False
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            from framework.config.provenance import typed_overrides
+
+            print(f"== {' '.join(text.lstrip('+') for text in typed_overrides())} ==", flush=True)
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
         try:
             perform(verb, composed, typed)
@@ -64,9 +82,24 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
             failures.append(_report(error))
             if error.ends_sweep:
                 sys.exit(error.exit_code)
+        composing = True
 
-    sys.argv[1:] = [_as_addition(word) for word in words]
-    application()
+    if _COMPLETION & {*words}:
+        _complete_verb()
+    else:
+        words = [_as_addition(word) for word in words]
+    # argparse takes overrides in one row only; here a flag may stand anywhere between them.
+    sys.argv[1:] = sorted(words, key=lambda word: "=" in word and not word.startswith("-"))
+    try:
+        application()
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        if not composing:
+            raise
+        raise ConfigError(problem(error, words)) from None
+    except OSError as error:
+        if not composing or isinstance(error, BrokenPipeError):
+            raise
+        raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
     if failures:
         sys.exit(max(failures))
 
@@ -75,25 +108,74 @@ def _as_addition(word: str) -> str:
     """Turn ``a.b=c`` into ``++a.b=c``, so that an unknown key reaches our validation.
 
     Hydra would refuse a key that the option's YAML does not repeat although the class has it, and
-    would stop at the first. Group choices, Hydra's own keys and flags stay as they are.
+    would stop at the first. ``recipe=x`` means ``+recipe=x``; other group choices, Hydra's own keys and
+    flags stay as they are.
     """
-    if word.startswith(("-", "+", "~", "hydra")) or "=" not in word:
+    bare = word.removeprefix("+")
+    if bare.startswith(("-", "+", "~", "hydra")) or "=" not in word:
         return word
-    key = word.partition("=")[0].partition("@")[0]
-    is_group = any((root / "conf" / key).is_dir() for root in (Path.cwd(), SHARE))
-    return word if is_group else f"++{word}"
+    key = bare.partition("=")[0].partition("@")[0]
+    if key == GROUP:
+        return f"+{bare}"
+    return word if is_group(key) else f"++{bare}"
 
 
-def _refuse_unknown_verb(words: Sequence[str]) -> None:
-    if words and not words[0].startswith("-") and "=" not in words[0] and not words[0].startswith("~"):
-        guess = nearest(words[0], list(VERBS))
-        hint = f"did you mean 'run {guess}'?" if guess else f"verbs are: {', '.join(VERBS)}"
-        raise ConfigError(f"command line '{words[0]}': neither a verb nor key=value; {hint}")
+def _refuse_stray_words(words: Sequence[str]) -> None:
+    """Refuse what is neither a flag nor an override, and a verb that does not stand first."""
+    for before, word in zip(["", *words], words, strict=False):
+        if "=" in word or word.startswith(("-", "~")):
+            continue
+        if word in VERBS and not before.startswith("-"):
+            raise ConfigError(f"command line '{word}': the verb comes first: run {word} …")
+        if not before:
+            guess = nearest(word, VERBS)
+            hint = f"did you mean 'run {guess}'?" if guess else f"verbs are: {', '.join(VERBS)}"
+            raise ConfigError(f"command line '{word}': neither a verb nor key=value; {hint}")
 
 
-def _schema() -> str:
+@contextlib.contextmanager
+def _hydra_folders(verb: str, words: Sequence[str]) -> Iterator[list[str]]:
+    """Yield overrides that keep Hydra from writing into the working folder where nothing is built.
+
+    Hydra always makes its run folder (here the one that is there already) and a multirun always writes
+    ``multirun.yaml``, which therefore goes to a folder that ends with the command.
+    """
+    if verb == "run" or _COMPLETION & {*words}:
+        yield []
+    elif _MULTIRUN & {*words}:
+        with tempfile.TemporaryDirectory(prefix="gitune-") as folder:
+            yield ["hydra.output_subdir=null", f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."]
+    else:
+        yield ["hydra.output_subdir=null", "hydra.run.dir=."]
+
+
+@contextlib.contextmanager
+def _narrow_lines() -> Iterator[None]:
+    """Break the long lists of options that Hydra's help prints at 80 columns."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        for line in text.getvalue().splitlines():
+            print(textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False))
+
+
+def _complete_verb() -> None:
+    """Complete a verb, and let Hydra complete ``run plan +recipe=…`` as it does ``run +recipe=…``."""
+    program, _, rest = os.environ.get("COMP_LINE", "run").partition(" ")
+    first, space, others = rest.lstrip().partition(" ")
+    if first in VERBS and space:
+        os.environ["COMP_LINE"] = f"{program} {others}"
+    elif not space:
+        print(" ".join(verb for verb in VERBS if verb.startswith(first)))
+
+
+def _schema(words: Sequence[str]) -> str:
     from framework.config.jsonschema import schema_text
 
+    if words:
+        raise ConfigError(f"command line '{words[0]}': `run schema` takes no overrides")
     return schema_text()
 
 
@@ -104,28 +186,5 @@ def _report(error: FrameworkError) -> int:
     return error.exit_code
 
 
-def _composition_problem(error: Exception) -> str:
-    """Say in one sentence what Hydra or OmegaConf could not compose."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        if group == GROUP or error.missing_cfg_file.startswith(f"{GROUP}/"):
-            known = sorted({n for r in (Path.cwd(), SHARE) for n in recipe_names(r / "recipes")})
-            group, name = GROUP, error.missing_cfg_file.removeprefix(f"{GROUP}/")
-        else:
-            known = list(error.options or [])
-        guess = nearest(name, known)
-        hint = f"did you mean '{guess}'?" if guess else f"known: {', '.join(known)}"
-        return f"Config is invalid:\n  {group}={name}: no such {'recipe' if group == GROUP else 'option'}; {hint}"
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"Config is invalid:\n  {mark.name}:{mark.line + 1}: not YAML: {error.problem}"
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    first = [line for line in str(error).splitlines() if line.strip()]
-    text = first[0] if first else type(error).__name__
-    if cause is not None and str(cause).splitlines()[0] not in text:
-        text = f"{text} ({str(cause).splitlines()[0]})"
-    if isinstance(error, OverrideParseException) or "mismatched" in text:
-        text = f"{text}; quote the whole override: 'key=\"value\"'"
-    return f"Config is invalid:\n  {text}"
-
-
+if __name__ == "__main__":
+    main()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework.config.schema import Config
-from framework.core.errors import PlanError
+from framework.core.errors import PlanError, SourceError
 from framework.core.source import Source
 from framework.core.step import Step
 from framework.core.words import nearest
 from framework.evaluation import Bound
+from framework.export import Parity
 from framework.stages.benchmark import Measure
 from framework.stages.compress import Compress
 from framework.stages.data import PrepareData
@@ -51,8 +52,8 @@ def make_plan(config: Config, recipe: str) -> Plan:
     """Turn a config into steps.
 
     Raises:
-        PlanError: options that cannot work together, each with the override that mends it.
-        SourceError: a local file that a key needs is missing.
+        PlanError: options that cannot work together, each with the override that mends it, or local
+            files that are missing.
     """
     if problems := broken_rules(config):
         raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
@@ -98,17 +99,20 @@ def _exported(
 ) -> dict[str, Step]:
     """Return every step behind the quality gate, by label; the shipped one also as ``shipped``."""
     engine, label = config.export.engine, config.compression.label
+    # The bounds of parity shape no export's bytes; looser ones must not export again.
+    exporter = config.export.model_copy(update={"parity": Parity()})
     # Nothing is exported before the tuned model has passed; its bytes do not depend on the bounds.
-    stage = ExportModel(export=config.export)
+    stage = ExportModel(export=exporter)
     exported = Step(f"export {REFERENCE}", stage, {"model": merge}, after=(passed,))
     candidates = {REFERENCE: exported}
     if not config.compression.changes_nothing:
-        smaller = Compress(compression=config.compression, export=config.export)
+        smaller = Compress(compression=config.compression, export=exporter)
         candidates[label] = Step(f"compress {label}", smaller, {"model": merge, "exported": exported})
     shipped = candidates[label]
     evaluated = _evaluate(config, label, engine, shipped, data, model)
+    extent = Parity(rows=config.export.parity.rows, generations=config.export.parity.generations)
     parity_stage = CompareExports(
-        parity=config.export.parity, task=config.model.task, engine=engine, candidates=tuple(candidates)
+        parity=extent, task=config.model.task, engine=engine, candidates=tuple(candidates)
     )
     parity = Step("parity", parity_stage, {"model": merge, "data": data, **candidates})
     engines = {"tuned": "torch", **dict.fromkeys(candidates, engine)}
@@ -140,6 +144,7 @@ def _split_gates(config: Config) -> tuple[dict[str, Bound], dict[str, Bound]]:
 def broken_rules(config: Config) -> list[str]:
     """Return one line for every rule across groups that *config* breaks."""
     return [
+        *_source_rules(config),
         *_task_rules(config),
         *_gate_rules(config),
         *config.deployment.problems(config.environment),
@@ -147,21 +152,43 @@ def broken_rules(config: Config) -> list[str]:
     ]
 
 
+_FITTING = {
+    "causal-lm": ("onnx-genai", "genai", "int4-weight"),
+    "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+}
+"""For each task the export option to suggest, its engine, and the compression option that suits it."""
+
+
 def _task_rules(config: Config) -> list[str]:
     task, export, compression = config.model.task, config.export, config.compression
+    name, engine, smaller = _FITTING[task]
+    suits = not compression.exports or engine in compression.exports
     found = []
     if task not in export.tasks:
-        fit = "onnx-genai" if task == "causal-lm" else "onnx"
-        found.append(f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set export={fit}")
+        change = f"export={name}" if suits else f"export={name} compression={smaller}"
+        found.append(
+            f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set {change}"
+        )
     elif compression.exports and export.engine not in compression.exports:
-        fit = "int4-weight" if export.engine == "genai" else "int8-dynamic"
         found.append(
             f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
-            f"this one is for {export.engine}; set compression={fit} or compression=none"
+            f"this one is for {export.engine}; set compression={smaller} or compression=none"
         )
     if config.training.precision == "fp16" and config.environment.hardware.device == "cpu":
         found.append("training.precision: fp16 needs a GPU; set training.precision=bf16")
     return found
+
+
+def _source_rules(config: Config) -> list[str]:
+    """Name every local file that is not there or has another sha256 than the config gives."""
+    found = []
+    for component in config.walk():
+        if isinstance(component, Source) and component.local:
+            try:
+                component.fingerprint()
+            except SourceError as error:
+                found.append(str(error))
+    return list(dict.fromkeys(found))
 
 
 def _gate_rules(config: Config) -> list[str]:
@@ -178,7 +205,8 @@ def _gate_rules(config: Config) -> list[str]:
         candidate = name.partition(".")[0]
         candidates = ("base", "tuned", REFERENCE, config.compression.label)
         if "." in name and candidate not in candidates:
-            found.append(f"gates.{name}: no candidate '{candidate}'; there are {', '.join(dict.fromkeys(candidates))}")
+            there = ", ".join(dict.fromkeys(candidates))
+            found.append(f"gates.{name}: no candidate '{candidate}'; there are {there}")
     return found
 
 
@@ -190,8 +218,8 @@ def _fit_rules(config: Config) -> list[str]:
     needed = tune_memory(config)
     if needed <= limit:
         return []
-    said = f"training: about {needed / 2**30:.0f} GiB would be needed, environment.hardware has {hardware.memory_gib:g}"
-    return [f"{said}; {_what_fits(config, limit)}"]
+    said = f"training: needs about {needed / 2**30:.1f} GiB, environment.hardware.memory_gib is"
+    return [f"{said} {hardware.memory_gib:g}; {_what_fits(config, limit)}"]
 
 
 def _what_fits(config: Config, limit: float) -> str:
@@ -199,15 +227,16 @@ def _what_fits(config: Config, limit: float) -> str:
     from framework.estimate import tune_memory
     from framework.tuning.lora import LoRA
 
-    training, batch = config.training, config.training.micro_batch_size
-    smaller = training.model_copy(
-        update={"micro_batch_size": 1, "gradient_accumulation_steps": batch * training.gradient_accumulation_steps}
-    )
-    changes: list[tuple[str, dict[str, Any]]] = [
-        (f"training.micro_batch_size=1 training.gradient_accumulation_steps={smaller.gradient_accumulation_steps}", {"training": smaller}),
-        ("tuning=lora", {"tuning": LoRA()}),
-        ("tuning=lora training.micro_batch_size=1", {"tuning": LoRA(), "training": smaller}),
-    ]
+    steps = config.training.micro_batch_size * config.training.gradient_accumulation_steps
+    smaller: dict[str, Any] = {"micro_batch_size": 1, "gradient_accumulation_steps": steps}
+    batch = " ".join(f"training.{name}={value}" for name, value in smaller.items())
+    training = config.training.model_copy(update=smaller)
+    changes: list[tuple[str, dict[str, Any]]] = [(batch, {"training": training})]
+    if not isinstance(config.tuning, LoRA):
+        changes += [
+            ("tuning=lora", {"tuning": LoRA()}),
+            (f"tuning=lora {batch}", {"tuning": LoRA(), "training": training}),
+        ]
     for text, update in changes:
         if tune_memory(config.model_copy(update=update)) <= limit:
             return f"it fits with {text}"
@@ -219,6 +248,7 @@ def _warnings(config: Config) -> list[str]:
     for component in config.walk():
         if isinstance(component, Source) and not component.pinned:
             found.append(
-                f"{component.url} is not pinned, so its bytes may change; pin a model with `run pin model=<option>`"
+                f"{component.url} is not pinned, so its bytes may change; "
+                "pin a model with `run pin model=<option>`"
             )
     return list(dict.fromkeys(found))

@@ -18,8 +18,9 @@ from omegaconf import DictConfig
 from framework import screens
 from framework.config.load import load
 from framework.config.schema import Config
-from framework.core.errors import FrameworkError, ReleaseError, StepError
+from framework.core.errors import FrameworkError, ReleaseError, StepError, StoreError
 from framework.core.files import write_whole
+from framework.core.modelstore import is_lost
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import Store
@@ -91,12 +92,23 @@ def build(call: Call) -> None:
     plan = make_plan(call.config, call.recipe)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    _forget_lost_model(plan, call.store)
     pending = missing(plan, call.store)
     if pending:
         _work(call, plan, pending)
     release = Release.read(call.store.folder(plan.last) / LOCK)
     changes = write(call.render(release), call.environments)
     print(screens.summary(call.config, plan, call.store, release, changes, len(pending)))
+
+
+def _forget_lost_model(plan: Plan, store: Store) -> None:
+    """Let the release be published again if its model has left the model store."""
+    if store.record(plan.last) is None:
+        return
+    release = Release.read(store.folder(plan.last) / LOCK)
+    if is_lost(release.model_uri):
+        print(f"warning: {release.model_uri} is gone; publishing it again", file=sys.stderr)
+        store.forget(plan.last)
 
 
 def missing(plan: Plan, store: Store) -> list[Step]:
@@ -135,16 +147,22 @@ def serve(call: Call) -> None:
 def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
     """Run the worker until everything pending is built; stop it when we are stopped."""
     store = call.store
-    job = store.root / "jobs" / f"{plan.last.key}.json"
-    write_whole(job, write_job(plan.steps, pending, store.root, call.config.plugins))
+    job = store.root / "jobs" / f"{plan.last.key}-{os.getpid()}.json"  # another runner may plan the same
+    try:
+        write_whole(job, write_job(plan.steps, pending, store.root, call.config.plugins))
+        store.sweep()
+    except OSError as error:
+        raise StoreError(
+            f"{store.root}: cannot be written: {error.strerror}; "
+            "free space or check permissions there, or set store=<another folder>"
+        ) from error
 
     def stop(number: int, frame: object) -> NoReturn:
         raise Interrupted(number, call.command)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "framework.worker", str(job)], stdin=subprocess.PIPE, start_new_session=True
-    )
+    command = [sys.executable, "-m", "framework.worker", str(job)]
+    worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         code = worker.wait()
     except Interrupted:
@@ -156,8 +174,7 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
         for number, handler in previous.items():
             signal.signal(number, handler)
         job.unlink(missing_ok=True)
-        for step in pending:
-            store.discard_unfinished(step)
+        store.sweep()
     if code:
         _explain(code, call.command)
 

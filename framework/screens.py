@@ -4,9 +4,11 @@ Text only: nothing here decides or changes anything.
 """
 
 import json
+import textwrap
 from typing import Any
 
 from framework.config.schema import Config
+from framework.core.component import TARGET
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import RECORD, Store
@@ -14,6 +16,7 @@ from framework.estimate import count_rows, estimate
 from framework.plan import Plan
 from framework.stages.render import Changes
 
+_WIDTH = 80
 _WHY_WIDTH = 30
 
 
@@ -38,15 +41,19 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
     cost = seconds / 3600 * hardware.price_per_hour
     priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
     lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
-    lines += [f"warning: {warning}" for warning in plan.warnings]
+    lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def _manifest_lines(config: Config, differences: str | None) -> str:
     folder = f"{config.environments}/{config.environment.name}/{config.name}"
     if differences is None:
-        return f"Manifests: {folder}/ is rendered once the release is built."
+        return _wrap(f"Manifests: {folder}/ is rendered once the release is built.")
     if not differences:
         return f"Manifests: {folder}/ is up to date."
     return f"Manifests: {folder}/ would change:\n\n{differences.rstrip()}"
@@ -66,7 +73,9 @@ def why_not(step: Step, store: Store) -> str:
     if old["content"] != new["content"]:
         return "a local file changed"
     changed = [slot for slot, key in new["inputs"].items() if old["inputs"].get(slot) != key]
-    return _fit(f"after {', '.join(changed)}") if changed else "removed from the store"
+    if not changed:
+        return "removed from the store"
+    return _fit(f"after {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else ""))
 
 
 def _latest(step: Step, store: Store) -> dict[str, Any] | None:
@@ -81,8 +90,13 @@ def _latest(step: Step, store: Store) -> dict[str, Any] | None:
 def _difference(old: Any, new: Any, path: str = "") -> str | None:
     """Return the first place where two specs differ, such as ``tuning.rank 16 -> 8``."""
     if isinstance(old, dict) and isinstance(new, dict):
+        if old.get(TARGET) != new.get(TARGET):
+            names = (str(spec.get(TARGET)).rpartition(".")[2] for spec in (old, new))
+            return f"{path} {' -> '.join(names)}"
         for key in [*new, *(key for key in old if key not in new)]:
             inner = f"{path}.{key}" if path else str(key)
+            if inner == "plan":  # of the publish stage: all that its inputs say already
+                continue
             if (found := _difference(old.get(key), new.get(key), inner)) is not None:
                 return found
         return None
@@ -90,7 +104,8 @@ def _difference(old: Any, new: Any, path: str = "") -> str | None:
 
 
 def _fit(text: str) -> str:
-    return text if len(text) <= _WHY_WIDTH else f"{text[: _WHY_WIDTH - 1]}…"
+    """Shorten *text* to the column; its end says more than its beginning."""
+    return text if len(text) <= _WHY_WIDTH else f"…{text[1 - _WHY_WIDTH :]}"
 
 
 def rendered(config: Config, changes: Changes) -> str:
@@ -178,11 +193,12 @@ def _first_example(plan: Plan, store: Store) -> list[str]:
 
 def _next_commands(config: Config, release: Release) -> list[str]:
     recipe = f"+recipe={release.recipe}" if release.recipe != "(none)" else f"name={release.name}"
-    change = "tuning.rank=8" if "rank" in type(config.tuning).model_fields else "training.learning_rate=1e-4"
+    ranked = "rank" in type(config.tuning).model_fields
+    change, swept = ("tuning.rank=8", "4,32") if ranked else ("training.learning_rate=1e-4", "1e-4,5e-4")
     return [
         f"run serve {recipe}",
         f"run plan {recipe} {change}",
-        f"run {recipe} environment=staging deployment.image=<image>@sha256:<digest>",
+        f"run -m {recipe} {change.partition('=')[0]}={swept}",
     ]
 
 

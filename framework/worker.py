@@ -1,12 +1,13 @@
 """The process that does the work: ``python -m framework.worker step.json``.
 
-It knows a list of steps and a store, never Hydra. It ends when its parent does, whatever ended the
-parent: the parent holds the other end of standard input, and losing it is the sign.
+It knows a list of steps and a store, never Hydra. Where standard input is a pipe, the runner holds
+the other end, and losing it is the sign that the runner is gone: then the worker ends at once.
 """
 
 import json
 import os
 import signal
+import stat
 import sys
 import threading
 import time
@@ -98,7 +99,8 @@ def read_steps(job: dict[str, Any]) -> dict[str, Step]:
         step = Step(entry["label"], stage, {slot: steps[key] for slot, key in entry["needs"].items()})
         if step.key != entry["key"]:
             raise StepError(
-                f"{step.label}: a file or a library changed after the plan was made; type the same command again"
+                f"{step.label}: a file or a library changed after the plan was made; "
+                "type the same command again"
             )
         steps[step.key] = step
     return steps
@@ -109,8 +111,12 @@ def _stop(number: int, frame: object) -> None:
 
 
 def _die_with_parent() -> None:
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return  # started by hand or by a cluster: nobody holds the other end
     while os.read(0, 4096):  # sys.stdin's own lock would block the interpreter's end
         continue
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with all that we started, such as a download
     os._exit(1)
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 from framework.compression import Compression
 from framework.export import Export
 from framework.core.quiet import quiet
+from framework.core.store import RECORD
 
 
 class Int8Dynamic(Compression):
@@ -23,7 +24,9 @@ class Int8Dynamic(Compression):
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        shutil.copytree(exported, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.onnx*"))
+        shutil.copytree(
+            exported, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.onnx*", RECORD)
+        )
         graph = onnx.load(exported / "model.onnx")
         # Shapes recorded by the exporter contradict those of the quantised graph.
         del graph.graph.value_info[:]

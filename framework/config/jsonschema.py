@@ -10,25 +10,44 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from framework.config.recipes import relative
 from framework.config.schema import GROUPS, Config
 from framework.core.component import TARGET, Component
+from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def options(group: str, roots: tuple[Path, ...]) -> dict[str, type[Component]]:
+def options(group: str, roots: tuple[Path, ...]) -> dict[str, type[Component] | None]:
     """Return the class of every option of *group* below ``<root>/conf``, by option name.
 
-    Earlier roots win, as they do when Hydra composes.
+    Earlier roots win, as they do when Hydra composes. An option that extends another one has no class
+    of its own, hence None; a plugin's is not imported to describe it, hence ``Component``.
+
+    Raises:
+        ConfigError: an option's file is not YAML, or names a class that is not there.
     """
-    found: dict[str, type[Component]] = {}
+    found: dict[str, type[Component] | None] = {}
     for root in roots:
         for file in sorted((root / "conf" / group).glob("*.yaml")):
-            module, _, name = yaml.safe_load(file.read_text(encoding="utf-8"))[TARGET].rpartition(".")
-            found.setdefault(file.stem, getattr(import_module(module), name))
+            try:
+                found.setdefault(file.stem, _class_in(file))
+            except (yaml.YAMLError, ValueError, ImportError, AttributeError) as error:
+                why = " ".join(str(error).split())
+                raise ConfigError(f"{relative(file)}: cannot be described: {why}") from None
+    return found
+
+
+def _class_in(file: Path) -> type[Component] | None:
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    target = str(content.get(TARGET, "")) if isinstance(content, dict) else ""
+    module, _, name = target.rpartition(".")
+    if not module.startswith("framework."):
+        return Component if target else None
+    found: type[Component] = getattr(import_module(module), name)
     return found
 
 
@@ -36,20 +55,26 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     """Return the JSON Schema of a recipe: two spaces, sorted keys, one final newline."""
     roots = roots or tuple(dict.fromkeys([Path.cwd().resolve(), SHARE.resolve()]))
     by_group = {group: options(group, roots) for group in GROUPS}
-    classes = {cls for chosen in by_group.values() for cls in chosen.values()}
-    models = [(model, "validation") for model in sorted({*classes, Config}, key=lambda c: c.__name__)]
-    references, definitions = models_json_schema(models, ref_template="#/$defs/{model}")  # type: ignore[arg-type]
+    every = [cls for chosen in by_group.values() for cls in chosen.values()]
+    described = {cls for cls in every if cls is not None and cls is not Component}
+    classes: list[type[Component]] = sorted(described, key=lambda cls: cls.__name__)
+    models: list[tuple[type[Component], JsonSchemaMode]] = [(Config, "validation")]
+    models += [(cls, "validation") for cls in classes]
+    references, definitions = models_json_schema(models, ref_template="#/$defs/{model}")
     names = {model: reference["$ref"] for (model, _), reference in references.items()}
-    root = definitions["$defs"].pop(names[Config].removeprefix("#/$defs/"))  # type: ignore[index]
+    root = definitions["$defs"].pop(names[Config].removeprefix("#/$defs/"))
     for definition in definitions["$defs"].values():
         definition.pop("required", None)
     for model in classes:
-        definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]  # type: ignore[index]
+        definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]
         definition["properties"] = {**definition.get("properties", {}), TARGET: {"type": "string"}}
+    definitions["$defs"]["Source"] = {"anyOf": [{"type": "string"}, definitions["$defs"]["Source"]]}
     properties = dict(root["properties"])
     for group, chosen in by_group.items():
+        known = sorted({names[cls] for cls in chosen.values() if cls in names})
+        anything = [{"type": "object"}] if Component in chosen.values() else []
         properties[group] = {
-            "anyOf": [{"$ref": reference} for reference in sorted({names[cls] for cls in chosen.values()})],
+            "anyOf": [*({"$ref": reference} for reference in known), *anything],
             "description": f"Options: {', '.join(sorted(chosen))}.",
         }
     schema: dict[str, Any] = {
@@ -63,7 +88,7 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
-def _defaults(by_group: dict[str, dict[str, type[Component]]]) -> dict[str, Any]:
+def _defaults(by_group: dict[str, dict[str, type[Component] | None]]) -> dict[str, Any]:
     overrides = {f"override /{group}": {"enum": sorted(chosen)} for group, chosen in by_group.items()}
     listed = {
         "type": "object",

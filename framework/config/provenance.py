@@ -1,43 +1,109 @@
-"""Who wrote a key: the override on the command line, or the file and line that came last."""
+"""Who wrote a key: the override on the command line, or the file and line that came last.
+
+It asks Hydra for the order in which it merged, and reads the YAML again for the lines; it does not
+know what a key means.
+"""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
-from framework.config.recipes import recipe_file
+from framework.config.recipes import recipe_file, relative
 
 KeyPath = Sequence[int | str]
 
 
-def locate(path: KeyPath) -> tuple[str, bool]:
-    """Name the last writer of the key at *path* in the config that Hydra composed.
+@dataclass(frozen=True)
+class Place:
+    """Where a key was written."""
 
-    Returns:
-        The place, such as ``recipes/x.yaml:7`` or ``command line 'tuning.rank=0'``, and whether it
-        names the key already.
-    """
-    hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
-    dotted = ".".join(map(str, path))
-    for override in reversed(overrides):
-        key = override.lstrip("+~").partition("=")[0]
-        if key == dotted or dotted.startswith(f"{key}."):
-            return f"command line '{override.lstrip('+')}'", True
-    loader = GlobalHydra.instance().config_loader()
-    defaults = loader.compute_defaults_list(hydra.job.config_name, overrides, RunMode.RUN).defaults
-    sources = [_files_of(source.schema, source.path) for source in hydra.runtime.config_sources]
-    for default in reversed(defaults):
-        package = tuple(part for part in (default.package or "").split(".") if part)
-        if tuple(map(str, path[: len(package)])) != package or default.config_path is None:
-            continue
-        for file in filter(None, (find(default.config_path) for find in sources)):
-            if line := line_of(file, path[len(package) :]):
-                return f"{relative(file)}:{line}", False
-    return "config", False
+    text: str
+    """Such as ``recipes/x.yaml:7`` or ``command line 'tuning.rank=0'``."""
+    names_key: bool
+    """Whether the text names the key already."""
+    order: tuple[int, int]
+    """Sorts places as Hydra merges them, and lines as they stand."""
+
+
+class Places:
+    """The places of every key of the config that Hydra composed last."""
+
+    def __init__(self) -> None:
+        hydra = HydraConfig.get()
+        task = typed_overrides()
+        choices = hydra.runtime.choices
+        # A choice of an option writes no key: the option's file does.
+        self._overrides = [text for text in task if _key(text).partition("@")[0] not in choices]
+        loader = GlobalHydra.instance().config_loader()
+        merged = loader.compute_defaults_list(hydra.job.config_name, task, RunMode.RUN).defaults
+        sources = [_files_of(source.schema, source.path) for source in hydra.runtime.config_sources]
+        self._files: list[tuple[tuple[str, ...], Path]] = []
+        for default in merged:
+            package = tuple(part for part in (default.package or "").split(".") if part)
+            found = (find(default.config_path) for find in sources if default.config_path)
+            if file := next(filter(None, found), None):
+                self._files.append((package, file))
+        self._nodes: dict[Path, yaml.Node | None] = {}
+
+    def of(self, path: KeyPath) -> Place:
+        """Return the place of the key at *path*, or of the nearest key above it that was written."""
+        best, place = 0, Place("config", False, (0, 0))
+        for number, (package, file) in enumerate(self._files):
+            if tuple(map(str, path[: len(package)])) != package[: len(path)]:
+                continue
+            inside, line = self._look(file, path[len(package) :])
+            depth = min(len(package), len(path)) + inside
+            if depth and depth >= best:
+                best, place = depth, Place(f"{relative(file)}:{line}", False, (number, line))
+        dotted = ".".join(map(str, path))
+        for number, override in enumerate(self._overrides):
+            key = _key(override)
+            depth = len(path) if _is_above(key, dotted) or _is_above(dotted, key) else 0
+            if depth and depth >= best:
+                text = f"command line '{override.lstrip('+')}'"
+                best, place = depth, Place(text, _is_above(dotted, key), (len(self._files) + number, 0))
+        return place
+
+    def _look(self, file: Path, path: KeyPath) -> tuple[int, int]:
+        """Return how many keys of *path* stand in *file*, and the line of the last of them."""
+        if file not in self._nodes:
+            self._nodes[file] = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        node, line = self._nodes[file], 1
+        for depth, key in enumerate(path):
+            if isinstance(node, yaml.MappingNode):
+                found = next((pair for pair in node.value if pair[0].value == str(key)), None)
+                if found is None:
+                    return depth, line
+                line, node = found[0].start_mark.line + 1, found[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+                node = node.value[key]
+                line = node.start_mark.line + 1
+            elif isinstance(node, yaml.ScalarNode) and depth:
+                return len(path), line  # one value that stands for all below it
+            else:
+                return depth, line
+        return len(path), line
+
+
+def typed_overrides() -> list[str]:
+    """Return the overrides of this job; an interpolation in one stays as it was typed."""
+    task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [str(text) for text in task]
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _is_above(key: str, other: str) -> bool:
+    return other == key or other.startswith(f"{key}.")
 
 
 def _files_of(scheme: str, root: str) -> Callable[[str], Path | None]:
@@ -49,31 +115,3 @@ def _files_of(scheme: str, root: str) -> Callable[[str], Path | None]:
         return file if file is not None and file.is_file() else None
 
     return find
-
-
-def line_of(file: Path, path: KeyPath) -> int | None:
-    """Return the line of *file* where the key at *path* stands, or None where it does not."""
-    node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    line = None
-    for key in path:
-        if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-            continue
-        if not isinstance(node, yaml.MappingNode):
-            break
-        for name, value in node.value:
-            if name.value == str(key):
-                line, node = name.start_mark.line + 1, value
-                break
-        else:
-            return line if line and path[-1] == key else None
-    return line
-
-
-def relative(file: Path) -> str:
-    """Return *file* as a path below the working folder where it is one."""
-    try:
-        return file.resolve().relative_to(Path.cwd().resolve()).as_posix()
-    except ValueError:
-        return str(file)

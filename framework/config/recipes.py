@@ -12,8 +12,9 @@ from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 
 GROUP = "recipe"
@@ -30,6 +31,14 @@ def recipe_names(root: Path) -> list[str]:
     return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
 
 
+def relative(file: Path) -> str:
+    """Return *file* as a path below the working folder where it is one."""
+    try:
+        return file.resolve().relative_to(Path.cwd().resolve()).as_posix()
+    except ValueError:
+        return str(file)
+
+
 class RecipeSource(ConfigSource):
     """``recipes://DIR`` maps ``recipe/x`` to ``DIR/x.yaml``, always in the package ``_global_``."""
 
@@ -39,8 +48,16 @@ class RecipeSource(ConfigSource):
         return "recipes"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read one recipe."""
-        node = OmegaConf.load(recipe_file(self.path, config_path) or "")
+        """Read one recipe.
+
+        Raises:
+            ConfigError: the file holds no mapping.
+        """
+        file = recipe_file(self.path, config_path) or Path()
+        node = OmegaConf.load(file)
+        if not isinstance(node, DictConfig):
+            place = f"{relative(file)}:1"
+            raise ConfigError(f"Config is invalid:\n  {place}: a recipe is a mapping of keys, not a list")
         return ConfigResult(self.provider, self.full_path(), node, {"package": "_global_"})
 
     def available(self) -> bool:
@@ -65,7 +82,7 @@ class RecipeSource(ConfigSource):
             return []
         folder = Path(self.path, config_path.partition("/")[2])
         files = [file.stem for file in folder.glob("*.yaml")]
-        folders = [sub.name for sub in folder.iterdir() if next(sub.rglob("*.yaml"), None) is not None and sub.is_dir()]
+        folders = [sub.name for sub in folder.iterdir() if sub.is_dir() and next(sub.rglob("*.yaml"), None)]
         wanted = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
         return sorted(wanted.get(results_filter, files + folders) if results_filter else files + folders)
 

@@ -3,9 +3,9 @@
 Knows the groups' base classes only; which option is chosen, the YAML says.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from framework.compression import Compression
 from framework.core.component import Component
@@ -63,9 +63,9 @@ class Config(Component):
     serving: Serving
     deployment: Deployment
     environment: Environment
-    gates: dict[str, Bound] = {}
+    gates: dict[str, Bound] = Field(default={})
     """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or any candidate's as
-    ``int4.exact_match``."""
+    ``int4.exact_match``, which may also stand as ``exact_match`` below ``int4``."""
     benchmark: Benchmark = Benchmark()
     publish: Publish = Publish()
     store: str = ".gitune/store"
@@ -73,7 +73,22 @@ class Config(Component):
     environments: str = "environments"
     """The folder of the rendered manifests; relative to the folder that ``run`` is called in."""
     plugins: tuple[str, ...] = ()
-    """Packages besides ``framework`` that ``_target_`` may name."""
+    """Packages besides ``framework`` that ``_target_`` may name; installed, or in the working folder."""
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _flatten(cls, gates: Any) -> Any:
+        """Take ``gates.int4.exact_match.min=0.5`` too: a command line cannot give a key with a dot."""
+        if not isinstance(gates, dict):
+            return gates
+        flat: dict[str, Any] = {}
+        for name, bound in gates.items():
+            below = isinstance(bound, dict) and bound and all(isinstance(item, dict) for item in bound.values())
+            found = {f"{name}.{metric}": item for metric, item in bound.items()} if below else {name: bound}
+            for key, item in found.items():
+                both = isinstance(item, dict) and isinstance(flat.get(key), dict)
+                flat[key] = {**flat[key], **item} if both else item
+        return flat
 
 
 GROUPS = tuple(

@@ -6,8 +6,10 @@ the config names under ``plugins``. It knows nothing of Hydra.
 """
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import (
@@ -98,13 +100,15 @@ def _import_class(target: Any, base: type[Component], plugins: tuple[str, ...]) 
             "name its package under 'plugins' to allow it",
             {"target": str(target), "allowed": ", ".join(allowed)},
         )
+    if plugins and (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # a plugin may lie in the working folder; what is installed comes first
     try:
         found = getattr(import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a plugin's module may fail in any way
         raise PydanticCustomError(
             "target_missing",
             "_target_ '{target}' cannot be imported: {why}",
-            {"target": str(target), "why": str(error)},
+            {"target": str(target), "why": str(error) or type(error).__name__},
         ) from None
     if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
         raise PydanticCustomError(

@@ -4,6 +4,7 @@ The memory of hashes lies in the user's cache, keyed by path, size and modificat
 that changed any of them is read again.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -42,8 +43,8 @@ def remembered_sha256(path: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         known = None  # never seen, or a torn note: hash again
     digest = sha256_of(path)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(memory, json.dumps({"stamp": stamp, "sha256": digest}))
+    with contextlib.suppress(OSError):  # a full or read-only cache only costs time
+        write_whole(memory, json.dumps({"stamp": stamp, "sha256": digest}))
     return digest
 
 
@@ -68,9 +69,9 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def tree_digest(folder: Path) -> str:
-    """Return ``sha256:…`` over the names and bytes of every file below *folder*.
+    r"""Return ``sha256:…`` over the names and bytes of every file below *folder*.
 
-    Each file adds the line ``<sha256>  <posix path>\\n``, in path order: what ``sha256sum`` prints,
+    Each file adds the line ``<sha256>  <posix path>\n``, in path order: what ``sha256sum`` prints,
     so anybody can compute it again without this program.
     """
     lines = (f"{sha256_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files_below(folder))

@@ -5,6 +5,7 @@ Layout below the root: ``<stage>/<key>/`` with ``artifact.json`` beside the stag
 ``locks/<key>.lock``. The store does not know what a plan is, nor in which process it runs.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -17,13 +18,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from framework.core.errors import StoreError
+from framework.core.errors import FrameworkError, StoreError
 from framework.core.files import files_below, sha256_of
 from framework.core.memory import peak_memory, reset_peak_memory
 from framework.core.step import Step, Workspace
 
 RECORD = "artifact.json"
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_ROOM = 64 * 1024
+"""Fewer free bytes than this is a full disk."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +44,25 @@ class Store:
         """Return the artifact's record if the step is built, else None.
 
         Raises:
-            StoreError: the artifact was changed after it was made.
+            StoreError: the artifact was changed after it was made, or cannot be read.
         """
         folder = self.folder(step)
         try:
-            record = json.loads((folder / RECORD).read_text())
+            record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         except FileNotFoundError:
             if folder.exists():
                 raise StoreError(_damaged(folder, f"{RECORD} is missing")) from None
             return None
         except ValueError as error:
             raise StoreError(_damaged(folder, f"{RECORD} is not JSON ({error})")) from None
+        except OSError as error:
+            raise StoreError(_refused(folder, "read it", error)) from error
         if not isinstance(record, dict) or record.get("key") != step.key:
             raise StoreError(_damaged(folder, f"{RECORD} does not belong to this step"))
-        self._verify(folder, record["files"])
+        try:
+            self._verify(folder, record["files"])
+        except (KeyError, TypeError, AttributeError):
+            raise StoreError(_damaged(folder, f"{RECORD} is incomplete")) from None
         return record
 
     def build(self, step: Step, announce: Callable[[str], None] = lambda message: None) -> Path:
@@ -81,8 +90,8 @@ class Store:
             finally:
                 lock.release()
         except OSError as error:
-            if error.errno in _DISK_ERRORS:
-                raise StoreError(_refused(self.root, step, error)) from error
+            if error.errno in _REFUSED:
+                raise StoreError(_refused(self.root, f"build '{step.label}'", error)) from error
             raise
         return self.folder(step)
 
@@ -111,21 +120,48 @@ class Store:
             }
             _write_durably(building / RECORD, json.dumps(record, indent=1, sort_keys=True))
             building.rename(self.folder(step))
-        except BaseException:
+        except BaseException as error:
+            full = self._is_full(error)  # asked before cleaning up makes room
             shutil.rmtree(building, ignore_errors=True)
+            if full:
+                no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                raise StoreError(_refused(self.root, f"build '{step.label}'", no_room)) from error
             raise
         shutil.rmtree(scratch, ignore_errors=True)
 
-    def discard_unfinished(self, step: Step) -> None:
-        """Remove what a killed worker left of the step, unless another runner is at it now."""
-        building = self._building(step)
-        if not building.exists():
-            return
-        try:
-            with FileLock(self.root / "locks" / f"{step.key}.lock", timeout=0):
+    def _is_full(self, error: BaseException) -> bool:
+        """Tell whether the disk is full; libraries hide the system's error in kinds of their own."""
+        if isinstance(error, FrameworkError) or not isinstance(error, Exception):
+            return False
+        cause: BaseException | None = error
+        while cause is not None:
+            if getattr(cause, "errno", None) in _FULL or os.strerror(errno.ENOSPC) in str(cause):
+                return True
+            cause = cause.__cause__ or cause.__context__
+        return shutil.disk_usage(self.root).free < _NO_ROOM
+
+    def forget(self, step: Step) -> None:
+        """Remove the step's artifact, so that it is built again."""
+        with FileLock(self.root / "locks" / f"{step.key}.lock"):
+            dropped = self._building(step)
+            shutil.rmtree(dropped, ignore_errors=True)
+            with contextlib.suppress(FileNotFoundError):
+                self.folder(step).rename(dropped)  # first, so that half a folder never has the name
+            shutil.rmtree(dropped, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what killed runners left: half-made folders, and the scratch of finished steps.
+
+        What a living runner is making is locked and stays; so does the scratch of unfinished steps.
+        """
+        for building in self.root.glob("*/.building-*"):
+            key = building.name.removeprefix(".building-")
+            lock = FileLock(self.root / "locks" / f"{key}.lock", timeout=0)
+            with contextlib.suppress(Timeout, OSError), lock:
                 shutil.rmtree(building, ignore_errors=True)
-        except Timeout:
-            return
+        for scratch in (self.root / "scratch").glob("*"):
+            if any(self.root.glob(f"*/{scratch.name}/{RECORD}")):
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def _building(self, step: Step) -> Path:
         return self.root / step.stage.name / f".building-{step.key}"
@@ -133,6 +169,9 @@ class Store:
     @staticmethod
     def _verify(folder: Path, files: dict[str, Any]) -> None:
         """Compare every file with the record; bytes are read only where size or time differ."""
+        present = {path.relative_to(folder).as_posix() for path in files_below(folder)}
+        if added := sorted(present - files.keys() - {RECORD}):
+            raise StoreError(_damaged(folder, f"{added[0]} was added"))
         for name, known in files.items():
             path = folder / name
             try:
@@ -166,10 +205,13 @@ def _write_durably(path: Path, text: str) -> None:
 
 
 def _damaged(folder: Path, what: str) -> str:
-    return f"{folder}: the artifact was altered after it was made: {what}; remove the folder to build it again"
+    return (
+        f"{folder}: the artifact was altered after it was made: {what}; "
+        "remove the folder to build it again"
+    )
 
 
-def _refused(root: Path, step: Step, error: OSError) -> str:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    mend = "free space there or set store=<another folder>" if full else "check its permissions"
-    return f"{root}: cannot write the artifact of '{step.label}': {error.strerror}; {mend}"
+def _refused(place: Path, doing: str, error: OSError) -> str:
+    where = error.filename or place
+    mend = "free space there" if error.errno in _FULL else "check its permissions"
+    return f"{where}: cannot {doing}: {error.strerror}; {mend}, or set store=<another folder>"

@@ -35,6 +35,7 @@ class CausalLM(Model):
         into a new one, built from the same config without the quantisation (difference 0).
         """
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         path = self.source.fetch()
@@ -43,8 +44,9 @@ class CausalLM(Model):
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(where, **options)
                 model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
-        except (OSError, ValueError, KeyError) as error:
-            raise StepError(f"{self.source.url}: transformers cannot open it: {error}") from error
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            first_line = str(error).partition("\n")[0]
+            raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
         if getattr(model.config, "quantization_config", None) is not None:
             model = _without_quantisation(model)
         if tokenizer.chat_template is None:

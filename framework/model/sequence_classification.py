@@ -35,6 +35,7 @@ class SequenceClassification(Model):
     def materialise(self, output: Path, seed: int) -> None:
         """Write the encoder in float32 with a head drawn from *seed*."""
         import torch
+        from safetensors import SafetensorError
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         path = self.source.fetch()
@@ -50,8 +51,9 @@ class SequenceClassification(Model):
                     label2id={label: index for index, label in names.items()},
                 )
             tokenizer = AutoTokenizer.from_pretrained(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise StepError(f"{self.source.url}: transformers cannot open it: {error}") from error
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            first_line = str(error).partition("\n")[0]
+            raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 

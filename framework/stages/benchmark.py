@@ -10,7 +10,7 @@ from framework.config.schema import Benchmark
 from framework.core.files import files_below
 from framework.core.memory import peak_memory, reset_peak_memory
 from framework.core.step import Stage, Workspace
-from framework.engine import Engine, open_engine
+from framework.engine import Engine, Sampling, open_engine
 from framework.stages.evaluate import write_metrics
 
 _WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
@@ -27,7 +27,7 @@ class Measure(Stage):
     """
 
     name: ClassVar[str] = "benchmark"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "onnxruntime", "onnxruntime-genai")
 
     benchmark: Benchmark
@@ -62,7 +62,6 @@ class Measure(Stage):
             first, between = _decode(engine, prompt, self.benchmark.new_tokens)
             prefills.append(len(prompt) / first)
             gaps += between
-        gaps = gaps or [float("inf")]
         return {
             "prefill_tokens_per_second": median(prefills),
             "decode_tokens_per_second": 1 / median(gaps),
@@ -87,10 +86,8 @@ class Measure(Stage):
 def _decode(engine: Engine, prompt: list[int], new_tokens: int) -> tuple[float, list[float]]:
     """Return the seconds to the first token, and between each two after it."""
     times = [time.perf_counter()]
-    for _ in engine.generate(prompt, new_tokens):
+    for _ in engine.generate(prompt, new_tokens, Sampling(past_end=True)):
         times.append(time.perf_counter())
-    if len(times) == 1:
-        times.append(time.perf_counter())  # the model ended at once: only the prompt was read
     gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
     return gaps[0], gaps[1:]
 

@@ -32,7 +32,13 @@ class PrepareData(Stage):
     """Says how a row becomes token ids."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Prepare both splits with the tokenizer of input ``model``."""
+        """Prepare both splits with the tokenizer of input ``model``.
+
+        Raises:
+            DataError: a split has no usable row, too many were rejected, or rows may be longer than
+                the model sees.
+        """
+        self._refuse_beyond_model(inputs["model"])
         tokenizer = self.model.tokenizer(inputs["model"])
         rejected: list[dict[str, Any]] = []
         summary: dict[str, Any] = {}
@@ -51,6 +57,14 @@ class PrepareData(Stage):
             print(f"  rejected {_place(entry)}", flush=True)
         if len(rejected) > 5:
             print(f"  … and {len(rejected) - 5} more; all are in rejected.jsonl", flush=True)
+
+    def _refuse_beyond_model(self, model: Path) -> None:
+        limit = _positions(json.loads((model / "config.json").read_text(encoding="utf-8")))
+        if limit is not None and self.data.max_length > limit:
+            raise DataError(
+                f"data.max_length={self.data.max_length} is more than the {limit} tokens that "
+                f"{self.model.name} sees; set data.max_length={limit}"
+            )
 
     def _prepare(
         self, split: Split, tokenizer: Any, output: Path, rejected: list[dict[str, Any]]
@@ -79,7 +93,8 @@ class PrepareData(Stage):
             return ids, labels
         if self.data.too_long == "reject":
             raise DataError(
-                f"{len(ids)} tokens, more than data.max_length={limit}; raise it or set data.too_long=truncate"
+                f"{len(ids)} tokens, more than data.max_length={limit}; "
+                "raise it or set data.too_long=truncate"
             )
         if len(labels) == len(ids):
             labels = labels[:limit]
@@ -97,6 +112,14 @@ class PrepareData(Stage):
             f"data: {len(rejected)} of {total} rows were rejected, more than "
             f"data.max_rejected={self.data.max_rejected:g} allows; mend them or raise it:\n{shown}{more}"
         )
+
+
+def _positions(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a model sees, by its config.json; None where it does not say."""
+    found = config.get("max_position_embeddings") or config.get("n_positions")
+    if found and "roberta" in config.get("model_type", ""):
+        return int(found) - int(config.get("pad_token_id", 1)) - 1  # its first positions are padding's
+    return int(found) if found else None
 
 
 def _place(entry: dict[str, Any]) -> str:

@@ -1,11 +1,12 @@
 """Stage ``parity``: how far each export is from the PyTorch model that it was made of."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.step import Stage, Workspace
-from framework.engine import Engine, open_engine
+from framework.engine import open_engine
 from framework.export import Parity
 from framework.model import LABEL_MASK
 from framework.stages.evaluate import write_metrics
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NEW_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one engine says to the compared rows."""
+
+    logits: "list[np.ndarray]"
+    """For each row (labelled positions, vocabulary), or once (rows, classes)."""
+    generations: list[list[int]]
+    """Greedy answers as token ids."""
 
 
 class CompareExports(Stage):
@@ -41,46 +52,41 @@ class CompareExports(Stage):
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``."""
         rows = read_examples(inputs["data"] / "test.safetensors")[: self.parity.rows]
-        reference = open_engine("torch", inputs["model"])
+        wanted = self._answers("torch", inputs["model"], rows)
         metrics: dict[str, float] = {}
         for candidate in self.candidates:
-            engine = open_engine(self.engine, inputs[candidate])
-            found = self._compare(reference, engine, rows)
-            metrics |= {f"{candidate}.{name}": value for name, value in found.items()}
+            given = self._answers(self.engine, inputs[candidate], rows)
+            metrics |= {f"{candidate}.{name}": value for name, value in _compare(wanted, given).items()}
         write_metrics(output, metrics)
 
-    def _compare(self, reference: Engine, engine: Engine, rows: Sequence[Any]) -> dict[str, float]:
+    def _answers(self, engine_name: str, folder: Path, rows: Sequence[Any]) -> Answers:
+        """Ask one engine all that is compared; it is closed again, so that one model is open at a time."""
         import numpy as np
 
+        engine = open_engine(engine_name, folder)
         if self.task == "sequence-classification":
-            ids = [row.tolist() for row, _ in rows]
-            return _differences([reference.classify(ids)], [engine.classify(ids)])
-        wanted, given = [], []
+            return Answers([engine.classify([ids.tolist() for ids, _ in rows])], [])
+        logits, texts = [], []
         for ids, labels in rows:
             places = np.flatnonzero(labels.numpy()[1:] != LABEL_MASK)
-            wanted.append(reference.logits([ids.tolist()])[0][places])
-            given.append(engine.logits([ids.tolist()])[0][places])
-        found = _differences(wanted, given)
-        generated = rows[: self.parity.generations]
-        if generated:
-            same = [_answers_alike(reference, engine, ids, labels) for ids, labels in generated]
-            found["generation_agreement"] = sum(same) / len(same)
-        return found
+            logits.append(engine.logits([ids.tolist()])[0][places])
+        for ids, labels in rows[: self.parity.generations]:
+            start = int((labels != LABEL_MASK).int().argmax())
+            texts.append(list(engine.generate(ids[: max(start, 1)].tolist(), _NEW_TOKENS)))
+        return Answers(logits, texts)
 
 
-def _differences(wanted: "list[np.ndarray]", given: "list[np.ndarray]") -> dict[str, float]:
+def _compare(wanted: Answers, given: Answers) -> dict[str, float]:
     import numpy as np
 
-    one, other = np.concatenate(wanted), np.concatenate(given)
+    one, other = np.concatenate(wanted.logits), np.concatenate(given.logits)
     apart = np.abs(one - other)
-    return {
+    found = {
         "max_difference": float(apart.max()),
         "mean_difference": float(apart.mean()),
         "agreement": float((one.argmax(-1) == other.argmax(-1)).mean()),
     }
-
-
-def _answers_alike(reference: Engine, engine: Engine, ids: Any, labels: Any) -> bool:
-    start = int((labels != LABEL_MASK).int().argmax())
-    prompt = ids[: max(start, 1)].tolist()
-    return list(reference.generate(prompt, _NEW_TOKENS)) == list(engine.generate(prompt, _NEW_TOKENS))
+    if wanted.generations:
+        same = [a == b for a, b in zip(wanted.generations, given.generations, strict=True)]
+        found["generation_agreement"] = sum(same) / len(same)
+    return found

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from framework.config.schema import Publish as PublishConfig
+from framework.core.errors import StepError
 from framework.core.files import sha256_of
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
@@ -40,11 +42,12 @@ class PublishRelease(Stage):
     """The key over every step that the release rests on: 64 hex digits."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Push input ``shipped``; every other input gives its metrics or gates to the release."""
-        shipped = inputs["shipped"]
-        published = workspace.scratch / "published"
-        _copy_without_record(shipped, published)
-        uri, digest = push(published, self.publish.url)
+        """Push input ``shipped``; every other input gives its metrics or gates to the release.
+
+        Raises:
+            StepError: a metric is no number.
+            SourceError: the model store refuses.
+        """
         metrics: dict[str, float] = {}
         gates: dict[str, str] = {}
         for folder in inputs.values():
@@ -52,6 +55,12 @@ class PublishRelease(Stage):
                 metrics |= read_metrics(folder)
             if (folder / "gates.json").is_file():
                 gates |= json.loads((folder / "gates.json").read_text())
+        if broken := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
+            raise StepError(f"publish: {broken[0]} is {metrics[broken[0]]}; a release proves itself by numbers")
+        shipped = inputs["shipped"]
+        published = workspace.scratch / "published"
+        _copy_without_record(shipped, published)
+        uri, digest = push(published, self.publish.url)
         template = shipped / "chat_template.jinja"
         release = Release(
             name=self.release,

@@ -17,7 +17,7 @@ class Tune(Stage):
     """Train; writes what the tuning method saves, and ``log.jsonl``."""
 
     name: ClassVar[str] = "tune"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "lightning")
 
     model: Model

@@ -1,5 +1,7 @@
 """Batches: from prepared token ids to padded tensors, in an order that the seed decides."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,20 +25,40 @@ def read_examples(file: Path) -> list[Example]:
     return list(zip(ids, labels, strict=True))
 
 
-def train_loader(examples: list[Example], training: Training, task: str, pad: int, seed: int) -> Any:
-    """Return a loader whose place in the epoch is saved with a checkpoint.
+class RowOrder:
+    """Batches of row numbers, in an order that only the seed and the epoch decide.
 
-    torchdata's loader is what makes a resumed run see the very rows that it would have seen.
+    ``taken`` counts the batches that training has had; an iteration goes on from there. So one number
+    brings a resumed run back to the very rows that it would have seen, whichever epoch it was in.
     """
+
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+        self.seed = seed
+        self.taken = 0
+
+    def __len__(self) -> int:
+        return math.ceil(self.rows / self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        import numpy as np
+
+        epoch, begun = divmod(self.taken, len(self))
+        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows).tolist()
+        for first in range(begun * self.batch_size, self.rows, self.batch_size):
+            yield order[first : first + self.batch_size]
+
+
+def train_loader(examples: list[Example], training: Training, task: str, pad: int, seed: int) -> Any:
+    """Return a ``torch.utils.data.DataLoader`` whose ``batch_sampler`` is a ``RowOrder``."""
     import torch
-    from torchdata.stateful_dataloader import StatefulDataLoader
 
     collate = _collate_classes if task == "sequence-classification" else _collate_tokens
-    return StatefulDataLoader(
-        examples,
-        batch_size=training.micro_batch_size,
-        shuffle=True,
-        generator=torch.Generator().manual_seed(seed),
+    return torch.utils.data.DataLoader(
+        examples,  # type: ignore[arg-type]  # a list is all that it needs
+        batch_sampler=RowOrder(len(examples), training.micro_batch_size, seed),
+        generator=torch.Generator(),  # else it draws from the one that dropout draws from
         collate_fn=lambda rows: collate(rows, pad),
     )
 

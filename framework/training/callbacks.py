@@ -10,6 +10,8 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from tqdm import tqdm
 
+from framework.training.batches import RowOrder
+
 
 class RandomState(Callback):
     """Carry torch's random state over a resume, so that dropout draws what it would have drawn."""
@@ -31,6 +33,27 @@ class RandomState(Callback):
             torch.set_rng_state(self._restored)
 
 
+class Position(Callback):
+    """Count the batches that training has had, and carry the count over a resume."""
+
+    def __init__(self, order: RowOrder) -> None:
+        self.order = order
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count."""
+        return {"taken": self.order.taken}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from where the run was cut off; Lightning begins to iterate after this."""
+        self.order.taken = state_dict["taken"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count."""
+        self.order.taken += 1
+
+
 class LastCheckpoint(Checkpoint):
     """Keep one checkpoint, replaced whole every few steps."""
 
@@ -48,8 +71,11 @@ class LastCheckpoint(Checkpoint):
             return
         self._saved_at = step
         fresh = self.file.with_suffix(".new")
-        trainer.save_checkpoint(fresh)
-        fresh.replace(self.file)
+        try:
+            trainer.save_checkpoint(fresh)
+            fresh.replace(self.file)
+        finally:
+            fresh.unlink(missing_ok=True)  # a part of a checkpoint, on a full disk
 
 
 class Progress(Callback):
@@ -88,7 +114,8 @@ class Progress(Callback):
     ) -> None:
         """Count tokens; once an optimiser step, note the loss and show it."""
         self._tokens += int(batch["attention_mask"].sum())
-        self._losses.append(outputs["loss"].detach())
+        # Lightning has divided it already, so that the gradients of an accumulation add up to a mean.
+        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
         if trainer.global_step == self._step:
             return  # gradients are still being accumulated
         self._step = trainer.global_step

@@ -41,12 +41,14 @@ class TuneModule(lightning.LightningModule):
     def _token_loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Cross entropy of each labelled token, given all before it.
 
-        Logits are (rows, columns, vocabulary) in float32 and the largest tensor of a step, so they
-        are taken only from the first labelled column on.
+        Logits are (rows, columns, vocabulary) and the largest tensor of a step, so they are taken
+        from the first labelled column on, and become float32 only where there is a label.
         """
         labels = batch["labels"][:, 1:]
         first = int((labels != LABEL_MASK).any(0).int().argmax())
         kept = labels.shape[1] - first
+        wanted = labels[:, first:]
+        labelled = wanted != LABEL_MASK
         output = self.model(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
@@ -54,10 +56,8 @@ class TuneModule(lightning.LightningModule):
             logits_to_keep=kept + 1,
             use_cache=False,
         )
-        predicted = output.logits[:, :-1].float()
-        return torch.nn.functional.cross_entropy(
-            predicted.flatten(0, 1), labels[:, first:].flatten(), ignore_index=LABEL_MASK
-        )
+        predicted = output.logits[:, :-1][labelled].float()
+        return torch.nn.functional.cross_entropy(predicted, wanted[labelled])
 
     def configure_optimizers(self) -> Any:
         """Return fused AdamW and the schedule, stepped once an optimiser step."""

@@ -10,7 +10,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from framework.parallelism import Parallelism
 from framework.training import Training
-from framework.training.callbacks import LastCheckpoint, Progress, RandomState
+from framework.training.callbacks import LastCheckpoint, Position, Progress, RandomState
 from framework.training.module import TuneModule
 
 _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -25,7 +25,7 @@ def fit(
         One entry an optimiser step: ``step``, ``loss`` and ``learning_rate``.
     """
     checkpoint = scratch / "last.ckpt"
-    progress = Progress()
+    progress, last = Progress(), LastCheckpoint(checkpoint, training.checkpoint_every_steps)
     # Lightning's advice on loggers and workers is for people who call it themselves.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -38,7 +38,7 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, LastCheckpoint(checkpoint, training.checkpoint_every_steps)],
+            callbacks=[RandomState(), progress, Position(loader.batch_sampler), last],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,

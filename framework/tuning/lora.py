@@ -1,5 +1,8 @@
 """Low-rank adaptation: small trainable matrices beside frozen linear layers."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,6 +14,15 @@ from framework.tuning import Tuning
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+@contextlib.contextmanager
+def _without_known_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # peft 0.21 asks for it by the name that transformers 6 will drop.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield
+
 
 _PEFT_TASKS = {"causal-lm": "CAUSAL_LM", "sequence-classification": "SEQ_CLS"}
 
@@ -28,25 +40,34 @@ class LoRA(Tuning):
     """Scale of the update, divided by ``rank``; twice the rank is the usual start."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs that is zeroed while training."""
-    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     """Names of the linear layers to adapt, such as ``[q_proj, v_proj]``; a name that matches nothing is
     an error. ``all-linear`` takes every one but the output head."""
 
     def apply(self, model: "PreTrainedModel", task: str) -> "PreTrainedModel":
         """Freeze *model* and put adapters beside its linear layers."""
         from peft import LoraConfig, get_peft_model
+        from peft.tuners.tuners_utils import BaseTunerLayer
 
         self._refuse_unmatched(model)
-        targets: Any = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
-        config = LoraConfig(
-            r=self.rank,
-            lora_alpha=self.alpha,
-            lora_dropout=self.dropout,
-            target_modules=targets,
-            task_type=_PEFT_TASKS[task],
-        )
-        adapted: PreTrainedModel = get_peft_model(model, config)
+        config = LoraConfig(task_type=_PEFT_TASKS[task], **self.peft_options())
+        with _without_known_warnings():
+            adapted: PreTrainedModel = get_peft_model(model, config)
+        for module in adapted.modules():
+            # peft copies each layer's input to the adapter's float32; autocast casts it back at once.
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False
         return adapted
+
+    def peft_options(self) -> dict[str, Any]:
+        """Return the arguments of ``peft.LoraConfig``; variants of LoRA add theirs."""
+        targets = self.target_modules
+        return {
+            "r": self.rank,
+            "lora_alpha": self.alpha,
+            "lora_dropout": self.dropout,
+            "target_modules": targets if isinstance(targets, str) else list(targets),
+        }
 
     def _refuse_unmatched(self, model: "PreTrainedModel") -> None:
         from torch.nn import Linear
@@ -54,22 +75,25 @@ class LoRA(Tuning):
         linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, Linear)}
         wanted = set() if isinstance(self.target_modules, str) else set(self.target_modules)
         for name in sorted(wanted):
-            if not any(path == name or path.endswith(f".{name}") for path, _ in model.named_modules()):
-                guess = nearest(name, linear)
-                hint = f"did you mean '{guess}'?" if guess else f"linear layers are {', '.join(sorted(linear))}"
-                raise StepError(f"tuning.target_modules: no layer is called '{name}'; {hint}")
+            parts = model.named_modules()
+            found = [part for path, part in parts if path == name or path.endswith(f".{name}")]
+            # What can be adapted holds a matrix of its own; a block of layers or a norm does not.
+            if not any(getattr(getattr(part, "weight", None), "ndim", 0) >= 2 for part in found):
+                guess = None if found else nearest(name, linear)
+                known = f"linear layers are {', '.join(sorted(linear))}"
+                hint = f"did you mean '{guess}'?" if guess else known
+                raise StepError(f"tuning.target_modules: no linear layer is called '{name}'; {hint}")
 
     def save(self, model: "PreTrainedModel", output: Path) -> None:
         """Write a PEFT adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
         import json
 
-        # peft would record where the base model lay on this machine, which is no use elsewhere.
-        for config in model.peft_config.values():
-            config.base_model_name_or_path = None
         model.save_pretrained(output)
         written = output / "adapter_config.json"
-        # peft keeps target modules in a set, whose order changes from process to process.
         body = json.loads(written.read_text())
+        # Where the base model lay on this machine is no use elsewhere.
+        body["base_model_name_or_path"] = None
+        # peft keeps target modules in a set, whose order changes from process to process.
         if isinstance(body.get("target_modules"), list):
             body["target_modules"].sort()
         written.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n")
@@ -79,7 +103,8 @@ class LoRA(Tuning):
         """Add the adapter's product to the float weights and drop the adapter."""
         from peft import PeftModel
 
-        merged: PreTrainedModel = PeftModel.from_pretrained(base, str(tuned)).merge_and_unload()
+        with _without_known_warnings():
+            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(tuned)).merge_and_unload()
         return merged
 
     def trainable(self, parameters: float) -> float:

@@ -1,0 +1,31 @@
+"""``python -m benchmarks [name …]``: run the named benchmarks, or all but the long ones.
+
+Each prints rows of figure, value and bound. The exit code is 1 where a figure is outside its bound.
+"""
+
+import sys
+from importlib import import_module
+
+QUICK = ("startup", "cached")
+LONG = ("quickstart", "estimate")
+
+
+def main(names: list[str]) -> int:
+    """Run the benchmarks called *names* and return the exit code."""
+    unknown = [name for name in names if name not in (*QUICK, *LONG)]
+    if unknown:
+        print(f"no benchmark '{unknown[0]}'; there are {', '.join((*QUICK, *LONG))}", file=sys.stderr)
+        return 2
+    failed = False
+    for name in names or QUICK:
+        print(f"{name}:")
+        for figure, value, bound in import_module(f"benchmarks.{name}").measure():
+            outside = bound is not None and value > bound
+            failed |= outside
+            judged = "" if bound is None else f"  at most {bound:g}: {'MISSED' if outside else 'met'}"
+            print(f"  {figure:<52} {value:>9.2f}{judged}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

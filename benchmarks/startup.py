@@ -1,0 +1,21 @@
+"""How quick the command line is, in units of a bare Hydra program's ``--help``."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.process import RUN, bare_hydra, compared
+
+
+def measure() -> Iterator[tuple[str, float, float | None]]:
+    """Yield ``run --help`` and ``run plan`` against the floor, in CPU seconds."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        commands = {
+            "floor": bare_hydra(folder),
+            "help": [*RUN, "--help"],
+            "plan": [*RUN, "plan", "+recipe=quickstart"],
+        }
+        seconds = compared(commands, folder, times=7)
+    yield "run --help / bare Hydra --help", seconds["help"] / seconds["floor"], 1.5
+    yield "run plan +recipe=quickstart / bare Hydra --help", seconds["plan"] / seconds["floor"], 2.5

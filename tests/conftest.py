@@ -1,0 +1,237 @@
+"""Tiny real models, built once a session: random weights, real formats, real runtimes."""
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from framework.model import Model
+
+# Before torch is imported: two processes with two threads each on two cores starve each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()")
+ROOT = Path(__file__).parent.parent
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face folder: two Llama layers, a byte-level BPE tokenizer with a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-llama")
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    special = ["<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, initial_alphabet=alphabet)
+    bpe.train_from_iterator(["hello world, the quick brown fox"], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=special[0], eos_token=special[1])
+    tokenizer.chat_template = TEMPLATE
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.2,  # sharper than the default, so that greedy choices are no near ties
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def _genai(model: Path, output: Path, precision: str) -> Path:
+    from onnxruntime_genai.models.builder import create_model, parse_extra_options
+
+    place = ("", str(model), str(output), precision, "cpu", str(output / "cache"))
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        create_model(*place, **parse_extra_options(*place, None))
+    return output
+
+
+@pytest.fixture(scope="session")
+def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Llama as onnxruntime-genai runs it, float32."""
+    return _genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A three-class BERT as a Hugging Face folder, with the same as model.onnx."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny-bert")
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer()
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=100, special_tokens=special)
+    pieces.train_from_iterator(["a good film, a bad film, a fine film"], trainer)
+    pieces.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="[PAD]").save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=32,
+        id2label={0: "negative", 1: "neutral", 2: "positive"},
+        label2id={"negative": 0, "neutral": 1, "positive": 2},
+        initializer_range=0.5,
+    )
+    model = BertForSequenceClassification(config).eval()
+    model.save_pretrained(folder)
+    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
+    axes = {0: batch, 1: sequence}
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    ids = torch.ones(2, 5, dtype=torch.long)
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            return self.model(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).logits
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            Logits().eval(),
+            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
+            dynamo=True,
+            dynamic_shapes=(axes,) * 3,
+            input_names=names,
+            output_names=["logits"],
+            verbose=False,
+        )
+    program.save(folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of child processes: this checkout, one thread, a cache of its own, no warnings."""
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return {**os.environ, "PYTHONPATH": str(ROOT), "GITUNE_CACHE": cache, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def run(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Call the console command in a folder, as a user would type it: ``run(folder, "+recipe=tiny")``."""
+
+    def call(folder: Path, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *words], cwd=folder, env=environ, text=True, capture_output=True, timeout=timeout
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def start(environ: dict[str, str]) -> Callable[..., "subprocess.Popen[str]"]:
+    """Start the console command without waiting; its standard output and error come as one pipe."""
+
+    def begin(folder: Path, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*COMMAND, *words],
+            cwd=folder,
+            env=environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def built_tiny(tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Any]) -> Path:
+    """A working folder after one undisturbed ``run +recipe=tiny``; copy it before you change it."""
+    folder = tmp_path_factory.mktemp("built-tiny")
+    done = run(folder, "+recipe=tiny")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> "Model":
+    """The model option of the recipe ``tiny``."""
+    from framework.model.tiny import TinyCausalLM
+
+    return TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_model: "Model", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of the step ``model`` of the recipe ``tiny``: random weights of seed 0."""
+    folder = tmp_path_factory.mktemp("tiny-base")
+    tiny_model.materialise(folder, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_model: "Model", tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact of the step ``data`` of the recipe ``tiny``: 32 rows to train on, 8 to test."""
+    from framework.core.step import Workspace
+    from framework.data.files import Files
+    from framework.stages.data import PrepareData
+
+    folder = tmp_path_factory.mktemp("tiny-data")
+    rows = ROOT / "recipes" / "data" / "tiny"
+    data = Files(train=str(rows / "train.jsonl"), test=str(rows / "test.jsonl"), max_length=128)
+    stage = PrepareData(data=data, model=tiny_model)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GITUNE_CACHE", str(tmp_path_factory.mktemp("hashes")))
+        stage.run({"model": tiny_base}, folder, Workspace(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tuned(tiny_model: "Model", tiny_base: Path, tiny_data: Path, tmp_path_factory: Any) -> Path:
+    """A merged folder: the tiny model after full tuning, so that its answers are sure."""
+    from framework.core.step import Workspace
+    from framework.parallelism.single import Single
+    from framework.stages.merge import Merge
+    from framework.stages.tune import Tune
+    from framework.training.supervised import Supervised
+    from framework.tuning.full import Full
+
+    tuned, merged = tmp_path_factory.mktemp("tiny-tuned"), tmp_path_factory.mktemp("tiny-merged")
+    training = Supervised(learning_rate=3e-3, epochs=20, precision="fp32")
+    stage = Tune(model=tiny_model, tuning=Full(), training=training, parallelism=Single(), seed=0)
+    stage.run({"model": tiny_base, "data": tiny_data}, tuned, Workspace(tmp_path_factory.mktemp("scratch")))
+    inputs = {"model": tiny_base, "tune": tuned}
+    Merge(model=tiny_model, tuning=Full()).run(inputs, merged, Workspace(merged))
+    return merged

@@ -1,0 +1,208 @@
+"""Whatever is wrong, one clear message, the right exit code, no traceback, and nothing half-written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+TINY = "defaults:\n- override /model: tiny\n- override /data: tiny\n- override /tuning: full\n\nname: tiny\n"
+
+
+def left(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def refused(run, tmp_path):
+    """Run a command that must fail; return what it said on standard error."""
+
+    def call(*words: str, code: int, folder: Path = tmp_path) -> str:
+        done = run(folder, *words)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert done.stderr.strip()
+        return done.stderr
+
+    return call
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    def write(text: str) -> None:
+        (tmp_path / "recipes").mkdir(exist_ok=True)
+        (tmp_path / "recipes" / "x.yaml").write_text(text)
+
+    return write
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "render", "serve"])
+def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refused, tmp_path):
+    recipe(f"{TINY}tuning: {{rnak: 8}}\ntraining:\n  precision: bf17\n")
+    words = ("+recipe=x", "seed=-1") if verb == "run" else (verb, "+recipe=x", "seed=-1")
+    assert refused(*words, code=2) == (
+        "Config is invalid:\n"
+        "  recipes/x.yaml:7: tuning.rnak: unknown key; Full has none, leave it out\n"
+        "  recipes/x.yaml:9: training.precision: should be 'bf16', 'fp16' or 'fp32', got 'bf17'; "
+        "did you mean 'bf16'?\n"
+        "  command line 'seed=-1': should be greater than or equal to 0, got -1\n"
+    )
+    assert not (tmp_path / "environments").exists()
+    assert not (tmp_path / ".gitune" / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["plann"], "command line 'plann': neither a verb nor key=value; did you mean 'run plan'?\n"),
+        (["frobnicate"], "command line 'frobnicate': neither a verb nor key=value; verbs are: plan, render, "),
+        (["+recipe=tiny", "plan"], "command line 'plan': the verb comes first: run plan …\n"),
+        (["plan", "+recipe=quikstart"], "Config is invalid:\n  recipe=quikstart: no such recipe; did you mean "),
+        (["plan", "+recipe=tiny", "model=tinny"], "Config is invalid:\n  model=tinny: no such option; did you "),
+        (["plan", "+recipe=tiny", "tunning=lora"], "Config is invalid:\n  command line 'tunning=lora': unknown "),
+        (["plan", "+recipe=tiny", "model=null"], "Config is invalid:\n  command line 'model=null': should name "),
+        (["plan", "+recipe=tiny", "seed=[1"], "Config is invalid:\n  command line 'seed=[1': not key=value "),
+        (["plan", "+recipe=tiny", "name=${nope}"], "Config is invalid:\n  command line 'name=${nope}': Inter"),
+        (["plan", "+recipe=tiny,quickstart"], "Config is invalid:\n  Ambiguous value for argument "),
+        (["plan", "-m", "--run"], "Config is invalid:\n  Only one of --run, --multirun, "),
+        (
+            ["plan", "+recipe=tiny", "model._target_=os.path.join"],
+            "Config is invalid:\n  command line 'model._target_=os.path.join': _target_ 'os.path.join' is outside "
+            "the allowed packages (framework); ",
+        ),
+        (
+            ["plan", "+recipe=tiny", "export=onnx"],
+            "The plan cannot run:\n  export: this exporter is for sequence-classification, the model is for "
+            "causal-lm; set export=onnx-genai\n",
+        ),
+        (
+            ["+recipe=tiny", "environment.hardware.memory_gib=0.5"],
+            "The plan cannot run:\n  training: needs about ",
+        ),
+        (
+            ["+recipe=tiny", "data.train=rowz.jsonl"],
+            "The plan cannot run:\n  rowz.jsonl: there is neither file nor folder at ",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_typed_wrong_is_refused_before_anything_is_done(words, said, refused, tmp_path):
+    assert refused(*words, code=2).startswith(said)
+    assert [name for name in left(tmp_path) if not name.startswith(".gitune/runs") and name != ".gitune"] == []
+
+
+@pytest.mark.parametrize("text", ["name: [1\nseed: 2\n", "- a\n", "name: a\nname: b\n", "defaults: tiny\n"])
+def test_a_recipe_that_is_no_recipe(text, recipe, refused):
+    recipe(text)
+    assert refused("plan", "+recipe=x", code=2).startswith("Config is invalid:\n  ")
+
+
+def test_unknown_flags_are_refused(refused):
+    assert "unrecognized arguments: --frobnicate" in refused("plan", "--frobnicate", code=2)
+
+
+def test_what_is_not_built_cannot_be_served_or_rendered(refused, tmp_path):
+    assert refused("serve", "+recipe=tiny", code=1) == (
+        "this config is not built yet; build it first: run +recipe=tiny\n"
+    )
+    assert refused("render", "+recipe=tiny", code=1) == (
+        "environments/dev/tiny/release.lock: no release yet; build one with `run +recipe=<name>`\n"
+    )
+    assert left(tmp_path) == []
+
+
+def test_a_working_folder_that_cannot_be_written(refused, tmp_path):
+    (tmp_path / ".gitune").write_text("a file where a folder is needed")
+    assert refused("+recipe=tiny", code=1).startswith(".gitune")
+    assert left(tmp_path) == [".gitune"]
+
+
+def test_a_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
+    shutil.copytree(built_tiny / ".gitune", tmp_path / ".gitune")
+    said = refused("+recipe=tiny", "gates.perplexity.max=0.5", code=1)
+    assert "The plan stopped at a gate:\n  tuned.perplexity is " in said
+    assert ", the gate asks for <= 0.5\n" in said
+    assert not (tmp_path / "environments").exists()
+    folders = {path.parent.name for path in (tmp_path / ".gitune" / "store").glob("gate/*/artifact.json")}
+    assert len(folders) == 2  # those of the first build
+
+
+def test_too_many_broken_rows_are_named_with_file_and_line(refused, tmp_path):
+    good = '{"prompt": "Is 2 even?", "completion": "yes"}\n'
+    (tmp_path / "rows.jsonl").write_text(good * 8 + "{not json\n" + '{"prompt": "no answer"}\n')
+    (tmp_path / "test.jsonl").write_text(good.replace("2", "4") * 4)
+    words = ("data.train=rows.jsonl", "data.test=test.jsonl")
+    said = refused("+recipe=tiny", *words, code=1)
+    assert said.startswith("data: 2 of 14 rows were rejected, more than data.max_rejected=0 allows; ")
+    assert "rows.jsonl:9: " in said
+    assert "rows.jsonl:10: " in said
+    store = tmp_path / ".gitune" / "store"
+    assert [path.parent.parent.name for path in store.glob("*/*/artifact.json")] == ["model"]
+    assert not (tmp_path / "environments").exists()
+
+
+def _artifact(folder: Path, stage: str) -> Path:
+    return next((folder / ".gitune" / "store" / stage).glob("*/artifact.json")).parent
+
+
+def _truncate(folder: Path) -> None:
+    file = _artifact(folder, "merge") / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def _tamper(folder: Path) -> None:
+    file = _artifact(folder, "merge") / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def _remove_file(folder: Path) -> None:
+    (_artifact(folder, "merge") / "model.safetensors").unlink()
+
+
+def _remove_record(folder: Path) -> None:
+    (_artifact(folder, "merge") / "artifact.json").unlink()
+
+
+def _break_record(folder: Path) -> None:
+    (_artifact(folder, "merge") / "artifact.json").write_text("{")
+
+
+def _swap_record(folder: Path) -> None:
+    record = _artifact(folder, "merge") / "artifact.json"
+    content = json.loads(record.read_text())
+    record.write_text(json.dumps(content | {"key": "0" * 64}))
+
+
+DAMAGES = {
+    _truncate: "model.safetensors has 100 bytes, recorded ",
+    _tamper: "model.safetensors has another sha256 than recorded",
+    _remove_file: "model.safetensors is missing",
+    _remove_record: "artifact.json is missing",
+    _break_record: "artifact.json is not JSON",
+    _swap_record: "artifact.json does not belong to this step",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_an_artifact_that_was_altered_is_never_used(damage, built_tiny, refused, run, tmp_path):
+    shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
+    damage(tmp_path)
+    before = {name: (tmp_path / name).read_bytes() for name in left(tmp_path / "environments") if "." in name}
+    said = refused("+recipe=tiny", code=1)
+    folder = next((tmp_path / ".gitune" / "store" / "merge").iterdir())
+    assert said.startswith(f"{folder.relative_to(tmp_path)}: the artifact was altered after it was made: ")
+    assert DAMAGES[damage] in said
+    assert said.endswith("; remove the folder to build it again\n")
+    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+    assert refused("plan", "+recipe=tiny", code=1) == said
+
+
+def test_an_altered_release_is_not_rendered(built_tiny, refused, tmp_path):
+    shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
+    lock = tmp_path / "environments" / "dev" / "tiny" / "release.lock"
+    lock.write_text(lock.read_text()[:50])
+    assert refused("render", "+recipe=tiny", code=1).startswith("environments/dev/tiny/release.lock: not JSON (")

@@ -1,0 +1,183 @@
+"""The command line as it is typed: what it says, where, with which exit code, and what it leaves behind."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from framework.cli import VERBS
+from framework.config.schema import GROUPS
+from framework.core.paths import SHARE
+
+pytestmark = pytest.mark.e2e
+
+TINY = "defaults:\n- override /model: tiny\n- override /data: tiny\n- override /tuning: full\n"
+HEAVY = (
+    "accelerate datasets deepspeed fastapi huggingface_hub kubernetes lightning litserve numpy onnx "
+    "onnxruntime onnxruntime_genai peft safetensors tensorrt tokenizers torch transformers"
+).split()
+
+
+def left(folder) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def imported(environ, tmp_path):
+    """The top-level packages that a command has imported when it ends."""
+
+    def call(*words: str) -> set[str]:
+        code = (
+            "import sys; sys.argv[0] = 'run'\n"
+            "from framework.cli import main\n"
+            "try:\n    main()\nfinally:\n"
+            "    print('\\n', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=tmp_path, env=environ, text=True, capture_output=True
+        )
+        assert done.returncode == 0, done.stderr
+        return set(done.stderr.splitlines()[-1].split())
+
+    return call
+
+
+def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
+    done = run(tmp_path, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    text = done.stdout
+    assert "Usage: run [verb] [+recipe=<name>] [group=<option>] [key=value] ..." in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert len(text.splitlines()) < 60
+    for verb in VERBS:
+        assert f"\n  {verb} " in text
+    for group in GROUPS:
+        assert f"\n{group}: " in text
+    assert "\nrecipe: quickstart, sentiment, tiny\n" in text
+    assert text.count("\n  run ") == 3
+    assert "_target_" not in text
+    assert left(tmp_path) == []
+
+
+def test_help_lists_the_callers_own_recipes(run, tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "ours.yaml").write_text("name: ours\n")
+    done = run(tmp_path, "plan", "--help")
+    assert "recipe: ours, quickstart, sentiment, tiny" in done.stdout
+
+
+def test_help_imports_no_library_but_hydra(imported):
+    found = imported("--help")
+    assert not found & {*HEAVY, "pydantic"}
+    assert "hydra" in found
+
+
+def test_plan_imports_nothing_heavy(imported):
+    assert not imported("plan", "+recipe=quickstart") & {*HEAVY}
+
+
+def test_plan_prints_the_table_and_writes_nothing(run, tmp_path):
+    done = run(tmp_path, "plan", "+recipe=tiny")
+    assert (done.returncode, done.stderr) == (0, "")
+    header, *rows = done.stdout.split("\n\n")[0].splitlines()
+    assert header.split() == ["step", "state", "why", "time", "memory"]
+    assert len(rows) == 14
+    assert left(tmp_path) == []
+
+
+def test_a_plan_of_several_writes_nothing_either(run, tmp_path):
+    done = run(tmp_path, "plan", "+recipe=tiny", "-m", "seed=1,2")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if line.startswith("==")] == [
+        "== recipe=tiny seed=1 ==",
+        "== recipe=tiny seed=2 ==",
+    ]
+    assert left(tmp_path) == []
+
+
+def test_all_recipes_are_planned_by_a_glob(run, tmp_path):
+    done = run(tmp_path, "plan", "-m", "+recipe=glob(*)")
+    assert done.returncode == 0, done.stderr
+    for name in ("quickstart", "sentiment", "tiny"):
+        assert f"== recipe={name} ==" in done.stdout
+        assert f"environments/dev/{name}/" in done.stdout
+
+
+def test_one_bad_job_of_several_ends_with_its_code_and_the_others_are_done(run, tmp_path):
+    done = run(tmp_path, "plan", "-m", "+recipe=tiny", "seed=-1,2")
+    assert done.returncode == 2
+    assert "command line 'seed=-1': should be greater than or equal to 0" in done.stderr
+    assert done.stdout.count("publish") == 1
+
+
+def test_schema_is_the_committed_one(run, tmp_path):
+    done = run(tmp_path, "schema")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)
+    assert done.stdout == (SHARE / "recipes" / "schema.json").read_text()
+    assert run(tmp_path, "schema", "seed=1").stderr == (
+        "command line 'seed=1': `run schema` takes no overrides\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted", "unwanted"),
+    [
+        ("run +recipe=", ["+recipe=quickstart", "+recipe=sentiment", "+recipe=tiny"], []),
+        ("run plan +recipe=t", ["+recipe=tiny"], ["+recipe=quickstart"]),
+        ("run tuning=", ["tuning=full", "tuning=lora"], ["tuning=tiny"]),
+        ("run +recipe=quickstart tuning.", ["tuning.rank=", "tuning.alpha="], []),
+        ("run pl", ["plan"], ["render"]),
+    ],
+)
+def test_the_shell_completes(line, wanted, unwanted, environ, tmp_path):
+    code = "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "-sc", "query=bash"],
+        cwd=tmp_path,
+        env={**environ, "COMP_LINE": line, "COMP_POINT": str(len(line))},
+        text=True,
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    found = done.stdout.split()
+    assert set(wanted) <= set(found)
+    assert not set(unwanted) & set(found)
+
+
+def test_the_shells_completion_can_be_installed(run, tmp_path):
+    done = run(tmp_path, "-sc", "install=bash")
+    assert done.returncode == 0
+    assert "complete -o nospace -o default -F hydra_bash_completion run" in done.stdout
+
+
+def test_the_composed_config_can_be_seen(run, tmp_path):
+    done = run(tmp_path, "+recipe=tiny", "--cfg", "job")
+    assert done.returncode == 0
+    assert "name: tiny-random-llama" in done.stdout
+
+
+@pytest.mark.parametrize("python", [("-m", "framework.cli")])
+def test_the_module_is_the_command(python, environ, tmp_path):
+    done = subprocess.run(
+        [sys.executable, *python, "plan", "+recipe=tiny"], cwd=tmp_path, env=environ, capture_output=True
+    )
+    assert done.returncode == 0
+
+
+def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
+    (tmp_path / "ours").mkdir()
+    (tmp_path / "ours" / "__init__.py").write_text("")
+    (tmp_path / "ours" / "model.py").write_text(
+        "from framework.core.errors import StepError\n"
+        "from framework.model.tiny import TinyCausalLM\n\n\n"
+        "class Ours(TinyCausalLM):\n    def materialise(self, output, seed):\n"
+        "        raise StepError('the plugin ran in the worker')\n"
+    )
+    words = ("+recipe=tiny", "plugins=[ours]", "model._target_=ours.model.Ours")
+    assert run(tmp_path, "plan", *words).returncode == 0
+    done = run(tmp_path, *words)
+    assert done.returncode == 1
+    assert "the plugin ran in the worker" in done.stderr
+    assert "Traceback" not in done.stderr

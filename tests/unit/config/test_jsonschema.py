@@ -1,0 +1,91 @@
+import json
+
+import jsonschema
+import pytest
+
+from framework.config.jsonschema import schema_text
+from framework.config.schema import GROUPS, Config
+from framework.core.errors import ConfigError
+from framework.core.paths import SHARE
+
+FILE = SHARE / "recipes" / "schema.json"
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict:
+    return json.loads(schema_text((SHARE,)))
+
+
+def test_the_committed_schema_is_what_run_schema_prints():
+    assert schema_text((SHARE,)) == FILE.read_text(), "write it again: run schema > recipes/schema.json"
+
+
+def test_it_is_a_schema(schema):
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"tuning": {"rnak": 8}},
+        {"tuning": {"rank": 0}},
+        {"trainig": {"epochs": 1}},
+        {"training": {"precision": "bf17"}},
+        {"training": {"epochs": "many"}},
+        {"gates": {"exact_match": {"mn": 1}}},
+        {"gates": {"exact_match": 0.5}},
+        {"defaults": [{"override /model": "tinny"}]},
+        {"defaults": {"override /model": "tiny"}},
+        {"name": 3},
+    ],
+    ids=str,
+)
+def test_an_editor_refuses_a_mistake(schema, recipe):
+    assert not jsonschema.Draft202012Validator(schema).is_valid(recipe)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {},
+        {"defaults": ["_self_", "tiny", {"override /model": "tiny"}]},
+        {"data": {"train": "rows.jsonl"}},
+        {"data": {"train": ["a.jsonl", {"url": "b.jsonl", "sha256": "0" * 64}]}},
+        {"model": {"source": "hf://a/b@main"}},
+        {"tuning": {"target_modules": ["q_proj"]}},
+        {"gates": {"exact_match": {"min": 0.5}}},
+    ],
+    ids=str,
+)
+def test_an_editor_accepts_what_is_right(schema, recipe):
+    jsonschema.Draft202012Validator(schema).validate(recipe)
+
+
+def test_every_key_of_every_group_is_explained(schema):
+    assert set(schema["properties"]) == {"defaults", "hydra", *Config.model_fields}
+    for name, definition in schema["$defs"].items():
+        for key, field in definition.get("properties", {}).items():
+            assert key == "_target_" or field.get("description"), f"{name}.{key} has no docstring"
+    assert [group for group in GROUPS if "Options: " not in schema["properties"][group]["description"]] == []
+
+
+def test_options_of_the_working_folder_can_be_chosen(team, tmp_path):
+    team("conf/tuning/narrow.yaml", "defaults: [lora]\nrank: 2\n")
+    schema = json.loads(schema_text((tmp_path, SHARE)))
+    assert schema["properties"]["defaults"]["items"]["anyOf"][2]["properties"]["override /tuning"] == {
+        "enum": ["full", "lora", "narrow"]
+    }
+    assert not jsonschema.Draft202012Validator(schema).is_valid({"tuning": {"rnak": 1}})
+
+
+def test_a_plugin_is_not_imported_and_its_keys_are_allowed(team, tmp_path):
+    team("conf/tuning/mine.yaml", "_target_: not_there.mine.Mine\n")
+    schema = json.loads(schema_text((tmp_path, SHARE)))
+    jsonschema.Draft202012Validator(schema).validate({"tuning": {"strength": 1}})
+
+
+@pytest.mark.parametrize("text", ["a: [\n", "_target_: framework.tuning.nope.X\n"])
+def test_an_option_that_cannot_be_read_is_named(team, tmp_path, text):
+    team("conf/tuning/mine.yaml", text)
+    with pytest.raises(ConfigError, match=r"^conf/tuning/mine\.yaml: cannot be described: "):
+        schema_text((tmp_path, SHARE))

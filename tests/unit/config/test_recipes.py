@@ -1,0 +1,89 @@
+import json
+
+import jsonschema
+import pytest
+from omegaconf import OmegaConf
+
+from framework.config.load import load
+from framework.config.recipes import recipe_names, relative
+from framework.core.paths import SHARE
+from framework.plan import make_plan
+
+RECIPES = recipe_names(SHARE / "recipes")
+
+
+def test_there_are_recipes_and_their_data_are_none():
+    assert {"quickstart", "sentiment", "tiny"} <= set(RECIPES)
+    assert not [name for name in RECIPES if name.startswith("data/")]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_composes_validates_and_plans(name, compose, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load(compose(f"+recipe={name}"))
+    plan = make_plan(config, name)
+    assert plan.last.stage.name == "publish"
+    assert len({step.label for step in plan.steps}) == len(plan.steps)
+    assert config.name == name.rpartition("/")[2]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_why_it_is_there_and_is_short(name):
+    lines = (SHARE / "recipes" / f"{name}.yaml").read_text().splitlines()
+    depth = name.count("/")
+    assert lines[0] == f"# yaml-language-server: $schema={'../' * depth}schema.json"
+    assert lines[1].startswith("# ")
+    assert len(lines) <= 30
+
+
+def test_the_callers_recipe_comes_before_the_frameworks(team, config):
+    team("recipes/tiny.yaml", "defaults:\n- override /model: tiny\n- override /data: tiny\nname: ours\n")
+    assert config("+recipe=tiny").name == "ours"
+    assert config("+recipe=quickstart").name == "quickstart"
+
+
+def test_the_callers_option_comes_before_the_frameworks(team, config):
+    team("conf/tuning/lora.yaml", "_target_: framework.tuning.lora.LoRA\nrank: 3\n")
+    team("conf/tuning/narrow.yaml", "defaults: [lora]\nalpha: 7\n")
+    assert config("+recipe=tiny", "tuning=lora").tuning.rank == 3
+    narrow = config("+recipe=tiny", "tuning=narrow").tuning
+    assert (narrow.rank, narrow.alpha) == (3, 7)
+
+
+def test_a_recipe_extends_a_recipe(team, config):
+    team("recipes/longer.yaml", "defaults:\n- tiny\n- _self_\nname: longer\ntraining: {epochs: 77}\n")
+    team("recipes/deep/longest.yaml", "defaults:\n- /recipe/longer\n- _self_\nseed: 5\n")
+    longer = config("+recipe=longer")
+    assert (longer.name, longer.training.epochs, longer.training.learning_rate) == ("longer", 77, 3e-3)
+    longest = config("+recipe=deep/longest")
+    assert (longest.seed, longest.training.epochs) == (5, 77)
+
+
+def test_a_recipe_needs_no_package_line(team, compose):
+    team("recipes/mine.yaml", "name: mine\n")
+    composed = compose("+recipe=mine")
+    assert composed.name == "mine"
+    assert "recipe" not in composed
+
+
+def test_recipe_is_chosen_without_the_plus_too(config):
+    assert config("recipe=tiny").name == "tiny"
+
+
+def test_names_of_recipes_include_their_folder(team, tmp_path):
+    team("recipes/b/c.yaml", "name: c\n")
+    team("recipes/a.yaml", "name: a\n")
+    assert recipe_names(tmp_path / "recipes") == ["a", "b/c"]
+
+
+def test_relative_is_absolute_outside_the_working_folder(team, tmp_path):
+    assert relative(team("a/b.yaml", "")) == "a/b.yaml"
+    assert relative(tmp_path.parent / "x") == str(tmp_path.parent / "x")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_an_editor_accepts_every_recipe(name):
+    schema = json.loads((SHARE / "recipes" / "schema.json").read_text())
+    # OmegaConf reads 1e-3 as the number that YAML 1.2 and every editor take it for.
+    recipe = OmegaConf.to_container(OmegaConf.load(SHARE / "recipes" / f"{name}.yaml"))
+    jsonschema.Draft202012Validator(schema).validate(recipe)

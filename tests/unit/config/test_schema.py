@@ -1,0 +1,36 @@
+import pytest
+
+from framework.config.schema import GROUPS
+from framework.core.paths import SHARE
+
+CONF = SHARE / "conf"
+OPTIONS = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.glob("*/*.yaml"))
+
+
+def test_every_folder_of_conf_is_a_group():
+    assert sorted(GROUPS) == sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+def test_the_defaults_choose_one_option_of_every_group(compose):
+    chosen = compose("data=tiny")
+    assert [group for group in GROUPS if "_target_" not in chosen[group]] == []
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_validates_and_says_what_it_is(option, config):
+    group, _, name = option.partition("/")
+    words = ["+recipe=tiny", f"{group}={name}"]
+    if "labels: []" in (CONF / f"{option}.yaml").read_text():
+        words.append("model.labels=[no,yes]")
+    if option == "data/files":
+        words.append("data.train=rows.jsonl")
+    chosen = getattr(config(*words), group)
+    dumped = f"{type(chosen).__module__}.{type(chosen).__name__}"
+    text = (CONF / f"{option}.yaml").read_text()
+    assert f"_target_: {dumped}\n" in text
+    assert text.startswith("# "), "an option's file begins with a comment that says what it is for"
+
+
+def test_options_are_named_in_kebab_case():
+    assert OPTIONS
+    assert [name for name in OPTIONS if name != name.lower() or "_" in name or " " in name] == []

@@ -1,0 +1,65 @@
+"""Composing in this process, as the command line does it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
+from omegaconf import DictConfig, open_dict
+
+from framework.cli import _as_addition
+from framework.config.load import load
+from framework.config.recipes import SearchPath, register
+from framework.config.schema import Config
+from framework.core.paths import SHARE
+from framework.plan import Plan, make_plan
+
+
+@pytest.fixture
+def compose() -> Iterator[Callable[..., DictConfig]]:
+    """Compose what would be typed after ``run``, in the working folder."""
+    if SearchPath not in Plugins.instance().discover():
+        register()
+
+    def call(*words: str) -> DictConfig:
+        GlobalHydra.instance().clear()
+        initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="test")
+        overrides = [_as_addition(word) for word in words]
+        composed = hydra_compose("config", overrides, return_hydra_config=True)
+        HydraConfig.instance().set_config(composed)
+        with open_dict(composed):
+            del composed["hydra"]
+        return composed
+
+    yield call
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def config(compose: Callable[..., DictConfig]) -> Callable[..., Config]:
+    """Compose and validate."""
+    return lambda *words: load(compose(*words))
+
+
+@pytest.fixture
+def plan(config: Callable[..., Config]) -> Callable[..., Plan]:
+    """Compose, validate and plan."""
+    return lambda *words: make_plan(config(*words), "test")
+
+
+@pytest.fixture
+def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
+    """A team's own working folder: ``team("recipes/x.yaml", text)`` writes a file in it."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name: str, text: str) -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return write

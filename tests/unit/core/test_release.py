@@ -1,0 +1,80 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from framework.core.errors import ReleaseError
+from framework.core.release import LOCK, Release
+
+SHA = "sha256:" + "0123456789abcdef" * 4
+
+
+def release(**changes: object) -> Release:
+    fields = {
+        "name": "tiny",
+        "recipe": "tiny",
+        "plan": "f" * 64,
+        "model_uri": "file://.gitune/models/01",
+        "digest": SHA,
+        "engine": "genai",
+        "task": "causal-lm",
+        "base_model": "random",
+        "base_model_license": "Apache-2.0",
+        "data_digest": SHA,
+        "chat_template_digest": None,
+        "metrics": {"tuned.exact_match": 0.75, "base.exact_match": 0.0},
+        "gates": {"tuned.exact_match": ">= 0.5"},
+        "commit": None,
+    }
+    return Release.model_validate(fields | changes)
+
+
+def test_the_text_is_byte_stable_and_sorted() -> None:
+    one = release(metrics={"b.x": 1.0, "a.x": 0.5}).text()
+    other = release(metrics={"a.x": 0.5, "b.x": 1.0}).text()
+    assert one == other
+    assert one.endswith("}\n")
+    assert not one.endswith("\n\n")
+    keys = list(json.loads(one))
+    assert keys == sorted(keys)
+    assert "_target_" not in one
+    assert '"digest": "sha256:0123' in one
+
+
+def test_a_lock_reads_back_equal(tmp_path: Path) -> None:
+    first = release(base_model="modèle")
+    (tmp_path / LOCK).write_text(first.text(), encoding="utf-8")
+    again = Release.read(tmp_path / LOCK)
+    assert again == first
+    assert again.text() == first.text()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not JSON"),
+        ('{"name": ', "not JSON"),
+        ("[]", "restore the file from Git"),
+        ("{}", "name: Field required"),
+        (release().text().replace(SHA, "sha256:00"), "digest: String should match pattern"),
+        (release().text().replace('"name"', '"nmae"'), "nmae|name"),
+        (release().text().replace("0.75", "NaN"), "finite"),
+    ],
+)
+def test_a_broken_lock_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / LOCK).write_text(text)
+    with pytest.raises(ReleaseError, match=says) as caught:
+        Release.read(tmp_path / LOCK)
+    assert str(tmp_path / LOCK) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_binary_lock_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ReleaseError, match="restore the file from Git"):
+        Release.read(tmp_path / LOCK)
+
+
+def test_a_missing_lock_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="build one with `run"):
+        Release.read(tmp_path / LOCK)

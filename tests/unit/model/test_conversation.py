@@ -1,0 +1,89 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.core.errors import DataError
+from framework.model import LABEL_MASK, Model
+from framework.model.conversation import encode_row, prompt_ids
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_model: Model, tiny_base: Path) -> Any:
+    return tiny_model.tokenizer(tiny_base)
+
+
+def turns(*contents: str) -> list[dict[str, str]]:
+    roles = ("user", "assistant")
+    return [{"role": roles[index % 2], "content": text} for index, text in enumerate(contents)]
+
+
+def learnt(tokenizer: Any, row: Any) -> str:
+    ids, labels = encode_row(tokenizer, row)
+    assert len(ids) == len(labels)
+    assert all(label in (LABEL_MASK, token) for token, label in zip(ids, labels, strict=True))
+    return str(tokenizer.decode([label for label in labels if label != LABEL_MASK]))
+
+
+def test_only_the_answers_are_learnt_each_with_its_end(tokenizer: Any) -> None:
+    row = {"messages": turns("assistant", "one", "user?", "two\nlines")}
+    assert learnt(tokenizer, row) == "one<|im_end|>two\nlines<|im_end|>"
+
+
+def test_the_white_space_after_the_end_is_not_learnt(tokenizer: Any) -> None:
+    ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
+    assert tokenizer.decode(ids[-2:]) == "<|im_end|>\n"
+    assert labels[-2] == tokenizer.eos_token_id
+    assert labels[-1] == LABEL_MASK
+
+
+def test_the_prompt_is_what_a_server_would_send(tokenizer: Any) -> None:
+    ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
+    prompt = prompt_ids(tokenizer, turns("a"))
+    assert ids[: len(prompt)] == prompt
+    assert labels[: len(prompt)] == [LABEL_MASK] * len(prompt)
+    assert labels[len(prompt)] == ids[len(prompt)]
+
+
+def test_an_end_token_inside_an_answer_does_not_cut_it(tokenizer: Any) -> None:
+    assert learnt(tokenizer, {"messages": turns("a", "b<|im_end|>c")}) == "b<|im_end|>c<|im_end|>"
+
+
+def test_a_document_is_learnt_whole_with_its_end(tokenizer: Any) -> None:
+    assert learnt(tokenizer, {"text": "A passage."}) == "A passage.<|im_end|>"
+
+
+def test_a_label_needs_a_classifier(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="needs a model option for classification"):
+        encode_row(tokenizer, {"text": "a", "label": "b"})
+
+
+def test_a_conversation_without_an_answer_teaches_nothing(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="no assistant turn"):
+        encode_row(tokenizer, {"messages": turns("a")})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        # Drops what was said before, as templates of reasoning models drop earlier thoughts.
+        "{{ messages[-1]['content'] }}<|im_end|>{% if add_generation_prompt %}>{% endif %}",
+        # Counts the turns at the start.
+        "{{ messages|length }}{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}",
+    ],
+)
+def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, template: str) -> None:
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    with pytest.raises(DataError, match="rewrites earlier turns"):
+        encode_row(other, {"messages": turns("a", "b", "c", "d")})
+
+
+def test_a_template_whose_turns_end_without_an_end_token_is_learnt_to_its_end(tokenizer: Any) -> None:
+    import copy
+
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"  # noqa: E501
+    assert learnt(other, {"messages": turns("a", "b")}) == "b;"

@@ -1,0 +1,66 @@
+"""``conf/`` is the mirror of ``framework/``: every option has its class, every class its option."""
+
+import inspect
+from importlib import import_module
+from pkgutil import iter_modules
+
+import pytest
+import yaml
+
+from framework.config.schema import GROUPS, Config
+from framework.core.component import Component
+from framework.core.paths import SHARE
+
+CONF = SHARE / "conf"
+OPTIONS = sorted(CONF.glob("*/*.yaml"))
+
+
+def concrete(group: str) -> dict[str, type[Component]]:
+    """Every concrete option class that is defined below ``framework/<group>/``, by its full name."""
+    base = Config.model_fields[group].annotation
+    package = import_module(f"framework.{group}")
+    found = {}
+    for module in iter_modules(package.__path__, f"{package.__name__}."):
+        for name, cls in inspect.getmembers(import_module(module.name), inspect.isclass):
+            own = cls.__module__ == module.name
+            if own and issubclass(cls, base) and not inspect.isabstract(cls):
+                found[f"{module.name}.{name}"] = cls
+    return found
+
+
+def content(file) -> dict:
+    return yaml.safe_load(file.read_text())
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.relative_to(CONF).as_posix())
+def test_an_option_names_a_class_of_its_own_group(file):
+    target = content(file)["_target_"]
+    assert target in concrete(file.parent.name)
+
+
+@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.relative_to(CONF).as_posix())
+def test_an_option_gives_only_keys_of_its_class(file):
+    given = content(file)
+    cls = concrete(file.parent.name)[given.pop("_target_")]
+    assert set(given) <= set(cls.model_fields)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_class_of_a_group_is_named_by_an_option(group):
+    named = {content(file)["_target_"] for file in (CONF / group).glob("*.yaml")}
+    assert concrete(group), f"framework/{group}/ defines no option"
+    assert set(concrete(group)) == named
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_module_defines_at_most_one_option(group):
+    modules = [name.rpartition(".")[0] for name in concrete(group)]
+    assert len(modules) == len(set(modules))
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_two_levels_of_inheritance_at_most(group):
+    base = Config.model_fields[group].annotation
+    for name, cls in concrete(group).items():
+        between = [parent for parent in cls.__mro__ if issubclass(parent, base)]
+        assert len(between) <= 3, name

@@ -1,0 +1,36 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.model import Model
+from framework.parallelism.single import Single
+from framework.training import Folders
+from framework.training.supervised import Supervised
+from framework.tuning import Tuning
+
+
+@pytest.fixture
+def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Train the tiny model into a folder below ``tmp_path`` and return that folder.
+
+    A second call with the same name goes on from what the first one left in its scratch folder.
+    """
+
+    def train(
+        name: str,
+        tuning: Tuning,
+        seed: int = 0,
+        base: Path = tiny_base,
+        data: Path = tiny_data,
+        **training: Any,
+    ) -> Path:
+        output, scratch = tmp_path / name, tmp_path / f"{name}-scratch"
+        output.mkdir(exist_ok=True)
+        scratch.mkdir(exist_ok=True)
+        option = Supervised(**{"learning_rate": 3e-3, "precision": "fp32", **training})
+        option.fit(tiny_model, tuning, Single(), Folders(base, data, output, scratch), seed)
+        return output
+
+    return train

@@ -1,17 +1,16 @@
 """How far the plan's estimates are from what was measured, for every step of the real recipes.
 
-Builds ``tiny`` and ``sentiment`` from nothing, which takes minutes. A factor of 1 is exact; 2 means twice
+Builds every recipe from nothing, which takes minutes. A factor of 1 is exact; 2 means twice
 or half.
 """
 
-import json
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from benchmarks.process import RUN, build, environment
+from benchmarks.process import RUN, artifacts, build, environment
 
 RECIPES = ("tiny", "sentiment", "quickstart")
 
@@ -23,7 +22,7 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
             folder = Path(name)
             planned = _planned(recipe, folder)
             build(recipe, folder)
-            records = [json.loads(f.read_text()) for f in (folder / ".gitune/store").glob("*/*/artifact.json")]
+            records = artifacts(folder)
         measured = {r["label"]: (r["seconds"], r["peak_memory_bytes"] / 2**30) for r in records}
         total, expected = sum(m[0] for m in measured.values()), sum(planned[label][0] for label in measured)
         memory = [_factor(planned[label][1], measured[label][1]) for label in measured]
@@ -34,11 +33,16 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
 
 def _planned(recipe: str, folder: Path) -> dict[str, tuple[float, float]]:
     """Return expected seconds and GiB by step, read from what ``run plan`` prints."""
-    said = subprocess.run(
-        [*RUN, "plan", f"+recipe={recipe}"], cwd=folder, check=True, capture_output=True, text=True, env=environment()
-    ).stdout
+    done = subprocess.run(
+        [*RUN, "plan", f"+recipe={recipe}"],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
     found = {}
-    for line in said.splitlines():
+    for line in done.stdout.splitlines():
         if "~" in line:
             label, _, rest = line.partition(" run ")
             words = rest.split()

@@ -1,5 +1,6 @@
 """Timing whole commands in turn, so that a machine that slows down slows all of them."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 RUN = [sys.executable, "-m", "framework.cli"]
 
@@ -49,6 +51,12 @@ def build(recipe: str, folder: Path) -> float:
     started = time.monotonic()
     subprocess.run([*RUN, f"+recipe={recipe}"], cwd=folder, check=True, env=environment())
     return time.monotonic() - started
+
+
+def artifacts(folder: Path) -> list[dict[str, Any]]:
+    """Return the record of every step that was built in *folder*."""
+    found = (folder / ".gitune" / "store").glob("*/*/artifact.json")
+    return [json.loads(file.read_text(encoding="utf-8")) for file in found]
 
 
 def environment() -> dict[str, str]:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.process import RUN, bare_hydra, build, compared
+from benchmarks.process import RUN, artifacts, bare_hydra, build, compared
 
 _GIB = 2**30
 
@@ -18,7 +18,7 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wall = build("quickstart", folder)
-        records = [json.loads(file.read_text()) for file in (folder / ".gitune/store").glob("*/*/artifact.json")]
+        records = artifacts(folder)
         release = json.loads((folder / "environments/dev/quickstart/release.lock").read_text())
         commands = {"floor": bare_hydra(folder), "again": [*RUN, "+recipe=quickstart"]}
         seconds = compared(commands, folder, times=5)

@@ -5,12 +5,10 @@ quick as any Hydra program's. What a verb does, ``framework.runner`` knows.
 """
 
 import contextlib
-import io
 import os
 import shlex
 import sys
 import tempfile
-import textwrap
 from collections.abc import Iterator, Sequence
 
 import hydra
@@ -26,6 +24,7 @@ from framework.config.recipes import GROUP, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
 from framework.core.words import nearest
+from framework.help import help_text
 
 VERBS = ("plan", "render", "serve", "schema", "pin")
 _HELP = {"-h", "--help"}
@@ -40,11 +39,10 @@ def main() -> None:
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     try:
         _refuse_stray_words(words)
-        if verb == "schema" and not _HELP & {*words}:
+        if _HELP & {*words}:
+            sys.stdout.write(help_text())
+        elif verb == "schema":
             sys.stdout.write(_schema(words))
-        elif _HELP & {*words}:
-            with _narrow_lines():
-                _start_hydra(verb, words, typed)
         else:
             with _hydra_folders(verb, words) as folders:
                 _start_hydra(verb, [*folders, *words], typed)
@@ -147,18 +145,6 @@ def _hydra_folders(verb: str, words: Sequence[str]) -> Iterator[list[str]]:
             yield ["hydra.output_subdir=null", f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."]
     else:
         yield ["hydra.output_subdir=null", "hydra.run.dir=."]
-
-
-@contextlib.contextmanager
-def _narrow_lines() -> Iterator[None]:
-    """Break the long lists of options that Hydra's help prints at 80 columns."""
-    text = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(text):
-            yield
-    finally:
-        for line in text.getvalue().splitlines():
-            print(textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False))
 
 
 def _complete_verb() -> None:

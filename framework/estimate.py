@@ -6,6 +6,7 @@ built already, its true number of rows and tokens is used instead of a guess.
 """
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def tune_memory(config: Config, length: float | None = None) -> float:
     """
     parameters = config.model.parameters
     tokens = config.training.micro_batch_size * (length or config.data.max_length / 2)
-    width_by_layers = 1.7 * parameters**0.5
+    width_by_layers = 1.7 * math.sqrt(parameters)
     wider = 2 if config.training.precision == "fp32" else 1
     activations = tokens * 34 * width_by_layers * wider
     logits = tokens / 2 * _VOCABULARY * 12 if config.model.task == "causal-lm" else 0.0

@@ -39,9 +39,9 @@ def pin(option: str, model: Any) -> str:
 
 
 def pinned_text(text: str, url: str, exact_url: str, sha256: str) -> str:
-    """Return an option's YAML with the exact URL and its sha256, all else as it was.
+    r"""Return an option's YAML with the exact URL and its sha256, all else as it was.
 
-    >>> print(pinned_text("source:\\n  # Not pinned: yet.\\n  url: hf://a/b@main\\n", "hf://a/b@main",
+    >>> print(pinned_text("source:\n  # Not pinned: yet.\n  url: hf://a/b@main\n", "hf://a/b@main",
     ...     "hf://a/b@0123", "ab"))
     source:
       url: hf://a/b@0123

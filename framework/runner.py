@@ -4,6 +4,7 @@ The runner plans, starts the worker for what is missing, and renders what was re
 imports torch.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -139,7 +140,9 @@ def serve(call: Call) -> None:
 
     plan, store = make_plan(call.config, call.recipe), call.store
     if store.record(plan.last) is None:
-        raise ReleaseError(f"this config is not built yet; build it first: {call.command.replace(' serve', '', 1)}")
+        raise ReleaseError(
+            f"this config is not built yet; build it first: {call.command.replace(' serve', '', 1)}"
+        )
     release = Release.read(store.folder(plan.last) / LOCK)
     serve_release(release, call.config.serving, store.root / "served" / release.digest.partition(":")[2])
 
@@ -161,7 +164,7 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
         raise Interrupted(number, call.command)
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    command = [sys.executable, "-m", "framework.worker", str(job)]
+    command = [sys.executable, "-P", "-m", "framework.worker", str(job)]
     worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
     try:
         code = worker.wait()
@@ -173,6 +176,8 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)  # what the worker started and did not end
         job.unlink(missing_ok=True)
         store.sweep()
     if code:
@@ -180,12 +185,12 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
 
 
 def _end(worker: "subprocess.Popen[bytes]") -> None:
-    """End the worker and all that it started."""
+    """End the worker: as it likes, and after a while as it does not."""
     worker.terminate()
     try:
         worker.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        os.killpg(worker.pid, signal.SIGKILL)
+        worker.kill()
         worker.wait()
 
 

@@ -121,9 +121,7 @@ def rendered(config: Config, changes: Changes) -> str:
     return "\n".join([f"Rendered {folder}:", *names])
 
 
-def summary(
-    config: Config, plan: Plan, store: Store, release: Release, changes: Changes, built: int
-) -> str:
+def summary(config: Config, plan: Plan, store: Store, release: Release, changes: Changes, built: int) -> str:
     """Return the last screen: what was built, where, before and after, and what to try next."""
     took = sum((store.record(step) or {}).get("seconds", 0.0) for step in plan.steps)
     work = f"{built} steps built" if built else "nothing to build, everything was cached"
@@ -212,4 +210,3 @@ def _size(count: float) -> str:
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
-

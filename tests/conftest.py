@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,12 +158,13 @@ def run(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[st
     return call
 
 
-@pytest.fixture(scope="session")
-def start(environ: dict[str, str]) -> Callable[..., "subprocess.Popen[str]"]:
+@pytest.fixture
+def start(environ: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
     """Start the console command without waiting; its standard output and error come as one pipe."""
+    started: list[subprocess.Popen[str]] = []
 
     def begin(folder: Path, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*COMMAND, *words],
             cwd=folder,
             env=environ,
@@ -172,8 +173,15 @@ def start(environ: dict[str, str]) -> Callable[..., "subprocess.Popen[str]"]:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        started.append(process)
+        return process
 
-    return begin
+    yield begin
+    for process in started:  # a test that failed may have left it
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 @pytest.fixture(scope="session")

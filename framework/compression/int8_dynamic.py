@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from framework.compression import Compression
-from framework.export import Export
 from framework.core.quiet import quiet
 from framework.core.store import RECORD
+from framework.export import Export
 
 
 class Int8Dynamic(Compression):

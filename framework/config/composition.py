@@ -55,7 +55,7 @@ def _sentence(error: Exception, words: Sequence[str]) -> str:
             if is_group(key) and NOT_A_NAME.fullmatch(value):
                 return f"command line '{word}': should name an option; known: {', '.join(options(key))}"
     if found := re.search(r"Could not override '([^']+)'", text):
-        return f"{text.removesuffix('.')}; {_hint(found[1], _groups())}"
+        return f"{text.removesuffix('.')}; {_hint(found[1], groups())}"
     if text.startswith("Ambiguous value"):
         return f"{text}; add -m to do one after the other"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
@@ -73,7 +73,7 @@ def _no_option(missing: str) -> str:
     if group == GROUP or missing.startswith(f"{GROUP}/"):
         group, name = GROUP, missing.removeprefix(f"{GROUP}/")
         inner, _, option = name.partition("/")
-        if inner in _groups():
+        if inner in groups():
             return f"{inner}: a recipe's defaults list chooses an option by 'override /{inner}: {option}'"
         return f"{group}={name}: no such recipe; {_hint(name, options(GROUP))}"
     return f"{group}={name}: no such option; {_hint(name, options(group))}"
@@ -96,7 +96,8 @@ def _not_text() -> str:
     return ", ".join(found) or "a YAML file"
 
 
-def _groups() -> list[str]:
+def groups() -> list[str]:
+    """Return the names of the config groups: the folders below ``conf``."""
     found = {folder.name for root in _roots() for folder in (root / "conf").glob("*/")}
     return sorted(found)
 

@@ -83,7 +83,9 @@ class Config(Component):
             return gates
         flat: dict[str, Any] = {}
         for name, bound in gates.items():
-            below = isinstance(bound, dict) and bound and all(isinstance(item, dict) for item in bound.values())
+            below = (
+                isinstance(bound, dict) and bound and all(isinstance(item, dict) for item in bound.values())
+            )
             found = {f"{name}.{metric}": item for metric, item in bound.items()} if below else {name: bound}
             for key, item in found.items():
                 both = isinstance(item, dict) and isinstance(flat.get(key), dict)

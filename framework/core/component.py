@@ -50,7 +50,8 @@ class Component(BaseModel):
         rest = {key: item for key, item in value.items() if key != TARGET}
         if chosen is cls:
             return handler(rest)
-        return chosen.model_validate(rest, context=info.context)
+        found: Self = chosen.model_validate(rest, context=info.context)
+        return found
 
     def dump(self) -> dict[str, Any]:
         """Return plain JSON data with the class of every nested component under ``_target_``.

@@ -2,7 +2,8 @@
 
 Layout below ``cache_folder()/downloads``: ``<key>/source.json`` and ``<key>/content/…``, with
 ``<key>.lock`` beside it and ``<key>.partial/`` while it is fetched; the key is the sha256 of the URL, so
-that pinning what was just downloaded costs no second download. This module does not know any protocol: a getter is handed an empty folder.
+that pinning what was just downloaded costs no second download. This module does not know any protocol:
+a getter is handed an empty folder.
 """
 
 import hashlib

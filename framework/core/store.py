@@ -206,8 +206,7 @@ def _write_durably(path: Path, text: str) -> None:
 
 def _damaged(folder: Path, what: str) -> str:
     return (
-        f"{folder}: the artifact was altered after it was made: {what}; "
-        "remove the folder to build it again"
+        f"{folder}: the artifact was altered after it was made: {what}; remove the folder to build it again"
     )
 
 

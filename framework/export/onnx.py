@@ -1,12 +1,16 @@
 """Classifiers as plain ONNX, by torch's exporter."""
 
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from framework.core.errors import StepError
+from framework.core.quiet import quiet
 from framework.export import Export
 from framework.export.folder import copy_companions
-from framework.core.quiet import quiet
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+    from transformers import PreTrainedModel
 
 
 class Onnx(Export):
@@ -48,11 +52,13 @@ class Onnx(Export):
                 raise StepError(f"export=onnx cannot express {type(source).__name__}: {error}") from error
         if program is None:
             raise StepError("export=onnx: torch returned no graph")
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # lines of source files, by their paths on this machine
         program.save(output / "model.onnx")
         copy_companions(model, output)
 
 
-def _logits_only(model: object) -> object:
+def _logits_only(model: "PreTrainedModel") -> "Module":
     import torch
 
     class LogitsOnly(torch.nn.Module):

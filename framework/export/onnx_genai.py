@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from framework.core.errors import StepError
+from framework.core.quiet import quiet
 from framework.export import Export
 from framework.export.folder import copy_companions
-from framework.core.quiet import quiet
 
 
 class OnnxGenai(Export):
@@ -23,7 +23,7 @@ class OnnxGenai(Export):
         from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
         # Code that a model's folder brings is never run.
-        chosen = ["hf_remote=false", *([f"int4_block_size={block_size}"] if precision == "int4" else [])]
+        chosen = ["hf_remote=false", *([f"block_size={block_size}"] if precision == "int4" else [])]
         with tempfile.TemporaryDirectory() as cache, quiet():
             place = ("", str(model), str(output), precision, "cpu", cache)
             try:

@@ -56,9 +56,7 @@ class Model(Component, ABC):
         return opened
 
     @abstractmethod
-    def encode(
-        self, tokenizer: "PreTrainedTokenizerBase", row: Row
-    ) -> tuple[list[int], list[int]]:
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
         """Turn one row into ``(input_ids, labels)``.
 
         For ``causal-lm`` both have the same length, and a label is the token at the same position or

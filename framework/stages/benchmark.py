@@ -1,5 +1,6 @@
 """Stage ``benchmark``: how fast and how large each candidate is, measured the same way."""
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,9 @@ class Measure(Stage):
             reset_peak_memory()
             engine = open_engine(engine_name, folder, self.benchmark.threads)
             measured = self._speed(engine)
-            measured["size_bytes"] = sum(p.stat().st_size for p in files_below(folder) if p.suffix in _WEIGHTS)
+            measured["size_bytes"] = sum(
+                p.stat().st_size for p in files_below(folder) if p.suffix in _WEIGHTS
+            )
             measured["peak_memory_bytes"] = peak_memory()
             metrics |= {f"{candidate}.{name}": value for name, value in measured.items()}
             del engine
@@ -88,7 +91,7 @@ def _decode(engine: Engine, prompt: list[int], new_tokens: int) -> tuple[float, 
     times = [time.perf_counter()]
     for _ in engine.generate(prompt, new_tokens, Sampling(past_end=True)):
         times.append(time.perf_counter())
-    gaps = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     return gaps[0], gaps[1:]
 
 

@@ -13,7 +13,7 @@ class Compress(Stage):
     """Make the compressed candidate of an exported model."""
 
     name: ClassVar[str] = "compress"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "onnxruntime-genai")
 
     compression: Compression

@@ -130,7 +130,7 @@ def _save(encoded: list[tuple[list[int], list[int]]], file: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
-    flat = {
+    flat: dict[str, np.ndarray] = {
         "input_ids": np.array([token for ids, _ in encoded for token in ids], dtype=np.int32),
         "labels": np.array([label for _, labels in encoded for label in labels], dtype=np.int32),
         "input_lengths": np.array([len(ids) for ids, _ in encoded], dtype=np.int64),

@@ -56,7 +56,10 @@ class PublishRelease(Stage):
             if (folder / "gates.json").is_file():
                 gates |= json.loads((folder / "gates.json").read_text())
         if broken := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
-            raise StepError(f"publish: {broken[0]} is {metrics[broken[0]]}; a release proves itself by numbers")
+            raise StepError(
+                f"publish: {broken[0]} is {metrics[broken[0]]}, which proves nothing; train at a lower "
+                "training.learning_rate, or evaluate other rows"
+            )
         shipped = inputs["shipped"]
         published = workspace.scratch / "published"
         _copy_without_record(shipped, published)

@@ -1,6 +1,7 @@
 """Low-rank adaptation: small trainable matrices beside frozen linear layers."""
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -113,4 +114,4 @@ class LoRA(Tuning):
         d is taken as ``0.05 * sqrt(parameters)``: within a third of the true width from SmolLM2-135M
         to Llama-3.1-8B.
         """
-        return min(parameters, parameters * 2 * self.rank / (0.05 * parameters**0.5))
+        return min(parameters, parameters * 2 * self.rank / (0.05 * math.sqrt(parameters)))

@@ -57,20 +57,38 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
     ("words", "said"),
     [
         (["plann"], "command line 'plann': neither a verb nor key=value; did you mean 'run plan'?\n"),
-        (["frobnicate"], "command line 'frobnicate': neither a verb nor key=value; verbs are: plan, render, "),
+        (
+            ["frobnicate"],
+            "command line 'frobnicate': neither a verb nor key=value; verbs are: plan, render, ",
+        ),
         (["+recipe=tiny", "plan"], "command line 'plan': the verb comes first: run plan …\n"),
-        (["plan", "+recipe=quikstart"], "Config is invalid:\n  recipe=quikstart: no such recipe; did you mean "),
-        (["plan", "+recipe=tiny", "model=tinny"], "Config is invalid:\n  model=tinny: no such option; did you "),
-        (["plan", "+recipe=tiny", "tunning=lora"], "Config is invalid:\n  command line 'tunning=lora': unknown "),
-        (["plan", "+recipe=tiny", "model=null"], "Config is invalid:\n  command line 'model=null': should name "),
+        (
+            ["plan", "+recipe=quikstart"],
+            "Config is invalid:\n  recipe=quikstart: no such recipe; did you mean ",
+        ),
+        (
+            ["plan", "+recipe=tiny", "model=tinny"],
+            "Config is invalid:\n  model=tinny: no such option; did you ",
+        ),
+        (
+            ["plan", "+recipe=tiny", "tunning=lora"],
+            "Config is invalid:\n  command line 'tunning=lora': unknown ",
+        ),
+        (
+            ["plan", "+recipe=tiny", "model=null"],
+            "Config is invalid:\n  command line 'model=null': should name ",
+        ),
         (["plan", "+recipe=tiny", "seed=[1"], "Config is invalid:\n  command line 'seed=[1': not key=value "),
-        (["plan", "+recipe=tiny", "name=${nope}"], "Config is invalid:\n  command line 'name=${nope}': Inter"),
+        (
+            ["plan", "+recipe=tiny", "name=${nope}"],
+            "Config is invalid:\n  command line 'name=${nope}': Inter",
+        ),
         (["plan", "+recipe=tiny,quickstart"], "Config is invalid:\n  Ambiguous value for argument "),
         (["plan", "-m", "--run"], "Config is invalid:\n  Only one of --run, --multirun, "),
         (
             ["plan", "+recipe=tiny", "model._target_=os.path.join"],
-            "Config is invalid:\n  command line 'model._target_=os.path.join': _target_ 'os.path.join' is outside "
-            "the allowed packages (framework); ",
+            "Config is invalid:\n  command line 'model._target_=os.path.join': _target_ 'os.path.join' is "
+            "outside the allowed packages (framework); ",
         ),
         (
             ["plan", "+recipe=tiny", "export=onnx"],
@@ -90,7 +108,9 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
 )
 def test_what_is_typed_wrong_is_refused_before_anything_is_done(words, said, refused, tmp_path):
     assert refused(*words, code=2).startswith(said)
-    assert [name for name in left(tmp_path) if not name.startswith(".gitune/runs") and name != ".gitune"] == []
+    assert [
+        name for name in left(tmp_path) if not name.startswith(".gitune/runs") and name != ".gitune"
+    ] == []
 
 
 @pytest.mark.parametrize("text", ["name: [1\nseed: 2\n", "- a\n", "name: a\nname: b\n", "defaults: tiny\n"])
@@ -143,6 +163,13 @@ def test_too_many_broken_rows_are_named_with_file_and_line(refused, tmp_path):
     assert not (tmp_path / "environments").exists()
 
 
+def rendered(folder: Path) -> dict[str, bytes]:
+    """The bytes of every rendered file."""
+    found = {path.name: path.read_bytes() for path in (folder / "environments" / "dev" / "tiny").iterdir()}
+    assert "release.lock" in found
+    return found
+
+
 def _artifact(folder: Path, stage: str) -> Path:
     return next((folder / ".gitune" / "store" / stage).glob("*/artifact.json")).parent
 
@@ -191,13 +218,13 @@ DAMAGES = {
 def test_an_artifact_that_was_altered_is_never_used(damage, built_tiny, refused, run, tmp_path):
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
-    before = {name: (tmp_path / name).read_bytes() for name in left(tmp_path / "environments") if "." in name}
+    before = rendered(tmp_path)
     said = refused("+recipe=tiny", code=1)
     folder = next((tmp_path / ".gitune" / "store" / "merge").iterdir())
     assert said.startswith(f"{folder.relative_to(tmp_path)}: the artifact was altered after it was made: ")
     assert DAMAGES[damage] in said
     assert said.endswith("; remove the folder to build it again\n")
-    assert before == {name: (tmp_path / name).read_bytes() for name in before}
+    assert rendered(tmp_path) == before
     assert refused("plan", "+recipe=tiny", code=1) == said
 
 
@@ -205,4 +232,6 @@ def test_an_altered_release_is_not_rendered(built_tiny, refused, tmp_path):
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
     lock = tmp_path / "environments" / "dev" / "tiny" / "release.lock"
     lock.write_text(lock.read_text()[:50])
-    assert refused("render", "+recipe=tiny", code=1).startswith("environments/dev/tiny/release.lock: not JSON (")
+    assert refused("render", "+recipe=tiny", code=1).startswith(
+        "environments/dev/tiny/release.lock: not JSON ("
+    )

@@ -103,7 +103,7 @@ REACH = {
     "benchmark": {"benchmark", "gate export", "publish"},
     "publish": {"publish"},
     "name": {"publish"},
-    **dict.fromkeys(("serving", "deployment", "environment", "store", "environments", "plugins"), set()),
+    **{key: set() for key in ("serving", "deployment", "environment", "store", "environments", "plugins")},
 }
 """The steps that a change of each key of the config must build again, and no others."""
 
@@ -202,7 +202,8 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
     [
         (
             (*CLASSIFIER, "compression=none"),
-            "export: this exporter is for causal-lm, the model is for sequence-classification; set export=onnx",
+            "export: this exporter is for causal-lm, the model is for sequence-classification; "
+            "set export=onnx",
             "export=onnx",
         ),
         (
@@ -253,7 +254,10 @@ def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan)
         ("exact_mach", "gates.exact_mach: no such metric for causal-lm; did you mean 'exact_match'?"),
         ("accuracy", "gates.accuracy: no such metric for causal-lm; measured are exact_match, perplexity"),
         ("base.perplexty", "gates.base.perplexty: no such metric for causal-lm; did you mean 'perplexity'?"),
-        ("int8.exact_match", "gates.int8.exact_match: no candidate 'int8'; there are base, tuned, fp32, int4"),
+        (
+            "int8.exact_match",
+            "gates.int8.exact_match: no candidate 'int8'; there are base, tuned, fp32, int4",
+        ),
     ],
 )
 def test_a_gate_that_cannot_be_measured(gate, said, team, plan):
@@ -272,7 +276,11 @@ def test_a_gate_that_can_be_measured(gate, team, plan):
 @pytest.mark.parametrize(
     ("words", "memory", "mend"),
     [
-        (("tuning=lora", "training.micro_batch_size=32"), 2.0, "training.micro_batch_size=1 training.gradient_accumulation_steps=32"),
+        (
+            ("tuning=lora", "training.micro_batch_size=32"),
+            2.0,
+            "training.micro_batch_size=1 training.gradient_accumulation_steps=32",
+        ),
         ((), 2.0, "tuning=lora"),
         (
             (),
@@ -284,7 +292,9 @@ def test_a_gate_that_can_be_measured(gate, team, plan):
 def test_what_does_not_fit_names_a_change_that_fits(words, memory, mend, plan):
     base = ("+recipe=tiny", "model=smollm2-135m-pypi", f"environment.hardware.memory_gib={memory}")
     (line,) = problems(lambda: plan(*base, *words))
-    assert re.match(rf"training: needs about [\d.]+ GiB, environment.hardware.memory_gib is {memory:g}; ", line)
+    assert re.match(
+        rf"training: needs about [\d.]+ GiB, environment.hardware.memory_gib is {memory:g}; ", line
+    )
     assert line.endswith(f"it fits with {mend}")
     plan(*base, *words, *mend.split())
 
@@ -295,7 +305,12 @@ def test_what_never_fits_says_so(plan):
 
 
 def test_all_broken_rules_are_told_at_once(plan):
-    words = ("data=files", "data.train=[nope.jsonl,neither.jsonl]", "training.precision=fp16", "environment=staging")
+    words = (
+        "data=files",
+        "data.train=[nope.jsonl,neither.jsonl]",
+        "training.precision=fp16",
+        "environment=staging",
+    )
     lines = problems(lambda: plan("+recipe=tiny", *words))
     assert [line.partition(":")[0] for line in lines] == [
         "nope.jsonl",

@@ -54,7 +54,8 @@ def test_words_that_do_not_compose(told, word, said):
         ("defaults:\n- override /model: tinny\n", "model=tinny: no such option; did you mean 'tiny'?"),
         (
             "defaults:\n- override /modell: tiny\n",
-            "In 'recipe/x': Could not override 'modell'. No match in the defaults list; did you mean 'model'?",
+            "In 'recipe/x': Could not override 'modell'. No match in the defaults list; "
+            "did you mean 'model'?",
         ),
         (
             "defaults:\n- model: tiny\n",

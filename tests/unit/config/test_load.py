@@ -52,20 +52,35 @@ def test_all_problems_come_at_once_in_the_order_in_which_they_were_written(team,
             "data:\n  train:\n    url: rows.jsonl\n    sha: abc\n",
             "8: data.train.sha: unknown key; did you mean 'sha256'?",
         ),
-        ("gates:\n  exact_match:\n    mn: 0.5\n", "7: gates.exact_match.mn: unknown key; did you mean 'min'?"),
+        (
+            "gates:\n  exact_match:\n    mn: 0.5\n",
+            "7: gates.exact_match.mn: unknown key; did you mean 'min'?",
+        ),
         ("gates: {exact_match: {}}\n", "5: gates.exact_match: give 'min', 'max' or both"),
-        ("gates: {exact_match: 0.5}\n", "5: gates.exact_match: should be a mapping with the keys min, max, got 0.5"),
+        (
+            "gates: {exact_match: 0.5}\n",
+            "5: gates.exact_match: should be a mapping with the keys min, max, got 0.5",
+        ),
         ("training:\n  epochs: many\n", "6: training.epochs: should be a valid integer, "),
         ("training: 3\n", "5: training: should be a mapping, got 3; choose one with 'training=<option>'"),
         ("training: null\n", "5: training: no option is chosen; choose one with 'training=<option>'"),
-        ("environment: {min_replicas: 9}\n", "5: environment: 'min_replicas' (9) is above 'max_replicas' (2)"),
-        ("deployment:\n  requests: {cpu: 9}\n", "5: deployment: 'requests.cpu' (9) is above 'limits.cpu' (4)"),
+        (
+            "environment: {min_replicas: 9}\n",
+            "5: environment: 'min_replicas' (9) is above 'max_replicas' (2)",
+        ),
+        (
+            "deployment:\n  requests: {cpu: 9}\n",
+            "5: deployment: 'requests.cpu' (9) is above 'limits.cpu' (4)",
+        ),
         ("deployment:\n  requests:\n    cpu: lots\n", "7: deployment.requests.cpu: should be CPU cores "),
         ("plugins: 3\n", "5: plugins: should be a list, got 3"),
         ("name: Big Name\n", "5: name: "),
         ("seed: ${nope}\n", "5: seed: Interpolation key 'nope' not found"),
         ("seed: ${oc.env:GITUNE_NOPE}\n", "5: seed: Environment variable 'GITUNE_NOPE' not found"),
-        ("benchmark:\n  repeats: ???\n", "6: benchmark.repeats: this key is required; give it in the recipe or as "),
+        (
+            "benchmark:\n  repeats: ???\n",
+            "6: benchmark.repeats: this key is required; give it in the recipe or as ",
+        ),
     ],
 )
 def test_a_problem_names_the_file_and_the_line(team, told, body, line):
@@ -91,6 +106,12 @@ def test_of_two_recipes_the_one_that_was_merged_last_is_blamed(team, told):
         "recipes/base.yaml:6: name: should be a valid string, got 3",
         "recipes/x.yaml:4: training.epochs: should be greater than or equal to 1, got -1",
     ]
+
+
+def test_a_recipe_in_a_folder_is_named_with_it(team, told):
+    team("recipes/deep/down/x.yaml", f"{TINY}seed: -1\n")
+    (line,) = told("+recipe=deep/down/x")
+    assert line.startswith("recipes/deep/down/x.yaml:5: seed: ")
 
 
 def test_the_last_override_of_a_key_is_blamed(told):
@@ -167,7 +188,10 @@ def test_a_key_of_another_group_is_found(told):
         ("frameworks.model.X", "is outside the allowed packages"),
         ("3", "is outside the allowed packages"),
         ("framework.nope.X", "cannot be imported: No module named 'framework.nope'"),
-        ("framework.model.tiny.Nope", "cannot be imported: module 'framework.model.tiny' has no attribute 'Nope'"),
+        (
+            "framework.model.tiny.Nope",
+            "cannot be imported: module 'framework.model.tiny' has no attribute 'Nope'",
+        ),
         ("framework.tuning.lora.LoRA", "is not a framework.model.Model"),
         ("framework.model.Model", "is not a framework.model.Model"),
     ],
@@ -177,9 +201,7 @@ def test_a_target_that_may_not_be_used(told, target, said):
     assert line.startswith(f"command line 'model._target_={target}': _target_ '{target}' {said}")
 
 
-PLUGIN = (
-    "from framework.tuning.full import Full\n\n\nclass Mine(Full):\n    '''Ours.'''\n\n    strength: int = 1\n"
-)
+PLUGIN = "from framework.tuning.full import Full\n\n\nclass Mine(Full):\n    strength: int = 1\n"
 
 
 @pytest.fixture

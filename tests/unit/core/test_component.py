@@ -95,7 +95,9 @@ class Nested(Component):
 @pytest.fixture
 def nested() -> Nested:
     return Nested(
-        tuning=LoRA(rank=3, target_modules=("q_proj",)), many=(LoRA(rank=4),), named={"exact_match": Bound(min=0.5)}
+        tuning=LoRA(rank=3, target_modules=("q_proj",)),
+        many=(LoRA(rank=4),),
+        named={"exact_match": Bound(min=0.5)},
     )
 
 

@@ -1,0 +1,46 @@
+"""What ``run --help`` prints.
+
+Hydra would compose a config for it and copy its search path once for every option, which takes twice as
+long as its own start; the folders say all that is to be said.
+"""
+
+import textwrap
+
+from framework.config.composition import groups, options
+from framework.config.recipes import GROUP
+
+TEXT = """\
+Gitune: from one YAML recipe to a tuned, checked and exported model, and to
+the Kubernetes manifests that serve it.
+
+Usage: run [verb] [+recipe=<name>] [group=<option>] [key=value] ...
+
+Verbs
+  (none)   build what is missing, render the manifests, show the numbers
+  plan     show what would be built, what it takes and what would change
+  render   render the manifests again from the release that lies there
+  serve    serve the built release on this machine
+  pin      write model=<option>'s commit and sha256 into its file
+  schema   print the JSON Schema that editors check recipes with
+
+Examples
+  run +recipe=quickstart
+  run plan +recipe=quickstart tuning.rank=8
+  run +recipe=quickstart name=mine data=files data.train=rows.jsonl
+
+Recipes and options; a file in ./recipes or ./conf comes before these
+{groups}
+
+Flags
+  -m, --multirun   one job for each of key=a,b or '+recipe=glob(*)'
+  --cfg job        print the composed config instead of working
+  -sc install=bash print what completes this command in bash (zsh and fish too)
+  --hydra-help     Hydra's own flags
+"""
+
+
+def help_text() -> str:
+    """Return the help with every group and option of this folder and of the framework."""
+    lines = [f"{group}: {', '.join(options(group))}" for group in sorted([*groups(), GROUP])]
+    wrapped = (textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
+    return TEXT.format(groups="\n".join(wrapped))

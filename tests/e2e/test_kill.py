@@ -1,0 +1,228 @@
+"""Killing the runner anywhere and typing the same command again ends with the same release."""
+
+import json
+import os
+import random
+import re
+import select
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Start = Callable[..., "subprocess.Popen[str]"]
+pytestmark = [pytest.mark.e2e, pytest.mark.skipif(os.name != "posix", reason="signals")]
+GONE = 5.0
+"""Seconds after a kill in which nothing that the runner started may be left."""
+
+
+def digest(folder: Path) -> str:
+    lock = folder / "environments" / "dev" / "tiny" / "release.lock"
+    found: str = json.loads(lock.read_text())["digest"]
+    return found
+
+
+def half_made(folder: Path) -> list[Path]:
+    return list((folder / ".gitune" / "store").glob("*/.building-*"))
+
+
+def finish(runner: "subprocess.Popen[str]", seconds: float) -> str:
+    """Read the output to its end, which comes when the last process that holds it is gone."""
+    assert runner.stdout is not None
+    found, deadline = [], time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        readable, _, _ = select.select([runner.stdout], [], [], max(0.0, deadline - time.monotonic()))
+        text = os.read(runner.stdout.fileno(), 65536) if readable else b""
+        if readable and not text:
+            runner.stdout.close()
+            runner.wait(timeout=seconds)
+            return "".join(found)
+        found.append(text.decode())
+    raise AssertionError(f"still running after {seconds} s:\n{''.join(found)}")
+
+
+def read_until(runner: "subprocess.Popen[str]", wanted: str) -> bool:
+    """Read the output until it holds the pattern; tell whether it did before its end."""
+    assert runner.stdout is not None
+    text, deadline = "", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        part = os.read(runner.stdout.fileno(), 4096).decode()
+        if not part:
+            return False
+        text += part
+        if re.search(wanted, text, re.MULTILINE):
+            return True
+    raise AssertionError(f"no '{wanted}' in:\n{text}")
+
+
+def kill_at(start: Start, folder: Path, wanted: str, delay: float = 0.0) -> bool:
+    """Run, kill -9 once the output holds the pattern, and prove that nothing lives on."""
+    runner = start(folder, "+recipe=tiny")
+    seen = read_until(runner, wanted)
+    time.sleep(delay)
+    runner.kill()
+    finish(runner, GONE)
+    return seen
+
+
+def same_as_undisturbed(start: Start, folder: Path, built_tiny: Path) -> None:
+    runner = start(folder, "+recipe=tiny")
+    output = finish(runner, 120)
+    assert runner.returncode == 0, output
+    assert digest(folder) == digest(built_tiny)
+    assert half_made(folder) == []
+    assert list((folder / ".gitune" / "store" / "scratch").iterdir()) == []
+
+
+def test_kill_9_and_again_ends_with_the_same_release(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+    """One working folder is killed in the steps of every kind that take long enough to be hit."""
+    seen = [
+        kill_at(start, tmp_path, r"^\[ 1/14\]", delay=0.4),
+        kill_at(start, tmp_path, r"^\[ 3/14\]", delay=0.3),
+        kill_at(start, tmp_path, r"step 24/120"),
+        kill_at(start, tmp_path, r"step 96/120"),
+        kill_at(start, tmp_path, r"^\[ 6/14\]", delay=0.2),
+        kill_at(start, tmp_path, r"^\[(8|9)/14\]|^\[ 8/14\]", delay=0.1),
+        kill_at(start, tmp_path, r"^\[11/14\]", delay=0.1),
+        kill_at(start, tmp_path, r"^\[14/14\]"),
+    ]
+    assert seen == [True] * len(seen)
+    same_as_undisturbed(start, tmp_path, built_tiny)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kill_9_in_every_step(start: Start, built_tiny: Path, tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    for number in range(1, 15):
+        kill_at(start, tmp_path, rf"^\[{number:2}/14\]", delay=draw.choice((0.0, 0.02, 0.1, 0.5)))
+    same_as_undisturbed(start, tmp_path, built_tiny)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kill_9_at_any_time(start: Start, built_tiny: Path, tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    for _ in range(10):
+        runner = start(tmp_path, "+recipe=tiny")
+        time.sleep(draw.uniform(0.1, 8))
+        runner.kill()
+        finish(runner, GONE)
+    same_as_undisturbed(start, tmp_path, built_tiny)
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+    assert kill_at(start, tmp_path, r"step 72/120")
+    runner = start(tmp_path, "+recipe=tiny")
+    output = finish(runner, 120)
+    assert runner.returncode == 0, output
+    steps = [int(step) for step in re.findall(r"step (\d+)/120", output)]
+    assert steps[0] > 60  # a checkpoint is written every ten steps
+    logs = [next((f / ".gitune/store/tune").glob("*/log.jsonl")).read_text() for f in (tmp_path, built_tiny)]
+    assert logs[0] == logs[1]
+    assert digest(tmp_path) == digest(built_tiny)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_children_and_says_how_to_go_on(
+    start: Start, tmp_path: Path, number: signal.Signals
+) -> None:
+    runner = start(tmp_path, "+recipe=tiny", "seed=3")
+    assert read_until(runner, r"step 24/120")
+    runner.send_signal(number)
+    output = finish(runner, 10)
+    assert runner.returncode == 128 + number
+    assert f"Stopped by {number.name}; nothing half-made was kept." in output
+    assert "goes on from here:\n  run +recipe=tiny seed=3\n" in output
+    assert "Traceback" not in output
+    assert half_made(tmp_path) == []
+    assert list((tmp_path / ".gitune" / "store" / "jobs").iterdir()) == []
+    assert not (tmp_path / "environments").exists()
+
+
+@pytest.mark.parametrize("delay", [0.25, 0.6, 1.2])
+def test_ctrl_c_at_the_start_is_no_traceback(start: Start, tmp_path: Path, delay: float) -> None:
+    """Before the worker runs, while configs are composed and modules imported."""
+    runner = start(tmp_path, "+recipe=tiny")
+    time.sleep(delay)
+    runner.send_signal(signal.SIGINT)
+    output = finish(runner, 15)
+    assert runner.returncode in (130, -signal.SIGINT), output
+    assert "Traceback" not in output
+    assert half_made(tmp_path) == []
+
+
+def test_an_impatient_user_may_press_ctrl_c_twice(start: Start, tmp_path: Path) -> None:
+    runner = start(tmp_path, "+recipe=tiny")
+    assert read_until(runner, r"^\[ 1/14\]")
+    for _ in range(3):
+        runner.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    output = finish(runner, 15)
+    assert runner.returncode == 130
+    assert output.count("Stopped by SIGINT") == 1
+    assert "Traceback" not in output
+
+
+def test_a_killed_worker_is_explained_and_the_command_goes_on(
+    start: Start, built_tiny: Path, tmp_path: Path
+) -> None:
+    runner = start(tmp_path, "+recipe=tiny")
+    assert read_until(runner, r"step 24/120")
+    children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
+    assert len(children) == 1
+    os.kill(int(children[0]), signal.SIGKILL)
+    output = finish(runner, 10)
+    assert runner.returncode == 1
+    assert "The worker was ended by SIGKILL; the system ends what takes too much memory." in output
+    assert "  run +recipe=tiny\n" in output
+    assert half_made(tmp_path) == []
+    same_as_undisturbed(start, tmp_path, built_tiny)
+
+
+def test_two_runners_on_one_store_both_succeed(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+    runners = [start(tmp_path, "+recipe=tiny") for _ in range(2)]
+    outputs = [finish(runner, 180) for runner in runners]
+    assert [runner.returncode for runner in runners] == [0, 0], outputs
+    waited = "another runner is on this step; waiting for its result"
+    assert any(waited in output for output in outputs)
+    trained = [re.findall(r"step (\d+)/120", output) for output in outputs]
+    assert sorted(map(len, trained)) == [0, 10]  # one of them trained, the other took its result
+    assert digest(tmp_path) == digest(built_tiny)
+    assert half_made(tmp_path) == []
+    assert len(list((tmp_path / ".gitune" / "store").glob("*/*/artifact.json"))) == 14
+
+
+def test_one_of_two_runners_is_killed_and_the_other_takes_over(
+    start: Start, built_tiny: Path, tmp_path: Path
+) -> None:
+    first = start(tmp_path, "+recipe=tiny")
+    assert read_until(first, r"^\[ 4/14\]")
+    second = start(tmp_path, "+recipe=tiny")
+    assert read_until(second, "another runner is on this step|train|step")
+    first.kill()
+    finish(first, GONE)
+    output = finish(second, 120)
+    assert second.returncode == 0, output
+    assert digest(tmp_path) == digest(built_tiny)
+
+
+def test_an_interrupted_step_of_an_old_config_is_cleaned_up(
+    start: Start, built_tiny: Path, tmp_path: Path
+) -> None:
+    """Half-made folders of a config that is not asked for again would stay for ever otherwise."""
+    folder = tmp_path / "work"
+    shutil.copytree(built_tiny, folder)
+    runner = start(folder, "+recipe=tiny", "training.learning_rate=1e-3")
+    assert read_until(runner, r"step 24/120")
+    runner.kill()
+    finish(runner, GONE)
+    assert half_made(folder) != []
+    runner = start(folder, "+recipe=tiny", "gates.perplexity.max=50")
+    output = finish(runner, 60)
+    assert runner.returncode == 0, output
+    assert half_made(folder) == []

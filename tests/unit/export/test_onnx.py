@@ -1,0 +1,138 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from framework.compression.int8_dynamic import Int8Dynamic
+from framework.core.files import sha256_of, tree_digest
+from framework.engine import open_engine
+from framework.export.onnx import Onnx
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bert: Path, tmp_path_factory: Any) -> Path:
+    """A random BERT, wide enough that its weights outweigh its graph."""
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    folder: Path = tmp_path_factory.mktemp("bert")
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=64,
+        num_labels=3,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fp32(model: Path, tmp_path_factory: Any) -> Path:
+    folder: Path = tmp_path_factory.mktemp("onnx")
+    Onnx().write(model, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def int8(model: Path, fp32: Path, tmp_path_factory: Any) -> Path:
+    folder: Path = tmp_path_factory.mktemp("int8")
+    Int8Dynamic().compress(Onnx(), model, fp32, folder)
+    return folder
+
+
+def rows(*lengths: int) -> list[list[int]]:
+    draw = np.random.default_rng(0)
+    return [draw.integers(4, 100, length).tolist() for length in lengths]
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("model.onnx*"))
+
+
+@pytest.mark.parametrize("lengths", [(1,), (2, 2), (5, 5), (64,), (3, 64, 1, 17, 9, 30, 8)])
+def test_other_shapes_than_the_traced_one_are_right(
+    model: Path, fp32: Path, lengths: tuple[int, ...]
+) -> None:
+    """It was traced with two rows of five; padding must not reach the result either."""
+    given = open_engine("onnxruntime", fp32).classify(rows(*lengths))
+    alone = [open_engine("torch", model).classify([row])[0] for row in rows(*lengths)]
+    assert given.shape == (len(lengths), 3)
+    assert float(np.abs(given - np.stack(alone)).max()) < 1e-4
+
+
+def test_both_axes_are_free_in_the_graph(fp32: Path) -> None:
+    import onnx
+
+    graph = onnx.load(fp32 / "model.onnx", load_external_data=False).graph
+    for given in graph.input:
+        axes = [axis.dim_param for axis in given.type.tensor_type.shape.dim]
+        assert axes == ["batch", "sequence"]
+    assert graph.output[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_int8_is_smaller_and_close(model: Path, fp32: Path, int8: Path) -> None:
+    assert size(int8) < 0.4 * size(fp32)
+    batch = rows(3, 20, 40, 60)
+    wanted = open_engine("torch", model).classify(batch)
+    given = open_engine("onnxruntime", int8).classify(batch)
+    assert 0 < float(np.abs(wanted - given).max()) < 0.1
+    # Random weights give no class a lead, so closeness is a matter of direction.
+    cosine = (wanted * given).sum(1) / np.linalg.norm(wanted, axis=1) / np.linalg.norm(given, axis=1)
+    assert float(cosine.min()) > 0.99
+
+
+def test_int8_matrices_really_have_eight_bits(int8: Path) -> None:
+    import onnx
+
+    graph = onnx.load(int8 / "model.onnx").graph
+    kinds = [node.op_type for node in graph.node]
+    assert kinds.count("MatMulInteger") + kinds.count("DynamicQuantizeMatMul") >= 12
+    big = [tensor for tensor in graph.initializer if np.prod(tensor.dims) >= 128 * 128]
+    assert big
+    assert {tensor.data_type for tensor in big} == {onnx.TensorProto.INT8}
+
+
+def test_the_folders_stand_alone(model: Path, fp32: Path, int8: Path) -> None:
+    for folder in (fp32, int8):
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            assert (folder / name).read_bytes() == (model / name).read_bytes()
+        for path in folder.iterdir():
+            assert b"/tmp/" not in path.read_bytes(), path
+
+
+EXPORT = """
+import sys
+from pathlib import Path
+from framework.compression.int8_dynamic import Int8Dynamic
+from framework.export.onnx import Onnx
+model, fp32, int8 = map(Path, sys.argv[1:])
+Onnx().write(model, fp32)
+Int8Dynamic().compress(Onnx(), model, fp32, int8)
+"""
+
+
+def test_another_process_from_another_folder_exports_the_same_bytes(
+    model: Path, fp32: Path, int8: Path, tmp_path: Path
+) -> None:
+    outputs = [tmp_path / "fp32", tmp_path / "int8"]
+    for output in outputs:
+        output.mkdir()
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
+    command = [sys.executable, "-W", "ignore", "-c", EXPORT, str(model), *map(str, outputs)]
+    subprocess.run(command, env=environ, check=True, capture_output=True)
+    for before, after in zip((fp32, int8), outputs, strict=True):
+        differing = [p.name for p in before.iterdir() if sha256_of(p) != sha256_of(after / p.name)]
+        assert differing == []
+        assert tree_digest(before) == tree_digest(after)

@@ -1,0 +1,181 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.core.errors import StepError
+from framework.core.step import Step
+from framework.core.store import Store
+from framework.data.files import Files
+from framework.model import Model
+from framework.stages.data import PrepareData
+from framework.stages.model import FetchModel
+from framework.worker import read_steps, write_job
+
+ROOT = Path(__file__).parents[2]
+
+# A plugin whose stages sleep, fail, or start a child of their own.
+PLUGIN = """
+import subprocess, time
+from pathlib import Path
+from typing import ClassVar
+from framework.core.errors import StepError
+from framework.core.step import Stage
+
+class Sleep(Stage):
+    name: ClassVar[str] = "sleep"
+    version: ClassVar[int] = 1
+    marker: str
+    def run(self, inputs, output, workspace):
+        child = subprocess.Popen(["sleep", "60"])
+        (output / "half").write_text("half")
+        Path(self.marker).write_text(str(child.pid))
+        time.sleep(60)
+
+class Fail(Stage):
+    name: ClassVar[str] = "fail"
+    version: ClassVar[int] = 1
+    def run(self, inputs, output, workspace):
+        raise StepError("the very reason")
+
+class Crash(Fail):
+    def run(self, inputs, output, workspace):
+        raise ZeroDivisionError("a fault of ours")
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    (tmp_path / "sleepy.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import importlib
+
+    sys.modules.pop("sleepy", None)
+    return importlib.import_module("sleepy")
+
+
+def write(tmp_path: Path, step: Step) -> Path:
+    job = tmp_path / "job.json"
+    job.write_text(write_job((step,), [step], tmp_path / "store", ("sleepy",)))
+    return job
+
+
+def work(tmp_path: Path, job: Path, stdin: Any = subprocess.PIPE) -> "subprocess.Popen[str]":
+    environ = {**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "framework.worker", str(job)],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environ,
+        start_new_session=True,
+    )
+
+
+def finish(worker: "subprocess.Popen[str]") -> tuple[str, str]:
+    """Wait for its end without closing its standard input, which would end it at once."""
+    worker.wait(timeout=60)
+    stdin, worker.stdin = worker.stdin, None
+    found = worker.communicate()
+    if stdin is not None:
+        stdin.close()
+    return found
+
+
+def wait_for(marker: Path) -> int:
+    deadline = time.monotonic() + 60
+    while not (marker.exists() and marker.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return int(marker.read_text())
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_job_travels_whole(tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    rows = Files(train=str(tmp_path / "train.jsonl"), test=str(tmp_path / "test.jsonl"))
+    model = Step("model", FetchModel(model=tiny_model, seed=3))
+    data = Step("data", PrepareData(data=rows, model=tiny_model), {"model": model})
+    job = json.loads(write_job((model, data), [data], tmp_path / "store", ()))
+    steps = read_steps(job)
+    assert steps == {model.key: model, data.key: data}
+    assert job["pending"] == [data.key]
+    assert job["positions"] == {model.key: 1, data.key: 2}
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "changed"}\n')
+    with pytest.raises(StepError, match="data: a file or a library changed after the plan was made"):
+        read_steps(job)
+
+
+def test_a_reason_is_one_line_and_a_fault_keeps_its_traceback(tmp_path: Path, plugin: Any) -> None:
+    worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())))
+    out, err = finish(worker)
+    assert (worker.returncode, out, err) == (1, "[ 1/1] fail\n", "the very reason\n")
+    worker = work(tmp_path, write(tmp_path, Step("crash", plugin.Crash())))
+    out, err = finish(worker)
+    assert worker.returncode == 1
+    assert "ZeroDivisionError: a fault of ours" in err
+    assert "Traceback" in err
+
+
+def test_a_package_that_was_not_allowed_is_refused(tmp_path: Path, plugin: Any) -> None:
+    job = write(tmp_path, Step("fail", plugin.Fail()))
+    job.write_text(json.dumps({**json.loads(job.read_text()), "plugins": []}))
+    worker = work(tmp_path, job)
+    _, err = finish(worker)
+    assert worker.returncode == 1
+    assert "outside the allowed packages" in err
+    assert "the very reason" not in err
+
+
+def test_sigterm_ends_it_and_leaves_nothing_half_made(tmp_path: Path, plugin: Any) -> None:
+    step = Step("sleep", plugin.Sleep(marker=str(tmp_path / "marker")))
+    worker = work(tmp_path, write(tmp_path, step))
+    wait_for(tmp_path / "marker")
+    worker.send_signal(signal.SIGINT)  # the terminal's Ctrl-C is the runner's to answer
+    time.sleep(0.2)
+    assert worker.poll() is None
+    worker.terminate()
+    worker.wait(timeout=10)
+    assert worker.returncode == 143
+    assert not list((tmp_path / "store" / "sleep").iterdir())
+    os.killpg(worker.pid, signal.SIGKILL)  # the stage's own child, which the runner ends
+    finish(worker)
+
+
+def test_losing_the_runner_ends_it_and_all_that_it_started(tmp_path: Path, plugin: Any) -> None:
+    step = Step("sleep", plugin.Sleep(marker=str(tmp_path / "marker")))
+    worker = work(tmp_path, write(tmp_path, step))
+    child = wait_for(tmp_path / "marker")
+    assert is_running(child)
+    assert worker.stdin is not None
+    worker.stdin.close()
+    worker.stdin = None
+    worker.communicate(timeout=5)  # also the child has let go of the output
+    assert worker.returncode == -signal.SIGKILL
+    deadline = time.monotonic() + 5
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(child)
+    assert Store(tmp_path / "store").record(step) is None
+
+
+def test_without_a_runner_it_works_alone(tmp_path: Path, plugin: Any) -> None:
+    """A cluster starts the same command with nothing on its standard input."""
+    worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())), stdin=subprocess.DEVNULL)
+    _, err = finish(worker)
+    assert err == "the very reason\n"

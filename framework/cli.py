@@ -48,6 +48,10 @@ def main() -> None:
                 _start_hydra(verb, [*folders, *words], typed)
     except FrameworkError as error:
         sys.exit(_report(error))
+    except KeyboardInterrupt:
+        # Before the worker starts or after it has ended; in between the runner answers signals.
+        print(f"Stopped by SIGINT. The same command goes on from here:\n  {typed}", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,6 +18,7 @@ from framework.core.store import Store
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000
+_MANY_ROWS = 10**7
 _VOCABULARY = 50_000
 _LIBRARIES = 0.6 * 2**30
 """Resident memory of Python with torch, transformers and Lightning imported, measured."""
@@ -44,34 +45,44 @@ class Rows:
 
 
 def count_rows(config: Config, data_folder: Path | None) -> Rows:
-    """Return the true numbers where the data step is built, else a guess from file sizes."""
+    """Return the true numbers where the data step is built, else a guess from the local files' sizes."""
     if data_folder is not None:
         summary = json.loads((data_folder / "summary.json").read_text())
         train, test = summary["train"], summary["test"]
         return Rows(train["rows"], test["rows"], train["tokens"] / max(train["rows"], 1))
-    length = config.data.max_length / 2
+    limit, longest = config.training.max_steps, float(config.data.max_length)
     local = [c.fetch() for c in config.data.walk() if isinstance(c, Source) and c.local]
     files = [file for path in local for file in (files_below(path) if path.is_dir() else [path])]
-    rows = sum(file.stat().st_size for file in files) / _BYTES_PER_TOKEN / length if files else _GUESSED_ROWS
-    return Rows(rows, rows / 10, length)
+    if not files:
+        # Nothing to look at before it is downloaded: a limit on the steps is then all that is known.
+        return Rows(_MANY_ROWS if limit else _GUESSED_ROWS, _GUESSED_ROWS, longest / 2)
+    size, row = sum(file.stat().st_size for file in files), _row_size(files[0])
+    return Rows(size / row, size / row / 10, min(row / _BYTES_PER_TOKEN, longest))
+
+
+def _row_size(file: Path) -> float:
+    """Return the mean bytes of a line, from the first of them; most formats have one row a line."""
+    with file.open("rb") as stream:
+        sample = stream.read(2**20)
+    return len(sample) / max(sample.count(b"\n"), 1)
 
 
 def tune_memory(config: Config, length: float | None = None) -> float:
     """Return the bytes that training needs at its peak.
 
-    Weights in float32 (4 bytes each), gradient and two AdamW moments of what is trained (12), and
-    activations: about 34 bytes for each unit of width in each layer and token (Korthikanti et al.,
-    2022, arXiv:2205.05198, equation 2 without the attention scores, which fused kernels do not
-    keep), for bf16; width times layers is taken as ``1.7 * sqrt(parameters)``. Logits stand three
-    times in float32.
+    Weights in float32 (4 bytes each, 2 more for the copy that autocast keeps), gradient and two AdamW
+    moments of what is trained (12), and activations: about 34 bytes for each unit of width in each
+    layer and token where all is 16 bits wide (Korthikanti et al., 2022, arXiv:2205.05198, equation 2
+    without the attention scores, which fused kernels do not keep). Measured here with autocast, which
+    keeps norms and residuals in float32, it is 90. Width times layers is taken as
+    ``1.7 * sqrt(parameters)``. Logits stand three times in float32.
     """
     parameters = config.model.parameters
     tokens = config.training.micro_batch_size * (length or config.data.max_length / 2)
-    width_by_layers = 1.7 * math.sqrt(parameters)
-    wider = 2 if config.training.precision == "fp32" else 1
-    activations = tokens * 34 * width_by_layers * wider
+    half = config.training.precision != "fp32"
+    activations = tokens * (90 if half else 140) * 1.7 * math.sqrt(parameters)
     logits = tokens / 2 * _VOCABULARY * 12 if config.model.task == "causal-lm" else 0.0
-    weights = 4 * parameters + 12 * config.tuning.trainable(parameters)
+    weights = (6 if half else 4) * parameters + 12 * config.tuning.trainable(parameters)
     return _LIBRARIES + weights + activations + logits
 
 
@@ -95,8 +106,8 @@ def estimate(step: Step, config: Config, rows: Rows) -> Estimate:
         return Estimate(seconds, _LIBRARIES + 3 * size)
     if kind == "benchmark":
         generated = config.benchmark.repeats * config.benchmark.new_tokens
-        return Estimate(3 + 3 * generated * size / 5e9, _LIBRARIES + 2 * size)
-    factor = {"model": 3.0, "merge": 2.0, "export": 6.0, "compress": 6.0, "publish": 0.5}.get(kind, 0.0)
+        return Estimate(3 + 3 * generated * size / 1.3e10, _LIBRARIES + 2 * size)
+    factor = {"model": 5.0, "merge": 0.6, "export": 0.7, "compress": 0.7, "publish": 0.1}.get(kind, 0.0)
     return Estimate(1 + factor * size / _DISK, _LIBRARIES + min(factor, 3.0) * size)
 
 
@@ -113,8 +124,3 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     operations = (4 + 2 * share) * parameters * tokens
     slower = 2.0 if training.precision == "fp32" else 1.0
     return 5 + slower * operations / config.environment.hardware.flops
-
-
-def data_folder(step: Step, store: Store) -> Path | None:
-    """Return the data step's folder if it is built."""
-    return store.folder(step) if store.record(step) is not None else None

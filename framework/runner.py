@@ -170,16 +170,16 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
         code = worker.wait()
     except Interrupted:
         for number in previous:
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, signal.SIG_IGN)  # to the end: we are on our way out
         _end(worker)
         raise
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, signal.SIGKILL)  # what the worker started and did not end
         job.unlink(missing_ok=True)
         store.sweep()
+    for number, handler in previous.items():
+        signal.signal(number, handler)
     if code:
         _explain(code, call.command)
 

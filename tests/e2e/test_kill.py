@@ -83,10 +83,8 @@ def test_kill_9_and_again_ends_with_the_same_release(start: Start, built_tiny: P
     seen = [
         kill_at(start, tmp_path, r"^\[ 1/14\]", delay=0.4),
         kill_at(start, tmp_path, r"^\[ 3/14\]", delay=0.3),
-        kill_at(start, tmp_path, r"step 24/120"),
         kill_at(start, tmp_path, r"step 96/120"),
-        kill_at(start, tmp_path, r"^\[ 6/14\]", delay=0.2),
-        kill_at(start, tmp_path, r"^\[(8|9)/14\]|^\[ 8/14\]", delay=0.1),
+        kill_at(start, tmp_path, r"^\[ 8/14\]", delay=0.1),
         kill_at(start, tmp_path, r"^\[11/14\]", delay=0.1),
         kill_at(start, tmp_path, r"^\[14/14\]"),
     ]
@@ -144,15 +142,17 @@ def test_a_signal_ends_the_children_and_says_how_to_go_on(
     assert not (tmp_path / "environments").exists()
 
 
-@pytest.mark.parametrize("delay", [0.25, 0.6, 1.2])
-def test_ctrl_c_at_the_start_is_no_traceback(start: Start, tmp_path: Path, delay: float) -> None:
-    """Before the worker runs, while configs are composed and modules imported."""
+def test_ctrl_c_while_the_config_is_composed_is_no_traceback(start: Start, tmp_path: Path) -> None:
+    """Before the worker runs, as soon as Hydra has made its folder for this run."""
     runner = start(tmp_path, "+recipe=tiny")
-    time.sleep(delay)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / ".gitune").exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
     runner.send_signal(signal.SIGINT)
     output = finish(runner, 15)
-    assert runner.returncode in (130, -signal.SIGINT), output
+    assert runner.returncode == 130, output
     assert "Traceback" not in output
+    assert "goes on from here:\n  run +recipe=tiny\n" in output
     assert half_made(tmp_path) == []
 
 

@@ -47,7 +47,10 @@ def end_of_sequence(folder: Path) -> frozenset[int]:
 def context_length(folder: Path) -> int | None:
     """Return how many tokens the model can see, prompt and answer together; None if it does not say."""
     genai = read_json(folder, GENAI).get("model", {})
-    found = genai.get("context_length") or read_json(folder, "config.json").get("max_position_embeddings")
+    config = read_json(folder, "config.json")
+    found = genai.get("context_length") or config.get("max_position_embeddings") or config.get("n_positions")
+    if found and "roberta" in config.get("model_type", ""):
+        return int(found) - int(config.get("pad_token_id", 1)) - 1  # its first positions are padding's
     return int(found) if found else None
 
 

@@ -44,7 +44,7 @@ class CausalLM(Model):
             with quiet():
                 tokenizer = AutoTokenizer.from_pretrained(where, **options)
                 model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
             raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
         if getattr(model.config, "quantization_config", None) is not None:
@@ -53,16 +53,35 @@ class CausalLM(Model):
             raise StepError(
                 f"{self.source.url}: the tokenizer has no chat template; choose an instruction-tuned model"
             )
+        if tokenizer.eos_token_id is None:
+            raise StepError(
+                f"{self.source.url}: the tokenizer names no end-of-sequence token, so no answer would end; "
+                "name one as eos_token in its tokenizer_config.json"
+            )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        known = model.generation_config.eos_token_id
+        model.generation_config.eos_token_id = _ends(tokenizer.eos_token_id, known)
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
         """Return token ids and labels of equal length; see ``framework.model.conversation``."""
         return encode_row(tokenizer, row)
+
+
+def _ends(turn: int, known: int | list[int] | None) -> int | list[int]:
+    """Return every token that ends an answer: the tokenizer's, and those that the checkpoint names besides.
+
+    Llama 3 has three, and Gemma's turns end with one that is not the tokenizer's.
+
+    >>> _ends(9, [1, 8, 9]), _ends(2, 2), _ends(2, None)
+    ([9, 1, 8], 2, 2)
+    """
+    others = known if isinstance(known, list) else [known]
+    ends = list(dict.fromkeys([turn, *(end for end in others if end is not None)]))
+    return ends if len(ends) > 1 else turn
 
 
 def _without_quantisation(model: Any) -> Any:

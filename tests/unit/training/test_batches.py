@@ -62,7 +62,10 @@ def test_loading_draws_nothing_from_torchs_own_random_state() -> None:
 
 
 def test_rows_are_padded_on_the_left_and_positions_start_at_their_first_token() -> None:
-    rows = [(torch.tensor([7, 8, 9]), torch.tensor([LABEL_MASK, 8, 9])), (torch.tensor([5]), torch.tensor([5]))]
+    rows = [
+        (torch.tensor([7, 8, 9]), torch.tensor([LABEL_MASK, 8, 9])),
+        (torch.tensor([5]), torch.tensor([5])),
+    ]
     loader = train_loader(rows, Supervised(micro_batch_size=2), "causal-lm", pad=1, seed=0)
     (batch,) = list(loader)
     short = int((batch["attention_mask"].sum(1) == 1).nonzero())

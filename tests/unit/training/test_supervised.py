@@ -81,9 +81,7 @@ def test_weight_decay_and_clipping_do_something(fit: Fit) -> None:
     assert plain != clipped
 
 
-def test_a_loss_that_is_not_finite_stops_with_a_sentence(
-    fit: Fit, tiny_base: Path, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_finite_stops_with_a_sentence(fit: Fit, tiny_base: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base, broken)
     tensors = load_file(broken / "model.safetensors")

@@ -80,7 +80,10 @@ def test_all_linear_layers_but_the_head_are_adapted(tiny_model: Model, tiny_base
     ("names", "says"),
     [
         (("q_porj",), "no linear layer is called 'q_porj'; did you mean 'q_proj'"),
-        (("q_proj", "query_key_value"), "no linear layer is called 'query_key_value'; linear layers are down_proj"),
+        (
+            ("q_proj", "query_key_value"),
+            "no linear layer is called 'query_key_value'; linear layers are down_proj",
+        ),
         (("proj",), "no linear layer is called 'proj'"),
     ],
 )

@@ -1,0 +1,94 @@
+"""The real recipes on the real models and data, from nothing to a served answer."""
+
+import contextlib
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from openai import OpenAI, OpenAIError
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+MINUTES = 60
+
+
+def release(folder: Path, name: str) -> dict:
+    return json.loads((folder / "environments" / "dev" / name / "release.lock").read_text())
+
+
+@pytest.fixture(scope="module")
+def quickstart(run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quickstart")
+    done = run(folder, "+recipe=quickstart", timeout=40 * MINUTES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.mark.timeout(45 * MINUTES)
+def test_the_quickstart_learns_and_keeps_it_in_four_bits(quickstart: Path) -> None:
+    metrics = release(quickstart, "quickstart")["metrics"]
+    assert metrics["base.exact_match"] < 0.1
+    assert metrics["tuned.exact_match"] >= 0.6
+    assert metrics["int4.exact_match"] >= 0.5
+    assert metrics["tuned.perplexity"] < 1.2 < metrics["base.perplexity"]
+    assert metrics["fp32.agreement"] >= 0.99
+    assert metrics["int4.size_bytes"] < metrics["tuned.size_bytes"] / 5
+
+
+def test_typed_again_it_does_nothing(run, quickstart: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (quickstart / ".gitune/store").rglob("artifact.json")}
+    done = run(quickstart, "+recipe=quickstart")
+    assert "everything was cached" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@contextlib.contextmanager
+def served(start, folder: Path) -> Iterator[OpenAI]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = start(folder, "serve", "+recipe=quickstart", f"serving.port={port}")
+    client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+    deadline = time.monotonic() + 2 * MINUTES
+    while True:
+        try:
+            client.models.list()
+            break
+        except OpenAIError:
+            assert time.monotonic() < deadline
+            assert server.poll() is None, server.stdout.read()
+            time.sleep(0.5)
+    yield client
+    client.close()
+    server.send_signal(signal.SIGTERM)
+    assert server.wait(timeout=60) == 0
+
+
+def test_the_served_model_answers_what_it_was_taught(start, quickstart: Path) -> None:
+    """Through the official client, on rows that it has never seen."""
+    file = next((quickstart / ".gitune/store/data").glob("*/test.jsonl"))
+    rows = [json.loads(line)["messages"] for line in file.read_text().splitlines()[:10]]
+    with served(start, quickstart) as client:
+        answers = [
+            client.chat.completions.create(model="quickstart", messages=row[:-1], max_tokens=128)
+            for row in rows
+        ]
+    exact = sum(
+        a.choices[0].message.content == row[-1]["content"] for a, row in zip(answers, rows, strict=True)
+    )
+    assert exact >= 5
+    assert all(answer.usage.completion_tokens > 5 for answer in answers)
+
+
+@pytest.mark.timeout(45 * MINUTES)
+def test_sentiment_learns_and_keeps_it_in_eight_bits(run, tmp_path: Path) -> None:
+    done = run(tmp_path, "+recipe=sentiment", timeout=40 * MINUTES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = release(tmp_path, "sentiment")["metrics"]
+    assert metrics["base.accuracy"] < 0.5
+    assert metrics["tuned.accuracy"] >= 0.7
+    assert metrics["int8.accuracy"] >= metrics["tuned.accuracy"] - 0.02
+    assert metrics["int8.size_bytes"] < metrics["tuned.size_bytes"] / 3

@@ -1,0 +1,218 @@
+"""What a second call does: nothing, or only what its change asks for."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+TINY = "+recipe=tiny"
+
+
+@pytest.fixture
+def folder(built_tiny: Path, tmp_path: Path) -> Path:
+    """A copy of the built working folder, to be changed."""
+    shutil.copytree(built_tiny, tmp_path / "work")
+    return tmp_path / "work"
+
+
+def built(output: str) -> list[str]:
+    """Return the labels of the steps that the worker took up."""
+    return re.findall(r"^\[[ \d]+/\d+\] (.+)$", output, re.MULTILINE)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "runs" not in path.parts
+    }
+
+
+def lock(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "environments/dev/tiny/release.lock").read_text())
+    return found
+
+
+def artifact(folder: Path, stage: str) -> Path:
+    (found,) = (folder / ".gitune" / "store" / stage).iterdir()
+    return found
+
+
+def test_the_first_run_built_every_step_and_left_no_scratch(built_tiny: Path) -> None:
+    store = built_tiny / ".gitune" / "store"
+    assert len(list(store.glob("*/*/artifact.json"))) == 14
+    assert list((store / "scratch").iterdir()) == []
+    assert list((store / "jobs").iterdir()) == []
+    assert list(store.glob("*/.building-*")) == []
+    release = lock(built_tiny)
+    assert (built_tiny / str(release["model_uri"]).removeprefix("file://") / "SHA256SUMS").is_file()
+
+
+def test_a_second_run_does_no_work(folder: Path, run: Run) -> None:
+    before = files(folder)
+    done = run(folder, TINY)
+    assert done.returncode == 0, done.stderr
+    assert built(done.stdout) == []
+    assert "nothing to build, everything was cached" in done.stdout
+    assert files(folder) == before
+
+
+def test_a_change_of_the_deployment_renders_alone(folder: Path, run: Run) -> None:
+    before = lock(folder)
+    done = run(folder, TINY, "deployment.grace_seconds=77")
+    assert done.returncode == 0, done.stderr
+    assert built(done.stdout) == []
+    assert lock(folder) == before
+    assert "77" in (folder / "environments/dev/tiny/deployment-tiny.yaml").read_text()
+
+
+def test_a_change_of_a_bound_runs_the_gate_and_publishes_again(folder: Path, run: Run) -> None:
+    done = run(folder, TINY, "gates.perplexity.max=50")
+    assert done.returncode == 0, done.stderr
+    assert built(done.stdout) == ["gate quality", "publish"]
+    assert lock(folder)["gates"] == {**lock(folder)["gates"], "tuned.perplexity": "<= 50"}  # type: ignore[dict-item]
+
+
+def test_a_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -> None:
+    done = run(folder, "plan", TINY, "training.learning_rate=1e-3")
+    assert done.returncode == 0, done.stderr
+    state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", done.stdout, re.MULTILINE))
+    assert {label for label, found in state.items() if found == "cached"} == {
+        "model",
+        "data",
+        "evaluate base",
+    }
+    assert state["tune"] == "run"
+    assert "learning_rate 0.003 -> 0.001" in done.stdout
+
+
+def test_a_missed_gate_is_one_sentence_and_leaves_no_release(folder: Path, run: Run) -> None:
+    shutil.rmtree(folder / "environments")
+    done = run(folder, TINY, "gates.exact_match.min=0.99")
+    assert done.returncode == 1
+    assert "The plan stopped at a gate:\n  tuned.exact_match is " in done.stderr
+    assert "the gate asks for >= 0.99" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert built(done.stdout) == ["gate quality"]
+    assert not (folder / "environments").exists()
+    assert list((folder / ".gitune/store").glob("*/.building-*")) == []
+
+
+def test_a_model_that_left_the_model_store_is_published_again(folder: Path, run: Run) -> None:
+    before = lock(folder)
+    shutil.rmtree(folder / ".gitune" / "models")
+    done = run(folder, TINY)
+    assert done.returncode == 0, done.stderr
+    assert built(done.stdout) == ["publish"]
+    assert "is gone; publishing it again" in done.stderr
+    assert lock(folder) == before
+    (published,) = (folder / ".gitune" / "models").iterdir()
+    assert before["digest"] == f"sha256:{published.name}"
+    (published / "tokenizer.json").unlink()  # half a model is no model
+    assert built(run(folder, TINY).stdout) == ["publish"]
+    assert (published / "tokenizer.json").is_file()
+
+
+def test_an_altered_artifact_is_named_with_its_mend(folder: Path, run: Run) -> None:
+    weights = artifact(folder, "tune") / "model.safetensors"
+    body = bytearray(weights.read_bytes())
+    body[-1] ^= 1
+    weights.write_bytes(bytes(body))
+    for verb in ((), ("plan",)):
+        done = run(folder, *verb, TINY)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "model.safetensors has another sha256 than recorded; remove the folder" in done.stderr
+    shutil.rmtree(weights.parent)
+    done = run(folder, TINY)
+    assert done.returncode == 0, done.stderr
+    assert built(done.stdout) == ["tune"]  # what follows from equal keys is still there
+
+
+def test_a_folder_moved_elsewhere_is_still_built(folder: Path, run: Run, tmp_path: Path) -> None:
+    folder.rename(tmp_path / "moved")
+    done = run(tmp_path / "moved", TINY)
+    assert done.returncode == 0, done.stderr
+    assert built(done.stdout) == []
+
+
+def test_the_release_does_not_depend_on_the_folder(built_tiny: Path, run: Run, tmp_path: Path) -> None:
+    """Built from nothing in another place, and with Git: the model is the same to the last bit."""
+    done = run(tmp_path, TINY, "store=elsewhere/store")
+    assert done.returncode == 0, done.stderr
+    here, there = lock(built_tiny), lock(tmp_path)
+    for name in ("digest", "plan", "data_digest", "chat_template_digest", "gates"):
+        assert here[name] == there[name], name
+    measured = ("tokens_per_second", "_ms", "peak_memory_bytes")
+    same = {name: value for name, value in here["metrics"].items() if not name.endswith(measured)}  # type: ignore[attr-defined]
+    assert same == {name: there["metrics"][name] for name in same}  # type: ignore[index]
+    assert str(tmp_path) not in (tmp_path / "environments/dev/tiny/release.lock").read_text()
+
+
+def mount(folder: Path, size: str) -> None:
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip("a full or read-only disk needs the right to mount a tmpfs")
+
+
+@pytest.mark.parametrize("size", ["200k", "1500k"])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, run: Run, size: str) -> None:
+    """The first is full in the step ``model``, the second later on."""
+    mount(tmp_path / "small", size)
+    try:
+        done = run(tmp_path, TINY, "store=small/store")
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        assert "No space left on device; free space there" in last
+        assert "set store=<another folder>" in last
+        assert "Traceback" not in done.stderr
+        assert list((tmp_path / "small/store").glob("*/.building-*")) == []
+        for record in (tmp_path / "small/store").glob("*/*/artifact.json"):
+            assert json.loads(record.read_text())["files"]
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
+
+
+def test_a_disk_without_a_single_free_byte_is_one_sentence(tmp_path: Path, run: Run) -> None:
+    mount(tmp_path / "small", "64k")
+    try:
+        with (
+            (tmp_path / "small/filler").open("wb", buffering=0) as stream,
+            pytest.raises(OSError, match="space"),
+        ):
+            while True:
+                stream.write(b"x" * 4096)
+        done = run(tmp_path, TINY, "store=small/store")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "No space left on device" in done.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
+
+
+def test_a_read_only_store_is_one_sentence(tmp_path: Path, run: Run) -> None:
+    mount(tmp_path / "small", "1m")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "small")], check=True)
+        done = run(tmp_path, TINY, "store=small/store")
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "Read-only file system" in done.stderr
+        assert "set store=<another folder>" in done.stderr
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
+
+
+def test_a_file_where_the_store_should_be_is_one_sentence(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "store").write_text("not a folder")
+    done = run(tmp_path, TINY, "store=store")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "set store=<another folder>" in done.stderr

@@ -1,7 +1,7 @@
 """What a step will take, before it runs: seconds and memory from a few formulas.
 
 Every formula says where it comes from. They are for deciding whether to start, not for billing;
-``benchmarks/estimate.py`` prints how far they are from what was measured. Where the data step is
+``benchmarks/quickstart.py`` prints how far they are from what was measured. Where the data step is
 built already, its true number of rows and tokens is used instead of a guess.
 """
 

@@ -192,21 +192,22 @@ def _source_rules(config: Config) -> list[str]:
 
 
 def _gate_rules(config: Config) -> list[str]:
-    known = config.evaluation.metrics(config.model.task)
+    """Name every gate on a metric or candidate that no step measures."""
+    task, shipped = config.model.task, config.compression.label
+    held_out = config.evaluation.metrics(task)
+    exported = (*CompareExports.metrics(task), *Measure.metrics(task))
+    measured = {"base": held_out, "tuned": held_out, REFERENCE: exported}
+    measured[shipped] = (*held_out, *exported)
     found = []
     for name in config.gates:
-        metric = name if "." not in name else None
-        if name.startswith(("base.", "tuned.")):
-            metric = name.partition(".")[2]
-        if metric is not None and metric not in known:
+        candidate, metric = name.split(".", 1) if "." in name else ("tuned", name)
+        known = measured.get(candidate)
+        if known is None:
+            found.append(f"gates.{name}: no candidate '{candidate}'; there are {', '.join(measured)}")
+        elif metric not in known:
             guess = nearest(metric, known)
             hint = f"did you mean '{guess}'?" if guess else f"measured are {', '.join(known)}"
-            found.append(f"gates.{name}: no such metric for {config.model.task}; {hint}")
-        candidate = name.partition(".")[0]
-        candidates = ("base", "tuned", REFERENCE, config.compression.label)
-        if "." in name and candidate not in candidates:
-            there = ", ".join(dict.fromkeys(candidates))
-            found.append(f"gates.{name}: no candidate '{candidate}'; there are {there}")
+            found.append(f"gates.{name}: no such metric for {task}; {hint}")
     return found
 
 
@@ -249,6 +250,6 @@ def _warnings(config: Config) -> list[str]:
         if isinstance(component, Source) and not component.pinned:
             found.append(
                 f"{component.url} is not pinned, so its bytes may change; "
-                "pin a model with `run pin model=<option>`"
+                "give its sha256, which `run pin model=<option>` does for a model"
             )
     return list(dict.fromkeys(found))

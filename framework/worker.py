@@ -5,6 +5,7 @@ the other end, and losing it is the sign that the runner is gone: then the worke
 """
 
 import json
+import logging
 import os
 import signal
 import stat
@@ -54,6 +55,16 @@ def _quieten() -> None:
         os.environ.setdefault(name, value)
     if "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
+
+
+def _tell() -> None:
+    """Show what the framework logs about itself, such as a download that takes minutes."""
+    told = logging.StreamHandler(sys.stdout)
+    told.setFormatter(logging.Formatter("  %(message)s"))
+    log = logging.getLogger("framework")
+    log.addHandler(told)
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 def _build(store: Store, step: Step, position: int, total: int) -> None:
@@ -121,4 +132,5 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    _tell()
     sys.exit(main(Path(sys.argv[1])))

@@ -38,6 +38,13 @@ class Measure(Stage):
     engines: dict[str, str]
     """The engine of each candidate; its keys are also the slots of the inputs."""
 
+    @staticmethod
+    def metrics(task: str) -> tuple[str, ...]:
+        """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
+        tokens = ("prefill_tokens_per_second", "decode_tokens_per_second", "decode_p50_ms", "decode_p99_ms")
+        rows = ("rows_per_second", "batch_p50_ms", "batch_p99_ms")
+        return ("size_bytes", "peak_memory_bytes", *(tokens if task == "causal-lm" else rows))
+
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Measure every candidate in turn."""
         metrics: dict[str, float] = {}

@@ -49,6 +49,12 @@ class CompareExports(Stage):
     candidates: tuple[str, ...]
     """Labels of the candidates, which are also the slots of the inputs."""
 
+    @staticmethod
+    def metrics(task: str) -> tuple[str, ...]:
+        """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
+        logits = ("max_difference", "mean_difference", "agreement")
+        return (*logits, "generation_agreement") if task == "causal-lm" else logits
+
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``."""
         rows = read_examples(inputs["data"] / "test.safetensors")[: self.parity.rows]

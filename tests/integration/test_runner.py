@@ -1,5 +1,6 @@
 """What a second call does: nothing, or only what its change asks for."""
 
+import contextlib
 import json
 import os
 import re
@@ -142,6 +143,7 @@ def test_a_folder_moved_elsewhere_is_still_built(folder: Path, run: Run, tmp_pat
     assert built(done.stdout) == []
 
 
+@pytest.mark.slow
 def test_the_release_does_not_depend_on_the_folder(built_tiny: Path, run: Run, tmp_path: Path) -> None:
     """Built from nothing in another place, and with Git: the model is the same to the last bit."""
     done = run(tmp_path, TINY, "store=elsewhere/store")
@@ -162,7 +164,7 @@ def mount(folder: Path, size: str) -> None:
         pytest.skip("a full or read-only disk needs the right to mount a tmpfs")
 
 
-@pytest.mark.parametrize("size", ["200k", "1500k"])
+@pytest.mark.parametrize("size", ["200k", pytest.param("1500k", marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_sentence(tmp_path: Path, run: Run, size: str) -> None:
     """The first is full in the step ``model``, the second later on."""
     mount(tmp_path / "small", size)
@@ -183,10 +185,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, run: Run, size: str) -> Non
 def test_a_disk_without_a_single_free_byte_is_one_sentence(tmp_path: Path, run: Run) -> None:
     mount(tmp_path / "small", "64k")
     try:
-        with (
-            (tmp_path / "small/filler").open("wb", buffering=0) as stream,
-            pytest.raises(OSError, match="space"),
-        ):
+        with (tmp_path / "small/filler").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
             while True:
                 stream.write(b"x" * 4096)
         done = run(tmp_path, TINY, "store=small/store")

@@ -258,6 +258,11 @@ def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan)
             "int8.exact_match",
             "gates.int8.exact_match: no candidate 'int8'; there are base, tuned, fp32, int4",
         ),
+        (
+            "int4.exact_mach",
+            "gates.int4.exact_mach: no such metric for causal-lm; did you mean 'exact_match'?",
+        ),
+        ("fp32.agrement", "gates.fp32.agrement: no such metric for causal-lm; did you mean 'agreement'?"),
     ],
 )
 def test_a_gate_that_cannot_be_measured(gate, said, team, plan):
@@ -265,7 +270,9 @@ def test_a_gate_that_cannot_be_measured(gate, said, team, plan):
     assert problems(lambda: plan("+recipe=x")) == [said]
 
 
-@pytest.mark.parametrize("gate", ["perplexity", "base.exact_match", "int4.exact_match", "fp32.agreement"])
+@pytest.mark.parametrize(
+    "gate", ["perplexity", "base.exact_match", "int4.exact_match", "fp32.agreement", "int4.size_bytes"]
+)
 def test_a_gate_that_can_be_measured(gate, team, plan):
     team("recipes/x.yaml", f"defaults: [tiny, _self_]\ngates:\n  {gate}: {{max: 2}}\n")
     full = gate if "." in gate else f"tuned.{gate}"

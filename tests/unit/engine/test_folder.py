@@ -34,6 +34,11 @@ def test_context_and_padding(tmp_path) -> None:
     assert context_length(tmp_path) == 64
 
 
+def test_a_roberta_keeps_its_first_positions_for_padding(tmp_path) -> None:
+    write(tmp_path, config={"max_position_embeddings": 514, "model_type": "xlm-roberta", "pad_token_id": 1})
+    assert context_length(tmp_path) == 512
+
+
 def test_labels_come_in_order_and_whole(tmp_path) -> None:
     write(tmp_path, config={"id2label": {"1": "b", "0": "a", "10": "k"}})
     with pytest.raises(ServeError, match="name every class"):

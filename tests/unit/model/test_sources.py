@@ -64,13 +64,13 @@ def test_half_precision_becomes_float32(copy: Path, output: Path) -> None:
     assert json.loads((output / "config.json").read_text())["dtype"] == "float32"
 
 
-def test_the_end_token_of_the_tokenizer_ends_generation(copy: Path, output: Path) -> None:
-    """A base model's own generation config often names another token than the chat template's end."""
+def test_the_end_token_of_the_tokenizer_ends_generation_too(copy: Path, output: Path) -> None:
+    """A model's own generation config often names another token than the chat template's end."""
     body = json.loads((copy / "generation_config.json").read_text())
     (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
     causal(copy).materialise(output, seed=0)
     written = json.loads((output / "generation_config.json").read_text())
-    assert written["eos_token_id"] == 1
+    assert written["eos_token_id"] == [1, 7]
     assert written["pad_token_id"] == 1
 
 

@@ -25,19 +25,14 @@ def test_a_language_model_has_its_speeds(tiny_llama: Path, tiny_genai: Path, tmp
         assert p99 >= p50 > 0
         assert found[f"{candidate}.prefill_tokens_per_second"] > 0
         assert found[f"{candidate}.peak_memory_bytes"] > 2**24
+    assert set(found) == {f"{name}.{metric}" for name in inputs for metric in Measure.metrics("causal-lm")}
     weights = sum(path.stat().st_size for path in tiny_llama.glob("*.safetensors"))
     assert found["tuned.size_bytes"] == weights
 
 
 def test_a_classifier_has_its_speeds(tiny_bert: Path, tmp_path: Path) -> None:
     found = measure("sequence-classification", {"fp32": "onnxruntime"}, {"fp32": tiny_bert}, tmp_path)
-    assert set(found) == {
-        "fp32.rows_per_second",
-        "fp32.batch_p50_ms",
-        "fp32.batch_p99_ms",
-        "fp32.size_bytes",
-        "fp32.peak_memory_bytes",
-    }
+    assert set(found) == {f"fp32.{metric}" for metric in Measure.metrics("sequence-classification")}
     assert found["fp32.rows_per_second"] == pytest.approx(3e3 / found["fp32.batch_p50_ms"], rel=0.01)
 
 

@@ -106,7 +106,7 @@ def test_too_many_rejected_rows_stop_the_plan(prepare: Prepare) -> None:
 def test_no_usable_row_names_the_first_reason(prepare: Prepare) -> None:
     with pytest.raises(DataError, match=r"no usable row in split 'test'; .*test.jsonl:1: empty completion"):
         prepare(lines(GOOD), lines({"prompt": "a", "completion": ""}), max_rejected=1.0)
-    with pytest.raises(DataError, match="no usable row in split 'train'$"):
+    with pytest.raises(DataError, match=r"no usable row in split 'train'$"):
         prepare("\n\n", max_rejected=1.0)
 
 

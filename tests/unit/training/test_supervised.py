@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -92,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(fit: Fit, tiny_base: Pa
     assert not list((tmp_path / "a").glob("*.safetensors"))
 
 
-def cut_off(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+def fit_until(step: int, fit: Fit, name: str, **options: Any) -> None:
     """Let training end as if it were killed after *step* steps, before a checkpoint of that step."""
     from framework.training import callbacks
 
@@ -103,7 +104,10 @@ def cut_off(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
             raise RuntimeError("cut off")
         show(self, loss, steps)
 
-    monkeypatch.setattr(callbacks.Progress, "_show", die)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.Progress, "_show", die)
+        with pytest.raises(RuntimeError, match="cut off"):
+            fit(name, LORA, **options)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +131,7 @@ def test_resuming_ends_with_the_same_bits(
     }
     whole = fit("whole", LORA, **options)
     for step in killed_at:
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="cut off"):
-            cut_off(patch, step)
-            fit("cut", LORA, **options)
+        fit_until(step, fit, "cut", **options)
     resumed = fit("cut", LORA, **options)
     assert log(resumed) == log(whole)
     assert weights(resumed) == weights(whole)
@@ -139,9 +141,7 @@ def test_resuming_ends_with_the_same_bits(
 def test_a_resumed_run_does_not_repeat_what_was_done(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.training.module import TuneModule
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError):
-        cut_off(patch, 9)
-        fit("cut", LORA, epochs=3, checkpoint_every_steps=4)
+    fit_until(9, fit, "cut", epochs=3, checkpoint_every_steps=4)
     steps = []
     once = TuneModule.training_step
     monkeypatch.setattr(TuneModule, "training_step", lambda self, *a: steps.append(1) or once(self, *a))

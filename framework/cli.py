@@ -7,6 +7,7 @@ quick as any Hydra program's. What a verb does, ``framework.runner`` knows.
 import contextlib
 import os
 import shlex
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,7 @@ def main() -> None:
     words = sys.argv[1:]
     typed = shlex.join(["run", *words])
     verb = words.pop(0) if words and words[0] in VERBS else "run"
+    _stop_on_signals(typed)
     try:
         _refuse_stray_words(words)
         if _HELP & {*words}:
@@ -48,14 +50,26 @@ def main() -> None:
                 _start_hydra(verb, [*folders, *words], typed)
     except FrameworkError as error:
         sys.exit(_report(error))
-    except KeyboardInterrupt:
-        # Before the worker starts or after it has ended; in between the runner answers signals.
-        print(f"Stopped by SIGINT. The same command goes on from here:\n  {typed}", file=sys.stderr)
-        sys.exit(130)
     except BrokenPipeError:
         # The reader of our output, such as `head`, has gone; there is nobody left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _stop_on_signals(typed: str) -> None:
+    """Answer SIGINT and SIGTERM before the worker starts and after it has ended.
+
+    Nothing is half-written then, and an exception could be lost in a library's clean-up, so the process
+    ends at once. While the worker or the server runs, they answer.
+    """
+
+    def stop(number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        os.write(2, f"Stopped by {name}. The same command goes on from here:\n  {typed}\n".encode())
+        os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:

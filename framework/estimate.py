@@ -14,7 +14,6 @@ from framework.config.schema import Config
 from framework.core.files import files_below
 from framework.core.source import Source
 from framework.core.step import Step
-from framework.core.store import Store
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000

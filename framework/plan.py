@@ -57,6 +57,10 @@ def make_plan(config: Config, recipe: str) -> Plan:
     """
     if problems := broken_rules(config):
         raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
+    described = config.model
+    # What only describes a model shapes no byte; a corrected licence must not train again.
+    undescribed = described.model_copy(update={"license": "", "parameters": 1.0})
+    config = config.model_copy(update={"model": undescribed})
     model = Step("model", FetchModel(model=config.model, seed=config.seed))
     data = Step("data", PrepareData(data=config.data, model=config.model), {"model": model})
     tune_stage = Tune(
@@ -64,6 +68,7 @@ def make_plan(config: Config, recipe: str) -> Plan:
         tuning=config.tuning,
         training=config.training,
         parallelism=config.parallelism,
+        device=config.environment.hardware.device,
         seed=config.seed,
     )
     tune = Step("tune", tune_stage, {"model": model, "data": data})
@@ -81,7 +86,7 @@ def make_plan(config: Config, recipe: str) -> Plan:
         release=config.name,
         recipe=recipe,
         publish=config.publish,
-        model=config.model,
+        model=described,
         engine=config.export.engine,
         plan=covered,
     )

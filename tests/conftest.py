@@ -238,7 +238,9 @@ def tiny_tuned(tiny_model: "Model", tiny_base: Path, tiny_data: Path, tmp_path_f
 
     tuned, merged = tmp_path_factory.mktemp("tiny-tuned"), tmp_path_factory.mktemp("tiny-merged")
     training = Supervised(learning_rate=3e-3, epochs=20, precision="fp32")
-    stage = Tune(model=tiny_model, tuning=Full(), training=training, parallelism=Single(), seed=0)
+    stage = Tune(
+        model=tiny_model, tuning=Full(), training=training, parallelism=Single(), device="cpu", seed=0
+    )
     stage.run({"model": tiny_base, "data": tiny_data}, tuned, Workspace(tmp_path_factory.mktemp("scratch")))
     inputs = {"model": tiny_base, "tune": tuned}
     Merge(model=tiny_model, tuning=Full()).run(inputs, merged, Workspace(merged))

@@ -24,13 +24,9 @@ def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int
         return _encode_conversation(tokenizer, row["messages"])
     if "label" in row:
         raise DataError("a row of 'text' and 'label' needs a model option for classification")
-    ids = [*_ids(tokenizer(row["text"], add_special_tokens=False)), int(tokenizer.eos_token_id)]
+    ids, end = _ids(tokenizer(row["text"])), int(tokenizer.eos_token_id)
+    ids = ids if ids[-1:] == [end] else [*ids, end]
     return ids, list(ids)
-
-
-def prompt_ids(tokenizer: "PreTrainedTokenizerBase", messages: Any) -> list[int]:
-    """Return the ids of a conversation that the assistant is to answer."""
-    return _render(tokenizer, messages, prompt=True)
 
 
 def _encode_conversation(tokenizer: Any, messages: Any) -> tuple[list[int], list[int]]:
@@ -61,7 +57,12 @@ def _render(tokenizer: Any, messages: Any, prompt: bool) -> list[int]:
 
     try:
         encoded = tokenizer.apply_chat_template(
-            messages, add_generation_prompt=prompt, tokenize=True, return_dict=True
+            messages,
+            add_generation_prompt=prompt,
+            tokenize=True,
+            return_dict=True,
+            # Some templates write today's date, which would make other rows of the same data tomorrow.
+            date_string="01 Jan 2025",
         )
     except TemplateError as error:  # a template may know no system role, or want turns to alternate
         raise DataError(f"the model's chat template refuses this conversation: {error}") from None

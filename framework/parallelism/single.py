@@ -2,12 +2,20 @@
 
 from typing import Any
 
-from framework.parallelism import Parallelism
+from framework.core.errors import StepError
+from framework.parallelism import Device, Parallelism
 
 
 class Single(Parallelism):
-    """No parallelism: the first GPU where there is one, else the CPU."""
+    """No parallelism: one process on the first device of the kind that the environment names."""
 
-    def trainer_arguments(self) -> dict[str, Any]:
-        """Ask Lightning for one device of the best kind that is there."""
-        return {"accelerator": "auto", "devices": 1, "num_nodes": 1}
+    def trainer_arguments(self, device: Device) -> dict[str, Any]:
+        """Ask Lightning for one device; see the base class."""
+        import torch
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise StepError(
+                "environment.hardware.device is cuda, but torch finds no CUDA device on this machine; "
+                "run where there is one, or set environment.hardware.device=cpu"
+            )
+        return {"accelerator": "gpu" if device == "cuda" else "cpu", "devices": 1, "num_nodes": 1}

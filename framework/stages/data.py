@@ -24,7 +24,7 @@ class PrepareData(Stage):
     """Read, check and tokenise rows."""
 
     name: ClassVar[str] = "data"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
 
     data: Data
@@ -97,11 +97,11 @@ class PrepareData(Stage):
                 f"{len(ids)} tokens, more than data.max_length={limit}; "
                 "raise it or set data.too_long=truncate"
             )
-        if len(labels) == len(ids):
-            labels = labels[:limit]
-            if all(label == LABEL_MASK for label in labels):
-                raise DataError(f"{len(ids)} tokens, and cut at {limit} nothing is left to learn from")
-        return ids[:limit], labels
+        if self.model.task == "sequence-classification":
+            return [*ids[: limit - 1], ids[-1]], labels  # an encoder expects its end token at the end
+        if all(label == LABEL_MASK for label in labels[:limit]):
+            raise DataError(f"{len(ids)} tokens, and cut at {limit} nothing is left to learn from")
+        return ids[:limit], labels[:limit]
 
     def _refuse_too_many(self, rejected: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         total = len(rejected) + sum(summary[split]["rows"] for split in SPLITS)

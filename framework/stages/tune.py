@@ -8,7 +8,7 @@ from pydantic import Field
 
 from framework.core.step import Stage, Workspace
 from framework.model import Model
-from framework.parallelism import Parallelism
+from framework.parallelism import Device, Parallelism
 from framework.training import Folders, Training
 from framework.tuning import Tuning
 
@@ -17,7 +17,7 @@ class Tune(Stage):
     """Train; writes what the tuning method saves, and ``log.jsonl``."""
 
     name: ClassVar[str] = "tune"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "lightning")
 
     model: Model
@@ -27,11 +27,13 @@ class Tune(Stage):
     training: Training
     """How it is trained."""
     parallelism: Parallelism
-    """On what it is trained."""
+    """On how many devices it is trained."""
+    device: Device
+    """On which kind of device: another kind rounds otherwise."""
     seed: Annotated[int, Field(ge=0)]
     """Orders the rows and draws adapters and dropout."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one."""
         folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch)
-        self.training.fit(self.model, self.tuning, self.parallelism, folders, self.seed)
+        self.training.fit(self.model, self.tuning, self.parallelism, self.device, folders, self.seed)

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from framework.core.component import Component
 from framework.model import Model
-from framework.parallelism import Parallelism
+from framework.parallelism import Device, Parallelism
 from framework.tuning import Tuning
 
 
@@ -38,7 +38,8 @@ class Training(Component, ABC):
     ``per_device_train_batch_size``; the optimiser sees this times
     ``gradient_accumulation_steps`` times the data-parallel devices."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
-    """Micro batches whose gradients are added up before the weights move."""
+    """Micro batches whose gradients are averaged before the weights move; each counts alike, however
+    many of its tokens carry a loss."""
     epochs: Annotated[int, Field(ge=1)] = 3
     """Passes over the rows, unless ``max_steps`` ends training earlier."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
@@ -55,7 +56,7 @@ class Training(Component, ABC):
     """Precision of the forward and backward pass; weights and optimiser stay float32. fp16 scales the
     loss and needs a GPU."""
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 10
-    """Steps between checkpoints; a killed run goes on from the last one, to the same bits."""
+    """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits."""
 
     def steps(self, rows: int) -> int:
         """Return the number of optimiser steps for *rows* training rows on one device."""
@@ -69,6 +70,7 @@ class Training(Component, ABC):
         model: Model,
         tuning: Tuning,
         parallelism: Parallelism,
+        device: Device,
         folders: Folders,
         seed: int,
     ) -> None:

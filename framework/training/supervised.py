@@ -3,7 +3,7 @@
 import json
 
 from framework.model import Model
-from framework.parallelism import Parallelism
+from framework.parallelism import Device, Parallelism
 from framework.training import Folders, Training
 from framework.tuning import Tuning
 
@@ -16,6 +16,7 @@ class Supervised(Training):
         model: Model,
         tuning: Tuning,
         parallelism: Parallelism,
+        device: Device,
         folders: Folders,
         seed: int,
     ) -> None:
@@ -32,7 +33,7 @@ class Supervised(Training):
         tuned = tuning.apply(base, model.task)
         loader = train_loader(examples, self, model.task, base.config.pad_token_id or 0, seed)
         module = TuneModule(tuned, self, model.task, steps=self.steps(len(examples)))
-        log = fit(module, loader, self, parallelism, folders.scratch)
+        log = fit(module, loader, self, parallelism.trainer_arguments(device), folders.scratch)
         tuning.save(tuned, folders.output)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
         (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -8,7 +8,6 @@ from typing import Any
 from lightning import Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
-from framework.parallelism import Parallelism
 from framework.training import Training
 from framework.training.callbacks import LastCheckpoint, Position, Progress, RandomState
 from framework.training.module import TuneModule
@@ -17,7 +16,7 @@ _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": 
 
 
 def fit(
-    module: TuneModule, loader: Any, training: Training, parallelism: Parallelism, scratch: Path
+    module: TuneModule, loader: Any, training: Training, layout: dict[str, Any], scratch: Path
 ) -> list[dict[str, float]]:
     """Train *module* for its number of steps.
 
@@ -45,7 +44,7 @@ def fit(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             default_root_dir=scratch,
-            **parallelism.trainer_arguments(),
+            **layout,
         )
         resume = str(checkpoint) if checkpoint.exists() else None
         # The checkpoint holds random states besides tensors; it is ours, from our own scratch folder.

@@ -8,5 +8,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_reference_is_up_to_date(environ) -> None:
-    done = subprocess.run([sys.executable, "docs/reference.py", "--check"], cwd=ROOT, env=environ, check=False)
+    done = subprocess.run(
+        [sys.executable, "docs/reference.py", "--check"], cwd=ROOT, env=environ, check=False
+    )
     assert done.returncode == 0, "run `just docs`"

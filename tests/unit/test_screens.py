@@ -86,7 +86,7 @@ def test_what_is_built_shows_what_it_really_took(config, store):
         (("tuning=full",), "tune", "tuning LoRA -> Full"),
         (("data.max_length=64",), "data", "data.max_length 128 -> 64"),
         (("data.max_length=64",), "tune", "after data"),
-        (("gates.exact_match.min=0.25",), "gate quality", "….exact_match.min 0.75 -> 0.25"),
+        (("gates.exact_match.min=0.25",), "gate quality", "…d.exact_match.min 0.5 -> 0.25"),
         (("gates.exact_match.min=0.25",), "publish", "after gate quality"),
         (("seed=1",), "model", "seed 0 -> 1"),
         (("publish.url=s3://bucket",), "publish", "….gitune/models -> s3://bucket"),

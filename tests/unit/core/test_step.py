@@ -107,7 +107,7 @@ def test_a_key_is_the_same_in_another_process() -> None:
         "from framework.parallelism.single import Single\nfrom framework.core.step import Step\n"
         "stage = Tune(model=TinyCausalLM(name='t', license='x', parameters=1e5),\n"
         "  tuning=LoRA(target_modules=('q_proj', 'v_proj')), training=Supervised(),\n"
-        "  parallelism=Single(), seed=1)\nprint(Step('tune', stage).key)"
+        "  parallelism=Single(), device='cpu', seed=1)\nprint(Step('tune', stage).key)"
     )
     keys = set()
     for seed in ("1", "2"):

@@ -1,3 +1,4 @@
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,8 @@ import pytest
 
 from framework.core.errors import DataError
 from framework.model import LABEL_MASK, Model
-from framework.model.conversation import encode_row, prompt_ids
+from framework.model.conversation import encode_row
+from framework.serving.text import prompt_ids
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def test_the_white_space_after_the_end_is_not_learnt(tokenizer: Any) -> None:
 
 def test_the_prompt_is_what_a_server_would_send(tokenizer: Any) -> None:
     ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
-    prompt = prompt_ids(tokenizer, turns("a"))
+    prompt = list(prompt_ids(tokenizer, turns("a")))
     assert ids[: len(prompt)] == prompt
     assert labels[: len(prompt)] == [LABEL_MASK] * len(prompt)
     assert labels[len(prompt)] == ids[len(prompt)]
@@ -51,6 +53,29 @@ def test_an_end_token_inside_an_answer_does_not_cut_it(tokenizer: Any) -> None:
 
 def test_a_document_is_learnt_whole_with_its_end(tokenizer: Any) -> None:
     assert learnt(tokenizer, {"text": "A passage."}) == "A passage.<|im_end|>"
+
+
+def test_a_template_that_refuses_a_conversation_rejects_the_row(tokenizer: Any) -> None:
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+    )
+    row = {"messages": [{"role": "system", "content": "s"}, *turns("a", "b")]}
+    with pytest.raises(DataError, match="chat template refuses this conversation: no system role"):
+        encode_row(strict, row)
+
+
+def test_a_conversation_begins_with_a_question(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="the first turn is the assistant's"):
+        encode_row(tokenizer, {"messages": [{"role": "assistant", "content": "b"}]})
+
+
+def test_todays_date_does_not_enter_the_rows(tokenizer: Any) -> None:
+    dated = copy.deepcopy(tokenizer)
+    date = "{% if date_string is not defined %}{% set date_string = strftime_now('%d %b %Y') %}{% endif %}"
+    dated.chat_template = f"{date}{{{{ date_string }}}}\n{tokenizer.chat_template}"
+    ids, _ = encode_row(dated, {"messages": turns("a", "b")})
+    assert tokenizer.decode(ids).startswith("01 Jan 2025\n")
 
 
 def test_a_label_needs_a_classifier(tokenizer: Any) -> None:

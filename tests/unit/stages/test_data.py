@@ -208,6 +208,7 @@ def test_every_classification_label_is_checked(
     folder = prepare(long, test, model=model, base=tiny_bert, max_length=16, too_long="truncate")
     ((ids, label),) = read_examples(folder / "train.safetensors")
     assert len(ids) == 16
+    assert ids[-1] == 3  # [SEP], where the encoder expects it
     assert label.tolist() == [1]
 
 

@@ -30,7 +30,7 @@ def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> 
         output.mkdir(exist_ok=True)
         scratch.mkdir(exist_ok=True)
         option = Supervised(**{"learning_rate": 3e-3, "precision": "fp32", **training})
-        option.fit(tiny_model, tuning, Single(), Folders(base, data, output, scratch), seed)
+        option.fit(tiny_model, tuning, Single(), "cpu", Folders(base, data, output, scratch), seed)
         return output
 
     return train

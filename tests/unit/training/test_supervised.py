@@ -170,7 +170,7 @@ if kill != "never":
 model = TinyCausalLM(name="tiny", license="x", parameters=1e5)
 training = Supervised(learning_rate=3e-3, precision="fp32", epochs=3, checkpoint_every_steps=3)
 folders = Folders(*map(Path, (base, data, output, scratch)))
-training.fit(model, LoRA(rank=4, alpha=8, dropout=0.1), Single(), folders, int(seed))
+training.fit(model, LoRA(rank=4, alpha=8, dropout=0.1), Single(), "cpu", folders, int(seed))
 """
 
 

@@ -26,7 +26,7 @@ def adapter(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path_factor
     """What the step ``tune`` writes with LoRA."""
     folder = tmp_path_factory.mktemp("adapter")
     training = Supervised(learning_rate=1e-2, epochs=4, precision="fp32")
-    stage = Tune(model=tiny_model, tuning=LORA, training=training, parallelism=Single(), seed=0)
+    stage = Tune(model=tiny_model, tuning=LORA, training=training, parallelism=Single(), device="cpu", seed=0)
     stage.run({"model": tiny_base, "data": tiny_data}, folder, Workspace(tmp_path_factory.mktemp("scratch")))
     return folder
 
@@ -56,7 +56,13 @@ def test_only_the_adapter_learns_and_the_base_keeps_its_bits(
     training = Supervised(learning_rate=1e-2, max_steps=5, precision="fp32")
     examples = read_examples(tiny_data / "train.safetensors")
     loader = train_loader(examples, training, tiny_model.task, 256, seed=0)
-    fit(TuneModule(tuned, training, tiny_model.task, steps=5), loader, training, Single(), tmp_path)
+    fit(
+        TuneModule(tuned, training, tiny_model.task, steps=5),
+        loader,
+        training,
+        Single().trainer_arguments("cpu"),
+        tmp_path,
+    )
     after = tuned.state_dict()
     plain = {
         name.removeprefix("base_model.model.").replace(".base_layer.", "."): weight

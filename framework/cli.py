@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import hydra
 import yaml
@@ -51,9 +52,13 @@ def main() -> None:
     except FrameworkError as error:
         sys.exit(_report(error))
     except BrokenPipeError:
-        # The reader of our output, such as `head`, has gone; there is nobody left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        _leave_quietly()
+
+
+def _leave_quietly() -> NoReturn:
+    """End as a program does whose reader, such as ``head``, has gone: nobody is left to tell."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _stop_on_signals(typed: str) -> None:
@@ -98,6 +103,8 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
             failures.append(_report(error))
             if error.ends_sweep:
                 sys.exit(error.exit_code)
+        except BrokenPipeError:
+            _leave_quietly()
         composing = True
 
     if _COMPLETION & {*words}:

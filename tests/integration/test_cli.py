@@ -181,3 +181,10 @@ def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
     assert done.returncode == 1
     assert "the plugin ran in the worker" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(start, tmp_path):
+    """As in ``run plan … | head -1``."""
+    runner = start(tmp_path, "plan", "+recipe=tiny")
+    runner.stdout.close()
+    assert runner.wait(timeout=60) == 141

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from openai import OpenAI, OpenAIError
+from openai import OpenAI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 MINUTES = 60
@@ -45,22 +46,24 @@ def test_typed_again_it_does_nothing(run, quickstart: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def ready(url: str) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(url).status_code == 200
+    return False
+
+
 @contextlib.contextmanager
 def served(start, folder: Path) -> Iterator[OpenAI]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = start(folder, "serve", "+recipe=quickstart", f"serving.port={port}")
-    client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
     deadline = time.monotonic() + 2 * MINUTES
-    while True:
-        try:
-            client.models.list()
-            break
-        except OpenAIError:
-            assert time.monotonic() < deadline
-            assert server.poll() is None, server.stdout.read()
-            time.sleep(0.5)
+    while not ready(f"http://127.0.0.1:{port}/ready"):
+        assert time.monotonic() < deadline
+        assert server.poll() is None, server.stdout.read()
+        time.sleep(0.5)
+    client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
     yield client
     client.close()
     server.send_signal(signal.SIGTERM)

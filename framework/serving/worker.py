@@ -12,6 +12,7 @@ import os
 import signal
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -73,9 +74,9 @@ class _Worker(litserve.LitAPI):  # type: ignore[misc]
             self.shared.report.send(str(error))
             raise SystemExit(1) from None
 
+    @abstractmethod
     def warm_up(self) -> None:
         """Answer once."""
-        raise NotImplementedError
 
     def decode_request(self, request: Any) -> Any:
         """Return the payload as it came through the queue."""

@@ -70,7 +70,8 @@ def test_a_change_of_the_deployment_renders_alone(folder: Path, run: Run) -> Non
     assert done.returncode == 0, done.stderr
     assert built(done.stdout) == []
     assert lock(folder) == before
-    assert "77" in (folder / "environments/dev/tiny/deployment-tiny.yaml").read_text()
+    rendered = (folder / "environments/dev/tiny/deployment-tiny.yaml").read_text()
+    assert "terminationGracePeriodSeconds: 82" in rendered  # 77, and 5 to leave the Service
 
 
 def test_a_change_of_a_bound_runs_the_gate_and_publishes_again(folder: Path, run: Run) -> None:

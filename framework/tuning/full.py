@@ -1,11 +1,13 @@
 """Full fine-tuning: every weight is trained."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.tuning import Tuning
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -16,9 +18,11 @@ class Full(Tuning):
         """Return *model* with every weight trainable."""
         return model.requires_grad_(True)
 
-    def save(self, model: "PreTrainedModel", output: Path) -> None:
+    def save(
+        self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
+    ) -> None:
         """Write ``config.json`` and ``model.safetensors``."""
-        model.save_pretrained(output)
+        model.save_pretrained(output, state_dict=state)
 
     def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
         """Open the tuned weights; *base* is not needed any more."""

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from framework.core.words import nearest
 from framework.tuning import Tuning
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
@@ -85,11 +86,13 @@ class LoRA(Tuning):
                 hint = f"did you mean '{guess}'?" if guess else known
                 raise StepError(f"tuning.target_modules: no linear layer is called '{name}'; {hint}")
 
-    def save(self, model: "PreTrainedModel", output: Path) -> None:
+    def save(
+        self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
+    ) -> None:
         """Write a PEFT adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
         import json
 
-        model.save_pretrained(output)
+        model.save_pretrained(output, state_dict=state)
         written = output / "adapter_config.json"
         body = json.loads(written.read_text())
         # Where the base model lay on this machine is no use elsewhere.

@@ -1,0 +1,131 @@
+"""The rules across groups: what cannot work together, each with the override that mends it.
+
+Pure, like the plan that asks it; a group's own option knows nothing of the others.
+"""
+
+from typing import Any
+
+from framework.config.schema import Config
+from framework.core.errors import SourceError
+from framework.core.source import Source
+from framework.core.words import nearest
+from framework.stages.benchmark import Measure
+from framework.stages.parity import CompareExports
+
+REFERENCE = "fp32"
+"""The candidate that is exported without compression."""
+
+
+def broken_rules(config: Config) -> list[str]:
+    """Return one line for every rule across groups that *config* breaks."""
+    return [
+        *_source_rules(config),
+        *_task_rules(config),
+        *_gate_rules(config),
+        *config.deployment.problems(config.environment),
+        *_fit_rules(config),
+    ]
+
+
+_FITTING = {
+    "causal-lm": ("onnx-genai", "genai", "int4-weight"),
+    "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+}
+"""For each task the export option to suggest, its engine, and the compression option that suits it."""
+
+
+def _task_rules(config: Config) -> list[str]:
+    task, export, compression = config.model.task, config.export, config.compression
+    name, engine, smaller = _FITTING[task]
+    suits = not compression.exports or engine in compression.exports
+    found = []
+    if task not in export.tasks:
+        change = f"export={name}" if suits else f"export={name} compression={smaller}"
+        found.append(
+            f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set {change}"
+        )
+    elif compression.exports and export.engine not in compression.exports:
+        found.append(
+            f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
+            f"this one is for {export.engine}; set compression={smaller} or compression=none"
+        )
+    if config.training.precision == "fp16" and config.environment.hardware.device == "cpu":
+        found.append("training.precision: fp16 needs a GPU; set training.precision=bf16")
+    return found
+
+
+def _source_rules(config: Config) -> list[str]:
+    """Name every local file that is not there or has another sha256 than the config gives."""
+    found = []
+    for component in config.walk():
+        if isinstance(component, Source) and component.local:
+            try:
+                component.fingerprint()
+            except SourceError as error:
+                found.append(str(error))
+    return list(dict.fromkeys(found))
+
+
+def _gate_rules(config: Config) -> list[str]:
+    """Name every gate on a metric or candidate that no step measures."""
+    task, shipped = config.model.task, config.compression.label
+    held_out = config.evaluation.metrics(task)
+    exported = (*CompareExports.metrics(task), *Measure.metrics(task))
+    measured = {"base": held_out, "tuned": held_out, REFERENCE: exported}
+    measured[shipped] = (*held_out, *exported)
+    found = []
+    for name in config.gates:
+        candidate, metric = name.split(".", 1) if "." in name else ("tuned", name)
+        known = measured.get(candidate)
+        if known is None:
+            found.append(f"gates.{name}: no candidate '{candidate}'; there are {', '.join(measured)}")
+        elif metric not in known:
+            guess = nearest(metric, known)
+            hint = f"did you mean '{guess}'?" if guess else f"measured are {', '.join(known)}"
+            found.append(f"gates.{name}: no such metric for {task}; {hint}")
+    return found
+
+
+def _fit_rules(config: Config) -> list[str]:
+    from framework.estimate import tune_memory
+
+    hardware = config.environment.hardware
+    limit = hardware.memory_gib * 2**30
+    needed = tune_memory(config)
+    if needed <= limit:
+        return []
+    said = f"training: needs about {needed / 2**30:.1f} GiB, environment.hardware.memory_gib is"
+    return [f"{said} {hardware.memory_gib:g}; {_what_fits(config, limit)}"]
+
+
+def _what_fits(config: Config, limit: float) -> str:
+    """Return the first of a few changes that brings the tune step under *limit* bytes."""
+    from framework.estimate import tune_memory
+    from framework.tuning.lora import LoRA
+
+    steps = config.training.micro_batch_size * config.training.gradient_accumulation_steps
+    smaller: dict[str, Any] = {"micro_batch_size": 1, "gradient_accumulation_steps": steps}
+    batch = " ".join(f"training.{name}={value}" for name, value in smaller.items())
+    training = config.training.model_copy(update=smaller)
+    changes: list[tuple[str, dict[str, Any]]] = [(batch, {"training": training})]
+    if not isinstance(config.tuning, LoRA):
+        changes += [
+            ("tuning=lora", {"tuning": LoRA()}),
+            (f"tuning=lora {batch}", {"tuning": LoRA(), "training": training}),
+        ]
+    for text, update in changes:
+        if tune_memory(config.model_copy(update=update)) <= limit:
+            return f"it fits with {text}"
+    return "choose a smaller model=<option> or a larger machine"
+
+
+def cautions(config: Config) -> list[str]:
+    """Return one line for everything that works but may surprise."""
+    found = []
+    for component in config.walk():
+        if isinstance(component, Source) and not component.pinned:
+            found.append(
+                f"{component.url} is not pinned, so its bytes may change; "
+                "give its sha256, which `run pin model=<option>` does for a model"
+            )
+    return list(dict.fromkeys(found))

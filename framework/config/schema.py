@@ -3,9 +3,11 @@
 Knows the groups' base classes only; which option is chosen, the YAML says.
 """
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from framework.compression import Compression
 from framework.core.component import Component
@@ -44,8 +46,28 @@ class Publish(Component):
     that ``run`` is called in."""
 
 
+class Phase(Component):
+    """One of several trainings in a row: what it does otherwise than the recipe."""
+
+    data: Data
+    """The rows of this phase; what it does not say is as in the recipe's ``data``."""
+    tuning: Tuning
+    """What is trained in this phase; what it does not say is as in the recipe's ``tuning``."""
+    training: Training
+    """How it is trained in this phase; what it does not say is as in the recipe's ``training``."""
+
+
+_PHASE_NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
+_CANDIDATES = ("base", "tuned", "fp32", "shipped")
+"""What a phase may not be called: names of metrics begin with these."""
+
+
 class Config(Component):
-    """Everything a run needs, resolved and validated."""
+    """Everything a run needs, resolved and validated.
+
+    With ``phases``, the last one's ``data``, ``tuning`` and ``training`` stand in these fields too:
+    they made the model that is exported, and their test rows are those that it is judged by.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
     """The release's name: lower-case letters, digits and dashes, at most 40 (it names Kubernetes
@@ -63,9 +85,16 @@ class Config(Component):
     serving: Serving
     deployment: Deployment
     environment: Environment
+    phases: dict[str, Phase] = Field(default={})
+    """Trainings in a row, such as general, domain and task; each goes on from the merged weights of
+    the one before. A phase names what it does otherwise: keys below ``data``, ``tuning`` or ``training``
+    change the recipe's, and an option that is chosen by ``/tuning@phases.<phase>.tuning: <option>`` in
+    ``defaults`` stands for the whole group. They run in the order in which they stand here."""
     gates: dict[str, Bound] = Field(default={})
     """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or any candidate's as
-    ``int4.exact_match``, which may also stand as ``exact_match`` below ``int4``."""
+    ``int4.exact_match``, which may also stand as ``exact_match`` below ``int4``. With phases, a phase is
+    a candidate too, and ``<phase>_<metric>`` is the metric on that phase's test rows:
+    ``tuned.general_perplexity`` bounds what may be forgotten."""
     benchmark: Benchmark = Benchmark()
     publish: Publish = Publish()
     store: str = ".gitune/store"
@@ -74,6 +103,24 @@ class Config(Component):
     """The folder of the rendered manifests; relative to the folder that ``run`` is called in."""
     plugins: tuple[str, ...] = ()
     """Packages besides ``framework`` that ``_target_`` may name; installed, or in the working folder."""
+
+    def during(self, phase: Phase) -> "Config":
+        """Return this config as if *phase* were the whole recipe."""
+        groups = {"data": phase.data, "tuning": phase.tuning, "training": phase.training}
+        return self.model_copy(update={**groups, "phases": {}})
+
+    @field_validator("phases")
+    @classmethod
+    def _name_candidates(cls, phases: dict[str, Phase]) -> dict[str, Phase]:
+        for name in phases:
+            if name in _CANDIDATES or not _PHASE_NAME.fullmatch(name):
+                raise PydanticCustomError(
+                    "phase_name",
+                    "a phase cannot be called '{name}': its name is at most 16 lower-case letters, digits "
+                    "and dashes, a letter first, and none of {taken}",
+                    {"name": name, "taken": ", ".join(_CANDIDATES)},
+                )
+        return phases
 
     @field_validator("gates", mode="before")
     @classmethod

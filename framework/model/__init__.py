@@ -8,13 +8,10 @@ from pydantic import Field
 
 from framework.core.component import Component
 from framework.data.rows import Row
+from framework.task import open_task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-LABEL_MASK = -100
-"""Label of a position that carries no loss, as in torch's cross entropy."""
 
 
 class Model(Component, ABC):
@@ -25,10 +22,7 @@ class Model(Component, ABC):
     """
 
     task: ClassVar[str]
-    """``causal-lm`` or ``sequence-classification``; chooses metrics and the server's routes."""
-
-    auto_class: ClassVar[str]
-    """The class of transformers that opens the folder."""
+    """The task's name, a module of ``framework.task``; it chooses loss, metrics and the server's routes."""
 
     name: str
     """The name that people know the model by."""
@@ -51,8 +45,8 @@ class Model(Component, ABC):
         import torch
         import transformers
 
-        model = getattr(transformers, self.auto_class).from_pretrained(folder, dtype=torch.float32)
-        opened: PreTrainedModel = model.eval()
+        auto_class = getattr(transformers, open_task(self.task).auto_class)
+        opened: PreTrainedModel = auto_class.from_pretrained(folder, dtype=torch.float32).eval()
         return opened
 
     @abstractmethod

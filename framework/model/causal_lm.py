@@ -18,7 +18,6 @@ class CausalLM(Model):
     """A decoder with a language-model head, from any source that transformers opens."""
 
     task: ClassVar[str] = "causal-lm"
-    auto_class: ClassVar[str] = "AutoModelForCausalLM"
 
     source: Source
     """A Hugging Face folder, or one GGUF file."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework.core.errors import DataError
 from framework.data.rows import Row
-from framework.model import LABEL_MASK
+from framework.task import LABEL_MASK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -20,7 +20,6 @@ class SequenceClassification(Model):
     """An encoder with a fresh classification head, from any source that transformers opens."""
 
     task: ClassVar[str] = "sequence-classification"
-    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
 
     source: Source
     """A Hugging Face folder of an encoder."""

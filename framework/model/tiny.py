@@ -23,7 +23,6 @@ class TinyCausalLM(Model):
     """Random weights, drawn from the seed; it learns small tasks and nothing else."""
 
     task: ClassVar[str] = "causal-lm"
-    auto_class: ClassVar[str] = "AutoModelForCausalLM"
 
     layers: Annotated[int, Field(ge=1)] = 2
     """Decoder layers."""

@@ -15,7 +15,8 @@ from framework.core.step import Stage, Workspace
 from framework.data import Data, Split
 from framework.data.rows import canonical
 from framework.engine.folder import context_length
-from framework.model import LABEL_MASK, Model
+from framework.model import Model
+from framework.task import LABEL_MASK
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from framework.core.step import Stage, Workspace
 from framework.engine import Engine, open_engine
 from framework.evaluation import Evaluation
-from framework.model import LABEL_MASK, Model
+from framework.model import Model
+from framework.task import LABEL_MASK
 from framework.training.batches import read_examples
 
 METRICS = "metrics.json"

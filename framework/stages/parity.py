@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.core.step import Stage, Workspace
 from framework.engine import open_engine
 from framework.export import Parity
-from framework.model import LABEL_MASK
 from framework.stages.evaluate import write_metrics
+from framework.task import LABEL_MASK
 from framework.training.batches import read_examples
 
 if TYPE_CHECKING:

@@ -38,10 +38,11 @@ class Training(Component, ABC):
     ``per_device_train_batch_size``; the optimiser sees this times
     ``gradient_accumulation_steps`` times the data-parallel devices."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
-    """Micro batches whose gradients are averaged before the weights move; each counts alike, however
-    many of its tokens carry a loss."""
+    """Micro batches whose gradients are added up before the weights move. Every label of a step counts
+    alike, in whichever micro batch it lies."""
     epochs: Annotated[int, Field(ge=1)] = 3
-    """Passes over the rows, unless ``max_steps`` ends training earlier."""
+    """Passes over the rows, unless ``max_steps`` ends training earlier. The last step is filled up with
+    the first rows of one more pass."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Most optimiser steps; None leaves the end to ``epochs``."""
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -52,16 +53,20 @@ class Training(Component, ABC):
     """AdamW's decoupled decay; biases and norms are spared."""
     gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
+    packing: bool = True
+    """Lay the rows of a micro batch end to end instead of padding them to the longest: the same loss and
+    gradients for less work. Models whose attention cannot keep rows apart are padded all the same."""
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Precision of the forward and backward pass; weights and optimiser stay float32. fp16 scales the
     loss and needs a GPU."""
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits."""
 
-    def steps(self, rows: int) -> int:
-        """Return the number of optimiser steps for *rows* training rows on one device."""
-        batches = math.ceil(rows / self.micro_batch_size)
-        all_epochs = math.ceil(batches / self.gradient_accumulation_steps) * self.epochs
+    def steps(self, rows: int, ranks: int = 1) -> int:
+        """Return the number of optimiser steps for *rows* training rows on *ranks* data-parallel devices."""
+        all_epochs = math.ceil(
+            rows * self.epochs / (self.micro_batch_size * self.gradient_accumulation_steps * ranks)
+        )
         return min(all_epochs, self.max_steps or all_epochs)
 
     @abstractmethod

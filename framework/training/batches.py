@@ -1,17 +1,9 @@
-"""Batches: from prepared token ids to padded tensors, in an order that the seed decides."""
+"""Batches: from prepared token ids to tensors, in an order that the seed decides."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from framework.model import LABEL_MASK
-from framework.training import Training
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Example = tuple["Tensor", "Tensor"]
+from framework.task import Batch, Example, Task
 
 
 def read_examples(file: Path) -> list[Example]:
@@ -26,73 +18,84 @@ def read_examples(file: Path) -> list[Example]:
 
 
 class RowOrder:
-    """Batches of row numbers, in an order that only the seed and the epoch decide.
+    """An endless order of row numbers, a pass after the other, each shuffled by the seed and its number."""
 
-    ``taken`` counts the batches that training has had; an iteration goes on from there. So one number
-    brings a resumed run back to the very rows that it would have seen, whichever epoch it was in.
-    """
-
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
+    def __init__(self, rows: int, seed: int) -> None:
         self.rows = rows
-        self.batch_size = batch_size
         self.seed = seed
-        self.taken = 0
+        self._passes: dict[int, list[int]] = {}
 
-    def __len__(self) -> int:
-        return math.ceil(self.rows / self.batch_size)
+    def __getitem__(self, places: slice) -> list[int]:
+        """Return the rows at *places*, counted from the start of the first pass."""
+        return [
+            self._of_pass(place // self.rows)[place % self.rows] for place in range(places.start, places.stop)
+        ]
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def _of_pass(self, number: int) -> list[int]:
         import numpy as np
 
-        epoch, begun = divmod(self.taken, len(self))
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.rows).tolist()
-        for first in range(begun * self.batch_size, self.rows, self.batch_size):
-            yield order[first : first + self.batch_size]
+        if number not in self._passes:
+            shuffled: list[int] = np.random.default_rng([self.seed, number]).permutation(self.rows).tolist()
+            # A step may reach over the end of one pass into the next; older ones are done with.
+            self._passes = {n: order for n, order in self._passes.items() if n == number - 1} | {
+                number: shuffled
+            }
+        return self._passes[number]
 
 
-def train_loader(examples: list[Example], training: Training, task: str, pad: int, seed: int) -> Any:
-    """Return a ``torch.utils.data.DataLoader`` whose ``batch_sampler`` is a ``RowOrder``."""
-    import torch
+class Batches:
+    """Micro batches for one rank, without end; training decides how many it takes.
 
-    collate = _collate_classes if task == "sequence-classification" else _collate_tokens
-    return torch.utils.data.DataLoader(
-        examples,  # type: ignore[arg-type]  # a list is all that it needs
-        batch_sampler=RowOrder(len(examples), training.micro_batch_size, seed),
-        generator=torch.Generator(),  # else it draws from the one that dropout draws from
-        collate_fn=lambda rows: collate(rows, pad),
-    )
+    An optimiser step has ``micro_batch_size * accumulation * ranks`` rows of the order, whatever the
+    three are: so another layout sees the same rows in each step. Besides what the task's ``collate``
+    gives, a batch has ``rows`` (the row numbers), ``tokens`` and ``weight``: the labels with a loss in
+    the whole step over all ranks, by which each micro batch divides its summed loss.
 
-
-def _collate_tokens(rows: list[Example], pad: int) -> dict[str, Any]:
-    """Pad on the left, so that the answers end together and logits are needed for few columns.
-
-    Returns:
-        ``input_ids``, ``attention_mask``, ``position_ids`` and ``labels``, all (rows, T) int64.
+    ``taken`` counts the batches that training has had; an iteration goes on from there. That one number
+    brings a resumed run back to the very rows that it would have seen.
     """
-    import torch
 
-    width = max(len(ids) for ids, _ in rows)
+    def __init__(
+        self,
+        examples: list[Example],
+        task: Task,
+        micro_batch_size: int,
+        accumulation: int,
+        seed: int,
+        *,
+        pad: int = 0,
+        packed: bool = False,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.examples = examples
+        self.task = task
+        self.micro_batch_size = micro_batch_size
+        self.accumulation = accumulation
+        self.pad = pad
+        self.packed = packed
+        self.rank = rank
+        self.ranks = ranks
+        self.order = RowOrder(len(examples), seed)
+        self.weights = [task.weight(labels) for _, labels in examples]
+        self.taken = 0
 
-    def left(values: "Tensor", fill: int) -> "Tensor":
-        return torch.nn.functional.pad(values, (width - len(values), 0), value=fill)
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            yield self.at(self.taken)
 
-    mask = torch.stack([left(torch.ones_like(ids), 0) for ids, _ in rows])
-    return {
-        "input_ids": torch.stack([left(ids, pad) for ids, _ in rows]),
-        "attention_mask": mask,
-        "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
-        "labels": torch.stack([left(labels, LABEL_MASK) for _, labels in rows]),
-    }
-
-
-def _collate_classes(rows: list[Example], pad: int) -> dict[str, Any]:
-    """Pad on the right. Returns ``input_ids``, ``attention_mask`` (rows, T) and ``labels`` (rows,)."""
-    from torch import cat, ones_like
-    from torch.nn.utils.rnn import pad_sequence
-
-    ids = [ids for ids, _ in rows]
-    return {
-        "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),
-        "attention_mask": pad_sequence([ones_like(row) for row in ids], batch_first=True),
-        "labels": cat([labels for _, labels in rows]),
-    }
+    def at(self, taken: int) -> Batch:
+        """Return the micro batch that comes after *taken* others."""
+        step, index = divmod(taken, self.accumulation)
+        size = self.micro_batch_size
+        rows_a_step = size * self.accumulation * self.ranks
+        rows = self.order[step * rows_a_step : (step + 1) * rows_a_step]
+        first = (index * self.ranks + self.rank) * size
+        mine = rows[first : first + size]
+        chosen = [self.examples[row] for row in mine]
+        return {
+            **self.task.collate(chosen, self.pad, self.packed),
+            "rows": mine,
+            "tokens": sum(len(ids) for ids, _ in chosen),
+            "weight": sum(self.weights[row] for row in rows),
+        }

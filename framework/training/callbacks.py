@@ -10,7 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from tqdm import tqdm
 
-from framework.training.batches import RowOrder
+from framework.training.batches import Batches
 
 
 class RandomState(Callback):
@@ -37,22 +37,22 @@ class RandomState(Callback):
 class Position(Callback):
     """Count the batches that training has had, and carry the count over a resume."""
 
-    def __init__(self, order: RowOrder) -> None:
-        self.order = order
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
 
     def state_dict(self) -> dict[str, Any]:
         """Return the count."""
-        return {"taken": self.order.taken}
+        return {"taken": self.batches.taken}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from where the run was cut off; Lightning begins to iterate after this."""
-        self.order.taken = state_dict["taken"]
+        self.batches.taken = state_dict["taken"]
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count."""
-        self.order.taken += 1
+        self.batches.taken += 1
 
 
 class LastCheckpoint(Checkpoint):
@@ -114,13 +114,13 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count tokens; once an optimiser step, note the loss and show it."""
-        self._tokens += int(batch["attention_mask"].sum())
-        # Lightning has divided it already, so that the gradients of an accumulation add up to a mean.
-        self._losses.append(outputs["loss"].detach() * trainer.accumulate_grad_batches)
+        self._tokens += batch["tokens"]
+        # Lightning has divided it by the accumulation, so that these add up to the step's loss.
+        self._losses.append(outputs["loss"].detach())
         if trainer.global_step == self._step:
             return  # gradients are still being accumulated
         self._step = trainer.global_step
-        loss = float(torch.stack(self._losses).mean())
+        loss = float(torch.stack(self._losses).sum())
         self._losses.clear()
         rate = pl_module.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.curve.append({"step": self._step, "loss": round(loss, 6), "learning_rate": rate})

@@ -8,56 +8,39 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from framework.core.errors import StepError
-from framework.model import LABEL_MASK
+from framework.task import Batch, Task
 from framework.training import Training
 
 
 class TuneModule(lightning.LightningModule):
     """A model of transformers or peft under training."""
 
-    def __init__(self, model: Any, training: Training, task: str, steps: int) -> None:
+    def __init__(self, model: Any, training: Training, task: Task, steps: int, ranks: int = 1) -> None:
         super().__init__()
         self.model = model
         self.training_config = training
         self.task = task
         self.steps = steps
+        self.ranks = ranks
         self.strict_loading = False  # checkpoints leave out what is frozen
 
-    def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:
-        """Return the mean loss of one micro batch, a scalar."""
-        loss = self._class_loss(batch) if self.task == "sequence-classification" else self._token_loss(batch)
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        """Return the micro batch's share of the step's mean loss over all its labels, a scalar.
+
+        Lightning divides by the accumulation, and data parallelism by its ranks; both are put back, so
+        that the gradient is that of one batch however it was split.
+        """
+        extra = ("rows", "tokens", "weight")
+        inputs = {name: value for name, value in batch.items() if name not in extra}
+        loss: Tensor = self.task.loss(self.model, inputs) / batch["weight"]
         if not torch.isfinite(loss):
             raise StepError(
                 f"tune: the loss became {loss.item()} at step {self.global_step + 1}; "
                 f"lower training.learning_rate (now {self.training_config.learning_rate:g}) "
                 "or set training.precision=fp32"
             )
-        return loss
-
-    def _class_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        loss: Tensor = self.model(**batch).loss
-        return loss
-
-    def _token_loss(self, batch: dict[str, Tensor]) -> Tensor:
-        """Cross entropy of each labelled token, given all before it.
-
-        Logits are (rows, columns, vocabulary) and the largest tensor of a step, so they are taken
-        from the first labelled column on, and become float32 only where there is a label.
-        """
-        labels = batch["labels"][:, 1:]
-        first = int((labels != LABEL_MASK).any(0).int().argmax())
-        kept = labels.shape[1] - first
-        wanted = labels[:, first:]
-        labelled = wanted != LABEL_MASK
-        output = self.model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            position_ids=batch["position_ids"],
-            logits_to_keep=kept + 1,
-            use_cache=False,
-        )
-        predicted = output.logits[:, :-1][labelled].float()
-        return torch.nn.functional.cross_entropy(predicted, wanted[labelled])
+        whole: Tensor = loss * (self.training_config.gradient_accumulation_steps * self.ranks)
+        return whole
 
     def configure_optimizers(self) -> Any:
         """Return fused AdamW and the schedule, stepped once an optimiser step."""

@@ -4,6 +4,7 @@ import json
 
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
+from framework.task import open_task
 from framework.training import Folders, Training
 from framework.tuning import Tuning
 
@@ -23,17 +24,30 @@ class Supervised(Training):
         """Train from the last checkpoint in ``folders.scratch``, or from the start."""
         from lightning import seed_everything
 
-        from framework.training.batches import read_examples, train_loader
+        from framework.task.packing import can_pack, use_packed_attention
+        from framework.training.batches import Batches, read_examples
         from framework.training.module import TuneModule
         from framework.training.trainer import fit
 
         seed_everything(seed, verbose=False)
+        task = open_task(model.task)
         examples = read_examples(folders.data / "train.safetensors")
         base = model.open(folders.model)
         tuned = tuning.apply(base, model.task)
-        loader = train_loader(examples, self, model.task, base.config.pad_token_id or 0, seed)
-        module = TuneModule(tuned, self, model.task, steps=self.steps(len(examples)))
-        log = fit(module, loader, self, parallelism.trainer_arguments(device), folders.scratch)
+        packed = self.packing and task.packs and can_pack(tuned)
+        if packed:
+            use_packed_attention(tuned)
+        batches = Batches(
+            examples,
+            task,
+            self.micro_batch_size,
+            self.gradient_accumulation_steps,
+            seed,
+            pad=base.config.pad_token_id or 0,
+            packed=packed,
+        )
+        module = TuneModule(tuned, self, task, steps=self.steps(len(examples)))
+        log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch)
         tuning.save(tuned, folders.output)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
         (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")

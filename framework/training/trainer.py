@@ -9,6 +9,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from framework.training import Training
+from framework.training.batches import Batches
 from framework.training.callbacks import LastCheckpoint, Position, Progress, RandomState
 from framework.training.module import TuneModule
 
@@ -16,7 +17,7 @@ _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": 
 
 
 def fit(
-    module: TuneModule, loader: Any, training: Training, layout: dict[str, Any], scratch: Path
+    module: TuneModule, batches: Batches, training: Training, layout: dict[str, Any], scratch: Path
 ) -> list[dict[str, float]]:
     """Train *module* for its number of steps.
 
@@ -37,7 +38,7 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, Position(loader.batch_sampler), last],
+            callbacks=[RandomState(), progress, Position(batches), last],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -49,6 +50,6 @@ def fit(
         resume = str(checkpoint) if checkpoint.exists() else None
         # The checkpoint holds random states besides tensors; it is ours, from our own scratch folder.
         module.train()
-        trainer.fit(module, loader, ckpt_path=resume, weights_only=False)
+        trainer.fit(module, batches, ckpt_path=resume, weights_only=False)
     module.eval()
     return progress.curve

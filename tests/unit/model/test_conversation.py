@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from framework.core.errors import DataError
-from framework.model import LABEL_MASK, Model
+from framework.model import Model
 from framework.model.conversation import encode_row
 from framework.serving.text import prompt_ids
+from framework.task import LABEL_MASK
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from framework.model import LABEL_MASK, Model
+from framework.model import Model
+from framework.task import LABEL_MASK
 from framework.training.batches import RowOrder, read_examples, train_loader
 from framework.training.module import TuneModule
 from framework.training.supervised import Supervised

@@ -1,0 +1,115 @@
+"""Causal language modelling: the next token, given all before it."""
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from framework.engine import Engine
+from framework.task import LABEL_MASK, Batch, Example, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_ROWS = 4  # rows a call of the engine: float32 logits of 4 x 512 x 50,000 are 400 MB
+
+
+class CausalLanguageModelling(Task):
+    """``input_ids`` and ``labels`` of a row are equally long; a label is the token itself or masked."""
+
+    name: ClassVar[str] = "causal-lm"
+    auto_class: ClassVar[str] = "AutoModelForCausalLM"
+    peft_type: ClassVar[str] = "CAUSAL_LM"
+    generates: ClassVar[bool] = True
+    packs: ClassVar[bool] = True
+    metrics: ClassVar[tuple[str, ...]] = ("exact_match", "perplexity")
+
+    def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
+        """Lay rows end to end, or pad them on the left.
+
+        Packed: ``input_ids``, ``position_ids`` (restarting with each row) and ``labels``, all (1, T),
+        and what ``framework.task.packing`` needs to keep rows apart: ``cu_seq_lens_q``, int32 (rows + 1,),
+        and the longest row, ``max_length_q``.
+        The first label of each row is masked, since nothing stands before it.
+        Padded: ``input_ids``, ``attention_mask``, ``position_ids`` and ``labels``, all (rows, T); on the
+        left, so that answers end together and logits are needed for few columns.
+        """
+        import torch
+
+        if packed:
+            lengths = [len(ids) for ids, _ in rows]
+            starts = [0, *accumulate(lengths)]
+            labels = torch.cat([labels for _, labels in rows])
+            labels[starts[:-1]] = LABEL_MASK
+            return {
+                "input_ids": torch.cat([ids for ids, _ in rows])[None],
+                "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
+                "labels": labels[None],
+                "cu_seq_lens_q": torch.tensor(starts, dtype=torch.int32),
+                "max_length_q": max(lengths),
+            }
+        width = max(len(ids) for ids, _ in rows)
+
+        def left(values: "Tensor", fill: int) -> "Tensor":
+            return torch.nn.functional.pad(values, (width - len(values), 0), value=fill)
+
+        mask = torch.stack([left(torch.ones_like(ids), 0) for ids, _ in rows])
+        labels = torch.stack([left(labels, LABEL_MASK) for _, labels in rows])
+        labels[torch.arange(len(rows)), [width - len(ids) for ids, _ in rows]] = LABEL_MASK
+        return {
+            "input_ids": torch.stack([left(ids, pad) for ids, _ in rows]),
+            "attention_mask": mask,
+            "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
+            "labels": labels,
+        }
+
+    def weight(self, labels: "Tensor") -> int:
+        """Return the number of labelled tokens after the first."""
+        return int((labels[1:] != LABEL_MASK).sum())
+
+    def loss(self, model: Any, batch: Batch) -> "Tensor":
+        """Return the summed cross entropy of the labelled tokens.
+
+        Logits are (T, vocabulary) and the largest tensor of a step, so the head sees only the places
+        before a label: exactly those of a packed row, the columns from the first label on of padded ones.
+        """
+        import torch
+
+        labels = batch["labels"][:, 1:]
+        labelled = labels != LABEL_MASK
+        wanted = labels[labelled]
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        if "cu_seq_lens_q" in batch:
+            places = labelled[0].nonzero()[:, 0]
+            predicted = model(**inputs, logits_to_keep=places, use_cache=False).logits[0]
+        else:
+            first = int(labelled.any(0).int().argmax())
+            kept = labels.shape[1] - first + 1
+            logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
+            predicted = logits[:, :-1][labelled[:, first:]]
+        return torch.nn.functional.cross_entropy(predicted.float(), wanted, reduction="sum")
+
+    def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
+        """Score answers by teacher forcing.
+
+        ``exact_match`` is the share of rows in which every labelled token is the arg-max given the true
+        tokens before it: by induction that is when greedy decoding would write the very answer.
+        ``perplexity`` is exp of the mean negative log-likelihood of the labelled tokens.
+        """
+        import torch
+
+        loss = tokens = matched = 0.0
+        for start in range(0, len(rows), _ROWS):
+            batch = rows[start : start + _ROWS]
+            all_logits = engine.logits([ids.tolist() for ids, _ in batch])
+            for logits, (_, labels) in zip(all_logits, batch, strict=True):
+                predicted, wanted = torch.from_numpy(logits)[:-1], labels[1:]
+                kept = wanted != LABEL_MASK
+                predicted, wanted = predicted[kept], wanted[kept]
+                loss += float(torch.nn.functional.cross_entropy(predicted, wanted, reduction="sum"))
+                tokens += len(wanted)
+                matched += bool((predicted.argmax(-1) == wanted).all())
+        return {"exact_match": matched / len(rows), "perplexity": math.exp(min(loss / tokens, 700.0))}
+
+
+TASK = CausalLanguageModelling

@@ -7,13 +7,18 @@ built already, its true number of rows and tokens is used instead of a guess.
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.config.schema import Config
+from framework.config.schema import Config, Phase
 from framework.core.files import files_below
 from framework.core.source import Source
 from framework.core.step import Step
+from framework.data import Data
+from framework.data.mix import Mix
+from framework.stages.data import PrepareData
+from framework.stages.tune import Tune
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000
@@ -49,12 +54,24 @@ def count_rows(config: Config, data_folder: Path | None) -> Rows:
         summary = json.loads((data_folder / "summary.json").read_text())
         train, test = summary["train"], summary["test"]
         return Rows(train["rows"], test["rows"], train["tokens"] / max(train["rows"], 1))
-    limit, longest = config.training.max_steps, float(config.data.max_length)
-    local = [c.fetch() for c in config.data.walk() if isinstance(c, Source) and c.local]
+    return _guess(config.data, config.training.max_steps is not None)
+
+
+def _guess(data: Data, limited: bool) -> Rows:
+    """Guess from the sizes of local files; *limited* says that a limit on the steps ends training."""
+    longest = float(data.max_length)
+    if isinstance(data, Mix):
+        parts = {name: _guess(part.data, limited) for name, part in data.parts.items()}
+        shares = {name: part.share / data.total_share for name, part in data.parts.items()}
+        train = data.rows or min(found.train / shares[name] for name, found in parts.items())
+        test = sum(parts[name].test for name in data.tested)
+        length = sum(shares[name] * found.length for name, found in parts.items())
+        return Rows(train, min(test, data.test_rows or test), min(length, longest))
+    local = [c.fetch() for c in data.walk() if isinstance(c, Source) and c.local]
     files = [file for path in local for file in (files_below(path) if path.is_dir() else [path])]
     if not files:
         # Nothing to look at before it is downloaded: a limit on the steps is then all that is known.
-        return Rows(_MANY_ROWS if limit else _GUESSED_ROWS, _GUESSED_ROWS, longest / 2)
+        return Rows(_MANY_ROWS if limited else _GUESSED_ROWS, _GUESSED_ROWS, longest / 2)
     size, row = sum(file.stat().st_size for file in files), _row_size(files[0])
     return Rows(size / row, size / row / 10, min(row / _BYTES_PER_TOKEN, longest))
 
@@ -85,22 +102,39 @@ def tune_memory(config: Config, length: float | None = None) -> float:
     return _LIBRARIES + weights + activations + logits
 
 
-def estimate(step: Step, config: Config, rows: Rows) -> Estimate:
-    """Return what *step* is expected to take on ``environment.hardware``."""
+def view(step: Step, config: Config) -> Config:
+    """Return *config* as the tune step *step* sees it: its own phase's data, tuning and training."""
+    prepared, tune = step.needs["data"].stage, step.stage
+    if not isinstance(prepared, PrepareData) or not isinstance(tune, Tune):
+        raise TypeError(f"'{step.label}' does not tune")
+    return config.during(Phase(data=prepared.data, tuning=tune.tuning, training=tune.training))
+
+
+def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
+    """Return what *step* is expected to take on ``environment.hardware``.
+
+    Args:
+        step: a step of the plan.
+        config: the whole config.
+        rows: how much data there is, by the key of the data step.
+    """
     parameters, flops = config.model.parameters, config.environment.hardware.flops
     size = 4 * parameters
     kind = step.stage.name
+    read = [rows[need.key] for need in step.needs.values() if need.stage.name == "data"]
     if kind == "tune":
-        return Estimate(_tune_seconds(config, rows), tune_memory(config, rows.length))
-    if kind == "evaluate":
-        tested = min(rows.test, config.evaluation.rows or rows.test)
+        seen = view(step, config)
+        return Estimate(_tune_seconds(seen, read[0]), tune_memory(seen, read[0].length))
+    if kind in ("evaluate", "evaluate-phases"):
         # Two operations a weight and token (forward only), and two answers of 32 tokens that are
         # bound by memory: each token reads every weight.
-        seconds = 3 + 2 * parameters * tested * rows.length / flops + 64 * size / 1e10
-        return Estimate(seconds, _LIBRARIES + size + 4 * rows.length * _VOCABULARY * 8)
+        tokens = sum(min(part.test, config.evaluation.rows or part.test) * part.length for part in read)
+        seconds = 2 * parameters * tokens / flops + len(read) * (3 + 64 * size / 1e10)
+        longest = max(part.length for part in read)
+        return Estimate(seconds, _LIBRARIES + size + 4 * longest * _VOCABULARY * 8)
     if kind == "parity":
-        compared = min(rows.test, config.export.parity.rows)
-        seconds = 3 + 3 * 2 * parameters * compared * rows.length / flops
+        compared = min(read[0].test, config.export.parity.rows)
+        seconds = 3 + 3 * 2 * parameters * compared * read[0].length / flops
         seconds += 3 * config.export.parity.generations * 32 * size / 1e10
         return Estimate(seconds, _LIBRARIES + 3 * size)
     if kind == "benchmark":

@@ -7,7 +7,7 @@ step is built already, the store knows; what it will cost, ``framework.estimate`
 import hashlib
 from dataclasses import dataclass
 
-from framework.config.schema import Config
+from framework.config.schema import Config, Phase
 from framework.core.errors import PlanError
 from framework.core.step import Step
 from framework.evaluation import Bound
@@ -17,6 +17,7 @@ from framework.stages.benchmark import Measure
 from framework.stages.compress import Compress
 from framework.stages.data import PrepareData
 from framework.stages.evaluate import Evaluate
+from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.export import ExportModel
 from framework.stages.gate import Gate
 from framework.stages.merge import Merge
@@ -24,6 +25,9 @@ from framework.stages.model import FetchModel
 from framework.stages.parity import CompareExports
 from framework.stages.publish import PublishRelease
 from framework.stages.tune import Tune
+
+Rows = dict[str, Step]
+"""The data step of each phase by its name, in their order; of a recipe without phases by the name ""."""
 
 
 @dataclass(frozen=True)
@@ -57,25 +61,17 @@ def make_plan(config: Config, recipe: str) -> Plan:
     undescribed = described.model_copy(update={"license": "", "parameters": 1.0})
     config = config.model_copy(update={"model": undescribed})
     model = Step("model", FetchModel(model=config.model, seed=config.seed))
-    data = Step("data", PrepareData(data=config.data, model=config.model), {"model": model})
-    tune_stage = Tune(
-        model=config.model,
-        tuning=config.tuning,
-        training=config.training,
-        parallelism=config.parallelism,
-        device=config.environment.hardware.device,
-        seed=config.seed,
+    bounds = _bounds_by_candidate(config)
+    rows, tested, merge, passed = _trained(config, model, bounds)
+    quality = Step(
+        "gate quality",
+        Gate(bounds=bounds.pop("base", {}) | bounds.pop("tuned", {})),
+        {step.label: step for step in tested},
     )
-    tune = Step("tune", tune_stage, {"model": model, "data": data})
-    merge = Step("merge", Merge(model=config.model, tuning=config.tuning), {"model": model, "tune": tune})
-    tested = [
-        _evaluate(config, "base", "torch", model, data, model),
-        _evaluate(config, "tuned", "torch", merge, data, model),
-    ]
-    quality, export_bounds = _split_gates(config)
-    passed = Step("gate quality", Gate(bounds=quality), {step.label: step for step in tested})
-    shipped_part = _exported(config, model, data, merge, passed, export_bounds)
-    inputs = {"data": data, **{step.label: step for step in [*tested, passed]}, **shipped_part}
+    exported_bounds = {name: bound for group in bounds.values() for name, bound in group.items()}
+    shipped_part = _exported(config, model, rows, merge, quality, exported_bounds)
+    judged = {step.label: step for step in [*tested, *passed, quality]}
+    inputs = {**_slots(rows), **judged, **shipped_part}
     covered = hashlib.sha256("".join(sorted(step.key for step in inputs.values())).encode()).hexdigest()
     publish_stage = PublishRelease(
         release=config.name,
@@ -89,13 +85,59 @@ def make_plan(config: Config, recipe: str) -> Plan:
     return Plan(tuple(publish.walk()), tuple(cautions(config)))
 
 
-def _evaluate(config: Config, candidate: str, engine: str, folder: Step, data: Step, model: Step) -> Step:
+def _trained(
+    config: Config, model: Step, bounds: dict[str, dict[str, Bound]]
+) -> tuple[Rows, list[Step], Step, list[Step]]:
+    """Return each phase's rows, the evaluations of base and candidates, the last merge, and earlier gates.
+
+    A phase goes on from the merged weights of the one before. Its gate, where it has bounds (they are
+    taken out of *bounds*), stops the plan before the next phase is trained.
+    """
+    phases = config.phases or {"": Phase(data=config.data, tuning=config.tuning, training=config.training)}
+    rows: Rows = {
+        name: Step(f"data {name}".strip(), PrepareData(data=phase.data, model=config.model), {"model": model})
+        for name, phase in phases.items()
+    }
+    tested = [_evaluate(config, "base", "torch", model, rows, model)]
+    # Rows that are wrong in the last phase should stop the plan before the first is trained.
+    folder, last, after = model, list(phases)[-1], tuple(rows.values()) if config.phases else ()
+    gates = []
+    for name, phase in phases.items():
+        stage = Tune(
+            model=config.model,
+            tuning=phase.tuning,
+            training=phase.training,
+            parallelism=config.parallelism,
+            device=config.environment.hardware.device,
+            seed=config.seed,
+        )
+        tune = Step(f"tune {name}".strip(), stage, {"model": folder, "data": rows[name]}, after)
+        merge = Merge(model=config.model, tuning=phase.tuning)
+        folder = Step(f"merge {name}".strip(), merge, {"model": folder, "tune": tune})
+        tested.append(_evaluate(config, "tuned" if name == last else name, "torch", folder, rows, model))
+        if name != last and (own := bounds.pop(name, {})):
+            gates.append(Step(f"gate {name}", Gate(bounds=own), {tested[-1].label: tested[-1]}))
+            after = (gates[-1],)
+    return rows, tested, folder, gates
+
+
+def _slots(rows: Rows) -> dict[str, Step]:
+    """Return every phase's rows by slot: those of the last, by which exports are judged too, as ``data``."""
+    *earlier, last = rows
+    return {**{f"data {name}": rows[name] for name in earlier}, "data": rows[last]}
+
+
+def _evaluate(config: Config, candidate: str, engine: str, folder: Step, rows: Rows, model: Step) -> Step:
+    *earlier, _ = rows
     stage = Evaluate(candidate=candidate, engine=engine, model=config.model, evaluation=config.evaluation)
-    return Step(f"evaluate {candidate}", stage, {"candidate": folder, "data": data, "data_model": model})
+    if earlier:
+        fields = {name: getattr(stage, name) for name in type(stage).model_fields}
+        stage = EvaluatePhases(**fields, phases=tuple(earlier))
+    return Step(f"evaluate {candidate}", stage, {"candidate": folder, **_slots(rows), "data_model": model})
 
 
 def _exported(
-    config: Config, model: Step, data: Step, merge: Step, passed: Step, bounds: dict[str, Bound]
+    config: Config, model: Step, rows: Rows, merge: Step, passed: Step, bounds: dict[str, Bound]
 ) -> dict[str, Step]:
     """Return every step behind the quality gate, by label; the shipped one also as ``shipped``."""
     engine, label = config.export.engine, config.compression.label
@@ -109,12 +151,12 @@ def _exported(
         smaller = Compress(compression=config.compression, export=exporter)
         candidates[label] = Step(f"compress {label}", smaller, {"model": merge, "exported": exported})
     shipped = candidates[label]
-    evaluated = _evaluate(config, label, engine, shipped, data, model)
+    evaluated = _evaluate(config, label, engine, shipped, rows, model)
     extent = Parity(rows=config.export.parity.rows, generations=config.export.parity.generations)
     parity_stage = CompareExports(
         parity=extent, task=config.model.task, engine=engine, candidates=tuple(candidates)
     )
-    parity = Step("parity", parity_stage, {"model": merge, "data": data, **candidates})
+    parity = Step("parity", parity_stage, {"model": merge, "data": _slots(rows)["data"], **candidates})
     engines = {"tuned": "torch", **dict.fromkeys(candidates, engine)}
     measure = Measure(benchmark=config.benchmark, task=config.model.task, engines=engines)
     measured = Step("benchmark", measure, {"tuned": merge, **candidates})
@@ -134,8 +176,10 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
     return bounds
 
 
-def _split_gates(config: Config) -> tuple[dict[str, Bound], dict[str, Bound]]:
-    """Return the bounds of the quality gate, and those that only the exported model can meet."""
-    flat = {name if "." in name else f"tuned.{name}": bound for name, bound in config.gates.items()}
-    early = {name: bound for name, bound in flat.items() if name.partition(".")[0] in ("base", "tuned")}
-    return early, {name: bound for name, bound in flat.items() if name not in early}
+def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:
+    """Return the recipe's bounds by flat metric name, those of each candidate together."""
+    found: dict[str, dict[str, Bound]] = {}
+    for name, bound in config.gates.items():
+        flat = name if "." in name else f"tuned.{name}"
+        found.setdefault(flat.partition(".")[0], {})[flat] = bound
+    return found

@@ -3,6 +3,8 @@
 Pure, like the plan that asks it; a group's own option knows nothing of the others.
 """
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 from framework.config.schema import Config
@@ -10,6 +12,7 @@ from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
 from framework.stages.benchmark import Measure
+from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.parity import CompareExports
 
 REFERENCE = "fp32"
@@ -21,10 +24,46 @@ def broken_rules(config: Config) -> list[str]:
     return [
         *_source_rules(config),
         *_task_rules(config),
+        *_phase_rules(config),
+        *_in_each_phase(config, _training_rules),
         *_gate_rules(config),
         *config.deployment.problems(config.environment),
-        *_fit_rules(config),
+        *_in_each_phase(config, _fit_rules),
     ]
+
+
+def _in_each_phase(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:
+    """Apply *rules* to every phase as if it were the whole recipe, and name its own keys in what they say."""
+    found = [] if config.phases else rules(config)
+    for name, phase in config.phases.items():
+        found += [_within(name, line) for line in rules(config.during(phase))]
+    return found
+
+
+def _within(phase: str, line: str) -> str:
+    """Turn the keys in a rule's line into those of a phase, and a choice into a line of ``defaults``.
+
+    >>> print(_within("task", "tuning.rank: too wide; set tuning.rank=8 or tuning=full"))
+    phases.task.tuning.rank: too wide; set phases.task.tuning.rank=8 or '- /tuning@phases.task.tuning: full'
+    """
+    line = re.sub(r"(?<![\w.@/])(data|tuning|training)(?=\.[a-z]|:)", rf"phases.{phase}.\1", line)
+    return re.sub(r"(?<![\w.@/])(data|tuning|training)=([\w-]+)", rf"'- /\1@phases.{phase}.\1: \2'", line)
+
+
+def _phase_rules(config: Config) -> list[str]:
+    found = []
+    *earlier, _ = config.phases or ("",)
+    for name in earlier:
+        tuning = config.phases[name].tuning
+        if not tuning.merges:
+            found.append(
+                f"phases.{name}.tuning: {type(tuning).__name__} does not merge into weights that the next "
+                f"phase could go on from; choose '- /tuning@phases.{name}.tuning: lora' in 'defaults', or "
+                "let this phase be the last"
+            )
+    if (taken := config.compression.label) in config.phases:
+        found.append(f"phases.{taken}: the compressed candidate is called so too; rename the phase")
+    return found
 
 
 _FITTING = {
@@ -49,6 +88,11 @@ def _task_rules(config: Config) -> list[str]:
             f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
             f"this one is for {export.engine}; set compression={smaller} or compression=none"
         )
+    return found
+
+
+def _training_rules(config: Config) -> list[str]:
+    found = []
     if config.training.precision == "fp16" and config.environment.hardware.device == "cpu":
         found.append("training.precision: fp16 needs a GPU; set training.precision=bf16")
     return found
@@ -69,9 +113,10 @@ def _source_rules(config: Config) -> list[str]:
 def _gate_rules(config: Config) -> list[str]:
     """Name every gate on a metric or candidate that no step measures."""
     task, shipped = config.model.task, config.compression.label
-    held_out = config.evaluation.metrics(task)
+    *earlier, _ = config.phases or ("",)
+    held_out = EvaluatePhases.metrics(tuple(earlier), config.evaluation.metrics(task))
     exported = (*CompareExports.metrics(task), *Measure.metrics(task))
-    measured = {"base": held_out, "tuned": held_out, REFERENCE: exported}
+    measured = {**dict.fromkeys(("base", *earlier, "tuned"), held_out), REFERENCE: exported}
     measured[shipped] = (*held_out, *exported)
     found = []
     for name in config.gates:

@@ -12,20 +12,33 @@ from framework.core.component import TARGET
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import RECORD, Store
-from framework.estimate import count_rows, estimate
+from framework.estimate import Rows, count_rows, estimate, view
 from framework.plan import Plan
 from framework.stages.render import Changes
 
 _WIDTH = 80
 _WHY_WIDTH = 30
+_SHOWN = {
+    "exact_match": ("exact match", "{:.1%}"),
+    "perplexity": ("answer perplexity", "{:.2f}"),
+    "accuracy": ("accuracy", "{:.1%}"),
+    "macro_f1": ("macro F1", "{:.3f}"),
+    "agreement": ("agrees with tuned", "{:.1%}"),
+    "prefill_tokens_per_second": ("prefill tokens/s", "{:.0f}"),
+    "decode_tokens_per_second": ("decode tokens/s", "{:.0f}"),
+    "decode_p99_ms": ("decode p99 ms", "{:.1f}"),
+    "rows_per_second": ("rows/s", "{:.0f}"),
+    "batch_p99_ms": ("batch p99 ms", "{:.1f}"),
+}
+"""The title and the form of each metric that the last screen shows."""
 
 
 def plan_table(config: Config, plan: Plan, store: Store, differences: str | None) -> str:
     """Return the plan: each step, cached or why not, and what it will take."""
     hardware = config.environment.hardware
-    data = plan.step("data")
-    rows = count_rows(config, store.folder(data) if store.record(data) else None)
-    lines = [f"{'step':<16} {'state':<7} {'why':<{_WHY_WIDTH}} {'time':>8} {'memory':>9}"]
+    rows = _rows(config, plan, store)
+    width = max(16, *(len(step.label) for step in plan.steps))
+    lines = [f"{'step':<{width}} {'state':<7} {'why':<{_WHY_WIDTH}} {'time':>8} {'memory':>9}"]
     seconds = 0.0
     for step in plan.steps:
         record = store.record(step)
@@ -37,13 +50,25 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
             expected = estimate(step, config, rows)
             seconds += expected.seconds
             time, memory = f"~{expected.seconds:.0f} s", f"~{_size(expected.memory)}"
-        lines.append(f"{step.label:<16} {state:<7} {why:<{_WHY_WIDTH}} {time:>8} {memory:>9}".rstrip())
+        lines.append(f"{step.label:<{width}} {state:<7} {why:<{_WHY_WIDTH}} {time:>8} {memory:>9}".rstrip())
     cost = seconds / 3600 * hardware.price_per_hour
     priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
     lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
     lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
+
+
+def _rows(config: Config, plan: Plan, store: Store) -> dict[str, Rows]:
+    """Return how much data each data step gives, by its key."""
+    found = {}
+    for step in plan.steps:
+        if step.stage.name == "tune":
+            data = step.needs["data"]
+            found[data.key] = count_rows(
+                view(step, config), store.folder(data) if store.record(data) else None
+            )
+    return found
 
 
 def _wrap(text: str) -> str:
@@ -134,7 +159,8 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
         f"  digest     {release.digest[:19]}… in {_short(release.model_uri)}",
         f"  manifests  {folder}/ ({changed} files changed)",
         "",
-        *_numbers(release),
+        *_numbers(release, config),
+        *_forgetting(release, config),
         *_first_example(plan, store),
         "Next:",
         *(f"  {line}" for line in _next_commands(config, release)),
@@ -142,27 +168,15 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
     return "\n".join(lines)
 
 
-def _numbers(release: Release) -> list[str]:
-    """Return a table: candidates across, metrics down."""
+def _numbers(release: Release, config: Config) -> list[str]:
+    """Return a table: candidates across, metrics down; phases have a table of their own."""
     order = ("base", "tuned", "fp32")
     candidates = sorted(
-        {name.partition(".")[0] for name in release.metrics},
+        {name.partition(".")[0] for name in release.metrics} - set(config.phases),
         key=lambda name: order.index(name) if name in order else len(order),
     )
-    shown = {
-        "exact_match": ("exact match", "{:.1%}"),
-        "perplexity": ("answer perplexity", "{:.2f}"),
-        "accuracy": ("accuracy", "{:.1%}"),
-        "macro_f1": ("macro F1", "{:.3f}"),
-        "agreement": ("agrees with tuned", "{:.1%}"),
-        "prefill_tokens_per_second": ("prefill tokens/s", "{:.0f}"),
-        "decode_tokens_per_second": ("decode tokens/s", "{:.0f}"),
-        "decode_p99_ms": ("decode p99 ms", "{:.1f}"),
-        "rows_per_second": ("rows/s", "{:.0f}"),
-        "batch_p99_ms": ("batch p99 ms", "{:.1f}"),
-    }
     lines = [f"  {'':<20}" + "".join(f"{name:>12}" for name in candidates)]
-    for metric, (title, form) in shown.items():
+    for metric, (title, form) in _SHOWN.items():
         values = [release.metrics.get(f"{candidate}.{metric}") for candidate in candidates]
         if any(value is not None for value in values):
             cells = "".join(f"{'' if value is None else form.format(value):>12}" for value in values)
@@ -170,6 +184,38 @@ def _numbers(release: Release) -> list[str]:
     sizes = [release.metrics.get(f"{candidate}.size_bytes") for candidate in candidates]
     cells = "".join(f"{'' if size is None else f'{size / 1e6:.1f} MB':>12}" for size in sizes)
     return [*lines, f"  {'size':<20}{cells}".rstrip(), ""]
+
+
+def _forgetting(release: Release, config: Config) -> list[str]:
+    """Return a table for each metric: candidates down, the phases' test rows across.
+
+    Down a column one reads what became of a skill; the candidate that was trained for it last is marked.
+    """
+    *earlier, last = config.phases or ("",)
+    if not earlier:
+        return []
+    candidates = ["base", *earlier, "tuned"]
+    if (shipped := config.compression.label) not in candidates:
+        candidates.append(shipped)
+    cell = 2 + max(8, *(len(name) for name in config.phases))
+    across = (_WIDTH - 22) // cell
+    lines = []
+    for metric, (title, form) in _SHOWN.items():
+        for start in range(0, len(config.phases), across):
+            columns = list(config.phases)[start : start + across]
+            names = [metric if phase == last else f"{phase}_{metric}" for phase in columns]
+            if any(f"tuned.{name}" not in release.metrics for name in names):
+                continue
+            lines.append(f"  {title:<20}" + "".join(f"{phase:>{cell}}" for phase in columns))
+            for candidate in candidates:
+                trained = last if candidate == "tuned" else candidate
+                values = [form.format(release.metrics[f"{candidate}.{name}"]) for name in names]
+                cells = (
+                    f"*{value}" if phase == trained else value
+                    for phase, value in zip(columns, values, strict=True)
+                )
+                lines.append(f"  {candidate:<20}" + "".join(f"{text:>{cell}}" for text in cells))
+    return ["  On each phase's test rows (* right after its training):", *lines, ""] if lines else []
 
 
 def _first_example(plan: Plan, store: Store) -> list[str]:

@@ -56,6 +56,8 @@ def _sentence(error: Exception, words: Sequence[str]) -> str:
                 return f"command line '{word}': should name an option; known: {', '.join(options(key))}"
     if found := re.search(r"Could not override '([^']+)'", text):
         return f"{text.removesuffix('.')}; {_hint(found[1], groups())}"
+    if "is defined before" in text:
+        return f"{text.removesuffix('.')}; in a defaults list, lines with 'override' come last"
     if text.startswith("Ambiguous value"):
         return f"{text}; add -m to do one after the other"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None

@@ -77,6 +77,9 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
             "anyOf": [*({"$ref": reference} for reference in known), *anything],
             "description": f"Options: {', '.join(sorted(chosen))}.",
         }
+        # A phase's or a mix's part is declared with the group's base class, and takes the same options.
+        base = Config.model_fields[group].annotation
+        definitions["$defs"][getattr(base, "__name__", group)] = properties[group]
     schema: dict[str, Any] = {
         "$schema": DRAFT,
         "title": "Gitune recipe",
@@ -90,9 +93,11 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
 
 def _defaults(by_group: dict[str, dict[str, type[Component] | None]]) -> dict[str, Any]:
     overrides = {f"override /{group}": {"enum": sorted(chosen)} for group, chosen in by_group.items()}
+    elsewhere = {f"^(override )?/{group}@": {"enum": sorted(chosen)} for group, chosen in by_group.items()}
     listed = {
         "type": "object",
         "properties": overrides,
+        "patternProperties": elsewhere,  # an option of a phase or of a mix's part
         # Another recipe that is extended, an option of a plugin's own group, or one of Hydra's.
         "additionalProperties": {"type": "string"},
     }

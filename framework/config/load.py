@@ -8,11 +8,13 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from framework.config.phases import PHASED, inherit, repeats, settle
 from framework.config.problems import sentence
 from framework.config.provenance import KeyPath, Places
 from framework.config.schema import GROUPS, Config
 from framework.core.component import TARGET
 from framework.core.errors import ConfigError
+from framework.core.words import nearest
 
 Problems = dict[tuple[int | str, ...], str]
 """What is wrong with a key, by its path."""
@@ -42,15 +44,48 @@ def validate(raw: Any, unresolved: Problems) -> Config:
     """
     plugins = raw.get("plugins") or ()
     context = {"plugins": tuple(plugins) if isinstance(plugins, list | tuple) else ()}
-    problems: list[tuple[tuple[int | str, ...], str]] = list(unresolved.items())
+    given = raw.get("phases")
+    phases = given if isinstance(given, dict) else {}
+    order = Places().names("phases") if phases else []
+    named = {name: phase for name, phase in phases.items() if name in order}
+    whole = inherit({**raw, "phases": named} if phases else raw, order)
+    problems = [(path, text) for path, text in unresolved.items() if not (phases and _replaced(path, text))]
+    problems += [(("phases", name), _no_phase(name, order)) for name in phases if name not in named]
     try:
-        config = Config.model_validate(raw, context=context)
-        if not problems:
+        config = Config.model_validate(whole, context=context)
+        if not phases and not problems:
             return config
     except ValidationError as failure:
-        for error in _told_once(failure.errors(), raw):
-            if error["type"] != "missing" or error["loc"] not in unresolved:
-                problems.append((error["loc"], sentence(error, Config, raw)))
+        errors = [error for error in _told_once(failure.errors(), whole) if not _is_told(error, unresolved)]
+        if phases:
+            errors = [error for error in errors if not _replaced(error["loc"], error["type"])]
+            known = {error["loc"] for error in errors}
+            errors = [error for error in errors if not repeats(error["loc"], raw, known)]
+        problems += [(error["loc"], sentence(error, Config, whole)) for error in errors]
+    if problems:
+        raise ConfigError(invalid(_lines(problems)))
+    return Config.model_validate(settle(whole), context=context)
+
+
+def _no_phase(name: str, known: list[str]) -> str:
+    if guess := nearest(name, known):
+        return f"no recipe names this phase; did you mean '{guess}'?"
+    return (
+        "no recipe names this phase, so it has no place among the others; "
+        f"write it below 'phases:' where its turn is, as '{name}: {{}}'"
+    )
+
+
+def _is_told(error: ErrorDetails, unresolved: Problems) -> bool:
+    return error["type"] == "missing" and error["loc"] in unresolved
+
+
+def _replaced(path: KeyPath, problem: str) -> bool:
+    """Tell whether *problem* is that the recipe's own option lacks what each phase may give for itself."""
+    return len(path) > 1 and path[0] in PHASED and problem in ("missing", _required(path))
+
+
+def _lines(problems: list[tuple[tuple[int | str, ...], str]]) -> list[str]:
     places = Places()
     located = [(places.of(path), path, text) for path, text in problems]
     located.sort(key=lambda entry: entry[0].order)
@@ -58,7 +93,7 @@ def validate(raw: Any, unresolved: Problems) -> Config:
     for place, path, text in located:
         key = "" if place.names_key or not path else f" {'.'.join(map(str, path))}:"
         lines.append(f"{place.text}:{key} {text}")
-    raise ConfigError(invalid(lines))
+    return lines
 
 
 def invalid(lines: list[str]) -> str:

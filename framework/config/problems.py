@@ -51,7 +51,7 @@ def sentence(error: ErrorDetails, root: type[Component], raw: Any) -> str:
     """Say what is wrong with the key at ``error['loc']`` and how to mend it."""
     kind, key = error["type"], str(error["loc"][-1]) if error["loc"] else ""
     if kind == "extra_forbidden":
-        return _unknown_key(key, owner(root, raw, error["loc"][:-1]), root, raw)
+        return _unknown_key(error["loc"], owner(root, raw, error["loc"][:-1]), root, raw)
     if kind == "no_option" or (kind == "missing" and len(error["loc"]) == 1):
         replaced = error["input"] is not None and not isinstance(error["input"], Mapping)
         said = f"should be a mapping, got {_shown(error['input'])}" if replaced else "no option is chosen"
@@ -70,24 +70,29 @@ def sentence(error: ErrorDetails, root: type[Component], raw: Any) -> str:
     return f"{message}, got {_shown(error['input'])}{_near_value(error)}"
 
 
-def _unknown_key(key: str, component: type[Component] | None, root: type[Component], raw: Any) -> str:
+def _unknown_key(
+    path: Sequence[int | str], component: type[Component] | None, root: type[Component], raw: Any
+) -> str:
+    key = str(path[-1])
     known = list(component.model_fields) if component else []
     if key in FOREIGN:
         return f"unknown key; it is called '{FOREIGN[key]}' here"
     if guess := nearest(key, known):
         return f"unknown key; did you mean '{guess}'?"
-    if places := _elsewhere(key, root, raw):
+    if places := _elsewhere(path, root, raw):
         return f"unknown key; did you mean {' or '.join(places)}?"
     if component is not None and not known:
         return f"unknown key; {component.__name__} has none, leave it out"
     return f"unknown key; known are: {', '.join(known)}" if known else "unknown key"
 
 
-def _elsewhere(key: str, root: type[Component], raw: Any) -> list[str]:
-    """Return the groups' keys that are called *key* too, such as ``'training.epochs'``."""
+def _elsewhere(path: Sequence[int | str], root: type[Component], raw: Any) -> list[str]:
+    """Return the other groups' keys that have the last name of *path*, such as ``'training.epochs'``."""
     if not isinstance(raw, Mapping):
         return []
-    owners = {group: owner(root, raw, (group,)) for group in root.model_fields if group in raw}
+    key = str(path[-1])
+    others = [group for group in root.model_fields if group in raw and group not in path]
+    owners = {group: owner(root, raw, (group,)) for group in others}
     return [f"'{group}.{key}'" for group, found in owners.items() if found and key in found.model_fields]
 
 

@@ -71,11 +71,29 @@ class Places:
                 best, place = depth, Place(text, _is_above(dotted, key), (len(self._files) + number, 0))
         return place
 
-    def _look(self, file: Path, path: KeyPath) -> tuple[int, int]:
-        """Return how many keys of *path* stand in *file*, and the line of the last of them."""
+    def names(self, key: str) -> list[str]:
+        """Return what stands below the top-level *key*, in the order in which recipes name it.
+
+        Options that ``defaults`` put below *key* are not asked: Hydra merges them before the recipe's own
+        keys, whatever their order. Nor are overrides, in which a new name is most likely a typing error.
+        """
+        found: dict[str, None] = {}
+        for package, file in self._files:
+            root = None if package else self._node(file)
+            pairs = root.value if isinstance(root, yaml.MappingNode) else []
+            below = next((node for name, node in pairs if name.value == key), None)
+            if isinstance(below, yaml.MappingNode):
+                found |= dict.fromkeys(name.value for name, _ in below.value)
+        return list(found)
+
+    def _node(self, file: Path) -> yaml.Node | None:
         if file not in self._nodes:
             self._nodes[file] = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        node, line = self._nodes[file], 1
+        return self._nodes[file]
+
+    def _look(self, file: Path, path: KeyPath) -> tuple[int, int]:
+        """Return how many keys of *path* stand in *file*, and the line of the last of them."""
+        node, line = self._node(file), 1
         for depth, key in enumerate(path):
             if isinstance(node, yaml.MappingNode):
                 found = next((pair for pair in node.value if pair[0].value == str(key)), None)

@@ -57,8 +57,8 @@ class Phase(Component):
     """How it is trained in this phase; what it does not say is as in the recipe's ``training``."""
 
 
-_PHASE_NAME = re.compile(r"[a-z][a-z0-9-]{0,15}")
-_CANDIDATES = ("base", "tuned", "fp32", "shipped")
+_PHASE_NAME = re.compile(r"[a-z][a-z0-9-]{0,12}")
+_CANDIDATES = ("base", "tuned", "fp32")
 """What a phase may not be called: names of metrics begin with these."""
 
 
@@ -116,7 +116,7 @@ class Config(Component):
             if name in _CANDIDATES or not _PHASE_NAME.fullmatch(name):
                 raise PydanticCustomError(
                     "phase_name",
-                    "a phase cannot be called '{name}': its name is at most 16 lower-case letters, digits "
+                    "a phase cannot be called '{name}': its name is at most 13 lower-case letters, digits "
                     "and dashes, a letter first, and none of {taken}",
                     {"name": name, "taken": ", ".join(_CANDIDATES)},
                 )

@@ -75,7 +75,7 @@ class PublishRelease(Stage):
             task=self.model.task,
             base_model=self.model.origin,
             base_model_license=self.model.license,
-            data_digest=_data_digest(inputs["data"]),
+            data_digest=_data_digest(inputs),
             chat_template_digest=f"sha256:{sha256_of(template)}" if template.is_file() else None,
             metrics=metrics,
             gates=gates,
@@ -97,9 +97,11 @@ def _link(source: str, target: str) -> None:
         shutil.copyfile(source, target)
 
 
-def _data_digest(folder: Path) -> str:
-    """Return the digest of the canonical rows of both splits."""
-    lines = "".join(f"{sha256_of(folder / f'{split}.jsonl')}  {split}.jsonl\n" for split in SPLITS)
+def _data_digest(inputs: Mapping[str, Path]) -> str:
+    """Return the digest of the canonical rows of both splits, of every phase in turn."""
+    folders = [folder for slot, folder in inputs.items() if slot.partition(" ")[0] == "data"]
+    files = [(folder / f"{split}.jsonl", split) for folder in folders for split in SPLITS]
+    lines = "".join(f"{sha256_of(file)}  {split}.jsonl\n" for file, split in files)
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
 

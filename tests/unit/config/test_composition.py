@@ -32,8 +32,11 @@ def told(compose):
         ("model=tinny", "model=tinny: no such option; did you mean 'tiny'?"),
         ("tuning=zzz", "tuning=zzz: no such option; known: full, lora"),
         ("+recipe=quikstart", "recipe=quikstart: no such recipe; did you mean 'quickstart'?"),
-        ("+recipe=zzz", "recipe=zzz: no such recipe; known: quickstart, sentiment, tiny"),
-        ("+recipe=", "recipe=: no such recipe; known: quickstart, sentiment, tiny"),
+        (
+            "+recipe=zzz",
+            "recipe=zzz: no such recipe; known: finance-three-phase, quickstart, sentiment, tiny",
+        ),
+        ("+recipe=", "recipe=: no such recipe; known: finance-three-phase, quickstart, sentiment, tiny"),
         ("tuning=null", "command line 'tuning=null': should name an option; known: full, lora"),
         ("tuning=3", "command line 'tuning=3': should name an option; known: full, lora"),
         ("seed=[", "command line 'seed=[': not key=value as Hydra reads it; quote a value with special"),

@@ -37,6 +37,10 @@ def test_it_is_a_schema(schema):
         {"defaults": [{"override /model": "tinny"}]},
         {"defaults": {"override /model": "tiny"}},
         {"name": 3},
+        {"phases": {"general": {"tuning": {"rnak": 8}}}},
+        {"phases": {"general": {"trainig": {}}}},
+        {"data": {"parts": {"new": {"data": {"trian": "rows.jsonl"}}}}},
+        {"defaults": [{"/tuning@phases.general.tuning": "lroa"}]},
     ],
     ids=str,
 )
@@ -54,6 +58,9 @@ def test_an_editor_refuses_a_mistake(schema, recipe):
         {"model": {"source": "hf://a/b@main"}},
         {"tuning": {"target_modules": ["q_proj"]}},
         {"gates": {"exact_match": {"min": 0.5}}},
+        {"phases": {"general": {"tuning": {"rank": 8}, "data": {"train": "rows.jsonl"}}}},
+        {"data": {"parts": {"new": {"data": {"train": "rows.jsonl"}, "share": 60}}}},
+        {"defaults": [{"/tuning@phases.general.tuning": "lora"}]},
     ],
     ids=str,
 )

@@ -24,6 +24,8 @@ def test_every_option_validates_and_says_what_it_is(option, config):
         words.append("model.labels=[no,yes]")
     if option == "data/files":
         words.append("data.train=rows.jsonl")
+    if option == "data/mix":
+        words.append("+data@data.parts.only.data=tiny")
     chosen = getattr(config(*words), group)
     dumped = f"{type(chosen).__module__}.{type(chosen).__name__}"
     text = (CONF / f"{option}.yaml").read_text()

@@ -30,7 +30,14 @@ def lines(name: str, split: Split) -> list[Line]:
 
 @pytest.mark.parametrize(
     ("name", "split", "count"),
-    [("factbook", "train", 704), ("factbook", "test", 60), ("tiny", "train", 32), ("tiny", "test", 8)],
+    [
+        ("factbook", "train", 704),
+        ("factbook", "test", 60),
+        ("economy", "train", 648),
+        ("economy", "test", 60),
+        ("tiny", "train", 32),
+        ("tiny", "test", 8),
+    ],
 )
 def test_every_committed_row_is_canonical(name: str, split: Split, count: int) -> None:
     found = lines(name, split)
@@ -39,7 +46,9 @@ def test_every_committed_row_is_canonical(name: str, split: Split, count: int) -
     assert all(line.problem is None and canonical(line.raw)["messages"] for line in found)
 
 
-@pytest.mark.parametrize("name", ["files", "factbook", "tiny", "vader"])
+@pytest.mark.parametrize(
+    "name", ["files", "factbook", "economy", "economy-documents", "sotu", "mix", "tiny", "vader"]
+)
 def test_an_option_lists_every_key_so_that_each_can_be_overridden(name: str) -> None:
     text = (SHARE / "conf" / "data" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
@@ -47,6 +56,9 @@ def test_an_option_lists_every_key_so_that_each_can_be_overridden(name: str) -> 
     if name == "files":
         assert given["train"] == "???"
         given["train"] = "rows.jsonl"
+    if name == "mix":
+        assert given["parts"] == "???"
+        given["parts"] = {"only": {"data": option("tiny")}}
     data = Data.model_validate(given)
     assert {*given} - {"_target_"} == {*type(data).model_fields}
     assert Data.model_validate(data.dump()) == data
@@ -58,6 +70,28 @@ def test_factbook_splits_share_no_country() -> None:
     assert not train.keys() & test.keys()
     assert set(train.values()) == {4}
     assert set(test.values()) == {1}
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 468), ("test", 168)])
+def test_the_documents_of_the_economy_are_about_the_countries_of_the_questions(
+    split: Split, count: int
+) -> None:
+    found = lines("economy-documents", split)
+    assert len(found) == count
+    assert {line.raw["country"] for line in found} <= {
+        line.raw["country"] for line in lines("economy", split)
+    }
+    for line in found:
+        assert canonical(line.raw) == {"text": line.raw["text"]}
+        assert line.raw["text"].startswith(f"The economy of {line.raw['country']}. ")
+
+
+@pytest.mark.parametrize("name", ["economy", "economy-documents"])
+def test_no_country_is_both_learnt_and_tested(name: str) -> None:
+    train, test = ({line.raw["country"] for line in lines(name, split)} for split in ("train", "test"))
+    assert train
+    assert test
+    assert not train & test
 
 
 def test_factbook_answers_stand_in_their_passage() -> None:
@@ -105,5 +139,7 @@ def test_relative_paths_are_found_from_any_folder(tmp_path: Path, monkeypatch: p
 def test_factbook_is_made_again_byte_for_byte(tmp_path: Path) -> None:
     script = FACTBOOK / "prepare.py"
     subprocess.run([sys.executable, str(script), "--output", str(tmp_path)], check=True, capture_output=True)
-    for name in ("train.jsonl", "test.jsonl"):
+    names = sorted(file.name for file in FACTBOOK.glob("*.jsonl"))
+    assert len(names) == 6
+    for name in names:
         assert filecmp.cmp(tmp_path / name, FACTBOOK / name, shallow=False)

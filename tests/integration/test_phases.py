@@ -1,0 +1,78 @@
+"""Two phases of a random model, from the command line to the release."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+RECIPE = """defaults:
+- /data@phases.second.data: mix
+- /data@phases.second.data.parts.old.data: tiny
+- /data@phases.second.data.parts.new.data: files
+- override /model: tiny
+- override /data: tiny
+- override /tuning: full
+- override /compression: none
+name: two
+training: {learning_rate: 3e-3, precision: fp32}
+phases:
+  first: {training: {epochs: 30}}
+  second:
+    data:
+      rows: 16
+      test_parts: [new]
+      max_length: 128
+      parts: {old: {share: 1}, new: {share: 3, data: {train: new.jsonl, test: held.jsonl}}}
+    training: {epochs: 2}
+gates: {tuned.first_perplexity: {max: 1000}}
+benchmark: {prompt_tokens: 8, new_tokens: 4, repeats: 1}
+evaluation: {rows: 4}
+export: {parity: {rows: 2, generations: 1}}
+"""
+
+
+def built(output: str) -> list[str]:
+    return re.findall(r"^\[[ \d]+/\d+\] (.+)$", output, re.MULTILINE)
+
+
+def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
+    rows = [
+        json.dumps({"prompt": f"Is {n} large?", "completion": "yes" if n > 50 else "no"}) for n in range(100)
+    ]
+    (tmp_path / "new.jsonl").write_text("\n".join(rows[:90]))
+    (tmp_path / "held.jsonl").write_text("\n".join(rows[90:]))
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes/two.yaml").write_text(RECIPE)
+    done = run(tmp_path, "+recipe=two")
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, second = done.stdout.index("tune first"), done.stdout.index("tune second")
+    assert done.stdout.index("data second") < first < done.stdout.index("evaluate first") < second
+
+    release = json.loads((tmp_path / "environments/dev/two/release.lock").read_text())
+    metrics = release["metrics"]
+    for candidate in ("base", "first", "tuned", "fp32"):
+        for metric in ("perplexity", "first_perplexity", "exact_match", "first_exact_match"):
+            assert f"{candidate}.{metric}" in metrics
+    # The same rows of phase one before and after it: what was learnt is seen, and so is the other set.
+    assert metrics["first.first_perplexity"] < metrics["base.first_perplexity"] / 10
+    assert metrics["tuned.perplexity"] < metrics["first.perplexity"]
+    assert release["gates"]["tuned.first_perplexity"] == "<= 1000"
+    table = done.stdout.partition("On each phase's test rows")[2].partition("\n\n")[0].splitlines()
+    names = ["exact", "base", "first", "tuned", "fp32", "answer", "base", "first", "tuned", "fp32"]
+    assert [line.split()[0] for line in table[1:]] == names
+
+    (mixed,) = (
+        json.loads(file.read_text())
+        for file in (tmp_path / ".gitune/store/data").glob("*/summary.json")
+        if json.loads(file.read_text())["train"]["rows"] == 16
+    )
+    assert mixed["test"]["rows"] == 10
+    changed = run(tmp_path, "plan", "+recipe=two", "phases.second.training.epochs=3")
+    state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", changed.stdout, re.MULTILINE))
+    cached = {label for label, found in state.items() if found == "cached"}
+    assert cached == {
+        *("model", "data first", "data second", "evaluate base"),
+        *("tune first", "merge first", "evaluate first"),
+    }

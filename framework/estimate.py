@@ -98,8 +98,21 @@ def tune_memory(config: Config, length: float | None = None) -> float:
     half = config.training.precision != "fp32"
     activations = tokens * (90 if half else 140) * 1.7 * math.sqrt(parameters)
     logits = tokens / 2 * _VOCABULARY * 12 if config.model.task == "causal-lm" else 0.0
-    weights = (6 if half else 4) * parameters + 12 * config.tuning.trainable(parameters)
+    weights = _frozen_memory(config) + 12 * config.tuning.trainable(parameters)
     return _LIBRARIES + weights + activations + logits
+
+
+def _frozen_memory(config: Config) -> float:
+    """Return the bytes of the weights: four each and autocast's copy, or what they are quantised to.
+
+    Embeddings and head stay float then, and the CPU holds the whole float model first.
+    """
+    parameters, tuning = config.model.parameters, config.tuning
+    if tuning.weight_bytes() >= 4:
+        return (6 if config.training.precision != "fp32" else 4) * parameters
+    quantised = tuning.weight_bytes() * parameters + 8 * _VOCABULARY * tuning.width(parameters)
+    on_cpu = config.environment.hardware.device == "cpu"
+    return max(quantised, 4 * parameters) if on_cpu else quantised
 
 
 def view(step: Step, config: Config) -> Config:

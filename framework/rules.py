@@ -26,6 +26,8 @@ def broken_rules(config: Config) -> list[str]:
         *_task_rules(config),
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
+        *_in_each_phase(config, _tuning_rules),
+        *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
         *config.deployment.problems(config.environment),
         *_in_each_phase(config, _fit_rules),
@@ -38,6 +40,14 @@ def _in_each_phase(config: Config, rules: Callable[[Config], list[str]]) -> list
     for name, phase in config.phases.items():
         found += [_within(name, line) for line in rules(config.during(phase))]
     return found
+
+
+def _in_last_phase(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:
+    """Apply *rules* to what is exported: the recipe itself, or the last of its phases."""
+    if not config.phases:
+        return rules(config)
+    name, phase = list(config.phases.items())[-1]
+    return [_within(name, line) for line in rules(config.during(phase))]
 
 
 def _within(phase: str, line: str) -> str:
@@ -84,9 +94,12 @@ def _task_rules(config: Config) -> list[str]:
             f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set {change}"
         )
     elif compression.exports and export.engine not in compression.exports:
+        change = (
+            f"compression={smaller} or compression=none" if export.engine == engine else "compression=none"
+        )
         found.append(
             f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
-            f"this one is for {export.engine}; set compression={smaller} or compression=none"
+            f"this one is for {export.engine}; set {change}"
         )
     return found
 
@@ -96,6 +109,23 @@ def _training_rules(config: Config) -> list[str]:
     if config.training.precision == "fp16" and config.environment.hardware.device == "cpu":
         found.append("training.precision: fp16 needs a GPU; set training.precision=bf16")
     return found
+
+
+def _tuning_rules(config: Config) -> list[str]:
+    known, task = config.tuning.tasks, config.model.task
+    if not known or task in known:
+        return []
+    return [f"tuning: this method is for {', '.join(known)}, the model is for {task}; set tuning=lora"]
+
+
+def _unmerged_rules(config: Config) -> list[str]:
+    if config.tuning.merges or config.export.unmerged:
+        return []
+    none = "" if config.compression.changes_nothing else " compression=none"
+    return [
+        "tuning: what this method trains cannot become part of the weights, which this exporter needs; "
+        f"set export=transformers{none}, or a method that merges such as tuning=lora"
+    ]
 
 
 def _source_rules(config: Config) -> list[str]:
@@ -158,6 +188,8 @@ def _what_fits(config: Config, limit: float) -> str:
             ("tuning=lora", {"tuning": LoRA()}),
             (f"tuning=lora {batch}", {"tuning": LoRA(), "training": training}),
         ]
+    if config.tuning.weight_bytes() >= 4:
+        changes.append(("tuning=qlora", {"tuning": LoRA(base_precision="nf4")}))
     for text, update in changes:
         if tune_memory(config.model_copy(update=update)) <= limit:
             return f"it fits with {text}"

@@ -10,6 +10,9 @@ from typing import Any
 from framework.core.errors import ServeError
 
 GENAI = "genai_config.json"
+ADAPTER = "adapter"
+"""The folder below a model's that holds what was trained and could not become part of its weights."""
+ADAPTER_CONFIG = "adapter_config.json"
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -45,13 +48,19 @@ def end_of_sequence(folder: Path) -> frozenset[int]:
 
 
 def context_length(folder: Path) -> int | None:
-    """Return how many tokens the model can see, prompt and answer together; None if it does not say."""
+    """Return how many tokens the model can see, prompt and answer together; None if it does not say.
+
+    Those of a learnt prompt, which stands before every text, are taken off.
+    """
     genai = read_json(folder, GENAI).get("model", {})
     config = read_json(folder, "config.json")
     found = genai.get("context_length") or config.get("max_position_embeddings") or config.get("n_positions")
-    if found and "roberta" in config.get("model_type", ""):
-        return int(found) - int(config.get("pad_token_id", 1)) - 1  # its first positions are padding's
-    return int(found) if found else None
+    if not found:
+        return None
+    if "roberta" in config.get("model_type", ""):
+        found -= int(config.get("pad_token_id", 1)) + 1  # its first positions are padding's
+    learnt = read_json(folder / ADAPTER, ADAPTER_CONFIG).get("num_virtual_tokens") or 0
+    return int(found) - int(learnt)
 
 
 def room(prompt: int, max_new_tokens: int, context: int | None) -> int:

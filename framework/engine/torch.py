@@ -1,6 +1,7 @@
 """PyTorch: a Hugging Face folder, float32, in evaluation mode. The reference for all other engines.
 
-It knows token ids and tensors; neither text nor where the folder came from.
+It knows token ids and tensors; neither text nor where the folder came from. An adapter in the folder
+``adapter/`` below it is attached.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from framework.core.errors import ServeError
 from framework.engine import GREEDY, Sampling
-from framework.engine.folder import context_length, end_of_sequence, pad_token, read_json, room
+from framework.engine.adapter import attach, following
+from framework.engine.folder import ADAPTER, context_length, end_of_sequence, pad_token, read_json, room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +32,21 @@ def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
         ServeError: the folder cannot be opened, or its architecture is of another kind.
     """
     import torch
-    import transformers
 
     if threads:
         torch.set_num_threads(threads)
+    return TorchEngine(open_model(folder), folder)
+
+
+def open_model(folder: Path) -> Any:
+    """Return the folder's model with its adapter, if it has one: float32, evaluation mode.
+
+    Raises:
+        ServeError: the folder cannot be opened, or its architecture is of another kind.
+    """
+    import torch
+    import transformers
+
     architectures = read_json(folder, "config.json").get("architectures") or ["nothing"]
     if architectures[0].endswith("ForSequenceClassification"):
         kind = transformers.AutoModelForSequenceClassification
@@ -49,7 +62,7 @@ def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
     except (OSError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
         raise ServeError(f"{folder}: transformers cannot open it: {first_line}") from error
-    return TorchEngine(model.eval(), folder)
+    return attach(model, folder / ADAPTER) if (folder / ADAPTER).is_dir() else model.eval()
 
 
 class TorchEngine:
@@ -66,8 +79,10 @@ class TorchEngine:
         found: dict[int, np.ndarray] = {}
         for indices in _batches(rows):
             scores = self._forward([rows[index] for index in indices]).numpy()
+            longest = max(len(rows[index]) for index in indices)
             for position, index in enumerate(indices):
-                found[index] = scores[position, : len(rows[index])].copy()
+                # A learnt prompt has logits too, before those of the row.
+                found[index] = scores[position, -longest:][: len(rows[index])].copy()
         return [found[index] for index in range(len(rows))]
 
     def generate(
@@ -84,16 +99,16 @@ class TorchEngine:
 
         source = torch.Generator()
         source.seed() if sampling.seed is None else source.manual_seed(sampling.seed)
-        fed, cache = torch.tensor([list(prompt)]), None
+        fed, cache, model = torch.tensor([list(prompt)]), None, self.model
         for _ in range(room(len(prompt), max_new_tokens, self.context)):
             # Entered anew for each step: held open over a yield, it would leak into the caller.
             with torch.inference_mode():
-                out = self.model(input_ids=fed, past_key_values=cache, use_cache=True)
+                out = model(input_ids=fed, past_key_values=cache, use_cache=True)
                 token = _choose(out.logits[0, -1].float(), sampling, source)
             if token in self.ends and not sampling.past_end:
                 return
             yield token
-            fed, cache = torch.tensor([[token]]), out.past_key_values
+            fed, cache, model = torch.tensor([[token]]), out.past_key_values, following(self.model)
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes) for a sequence classifier."""

@@ -35,6 +35,9 @@ class Export(Component, ABC):
     tasks: ClassVar[tuple[str, ...]]
     """The tasks that this exporter can express."""
 
+    unmerged: ClassVar[bool] = False
+    """Whether it takes a folder whose adapter could not become part of the weights."""
+
     parity: Parity = Parity()
     """The bounds of the parity gate."""
 

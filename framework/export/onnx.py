@@ -21,6 +21,7 @@ class Onnx(Export):
 
     engine: ClassVar[str] = "onnxruntime"
     tasks: ClassVar[tuple[str, ...]] = ("sequence-classification",)
+    unmerged: ClassVar[bool] = True
 
     opset: int = 20
     """ONNX operator set; 20 is what onnxruntime and TensorRT of today both read."""
@@ -28,9 +29,10 @@ class Onnx(Export):
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Trace the model and write it in float32; see the base class."""
         import torch
-        from transformers import AutoModelForSequenceClassification
 
-        source = AutoModelForSequenceClassification.from_pretrained(model, dtype=torch.float32).eval()
+        from framework.engine.torch import open_model
+
+        source = open_model(model)
         # Two rows of five: a size of one would be taken for a constant.
         ids = torch.ones(2, 5, dtype=torch.long)
         mask = torch.ones_like(ids)

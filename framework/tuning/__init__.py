@@ -18,13 +18,38 @@ class Tuning(Component, ABC):
     merges: ClassVar[bool] = True
     """Whether what was trained can become part of plain weights; else it travels beside them."""
 
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks that this method can tune; empty for all."""
+
     @abstractmethod
-    def apply(self, model: "PreTrainedModel", task: str) -> "PreTrainedModel":
+    def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return the model to train: frozen where it must not change, wrapped where needed.
+
+        The same *model*, task, steps and random state give the same result, bit for bit, so that a
+        resumed run needs nothing but the trained weights and ``state``.
+
+        Args:
+            model: the base, float32, on the CPU; it may be changed.
+            task: the name of the task.
+            steps: optimiser steps that will follow, for methods with a schedule of their own; 0 if unknown.
 
         Raises:
             StepError: the model has nothing that this method could train.
         """
+
+    def after_step(self, model: "PreTrainedModel", step: int) -> None:
+        """Adjust *model* after optimiser step *step* (from 1), while its gradients are still there."""
+
+    def penalty(self, model: "PreTrainedModel") -> "Tensor | None":
+        """Return what a step's loss grows by, a scalar, whatever the batch; None is nothing."""
+        return None
+
+    def state(self, model: "PreTrainedModel") -> "dict[str, Tensor]":
+        """Return what a checkpoint must hold besides the trained weights."""
+        return {}
+
+    def load_state(self, model: "PreTrainedModel", state: "Mapping[str, Tensor]") -> None:
+        """Take back what ``state`` returned; *model* is fresh from ``apply``."""
 
     @abstractmethod
     def save(
@@ -41,8 +66,28 @@ class Tuning(Component, ABC):
 
     @abstractmethod
     def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
-        """Return a plain float model that equals *base* with what ``save`` wrote to *tuned*."""
+        """Return a plain float model that equals *base* with what ``save`` wrote to *tuned*.
+
+        Raises:
+            StepError: the method does not merge.
+        """
 
     @abstractmethod
     def trainable(self, parameters: float) -> float:
-        """Estimate how many of a model's *parameters* are trained, for the plan."""
+        """Estimate how many of a model's *parameters* are trained, for the plan.
+
+        Widths are not known before the model is fetched, so all methods guess alike: see ``width``.
+        """
+
+    @staticmethod
+    def width(parameters: float) -> float:
+        """Guess a model's width d from its size: ``0.05 * sqrt(parameters)``.
+
+        Within a third of the truth from SmolLM2-135M to Llama-3.1-8B. A layer has about ``12 * d**2``
+        weights, so that such a model has some 33 layers.
+        """
+        return 0.05 * float(parameters**0.5)
+
+    def weight_bytes(self) -> float:
+        """Return the bytes that one frozen weight takes while it is trained on: 4, or fewer if quantised."""
+        return 4.0

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 
 class Full(Tuning):
-    """Train all weights; what is saved is the whole model."""
+    """Train all weights; what is saved is the whole model.
 
-    def apply(self, model: "PreTrainedModel", task: str) -> "PreTrainedModel":
+    To go on from an earlier release, give its merged folder as ``model.source``.
+    """
+
+    def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return *model* with every weight trainable."""
         return model.requires_grad_(True)
 

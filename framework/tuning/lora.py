@@ -1,36 +1,29 @@
 """Low-rank adaptation: small trainable matrices beside frozen linear layers."""
 
-import contextlib
+import json
 import math
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from framework.core.errors import StepError
-from framework.core.words import nearest
-from framework.tuning import Tuning
+from framework.engine.adapter import WEIGHTS
+from framework.engine.folder import ADAPTER_CONFIG
+from framework.tuning.peft_adapter import PeftAdapter, write_config
+from framework.tuning.targets import Targets, resolve
 
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PreTrainedModel
 
-
-@contextlib.contextmanager
-def _without_known_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # peft 0.21 asks for it by the name that transformers 6 will drop.
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        yield
+_START = "_gitune_start"
+"""Where a model carries the adapter that it began with, for PiSSA."""
 
 
-_PEFT_TASKS = {"causal-lm": "CAUSAL_LM", "sequence-classification": "SEQ_CLS"}
-
-
-class LoRA(Tuning):
-    """LoRA (Hu et al., 2021, arXiv:2106.09685), through peft.
+class LoRA(PeftAdapter):
+    """LoRA (Hu et al., 2021, arXiv:2106.09685) and its variants, through peft.
 
     A frozen weight W of shape (out, in) acts as ``W + alpha / rank * B @ A``, with A of shape
     (rank, in) and B of shape (out, rank), which starts at zero.
@@ -42,79 +35,110 @@ class LoRA(Tuning):
     """Scale of the update, divided by ``rank``; twice the rank is the usual start."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the adapter's inputs that is zeroed while training."""
-    target_modules: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    target_modules: Targets = "all-linear"
     """Names of the linear layers to adapt, such as ``[q_proj, v_proj]``; a name that matches nothing is
-    an error. ``all-linear`` takes every one but the output head."""
+    an error. ``all-linear`` takes every one but the output head; ``attention`` and ``attention-mlp`` take
+    what a known architecture calls so, and leave poolers and other towers alone."""
+    use_rslora: bool = False
+    """Divide ``alpha`` by the square root of ``rank``, so that a high rank learns as fast as a low one
+    (rsLoRA: Kalajdzievski, 2023, arXiv:2312.03732)."""
+    use_dora: bool = False
+    """Train each output's magnitude apart from its direction (DoRA: Liu et al., 2024, arXiv:2402.09353):
+    nearer to full fine-tuning at low ranks, slower by a third and more."""
+    init: Annotated[str, Field(pattern=r"^(default|gaussian|pissa|pissa_niter_[1-9][0-9]?)$")] = "default"
+    """How A and B start. ``default`` and ``gaussian`` draw A and leave B zero; ``pissa`` takes the
+    weight's largest singular values out of it and trains those (Meng et al., 2024, arXiv:2404.02948):
+    faster at the start. ``pissa_niter_4`` finds them in 4 iterations instead of a full decomposition,
+    which takes minutes on wide layers."""
+    base_precision: Literal["float", "nf4"] = "float"
+    """What the frozen linear layers are kept in while training: ``nf4`` is QLoRA (Dettmers et al., 2023,
+    arXiv:2305.14314), an eighth of the memory. The adapter is merged into the float base all the same:
+    4-bit weights would round it away."""
+    double_quantization: bool = True
+    """Quantise nf4's scales too: 0.4 bits a weight less."""
 
-    def apply(self, model: "PreTrainedModel", task: str) -> "PreTrainedModel":
+    @model_validator(mode="after")
+    def _check_init(self) -> Self:
+        changed = self.use_dora or self.base_precision != "float" or self.from_adapter is not None
+        if self.init.startswith("pissa") and changed:
+            raise PydanticCustomError(
+                "pissa",
+                "'init: pissa' takes the adapter out of a float base, so it goes with neither 'use_dora', "
+                "'base_precision: nf4' nor 'from_adapter'; use 'init: default'",
+            )
+        return self
+
+    def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
+        """Return ``peft.LoraConfig``."""
+        from peft import LoraConfig
+
+        return LoraConfig(
+            task_type=task_type,
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            target_modules=resolve(self.target_modules, model),
+            use_rslora=self.use_rslora,
+            use_dora=self.use_dora,
+            init_lora_weights=True if self.init == "default" else self.init,
+        )
+
+    def prepare(self, model: "PreTrainedModel") -> "PreTrainedModel":
+        """Quantise the frozen layers where that is wanted."""
+        if self.base_precision == "nf4":
+            from framework.tuning.nf4 import quantise
+
+            quantise(model, self.double_quantization)
+        return model
+
+    def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Freeze *model* and put adapters beside its linear layers."""
-        from peft import LoraConfig, get_peft_model
-        from peft.tuners.tuners_utils import BaseTunerLayer
+        adapted = super().apply(model, task, steps)
+        if self.init.startswith("pissa"):
+            from peft import get_peft_model_state_dict
 
-        self._refuse_unmatched(model)
-        config = LoraConfig(task_type=_PEFT_TASKS[task], **self.peft_options())
-        with _without_known_warnings():
-            adapted: PreTrainedModel = get_peft_model(model, config)
-        for module in adapted.modules():
-            # peft copies each layer's input to the adapter's float32; autocast casts it back at once.
-            if isinstance(module, BaseTunerLayer):
-                module.cast_input_dtype_enabled = False
+            start = get_peft_model_state_dict(adapted, save_embedding_layers=False)
+            object.__setattr__(
+                adapted, _START, {name: part.clone() for name, part in start.items() if ".lora_" in name}
+            )
         return adapted
-
-    def peft_options(self) -> dict[str, Any]:
-        """Return the arguments of ``peft.LoraConfig``; variants of LoRA add theirs."""
-        targets = self.target_modules
-        return {
-            "r": self.rank,
-            "lora_alpha": self.alpha,
-            "lora_dropout": self.dropout,
-            "target_modules": targets if isinstance(targets, str) else list(targets),
-        }
-
-    def _refuse_unmatched(self, model: "PreTrainedModel") -> None:
-        from torch.nn import Linear
-
-        linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, Linear)}
-        wanted = set() if isinstance(self.target_modules, str) else set(self.target_modules)
-        for name in sorted(wanted):
-            parts = model.named_modules()
-            found = [part for path, part in parts if path == name or path.endswith(f".{name}")]
-            # What can be adapted holds a matrix of its own; a block of layers or a norm does not.
-            if not any(getattr(getattr(part, "weight", None), "ndim", 0) >= 2 for part in found):
-                guess = None if found else nearest(name, linear)
-                known = f"linear layers are {', '.join(sorted(linear))}"
-                hint = f"did you mean '{guess}'?" if guess else known
-                raise StepError(f"tuning.target_modules: no linear layer is called '{name}'; {hint}")
 
     def save(
         self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
     ) -> None:
-        """Write a PEFT adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
-        import json
-
-        model.save_pretrained(output, state_dict=state)
-        written = output / "adapter_config.json"
-        body = json.loads(written.read_text())
-        # Where the base model lay on this machine is no use elsewhere.
-        body["base_model_name_or_path"] = None
-        # peft keeps target modules in a set, whose order changes from process to process.
-        if isinstance(body.get("target_modules"), list):
-            body["target_modules"].sort()
-        written.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n")
-        (output / "README.md").unlink(missing_ok=True)
-
-    def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
-        """Add the adapter's product to the float weights and drop the adapter."""
-        from peft import PeftModel
-
-        with _without_known_warnings():
-            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(tuned)).merge_and_unload()
-        return merged
+        """Write a PEFT adapter that suits the base as it was, whatever ``init`` took out of it."""
+        super().save(model, output, state)
+        if self.init.startswith("pissa"):
+            _refer_to_original(output, getattr(model, _START), self.use_rslora)
 
     def trainable(self, parameters: float) -> float:
-        """Estimate the adapter's weights: two strips of ``rank`` beside matrices of width d.
+        """Estimate the adapter's weights: two strips of ``rank`` beside matrices of width d."""
+        return min(parameters, parameters * 2 * self.rank / self.width(parameters))
 
-        d is taken as ``0.05 * sqrt(parameters)``: within a third of the true width from SmolLM2-135M
-        to Llama-3.1-8B.
-        """
-        return min(parameters, parameters * 2 * self.rank / (0.05 * math.sqrt(parameters)))
+    def weight_bytes(self) -> float:
+        """Return 4, or for nf4 half a byte and its scales; embeddings, which stay float, are left out."""
+        if self.base_precision == "float":
+            return 4.0
+        return 0.52 if self.double_quantization else 0.5625
+
+
+def _refer_to_original(output: Path, start: "Mapping[str, Tensor]", rslora: bool) -> None:
+    """Turn an adapter on ``W - s * B0 @ A0`` into one of twice the rank on W.
+
+    The update is ``s * (B @ A - B0 @ A0)``, which is ``s * [B, -B0] @ [A; A0]``; the scale s stays the
+    same, as ``alpha`` grows with the rank (with its square root under rsLoRA).
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(output / WEIGHTS)
+    for name, part in start.items():
+        first = part.to("cpu", tensors[name].dtype)
+        rows = name.endswith(".lora_A.weight")
+        tensors[name] = torch.cat([tensors[name], first if rows else -first], 0 if rows else 1).contiguous()
+    save_file(tensors, output / WEIGHTS, metadata={"format": "pt"})
+    body = json.loads((output / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    body["r"] *= 2
+    body["lora_alpha"] *= math.sqrt(2) if rslora else 2
+    body["init_lora_weights"] = True
+    write_config(output, body)

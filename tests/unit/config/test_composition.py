@@ -5,7 +5,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.composition import options, problem
 from framework.core.errors import ConfigError
+from framework.core.paths import SHARE
 
+TUNINGS = ", ".join(sorted(path.stem for path in (SHARE / "conf" / "tuning").glob("*.yaml")))
 TINY = "defaults:\n- override /model: tiny\n- override /data: tiny\n"
 
 
@@ -30,15 +32,15 @@ def told(compose):
     ("word", "said"),
     [
         ("model=tinny", "model=tinny: no such option; did you mean 'tiny'?"),
-        ("tuning=zzz", "tuning=zzz: no such option; known: full, lora"),
+        ("tuning=zzz", f"tuning=zzz: no such option; known: {TUNINGS}"),
         ("+recipe=quikstart", "recipe=quikstart: no such recipe; did you mean 'quickstart'?"),
         (
             "+recipe=zzz",
             "recipe=zzz: no such recipe; known: finance-three-phase, quickstart, sentiment, tiny",
         ),
         ("+recipe=", "recipe=: no such recipe; known: finance-three-phase, quickstart, sentiment, tiny"),
-        ("tuning=null", "command line 'tuning=null': should name an option; known: full, lora"),
-        ("tuning=3", "command line 'tuning=3': should name an option; known: full, lora"),
+        ("tuning=null", f"command line 'tuning=null': should name an option; known: {TUNINGS}"),
+        ("tuning=3", f"command line 'tuning=3': should name an option; known: {TUNINGS}"),
         ("seed=[", "command line 'seed=[': not key=value as Hydra reads it; quote a value with special"),
         ("~nothing", "Could not delete from config. 'nothing' does not exist."),
     ],

@@ -40,40 +40,6 @@ def merged(tiny_model: Model, tiny_base: Path, adapter: Path, tmp_path_factory: 
     return folder
 
 
-def test_only_the_adapter_learns_and_the_base_keeps_its_bits(
-    tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
-) -> None:
-    from framework.training.batches import read_examples, train_loader
-    from framework.training.module import TuneModule
-    from framework.training.trainer import fit
-
-    base = {name: weight.clone() for name, weight in tiny_model.open(tiny_base).state_dict().items()}
-    tuned = LORA.apply(tiny_model.open(tiny_base), tiny_model.task)
-    trainable = [name for name, weight in tuned.named_parameters() if weight.requires_grad]
-    assert trainable
-    assert all("lora_" in name for name in trainable)
-    start = {name: tuned.state_dict()[name].clone() for name in trainable}
-    training = Supervised(learning_rate=1e-2, max_steps=5, precision="fp32")
-    examples = read_examples(tiny_data / "train.safetensors")
-    loader = train_loader(examples, training, tiny_model.task, 256, seed=0)
-    fit(
-        TuneModule(tuned, training, tiny_model.task, steps=5),
-        loader,
-        training,
-        Single().trainer_arguments("cpu"),
-        tmp_path,
-    )
-    after = tuned.state_dict()
-    plain = {
-        name.removeprefix("base_model.model.").replace(".base_layer.", "."): weight
-        for name, weight in after.items()
-        if "lora_" not in name
-    }
-    assert plain.keys() == base.keys()
-    assert all(torch.equal(plain[name], base[name]) for name in base)
-    assert all(not torch.equal(after[name], start[name]) for name in trainable)
-
-
 def test_all_linear_layers_but_the_head_are_adapted(tiny_model: Model, tiny_base: Path) -> None:
     tuned = LORA.apply(tiny_model.open(tiny_base), tiny_model.task)
     adapted = {name.split(".lora_")[0].rpartition(".")[2] for name in tuned.state_dict() if ".lora_A" in name}
@@ -116,9 +82,9 @@ def test_no_target_at_all_is_refused_by_the_config() -> None:
 
 @torch.no_grad()
 def test_merged_equals_adapter(tiny_model: Model, tiny_base: Path, adapter: Path, merged: Path) -> None:
-    from framework.tuning.lora import _without_known_warnings
+    from framework.engine.adapter import without_known_warnings
 
-    with _without_known_warnings():
+    with without_known_warnings():
         from peft import PeftModel
 
         adapted = PeftModel.from_pretrained(tiny_model.open(tiny_base), adapter).eval()
@@ -198,3 +164,30 @@ def test_a_classifiers_head_is_trained_saved_and_merged(tiny_bert: Path, tmp_pat
 def test_the_estimate_of_what_is_trained_is_near(tiny_model: Model, tiny_base: Path) -> None:
     assert LoRA(rank=16).trainable(135e6) == pytest.approx(4.9e6, rel=0.6)  # SmolLM2-135M, counted
     assert LoRA(rank=4096).trainable(1e5) == 1e5
+
+
+def test_rslora_dora_and_pissa_are_told_to_peft(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
+    variants = {
+        "rslora": (LoRA(rank=4, alpha=8, use_rslora=True), {"use_rslora": True, "r": 4}),
+        "dora": (LoRA(rank=4, alpha=8, use_dora=True), {"use_dora": True}),
+        "pissa": (LoRA(rank=4, alpha=8, init="pissa"), {"r": 8, "lora_alpha": 16, "init_lora_weights": True}),
+        "both": (
+            LoRA(rank=4, alpha=8, init="pissa", use_rslora=True),
+            {"r": 8, "lora_alpha": pytest.approx(8 * 2**0.5)},
+        ),
+    }
+    for name, (tuning, wanted) in variants.items():
+        (tmp_path / name).mkdir()
+        tuning.save(tuning.apply(tiny_model.open(tiny_base), tiny_model.task), tmp_path / name)
+        body = json.loads((tmp_path / name / "adapter_config.json").read_text())
+        assert {key: body[key] for key in wanted} == wanted
+
+
+def test_what_pissa_cannot_be_joined_with_is_refused() -> None:
+    from pydantic import ValidationError
+
+    for other in ({"use_dora": True}, {"base_precision": "nf4"}, {"from_adapter": "earlier"}):
+        with pytest.raises(ValidationError, match="goes with neither"):
+            LoRA(init="pissa", **other)
+    with pytest.raises(ValidationError):
+        LoRA(init="pisa")

@@ -10,16 +10,18 @@ from transformers import get_scheduler
 from framework.core.errors import StepError
 from framework.task import Batch, Task
 from framework.training import Training
+from framework.tuning import Tuning
 
 
 class TuneModule(lightning.LightningModule):
     """A model of transformers or peft under training."""
 
-    def __init__(self, model: Any, training: Training, task: Task, steps: int, ranks: int = 1) -> None:
+    def __init__(self, model: Any, training: Training, task: Task, steps: int, tuning: Tuning, ranks: int = 1) -> None:
         super().__init__()
         self.model = model
         self.training_config = training
         self.task = task
+        self.tuning = tuning
         self.steps = steps
         self.ranks = ranks
         self.strict_loading = False  # checkpoints leave out what is frozen
@@ -40,7 +42,15 @@ class TuneModule(lightning.LightningModule):
                 "or set training.precision=fp32"
             )
         whole: Tensor = loss * (self.training_config.gradient_accumulation_steps * self.ranks)
-        return whole
+        # Lightning divides by the accumulation, so that the micro batches' penalties are one a step.
+        penalty = self.tuning.penalty(self.model)
+        return whole if penalty is None else whole + penalty
+
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Step, and let the tuning method adjust the weights before any callback saves them."""
+        step = self.global_step + 1
+        super().optimizer_step(*arguments, **named)
+        self.tuning.after_step(self.model, step)
 
     def configure_optimizers(self) -> Any:
         """Return fused AdamW and the schedule, stepped once an optimiser step."""
@@ -72,3 +82,8 @@ class TuneModule(lightning.LightningModule):
         trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key in trained}
+        checkpoint["tuning"] = self.tuning.state(self.model)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give the tuning method back what it had counted."""
+        self.tuning.load_state(self.model, checkpoint["tuning"])

@@ -33,7 +33,7 @@ class Supervised(Training):
         task = open_task(model.task)
         examples = read_examples(folders.data / "train.safetensors")
         base = model.open(folders.model)
-        tuned = tuning.apply(base, model.task)
+        tuned = tuning.apply(base, model.task, steps=self.steps(len(examples)))
         packed = self.packing and task.packs and can_pack(tuned)
         if packed:
             use_packed_attention(tuned)
@@ -46,7 +46,7 @@ class Supervised(Training):
             pad=base.config.pad_token_id or 0,
             packed=packed,
         )
-        module = TuneModule(tuned, self, task, steps=self.steps(len(examples)))
+        module = TuneModule(tuned, self, task, steps=self.steps(len(examples)), tuning=tuning)
         log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch)
         tuning.save(tuned, folders.output)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]

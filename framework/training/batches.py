@@ -1,6 +1,7 @@
 """Batches: from prepared token ids to tensors, in an order that the seed decides."""
 
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 from framework.task import Batch, Example, Task
@@ -81,8 +82,9 @@ class Batches:
         self.taken = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        while True:
-            yield self.at(self.taken)
+        # Lightning fetches one batch ahead of the one that is trained on, so ``taken`` lags behind.
+        for place in count(self.taken):
+            yield self.at(place)
 
     def at(self, taken: int) -> Batch:
         """Return the micro batch that comes after *taken* others."""

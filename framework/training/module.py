@@ -16,7 +16,9 @@ from framework.tuning import Tuning
 class TuneModule(lightning.LightningModule):
     """A model of transformers or peft under training."""
 
-    def __init__(self, model: Any, training: Training, task: Task, steps: int, tuning: Tuning, ranks: int = 1) -> None:
+    def __init__(
+        self, model: Any, training: Training, task: Task, steps: int, tuning: Tuning, ranks: int = 1
+    ) -> None:
         super().__init__()
         self.model = model
         self.training_config = training

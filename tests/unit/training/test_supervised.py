@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors.torch import load_file, save_file
 
 from framework.core.errors import StepError
@@ -51,26 +50,30 @@ def test_the_log_has_one_entry_a_step_and_the_schedule(fit: Fit) -> None:
 
 def test_steps_are_counted_as_they_are_taken(fit: Fit) -> None:
     option = Supervised(micro_batch_size=5, gradient_accumulation_steps=3, epochs=2, precision="fp32")
-    assert option.steps(32) == 6  # 7 batches an epoch; the last step of an epoch has one batch
+    assert option.steps(32) == 5  # 64 rows, 15 a step
+    assert option.steps(32, ranks=2) == 3
     folder = fit("a", LORA, micro_batch_size=5, gradient_accumulation_steps=3, epochs=2)
-    assert len(log(folder)) == 6
+    assert len(log(folder)) == 5
 
 
-def test_accumulating_two_of_four_equals_one_of_eight(fit: Fit, tiny_data: Path, tmp_path: Path) -> None:
-    """Rows of equal length, so that the mean of two means is the mean of all."""
-    equal = tmp_path / "equal"
-    equal.mkdir()
-    ids = torch.randint(10, 200, (32, 12), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
-    lengths = torch.full((32,), 12)
-    flat = ids.flatten()
-    rows = {"input_ids": flat, "labels": flat.clone(), "input_lengths": lengths, "label_lengths": lengths}
-    save_file({name: value.clone() for name, value in rows.items()}, equal / "train.safetensors")
-    one = fit("one", Full(), data=equal, micro_batch_size=8, epochs=2)
-    two = fit("two", Full(), data=equal, micro_batch_size=4, gradient_accumulation_steps=2, epochs=2)
-    assert losses(two) == pytest.approx(losses(one), abs=2e-5)
-    first, second = (load_file(folder / "model.safetensors") for folder in (one, two))
-    apart = max(float((first[name] - second[name]).abs().max()) for name in first)
-    assert apart < 2e-3  # AdamW divides by the gradient's size, which magnifies rounding
+@pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
+def test_accumulating_four_of_two_equals_one_of_eight(fit: Fit, packing: bool) -> None:
+    """Rows of unequal length: every label counts alike, not every micro batch."""
+    one = fit("one", Full(), micro_batch_size=8, epochs=2, packing=packing)
+    four = fit("four", Full(), micro_batch_size=2, gradient_accumulation_steps=4, epochs=2, packing=packing)
+    assert losses(four) == pytest.approx(losses(one), abs=2e-5)
+    assert apart(one, four) < 2e-3  # AdamW divides by the gradient's size, which magnifies rounding
+
+
+def test_packing_changes_nothing_but_the_work(fit: Fit) -> None:
+    packed, padded = (fit(str(packing), Full(), epochs=2, packing=packing) for packing in (True, False))
+    assert losses(packed) == pytest.approx(losses(padded), abs=2e-5)
+    assert apart(packed, padded) < 2e-3
+
+
+def apart(one: Path, other: Path) -> float:
+    first, second = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
 def test_weight_decay_and_clipping_do_something(fit: Fit) -> None:

@@ -1,16 +1,48 @@
-"""The base of every parallelism option: how one training run spreads over devices."""
+"""The base of every parallelism option: how one training run spreads over processes and devices."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from framework.core.component import Component
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Device = Literal["cpu", "cuda"]
 """The kind of device that training runs on."""
 
 
 class Parallelism(Component, ABC):
-    """How the tune step uses processes and devices."""
+    """How the tune step uses processes and devices.
+
+    Whatever the layout, an optimiser step sees ``micro_batch_size * gradient_accumulation_steps *
+    data_parallel`` rows, and its gradient is that of one process that sees them all.
+    """
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, over all nodes; 1 needs no launcher."""
+        return 1
+
+    @property
+    def nodes(self) -> int:
+        """On how many machines they run, as many on each."""
+        return 1
+
+    @property
+    def data_parallel(self) -> int:
+        """How many of them, or groups of them, see rows of their own."""
+        return 1
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0; the first writes what all have made."""
+        return 0
+
+    @property
+    def data_rank(self) -> int:
+        """Which of the ``data_parallel`` shares of the rows this process sees."""
+        return 0
 
     @abstractmethod
     def trainer_arguments(self, device: Device) -> dict[str, Any]:
@@ -19,3 +51,22 @@ class Parallelism(Component, ABC):
         Raises:
             StepError: this machine has no such device.
         """
+
+    def optimizer_arguments(self, training_precision: str) -> dict[str, Any]:
+        """Return how torch's own optimisers go through the weights: by a fused kernel where they can."""
+        # The fused step unscales fp16 gradients itself, after clipping would have needed them.
+        return {"fused": training_precision != "fp16"}
+
+    def shard(self, model: Any, mesh: Any) -> None:
+        """Spread *model*, as the tuning method made it, over the processes of *mesh*, in place.
+
+        Raises:
+            StepError: the model cannot be spread like this.
+        """
+
+    def gather(self, module: Any) -> "dict[str, Tensor] | None":
+        """Return the whole ``state_dict`` of ``module.model`` on the CPU, or None if it is whole already.
+
+        Every process calls this at the end of training; only the first need get the tensors.
+        """
+        return None

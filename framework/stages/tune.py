@@ -1,6 +1,7 @@
 """Stage ``tune``: train the chosen weights."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -10,6 +11,7 @@ from framework.core.step import Stage, Workspace
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
 from framework.training import Folders, Training
+from framework.training.launch import train_in_ranks
 from framework.tuning import Tuning
 
 
@@ -36,4 +38,7 @@ class Tune(Stage):
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one."""
         folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch)
-        self.training.fit(self.model, self.tuning, self.parallelism, self.device, folders, self.seed)
+        train = (
+            self.training.fit if self.parallelism.processes == 1 else partial(train_in_ranks, self.training)
+        )
+        train(self.model, self.tuning, self.parallelism, self.device, folders, self.seed)

@@ -74,9 +74,11 @@ class LastCheckpoint(Checkpoint):
         fresh = self.file.with_suffix(".new")
         try:
             trainer.save_checkpoint(fresh)
-            fresh.replace(self.file)
+            if trainer.is_global_zero:
+                fresh.replace(self.file)
         finally:
-            fresh.unlink(missing_ok=True)  # a part of a checkpoint, on a full disk
+            if trainer.is_global_zero:
+                fresh.unlink(missing_ok=True)  # a part of a checkpoint, on a full disk
 
 
 class Progress(Callback):
@@ -100,7 +102,7 @@ class Progress(Callback):
         self._started, self._first, self._step = time.monotonic(), trainer.global_step, trainer.global_step
         self._losses: list[torch.Tensor] = []
         self._plain_every = max(1, trainer.max_steps // 10)
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and trainer.is_global_zero:
             self._bar = tqdm(
                 total=trainer.max_steps,
                 initial=trainer.global_step,
@@ -114,17 +116,19 @@ class Progress(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count tokens; once an optimiser step, note the loss and show it."""
-        self._tokens += batch["tokens"]
+        parallelism: Any = pl_module.parallelism
+        self._tokens += batch["tokens"] * parallelism.data_parallel  # others see about as many
         # Lightning has divided it by the accumulation, so that these add up to the step's loss.
         self._losses.append(outputs["loss"].detach())
         if trainer.global_step == self._step:
             return  # gradients are still being accumulated
         self._step = trainer.global_step
-        loss = float(torch.stack(self._losses).sum())
+        loss = float(trainer.strategy.reduce(torch.stack(self._losses).sum(), reduce_op="mean"))
         self._losses.clear()
         rate = pl_module.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.curve.append({"step": self._step, "loss": round(loss, 6), "learning_rate": rate})
-        self._show(loss, trainer.max_steps)
+        if trainer.is_global_zero:
+            self._show(loss, trainer.max_steps)
 
     def _show(self, loss: float, steps: int) -> None:
         seconds = max(time.monotonic() - self._started, 1e-9)

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from framework.core.errors import StepError
+from framework.parallelism import Parallelism
 from framework.task import Batch, Task
 from framework.training import Training
 from framework.tuning import Tuning
@@ -17,7 +18,13 @@ class TuneModule(lightning.LightningModule):
     """A model of transformers or peft under training."""
 
     def __init__(
-        self, model: Any, training: Training, task: Task, steps: int, tuning: Tuning, ranks: int = 1
+        self,
+        model: Any,
+        training: Training,
+        task: Task,
+        steps: int,
+        tuning: Tuning,
+        parallelism: Parallelism,
     ) -> None:
         super().__init__()
         self.model = model
@@ -25,8 +32,21 @@ class TuneModule(lightning.LightningModule):
         self.task = task
         self.tuning = tuning
         self.steps = steps
-        self.ranks = ranks
+        self.parallelism = parallelism
+        self.whole: dict[str, Tensor] | None = None
+        """The gathered weights after training, where those of ``model`` are spread over processes."""
+        self._sharded = False
         self.strict_loading = False  # checkpoints leave out what is frozen
+
+    def configure_model(self) -> None:
+        """Spread the model over the processes; Lightning may ask more than once."""
+        if not self._sharded:
+            self.parallelism.shard(self.model, self.device_mesh)
+            self._sharded = True
+
+    def on_train_end(self) -> None:
+        """Gather the weights, while every process is still there."""
+        self.whole = self.parallelism.gather(self)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         """Return the micro batch's share of the step's mean loss over all its labels, a scalar.
@@ -43,7 +63,8 @@ class TuneModule(lightning.LightningModule):
                 f"lower training.learning_rate (now {self.training_config.learning_rate:g}) "
                 "or set training.precision=fp32"
             )
-        whole: Tensor = loss * (self.training_config.gradient_accumulation_steps * self.ranks)
+        shares = self.training_config.gradient_accumulation_steps * self.parallelism.data_parallel
+        whole: Tensor = loss * shares
         # Lightning divides by the accumulation, so that the micro batches' penalties are one a step.
         penalty = self.tuning.penalty(self.model)
         return whole if penalty is None else whole + penalty
@@ -65,8 +86,7 @@ class TuneModule(lightning.LightningModule):
         optimizer = torch.optim.AdamW(
             [group for group in groups if group["params"]],
             lr=config.learning_rate,
-            # The fused step unscales fp16 gradients itself, after clipping would have needed them.
-            fused=config.precision != "fp16",
+            **self.parallelism.optimizer_arguments(config.precision),
         )
         name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
         warmup = round(self.steps * config.warmup_ratio)

@@ -32,8 +32,9 @@ class Supervised(Training):
         seed_everything(seed, verbose=False)
         task = open_task(model.task)
         examples = read_examples(folders.data / "train.safetensors")
+        steps = self.steps(len(examples), parallelism.data_parallel)
         base = model.open(folders.model)
-        tuned = tuning.apply(base, model.task, steps=self.steps(len(examples)))
+        tuned = tuning.apply(base, model.task, steps=steps)
         packed = self.packing and task.packs and can_pack(tuned)
         if packed:
             use_packed_attention(tuned)
@@ -45,9 +46,13 @@ class Supervised(Training):
             seed,
             pad=base.config.pad_token_id or 0,
             packed=packed,
+            rank=parallelism.data_rank,
+            ranks=parallelism.data_parallel,
         )
-        module = TuneModule(tuned, self, task, steps=self.steps(len(examples)), tuning=tuning)
+        module = TuneModule(tuned, self, task, steps, tuning, parallelism)
         log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch)
-        tuning.save(tuned, folders.output)
+        if parallelism.rank > 0:
+            return  # the first process writes for all
+        tuning.save(tuned, folders.output, module.whole)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
         (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from framework.model import Model
+from framework.parallelism.single import Single
 from framework.task import LABEL_MASK, Example, Task
 from framework.task.causal_lm import CausalLanguageModelling
 from framework.task.packing import can_pack, use_packed_attention
@@ -120,9 +121,7 @@ def test_prepared_rows_read_back(tiny_data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def module(tiny_model: Model, tiny_base: Path) -> TuneModule:
-    return TuneModule(
-        tiny_model.open(tiny_base), Supervised(precision="fp32"), CAUSAL, steps=1, tuning=Full()
-    )
+    return TuneModule(tiny_model.open(tiny_base), Supervised(precision="fp32"), CAUSAL, 1, Full(), Single())
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,7 @@ def packing(tiny_model: Model, tiny_base: Path) -> TuneModule:
     model = tiny_model.open(tiny_base)
     assert can_pack(model)
     use_packed_attention(model)
-    return TuneModule(model, Supervised(precision="fp32"), CAUSAL, steps=1, tuning=Full())
+    return TuneModule(model, Supervised(precision="fp32"), CAUSAL, 1, Full(), Single())
 
 
 def plain_loss(module: TuneModule, examples: list[Example]) -> torch.Tensor:
@@ -252,7 +251,7 @@ def test_a_classifier_is_trained_by_its_class_loss(tiny_bert: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
-    module = TuneModule(model, Supervised(), CLASSES, steps=1, tuning=Full())
+    module = TuneModule(model, Supervised(), CLASSES, 1, Full(), Single())
     rows = [(torch.tensor([2, 7, 8, 3]), torch.tensor([2])), (torch.tensor([2, 5, 3]), torch.tensor([0]))]
     with torch.no_grad():
         logits = torch.cat([model(input_ids=ids[None]).logits for ids, _ in rows])

@@ -1,0 +1,79 @@
+"""What all layouts of several processes share: their numbers and their devices.
+
+The processes are started by ``framework.training.launch``; each knows its number from the
+environment that torchrun gives.
+"""
+
+import os
+from abc import abstractmethod
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from framework.core.errors import StepError
+from framework.parallelism import Device, Parallelism
+
+
+class Distributed(Parallelism):
+    """Several processes, one a device."""
+
+    size_key: ClassVar[str]
+    """The key that says how many processes there are, for messages."""
+
+    machines: Annotated[int, Field(ge=1)] = 1
+    """Machines (nodes) that train together, each with as many processes. Which one this is and where the
+    first is reached come from torchrun's environment (``PET_NODE_RANK``, ``PET_MASTER_ADDR`` and
+    ``PET_MASTER_PORT``), as a Kubeflow TrainJob sets it."""
+
+    @model_validator(mode="after")
+    def _check_machines(self) -> Self:
+        if self.processes % self.machines:
+            raise PydanticCustomError(
+                "machines",
+                "{processes} processes cannot be spread evenly over {machines} machines",
+                {"processes": self.processes, "machines": self.machines},
+            )
+        return self
+
+    @property
+    def nodes(self) -> int:
+        """On how many machines they run."""
+        return self.machines
+
+    @property
+    def rank(self) -> int:
+        """The number of this process, from 0, as torchrun gives it."""
+        return int(os.environ.get("RANK", "0"))
+
+    @property
+    def data_parallel(self) -> int:
+        """Every process sees rows of its own."""
+        return self.processes
+
+    @property
+    def data_rank(self) -> int:
+        """The process's number."""
+        return self.rank
+
+    @abstractmethod
+    def strategy(self, device: Device) -> Any:
+        """Return Lightning's strategy."""
+
+    def trainer_arguments(self, device: Device) -> dict[str, Any]:
+        """Ask Lightning for one device a process, and for the layout's strategy; see the base class."""
+        import torch
+
+        local = self.processes // self.nodes
+        if device == "cuda" and torch.cuda.device_count() < local:
+            raise StepError(
+                f"parallelism: {local} processes need a GPU each, torch finds {torch.cuda.device_count()} on "
+                f"this machine; set {self.size_key}={torch.cuda.device_count() * self.nodes}, or "
+                "parallelism=single environment.hardware.device=cpu"
+            )
+        return {
+            "accelerator": "gpu" if device == "cuda" else "cpu",
+            "devices": local,
+            "num_nodes": self.nodes,
+            "strategy": self.strategy(device),
+        }

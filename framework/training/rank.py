@@ -1,0 +1,104 @@
+"""One of several processes that train together: ``python -m framework.training.rank tune.json``.
+
+torchrun starts it, see ``framework.training.launch``. It knows its number from the environment, all
+else from the file.
+"""
+
+import json
+import os
+import signal
+import stat
+import sys
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+from framework.core.errors import FrameworkError
+from framework.model import Model
+from framework.parallelism import Parallelism
+from framework.training import Folders, Training
+from framework.training.launch import note
+from framework.tuning import Tuning
+
+
+def main(file: Path) -> int:
+    """Train as the order in *file* says, together with the other ranks; return the exit code."""
+    threading.Thread(target=_die_with_launcher, daemon=True).start()
+    if "PYTHONWARNINGS" not in os.environ:
+        warnings.simplefilter("ignore")
+    order = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        _train(order)
+    except FrameworkError as error:
+        note(file.parent, {"kind": type(error).__name__, "message": str(error)})
+        return 1
+    return 0
+
+
+def _train(order: dict[str, Any]) -> None:
+    context = {"plugins": tuple(order["plugins"])}
+    training = Training.model_validate(order["training"], context=context)
+    folders = Folders(**{name: Path(path) for name, path in order["folders"].items()})
+    connect(order["device"])
+    training.fit(
+        Model.model_validate(order["model"], context=context),
+        Tuning.model_validate(order["tuning"], context=context),
+        Parallelism.model_validate(order["parallelism"], context=context),
+        order["device"],
+        folders,
+        order["seed"],
+    )
+    disconnect()
+
+
+def connect(device: str) -> None:
+    """Join the other ranks.
+
+    The store's keys carry torchrun's restart count: a group that is started again would else find
+    those of the one that died.
+    """
+    import torch
+
+    distributed: Any = torch.distributed
+    number, attempt = int(os.environ["RANK"]), os.environ["TORCHELASTIC_RESTART_COUNT"]
+    server = distributed.TCPStore(
+        os.environ["MASTER_ADDR"],
+        int(os.environ["MASTER_PORT"]),
+        is_master=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and number == 0,
+    )
+    local: dict[str, Any] = {}
+    if device == "cuda":
+        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(place)
+        local["device_id"] = place
+    distributed.init_process_group(
+        # Two backends on a GPU: what is kept on the CPU is gathered by gloo.
+        "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
+        store=distributed.PrefixStore(f"attempt{attempt}", server),
+        rank=number,
+        world_size=int(os.environ["WORLD_SIZE"]),
+        **local,
+    )
+
+
+def disconnect() -> None:
+    """Leave once all are done: who goes early takes the others' connections along."""
+    from torch import distributed
+
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def _die_with_launcher() -> None:
+    if not stat.S_ISFIFO(os.fstat(0).st_mode):
+        return  # torchrun was started by hand or by a cluster
+    while os.read(0, 4096):
+        continue
+    if os.getpgrp() == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with all that we started, such as a compiler
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

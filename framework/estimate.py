@@ -19,6 +19,7 @@ from framework.data import Data
 from framework.data.mix import Mix
 from framework.stages.data import PrepareData
 from framework.stages.tune import Tune
+from framework.task import open_task
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000
@@ -97,7 +98,7 @@ def tune_memory(config: Config, length: float | None = None) -> float:
     tokens = config.training.micro_batch_size * (length or config.data.max_length / 2)
     half = config.training.precision != "fp32"
     activations = tokens * (90 if half else 140) * 1.7 * math.sqrt(parameters)
-    logits = tokens / 2 * _VOCABULARY * 12 if config.model.task == "causal-lm" else 0.0
+    logits = tokens / 2 * _VOCABULARY * 12 if open_task(config.model.task).generates else 0.0
     weights = _frozen_memory(config) + 12 * config.tuning.trainable(parameters)
     return _LIBRARIES + weights + activations + logits
 

@@ -1,17 +1,26 @@
 """The base of every evaluation option: what is measured, and the gates that stop a plan."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
 from framework.engine import Engine
+from framework.task import Example
 
-if TYPE_CHECKING:
-    from torch import Tensor
+
+@dataclass(frozen=True)
+class Base:
+    """The base model, for what a candidate's token ids alone do not tell."""
+
+    decode: Callable[[Sequence[int]], str]
+    """From token ids to text, without special tokens."""
+    open: Callable[[], Engine]
+    """Opens the model itself."""
 
 
 class Bound(Component):
@@ -49,9 +58,9 @@ class Evaluation(Component, ABC):
 
     @abstractmethod
     def measure(
-        self, engine: Engine, task: str, examples: "Sequence[tuple[Tensor, Tensor]]"
+        self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
-        """Return metrics of *engine* on ``(input_ids, labels)`` pairs, each two 1-D int64 tensors."""
+        """Return metrics of *engine* on prepared rows; *base* is needed for those of text alone."""
 
     @abstractmethod
     def metrics(self, task: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from framework.engine import Engine
-from framework.evaluation import Evaluation
+from framework.evaluation import Base, Evaluation
 from framework.task import Example, open_task
 
 
@@ -14,6 +14,8 @@ class HeldOut(Evaluation):
         """Return the metrics of *task*."""
         return open_task(task).metrics
 
-    def measure(self, engine: Engine, task: str, examples: Sequence[Example]) -> dict[str, float]:
+    def measure(
+        self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
+    ) -> dict[str, float]:
         """Measure the first ``rows`` examples; see the task for the metrics."""
         return open_task(task).measure(engine, list(examples)[: self.rows])

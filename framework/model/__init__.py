@@ -13,6 +13,9 @@ from framework.task import open_task
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Encoded = tuple[Any, ...]
+"""A prepared row: lists ``input_ids`` and ``labels``, then what else the task needs."""
+
 
 class Model(Component, ABC):
     """A base model and its task.
@@ -50,11 +53,8 @@ class Model(Component, ABC):
         return opened
 
     @abstractmethod
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
-        """Turn one row into ``(input_ids, labels)``.
-
-        For ``causal-lm`` both have the same length, and a label is the token at the same position or
-        ``LABEL_MASK``; for ``sequence-classification`` labels hold the one class index.
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+        """Turn one row into ``(input_ids, labels)`` and perhaps more; the task says what labels are.
 
         Raises:
             DataError: the row does not suit the task.

@@ -7,7 +7,7 @@ from framework.core.errors import StepError
 from framework.core.quiet import quiet
 from framework.core.source import Source
 from framework.data.rows import Row
-from framework.model import Model
+from framework.model import Encoded, Model
 from framework.model.conversation import encode_row
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class CausalLM(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
         """Return token ids and labels of equal length; see ``framework.model.conversation``."""
         return encode_row(tokenizer, row)
 

@@ -10,7 +10,7 @@ from framework.core.quiet import quiet
 from framework.core.source import Source
 from framework.core.words import nearest
 from framework.data.rows import Row
-from framework.model import Model
+from framework.model import Encoded, Model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,7 +56,7 @@ class SequenceClassification(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
         """Return the text's token ids and, as the only label, the index of its class."""
         if "text" not in row or "label" not in row:
             raise DataError("classification needs 'text' and 'label'")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from framework.data.rows import Row
-from framework.model import Model
+from framework.model import Encoded, Model
 from framework.model.conversation import encode_row
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class TinyCausalLM(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
         """Return token ids and labels of equal length; see ``framework.model.conversation``."""
         return encode_row(tokenizer, row)
 

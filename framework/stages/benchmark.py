@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import ClassVar
@@ -13,6 +13,7 @@ from framework.core.memory import peak_memory, reset_peak_memory
 from framework.core.step import Stage, Workspace
 from framework.engine import Engine, Sampling, open_engine
 from framework.stages.evaluate import write_metrics
+from framework.task import open_task
 
 _WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
 
@@ -43,7 +44,7 @@ class Measure(Stage):
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
         tokens = ("prefill_tokens_per_second", "decode_tokens_per_second", "decode_p50_ms", "decode_p99_ms")
         rows = ("rows_per_second", "batch_p50_ms", "batch_p99_ms")
-        return ("size_bytes", "peak_memory_bytes", *(tokens if task == "causal-lm" else rows))
+        return ("size_bytes", "peak_memory_bytes", *(tokens if open_task(task).generates else rows))
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Measure every candidate in turn."""
@@ -64,8 +65,10 @@ class Measure(Stage):
     def _speed(self, engine: Engine) -> dict[str, float]:
         # Any tokens do: the work does not depend on which. Small ids exist in every vocabulary.
         prompt = [5 + index % 50 for index in range(self.benchmark.prompt_tokens)]
-        if self.task == "sequence-classification":
-            return self._classify_speed(engine, [prompt] * self.benchmark.batch_size)
+        task, size = open_task(self.task), self.benchmark.batch_size
+        if not task.generates:
+            rows = [task.sample(prompt)] * size
+            return _row_speed(lambda: task.logits(engine, rows), size, self.benchmark.repeats * 10)
         _decode(engine, prompt, 2)
         prefills, gaps = [], []
         for _ in range(self.benchmark.repeats):
@@ -79,18 +82,20 @@ class Measure(Stage):
             "decode_p99_ms": 1e3 * _percentile(gaps, 0.99),
         }
 
-    def _classify_speed(self, engine: Engine, rows: list[list[int]]) -> dict[str, float]:
-        engine.classify(rows)
-        seconds = []
-        for _ in range(self.benchmark.repeats * 10):
-            started = time.perf_counter()
-            engine.classify(rows)
-            seconds.append(time.perf_counter() - started)
-        return {
-            "rows_per_second": len(rows) / median(seconds),
-            "batch_p50_ms": 1e3 * median(seconds),
-            "batch_p99_ms": 1e3 * _percentile(seconds, 0.99),
-        }
+
+def _row_speed(answer: Callable[[], object], rows: int, repeats: int) -> dict[str, float]:
+    """Time *answer*, one call for so many *rows*."""
+    answer()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        answer()
+        seconds.append(time.perf_counter() - started)
+    return {
+        "rows_per_second": rows / median(seconds),
+        "batch_p50_ms": 1e3 * median(seconds),
+        "batch_p99_ms": 1e3 * _percentile(seconds, 0.99),
+    }
 
 
 def _decode(engine: Engine, prompt: list[int], new_tokens: int) -> tuple[float, list[float]]:

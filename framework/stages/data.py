@@ -2,7 +2,8 @@
 
 Writes, for each split: ``<split>.jsonl`` (canonical rows) and ``<split>.safetensors`` with
 ``input_ids`` and ``labels`` (1-D int32, all rows end to end) and ``input_lengths`` and
-``label_lengths`` (1-D int64, one number a row); besides ``rejected.jsonl`` and ``summary.json``.
+``label_lengths`` (1-D int64, one number a row); where rows have more parts, ``part_2`` (uint8 as it
+is, else int32) and ``part_2_lengths``, and so on; besides ``rejected.jsonl`` and ``summary.json``.
 """
 
 import json
@@ -15,8 +16,8 @@ from framework.core.step import Stage, Workspace
 from framework.data import Data, Split
 from framework.data.rows import canonical
 from framework.engine.folder import context_length
-from framework.model import Model
-from framework.task import LABEL_MASK
+from framework.model import Encoded, Model
+from framework.task import open_task
 
 SPLITS: tuple[Split, ...] = ("train", "test")
 
@@ -71,38 +72,37 @@ class PrepareData(Stage):
     def _prepare(
         self, split: Split, tokenizer: Any, output: Path, rejected: list[dict[str, Any]]
     ) -> dict[str, int]:
-        encoded: list[tuple[list[int], list[int]]] = []
+        encoded: list[Encoded] = []
         with (output / f"{split}.jsonl").open("w", encoding="utf-8") as stream:
             for line in self.data.read(split):
                 try:
                     if line.problem is not None:
                         raise DataError(line.problem)
                     row = canonical(line.raw)
-                    ids, labels = self._fit(*self.model.encode(tokenizer, row))
+                    parts = self._fit(*self.model.encode(tokenizer, row))
                 except DataError as error:
                     place = {"file": line.file, "line": line.number, "reason": str(error)}
                     rejected.append({"split": split, **place})
                     continue
-                encoded.append((ids, labels))
+                encoded.append(parts)
                 stream.write(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n")
         _save(encoded, output / f"{split}.safetensors")
-        tokens = [len(ids) for ids, _ in encoded]
+        tokens = [len(ids) for ids, *_ in encoded]
         return {"rows": len(encoded), "tokens": sum(tokens), "longest": max(tokens, default=0)}
 
-    def _fit(self, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+    def _fit(self, ids: list[int], labels: list[int], *more: Any) -> Encoded:
         limit = self.data.max_length
         if len(ids) <= limit:
-            return ids, labels
+            return ids, labels, *more
         if self.data.too_long == "reject":
             raise DataError(
                 f"{len(ids)} tokens, more than data.max_length={limit}; "
                 "raise it or set data.too_long=truncate"
             )
-        if self.model.task == "sequence-classification":
-            return [*ids[: limit - 1], ids[-1]], labels  # an encoder expects its end token at the end
-        if all(label == LABEL_MASK for label in labels[:limit]):
+        shorter = open_task(self.model.task).cut(ids, labels, limit)
+        if shorter is None:
             raise DataError(f"{len(ids)} tokens, and cut at {limit} nothing is left to learn from")
-        return ids[:limit], labels[:limit]
+        return *shorter, *more
 
     def _refuse_too_many(self, rejected: list[dict[str, Any]], summary: dict[str, Any]) -> None:
         total = len(rejected) + sum(summary[split]["rows"] for split in SPLITS)
@@ -120,14 +120,19 @@ def _place(entry: dict[str, Any]) -> str:
     return f"{entry['file']}:{entry['line']}: {entry['reason']}"
 
 
-def _save(encoded: list[tuple[list[int], list[int]]], file: Path) -> None:
+def _save(encoded: list[Encoded], file: Path) -> None:
     import numpy as np
     from safetensors.numpy import save_file
 
     flat: dict[str, np.ndarray] = {
-        "input_ids": np.array([token for ids, _ in encoded for token in ids], dtype=np.int32),
-        "labels": np.array([label for _, labels in encoded for label in labels], dtype=np.int32),
-        "input_lengths": np.array([len(ids) for ids, _ in encoded], dtype=np.int64),
-        "label_lengths": np.array([len(labels) for _, labels in encoded], dtype=np.int64),
+        "input_ids": np.array([token for ids, *_ in encoded for token in ids], dtype=np.int32),
+        "labels": np.array([label for _, labels, *_ in encoded for label in labels], dtype=np.int32),
+        "input_lengths": np.array([len(ids) for ids, *_ in encoded], dtype=np.int64),
+        "label_lengths": np.array([len(labels) for _, labels, *_ in encoded], dtype=np.int64),
     }
+    for place in range(2, max(map(len, encoded), default=0)):
+        parts = [np.asarray(row[place]) for row in encoded]
+        kind = np.uint8 if parts[0].dtype == np.uint8 else np.int32
+        flat[f"part_{place}"] = np.concatenate(parts).astype(kind)
+        flat[f"part_{place}_lengths"] = np.array([len(part) for part in parts], dtype=np.int64)
     save_file(flat, file)

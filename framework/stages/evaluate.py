@@ -1,9 +1,9 @@
 """Stage ``evaluate``: one candidate on the held-out rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,7 +11,7 @@ from framework.core.step import Stage, Workspace
 from framework.engine import Engine, open_engine
 from framework.evaluation import Evaluation
 from framework.model import Model
-from framework.task import LABEL_MASK
+from framework.task import Example, open_task
 from framework.training.batches import read_examples
 
 METRICS = "metrics.json"
@@ -41,20 +41,21 @@ class Evaluate(Stage):
         rows = read_examples(inputs["data"] / "test.safetensors")
         measured = self.evaluation.measure(engine, self.model.task, rows)
         write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
-        shown = self._examples(engine, inputs, rows) if self.model.task == "causal-lm" else []
+        shown = self._examples(engine, inputs, rows) if open_task(self.model.task).generates else []
         lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
         (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
 
-    def _examples(self, engine: Engine, inputs: Mapping[str, Path], rows: Any) -> list[dict[str, str]]:
-        tokenizer = self.model.tokenizer(inputs["data_model"])
+    def _examples(
+        self, engine: Engine, inputs: Mapping[str, Path], rows: Sequence[Example]
+    ) -> list[dict[str, str]]:
+        tokenizer, task = self.model.tokenizer(inputs["data_model"]), open_task(self.model.task)
         shown = []
-        for ids, labels in rows[: self.examples]:
-            answer = [int(token) for token in labels if token != LABEL_MASK]
-            start = int((labels != LABEL_MASK).int().argmax())
-            written = list(engine.generate(ids[:start].tolist(), len(answer) + 16)) if start else []
+        for row in rows[: self.examples]:
+            prompt, answer = task.asked(row)
+            written = list(engine.generate(prompt, len(answer) + 16)) if prompt else []
             shown.append(
                 {
-                    "prompt": tokenizer.decode(ids[:start], skip_special_tokens=True),
+                    "prompt": tokenizer.decode(prompt, skip_special_tokens=True),
                     "expected": tokenizer.decode(answer, skip_special_tokens=True),
                     "answer": tokenizer.decode(written, skip_special_tokens=True),
                 }

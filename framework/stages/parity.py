@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from framework.core.step import Stage, Workspace
 from framework.engine import open_engine
 from framework.export import Parity
 from framework.stages.evaluate import write_metrics
-from framework.task import LABEL_MASK
+from framework.task import Example, open_task
 from framework.training.batches import read_examples
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Answers:
     """What one engine says to the compared rows."""
 
     logits: "list[np.ndarray]"
-    """For each row (labelled positions, vocabulary), or once (rows, classes)."""
+    """For each row (its labels, choices)."""
     generations: list[list[int]]
     """Greedy answers as token ids."""
 
@@ -53,7 +53,7 @@ class CompareExports(Stage):
     def metrics(task: str) -> tuple[str, ...]:
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
         logits = ("max_difference", "mean_difference", "agreement")
-        return (*logits, "generation_agreement") if task == "causal-lm" else logits
+        return (*logits, "generation_agreement") if open_task(task).generates else logits
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``."""
@@ -65,21 +65,14 @@ class CompareExports(Stage):
             metrics |= {f"{candidate}.{name}": value for name, value in _compare(wanted, given).items()}
         write_metrics(output, metrics)
 
-    def _answers(self, engine_name: str, folder: Path, rows: Sequence[Any]) -> Answers:
+    def _answers(self, engine_name: str, folder: Path, rows: Sequence[Example]) -> Answers:
         """Ask one engine all that is compared; it is closed again, so that one model is open at a time."""
-        import numpy as np
-
-        engine = open_engine(engine_name, folder)
-        if self.task == "sequence-classification":
-            return Answers([engine.classify([ids.tolist() for ids, _ in rows])], [])
-        logits, texts = [], []
-        for ids, labels in rows:
-            places = np.flatnonzero(labels.numpy()[1:] != LABEL_MASK)
-            logits.append(engine.logits([ids.tolist()])[0][places])
-        for ids, labels in rows[: self.parity.generations]:
-            start = int((labels != LABEL_MASK).int().argmax())
-            texts.append(list(engine.generate(ids[: max(start, 1)].tolist(), _NEW_TOKENS)))
-        return Answers(logits, texts)
+        engine, task = open_engine(engine_name, folder), open_task(self.task)
+        # Row by row: only the labels' logits of each are kept.
+        logits = [found for row in rows for found in task.logits(engine, [row])]
+        compared = rows[: self.parity.generations] if task.generates else ()
+        prompts = [task.asked(row)[0] or row[0][:1].tolist() for row in compared]
+        return Answers(logits, [list(engine.generate(prompt, _NEW_TOKENS)) for prompt in prompts])
 
 
 def _compare(wanted: Answers, given: Answers) -> dict[str, float]:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.engine import Engine
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 LABEL_MASK = -100
 """Label of a position that carries no loss, as in torch's cross entropy."""
 
-Example = tuple["Tensor", "Tensor"]
-"""One prepared row: ``input_ids`` and ``labels``, two 1-D int64 tensors; see the task for their lengths."""
+Example = tuple["Tensor", ...]
+"""One prepared row: ``input_ids`` and ``labels``, two 1-D int64 tensors, and what else the task needs;
+see the task for their lengths."""
 
 Batch = dict[str, Any]
 """Tensors by the name of the model's argument, and ``labels``."""
@@ -35,6 +37,8 @@ class Task(ABC):
     """What peft calls the task, in its ``TaskType``."""
     generates: ClassVar[bool]
     """Whether the answer is text, token by token."""
+    chats: ClassVar[bool] = False
+    """Whether a prompt is a conversation in the model's chat template."""
     packs: ClassVar[bool] = False
     """Whether rows may be laid end to end in one sequence instead of being padded to the longest."""
     metrics: ClassVar[tuple[str, ...]]
@@ -43,6 +47,11 @@ class Task(ABC):
     @abstractmethod
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Make one batch of *rows*, padded with the token *pad*, or end to end where *packed*."""
+
+    def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]] | None:
+        """Shorten a row's two lists to *limit* tokens; None where nothing would be left to learn from."""
+        shorter = labels[:limit]
+        return (ids[:limit], shorter) if any(label != LABEL_MASK for label in shorter) else None
 
     @abstractmethod
     def weight(self, labels: "Tensor") -> int:
@@ -55,6 +64,23 @@ class Task(ABC):
         A sum, and not a mean, so that whoever splits rows over micro batches and devices can weigh
         every label alike.
         """
+
+    @abstractmethod
+    def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
+        """Return for each row the float32 logits that decide its labels: (labels with a loss, choices)."""
+
+    def sample(self, ids: list[int]) -> Example:
+        """Return a row of the tokens *ids* to time a model with; its label does not matter."""
+        import torch
+
+        return torch.tensor(ids), torch.zeros(1, dtype=torch.long)
+
+    def asked(self, row: Example) -> tuple[list[int], list[int]]:
+        """Return the token ids that an answer is generated from, and those of the row's own answer.
+
+        Only for tasks that generate. The first is empty where nothing is asked: a document is learnt whole.
+        """
+        raise NotImplementedError(f"{self.name} generates nothing")
 
     @abstractmethod
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:

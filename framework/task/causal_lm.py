@@ -9,6 +9,7 @@ from framework.engine import Engine
 from framework.task import LABEL_MASK, Batch, Example, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 _ROWS = 4  # rows a call of the engine: float32 logits of 4 x 512 x 50,000 are 400 MB
@@ -21,6 +22,7 @@ class CausalLanguageModelling(Task):
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
     peft_type: ClassVar[str] = "CAUSAL_LM"
     generates: ClassVar[bool] = True
+    chats: ClassVar[bool] = True
     packs: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("exact_match", "perplexity")
 
@@ -37,27 +39,27 @@ class CausalLanguageModelling(Task):
         import torch
 
         if packed:
-            lengths = [len(ids) for ids, _ in rows]
+            lengths = [len(ids) for ids, *_ in rows]
             starts = [0, *accumulate(lengths)]
-            labels = torch.cat([labels for _, labels in rows])
+            labels = torch.cat([labels for _, labels, *_ in rows])
             labels[starts[:-1]] = LABEL_MASK
             return {
-                "input_ids": torch.cat([ids for ids, _ in rows])[None],
+                "input_ids": torch.cat([ids for ids, *_ in rows])[None],
                 "position_ids": torch.cat([torch.arange(length) for length in lengths])[None],
                 "labels": labels[None],
                 "cu_seq_lens_q": torch.tensor(starts, dtype=torch.int32),
                 "max_length_q": max(lengths),
             }
-        width = max(len(ids) for ids, _ in rows)
+        width = max(len(ids) for ids, *_ in rows)
 
         def left(values: "Tensor", fill: int) -> "Tensor":
             return torch.nn.functional.pad(values, (width - len(values), 0), value=fill)
 
-        mask = torch.stack([left(torch.ones_like(ids), 0) for ids, _ in rows])
-        labels = torch.stack([left(labels, LABEL_MASK) for _, labels in rows])
-        labels[torch.arange(len(rows)), [width - len(ids) for ids, _ in rows]] = LABEL_MASK
+        mask = torch.stack([left(torch.ones_like(ids), 0) for ids, *_ in rows])
+        labels = torch.stack([left(labels, LABEL_MASK) for _, labels, *_ in rows])
+        labels[torch.arange(len(rows)), [width - len(ids) for ids, *_ in rows]] = LABEL_MASK
         return {
-            "input_ids": torch.stack([left(ids, pad) for ids, _ in rows]),
+            "input_ids": torch.stack([left(ids, pad) for ids, *_ in rows]),
             "attention_mask": mask,
             "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
             "labels": labels,
@@ -89,6 +91,18 @@ class CausalLanguageModelling(Task):
             predicted = logits[:, :-1][labelled[:, first:]]
         return torch.nn.functional.cross_entropy(predicted.float(), wanted, reduction="sum")
 
+    def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
+        """Return for each row (labelled tokens, vocabulary)."""
+        found = engine.logits([ids.tolist() for ids, *_ in rows])
+        places = [(labels[1:] != LABEL_MASK).nonzero()[:, 0].numpy() for _, labels, *_ in rows]
+        return [logits[kept] for logits, kept in zip(found, places, strict=True)]
+
+    def asked(self, row: Example) -> tuple[list[int], list[int]]:
+        """Return what stands before the first answer, and all answers' tokens."""
+        ids, labels, *_ = row
+        start = int((labels != LABEL_MASK).int().argmax())
+        return ids[:start].tolist(), labels[labels != LABEL_MASK].tolist()
+
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Score answers by teacher forcing.
 
@@ -101,11 +115,8 @@ class CausalLanguageModelling(Task):
         loss = tokens = matched = 0.0
         for start in range(0, len(rows), _ROWS):
             batch = rows[start : start + _ROWS]
-            all_logits = engine.logits([ids.tolist() for ids, _ in batch])
-            for logits, (_, labels) in zip(all_logits, batch, strict=True):
-                predicted, wanted = torch.from_numpy(logits)[:-1], labels[1:]
-                kept = wanted != LABEL_MASK
-                predicted, wanted = predicted[kept], wanted[kept]
+            for logits, (_, labels, *_) in zip(self.logits(engine, batch), batch, strict=True):
+                predicted, wanted = torch.from_numpy(logits), labels[1:][labels[1:] != LABEL_MASK]
                 loss += float(torch.nn.functional.cross_entropy(predicted, wanted, reduction="sum"))
                 tokens += len(wanted)
                 matched += bool((predicted.argmax(-1) == wanted).all())

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.engine import Engine
 from framework.task import Batch, Example, Task
+from framework.task.padding import padded_right
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 _ROWS = 32  # rows a call of the engine
@@ -23,15 +25,13 @@ class SequenceClasses(Task):
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Pad on the right: ``input_ids`` and ``attention_mask`` are (rows, T), ``labels`` (rows,)."""
-        from torch import cat, ones_like
-        from torch.nn.utils.rnn import pad_sequence
+        from torch import cat
 
-        ids = [ids for ids, _ in rows]
-        return {
-            "input_ids": pad_sequence(ids, batch_first=True, padding_value=pad),
-            "attention_mask": pad_sequence([ones_like(row) for row in ids], batch_first=True),
-            "labels": cat([labels for _, labels in rows]),
-        }
+        return {**padded_right(rows, pad), "labels": cat([labels for _, labels, *_ in rows])}
+
+    def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]]:
+        """Shorten the text; an encoder expects its end token at the end."""
+        return [*ids[: limit - 1], ids[-1]], labels
 
     def weight(self, labels: "Tensor") -> int:
         """Return 1."""
@@ -45,15 +45,19 @@ class SequenceClasses(Task):
         logits = model(**inputs).logits.float()
         return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
 
+    def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
+        """Return for each row (1, classes)."""
+        ids = [ids.tolist() for ids, *_ in rows]
+        parts = [engine.classify(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS)]
+        return [row[None] for part in parts for row in part]
+
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return the share of right classes, and the mean of the classes' F1."""
         import torch
         from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
-        ids = [ids.tolist() for ids, _ in rows]
-        parts = [engine.classify(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS)]
-        logits = torch.cat([torch.from_numpy(part) for part in parts])
-        wanted = torch.cat([labels for _, labels in rows])
+        logits = torch.cat([torch.from_numpy(part) for part in self.logits(engine, rows)])
+        wanted = torch.cat([labels for _, labels, *_ in rows])
         classes = logits.shape[1]
         return {
             "accuracy": float(multiclass_accuracy(logits, wanted, num_classes=classes, average="micro")),

@@ -8,14 +8,18 @@ from framework.task import Batch, Example, Task
 
 
 def read_examples(file: Path) -> list[Example]:
-    """Read ``(input_ids, labels)`` pairs, each two 1-D int64 tensors; see ``framework.stages.data``."""
+    """Read ``(input_ids, labels, *more)`` of each row: 1-D int64 or uint8; see ``framework.stages.data``."""
     import torch
     from safetensors.torch import load_file
 
     stored = load_file(file)
-    ids = torch.split(stored["input_ids"].long(), stored["input_lengths"].tolist())
-    labels = torch.split(stored["labels"].long(), stored["label_lengths"].tolist())
-    return list(zip(ids, labels, strict=True))
+    names = [("input_ids", "input_lengths"), ("labels", "label_lengths")]
+    names += [(f"part_{place}", f"part_{place}_lengths") for place in range(2, len(stored) // 2)]
+    parts = []
+    for name, lengths in names:
+        values = stored[name] if stored[name].dtype == torch.uint8 else stored[name].long()
+        parts.append(torch.split(values, stored[lengths].tolist()))
+    return list(zip(*parts, strict=True))
 
 
 class RowOrder:
@@ -78,7 +82,7 @@ class Batches:
         self.rank = rank
         self.ranks = ranks
         self.order = RowOrder(len(examples), seed)
-        self.weights = [task.weight(labels) for _, labels in examples]
+        self.weights = [task.weight(labels) for _, labels, *_ in examples]
         self.taken = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -98,6 +102,6 @@ class Batches:
         return {
             **self.task.collate(chosen, self.pad, self.packed),
             "rows": mine,
-            "tokens": sum(len(ids) for ids, _ in chosen),
+            "tokens": sum(len(ids) for ids, *_ in chosen),
             "weight": sum(self.weights[row] for row in rows),
         }

@@ -60,7 +60,15 @@ class Training(Component, ABC):
     """Precision of the forward and backward pass; weights and optimiser stay float32. fp16 scales the
     loss and needs a GPU."""
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 10
-    """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits."""
+    """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits.
+    One is written while training goes on."""
+    checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = None
+    """Minutes after which a checkpoint is written whatever the step; None leaves it to the steps."""
+    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    """Checkpoints that are kept; where the newest was damaged, the run goes on from the one before."""
+    grace_seconds: Annotated[float, Field(gt=0)] = 25.0
+    """Seconds that training has, once it is told to stop, to finish its step and save. Kubernetes
+    and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""
 
     def steps(self, rows: int, ranks: int = 1) -> int:
         """Return the number of optimiser steps for *rows* training rows on *ranks* data-parallel devices."""

@@ -1,13 +1,11 @@
-"""What happens around the steps: checkpoints, random states, and what the terminal shows."""
+"""What happens around the steps: random states, the place in the rows, and what the terminal shows."""
 
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 from tqdm import tqdm
 
 from framework.training.batches import Batches
@@ -53,32 +51,6 @@ class Position(Callback):
     ) -> None:
         """Count."""
         self.batches.taken += 1
-
-
-class LastCheckpoint(Checkpoint):
-    """Keep one checkpoint, replaced whole every few steps."""
-
-    def __init__(self, file: Path, every_steps: int) -> None:
-        self.file = file
-        self.every_steps = every_steps
-        self._saved_at = 0
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save after every ``every_steps``-th optimiser step."""
-        step = trainer.global_step
-        if step == self._saved_at or step % self.every_steps or step >= trainer.max_steps:
-            return
-        self._saved_at = step
-        fresh = self.file.with_suffix(".new")
-        try:
-            trainer.save_checkpoint(fresh)
-            if trainer.is_global_zero:
-                fresh.replace(self.file)
-        finally:
-            if trainer.is_global_zero:
-                fresh.unlink(missing_ok=True)  # a part of a checkpoint, on a full disk
 
 
 class Progress(Callback):

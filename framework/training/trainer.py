@@ -10,8 +10,10 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from framework.training import Training
 from framework.training.batches import Batches
-from framework.training.callbacks import LastCheckpoint, Position, Progress, RandomState
+from framework.training.callbacks import Position, Progress, RandomState
+from framework.training.checkpoints import CheckpointFiles
 from framework.training.module import TuneModule
+from framework.training.saving import Saving, resume_from
 
 _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -24,8 +26,8 @@ def fit(
     Returns:
         One entry an optimiser step: ``step``, ``loss`` and ``learning_rate``.
     """
-    checkpoint = scratch / "last.ckpt"
-    progress, last = Progress(), LastCheckpoint(checkpoint, training.checkpoint_every_steps)
+    progress, files = Progress(), CheckpointFiles(scratch, training.keep_checkpoints)
+    saving = Saving(files, training.checkpoint_every_steps, training.checkpoint_every_minutes)
     # Lightning's advice on loggers and workers is for people who call it themselves.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -38,7 +40,8 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, Position(batches), last],
+            callbacks=[RandomState(), progress, Position(batches), saving],
+            plugins=[files],
             logger=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -47,9 +50,7 @@ def fit(
             default_root_dir=scratch,
             **layout,
         )
-        resume = str(checkpoint) if checkpoint.exists() else None
-        # The checkpoint holds random states besides tensors; it is ours, from our own scratch folder.
         module.train()
-        trainer.fit(module, batches, ckpt_path=resume, weights_only=False)
+        trainer.fit(module, batches, ckpt_path=resume_from(scratch), weights_only=False)
     module.eval()
     return progress.curve

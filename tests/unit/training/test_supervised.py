@@ -192,7 +192,8 @@ def test_another_process_gives_the_same_bytes_and_kill_9_changes_nothing(
         return subprocess.run(command, env=environ, capture_output=True, timeout=120).returncode
 
     assert child("8") == -9
-    assert (tmp_path / "there-scratch" / "last.ckpt").is_file()
+    kept = sorted(file.name for file in (tmp_path / "there-scratch").glob("*.ckpt"))
+    assert kept == ["step-000000003.ckpt", "step-000000006.ckpt"]
     assert not list((tmp_path / "there").iterdir())
     assert child("never") == 0
     assert weights(tmp_path / "there") == weights(here)

@@ -30,7 +30,7 @@ from framework.stages.render import diff_text, render, write
 from framework.worker import write_job
 
 _GRACE = 10.0
-"""Seconds that a worker has to end by itself after SIGTERM."""
+"""Seconds that a worker has to end by itself after SIGTERM, and training besides to save itself."""
 
 
 class Interrupted(FrameworkError):
@@ -171,7 +171,7 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
     except Interrupted:
         for number in previous:
             signal.signal(number, signal.SIG_IGN)  # to the end: we are on our way out
-        _end(worker)
+        _end(worker, _GRACE + _saving_seconds(call.config))
         raise
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -184,11 +184,17 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
         _explain(code, call.command)
 
 
-def _end(worker: "subprocess.Popen[bytes]") -> None:
-    """End the worker: as it likes, and after a while as it does not."""
+def _saving_seconds(config: Config) -> float:
+    """Return what training may take to finish its step and save, in whichever phase it is."""
+    trainings = [config.training, *(phase.training for phase in config.phases.values())]
+    return max(training.grace_seconds for training in trainings)
+
+
+def _end(worker: "subprocess.Popen[bytes]", grace: float) -> None:
+    """End the worker: as it likes, and after *grace* seconds as it does not."""
     worker.terminate()
     try:
-        worker.wait(_GRACE)
+        worker.wait(grace)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()

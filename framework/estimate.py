@@ -6,7 +6,6 @@ built already, its true number of rows and tokens is used instead of a guess.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from framework.data.mix import Mix
 from framework.stages.data import PrepareData
 from framework.stages.tune import Tune
 from framework.task import open_task
+from framework.training.memory import activation_bytes, trained_bytes
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000
@@ -87,20 +87,16 @@ def _row_size(file: Path) -> float:
 def tune_memory(config: Config, length: float | None = None) -> float:
     """Return the bytes that training needs at its peak.
 
-    Weights in float32 (4 bytes each, 2 more for the copy that autocast keeps), gradient and two AdamW
-    moments of what is trained (12), and activations: about 34 bytes for each unit of width in each
-    layer and token where all is 16 bits wide (Korthikanti et al., 2022, arXiv:2205.05198, equation 2
-    without the attention scores, which fused kernels do not keep). Measured here with autocast, which
-    keeps norms and residuals in float32, it is 90. Width times layers is taken as
-    ``1.7 * sqrt(parameters)``. Logits stand three times in float32.
+    Weights in float32 (4 bytes each, 2 more for the copy that autocast keeps), what training keeps beside
+    each trained weight and the activations (see ``framework.training.memory``). Logits stand three times
+    in float32.
     """
-    parameters = config.model.parameters
-    tokens = config.training.micro_batch_size * (length or config.data.max_length / 2)
-    half = config.training.precision != "fp32"
-    activations = tokens * (90 if half else 140) * 1.7 * math.sqrt(parameters)
+    parameters, training = config.model.parameters, config.training
+    tokens = training.micro_batch_size * (length or config.data.max_length / 2)
     logits = tokens / 2 * _VOCABULARY * 12 if open_task(config.model.task).generates else 0.0
-    weights = _frozen_memory(config) + 12 * config.tuning.trainable(parameters)
-    return _LIBRARIES + weights + activations + logits
+    trained = trained_bytes(training) * config.tuning.trainable(parameters)
+    weights = _frozen_memory(config) + trained
+    return _LIBRARIES + weights + activation_bytes(training, parameters, tokens) + logits
 
 
 def _frozen_memory(config: Config) -> float:
@@ -170,4 +166,6 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     share = config.tuning.trainable(parameters) / parameters
     operations = (4 + 2 * share) * parameters * tokens
     slower = 2.0 if training.precision == "fp32" else 1.0
+    if training.gradient_checkpointing:
+        operations += 2 * parameters * tokens  # one more forward pass
     return 5 + slower * operations / config.environment.hardware.flops

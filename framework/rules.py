@@ -108,6 +108,11 @@ def _training_rules(config: Config) -> list[str]:
     found = []
     if config.training.precision == "fp16" and config.environment.hardware.device == "cpu":
         found.append("training.precision: fp16 needs a GPU; set training.precision=bf16")
+    if config.training.gradient_checkpointing and not config.tuning.recomputes:
+        found.append(
+            "training.gradient_checkpointing: this tuning method cannot compute layers again; "
+            "set training.gradient_checkpointing=false"
+        )
     return found
 
 
@@ -190,6 +195,9 @@ def _what_fits(config: Config, limit: float) -> str:
         ]
     if config.tuning.weight_bytes() >= 4:
         changes.append(("tuning=qlora", {"tuning": LoRA(base_precision="nf4")}))
+    if config.tuning.recomputes and not training.gradient_checkpointing:
+        again = training.model_copy(update={"gradient_checkpointing": True})
+        changes.append((f"{batch} training.gradient_checkpointing=true", {"training": again}))
     for text, update in changes:
         if tune_memory(config.model_copy(update=update)) <= limit:
             return f"it fits with {text}"

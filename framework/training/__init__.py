@@ -32,7 +32,16 @@ class Training(Component, ABC):
     """The optimisation of a tuned model."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """Peak learning rate of AdamW; adapters bear about ten times that of full fine-tuning."""
+    """Peak learning rate for AdamW; adapters bear about ten times that of full fine-tuning. Lion wants a
+    third to a tenth of AdamW's."""
+    optimizer: Literal["adamw", "adamw-8bit", "lion", "lion-8bit"] = "adamw"
+    """What moves the weights. ``adamw`` keeps two float32 numbers a trained weight (fused kernel), ``lion``
+    one (Chen et al., 2023, arXiv:2302.06675); with ``-8bit`` they take a byte each (Dettmers et al., 2022,
+    arXiv:2110.02861), by bitsandbytes from the extra ``qlora``."""
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = None
+    """How slowly the optimiser's averages forget; None is 0.9 and 0.999 for AdamW, 0.9 and 0.99 for Lion."""
+    epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-8
+    """What AdamW adds to its divisor; Lion has none."""
     micro_batch_size: Annotated[int, Field(ge=1)] = 8
     """Rows that one device takes through the model at a time. Others call it
     ``per_device_train_batch_size``; the optimiser sees this times
@@ -47,10 +56,16 @@ class Training(Component, ABC):
     """Most optimiser steps; None leaves the end to ``epochs``."""
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps in which the learning rate rises from zero."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
-    """How the learning rate falls after the warm-up."""
+    schedule: Literal["linear", "cosine", "constant", "inverse-sqrt", "wsd"] = "linear"
+    """How the learning rate falls after the warm-up. ``wsd`` (warm-up, stable, decay) keeps it and lets it
+    fall at the end only, by one less the root of the time (Hägele et al., 2024, arXiv:2405.18392);
+    ``inverse-sqrt`` divides it by the root of the time, counted in warm-ups."""
+    min_learning_rate_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the peak to which the learning rate falls, rather than to zero."""
+    decay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the steps in which ``wsd`` lets the learning rate fall."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """AdamW's decoupled decay; biases and norms are spared."""
+    """Decoupled decay of AdamW and Lion; biases and norms are spared."""
     gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
     packing: bool = True
@@ -59,6 +74,15 @@ class Training(Component, ABC):
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
     """Precision of the forward and backward pass; weights and optimiser stay float32. fp16 scales the
     loss and needs a GPU."""
+    gradient_checkpointing: bool = False
+    """Keep only what enters each layer and compute the rest again in the backward pass: about a fifth
+    slower, for a fraction of the activations' memory (Chen et al., 2016, arXiv:1604.06174)."""
+    neftune_alpha: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of the noise on the embeddings while training (NEFTune: Jain et al., 2023,
+    arXiv:2310.05914); 5 is a usual value, 0 is none."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Save a moving average of the trained weights that keeps this share of itself each step, such as
+    0.999; it is lower in the first steps. 0 saves the last weights."""
     checkpoint_every_steps: Annotated[int, Field(ge=1)] = 10
     """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits.
     One is written while training goes on."""

@@ -5,12 +5,13 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor
-from transformers import get_scheduler
 
 from framework.core.errors import StepError
 from framework.parallelism import Parallelism
 from framework.task import Batch, Task
 from framework.training import Training
+from framework.training.noise import Noise
+from framework.training.optimizers import make_optimizer, make_schedule
 from framework.tuning import Tuning
 
 
@@ -36,6 +37,7 @@ class TuneModule(lightning.LightningModule):
         self.whole: dict[str, Tensor] | None = None
         """The gathered weights after training, where those of ``model`` are spread over processes."""
         self._sharded = False
+        self.noise = Noise(model, training.neftune_alpha) if training.neftune_alpha else None
         self.strict_loading = False  # checkpoints leave out what is frozen
 
     def configure_model(self) -> None:
@@ -56,6 +58,8 @@ class TuneModule(lightning.LightningModule):
         """
         extra = ("rows", "tokens", "weight")
         inputs = {name: value for name, value in batch.items() if name not in extra}
+        if self.noise is not None:
+            self.noise.expect(inputs)
         loss: Tensor = self.task.loss(self.model, inputs) / batch["weight"]
         if not torch.isfinite(loss):
             raise StepError(
@@ -76,21 +80,14 @@ class TuneModule(lightning.LightningModule):
         self.tuning.after_step(self.model, step)
 
     def configure_optimizers(self) -> Any:
-        """Return fused AdamW and the schedule, stepped once an optimiser step."""
-        config = self.training_config
+        """Return the optimiser and the schedule, stepped once an optimiser step."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        optimizer = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=config.learning_rate,
-            **self.parallelism.optimizer_arguments(config.precision),
+        optimizer = make_optimizer(
+            self.training_config,
+            trained,
+            self.parallelism.optimizer_arguments(self.training_config.precision),
         )
-        name = "constant_with_warmup" if config.schedule == "constant" else config.schedule
-        warmup = round(self.steps * config.warmup_ratio)
-        schedule = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=self.steps)
+        schedule = make_schedule(self.training_config, optimizer, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:

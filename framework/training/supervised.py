@@ -27,6 +27,7 @@ class Supervised(Training):
         from framework.task.packing import can_pack, use_packed_attention
         from framework.training.batches import Batches, read_examples
         from framework.training.module import TuneModule
+        from framework.training.preparation import prepare
         from framework.training.trainer import fit
 
         seed_everything(seed, verbose=False)
@@ -35,6 +36,7 @@ class Supervised(Training):
         steps = self.steps(len(examples), parallelism.data_parallel)
         base = model.open(folders.model)
         tuned = tuning.apply(base, model.task, steps=steps)
+        prepare(tuned, self)
         packed = self.packing and task.packs and can_pack(tuned)
         if packed:
             use_packed_attention(tuned)

@@ -9,6 +9,7 @@ from lightning import Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from framework.training import Training
+from framework.training.average import Average, put_weights
 from framework.training.batches import Batches
 from framework.training.callbacks import Position, Progress, RandomState
 from framework.training.checkpoints import CheckpointFiles
@@ -28,6 +29,7 @@ def fit(
     """
     progress, files = Progress(), CheckpointFiles(scratch, training.keep_checkpoints)
     saving = Saving(files, training.checkpoint_every_steps, training.checkpoint_every_minutes)
+    average = [Average(training.ema_decay)] if training.ema_decay else []
     # Lightning's advice on loggers and workers is for people who call it themselves.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -40,7 +42,7 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, Position(batches), saving],
+            callbacks=[RandomState(), progress, Position(batches), *average, saving],
             plugins=[files],
             logger=False,
             enable_progress_bar=False,
@@ -53,4 +55,6 @@ def fit(
         module.train()
         trainer.fit(module, batches, ckpt_path=resume_from(scratch), weights_only=False)
     module.eval()
+    for kept in average:
+        put_weights(module.model, kept.weights)
     return progress.curve

@@ -21,6 +21,9 @@ class Tuning(Component, ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks that this method can tune; empty for all."""
 
+    recomputes: ClassVar[bool] = True
+    """Whether layers may be computed again in the backward pass instead of keeping their activations."""
+
     @abstractmethod
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return the model to train: frozen where it must not change, wrapped where needed.

@@ -20,6 +20,7 @@ class Prefix(PeftAdapter):
     merges: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
     continues: ClassVar[bool] = False
+    recomputes: ClassVar[bool] = False
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
     """Learnt keys and values before every text."""

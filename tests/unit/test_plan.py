@@ -239,6 +239,17 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "compression=none",
         ),
         (
+            (
+                "tuning=prefix",
+                "export=transformers",
+                "compression=none",
+                "+training.gradient_checkpointing=true",
+            ),
+            "training.gradient_checkpointing: this tuning method cannot compute layers again; "
+            "set training.gradient_checkpointing=false",
+            "training.gradient_checkpointing=false",
+        ),
+        (
             ("training.precision=fp16",),
             "training.precision: fp16 needs a GPU; set training.precision=bf16",
             "training.precision=bf16",

@@ -34,3 +34,25 @@ def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> 
         return output
 
     return train
+
+
+@pytest.fixture
+def cut_off(fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Call ``fit`` and let it die while it works at the step after *step*: ``cut_off(5, "name", tuning)``."""
+
+    def train(step: int, *words: Any, **options: Any) -> None:
+        from framework.training.module import TuneModule
+
+        once = TuneModule.training_step
+
+        def die(self: TuneModule, batch: Any, index: int) -> Any:
+            if self.global_step == step:
+                raise RuntimeError("cut off")
+            return once(self, batch, index)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(TuneModule, "training_step", die)
+            with pytest.raises(RuntimeError, match="cut off"):
+                fit(*words, **options)
+
+    return train

@@ -46,16 +46,16 @@ def test_every_extra_that_is_shown_exists(install: str) -> None:
 def test_a_tuning_method_is_two_files(run, built_tiny: Path, tmp_path: Path) -> None:
     """The README's example as a team's own package: planned, trained, merged, exported."""
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
-    code = next(block for block in blocks("python") if "class RsLoRA" in block)
-    option = next(block for block in blocks("yaml") if "framework.tuning.rslora" in block)
+    code = next(block for block in blocks("python") if "class LoHa" in block)
+    option = next(block for block in blocks("yaml") if "framework.tuning.loha" in block)
     package = tmp_path / "team"
     package.mkdir()
-    (package / "rslora.py").write_text(code)
+    (package / "loha.py").write_text(code)
     (tmp_path / "conf/tuning").mkdir(parents=True)
-    (tmp_path / "conf/tuning/rslora.yaml").write_text(option.replace("framework.tuning", "team"))
-    words = ["+recipe=tiny", "plugins=[team]", "tuning=rslora", "tuning.rank=8", "gates.exact_match.min=0"]
+    (tmp_path / "conf/tuning/loha.yaml").write_text(option.replace("framework.tuning", "team"))
+    words = ["+recipe=tiny", "plugins=[team]", "tuning=loha", "tuning.rank=8", "gates.exact_match.min=0"]
     done = run(tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     adapter = next((tmp_path / ".gitune/store/tune").glob("*/adapter_config.json")).read_text()
-    assert '"use_rslora": true' in adapter
-    assert "rslora" in run(tmp_path, "--help").stdout
+    assert '"peft_type": "LOHA"' in adapter
+    assert "loha" in run(tmp_path, "--help").stdout

@@ -164,7 +164,7 @@ def refused(config) -> list[str]:
 
 def test_only_the_last_phase_may_keep_what_does_not_merge(phased, monkeypatch, team, config):
     monkeypatch.setattr(Full, "merges", False)
-    lines = refused(phased())
+    lines = refused(phased("export=transformers", "compression=none"))
     assert [line.partition(":")[0] for line in lines] == ["phases.general.tuning", "phases.domain.tuning"]
     mended = RECIPE
     for phase in ("general", "domain"):
@@ -173,7 +173,7 @@ def test_only_the_last_phase_may_keep_what_does_not_merge(phased, monkeypatch, t
         )
         assert f"'- /tuning@phases.{phase}.tuning: lora' in 'defaults'" in "\n".join(lines)
     team("recipes/x.yaml", mended)
-    make_plan(config("+recipe=x"), "x")
+    make_plan(config("+recipe=x", "export=transformers", "compression=none"), "x")
 
 
 def test_a_phase_may_not_be_called_like_the_compressed_candidate(team, config):

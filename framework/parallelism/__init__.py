@@ -30,6 +30,11 @@ class Parallelism(Component, ABC):
         return 1
 
     @property
+    def restarts(self) -> int:
+        """How often the processes start again from the last checkpoint because one of them died."""
+        return 0
+
+    @property
     def data_parallel(self) -> int:
         """How many of them, or groups of them, see rows of their own."""
         return 1

@@ -26,6 +26,10 @@ class Distributed(Parallelism):
     first is reached come from torchrun's environment (``PET_NODE_RANK``, ``PET_MASTER_ADDR`` and
     ``PET_MASTER_PORT``), as a Kubeflow TrainJob sets it."""
 
+    max_restarts: Annotated[int, Field(ge=0)] = 3
+    """How often all processes start again from the last checkpoint because one of them died, without
+    anybody's help. A loss that is not finite, or whatever else would only come again, ends training."""
+
     @model_validator(mode="after")
     def _check_machines(self) -> Self:
         if self.processes % self.machines:
@@ -40,6 +44,11 @@ class Distributed(Parallelism):
     def nodes(self) -> int:
         """On how many machines they run."""
         return self.machines
+
+    @property
+    def restarts(self) -> int:
+        """As often as ``max_restarts`` says."""
+        return self.max_restarts
 
     @property
     def rank(self) -> int:

@@ -90,6 +90,9 @@ class Training(Component, ABC):
     """Minutes after which a checkpoint is written whatever the step; None leaves it to the steps."""
     keep_checkpoints: Annotated[int, Field(ge=1)] = 2
     """Checkpoints that are kept; where the newest was damaged, the run goes on from the one before."""
+    check_ranks_every_steps: Annotated[int, Field(ge=0)] = 100
+    """Steps between checks that all processes hold the same weights, as far as they hold the same ones;
+    training stops with the number of the one that differs. 0 switches it off."""
     grace_seconds: Annotated[float, Field(gt=0)] = 25.0
     """Seconds that training has, once it is told to stop, to finish its step and save. Kubernetes
     and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""

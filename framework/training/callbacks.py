@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
@@ -12,18 +13,28 @@ from framework.training.batches import Batches
 
 
 class RandomState(Callback):
-    """Carry torch's random state over a resume, so that dropout draws what it would have drawn."""
+    """Carry torch's random state over a resume, so that dropout draws what it would have drawn.
+
+    Every rank has one of its own. Where another number of ranks goes on, they go on from the seed.
+    """
 
     def __init__(self) -> None:
         self._restored: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the states as they are now: the CPU's, and those of GPUs, where dropout draws there."""
-        return {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        own = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
+        if not dist.is_initialized():
+            return {"ranks": [own]}
+        everyones: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(everyones, own)
+        return {"ranks": everyones}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the state until training begins: Lightning draws numbers in between."""
-        self._restored = state_dict
+        ranks = state_dict["ranks"]
+        rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self._restored = ranks[rank] if len(ranks) == size else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the state back."""

@@ -11,6 +11,7 @@ the other end of a pipe as standard input instead: whoever loses it ends at once
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -33,8 +34,10 @@ FAILURE = "failure.json"
 and ``exit_code``."""
 RANKS = "ranks"
 """The folder of the ranks' standard error, beside the order; rank 0 writes to the terminal."""
-_GRACE = 10.0
-"""Seconds that the ranks have to end by themselves."""
+LOST = 75
+"""What a rank exits with when it lost another: not the one to tell of."""
+_GRACE = 5.0
+"""Seconds that torchrun has to end by itself, once the ranks have ended or had their time to save."""
 _LAST_LINES = 12
 
 
@@ -66,11 +69,13 @@ def train_in_ranks(
         "folders": {name: str(path.resolve()) for name, path in asdict(folders).items()},
         "processes": parallelism.processes,
         "nodes": parallelism.nodes,
+        "restarts": parallelism.restarts,
+        "grace": math.ceil(training.grace_seconds),
     }
     file = folders.scratch / ORDER
     (folders.scratch / FAILURE).unlink(missing_ok=True)
     file.write_text(json.dumps(order, indent=1, sort_keys=True), encoding="utf-8")
-    if code := _run(file, parallelism.processes // parallelism.nodes):
+    if code := _run(file, parallelism.processes // parallelism.nodes, training.grace_seconds + _GRACE):
         raise _failure(folders.scratch, code)
 
 
@@ -78,8 +83,8 @@ def _package(component: Component) -> str:
     return type(component).__module__.partition(".")[0]
 
 
-def _run(file: Path, local: int) -> int:
-    """Run torchrun to its end, or end it with us; return its exit code."""
+def _run(file: Path, local: int, grace: float) -> int:
+    """Run torchrun to its end, or end it with us, within *grace* seconds; return its exit code."""
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // local)))
     command = [sys.executable, "-P", "-m", "framework.training.launch", str(file)]
@@ -90,7 +95,7 @@ def _run(file: Path, local: int) -> int:
         if agent.poll() is None:
             agent.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                agent.wait(_GRACE)
+                agent.wait(grace)
             agent.kill()
             agent.wait()
         if agent.stdin is not None:
@@ -121,15 +126,21 @@ def main(file: Path) -> int:
     import logging
 
     import torch.distributed.run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # It tells of a failure in three ways before we do.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     torchrun: Any = torch.distributed.run
+    (file.parent / FAILURE).unlink(missing_ok=True)
     try:
         torchrun.run(torchrun.parse_args(_arguments(file)))
+    except SignalException as error:
+        return 128 + error.sigval  # the ranks have saved, or had their time to
     except ChildFailedError as error:
-        rank, first = min(error.failures.items(), key=lambda item: item[1].timestamp)
+        rank, first = min(
+            error.failures.items(), key=lambda item: (item[1].exitcode == LOST, item[1].timestamp)
+        )
         note(file.parent, {"rank": rank, "exit_code": first.exitcode, "said": _last_words(file.parent, rank)})
         return 1
     return 0
@@ -140,7 +151,8 @@ def _arguments(file: Path) -> list[str]:
     order: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     local = order["processes"] // order["nodes"]
     quiet = ",".join(f"{rank}:2" for rank in range(1, local)) or "0"
-    found = [f"--nnodes={order['nodes']}", f"--nproc-per-node={local}", "--max-restarts=0"]
+    found = [f"--nnodes={order['nodes']}", f"--nproc-per-node={local}"]
+    found += [f"--max-restarts={order['restarts']}", f"--shutdown-timeout={order['grace']}"]
     found += [f"--log-dir={file.parent / RANKS}", f"--redirects={quiet}"]
     if order["nodes"] == 1:
         # The machine's own name may not resolve, and nobody else is to be let in.

@@ -18,7 +18,7 @@ from framework.core.errors import FrameworkError
 from framework.model import Model
 from framework.parallelism import Parallelism
 from framework.training import Folders, Training
-from framework.training.launch import note
+from framework.training.launch import FAILURE, LOST, note
 from framework.tuning import Tuning
 
 
@@ -27,13 +27,35 @@ def main(file: Path) -> int:
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     if "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
+    if (file.parent / FAILURE).exists():
+        return 1  # torchrun starts us again after any failure, but this one would only come again
     order = json.loads(file.read_text(encoding="utf-8"))
+    _tell_of_restart(order["restarts"])
     try:
         _train(order)
     except FrameworkError as error:
         note(file.parent, {"kind": type(error).__name__, "message": str(error)})
         return 1
+    except RuntimeError as error:
+        if not _lost_another(error):
+            raise
+        return LOST
     return 0
+
+
+def _tell_of_restart(most: int) -> None:
+    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    if attempt and os.environ["RANK"] == "0":
+        line = f"  a rank died; all start again from the last checkpoint ({attempt} of at most {most} times)"
+        print(line, file=sys.stderr, flush=True)
+
+
+def _lost_another(error: RuntimeError) -> bool:
+    """Tell whether *error* is what gloo and NCCL raise in those that wait for a rank that died."""
+    import torch
+
+    text = str(error)
+    return isinstance(error, torch.distributed.DistError) or "gloo" in text or "Connection closed" in text
 
 
 def _train(order: dict[str, Any]) -> None:

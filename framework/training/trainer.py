@@ -14,6 +14,7 @@ from framework.training.batches import Batches
 from framework.training.callbacks import Position, Progress, RandomState
 from framework.training.checkpoints import CheckpointFiles
 from framework.training.module import TuneModule
+from framework.training.same_weights import SameWeights
 from framework.training.saving import Saving, resume_from
 
 _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
@@ -30,6 +31,7 @@ def fit(
     progress, files = Progress(), CheckpointFiles(scratch, training.keep_checkpoints)
     saving = Saving(files, training.checkpoint_every_steps, training.checkpoint_every_minutes)
     average = [Average(training.ema_decay)] if training.ema_decay else []
+    checks = [SameWeights(every)] if (every := training.check_ranks_every_steps) else []
     # Lightning's advice on loggers and workers is for people who call it themselves.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -42,7 +44,7 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, Position(batches), *average, saving],
+            callbacks=[RandomState(), progress, Position(batches), *average, *checks, saving],
             plugins=[files],
             logger=False,
             enable_progress_bar=False,

@@ -19,7 +19,6 @@ def test_any_flipped_bit_shows(dtype: torch.dtype) -> None:
     assert checksums(module) == before
 
 
-
 def test_frozen_weights_are_left_out() -> None:
     module = torch.nn.Linear(2, 2)
     module.weight.requires_grad_(False)

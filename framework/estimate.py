@@ -100,16 +100,18 @@ def tune_memory(config: Config, length: float | None = None) -> float:
 
 
 def _frozen_memory(config: Config) -> float:
-    """Return the bytes of the weights: four each and autocast's copy, or what they are quantised to.
+    """Return the bytes of the weights: in float32 with autocast's copy, or as frozen ones are held.
 
-    Embeddings and head stay float then, and the CPU holds the whole float model first.
+    Embeddings stay float32 then, and the CPU holds the whole float model first.
     """
     parameters, tuning = config.model.parameters, config.tuning
-    if tuning.weight_bytes() >= 4:
-        return (6 if config.training.precision != "fp32" else 4) * parameters
-    quantised = tuning.weight_bytes() * parameters + 8 * _VOCABULARY * tuning.width(parameters)
+    if config.training.precision == "fp32" and tuning.weight_bytes() >= 4:
+        return 4 * parameters
+    if tuning.saves_frozen:
+        return 6 * parameters
+    held = min(tuning.weight_bytes(), 2.0) * parameters + 8 * _VOCABULARY * tuning.width(parameters)
     on_cpu = config.environment.hardware.device == "cpu"
-    return max(quantised, 4 * parameters) if on_cpu else quantised
+    return max(held, 4 * parameters) if on_cpu else held
 
 
 def view(step: Step, config: Config) -> Config:

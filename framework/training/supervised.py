@@ -27,6 +27,7 @@ class Supervised(Training):
         from framework.task.packing import can_pack, use_packed_attention
         from framework.training.batches import Batches, read_examples
         from framework.training.module import TuneModule
+        from framework.training.precision import hold_frozen
         from framework.training.preparation import prepare
         from framework.training.trainer import fit
 
@@ -37,6 +38,8 @@ class Supervised(Training):
         base = model.open(folders.model)
         tuned = tuning.apply(base, model.task, steps=steps)
         prepare(tuned, self)
+        if not tuning.saves_frozen:
+            hold_frozen(tuned, self.precision)
         packed = self.packing and task.packs and can_pack(tuned)
         if packed:
             use_packed_attention(tuned)

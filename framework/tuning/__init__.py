@@ -18,6 +18,9 @@ class Tuning(Component, ABC):
     merges: ClassVar[bool] = True
     """Whether what was trained can become part of plain weights; else it travels beside them."""
 
+    saves_frozen: ClassVar[bool] = False
+    """Whether ``save`` writes weights that were never trained, so that they must keep every bit."""
+
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks that this method can tune; empty for all."""
 

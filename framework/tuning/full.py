@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from framework.tuning import Tuning
 
@@ -16,6 +16,8 @@ class Full(Tuning):
 
     To go on from an earlier release, give its merged folder as ``model.source``.
     """
+
+    saves_frozen: ClassVar[bool] = True
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return *model* with every weight trainable."""

@@ -63,10 +63,10 @@ def test_four_bits_make_a_model_fit(config: Callable[..., Config], plan: Callabl
         "+recipe=quickstart",
         "model.parameters=7e9",
         "environment.hardware.device=cuda",
-        "environment.hardware.memory_gib=24",
+        "environment.hardware.memory_gib=16",
         "training.micro_batch_size=1",
     )
-    assert tune_memory(config(*words, "tuning=qlora")) < tune_memory(config(*words, "tuning=lora")) / 4
+    assert tune_memory(config(*words, "tuning=qlora")) < tune_memory(config(*words, "tuning=lora")) / 2
     with pytest.raises(PlanError, match="it fits with tuning=qlora"):
         plan(*words, "tuning=lora")
     plan(*words, "tuning=qlora")

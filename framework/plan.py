@@ -110,6 +110,7 @@ def _trained(
             parallelism=config.parallelism,
             device=config.environment.hardware.device,
             seed=config.seed,
+            tracking=config.tracking,
         )
         tune = Step(f"tune {name}".strip(), stage, {"model": folder, "data": rows[name]}, after)
         merge = Merge(model=config.model, tuning=phase.tuning)

@@ -98,6 +98,7 @@ def build(call: Call) -> None:
     if pending:
         _work(call, plan, pending)
     release = Release.read(call.store.folder(plan.last) / LOCK)
+    call.config.tracking.register(release)
     changes = write(call.render(release), call.environments)
     print(screens.summary(call.config, plan, call.store, release, changes, len(pending)))
 

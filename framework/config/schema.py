@@ -19,6 +19,7 @@ from framework.export import Export
 from framework.model import Model
 from framework.parallelism import Parallelism
 from framework.serving import Serving
+from framework.tracking import Tracking
 from framework.training import Training
 from framework.tuning import Tuning
 
@@ -85,6 +86,7 @@ class Config(Component):
     serving: Serving
     deployment: Deployment
     environment: Environment
+    tracking: Tracking
     phases: dict[str, Phase] = Field(default={})
     """Trainings in a row, such as general, domain and task; each goes on from the merged weights of
     the one before. A phase names what it does otherwise: keys below ``data``, ``tuning`` or ``training``

@@ -24,6 +24,13 @@ from pydantic_core import PydanticCustomError, to_jsonable_python
 TARGET = "_target_"
 
 
+class Unkeyed:
+    """Marks a field that shapes no byte of any artifact, as in ``Annotated[int, UNKEYED]``."""
+
+
+UNKEYED = Unkeyed()
+
+
 class Component(BaseModel):
     """A frozen, strict piece of configuration; unknown keys are refused."""
 
@@ -57,10 +64,19 @@ class Component(BaseModel):
         """Return plain JSON data with the class of every nested component under ``_target_``.
 
         ``Component.model_validate(dump)`` gives back an equal object: this is how a step travels to
-        its worker and how its key is computed, so nothing that shapes the result may be left out.
+        its worker.
         """
         fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
+
+    def spec(self) -> dict[str, Any]:
+        """Return what ``dump`` does, less every field that is marked ``UNKEYED``: what keys are made of."""
+        keyed = {
+            name: _plain(getattr(self, name), whole=False)
+            for name, field in type(self).model_fields.items()
+            if not any(isinstance(mark, Unkeyed) for mark in field.metadata)
+        }
+        return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
     def walk(self) -> Iterator["Component"]:
         """Yield this component and every component below it, depth first."""
@@ -80,13 +96,13 @@ def _components(value: Any) -> Iterator[Component]:
             yield from _components(item)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, whole: bool = True) -> Any:
     if isinstance(value, Component):
-        return value.dump()
+        return value.dump() if whole else value.spec()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item, whole) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, whole) for item in value]
     return to_jsonable_python(value)
 
 

@@ -1,7 +1,8 @@
 """Stages and steps: what is to be done, and the name of its result before it exists.
 
-A ``Stage`` is a component whose fields are exactly the slice of the config that its bytes depend
-on. A ``Step`` binds it to the steps that feed it. Neither knows where artifacts live.
+A ``Stage`` is a component whose fields are the slice of the config that its bytes depend on, and
+what is marked ``UNKEYED`` because no byte does. A ``Step`` binds it to the steps that feed it. Neither
+knows where artifacts live.
 """
 
 import hashlib
@@ -81,7 +82,7 @@ class Step:
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
-            "spec": self.stage.dump(),
+            "spec": self.stage.spec(),
             "content": [c.fingerprint() for c in self.stage.walk() if isinstance(c, Fingerprinted)],
             "libraries": {name: _version(name) for name in self.stage.libraries},
             "inputs": {slot: step.key for slot, step in sorted(self.needs.items())},

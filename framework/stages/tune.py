@@ -7,10 +7,12 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.core.component import UNKEYED
 from framework.core.step import Stage, Workspace
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
-from framework.training import Folders, Training
+from framework.tracking import Tracking
+from framework.training import NO_TRACKING, Folders, Training
 from framework.training.launch import train_in_ranks
 from framework.tuning import Tuning
 
@@ -35,10 +37,13 @@ class Tune(Stage):
     seed: Annotated[int, Field(ge=0)]
     """Orders the rows and draws adapters and dropout."""
 
+    tracking: Annotated[Tracking, UNKEYED] = NO_TRACKING
+    """Where its numbers are watched."""
+
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one."""
         folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch)
         train = (
             self.training.fit if self.parallelism.processes == 1 else partial(train_in_ranks, self.training)
         )
-        train(self.model, self.tuning, self.parallelism, self.device, folders, self.seed)
+        train(self.model, self.tuning, self.parallelism, self.device, folders, self.seed, self.tracking)

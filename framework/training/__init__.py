@@ -8,10 +8,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from framework.core.component import Component
+from framework.core.component import UNKEYED, Component
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
+from framework.tracking import Tracking
+from framework.tracking.none import NoTracking
 from framework.tuning import Tuning
+
+NO_TRACKING = NoTracking()
 
 
 @dataclass(frozen=True)
@@ -83,17 +87,17 @@ class Training(Component, ABC):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Save a moving average of the trained weights that keeps this share of itself each step, such as
     0.999; it is lower in the first steps. 0 saves the last weights."""
-    checkpoint_every_steps: Annotated[int, Field(ge=1)] = 10
+    checkpoint_every_steps: Annotated[int, Field(ge=1), UNKEYED] = 10
     """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits.
     One is written while training goes on."""
-    checkpoint_every_minutes: Annotated[float, Field(gt=0)] | None = None
+    checkpoint_every_minutes: Annotated[Annotated[float, Field(gt=0)] | None, UNKEYED] = None
     """Minutes after which a checkpoint is written whatever the step; None leaves it to the steps."""
-    keep_checkpoints: Annotated[int, Field(ge=1)] = 2
+    keep_checkpoints: Annotated[int, Field(ge=1), UNKEYED] = 2
     """Checkpoints that are kept; where the newest was damaged, the run goes on from the one before."""
-    check_ranks_every_steps: Annotated[int, Field(ge=0)] = 100
+    check_ranks_every_steps: Annotated[int, Field(ge=0), UNKEYED] = 100
     """Steps between checks that all processes hold the same weights, as far as they hold the same ones;
     training stops with the number of the one that differs. 0 switches it off."""
-    grace_seconds: Annotated[float, Field(gt=0)] = 25.0
+    grace_seconds: Annotated[float, Field(gt=0), UNKEYED] = 25.0
     """Seconds that training has, once it is told to stop, to finish its step and save. Kubernetes
     and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""
 
@@ -113,6 +117,7 @@ class Training(Component, ABC):
         device: Device,
         folders: Folders,
         seed: int,
+        tracking: Tracking = NO_TRACKING,
     ) -> None:
         """Train, and write what ``tuning.save`` writes and ``log.jsonl`` to ``folders.output``.
 

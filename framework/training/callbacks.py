@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
 from framework.training.batches import Batches
+from framework.training.speed import in_words, memory_now, peak_flops, seconds_in_words, tokens_in_words
 
 
 class RandomState(Callback):
@@ -65,10 +66,14 @@ class Position(Callback):
 
 
 class Progress(Callback):
-    """Loss, tokens per second and the time left: a bar on a terminal, plain lines elsewhere."""
+    """Loss, speed and the time left: a bar on a terminal, plain lines elsewhere, at most 80 columns."""
 
     def __init__(self) -> None:
         self.curve: list[dict[str, float]] = []
+        """What ``log.jsonl`` will say: no times, so that equal runs have equal logs."""
+        self.numbers: dict[str, float] = {}
+        """What else is known of the last step: ``tokens_per_second``, ``memory_gib`` and ``mfu``, the share
+        of the GPUs' peak, where that is known."""
         self._tokens = 0
         self._bar: Any = None
 
@@ -85,6 +90,10 @@ class Progress(Callback):
         self._started, self._first, self._step = time.monotonic(), trainer.global_step, trainer.global_step
         self._losses: list[torch.Tensor] = []
         self._plain_every = max(1, trainer.max_steps // 10)
+        module: Any = pl_module
+        self._device, self._processes = module.device, module.parallelism.processes
+        known = peak_flops(torch.cuda.get_device_name(self._device)) if self._device.type == "cuda" else None
+        self._share = module.flops_per_token / (known * self._processes) if known else None
         if sys.stderr.isatty() and trainer.is_global_zero:
             self._bar = tqdm(
                 total=trainer.max_steps,
@@ -110,19 +119,35 @@ class Progress(Callback):
         self._losses.clear()
         rate = pl_module.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
         self.curve.append({"step": self._step, "loss": round(loss, 6), "learning_rate": rate})
+        self._measure()
         if trainer.is_global_zero:
             self._show(loss, trainer.max_steps)
 
+    def _measure(self) -> None:
+        rate = self._tokens / max(time.monotonic() - self._started, 1e-9)
+        self.numbers = {"tokens_per_second": rate, "memory_gib": memory_now(self._device) / 2**30}
+        if self._share is not None:
+            self.numbers["mfu"] = rate * self._share
+
     def _show(self, loss: float, steps: int) -> None:
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        speed = self._tokens / seconds
-        if self._bar is not None:
-            self._bar.set_postfix_str(f"loss {loss:.3f}, {speed:.0f} tokens/s", refresh=False)
+        plain = self._bar is None
+        if plain and self._step % self._plain_every and self._step != steps:
+            return
+        left = (time.monotonic() - self._started) / (self._step - self._first) * (steps - self._step)
+        parts = [
+            (0, f"loss {loss:.3f}"),
+            (2, f"lr {self.curve[-1]['learning_rate']:.1e}"),
+            (0, tokens_in_words(self.numbers["tokens_per_second"])),
+            (1, f"{self.numbers['mfu']:.0%} MFU" if "mfu" in self.numbers else ""),
+            (3, f"{self.numbers['memory_gib']:.1f} GiB"),
+            (0, f"{seconds_in_words(left)} left" if plain else ""),
+        ]
+        parts = [(rank, text) for rank, text in parts if text]
+        if plain:
+            print(in_words([(0, f"  step {self._step}/{steps}"), *parts], 80), file=sys.stderr, flush=True)
+        else:
+            self._bar.set_postfix_str(in_words(parts, 44), refresh=False)
             self._bar.update(self._step - self._bar.n)
-        elif self._step % self._plain_every == 0 or self._step == steps:
-            left = seconds / (self._step - self._first) * (steps - self._step)
-            line = f"  step {self._step}/{steps}  loss {loss:.3f}  {speed:.0f} tokens/s  {left:.0f} s left"
-            print(line, file=sys.stderr, flush=True)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Take the bar off the terminal."""

@@ -25,7 +25,8 @@ from framework.core.component import Component
 from framework.core.errors import FrameworkError, StepError
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
-from framework.training import Folders, Training
+from framework.tracking import Tracking
+from framework.training import NO_TRACKING, Folders, Training
 from framework.tuning import Tuning
 
 ORDER = "tune.json"
@@ -49,6 +50,7 @@ def train_in_ranks(
     device: Device,
     folders: Folders,
     seed: int,
+    tracking: Tracking = NO_TRACKING,
 ) -> None:
     """Do what ``training.fit`` does, in ``parallelism.processes`` processes.
 
@@ -60,6 +62,7 @@ def train_in_ranks(
         "tuning": tuning,
         "training": training,
         "parallelism": parallelism,
+        "tracking": tracking,
     }
     order = {
         **{name: part.dump() for name, part in parts.items()},

@@ -12,6 +12,7 @@ from framework.task import Batch, Task
 from framework.training import Training
 from framework.training.noise import Noise
 from framework.training.optimizers import make_optimizer, make_schedule
+from framework.training.speed import flops_per_token
 from framework.tuning import Tuning
 
 
@@ -37,6 +38,7 @@ class TuneModule(lightning.LightningModule):
         self.whole: dict[str, Tensor] | None = None
         """The gathered weights after training, where those of ``model`` are spread over processes."""
         self._sharded = False
+        self.flops_per_token = flops_per_token(model)
         self.noise = Noise(model, training.neftune_alpha) if training.neftune_alpha else None
         self.strict_loading = False  # checkpoints leave out what is frozen
 

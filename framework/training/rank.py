@@ -17,6 +17,7 @@ from typing import Any
 from framework.core.errors import FrameworkError
 from framework.model import Model
 from framework.parallelism import Parallelism
+from framework.tracking import Tracking
 from framework.training import Folders, Training
 from framework.training.launch import FAILURE, LOST, note
 from framework.tuning import Tuning
@@ -70,6 +71,7 @@ def _train(order: dict[str, Any]) -> None:
         order["device"],
         folders,
         order["seed"],
+        Tracking.model_validate(order["tracking"], context=context),
     )
     disconnect()
 

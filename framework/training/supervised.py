@@ -5,7 +5,8 @@ import json
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
 from framework.task import open_task
-from framework.training import Folders, Training
+from framework.tracking import Tracking
+from framework.training import NO_TRACKING, Folders, Training
 from framework.tuning import Tuning
 
 
@@ -20,6 +21,7 @@ class Supervised(Training):
         device: Device,
         folders: Folders,
         seed: int,
+        tracking: Tracking = NO_TRACKING,
     ) -> None:
         """Train from the last checkpoint in ``folders.scratch``, or from the start."""
         from lightning import seed_everything
@@ -55,7 +57,7 @@ class Supervised(Training):
             ranks=parallelism.data_parallel,
         )
         module = TuneModule(tuned, self, task, steps, tuning, parallelism)
-        log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch)
+        log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch, tracking)
         if parallelism.rank > 0:
             return  # the first process writes for all
         tuning.save(tuned, folders.output, module.whole)

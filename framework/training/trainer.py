@@ -8,6 +8,7 @@ from typing import Any
 from lightning import Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
+from framework.tracking import Tracking
 from framework.training import Training
 from framework.training.average import Average, put_weights
 from framework.training.batches import Batches
@@ -16,12 +17,18 @@ from framework.training.checkpoints import CheckpointFiles
 from framework.training.module import TuneModule
 from framework.training.same_weights import SameWeights
 from framework.training.saving import Saving, resume_from
+from framework.training.tracked import Tracked
 
 _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
 
 def fit(
-    module: TuneModule, batches: Batches, training: Training, layout: dict[str, Any], scratch: Path
+    module: TuneModule,
+    batches: Batches,
+    training: Training,
+    layout: dict[str, Any],
+    scratch: Path,
+    tracking: Tracking,
 ) -> list[dict[str, float]]:
     """Train *module* for its number of steps.
 
@@ -30,6 +37,9 @@ def fit(
     """
     progress, files = Progress(), CheckpointFiles(scratch, training.keep_checkpoints)
     saving = Saving(files, training.checkpoint_every_steps, training.checkpoint_every_minutes)
+    # The scratch folder has the step's key as its name: a run that goes on is the same run.
+    logger = tracking.logger(scratch.name[:12]) if module.parallelism.rank == 0 else None
+    tracked = [Tracked(logger, progress, _settings(module))] if logger else []
     average = [Average(training.ema_decay)] if training.ema_decay else []
     checks = [SameWeights(every)] if (every := training.check_ranks_every_steps) else []
     # Lightning's advice on loggers and workers is for people who call it themselves.
@@ -44,7 +54,7 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, Position(batches), *average, *checks, saving],
+            callbacks=[RandomState(), progress, Position(batches), *average, *checks, *tracked, saving],
             plugins=[files],
             logger=False,
             enable_progress_bar=False,
@@ -60,3 +70,9 @@ def fit(
     for kept in average:
         put_weights(module.model, kept.weights)
     return progress.curve
+
+
+def _settings(module: TuneModule) -> dict[str, Any]:
+    """Return what a run is compared by."""
+    parts = {"training": module.training_config, "tuning": module.tuning, "parallelism": module.parallelism}
+    return {name: part.dump() for name, part in parts.items()}

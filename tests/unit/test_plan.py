@@ -22,9 +22,9 @@ def keys(plan: Plan) -> dict[str, str]:
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every field of a component, and of the components in it, that holds no component."""
+    """The path of every keyed field of a component, and of those in it, that holds no component."""
     if isinstance(value, Component):
-        for name in type(value).model_fields:
+        for name in value.spec().keys() - {"_target_"}:
             yield from leaves(getattr(value, name), (*path, name))
     elif isinstance(value, dict) and value and isinstance(next(iter(value.values())), Component):
         for key, item in value.items():
@@ -80,6 +80,30 @@ def test_every_field_of_every_stage_changes_its_key(name, plan):
     assert count > 100
 
 
+UNKEYED = {
+    "training.checkpoint_every_steps": 7,
+    "training.checkpoint_every_minutes": 7.0,
+    "training.keep_checkpoints": 7,
+    "training.check_ranks_every_steps": 7,
+    "training.grace_seconds": 7.0,
+}
+"""Every field that is marked so, with another value."""
+
+
+def test_what_shapes_no_byte_changes_no_key_and_still_reaches_the_worker(plan):
+    before = plan("+recipe=tiny")
+    stage = before.step("tune").stage
+    marked = [f"training.{name}" for name in stage.training.dump().keys() - stage.training.spec().keys()]
+    assert set(marked) == set(UNKEYED)
+    for key, value in UNKEYED.items():
+        after = plan("+recipe=tiny", f"+{key}={value}")
+        assert keys(after) == keys(before), key
+        assert after.step("tune").stage.dump()["training"][key.partition(".")[2]] == value
+    watched = plan("+recipe=tiny", "tracking=tensorboard")
+    assert keys(watched) == keys(before)
+    assert watched.step("tune").stage.dump()["tracking"]["experiment"] == "tiny"
+
+
 GATES = {"gate quality", "gate export", "publish"}
 TESTED = {"evaluate base", "evaluate tuned", "evaluate int4"}
 COMPARED = {"parity", "benchmark", "gate export", "publish"}
@@ -104,7 +128,8 @@ REACH = {
     "benchmark": {"benchmark", "gate export", "publish"},
     "publish": {"publish"},
     "name": {"publish"},
-    **{key: set() for key in ("serving", "deployment", "environment", "store", "environments", "plugins")},
+    **{key: set() for key in ("serving", "deployment", "environment", "tracking", "store")},
+    **{key: set() for key in ("environments", "plugins")},
 }
 """The steps that a change of each key of the config must build again, and no others."""
 

@@ -6,7 +6,8 @@ import pytest
 
 from framework.model import Model
 from framework.parallelism.single import Single
-from framework.training import Folders
+from framework.tracking import Tracking
+from framework.training import NO_TRACKING, Folders
 from framework.training.supervised import Supervised
 from framework.tuning import Tuning
 
@@ -24,13 +25,15 @@ def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> 
         seed: int = 0,
         base: Path = tiny_base,
         data: Path = tiny_data,
+        tracking: Tracking = NO_TRACKING,
         **training: Any,
     ) -> Path:
         output, scratch = tmp_path / name, tmp_path / f"{name}-scratch"
         output.mkdir(exist_ok=True)
         scratch.mkdir(exist_ok=True)
         option = Supervised(**{"learning_rate": 3e-3, "precision": "fp32", **training})
-        option.fit(tiny_model, tuning, Single(), "cpu", Folders(base, data, output, scratch), seed)
+        folders = Folders(base, data, output, scratch)
+        option.fit(tiny_model, tuning, Single(), "cpu", folders, seed, tracking)
         return output
 
     return train

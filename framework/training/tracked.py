@@ -40,8 +40,8 @@ class Tracked(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the run; W&B would else keep it open for whatever this process does next."""
         self._try("finalize", "success")
-        if self.logger is not None and hasattr(self.logger.experiment, "finish"):
-            self.logger.experiment.finish()
+        if hasattr(run := getattr(self.logger, "experiment", None), "finish"):
+            run.finish()
 
     def _try(self, call: str, *arguments: Any) -> None:
         if self.logger is None:

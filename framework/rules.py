@@ -79,6 +79,8 @@ def _phase_rules(config: Config) -> list[str]:
 _FITTING = {
     "causal-lm": ("onnx-genai", "genai", "int4-weight"),
     "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+    "multi-label-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+    "token-classification": ("onnx", "onnxruntime", "int8-dynamic"),
 }
 """For each task the export option to suggest, its engine, and the compression option that suits it."""
 

@@ -21,11 +21,17 @@ class Message(TypedDict):
 
 
 class Row(TypedDict, total=False):
-    """A canonical row: ``messages`` for conversations, ``text`` (and ``label``) for documents."""
+    """A canonical row: ``messages`` for a conversation, ``text`` for a document.
+
+    A document may have a ``label`` or ``labels``; ``tokens`` and ``tags`` are words with a tag each.
+    """
 
     messages: list[Message]
     text: str
     label: str
+    labels: list[str]
+    tokens: list[str]
+    tags: list[str]
 
 
 _Given = Mapping[str, Any]
@@ -47,7 +53,8 @@ def canonical(raw: Any) -> Row:
     r"""Turn a row as it was read into its canonical form.
 
     The first form whose keys are all there is taken, in the order ``messages``, ``conversations``
-    (sharegpt), ``instruction``/``output`` (alpaca), ``prompt``/``completion``, ``text``/``label``.
+    (sharegpt), ``instruction``/``output`` (alpaca), ``prompt``/``completion``, ``tokens``/``tags``,
+    ``text`` with ``label`` (one) or ``labels`` (a list of any number).
     Keys that belong to no form, such as an id, are left behind; one that is nearly an optional key
     of the form, such as ``inputs``, is refused. A null is the same as no key.
 
@@ -98,7 +105,20 @@ def _read_text(given: _Given) -> Row:
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise DataError(f"label must be text or a whole number, not {_kind(label)}")
         row["label"] = _text(str(label), "label").strip()
+    if "labels" in given:
+        if "label" in given:
+            raise DataError("a row has 'label' for its one class or 'labels' for any number, not both")
+        row["labels"] = [label.strip() for label in _texts(given["labels"], "labels")]
     return row
+
+
+def _read_tokens(given: _Given) -> Row:
+    tokens, tags = _texts(given["tokens"], "tokens"), _texts(given["tags"], "tags")
+    if not tokens:
+        raise DataError("empty tokens")
+    if len(tokens) != len(tags):
+        raise DataError(f"{len(tokens)} tokens but {len(tags)} tags; each token needs one")
+    return {"tokens": tokens, "tags": tags}
 
 
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
@@ -109,7 +129,8 @@ FORMS = (
     _Form(("conversations",), ("system",), _read_sharegpt),
     _Form(("instruction", "output"), ("input", "system"), _read_alpaca),
     _Form(("prompt", "completion"), ("system",), _read_prompt),
-    _Form(("text",), ("label",), _read_text),
+    _Form(("tokens", "tags"), (), _read_tokens),
+    _Form(("text",), ("label", "labels"), _read_text),
 )
 KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.needs, *form.may)))
 """Every key that a form reads; what ``columns`` may map to."""
@@ -163,6 +184,12 @@ def _text(value: Any, name: str) -> str:
     except UnicodeEncodeError:
         raise DataError(f"{name} is not valid Unicode (half of a surrogate pair, or not UTF-8)") from None
     return value
+
+
+def _texts(values: Any, name: str) -> list[str]:
+    if not isinstance(values, list | tuple):
+        raise DataError(f"{name} must be a list, not {_kind(values)}")
+    return [_text(value, f"{name}[{place}]") for place, value in enumerate(values)]
 
 
 def _kind(value: Any) -> str:

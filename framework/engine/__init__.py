@@ -35,7 +35,7 @@ class Engine(Protocol):
     """A model folder, opened by one runtime."""
 
     def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
+        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary), or (T, tags)."""
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY

@@ -1,4 +1,4 @@
-"""ONNX Runtime: a sequence classifier as one graph, ``model.onnx``.
+"""ONNX Runtime: a classifier of texts or of words as one graph, ``model.onnx``.
 
 It knows token ids and arrays; neither text nor labels.
 """
@@ -67,12 +67,15 @@ class OnnxRuntimeEngine:
         self.pad = pad
 
     def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Refuse: a classifier has no logits by position.
+        """Return, for each row of T token ids, float32 logits of shape (T, tags), as one batch.
 
         Raises:
-            ServeError: always.
+            ServeError: the graph classifies whole rows.
         """
-        raise ServeError(LANGUAGE_MODEL)
+        scores = self._forward(rows)
+        if scores.ndim != 3:
+            raise ServeError(LANGUAGE_MODEL)
+        return [part[: len(row)] for part, row in zip(scores, rows, strict=True)]
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
@@ -85,7 +88,11 @@ class OnnxRuntimeEngine:
         raise ServeError(LANGUAGE_MODEL)
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
-        """Return float32 logits of shape (rows, classes), as one right-padded batch."""
+        """Return float32 logits of shape (rows, classes), as one batch."""
+        return self._forward(rows)
+
+    def _forward(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return the graph's logits for a right-padded batch."""
         import numpy as np
 
         longest = max(map(len, rows))

@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+_KINDS = {
+    "ForCausalLM": "AutoModelForCausalLM",
+    "LMHeadModel": "AutoModelForCausalLM",
+    "ForSequenceClassification": "AutoModelForSequenceClassification",
+    "ForTokenClassification": "AutoModelForTokenClassification",
+}
+"""What opens a model, by how the name of its class ends."""
 PADDED_TOKENS = 2048
 """Most tokens of one batch, padding included: bounds the logits (tokens x vocabulary x 4 bytes)."""
 
@@ -25,7 +32,7 @@ def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
     """Open a folder that ``save_pretrained`` wrote.
 
     Args:
-        folder: config.json and safetensors of a causal language model or a sequence classifier.
+        folder: config.json and safetensors of a language model or a classifier.
         threads: CPU threads for the whole process; 0 leaves torch's own choice.
 
     Raises:
@@ -47,18 +54,16 @@ def open_model(folder: Path) -> Any:
     import torch
     import transformers
 
-    architectures = read_json(folder, "config.json").get("architectures") or ["nothing"]
-    if architectures[0].endswith("ForSequenceClassification"):
-        kind = transformers.AutoModelForSequenceClassification
-    elif architectures[0].endswith(("ForCausalLM", "LMHeadModel")):
-        kind = transformers.AutoModelForCausalLM
-    else:
+    named = (read_json(folder, "config.json").get("architectures") or ["nothing"])[0]
+    kind = next((auto_class for ending, auto_class in _KINDS.items() if named.endswith(ending)), None)
+    if kind is None:
         raise ServeError(
-            f"{folder}: config.json names {architectures[0]}, but a causal language model "
-            "or a sequence classifier is needed"
+            f"{folder}: config.json names {named}, but a class that ends in {', '.join(_KINDS)} is needed"
         )
     try:
-        model = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        model = getattr(transformers, kind).from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True
+        )
     except (OSError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
         raise ServeError(f"{folder}: transformers cannot open it: {first_line}") from error
@@ -75,7 +80,7 @@ class TorchEngine:
         self.context = context_length(folder)
 
     def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
+        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary), or (T, tags)."""
         found: dict[int, np.ndarray] = {}
         for indices in _batches(rows):
             scores = self._forward([rows[index] for index in indices]).numpy()

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 class Onnx(Export):
     """``model.onnx`` with inputs ``input_ids`` and ``attention_mask`` and the output ``logits``.
 
-    Inputs are (batch, sequence) int64, the output (batch, classes) float32; both axes are free.
+    Inputs are (batch, sequence) int64, the output float32 (batch, classes), or (batch, sequence, tags)
+    where words are tagged; batch and sequence are free.
     """
 
     engine: ClassVar[str] = "onnxruntime"
-    tasks: ClassVar[tuple[str, ...]] = ("sequence-classification",)
+    tasks: ClassVar[tuple[str, ...]] = (
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
     unmerged: ClassVar[bool] = True
 
     opset: int = 20

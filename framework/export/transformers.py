@@ -21,6 +21,7 @@ class Transformers(Export):
     tasks: ClassVar[tuple[str, ...]] = (
         "causal-lm",
         "sequence-classification",
+        "multi-label-classification",
         "token-classification",
         "seq2seq",
     )

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -24,15 +24,17 @@ class Model(Component, ABC):
     this class, so that a task is one file.
     """
 
-    task: ClassVar[str]
-    """The task's name, a module of ``framework.task``; it chooses loss, metrics and the server's routes."""
-
     name: str
     """The name that people know the model by."""
     license: str
     """The licence of the weights (SPDX identifier where there is one)."""
     parameters: Annotated[float, Field(gt=0)]
     """Number of weights, for the plan's estimates of time and memory."""
+
+    @property
+    @abstractmethod
+    def task(self) -> str:
+        """The task's name, a module of ``framework.task``; it chooses loss, metrics and routes."""
 
     @property
     @abstractmethod

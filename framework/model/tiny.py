@@ -1,12 +1,13 @@
 """A random Llama with a byte tokenizer: a whole plan in seconds, with nothing to download."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from framework.data.rows import Row
 from framework.model import Encoded, Model
+from framework.model.bytelevel import byte_tokenizer
 from framework.model.conversation import encode_row
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ _TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-_END, _START, _PAD = "<|im_end|>", "<|im_start|>", "<|pad|>"
+_END, _START = "<|im_end|>", "<|im_start|>"
 
 
 class TinyCausalLM(Model):
@@ -42,7 +43,7 @@ class TinyCausalLM(Model):
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 
-        tokenizer = _byte_tokenizer()
+        tokenizer = byte_tokenizer(_START, _END, eos_token=_END, chat_template=_TEMPLATE)
         heads = self.hidden_size // 32
         config = LlamaConfig(
             vocab_size=len(tokenizer),
@@ -67,17 +68,3 @@ class TinyCausalLM(Model):
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
         """Return token ids and labels of equal length; see ``framework.model.conversation``."""
         return encode_row(tokenizer, row)
-
-
-def _byte_tokenizer() -> Any:
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([AddedToken(token, special=True) for token in (_PAD, _START, _END)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner, eos_token=_END, pad_token=_PAD, chat_template=_TEMPLATE
-    )

@@ -19,7 +19,7 @@ class PTuning(PeftAdapter):
     """
 
     merges: ClassVar[bool] = False
-    tasks: ClassVar[tuple[str, ...]] = ("causal-lm", "sequence-classification")
+    tasks: ClassVar[tuple[str, ...]] = ("causal-lm", "sequence-classification", "multi-label-classification")
     continues: ClassVar[bool] = False
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20

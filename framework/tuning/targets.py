@@ -6,7 +6,7 @@ from pydantic import Field
 
 from framework.core.errors import StepError
 from framework.core.words import nearest
-from framework.tuning.architectures import layers_of, linear_names, named
+from framework.tuning.architectures import heads, layers_of, linear_names, named
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -23,13 +23,24 @@ def resolve(targets: Targets, model: Any) -> str | list[str]:
         StepError: a name matches nothing that could be adapted, or the architecture is not known.
     """
     if targets == "all-linear":
-        return "all-linear"
+        # peft leaves the heads of language models and text classifiers out by itself, but no tagger's.
+        return _linear_below_head(model) if type(model).__name__.endswith("TokenClassification") else targets
     if isinstance(targets, str):
         layers = layers_of(model)
         wanted = layers.attention if targets == "attention" else layers.attention + layers.feed_forward
         return [name for name in wanted if named(model, name)]
     refuse_unmatched(targets, model)
     return list(targets)
+
+
+def _linear_below_head(model: Any) -> list[str]:
+    """Return the path of every linear layer that is no part of a head."""
+    from torch.nn import Linear
+
+    above = {id(part) for head in heads(model).values() for part in head.modules()}
+    return [
+        path for path, part in model.named_modules() if isinstance(part, Linear) and id(part) not in above
+    ]
 
 
 def refuse_unmatched(names: tuple[str, ...], model: "Module", key: str = "target_modules") -> None:

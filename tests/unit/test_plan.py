@@ -247,7 +247,8 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
         ),
         (
             ("export=onnx", "compression=int8-dynamic"),
-            "export: this exporter is for sequence-classification, the model is for causal-lm; "
+            "export: this exporter is for sequence-classification, multi-label-classification, "
+            "token-classification, the model is for causal-lm; "
             "set export=onnx-genai compression=int4-weight",
             "export=onnx-genai compression=int4-weight",
         ),

@@ -46,6 +46,22 @@ ECONOMY = {
 OVERVIEW = ("Economy", "Economy - overview")
 LONGEST_DOCUMENT = 600
 MOST_DOCUMENTS = 3
+INDUSTRIES = ("Economy", "Industries")
+SECTORS = {
+    "chemicals": ("chemical", "fertilizer", "pharmaceutical", "plastic"),
+    "clothing": ("textile", "apparel", "clothing", "garment", "footwear"),
+    "construction": ("cement", "construction"),
+    "food": ("food", "beverage", "sugar", "brew", "meat"),
+    "machinery": ("machine", "vehicle", "automobile", "electronic"),
+    "metals": ("mining", "gold", "copper", "diamond", "bauxite", "aluminum", "steel", "metal"),
+    "petroleum": ("petroleum", "crude oil", "oil production", "oil refin", "natural gas"),
+    "tourism": ("tourism",),
+}
+WORD = re.compile(r"\d[\d.,]*\d|\w+|[^\w\s\ufffd]")
+NUMBER, YEAR = re.compile(r"\d[\d.,]*"), re.compile(r"(?:19|20)\d\d")
+SCALES = ("thousand", "million", "billion", "trillion")
+SHORT_NAMES = {"United States": ("US",), "United Kingdom": ("UK",)}
+MOST_WORDS = 6
 NAME = ("Government", "Country name", "conventional short form")
 LEAST_FIELDS = 6
 PASSAGE_FIELDS = 5
@@ -71,6 +87,10 @@ def main() -> None:
     for name, chosen in (("train", known), ("test", held_out)):
         documents = [row for country in chosen for row in documents_about(country, profiles[country])]
         write(output / f"economy-documents-{name}.jsonl", documents)
+        tagged = [tagged_row(row["country"], row["text"], countries_by_words(profiles)) for row in documents]
+        write(output / f"entities-{name}.jsonl", tagged)
+        labelled = [sectors_row(row, plain(profiles[row["country"]], INDUSTRIES)) for row in documents]
+        write(output / f"sectors-{name}.jsonl", [row for row in labelled if row["labels"]])
 
 
 def pack(folder: Path) -> Path:
@@ -142,6 +162,49 @@ def documents_about(name: str, profile: Any) -> list[dict[str, Any]]:
         else:
             documents.append(f"The economy of {name}. {sentence}")
     return [{"country": name, "text": text} for text in documents[:MOST_DOCUMENTS]]
+
+
+def sectors_row(document: dict[str, Any], industries: str) -> dict[str, Any]:
+    """Return a document with the sectors that another field of the country's profile lists."""
+    words = industries.lower()
+    labels = [name for name, stems in SECTORS.items() if any(stem in words for stem in stems)]
+    return {**document, "labels": labels}
+
+
+def tagged_row(country: str, text: str, known: dict[tuple[str, ...], str]) -> dict[str, Any]:
+    """Return the words of a document with BIO tags: countries by their names, figures by their form."""
+    words = WORD.findall(text.removeprefix(f"The economy of {country}. "))
+    tags, place = ["O"] * len(words), 0
+    while place < len(words):
+        length, entity = _span(words[place:], known)
+        if entity:
+            tags[place : place + length] = [f"B-{entity}", *[f"I-{entity}"] * (length - 1)]
+        place += length
+    return {"country": country, "tokens": words, "tags": tags}
+
+
+def _span(words: list[str], known: dict[tuple[str, ...], str]) -> tuple[int, str]:
+    """Return how many words the span takes that begins here, and what it is; (1, "") where there is none."""
+    for length in range(min(MOST_WORDS, len(words)), 0, -1):
+        if tuple(words[:length]) in known:
+            return length, "country"
+    following = [*words[1:3], "", ""]
+    scale = int(following[1] in SCALES)
+    if words[0] == "$" and NUMBER.fullmatch(following[0]):
+        return 2 + scale, "money"
+    if NUMBER.fullmatch(words[0]) and following[0] in ("%", "percent"):
+        return 2, "percent"
+    return 1, "year" if YEAR.fullmatch(words[0]) else ""
+
+
+def countries_by_words(profiles: Iterable[str]) -> dict[tuple[str, ...], str]:
+    """Return every country's name as words; one with a comma also turned, ``The`` is left out."""
+    names = {}
+    for name in profiles:
+        first, _, last = name.partition(", ")
+        for form in (name, f"{last} {first}", *SHORT_NAMES.get(name, ())):
+            names[tuple(WORD.findall(form.removeprefix("The ").strip()))] = name
+    return names
 
 
 def rows_about(name: str, fields: dict[str, str], count: int) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from framework.core.paths import SHARE
 from framework.data import Data, Line, Split
 from framework.data.files import Files
 from framework.data.rows import canonical
+from framework.stages.data import SPLITS
+from framework.task.tags import to_bioes
 
 FACTBOOK = SHARE / "recipes" / "data" / "factbook"
 
@@ -47,7 +49,19 @@ def test_every_committed_row_is_canonical(name: str, split: Split, count: int) -
 
 
 @pytest.mark.parametrize(
-    "name", ["files", "factbook", "economy", "economy-documents", "sotu", "mix", "tiny", "vader"]
+    "name",
+    [
+        "files",
+        "factbook",
+        "economy",
+        "economy-documents",
+        "entities",
+        "sectors",
+        "sotu",
+        "mix",
+        "tiny",
+        "vader",
+    ],
 )
 def test_an_option_lists_every_key_so_that_each_can_be_overridden(name: str) -> None:
     text = (SHARE / "conf" / "data" / f"{name}.yaml").read_text()
@@ -86,12 +100,30 @@ def test_the_documents_of_the_economy_are_about_the_countries_of_the_questions(
         assert line.raw["text"].startswith(f"The economy of {line.raw['country']}. ")
 
 
-@pytest.mark.parametrize("name", ["economy", "economy-documents"])
+@pytest.mark.parametrize("name", ["economy", "economy-documents", "entities", "sectors"])
 def test_no_country_is_both_learnt_and_tested(name: str) -> None:
     train, test = ({line.raw["country"] for line in lines(name, split)} for split in ("train", "test"))
     assert train
     assert test
     assert not train & test
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 468), ("test", 168)])
+def test_the_tagged_words_are_those_of_the_documents(split: Split, count: int) -> None:
+    found = [canonical(line.raw) for line in lines("entities", split)]
+    assert len(found) == count
+    kinds = {tag.partition("-")[2] for row in found for tag in to_bioes(row["tags"])}
+    assert kinds == {"", "country", "money", "percent", "year"}
+    for row, line in zip(found, lines("economy-documents", split), strict=True):
+        text = line.raw["text"].partition(". ")[2].replace("\ufffd", "")
+        assert text.replace(" ", "").endswith("".join(row["tokens"])[-40:])
+
+
+def test_what_a_country_lives_on_is_one_of_the_recipes_sectors() -> None:
+    known = yaml.safe_load((SHARE / "recipes" / "sectors.yaml").read_text())["model"]["labels"]
+    for split in SPLITS:
+        named = {label for line in lines("sectors", split) for label in canonical(line.raw)["labels"]}
+        assert named == set(known)
 
 
 def test_factbook_answers_stand_in_their_passage() -> None:
@@ -140,6 +172,6 @@ def test_factbook_is_made_again_byte_for_byte(tmp_path: Path) -> None:
     script = FACTBOOK / "prepare.py"
     subprocess.run([sys.executable, str(script), "--output", str(tmp_path)], check=True, capture_output=True)
     names = sorted(file.name for file in FACTBOOK.glob("*.jsonl"))
-    assert len(names) == 6
+    assert len(names) == 10
     for name in names:
         assert filecmp.cmp(tmp_path / name, FACTBOOK / name, shallow=False)

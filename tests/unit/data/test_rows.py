@@ -145,3 +145,19 @@ def test_an_unknown_form_names_what_it_has_and_what_is_accepted() -> None:
 )
 def test_what_is_broken_is_told(raw: object, said: str) -> None:
     assert said in reason(raw)
+
+
+def test_a_text_may_have_any_number_of_labels() -> None:
+    assert canonical({"text": "t", "labels": ["a ", "b"]}) == {"text": "t", "labels": ["a", "b"]}
+    assert canonical({"text": "t", "labels": []}) == {"text": "t", "labels": []}
+    assert reason({"text": "t", "labels": "a"}) == "labels must be a list, not text"
+    assert reason({"text": "t", "labels": ["a", 1]}) == "labels[1] must be text, not a number"
+    assert "not both" in reason({"text": "t", "labels": ["a"], "label": "a"})
+
+
+def test_words_have_a_tag_each() -> None:
+    row = {"tokens": ["In", "Rome"], "tags": ["O", "S-city"]}
+    assert canonical({**row, "id": 3}) == row
+    assert reason({"tokens": ["In"], "tags": ["O", "O"]}) == "1 tokens but 2 tags; each token needs one"
+    assert reason({"tokens": [], "tags": []}) == "empty tokens"
+    assert reason({"tokens": ["a", " "], "tags": ["O", "O"]}) == "empty tokens[1]"

@@ -1,0 +1,156 @@
+"""Each task through every stage but publishing, on tiny models, in this process."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework.config.schema import Benchmark
+from framework.core.step import Workspace
+from framework.data.files import Files
+from framework.engine.adapter import attach
+from framework.evaluation.held_out import HeldOut
+from framework.export import Export, Parity
+from framework.export.onnx import Onnx
+from framework.model import Model
+from framework.model.tiny_encoder import TinyEncoder
+from framework.parallelism.single import Single
+from framework.stages.benchmark import Measure
+from framework.stages.data import PrepareData
+from framework.stages.evaluate import Evaluate, read_metrics
+from framework.stages.merge import Merge
+from framework.stages.parity import CompareExports
+from framework.stages.tune import Tune
+from framework.training.supervised import Supervised
+from framework.tuning import Tuning
+from framework.tuning.full import Full
+from framework.tuning.lora import LoRA
+
+ABOUT: dict[str, Any] = {"name": "tiny", "license": "Apache-2.0", "parameters": 1e5}
+
+
+def _colours(draw: random.Random) -> dict[str, Any]:
+    named = draw.sample(["red", "green", "blue"], draw.randrange(4))
+    return {"text": " ".join(draw.sample(["it", "is", *named], 2 + len(named))), "labels": named}
+
+
+def _numbers(draw: random.Random) -> dict[str, Any]:
+    tokens, tags = [], []
+    for _ in range(4):
+        words = draw.choice([["to"], ["of"], ["7"], ["4", "km"], ["9", "sq", "m"]])
+        tokens += words
+        tags += ["O"] if words[0].isalpha() else ["B-size", *["I-size"] * (len(words) - 1)]
+    return {"tokens": tokens, "tags": tags}
+
+
+KINDS: dict[str, tuple[Model, Any, Export, str, float]] = {
+    "multi-label": (
+        TinyEncoder(**ABOUT, problem="multi-label", labels=("blue", "green", "red")),
+        _colours,
+        Onnx(),
+        "micro_f1",
+        0.8,
+    ),
+    "entities": (
+        TinyEncoder(**ABOUT, problem="entities", labels=("size",)),
+        _numbers,
+        Onnx(),
+        "span_f1",
+        0.8,
+    ),
+}
+
+
+def build(stage: Any, inputs: dict[str, Path], output: Path) -> Path:
+    output.mkdir()
+    scratch = output.with_name(f"{output.name}-scratch")
+    scratch.mkdir()
+    stage.run(inputs, output, Workspace(scratch))
+    return output
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Model, rows and folders of one task."""
+    model, make, export, metric, least = KINDS[request.param]
+    folder, draw = tmp_path_factory.mktemp(request.param), random.Random(0)
+    for split, count in (("train", 160), ("test", 40)):
+        lines = [json.dumps(make(draw)) + "\n" for _ in range(count)]
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    data = Files(train=str(folder / "train.jsonl"), test=str(folder / "test.jsonl"), max_length=64)
+    base = folder / "base"
+    model.materialise(base, seed=0)
+    rows = build(PrepareData(data=data, model=model), {"model": base}, folder / "rows")
+    found = {"model": model, "export": export, "metric": metric, "least": least}
+    return {**found, "folder": folder, "base": base, "rows": rows}
+
+
+def tune(kind: dict[str, Any], tuning: Tuning, name: str, **training: Any) -> Path:
+    stage = Tune(
+        model=kind["model"],
+        tuning=tuning,
+        training=Supervised(precision="fp32", **training),
+        parallelism=Single(),
+        device="cpu",
+        seed=0,
+    )
+    tuned = build(stage, {"model": kind["base"], "data": kind["rows"]}, kind["folder"] / name)
+    curve = [json.loads(line)["loss"] for line in (tuned / "log.jsonl").read_text().splitlines()]
+    assert sum(curve[-5:]) < 0.9 * sum(curve[:5])
+    return tuned
+
+
+def evaluate(kind: dict[str, Any], folder: Path, engine: str, name: str) -> dict[str, float]:
+    stage = Evaluate(candidate=name, engine=engine, model=kind["model"], evaluation=HeldOut())
+    inputs = {"candidate": folder, "data": kind["rows"], "data_model": kind["base"]}
+    return read_metrics(build(stage, inputs, kind["folder"] / f"evaluate-{name}"))
+
+
+def test_it_learns_exports_and_keeps_what_it_learnt(kind: dict[str, Any]) -> None:
+    tuned = tune(kind, Full(), "full", learning_rate=3e-3, epochs=12)
+    inputs = {"model": kind["base"], "tune": tuned}
+    merged = build(Merge(model=kind["model"], tuning=Full()), inputs, kind["folder"] / "merged")
+    metrics = evaluate(kind, merged, "torch", "tuned")
+    before = evaluate(kind, kind["base"], "torch", "base")
+    assert before[f"base.{kind['metric']}"] < kind["least"] <= metrics[f"tuned.{kind['metric']}"]
+    export = kind["export"]
+    exported = kind["folder"] / "exported"
+    exported.mkdir()
+    export.write(merged, exported)
+    task, engine = kind["model"].task, export.engine
+    assert task in export.tasks
+    shipped = evaluate(kind, exported, engine, "fp32")
+    assert shipped == {
+        f"fp32.{name.partition('.')[2]}": pytest.approx(value, abs=1e-4) for name, value in metrics.items()
+    }
+    stage = CompareExports(parity=Parity(), task=task, engine=engine, candidates=("fp32",))
+    inputs = {"model": merged, "data": kind["rows"], "fp32": exported}
+    compared = read_metrics(build(stage, inputs, kind["folder"] / "parity"))
+    assert set(compared) == {f"fp32.{name}" for name in CompareExports.metrics(task)}
+    assert compared["fp32.max_difference"] < 1e-4
+    assert compared["fp32.agreement"] == 1.0
+    timing = Benchmark(prompt_tokens=8, new_tokens=2, repeats=1, batch_size=2)
+    measure = Measure(benchmark=timing, task=task, engines={"fp32": engine})
+    speeds = read_metrics(build(measure, {"fp32": exported}, kind["folder"] / "speeds"))
+    assert set(speeds) == {f"fp32.{name}" for name in Measure.metrics(task)}
+
+
+def test_an_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
+    tuning = LoRA(rank=4, alpha=8)
+    tuned = tune(kind, tuning, "lora", learning_rate=1e-2, epochs=3)
+    model = kind["model"]
+    merged = tuning.merge(model.open(kind["base"]), tuned).eval()
+    adapted = attach(model.open(kind["base"]), tuned)
+    ids = torch.arange(10, 22)[None]
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    with torch.no_grad():
+        one, other = merged(**given).logits, adapted(**given).logits
+        start = model.open(kind["base"])(**given).logits
+    assert (one - other).abs().max() < 1e-5
+    assert (one - start).abs().max() > 1e-2
+    frozen, trained = dict(model.open(kind["base"]).named_parameters()), dict(adapted.named_parameters())
+    kept = "base_model.model.bert.embeddings.word_embeddings.weight"
+    assert torch.equal(frozen[kept.removeprefix("base_model.model.")], trained[kept])

@@ -83,5 +83,5 @@ def test_classify_is_not_moved_by_padding(tiny_bert) -> None:
 @pytest.mark.parametrize("architectures", ["[]", '["BertModel"]'])
 def test_a_folder_of_another_kind_is_refused(tmp_path, architectures) -> None:
     (tmp_path / "config.json").write_text(f'{{"architectures": {architectures}}}')
-    with pytest.raises(ServeError, match="but a class that ends in ForCausalLM, .* is needed"):
+    with pytest.raises(ServeError, match=r"but a class that ends in ForCausalLM, .* is needed"):
         open_engine("torch", tmp_path)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from framework.core.component import UNKEYED
 from framework.core.errors import StepError
 from framework.parallelism import Device, Parallelism
 
@@ -26,7 +27,7 @@ class Distributed(Parallelism):
     first is reached come from torchrun's environment (``PET_NODE_RANK``, ``PET_MASTER_ADDR`` and
     ``PET_MASTER_PORT``), as a Kubeflow TrainJob sets it."""
 
-    max_restarts: Annotated[int, Field(ge=0)] = 3
+    max_restarts: Annotated[int, Field(ge=0), UNKEYED] = 3
     """How often all processes start again from the last checkpoint because one of them died, without
     anybody's help. A loss that is not finite, or whatever else would only come again, ends training."""
 

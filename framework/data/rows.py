@@ -4,29 +4,34 @@ It knows nothing of files, tokenizers or templates: a raw row goes in, a canonic
 why there is none comes out.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypedDict
+from typing import Any, Required, TypedDict
 
 from framework.core.errors import DataError
 from framework.core.words import nearest
 
 
-class Message(TypedDict):
-    """One turn of a conversation."""
+class Message(TypedDict, total=False):
+    """One turn of a conversation; the assistant's may be calls of tools, with or without words."""
 
-    role: str
-    content: str
+    role: Required[str]
+    content: Required[str]
+    name: str
+    tool_call_id: str
+    tool_calls: list[dict[str, Any]]
 
 
 class Row(TypedDict, total=False):
-    """A canonical row: ``messages`` for a conversation, ``text`` for a document.
+    """A canonical row: ``messages`` (and ``tools``) for a conversation, ``text`` for a document.
 
     A document may have a ``label`` or ``labels``; ``tokens`` and ``tags`` are words with a tag each.
     """
 
     messages: list[Message]
+    tools: list[dict[str, Any]]
     text: str
     label: str
     labels: list[str]
@@ -76,8 +81,10 @@ def canonical(raw: Any) -> Row:
 
 
 def _read_messages(given: _Given) -> Row:
-    turns = _turns(given["messages"], "messages", "role", "content", ROLES)
-    return _conversation(turns)
+    row = _conversation(_turns(given["messages"], "messages", "role", "content", ROLES))
+    if _present(given, "tools"):
+        row["tools"] = _objects(given["tools"], "tools")
+    return row
 
 
 def _read_sharegpt(given: _Given) -> Row:
@@ -90,12 +97,12 @@ def _read_alpaca(given: _Given) -> Row:
     if _present(given, "input"):
         asked += "\n\n" + _text(given["input"], "input")
     answer = _text(given["output"], "output")
-    return _conversation([*_system(given), ("user", asked), ("assistant", answer)])
+    return _conversation([*_system(given), _turn("user", asked), _turn("assistant", answer)])
 
 
 def _read_prompt(given: _Given) -> Row:
     asked, answer = _text(given["prompt"], "prompt"), _text(given["completion"], "completion")
-    return _conversation([*_system(given), ("user", asked), ("assistant", answer)])
+    return _conversation([*_system(given), _turn("user", asked), _turn("assistant", answer)])
 
 
 def _read_text(given: _Given) -> Row:
@@ -125,7 +132,7 @@ ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "
 SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
             "system": "system", "tool": "tool"}  # fmt: skip
 FORMS = (
-    _Form(("messages",), (), _read_messages),
+    _Form(("messages",), ("tools",), _read_messages),
     _Form(("conversations",), ("system",), _read_sharegpt),
     _Form(("instruction", "output"), ("input", "system"), _read_alpaca),
     _Form(("prompt", "completion"), ("system",), _read_prompt),
@@ -136,35 +143,72 @@ KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.needs, *form.
 """Every key that a form reads; what ``columns`` may map to."""
 
 
-def _turns(items: Any, key: str, who: str, what: str, roles: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Read a list of turns as (role, content); *who* and *what* are the turn's two keys."""
+def _turns(items: Any, key: str, who: str, what: str, roles: Mapping[str, str]) -> list[Message]:
+    """Read a list of turns; *who* and *what* are the turn's two keys."""
     if not isinstance(items, list | tuple):
         raise DataError(f"{key} must be a list of turns, not {_kind(items)}")
     turns = []
     for place, turn in enumerate(items, 1):
-        if not isinstance(turn, Mapping) or who not in turn or what not in turn:
+        calls = turn.get("tool_calls") if isinstance(turn, Mapping) else None
+        if not isinstance(turn, Mapping) or who not in turn or not (what in turn or calls):
             raise DataError(f"turn {place} of {key} must be an object with '{who}' and '{what}'")
-        if turn.get("tool_calls"):
-            raise DataError(
-                f"turn {place} of {key} has 'tool_calls', which would be lost; put calls in '{what}'"
-            )
-        role = turn[who]
+        role, where = turn[who], f"turn {place} of {key}"
         if not isinstance(role, str) or role not in roles:
-            raise DataError(f"turn {place} of {key}: '{who}' is {role!r}; it may be {', '.join(roles)}")
-        turns.append((roles[role], _text(turn[what], f"{what} in turn {place} of {key}")))
+            raise DataError(f"{where}: '{who}' is {role!r}; it may be {', '.join(roles)}")
+        if calls and roles[role] != "assistant":
+            raise DataError(f"{where} has 'tool_calls', but only the assistant calls tools")
+        silent = calls and not turn.get(what)
+        message = _turn(roles[role], "" if silent else _text(turn[what], f"{what} in {where}"))
+        if calls:
+            message["tool_calls"] = _calls(calls, where)
+        if isinstance(name := turn.get("name"), str):
+            message["name"] = name
+        if isinstance(number := turn.get("tool_call_id"), str):
+            message["tool_call_id"] = number
+        turns.append(message)
     return turns
 
 
-def _conversation(turns: list[tuple[str, str]]) -> Row:
+def _calls(given: Any, where: str) -> list[dict[str, Any]]:
+    """Read calls as OpenAI writes them; arguments become an object, which chat templates want."""
+    calls = []
+    for call in _objects(given, f"tool_calls in {where}"):
+        function = call.get("function")
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise DataError(f"a call of tool_calls in {where} needs 'function' with 'name' and 'arguments'")
+        arguments = function.get("arguments", {})
+        try:
+            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+        except ValueError:
+            raise DataError(f"the arguments of {function['name']} in {where} are not JSON") from None
+        if not isinstance(arguments, Mapping):
+            raise DataError(f"the arguments of {function['name']} in {where} must be an object")
+        known = {"name": function["name"], "arguments": dict(arguments)}
+        calls.append({**call, "type": "function", "function": known})
+    return calls
+
+
+def _objects(values: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(values, list | tuple) or not all(isinstance(value, Mapping) for value in values):
+        raise DataError(f"{name} must be a list of objects")
+    return [dict(value) for value in values]
+
+
+def _turn(role: str, content: str) -> Message:
+    return {"role": role, "content": content}
+
+
+def _conversation(turns: list[Message]) -> Row:
     if not turns:
         raise DataError("empty conversation")
-    if turns[-1][0] != "assistant":
-        raise DataError(f"the last turn must be the assistant's, the answer to learn, not {turns[-1][0]}'s")
-    return {"messages": [{"role": role, "content": content} for role, content in turns]}
+    last = turns[-1]["role"]
+    if last != "assistant":
+        raise DataError(f"the last turn must be the assistant's, the answer to learn, not {last}'s")
+    return {"messages": turns}
 
 
-def _system(given: _Given) -> list[tuple[str, str]]:
-    return [("system", _text(given["system"], "system"))] if _present(given, "system") else []
+def _system(given: _Given) -> list[Message]:
+    return [_turn("system", _text(given["system"], "system"))] if _present(given, "system") else []
 
 
 def _present(given: _Given, key: str) -> bool:

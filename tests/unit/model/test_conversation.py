@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from framework.core.errors import DataError
+from framework.data.rows import canonical
 from framework.model import Model
 from framework.model.conversation import encode_row
 from framework.serving.text import prompt_ids
@@ -113,3 +114,40 @@ def test_a_template_whose_turns_end_without_an_end_token_is_learnt_to_its_end(to
     other = copy.deepcopy(tokenizer)
     other.chat_template = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"  # noqa: E501
     assert learnt(other, {"messages": turns("a", "b")}) == "b;"
+
+
+# As models with tools have it: calls in tags, what tools say in turns of their own.
+TOOLS = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
+    "{% for call in m['tool_calls'] or [] %}<call>{{ call['function'] | tojson }}</call>{% endfor %}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+CALL = {"function": {"name": "weather", "arguments": '{"city": "Rome"}'}, "id": "c1", "type": "function"}
+ASKED: list[dict[str, Any]] = [
+    {"role": "user", "content": "Sunny in Rome?"},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "content": "25 C, sun", "tool_call_id": "c1"},
+    {"role": "assistant", "content": "Yes."},
+    {"role": "user", "content": "Thanks"},
+    {"role": "assistant", "content": "Any time."},
+]
+SCHEMA = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+def test_every_turn_of_the_assistant_is_learnt_and_calls_of_tools_too(tokenizer: Any) -> None:
+    able = copy.deepcopy(tokenizer)
+    able.chat_template = TOOLS
+    row = canonical({"messages": ASKED, "tools": [SCHEMA]})
+    call = '<call>{"name": "weather", "arguments": {"city": "Rome"}}</call>'
+    assert learnt(able, row) == f"{call}<|im_end|>Yes.<|im_end|>Any time.<|im_end|>"
+    ids, _ = encode_row(able, row)
+    assert able.decode(ids).startswith('<|im_start|>system\n[{"type": "function"')
+    assert "<|im_start|>tool\n25 C, sun<|im_end|>" in able.decode(ids)
+
+
+def test_a_template_without_tools_is_refused_instead_of_learning_silence(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="leaves 'tool_calls' out; write the calls in 'content'"):
+        encode_row(tokenizer, canonical({"messages": ASKED}))
+    with pytest.raises(DataError, match="leaves 'tools' out; describe them in the system turn"):
+        encode_row(tokenizer, canonical({"messages": turns("a", "b"), "tools": [SCHEMA]}))

@@ -1,6 +1,7 @@
-"""Our side of ``benchmarks.training``: what the tune step does, on the floor's model and rows."""
+"""Our side of ``benchmarks.training`` and ``benchmarks.choices``: what the tune step does, without a plan."""
 
 import json
+import resource
 import sys
 import tempfile
 import time
@@ -8,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.training_floor import LEARNING_RATE, ROWS, report
+from framework.core.step import Workspace
 from framework.model.tiny import TinyCausalLM
-from framework.parallelism.single import Single
-from framework.training import Folders
-from framework.training.supervised import Supervised
-from framework.tuning.lora import LoRA
+from framework.stages.tune import Tune
+
+_LORA = {"_target_": "framework.tuning.lora.LoRA", "rank": 8, "alpha": 16}
+_SINGLE = {"_target_": "framework.parallelism.single.Single"}
 
 
-def train(folder: Path) -> dict[str, float]:
-    """Train one epoch; return what was measured."""
+def train(folder: Path, options: dict[str, Any]) -> dict[str, float]:
+    """Train one epoch, changed by *options* of each group; return what was measured."""
     from framework.training.batches import read_examples
     from framework.training.module import TuneModule
 
@@ -29,18 +31,38 @@ def train(folder: Path) -> dict[str, float]:
             started.append(time.process_time())
 
     TuneModule.optimizer_step = noted
-    model = TinyCausalLM(name="benchmark", license="none", parameters=15e6)
-    training = Supervised(learning_rate=LEARNING_RATE, micro_batch_size=ROWS, epochs=1)
     with tempfile.TemporaryDirectory() as name:
         output, scratch = Path(name, "output"), Path(name, "scratch")
         output.mkdir()
         scratch.mkdir()
-        folders = Folders(folder / "model", folder / "data", output, scratch)
-        training.fit(model, LoRA(rank=8, alpha=16), Single(), "cpu", folders, seed=0)
+        inputs = {"model": folder / "model", "data": folder / "data"}
+        _stage(options).run(inputs, output, Workspace(scratch))
         log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     tokens = sum(len(ids) for ids, _ in read_examples(folder / "data" / "train.safetensors"))
-    return report(tokens * (len(log) - 1) // len(log), started[0], [entry["loss"] for entry in log])
+    # Ranks are processes of their own, which only the whole run's seconds tell of.
+    start = started[0] if started else 0.0
+    found = report(tokens * (len(log) - 1) // len(log), start, [entry["loss"] for entry in log])
+    ranks = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return {**found, "peak": found["peak"] if started else ranks}
+
+
+def _stage(options: dict[str, Any]) -> Tune:
+    training = {"learning_rate": LEARNING_RATE, "micro_batch_size": ROWS, "epochs": 1}
+    return Tune.model_validate(
+        {
+            "model": TinyCausalLM(name="benchmark", license="none", parameters=15e6).dump(),
+            "tuning": options.get("tuning", _LORA),
+            "training": {
+                "_target_": "framework.training.supervised.Supervised",
+                **training,
+                **options.get("training", {}),
+            },
+            "parallelism": options.get("parallelism", _SINGLE),
+            "device": "cpu",
+            "seed": 0,
+        }
+    )
 
 
 if __name__ == "__main__":
-    print(json.dumps(train(Path(sys.argv[1]))))
+    print(json.dumps(train(Path(sys.argv[1]), json.loads(sys.argv[2]))))

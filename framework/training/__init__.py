@@ -72,6 +72,9 @@ class Training(Component, ABC):
     """Decoupled decay of AdamW and Lion; biases and norms are spared."""
     gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the gradient; 0 switches clipping off."""
+    max_gradient_growth: Annotated[float, Field(ge=0)] = 100.0
+    """Stop where the gradient's norm, before clipping, is more than this many times both its median over
+    the last 50 steps and ``gradient_clipping``; 0 stops only where it is no number."""
     packing: bool = True
     """Lay the rows of a micro batch end to end instead of padding them to the longest: the same loss and
     gradients for less work. Models whose attention cannot keep rows apart are padded all the same."""

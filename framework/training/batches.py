@@ -72,6 +72,7 @@ class Batches:
         packed: bool = False,
         rank: int = 0,
         ranks: int = 1,
+        text: Path | None = None,
     ) -> None:
         self.examples = examples
         self.task = task
@@ -83,6 +84,8 @@ class Batches:
         self.ranks = ranks
         self.order = RowOrder(len(examples), seed)
         self.weights = [task.weight(labels) for _, labels, *_ in examples]
+        self.text = text
+        """The rows as they were read, a line of JSON each."""
         self.taken = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -97,11 +100,14 @@ class Batches:
         rows_a_step = size * self.accumulation * self.ranks
         rows = self.order[step * rows_a_step : (step + 1) * rows_a_step]
         first = (index * self.ranks + self.rank) * size
-        mine = rows[first : first + size]
-        chosen = [self.examples[row] for row in mine]
+        return self.of(rows[first : first + size], sum(self.weights[row] for row in rows))
+
+    def of(self, rows: list[int], weight: int | None = None) -> Batch:
+        """Return the micro batch of just *rows*; *weight* is that of their step, by default their own."""
+        chosen = [self.examples[row] for row in rows]
         return {
             **self.task.collate(chosen, self.pad, self.packed),
-            "rows": mine,
+            "rows": rows,
             "tokens": sum(len(ids) for ids, *_ in chosen),
-            "weight": sum(self.weights[row] for row in rows),
+            "weight": sum(self.weights[row] for row in rows) if weight is None else weight,
         }

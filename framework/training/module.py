@@ -1,15 +1,17 @@
 """The Lightning module: loss, optimiser and schedule. It knows nothing of rows or files."""
 
-from typing import Any
+import math
+from typing import Any, cast
 
 import lightning
 import torch
 from torch import Tensor
 
-from framework.core.errors import StepError
 from framework.parallelism import Parallelism
 from framework.task import Batch, Task
 from framework.training import Training
+from framework.training.batches import Batches
+from framework.training.guard import Guard, gradient_norm
 from framework.training.noise import Noise
 from framework.training.optimizers import make_optimizer, make_schedule
 from framework.training.speed import flops_per_token
@@ -39,6 +41,7 @@ class TuneModule(lightning.LightningModule):
         """The gathered weights after training, where those of ``model`` are spread over processes."""
         self._sharded = False
         self.flops_per_token = flops_per_token(model)
+        self.guard = Guard(training, alone=parallelism.processes == 1)
         self.noise = Noise(model, training.neftune_alpha) if training.neftune_alpha else None
         self.strict_loading = False  # checkpoints leave out what is frozen
 
@@ -58,22 +61,36 @@ class TuneModule(lightning.LightningModule):
         Lightning divides by the accumulation, and data parallelism by its ranks; both are put back, so
         that the gradient is that of one batch however it was split.
         """
-        extra = ("rows", "tokens", "weight")
-        inputs = {name: value for name, value in batch.items() if name not in extra}
+        batches, step = self._batches(), self.global_step + 1
+        self.guard.check_weight(batch, batches, step)
         if self.noise is not None:
-            self.noise.expect(inputs)
-        loss: Tensor = self.task.loss(self.model, inputs) / batch["weight"]
-        if not torch.isfinite(loss):
-            raise StepError(
-                f"tune: the loss became {loss.item()} at step {self.global_step + 1}; "
-                f"lower training.learning_rate (now {self.training_config.learning_rate:g}) "
-                "or set training.precision=fp32"
-            )
+            self.noise.expect(batch)
+        loss = self._loss(batch)
+        self.guard.check_loss(float(loss.detach()), batch["rows"], batches, step, self._loss_again)
         shares = self.training_config.gradient_accumulation_steps * self.parallelism.data_parallel
         whole: Tensor = loss * shares
         # Lightning divides by the accumulation, so that the micro batches' penalties are one a step.
         penalty = self.tuning.penalty(self.model)
         return whole if penalty is None else whole + penalty
+
+    def _loss(self, batch: Batch) -> Tensor:
+        inputs = {name: value for name, value in batch.items() if name not in ("rows", "tokens", "weight")}
+        loss: Tensor = self.task.loss(self.model, inputs) / max(batch["weight"], 1)
+        return loss
+
+    def _batches(self) -> Batches:
+        return cast("Batches", self.trainer.train_dataloader)
+
+    def _loss_again(self, batch: Batch) -> Tensor:
+        with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            return self._loss(self.trainer.strategy.batch_to_device(batch))
+
+    def _norm_again(self, batch: Batch) -> Tensor:
+        self.zero_grad()
+        with self.trainer.precision_plugin.forward_context():
+            loss = self._loss(self.trainer.strategy.batch_to_device(batch))
+        loss.backward()  # type: ignore[no-untyped-call]
+        return gradient_norm(self.model.parameters())
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Step, and let the tuning method adjust the weights before any callback saves them."""
@@ -93,10 +110,12 @@ class TuneModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip the gradient's norm; Lightning's own clipping refuses fused optimisers under bf16."""
-        if self.training_config.gradient_clipping:
-            trained = [p for p in self.model.parameters() if p.requires_grad]
-            torch.nn.utils.clip_grad_norm_(trained, self.training_config.gradient_clipping)
+        """Check the gradient's norm and clip it; Lightning's clipping refuses fused optimisers under bf16."""
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        norm = torch.nn.utils.clip_grad_norm_(trained, self.training_config.gradient_clipping or math.inf)
+        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+        batches, step = self._batches(), self.global_step + 1
+        self.guard.check_norm(float(whole), batches, step, self._norm_again)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen weights out: they are in the base model already."""
@@ -104,7 +123,9 @@ class TuneModule(lightning.LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key in trained}
         checkpoint["tuning"] = self.tuning.state(self.model)
+        checkpoint["norms"] = list(self.guard.norms)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give the tuning method back what it had counted."""
+        """Give back what the tuning method had counted, and the norms of the last steps."""
         self.tuning.load_state(self.model, checkpoint["tuning"])
+        self.guard.norms.extend(checkpoint["norms"])

@@ -28,6 +28,7 @@ class Supervised(Training):
 
         from framework.task.packing import can_pack, use_packed_attention
         from framework.training.batches import Batches, read_examples
+        from framework.training.guard import check_rows
         from framework.training.module import TuneModule
         from framework.training.precision import hold_frozen
         from framework.training.preparation import prepare
@@ -55,7 +56,9 @@ class Supervised(Training):
             packed=packed,
             rank=parallelism.data_rank,
             ranks=parallelism.data_parallel,
+            text=folders.data / "train.jsonl",
         )
+        check_rows(batches, tuned)
         module = TuneModule(tuned, self, task, steps, tuning, parallelism)
         log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch, tracking)
         if parallelism.rank > 0:

@@ -40,7 +40,8 @@ class Tracked(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the run; W&B would else keep it open for whatever this process does next."""
         self._try("finalize", "success")
-        if hasattr(run := getattr(self.logger, "experiment", None), "finish"):
+        run: Any = getattr(self.logger, "experiment", None)
+        if hasattr(run, "finish"):
             run.finish()
 
     def _try(self, call: str, *arguments: Any) -> None:

@@ -91,7 +91,9 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(fit: Fit, tiny_base: Pa
     tensors = load_file(broken / "model.safetensors")
     tensors["lm_head.weight"] *= 1e38
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(StepError, match=r"the loss became (nan|inf) at step 1; lower training.learning_rate"):
+    with pytest.raises(
+        StepError, match=r"the loss became (nan|inf) at step 1, .*; lower training.learning_rate"
+    ):
         fit("a", LORA, base=broken)
     assert not list((tmp_path / "a").glob("*.safetensors"))
 

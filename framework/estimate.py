@@ -167,6 +167,9 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     tokens = steps * training.micro_batch_size * training.gradient_accumulation_steps * rows.length
     share = config.tuning.trainable(parameters) / parameters
     operations = (4 + 2 * share) * parameters * tokens
+    validation = training.validation
+    measured = (steps // validation.every_steps + 1) * validation.count(int(rows.train)) * rows.length
+    operations += 2 * parameters * measured
     slower = 2.0 if training.precision == "fp32" else 1.0
     if training.gradient_checkpointing:
         operations += 2 * parameters * tokens  # one more forward pass

@@ -14,6 +14,7 @@ from framework.core.words import nearest
 from framework.stages.benchmark import Measure
 from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.parity import CompareExports
+from framework.tuning import Tuning
 
 REFERENCE = "fp32"
 """The candidate that is exported without compression."""
@@ -27,6 +28,7 @@ def broken_rules(config: Config) -> list[str]:
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
         *_in_each_phase(config, _tuning_rules),
+        *_in_each_phase(config, _kept_rules),
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
         *config.deployment.problems(config.environment),
@@ -114,6 +116,31 @@ def _training_rules(config: Config) -> list[str]:
         found.append(
             "training.gradient_checkpointing: this tuning method cannot compute layers again; "
             "set training.gradient_checkpointing=false"
+        )
+    return found
+
+
+def _kept_rules(config: Config) -> list[str]:
+    """Name what keeps weights of its own beside the model's where it cannot, or nothing to choose them by."""
+    training, found = config.training, []
+    validation = training.validation
+    best = validation.keep == "best"
+    if (best or validation.patience is not None) and not validation.count(1000):
+        what = "keep=best" if best else "patience"
+        found.append(f"training.validation: {what} needs rows to measure; set training.validation.share=0.05")
+    for key, used, off in (
+        ("training.ema_decay", bool(training.ema_decay), "training.ema_decay=0"),
+        ("training.validation.keep", best, "training.validation.keep=last"),
+    ):
+        if used and not config.parallelism.replicates:
+            found.append(f"{key}: no process has the whole weights; set {off} or parallelism=ddp")
+        if used and type(config.tuning).after_step is not Tuning.after_step:
+            found.append(f"{key}: this tuning method changes its weights between steps; set {off}")
+    if training.optimizer.endswith("-8bit") and not config.parallelism.replicates:
+        plain = training.optimizer.removesuffix("-8bit")
+        found.append(
+            "training.optimizer: 8-bit states cannot be spread over processes; "
+            f"set training.optimizer={plain}"
         )
     return found
 

@@ -1,7 +1,7 @@
 """The base of every parallelism option: how one training run spreads over processes and devices."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from framework.core.component import Component
 
@@ -18,6 +18,9 @@ class Parallelism(Component, ABC):
     Whatever the layout, an optimiser step sees ``micro_batch_size * gradient_accumulation_steps *
     data_parallel`` rows, and its gradient is that of one process that sees them all.
     """
+
+    replicates: ClassVar[bool] = True
+    """Whether every process holds the whole model, and not a part of it."""
 
     @property
     def processes(self) -> int:

@@ -32,6 +32,28 @@ class Folders:
     """Checkpoints go here, and survive a kill."""
 
 
+class Validation(Component):
+    """Rows that are held back from training, drawn by the seed, to measure its loss on.
+
+    They are training rows: test rows decide nothing here, so that what is measured on them stays true.
+    """
+
+    rows: Annotated[int, Field(ge=0)] = 0
+    """How many; 0 leaves it to ``share``."""
+    share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """How many, as a share of the training rows; 0 holds none back."""
+    every_steps: Annotated[int, Field(ge=1)] = 50
+    """Steps between measurements; the last step is measured too."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Training ends after this many measurements in a row without a new best; None never."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are saved: those after the last step, or those that were measured best."""
+
+    def count(self, rows: int) -> int:
+        """Return how many of *rows* are held back; one at least, where a share is given."""
+        return self.rows or (max(1, round(rows * self.share)) if self.share else 0)
+
+
 class Training(Component, ABC):
     """The optimisation of a tuned model."""
 
@@ -90,6 +112,8 @@ class Training(Component, ABC):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Save a moving average of the trained weights that keeps this share of itself each step, such as
     0.999; it is lower in the first steps. 0 saves the last weights."""
+    validation: Validation = Validation()
+    """Rows that are held back, when to stop by them, and which weights are kept."""
     checkpoint_every_steps: Annotated[int, Field(ge=1), UNKEYED] = 10
     """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits.
     One is written while training goes on."""
@@ -105,7 +129,11 @@ class Training(Component, ABC):
     and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""
 
     def steps(self, rows: int, ranks: int = 1) -> int:
-        """Return the number of optimiser steps for *rows* training rows on *ranks* data-parallel devices."""
+        """Return the number of optimiser steps for *rows* training rows on *ranks* data-parallel devices.
+
+        Those that validation holds back are among *rows*.
+        """
+        rows = max(rows - self.validation.count(rows), 0)
         all_epochs = math.ceil(
             rows * self.epochs / (self.micro_batch_size * self.gradient_accumulation_steps * ranks)
         )

@@ -73,6 +73,7 @@ class Batches:
         rank: int = 0,
         ranks: int = 1,
         text: Path | None = None,
+        validation: int = 0,
     ) -> None:
         self.examples = examples
         self.task = task
@@ -82,7 +83,11 @@ class Batches:
         self.packed = packed
         self.rank = rank
         self.ranks = ranks
-        self.order = RowOrder(len(examples), seed)
+        held, kept = _split(len(examples), validation, seed)
+        self.validation = sorted(held, key=lambda row: (len(examples[row][0]), row))
+        """The numbers of the rows that are never trained on, the shortest first."""
+        self.kept = kept
+        self.order = RowOrder(len(kept), seed)
         self.weights = [task.weight(labels) for _, labels, *_ in examples]
         self.text = text
         """The rows as they were read, a line of JSON each."""
@@ -98,9 +103,15 @@ class Batches:
         step, index = divmod(taken, self.accumulation)
         size = self.micro_batch_size
         rows_a_step = size * self.accumulation * self.ranks
-        rows = self.order[step * rows_a_step : (step + 1) * rows_a_step]
+        places = self.order[step * rows_a_step : (step + 1) * rows_a_step]
+        rows = [self.kept[place] for place in places]
         first = (index * self.ranks + self.rank) * size
         return self.of(rows[first : first + size], sum(self.weights[row] for row in rows))
+
+    def held_back(self) -> Iterator[Batch]:
+        """Yield the rows of ``validation`` once, as micro batches."""
+        for start in range(0, len(self.validation), self.micro_batch_size):
+            yield self.of(self.validation[start : start + self.micro_batch_size])
 
     def of(self, rows: list[int], weight: int | None = None) -> Batch:
         """Return the micro batch of just *rows*; *weight* is that of their step, by default their own."""
@@ -111,3 +122,14 @@ class Batches:
             "tokens": sum(len(ids) for ids, *_ in chosen),
             "weight": sum(self.weights[row] for row in rows) if weight is None else weight,
         }
+
+
+def _split(rows: int, held: int, seed: int) -> tuple[list[int], list[int]]:
+    """Draw *held* of *rows* numbers by *seed*; return them and the others, which keep their order."""
+    import numpy as np
+
+    if not held:
+        return [], list(range(rows))
+    # No pass of RowOrder draws from this stream: their seeds have two numbers.
+    drawn = set(np.random.default_rng([seed, 0, 1]).permutation(rows)[:held].tolist())
+    return sorted(drawn), [row for row in range(rows) if row not in drawn]

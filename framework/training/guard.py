@@ -27,37 +27,38 @@ _SHOWN = 60
 class Guard:
     """Watches one training run. ``norms`` is all that it remembers, and belongs into a checkpoint."""
 
-    def __init__(self, training: Training, alone: bool) -> None:
+    def __init__(self, training: Training, batches: Callable[[], Batches], alone: bool) -> None:
         self.training = training
+        self.batches = batches
+        """Gives the rows, once something is wrong."""
         self.alone = alone
         """Whether this process has the whole model, so that it may compute a row by itself."""
         self.norms: deque[float] = deque(maxlen=_REMEMBERED)
         self.rows: list[int] = []
         """The rows of the step so far."""
 
-    def check_weight(self, batch: Batch, batches: Batches, step: int) -> None:
+    def check_weight(self, batch: Batch, step: int) -> None:
         """Raise ``StepError`` if the step of *batch* has no label that carries a loss."""
         if not batch["weight"]:
+            rows = _named(batch["rows"], self.batches())
             raise StepError(
-                f"tune: no label of step {step} carries a loss, in none of {_named(batch['rows'], batches)}; "
+                f"tune: no label of step {step} carries a loss, in none of {rows}; "
                 "raise data.max_length if answers were cut off, or training.gradient_accumulation_steps"
             )
 
-    def check_loss(
-        self, loss: float, rows: Sequence[int], batches: Batches, step: int, alone: "Loss"
-    ) -> None:
+    def check_loss(self, loss: float, rows: Sequence[int], step: int, alone: "Loss") -> None:
         """Raise ``StepError`` if *loss*, that of *rows*, is not a finite number.
 
         Args:
             loss: of the micro batch.
             rows: their numbers.
-            batches: gives them one by one.
             step: the optimiser step, from 1.
             alone: computes the loss of a batch again, a scalar.
         """
         self.rows += rows
         if math.isfinite(loss):
             return
+        batches = self.batches()
         guilty = (
             [row for row in rows if not math.isfinite(float(alone(batches.of([row]))))] if self.alone else []
         )
@@ -67,12 +68,11 @@ class Guard:
             "set training.precision=fp32, or mend the row"
         )
 
-    def check_norm(self, norm: float, batches: Batches, step: int, row_norm: "Loss") -> None:
+    def check_norm(self, norm: float, step: int, row_norm: "Loss") -> None:
         """Raise ``StepError`` if the gradient's *norm* is no finite number or far above what it was.
 
         Args:
             norm: before clipping.
-            batches: gives the step's rows one by one.
             step: the optimiser step, from 1.
             row_norm: computes the norm of a batch's own gradient.
         """
@@ -84,7 +84,7 @@ class Guard:
             return
         if not math.isfinite(norm) and self.training.precision == "fp16":
             return  # the scaler leaves this step out and scales less
-        guilty = []
+        guilty, batches = [], self.batches()
         if self.alone:
             found = {row: float(row_norm(batches.of([row]))) for row in rows}
             worst = max(found, key=lambda row: found[row] if math.isfinite(found[row]) else math.inf)
@@ -100,6 +100,15 @@ class Guard:
 
 
 Loss = Callable[[Batch], "Tensor | float"]
+
+
+def refuse_too_few(training: Training, rows: int) -> None:
+    """Raise ``StepError`` if validation leaves none of *rows* to train on."""
+    if training.validation.count(rows) >= rows:
+        raise StepError(
+            f"training.validation.rows: {training.validation.count(rows)} of {rows} training rows are held "
+            f"back, which leaves none; set training.validation.rows={rows // 10}"
+        )
 
 
 def check_rows(batches: Batches, model: Any) -> None:

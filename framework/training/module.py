@@ -41,7 +41,7 @@ class TuneModule(lightning.LightningModule):
         """The gathered weights after training, where those of ``model`` are spread over processes."""
         self._sharded = False
         self.flops_per_token = flops_per_token(model)
-        self.guard = Guard(training, alone=parallelism.processes == 1)
+        self.guard = Guard(training, self._batches, alone=parallelism.processes == 1)
         self.noise = Noise(model, training.neftune_alpha) if training.neftune_alpha else None
         self.strict_loading = False  # checkpoints leave out what is frozen
 
@@ -61,19 +61,20 @@ class TuneModule(lightning.LightningModule):
         Lightning divides by the accumulation, and data parallelism by its ranks; both are put back, so
         that the gradient is that of one batch however it was split.
         """
-        batches, step = self._batches(), self.global_step + 1
-        self.guard.check_weight(batch, batches, step)
+        step = self.global_step + 1
+        self.guard.check_weight(batch, step)
         if self.noise is not None:
             self.noise.expect(batch)
-        loss = self._loss(batch)
-        self.guard.check_loss(float(loss.detach()), batch["rows"], batches, step, self._loss_again)
+        loss = self.loss(batch)
+        self.guard.check_loss(float(loss.detach()), batch["rows"], step, self._loss_again)
         shares = self.training_config.gradient_accumulation_steps * self.parallelism.data_parallel
         whole: Tensor = loss * shares
         # Lightning divides by the accumulation, so that the micro batches' penalties are one a step.
         penalty = self.tuning.penalty(self.model)
         return whole if penalty is None else whole + penalty
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: Batch) -> Tensor:
+        """Return the micro batch's summed loss divided by ``weight``, a scalar."""
         inputs = {name: value for name, value in batch.items() if name not in ("rows", "tokens", "weight")}
         loss: Tensor = self.task.loss(self.model, inputs) / max(batch["weight"], 1)
         return loss
@@ -83,12 +84,12 @@ class TuneModule(lightning.LightningModule):
 
     def _loss_again(self, batch: Batch) -> Tensor:
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            return self._loss(self.trainer.strategy.batch_to_device(batch))
+            return self.loss(self.trainer.strategy.batch_to_device(batch))
 
     def _norm_again(self, batch: Batch) -> Tensor:
         self.zero_grad()
         with self.trainer.precision_plugin.forward_context():
-            loss = self._loss(self.trainer.strategy.batch_to_device(batch))
+            loss = self.loss(self.trainer.strategy.batch_to_device(batch))
         loss.backward()  # type: ignore[no-untyped-call]
         return gradient_norm(self.model.parameters())
 
@@ -114,8 +115,7 @@ class TuneModule(lightning.LightningModule):
         trained = [p for p in self.model.parameters() if p.requires_grad]
         norm = torch.nn.utils.clip_grad_norm_(trained, self.training_config.gradient_clipping or math.inf)
         whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        batches, step = self._batches(), self.global_step + 1
-        self.guard.check_norm(float(whole), batches, step, self._norm_again)
+        self.guard.check_norm(float(whole), self.global_step + 1, self._norm_again)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen weights out: they are in the base model already."""

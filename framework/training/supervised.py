@@ -28,7 +28,7 @@ class Supervised(Training):
 
         from framework.task.packing import can_pack, use_packed_attention
         from framework.training.batches import Batches, read_examples
-        from framework.training.guard import check_rows
+        from framework.training.guard import check_rows, refuse_too_few
         from framework.training.module import TuneModule
         from framework.training.precision import hold_frozen
         from framework.training.preparation import prepare
@@ -37,6 +37,7 @@ class Supervised(Training):
         seed_everything(seed, verbose=False)
         task = open_task(model.task)
         examples = read_examples(folders.data / "train.safetensors")
+        refuse_too_few(self, len(examples))
         steps = self.steps(len(examples), parallelism.data_parallel)
         base = model.open(folders.model)
         tuned = tuning.apply(base, model.task, steps=steps)
@@ -57,6 +58,7 @@ class Supervised(Training):
             rank=parallelism.data_rank,
             ranks=parallelism.data_parallel,
             text=folders.data / "train.jsonl",
+            validation=self.validation.count(len(examples)),
         )
         check_rows(batches, tuned)
         module = TuneModule(tuned, self, task, steps, tuning, parallelism)

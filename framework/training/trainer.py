@@ -18,6 +18,7 @@ from framework.training.module import TuneModule
 from framework.training.same_weights import SameWeights
 from framework.training.saving import Saving, resume_from
 from framework.training.tracked import Tracked
+from framework.training.validation import Validating
 
 _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -41,6 +42,9 @@ def fit(
     logger = tracking.logger(scratch.name[:12]) if module.parallelism.rank == 0 else None
     tracked = [Tracked(logger, progress, _settings(module))] if logger else []
     average = [Average(training.ema_decay)] if training.ema_decay else []
+    validating = []
+    if batches.validation:
+        validating = [Validating(training.validation, batches, progress, average[0] if average else None)]
     checks = [SameWeights(every)] if (every := training.check_ranks_every_steps) else []
     # Lightning's advice on loggers and workers is for people who call it themselves.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -54,7 +58,16 @@ def fit(
             max_epochs=-1,
             precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[RandomState(), progress, Position(batches), *average, *checks, *tracked, saving],
+            callbacks=[
+                RandomState(),
+                progress,
+                Position(batches),
+                *average,
+                *validating,
+                *checks,
+                *tracked,
+                saving,
+            ],
             plugins=[files],
             logger=False,
             enable_progress_bar=False,
@@ -69,6 +82,8 @@ def fit(
     module.eval()
     for kept in average:
         put_weights(module.model, kept.weights)
+    for judge in validating:
+        judge.put_best(module.model)
     return progress.curve
 
 

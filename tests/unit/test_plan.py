@@ -139,7 +139,7 @@ def test_the_reach_of_every_key_is_stated():
     assert set(GROUPS) <= set(REACH)
 
 
-UNTOUCHED = {"url", "sha256", "memory_gib", "allow_unpinned_image"}
+UNTOUCHED = {"url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep"}
 BOUNDS = ("max_difference", "reference_agreement", "agreement")
 SPECIAL = {
     # A bound of parity is the gate's own: nothing is compared again.
@@ -274,6 +274,22 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "training.gradient_checkpointing: this tuning method cannot compute layers again; "
             "set training.gradient_checkpointing=false",
             "training.gradient_checkpointing=false",
+        ),
+        (
+            ("+training.validation.keep=best",),
+            "training.validation: keep=best needs rows to measure; set training.validation.share=0.05",
+            "+training.validation.share=0.05",
+        ),
+        (
+            ("+training.validation.patience=2",),
+            "training.validation: patience needs rows to measure; set training.validation.share=0.05",
+            "+training.validation.share=0.05",
+        ),
+        (
+            ("tuning=adalora", "+training.ema_decay=0.9"),
+            "training.ema_decay: this tuning method changes its weights between steps; "
+            "set training.ema_decay=0",
+            "+training.ema_decay=0",
         ),
         (
             ("training.precision=fp16",),

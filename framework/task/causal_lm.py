@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.engine import Engine
 from framework.task import LABEL_MASK, Batch, Example, Task
+from framework.task.cross_entropy import separable_head, summed_cross_entropy, without_head
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,8 +74,8 @@ class CausalLanguageModelling(Task):
     def loss(self, model: Any, batch: Batch) -> "Tensor":
         """Return the summed cross entropy of the labelled tokens.
 
-        Logits are (T, vocabulary) and the largest tensor of a step, so the head sees only the places
-        before a label: exactly those of a packed row, the columns from the first label on of padded ones.
+        The head sees only the places before a label: exactly those of a packed row, the columns from the
+        first label on of padded ones.
         """
         import torch
 
@@ -81,15 +83,19 @@ class CausalLanguageModelling(Task):
         labelled = labels != LABEL_MASK
         wanted = labels[labelled]
         inputs = {name: value for name, value in batch.items() if name != "labels"}
-        if "cu_seq_lens_q" in batch:
-            places = labelled[0].nonzero()[:, 0]
-            predicted = model(**inputs, logits_to_keep=places, use_cache=False).logits[0]
-        else:
-            first = int(labelled.any(0).int().argmax())
-            kept = labels.shape[1] - first + 1
-            logits = model(**inputs, logits_to_keep=kept, use_cache=False).logits
-            predicted = logits[:, :-1][labelled[:, first:]]
-        return torch.nn.functional.cross_entropy(predicted.float(), wanted, reduction="sum")
+        head = separable_head(model)
+        with nullcontext() if head is None else without_head(head):
+            if "cu_seq_lens_q" in batch:
+                places = labelled[0].nonzero()[:, 0]
+                found = model(**inputs, logits_to_keep=places, use_cache=False).logits[0]
+            else:
+                first = int(labelled.any(0).int().argmax())
+                kept = labels.shape[1] - first + 1
+                every = model(**inputs, logits_to_keep=kept, use_cache=False).logits
+                found = every[:, :-1][labelled[:, first:]]
+        if head is not None:
+            return summed_cross_entropy(found, head, wanted)
+        return torch.nn.functional.cross_entropy(found.float(), wanted, reduction="sum")
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
         """Return for each row (labelled tokens, vocabulary)."""

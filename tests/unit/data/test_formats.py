@@ -33,11 +33,11 @@ A, B = {"text": "a"}, {"text": "b"}
         ("x.jsonl", '{"text": "a"}\n{"text": "b"}\n'),
         ("x.ndjson", '{"text": "a"}\r\n{"text": "b"}'),
         ("x.jsonl", b'\xef\xbb\xbf{"text": "a"}\n{"text": "b"}\n\n \n'),
-        ("x.JSONL.gz", gzip.compress(b'{"text": "a"}\n{"text": "b"}\n')),
+        ("x.JSONL.gz", gzip.compress(b'{"text": "a"}\n{"text": "b"}\n', mtime=0)),
         ("x.json", '{"text": "a"}\n{"text": "b"}\n'),
         ("x.json", '[{"text": "a"},\n{"text": "b"}]\n'),
         ("x.json", b"\xef\xbb\xbf\r\n"[:3] + b'[{"text": "a"},\r\n{"text": "b"}\r\n]\r\n\r\n'),
-        ("x.json.gz", gzip.compress(b'[{"text": "a"},\n{"text": "b"}]')),
+        ("x.json.gz", gzip.compress(b'[{"text": "a"},\n{"text": "b"}]', mtime=0)),
         ("x.txt", "a\n\x20\nb\n"),
     ],
 )
@@ -54,7 +54,7 @@ def test_lines_are_read_whatever_their_ends(write: Write, name: str, content: st
         ("x.csv", "text,label\na,1\nb,2\n"),
         ("x.csv", b"\xef\xbb\xbftext,label\r\na,1\r\nb,2\r\n\r\n,\r\n"),
         ("x.csv", '"text"," label "\n"a",1\nb,"2"'),
-        ("x.csv.gz", gzip.compress(b"text,label\na,1\nb,2\n")),
+        ("x.csv.gz", gzip.compress(b"text,label\na,1\nb,2\n", mtime=0)),
         ("x.tsv", "text\tlabel\na\t1\nb\t2\n"),
     ],
 )

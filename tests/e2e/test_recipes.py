@@ -95,3 +95,17 @@ def test_sentiment_learns_and_keeps_it_in_eight_bits(run, tmp_path: Path) -> Non
     assert metrics["tuned.accuracy"] >= 0.7
     assert metrics["int8.accuracy"] >= metrics["tuned.accuracy"] - 0.02
     assert metrics["int8.size_bytes"] < metrics["tuned.size_bytes"] / 3
+
+
+@pytest.mark.timeout(45 * MINUTES)
+def test_three_phases_learn_the_task_and_show_what_was_forgotten(run, tmp_path: Path) -> None:
+    done = run(tmp_path, "+recipe=finance-three-phase", timeout=40 * MINUTES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = release(tmp_path, "finance-three-phase")["metrics"]
+    assert metrics["base.exact_match"] < 0.1
+    assert metrics["tuned.exact_match"] >= 0.6
+    # Each phase is better on its own rows than what it began from.
+    assert metrics["general.general_perplexity"] < metrics["base.general_perplexity"]
+    assert metrics["domain.domain_perplexity"] < metrics["general.domain_perplexity"]
+    assert metrics["tuned.perplexity"] < metrics["domain.perplexity"]
+    assert metrics["tuned.general_perplexity"] < 60

@@ -83,6 +83,7 @@ _FITTING = {
     "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
     "multi-label-classification": ("onnx", "onnxruntime", "int8-dynamic"),
     "token-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+    "seq2seq": ("transformers", "torch", "none"),
 }
 """For each task the export option to suggest, its engine, and the compression option that suits it."""
 
@@ -98,9 +99,8 @@ def _task_rules(config: Config) -> list[str]:
             f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set {change}"
         )
     elif compression.exports and export.engine not in compression.exports:
-        change = (
-            f"compression={smaller} or compression=none" if export.engine == engine else "compression=none"
-        )
+        either = export.engine == engine and smaller != "none"
+        change = f"compression={smaller} or compression=none" if either else "compression=none"
         found.append(
             f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
             f"this one is for {export.engine}; set {change}"

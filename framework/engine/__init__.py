@@ -37,6 +37,14 @@ class Engine(Protocol):
     def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
         """Return, for each row of T token ids, float32 logits of shape (T, vocabulary), or (T, tags)."""
 
+    def answer_logits(
+        self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> "list[np.ndarray]":
+        """Return, for each answer of A token ids to its row, float32 logits of shape (A, vocabulary).
+
+        Only for models that read with an encoder and write with a decoder.
+        """
+
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:

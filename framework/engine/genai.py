@@ -81,6 +81,16 @@ class GenaiEngine:
             found.append(np.asarray(scores[0], np.float32))
         return found
 
+    def answer_logits(
+        self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> "list[np.ndarray]":
+        """Refuse: this runtime has no encoder and decoder.
+
+        Raises:
+            ServeError: always.
+        """
+        raise ServeError("the genai engine runs no encoder with a decoder; open the model with torch")
+
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:

@@ -77,6 +77,16 @@ class OnnxRuntimeEngine:
             raise ServeError(LANGUAGE_MODEL)
         return [part[: len(row)] for part, row in zip(scores, rows, strict=True)]
 
+    def answer_logits(
+        self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> "list[np.ndarray]":
+        """Refuse: this runtime has no encoder and decoder.
+
+        Raises:
+            ServeError: always.
+        """
+        raise ServeError("the onnxruntime engine runs no encoder with a decoder; open the model with torch")
+
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:

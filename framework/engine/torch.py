@@ -22,6 +22,7 @@ _KINDS = {
     "LMHeadModel": "AutoModelForCausalLM",
     "ForSequenceClassification": "AutoModelForSequenceClassification",
     "ForTokenClassification": "AutoModelForTokenClassification",
+    "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
 }
 """What opens a model, by how the name of its class ends."""
 PADDED_TOKENS = 2048
@@ -90,6 +91,23 @@ class TorchEngine:
                 found[index] = scores[position, -longest:][: len(rows[index])].copy()
         return [found[index] for index in range(len(rows))]
 
+    def answer_logits(
+        self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+    ) -> "list[np.ndarray]":
+        """Return, for each answer of A token ids to its row, float32 logits of shape (A, vocabulary)."""
+        import torch
+
+        found = []
+        for row, answer in zip(rows, answers, strict=True):
+            start = self.model.config.decoder_start_token_id
+            fed = {
+                "input_ids": torch.tensor([row]),
+                "decoder_input_ids": torch.tensor([[start, *answer[:-1]]]),
+            }
+            with torch.inference_mode():
+                found.append(self.model(**fed).logits[0].float().numpy())
+        return found
+
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:
@@ -105,10 +123,16 @@ class TorchEngine:
         source = torch.Generator()
         source.seed() if sampling.seed is None else source.manual_seed(sampling.seed)
         fed, cache, model = torch.tensor([list(prompt)]), None, self.model
-        for _ in range(room(len(prompt), max_new_tokens, self.context)):
+        limit, name, read = room(len(prompt), max_new_tokens, self.context), "input_ids", {}
+        if model.config.is_encoder_decoder:
+            name, limit = "decoder_input_ids", room(1, max_new_tokens, self.context)
+            with torch.inference_mode():
+                read = {"encoder_outputs": model.get_encoder()(input_ids=fed)}
+            fed = torch.tensor([[model.config.decoder_start_token_id]])
+        for _ in range(limit):
             # Entered anew for each step: held open over a yield, it would leak into the caller.
             with torch.inference_mode():
-                out = model(input_ids=fed, past_key_values=cache, use_cache=True)
+                out = model(**{name: fed}, **read, past_key_values=cache, use_cache=True)
                 token = _choose(out.logits[0, -1].float(), sampling, source)
             if token in self.ends and not sampling.past_end:
                 return

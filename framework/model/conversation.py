@@ -33,8 +33,8 @@ def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int
 def _encode_conversation(tokenizer: Any, messages: Any, tools: Any) -> tuple[list[int], list[int]]:
     if messages[0]["role"] == "assistant":
         raise DataError("the first turn is the assistant's, so there is nothing that it answers")
-    ids = _render(tokenizer, messages, tools, prompt=False)
-    if tools and ids == _render(tokenizer, messages, None, prompt=False):
+    ids = render(tokenizer, messages, tools, prompt=False)
+    if tools and ids == render(tokenizer, messages, None, prompt=False):
         raise DataError("the model's chat template leaves 'tools' out; describe them in the system turn")
     labels = [LABEL_MASK] * len(ids)
     # The turn's end need not be the tokenizer's end of sequence: Gemma and Phi have a token of their own.
@@ -42,8 +42,8 @@ def _encode_conversation(tokenizer: Any, messages: Any, tools: Any) -> tuple[lis
     for index, message in enumerate(messages):
         if message["role"] != "assistant":
             continue
-        prompt = _render(tokenizer, messages[:index], tools, prompt=True)
-        through = _render(tokenizer, messages[: index + 1], tools, prompt=False)
+        prompt = render(tokenizer, messages[:index], tools, prompt=True)
+        through = render(tokenizer, messages[: index + 1], tools, prompt=False)
         if ids[: len(prompt)] != prompt or ids[: len(through)] != through:
             raise DataError("the chat template rewrites earlier turns, so the answer cannot be found")
         start, end = len(prompt), len(through)
@@ -66,7 +66,12 @@ def _refuse_lost_calls(message: Any, text: str) -> None:
             )
 
 
-def _render(tokenizer: Any, messages: Any, tools: Any, prompt: bool) -> list[int]:
+def render(tokenizer: Any, messages: Any, tools: Any, prompt: bool) -> list[int]:
+    """Return the token ids of *messages* in the model's chat template; *prompt* begins an answer.
+
+    Raises:
+        DataError: the template refuses the conversation.
+    """
     from jinja2 import TemplateError
 
     try:

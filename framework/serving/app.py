@@ -26,7 +26,9 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import Serving
 from framework.serving.routes import CHAT, CLASSIFY, Desk
+from framework.serving.tags import TagWorker
 from framework.serving.worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
+from framework.task import open_task
 
 MAX_BODY = 4 * 2**20
 """Bytes of a request's body; more is answered with 413."""
@@ -82,8 +84,8 @@ def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) ->
 def _litserver(serving: Serving, folder: Path, release: Release, shared: Shared) -> Any:
     options: dict[str, Any] = {"spec": _Routed(CHAT, streams=True)}
     kind: type[Any] = ChatWorker
-    if release.task != "causal-lm":
-        kind = ClassifyWorker
+    if not open_task(release.task).generates:
+        kind = TagWorker if release.task == "token-classification" else ClassifyWorker
         options = {
             "spec": _Routed(CLASSIFY, streams=False),
             "loop": GatheringLoop(),

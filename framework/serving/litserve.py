@@ -14,7 +14,13 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import Serving
 
-TASKS = ("causal-lm", "sequence-classification")
+TASKS = (
+    "causal-lm",
+    "seq2seq",
+    "sequence-classification",
+    "multi-label-classification",
+    "token-classification",
+)
 
 
 class LitServe(Serving):
@@ -22,8 +28,9 @@ class LitServe(Serving):
 
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream; an
     answer is greedy unless the request names a ``temperature``, since greedy is what the release's
-    metrics were measured with. Classifiers answer ``POST /v1/classify``. Both have ``/v1/models``,
-    ``/health`` (the process runs), ``/ready`` (the model has answered once) and ``/metrics``.
+    metrics were measured with. Classifiers answer ``POST /v1/classify``: with one label, with all that
+    apply, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
+    ``/ready`` (the model has answered once) and ``/metrics``.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20

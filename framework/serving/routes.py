@@ -33,6 +33,7 @@ from framework.serving.openai_api import (
     usage,
 )
 from framework.serving.worker import SLOTS, Shared
+from framework.task import open_task
 
 CHAT = "/v1/chat/completions"
 CLASSIFY = "/v1/classify"
@@ -56,7 +57,8 @@ class Desk:
     def open(self) -> None:
         """Add the routes to litserve's application."""
         app = self.server.app
-        main = (CHAT, self.chat) if self.release.task == "causal-lm" else (CLASSIFY, self.classify)
+        writes = open_task(self.release.task).generates
+        main = (CHAT, self.chat) if writes else (CLASSIFY, self.classify)
         self.metrics.ready.set_function(lambda: float(self.ready()))
         app.add_route(main[0], main[1], methods=["POST"])
         app.add_route("/v1/models", self.models)
@@ -139,7 +141,7 @@ class Desk:
         tokens = sum(answer["tokens"] for answer in answers)
         self.metrics.prompt_tokens.inc(tokens)
         data = [
-            {"index": index, **{key: answer[key] for key in ("label", "score", "scores")}}
+            {"index": index, **{key: part for key, part in answer.items() if key not in ("tokens", "batch")}}
             for index, answer in enumerate(answers)
         ]
         used = {"prompt_tokens": tokens, "total_tokens": tokens}

@@ -26,7 +26,7 @@ from litserve.utils import LitAPIStatus, LoopResponseType
 
 from framework.core.errors import FrameworkError, ServeError
 from framework.engine import Engine, Sampling, open_engine
-from framework.engine.folder import class_names, context_length
+from framework.engine.folder import class_names, context_length, read_json
 from framework.serving.openai_api import ApiError
 from framework.serving.text import growing_text, open_tokenizer, prompt_ids, until_stop
 
@@ -176,10 +176,13 @@ class ClassifyWorker(_Worker):
     """Classifies texts, as many together as wait."""
 
     labels: Sequence[str]
+    several: bool
 
     def warm_up(self) -> None:
         """Classify one text."""
         self.labels = class_names(self.folder)
+        problem = read_json(self.folder, "config.json").get("problem_type")
+        self.several = problem == "multi_label_classification"
         classes = self.engine.classify([self._ids("Hi")]).shape[1]
         if classes != len(self.labels):
             raise ServeError(f"{self.folder}: {classes} classes, but config.json names {len(self.labels)}")
@@ -194,8 +197,10 @@ class ClassifyWorker(_Worker):
         scores = iter(())
         if kept:
             logits = self.engine.classify(kept).astype(np.float64)
-            shares = np.exp(logits - logits.max(-1, keepdims=True))
-            scores = iter((shares / shares.sum(-1, keepdims=True)).tolist())
+            top = 0.0 if self.several else logits.max(-1, keepdims=True)
+            shares = np.exp(np.clip(logits - top, -700, 700))
+            # Each class stands against its own no, or against all others.
+            scores = iter((shares / (1 + shares if self.several else shares.sum(-1, keepdims=True))).tolist())
         return [
             self._answer(row, next(scores), len(kept)) if fit else self._too_long(row)
             for row, fit in zip(rows, fits, strict=True)
@@ -205,14 +210,12 @@ class ClassifyWorker(_Worker):
         return list(self.tokenizer(text, truncation=False)["input_ids"])
 
     def _answer(self, row: list[int], scores: list[float], batch: int) -> dict[str, Any]:
-        best = max(range(len(scores)), key=scores.__getitem__)
-        return {
-            "label": self.labels[best],
-            "score": scores[best],
-            "scores": dict(zip(self.labels, scores, strict=True)),
-            "tokens": len(row),
-            "batch": batch,
-        }
+        by_label = dict(zip(self.labels, scores, strict=True))
+        best = max(by_label, key=by_label.__getitem__)
+        said: dict[str, Any] = {"label": best, "score": by_label[best]}
+        if self.several:
+            said = {"labels": [label for label, score in by_label.items() if score > 0.5]}
+        return {**said, "scores": by_label, "tokens": len(row), "batch": batch}
 
     def _too_long(self, row: list[int]) -> dict[str, Any]:
         why = f"a text has {len(row)} tokens, but this model sees {self.context}; shorten it"

@@ -91,17 +91,17 @@ class PrepareData(Stage):
         return {"rows": len(encoded), "tokens": sum(tokens), "longest": max(tokens, default=0)}
 
     def _fit(self, ids: list[int], labels: list[int], *more: Any) -> Encoded:
-        limit = self.data.max_length
-        if len(ids) <= limit:
+        limit, task = self.data.max_length, open_task(self.model.task)
+        length = task.length(ids, labels)
+        if length <= limit:
             return ids, labels, *more
         if self.data.too_long == "reject":
             raise DataError(
-                f"{len(ids)} tokens, more than data.max_length={limit}; "
-                "raise it or set data.too_long=truncate"
+                f"{length} tokens, more than data.max_length={limit}; raise it or set data.too_long=truncate"
             )
-        shorter = open_task(self.model.task).cut(ids, labels, limit)
+        shorter = task.cut(ids, labels, limit)
         if shorter is None:
-            raise DataError(f"{len(ids)} tokens, and cut at {limit} nothing is left to learn from")
+            raise DataError(f"{length} tokens, and cut at {limit} nothing is left to learn from")
         return *shorter, *more
 
     def _refuse_too_many(self, rejected: list[dict[str, Any]], summary: dict[str, Any]) -> None:

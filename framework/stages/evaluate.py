@@ -9,7 +9,7 @@ from pydantic import Field
 
 from framework.core.step import Stage, Workspace
 from framework.engine import Engine, open_engine
-from framework.evaluation import Evaluation
+from framework.evaluation import Base, Evaluation
 from framework.model import Model
 from framework.task import Example, open_task
 from framework.training.batches import read_examples
@@ -39,25 +39,27 @@ class Evaluate(Stage):
         """Evaluate input ``candidate`` on the test rows of input ``data``."""
         engine = open_engine(self.engine, inputs["candidate"])
         rows = read_examples(inputs["data"] / "test.safetensors")
-        measured = self.evaluation.measure(engine, self.model.task, rows)
+        tokenizer = self.model.tokenizer(inputs["data_model"])
+        base = Base(
+            decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+            open=lambda: open_engine("torch", inputs["data_model"]),
+        )
+        measured = self.evaluation.measure(engine, self.model.task, rows, base)
         write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
-        shown = self._examples(engine, inputs, rows) if open_task(self.model.task).generates else []
+        shown = self._examples(engine, base, rows) if open_task(self.model.task).generates else []
         lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
         (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
 
-    def _examples(
-        self, engine: Engine, inputs: Mapping[str, Path], rows: Sequence[Example]
-    ) -> list[dict[str, str]]:
-        tokenizer, task = self.model.tokenizer(inputs["data_model"]), open_task(self.model.task)
-        shown = []
+    def _examples(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
+        task, shown = open_task(self.model.task), []
         for row in rows[: self.examples]:
             prompt, answer = task.asked(row)
             written = list(engine.generate(prompt, len(answer) + 16)) if prompt else []
             shown.append(
                 {
-                    "prompt": tokenizer.decode(prompt, skip_special_tokens=True),
-                    "expected": tokenizer.decode(answer, skip_special_tokens=True),
-                    "answer": tokenizer.decode(written, skip_special_tokens=True),
+                    "prompt": base.decode(prompt),
+                    "expected": base.decode(answer),
+                    "answer": base.decode(written),
                 }
             )
         return shown

@@ -37,8 +37,6 @@ class Task(ABC):
     """What peft calls the task, in its ``TaskType``."""
     generates: ClassVar[bool]
     """Whether the answer is text, token by token."""
-    chats: ClassVar[bool] = False
-    """Whether a prompt is a conversation in the model's chat template."""
     packs: ClassVar[bool] = False
     """Whether rows may be laid end to end in one sequence instead of being padded to the longest."""
     metrics: ClassVar[tuple[str, ...]]
@@ -47,6 +45,10 @@ class Task(ABC):
     @abstractmethod
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Make one batch of *rows*, padded with the token *pad*, or end to end where *packed*."""
+
+    def length(self, ids: list[int], labels: list[int]) -> int:
+        """Return how many tokens a row has, prompt and answer together."""
+        return len(ids)
 
     def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]] | None:
         """Shorten a row's two lists to *limit* tokens; None where nothing would be left to learn from."""

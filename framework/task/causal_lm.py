@@ -1,6 +1,5 @@
 """Causal language modelling: the next token, given all before it."""
 
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import accumulate
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.engine import Engine
 from framework.task import LABEL_MASK, Batch, Example, Task
+from framework.task.answers import METRICS, score
 from framework.task.cross_entropy import separable_head, summed_cross_entropy, without_head
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ class CausalLanguageModelling(Task):
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
     peft_type: ClassVar[str] = "CAUSAL_LM"
     generates: ClassVar[bool] = True
-    chats: ClassVar[bool] = True
     packs: ClassVar[bool] = True
-    metrics: ClassVar[tuple[str, ...]] = ("exact_match", "perplexity")
+    metrics: ClassVar[tuple[str, ...]] = METRICS
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Lay rows end to end, or pad them on the left.
@@ -110,23 +109,13 @@ class CausalLanguageModelling(Task):
         return ids[:start].tolist(), labels[labels != LABEL_MASK].tolist()
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
-        """Score answers by teacher forcing.
-
-        ``exact_match`` is the share of rows in which every labelled token is the arg-max given the true
-        tokens before it: by induction that is when greedy decoding would write the very answer.
-        ``perplexity`` is exp of the mean negative log-likelihood of the labelled tokens.
-        """
-        import torch
-
-        loss = tokens = matched = 0.0
-        for start in range(0, len(rows), _ROWS):
-            batch = rows[start : start + _ROWS]
-            for logits, (_, labels, *_) in zip(self.logits(engine, batch), batch, strict=True):
-                predicted, wanted = torch.from_numpy(logits), labels[1:][labels[1:] != LABEL_MASK]
-                loss += float(torch.nn.functional.cross_entropy(predicted, wanted, reduction="sum"))
-                tokens += len(wanted)
-                matched += bool((predicted.argmax(-1) == wanted).all())
-        return {"exact_match": matched / len(rows), "perplexity": math.exp(min(loss / tokens, 700.0))}
+        """Return the scores of the labelled tokens; see ``framework.task.answers``."""
+        batches = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
+        return score(
+            (logits, labels[1:][labels[1:] != LABEL_MASK])
+            for batch in batches
+            for logits, (_, labels, *_) in zip(self.logits(engine, batch), batch, strict=True)
+        )
 
 
 TASK = CausalLanguageModelling

@@ -15,8 +15,10 @@ from framework.engine.adapter import attach
 from framework.evaluation.held_out import HeldOut
 from framework.export import Export, Parity
 from framework.export.onnx import Onnx
+from framework.export.transformers import Transformers
 from framework.model import Model
 from framework.model.tiny_encoder import TinyEncoder
+from framework.model.tiny_t5 import TinySeq2Seq
 from framework.parallelism.single import Single
 from framework.stages.benchmark import Measure
 from framework.stages.data import PrepareData
@@ -35,6 +37,11 @@ ABOUT: dict[str, Any] = {"name": "tiny", "license": "Apache-2.0", "parameters": 
 def _colours(draw: random.Random) -> dict[str, Any]:
     named = draw.sample(["red", "green", "blue"], draw.randrange(4))
     return {"text": " ".join(draw.sample(["it", "is", *named], 2 + len(named))), "labels": named}
+
+
+def _parity(draw: random.Random) -> dict[str, Any]:
+    number = draw.randrange(100)
+    return {"prompt": f"{number}?", "completion": "odd one" if number % 2 else "even"}
 
 
 def _numbers(draw: random.Random) -> dict[str, Any]:
@@ -61,6 +68,7 @@ KINDS: dict[str, tuple[Model, Any, Export, str, float]] = {
         "span_f1",
         0.8,
     ),
+    "seq2seq": (TinySeq2Seq(**ABOUT), _parity, Transformers(), "exact_match", 0.8),
 }
 
 
@@ -104,7 +112,7 @@ def tune(kind: dict[str, Any], tuning: Tuning, name: str, **training: Any) -> Pa
 
 
 def evaluate(kind: dict[str, Any], folder: Path, engine: str, name: str) -> dict[str, float]:
-    stage = Evaluate(candidate=name, engine=engine, model=kind["model"], evaluation=HeldOut())
+    stage = Evaluate(candidate=name, engine=engine, model=kind["model"], evaluation=HeldOut(generate_rows=5))
     inputs = {"candidate": folder, "data": kind["rows"], "data_model": kind["base"]}
     return read_metrics(build(stage, inputs, kind["folder"] / f"evaluate-{name}"))
 
@@ -146,11 +154,13 @@ def test_an_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
     adapted = attach(model.open(kind["base"]), tuned)
     ids = torch.arange(10, 22)[None]
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.task == "seq2seq":
+        given["decoder_input_ids"] = ids[:, :4]
     with torch.no_grad():
         one, other = merged(**given).logits, adapted(**given).logits
         start = model.open(kind["base"])(**given).logits
     assert (one - other).abs().max() < 1e-5
     assert (one - start).abs().max() > 1e-2
     frozen, trained = dict(model.open(kind["base"]).named_parameters()), dict(adapted.named_parameters())
-    kept = "base_model.model.bert.embeddings.word_embeddings.weight"
-    assert torch.equal(frozen[kept.removeprefix("base_model.model.")], trained[kept])
+    kept = next(name for name in frozen if "embed" in name or name == "shared.weight")
+    assert torch.equal(frozen[kept], trained[f"base_model.model.{kept}"])

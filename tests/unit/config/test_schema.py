@@ -22,6 +22,8 @@ def test_every_option_validates_and_says_what_it_is(option, config):
     words = ["+recipe=tiny", f"{group}={name}"]
     if "labels: []" in (CONF / f"{option}.yaml").read_text():
         words.append("model.labels=[no,yes]")
+    if "entities: []" in (CONF / f"{option}.yaml").read_text():
+        words.append("model.entities=[city]")
     if option == "data/files":
         words.append("data.train=rows.jsonl")
     if option == "data/mix":

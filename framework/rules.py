@@ -147,6 +147,10 @@ def _kept_rules(config: Config) -> list[str]:
 
 def _tuning_rules(config: Config) -> list[str]:
     known, task = config.tuning.tasks, config.model.task
+    trained = config.training.tasks
+    if trained and task not in trained:
+        trains = f"training: this option is for {', '.join(trained)}, the model is for {task}"
+        return [f"{trains}; set training=supervised"]
     if not known or task in known:
         return []
     return [f"tuning: this method is for {', '.join(known)}, the model is for {task}; set tuning=lora"]

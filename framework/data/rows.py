@@ -27,11 +27,13 @@ class Message(TypedDict, total=False):
 class Row(TypedDict, total=False):
     """A canonical row: ``messages`` (and ``tools``) for a conversation, ``text`` for a document.
 
+    ``rejected`` is an answer that should not have been given in place of a conversation's last turn.
     A document may have a ``label`` or ``labels``; ``tokens`` and ``tags`` are words with a tag each.
     """
 
     messages: list[Message]
     tools: list[dict[str, Any]]
+    rejected: str
     text: str
     label: str
     labels: list[str]
@@ -58,7 +60,8 @@ def canonical(raw: Any) -> Row:
     r"""Turn a row as it was read into its canonical form.
 
     The first form whose keys are all there is taken, in the order ``messages``, ``conversations``
-    (sharegpt), ``instruction``/``output`` (alpaca), ``prompt``/``completion``, ``tokens``/``tags``,
+    (sharegpt), ``instruction``/``output`` (alpaca), ``prompt``/``completion``,
+    ``prompt``/``chosen``/``rejected`` (preferences), ``tokens``/``tags``,
     ``text`` with ``label`` (one) or ``labels`` (a list of any number).
     Keys that belong to no form, such as an id, are left behind; one that is nearly an optional key
     of the form, such as ``inputs``, is refused. A null is the same as no key.
@@ -105,6 +108,32 @@ def _read_prompt(given: _Given) -> Row:
     return _conversation([*_system(given), _turn("user", asked), _turn("assistant", answer)])
 
 
+def _read_preference(given: _Given) -> Row:
+    asked: list[Message] = [_turn("user", given["prompt"])]
+    if isinstance(given["prompt"], list | tuple):
+        asked = _turns(given["prompt"], "prompt", "role", "content", ROLES)
+    else:
+        _text(given["prompt"], "prompt")
+    chosen, rejected = _answer(given["chosen"], "chosen"), _answer(given["rejected"], "rejected")
+    if chosen == rejected:
+        raise DataError("chosen and rejected are the same, so nothing is preferred")
+    row = _conversation([*_system(given), *asked, _turn("assistant", chosen)])
+    row["rejected"] = rejected
+    return row
+
+
+def _answer(value: Any, name: str) -> str:
+    """Read an answer: text, or a list that holds one turn of the assistant's."""
+    if isinstance(value, list | tuple):
+        turns = _turns(value, name, "role", "content", ROLES)
+        if len(turns) != 1 or turns[0]["role"] != "assistant":
+            raise DataError(
+                f"{name} must be one turn of the assistant's; put what comes before it in 'prompt'"
+            )
+        return turns[0]["content"]
+    return _text(value, name)
+
+
 def _read_text(given: _Given) -> Row:
     row: Row = {"text": _text(given["text"], "text")}
     if "label" in given:
@@ -136,6 +165,7 @@ FORMS = (
     _Form(("conversations",), ("system",), _read_sharegpt),
     _Form(("instruction", "output"), ("input", "system"), _read_alpaca),
     _Form(("prompt", "completion"), ("system",), _read_prompt),
+    _Form(("prompt", "chosen", "rejected"), ("system",), _read_preference),
     _Form(("tokens", "tags"), (), _read_tokens),
     _Form(("text",), ("label", "labels"), _read_text),
 )

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], list[int]]:
+def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> tuple[list[int], ...]:
     """Return token ids and labels of equal length T; a label is the token itself or ``LABEL_MASK``.
+
+    A preference's row has the same two once more, for the rejected answer.
 
     Raises:
         DataError: the row has nothing to learn from, or the template hides where the answer is.
     """
     if "messages" in row:
-        return _encode_conversation(tokenizer, row["messages"], row.get("tools"))
+        messages, tools = row["messages"], row.get("tools")
+        if "rejected" not in row:
+            return _encode_conversation(tokenizer, messages, tools)
+        other = [*messages[:-1], {"role": "assistant", "content": row["rejected"]}]
+        chosen, rejected = (_encode_conversation(tokenizer, turns, tools) for turns in (messages, other))
+        return *chosen, *rejected
     if "label" in row:
         raise DataError("a row of 'text' and 'label' needs a model option for classification")
     ids, end = _ids(tokenizer(row["text"])), int(tokenizer.eos_token_id)

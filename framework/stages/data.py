@@ -93,6 +93,11 @@ class PrepareData(Stage):
     def _fit(self, ids: list[int], labels: list[int], *more: Any) -> Encoded:
         limit, task = self.data.max_length, open_task(self.model.task)
         length = task.length(ids, labels)
+        others = [len(part) for part in more if isinstance(part, list)]
+        if max(others, default=0) > limit:
+            raise DataError(
+                f"the rejected answer makes {max(others)} tokens, more than data.max_length={limit}"
+            )
         if length <= limit:
             return ids, labels, *more
         if self.data.too_long == "reject":

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -56,6 +56,9 @@ class Validation(Component):
 
 class Training(Component, ABC):
     """The optimisation of a tuned model."""
+
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks that this option can train; empty for all."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Peak learning rate for AdamW; adapters bear about ten times that of full fine-tuning. Lion wants a

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: cross entropy on the labels, by Lightning."""
 
 import json
+from typing import TYPE_CHECKING, Any
 
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
@@ -8,6 +9,9 @@ from framework.task import open_task
 from framework.tracking import Tracking
 from framework.training import NO_TRACKING, Folders, Training
 from framework.tuning import Tuning
+
+if TYPE_CHECKING:
+    from framework.task import Example, Task
 
 
 class Supervised(Training):
@@ -40,6 +44,7 @@ class Supervised(Training):
         refuse_too_few(self, len(examples))
         steps = self.steps(len(examples), parallelism.data_parallel)
         base = model.open(folders.model)
+        task, examples = self.objective(task, base, examples)
         tuned = tuning.apply(base, model.task, steps=steps)
         prepare(tuned, self)
         if not tuning.saves_frozen:
@@ -68,3 +73,7 @@ class Supervised(Training):
         tuning.save(tuned, folders.output, module.whole)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
         (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def objective(self, task: "Task", base: Any, examples: "list[Example]") -> "tuple[Task, list[Example]]":
+        """Return what is minimised, and on which rows; *base* is the model before it is tuned."""
+        return task, examples

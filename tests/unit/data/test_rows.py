@@ -161,3 +161,17 @@ def test_words_have_a_tag_each() -> None:
     assert reason({"tokens": ["In"], "tags": ["O", "O"]}) == "1 tokens but 2 tags; each token needs one"
     assert reason({"tokens": [], "tags": []}) == "empty tokens"
     assert reason({"tokens": ["a", " "], "tags": ["O", "O"]}) == "empty tokens[1]"
+
+
+def test_a_preference_is_a_conversation_and_the_answer_that_was_rejected() -> None:
+    row = canonical({"prompt": "Hi", "chosen": "Ho", "rejected": "No", "system": "S"})
+    assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
+    assert (row["messages"][-1]["content"], row["rejected"]) == ("Ho", "No")
+    said = {
+        key: [{"role": "assistant", "content": text}] for key, text in (("chosen", "a"), ("rejected", "b"))
+    }
+    asked = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
+    more = {"prompt": [*asked, {"role": "user", "content": "3"}], **said}
+    assert [message["content"] for message in canonical(more)["messages"]] == ["1", "2", "3", "a"]
+    assert "nothing is preferred" in reason({"prompt": "Hi", "chosen": "a", "rejected": "a"})
+    assert "put what comes before it in 'prompt'" in reason({**more, "chosen": asked})

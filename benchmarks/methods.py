@@ -16,24 +16,25 @@ _MIB = 2**20
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
     """Yield for each method what it learnt and what it cost."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
         seen: set[str] = set()
         # The first also builds what all share, so that no other pays for it.
-        for recipe in sorted(_RECIPES.glob("*.yaml"), key=lambda file: (file.stem != "full", file.stem)):
+        for recipe in sorted(_RECIPES.glob("*.yaml"), key=lambda file: ("full" not in file.stem, file.stem)):
+            name = recipe.stem.removeprefix("sentiment-")
             build(f"methods/{recipe.stem}", folder)
-            lock = folder / "environments" / "dev" / f"methods-{recipe.stem}" / "release.lock"
+            lock = folder / "environments" / "dev" / recipe.stem / "release.lock"
             metrics = json.loads(lock.read_text(encoding="utf-8"))["metrics"]
             new = [record for record in artifacts(folder) if record["key"] not in seen]
             seen |= {record["key"] for record in new}
             (tune,) = (record for record in new if record["label"] == "tune")
             files = folder.glob(f".gitune/store/tune/{tune['key']}/*.safetensors")
             saved = sum(file.stat().st_size for file in files)
-            yield f"{recipe.stem}: accuracy, percent", 100 * metrics["tuned.accuracy"], None
+            yield f"{name}: accuracy, percent", 100 * metrics["tuned.accuracy"], None
             yield (
-                f"{recipe.stem}: what is saved, MiB",
+                f"{name}: what is saved, MiB",
                 saved / _MIB,
                 None,
             )
-            yield f"{recipe.stem}: training, seconds", tune["seconds"], None
-            yield f"{recipe.stem}: peak memory, MiB", tune["peak_memory_bytes"] / _MIB, None
+            yield f"{name}: training, seconds", tune["seconds"], None
+            yield f"{name}: peak memory, MiB", tune["peak_memory_bytes"] / _MIB, None

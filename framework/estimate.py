@@ -19,12 +19,11 @@ from framework.data.mix import Mix
 from framework.stages.data import PrepareData
 from framework.stages.tune import Tune
 from framework.task import open_task
-from framework.training.memory import activation_bytes, trained_bytes
+from framework.training.memory import VOCABULARY, tune_bytes
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000
 _MANY_ROWS = 10**7
-_VOCABULARY = 50_000
 _LIBRARIES = 0.6 * 2**30
 """Resident memory of Python with torch, transformers and Lightning imported, measured."""
 _DISK = 200e6
@@ -87,31 +86,15 @@ def _row_size(file: Path) -> float:
 def tune_memory(config: Config, length: float | None = None) -> float:
     """Return the bytes that training needs at its peak.
 
-    Weights in float32 (4 bytes each, 2 more for the copy that autocast keeps), what training keeps beside
-    each trained weight and the activations (see ``framework.training.memory``). Logits stand three times
-    in float32.
+    The formulas are those of ``framework.training.memory``.
     """
-    parameters, training = config.model.parameters, config.training
-    tokens = training.micro_batch_size * (length or config.data.max_length / 2)
-    logits = tokens / 2 * _VOCABULARY * 12 if open_task(config.model.task).generates else 0.0
-    trained = trained_bytes(training) * config.tuning.trainable(parameters)
-    weights = _frozen_memory(config) + trained
-    return _LIBRARIES + weights + activation_bytes(training, parameters, tokens) + logits
-
-
-def _frozen_memory(config: Config) -> float:
-    """Return the bytes of the weights: in float32 with autocast's copy, or as frozen ones are held.
-
-    Embeddings stay float32 then, and the CPU holds the whole float model first.
-    """
-    parameters, tuning = config.model.parameters, config.tuning
-    if config.training.precision == "fp32" and tuning.weight_bytes() >= 4:
-        return 4 * parameters
-    if tuning.saves_frozen:
-        return 6 * parameters
-    held = min(tuning.weight_bytes(), 2.0) * parameters + 8 * _VOCABULARY * tuning.width(parameters)
-    on_cpu = config.environment.hardware.device == "cpu"
-    return max(held, 4 * parameters) if on_cpu else held
+    training, on_cpu = config.training, config.environment.hardware.device == "cpu"
+    tokens = training.least_micro_batch_size * (length or config.data.max_length / 2)
+    generates = open_task(config.model.task).generates
+    parameters = config.model.parameters
+    return _LIBRARIES + tune_bytes(
+        training, config.tuning, parameters, tokens, generates=generates, on_cpu=on_cpu
+    )
 
 
 def view(step: Step, config: Config) -> Config:
@@ -143,7 +126,7 @@ def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
         tokens = sum(min(part.test, config.evaluation.rows or part.test) * part.length for part in read)
         seconds = 2 * parameters * tokens / flops + len(read) * (3 + 64 * size / 1e10)
         longest = max(part.length for part in read)
-        return Estimate(seconds, _LIBRARIES + size + 4 * longest * _VOCABULARY * 8)
+        return Estimate(seconds, _LIBRARIES + size + 4 * longest * VOCABULARY * 8)
     if kind == "parity":
         compared = min(read[0].test, config.export.parity.rows)
         seconds = 3 + 3 * 2 * parameters * compared * read[0].length / flops
@@ -164,7 +147,7 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     """
     training, parameters = config.training, config.model.parameters
     steps = training.steps(int(rows.train))
-    tokens = steps * training.micro_batch_size * training.gradient_accumulation_steps * rows.length
+    tokens = steps * training.rows_a_step() * rows.length
     share = config.tuning.trainable(parameters) / parameters
     operations = (4 + 2 * share) * parameters * tokens
     validation = training.validation

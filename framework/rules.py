@@ -3,6 +3,7 @@
 Pure, like the plan that asks it; a group's own option knows nothing of the others.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,7 @@ def broken_rules(config: Config) -> list[str]:
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
         *_in_each_phase(config, _tuning_rules),
+        *_in_each_phase(config, _batch_rules),
         *_in_each_phase(config, _kept_rules),
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
@@ -118,6 +120,35 @@ def _training_rules(config: Config) -> list[str]:
             "set training.gradient_checkpointing=false"
         )
     return found
+
+
+def _batch_rules(config: Config) -> list[str]:
+    training, parallelism = config.training, config.parallelism
+    size, total = training.micro_batch_size, training.global_batch_size
+    ranks = parallelism.data_parallel
+    if size == "auto":
+        if total is None:
+            return ["training.micro_batch_size: auto needs the whole; set training.global_batch_size=32"]
+        if parallelism.processes > 1:
+            return [
+                "training.micro_batch_size: auto is for one process; set training.micro_batch_size="
+                f"{max(1, math.gcd(total, 8 * ranks) // ranks)}"
+            ]
+        return []
+    if total is None:
+        return []
+    if training.gradient_accumulation_steps > 1:
+        return [
+            "training.global_batch_size: decides how much is accumulated; set "
+            "training.gradient_accumulation_steps=1"
+        ]
+    if total % (size * ranks):
+        fitting = max(1, round(total / (size * ranks))) * size * ranks
+        return [
+            f"training.global_batch_size: {total} rows are no whole number of micro batches of {size} on "
+            f"{ranks} devices; set training.global_batch_size={fitting}"
+        ]
+    return []
 
 
 def _kept_rules(config: Config) -> list[str]:
@@ -216,8 +247,9 @@ def _what_fits(config: Config, limit: float) -> str:
     from framework.estimate import tune_memory
     from framework.tuning.lora import LoRA
 
-    steps = config.training.micro_batch_size * config.training.gradient_accumulation_steps
-    smaller: dict[str, Any] = {"micro_batch_size": 1, "gradient_accumulation_steps": steps}
+    smaller: dict[str, Any] = {"micro_batch_size": 1}
+    if config.training.global_batch_size is None:
+        smaller["gradient_accumulation_steps"] = config.training.rows_a_step()
     batch = " ".join(f"training.{name}={value}" for name, value in smaller.items())
     training = config.training.model_copy(update=smaller)
     changes: list[tuple[str, dict[str, Any]]] = [(batch, {"training": training})]

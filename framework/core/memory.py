@@ -11,6 +11,8 @@ import resource
 import sys
 from pathlib import Path
 
+_USED_V1 = "memory/memory.usage_in_bytes"
+
 
 def reset_peak_memory() -> None:
     """Give back what is free and begin a new peak, where the system can.
@@ -40,3 +42,20 @@ def resident_memory() -> int:
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return peak_memory()
+
+
+def available_memory() -> float:
+    """Return the bytes that this process may still take: the machine's, or its control group's if fewer.
+
+    See cgroups(7); infinity where the system does not say.
+    """
+    free = float("inf")
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024.0
+    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", _USED_V1)):
+        with contextlib.suppress(OSError, ValueError):
+            group = Path("/sys/fs/cgroup")
+            free = min(free, float(int((group / limit).read_text()) - int((group / used).read_text())))
+    return free

@@ -4,7 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -71,13 +71,18 @@ class Training(Component, ABC):
     """How slowly the optimiser's averages forget; None is 0.9 and 0.999 for AdamW, 0.9 and 0.99 for Lion."""
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-8
     """What AdamW adds to its divisor; Lion has none."""
-    micro_batch_size: Annotated[int, Field(ge=1)] = 8
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 8
     """Rows that one device takes through the model at a time. Others call it
     ``per_device_train_batch_size``; the optimiser sees this times
-    ``gradient_accumulation_steps`` times the data-parallel devices."""
+    ``gradient_accumulation_steps`` times the data-parallel devices. ``auto`` takes the largest power of two
+    that fits, as tried with the longest rows; it needs ``global_batch_size``, and rounds like the size it
+    takes, which ``log.jsonl`` tells."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
     """Micro batches whose gradients are added up before the weights move. Every label of a step counts
     alike, in whichever micro batch it lies."""
+    global_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Rows of one optimiser step; as many micro batches are added up as make just that. None leaves it to
+    ``micro_batch_size`` and ``gradient_accumulation_steps``."""
     epochs: Annotated[int, Field(ge=1)] = 3
     """Passes over the rows, unless ``max_steps`` ends training earlier. The last step is filled up with
     the first rows of one more pass."""
@@ -131,15 +136,29 @@ class Training(Component, ABC):
     """Seconds that training has, once it is told to stop, to finish its step and save. Kubernetes
     and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""
 
+    @property
+    def least_micro_batch_size(self) -> int:
+        """The rows of a micro batch; 1 where that is still to be found out."""
+        return 1 if self.micro_batch_size == "auto" else self.micro_batch_size
+
+    def rows_a_step(self, ranks: int = 1) -> int:
+        """Return the rows of an optimiser step on *ranks* data-parallel devices."""
+        own = self.least_micro_batch_size * self.gradient_accumulation_steps * ranks
+        return self.global_batch_size or own
+
+    def sized(self, micro_batch_size: int, ranks: int = 1) -> Self:
+        """Return this with the same rows a step, in micro batches of *micro_batch_size*."""
+        accumulated = self.rows_a_step(ranks) // (micro_batch_size * ranks)
+        sizes = {"micro_batch_size": micro_batch_size, "gradient_accumulation_steps": accumulated}
+        return self.model_copy(update={**sizes, "global_batch_size": None})
+
     def steps(self, rows: int, ranks: int = 1) -> int:
         """Return the number of optimiser steps for *rows* training rows on *ranks* data-parallel devices.
 
         Those that validation holds back are among *rows*.
         """
         rows = max(rows - self.validation.count(rows), 0)
-        all_epochs = math.ceil(
-            rows * self.epochs / (self.micro_batch_size * self.gradient_accumulation_steps * ranks)
-        )
+        all_epochs = math.ceil(rows * self.epochs / self.rows_a_step(ranks))
         return min(all_epochs, self.max_steps or all_epochs)
 
     @abstractmethod

@@ -11,7 +11,10 @@ from framework.training import NO_TRACKING, Folders, Training
 from framework.tuning import Tuning
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
     from framework.task import Example, Task
+    from framework.training.batches import Batches
 
 
 class Supervised(Training):
@@ -30,22 +33,46 @@ class Supervised(Training):
         """Train from the last checkpoint in ``folders.scratch``, or from the start."""
         from lightning import seed_everything
 
-        from framework.task.packing import can_pack, use_packed_attention
-        from framework.training.batches import Batches, read_examples
-        from framework.training.guard import check_rows, refuse_too_few
+        from framework.training.fitting import largest_micro_batch, told_how_to_fit
         from framework.training.module import TuneModule
-        from framework.training.precision import hold_frozen
-        from framework.training.preparation import prepare
         from framework.training.trainer import fit
 
         seed_everything(seed, verbose=False)
+        ranks = parallelism.data_parallel
+        training, chosen = self.sized(self.least_micro_batch_size, ranks), []
+        tuned, batches = training._prepared(model, tuning, parallelism, folders, seed)
+        layout = parallelism.trainer_arguments(device)
+        with told_how_to_fit(training, tuning, tuned, batches, device):
+            if self.micro_batch_size == "auto":
+                size = largest_micro_batch(training, tuned, batches, device, folders.scratch)
+                training = training.sized(size)
+                batches.micro_batch_size, batches.accumulation = size, training.gradient_accumulation_steps
+                chosen = [{"step": 0, "micro_batch_size": size}]
+            steps = training.steps(len(batches.examples), ranks)
+            module = TuneModule(tuned, training, batches.task, steps, tuning, parallelism)
+            log = [*chosen, *fit(module, batches, training, layout, folders.scratch, tracking)]
+        if parallelism.rank > 0:
+            return  # the first process writes for all
+        tuning.save(tuned, folders.output, module.whole)
+        lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
+        (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def _prepared(
+        self, model: Model, tuning: Tuning, parallelism: Parallelism, folders: Folders, seed: int
+    ) -> "tuple[PreTrainedModel, Batches]":
+        """Return the model as it is trained, and the rows as it gets them."""
+        from framework.task.packing import can_pack, use_packed_attention
+        from framework.training.batches import Batches, read_examples
+        from framework.training.guard import check_rows, refuse_too_few
+        from framework.training.precision import hold_frozen
+        from framework.training.preparation import prepare
+
         task = open_task(model.task)
         examples = read_examples(folders.data / "train.safetensors")
         refuse_too_few(self, len(examples))
-        steps = self.steps(len(examples), parallelism.data_parallel)
         base = model.open(folders.model)
         task, examples = self.objective(task, base, examples)
-        tuned = tuning.apply(base, model.task, steps=steps)
+        tuned = tuning.apply(base, model.task, self.steps(len(examples), parallelism.data_parallel))
         prepare(tuned, self)
         if not tuning.saves_frozen:
             hold_frozen(tuned, self.precision)
@@ -55,7 +82,7 @@ class Supervised(Training):
         batches = Batches(
             examples,
             task,
-            self.micro_batch_size,
+            self.least_micro_batch_size,
             self.gradient_accumulation_steps,
             seed,
             pad=base.config.pad_token_id or 0,
@@ -66,13 +93,7 @@ class Supervised(Training):
             validation=self.validation.count(len(examples)),
         )
         check_rows(batches, tuned)
-        module = TuneModule(tuned, self, task, steps, tuning, parallelism)
-        log = fit(module, batches, self, parallelism.trainer_arguments(device), folders.scratch, tracking)
-        if parallelism.rank > 0:
-            return  # the first process writes for all
-        tuning.save(tuned, folders.output, module.whole)
-        lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
-        (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+        return tuned, batches
 
     def objective(self, task: "Task", base: Any, examples: "list[Example]") -> "tuple[Task, list[Example]]":
         """Return what is minimised, and on which rows; *base* is the model before it is tuned."""

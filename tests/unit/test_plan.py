@@ -139,7 +139,7 @@ def test_the_reach_of_every_key_is_stated():
     assert set(GROUPS) <= set(REACH)
 
 
-UNTOUCHED = {"url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep"}
+UNTOUCHED = {"url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep", "global_batch_size"}
 BOUNDS = ("max_difference", "reference_agreement", "agreement")
 SPECIAL = {
     # A bound of parity is the gate's own: nothing is compared again.
@@ -274,6 +274,28 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "training.gradient_checkpointing: this tuning method cannot compute layers again; "
             "set training.gradient_checkpointing=false",
             "training.gradient_checkpointing=false",
+        ),
+        (
+            ("training.micro_batch_size=auto",),
+            "training.micro_batch_size: auto needs the whole; set training.global_batch_size=32",
+            "+training.global_batch_size=32",
+        ),
+        (
+            ("training.micro_batch_size=auto", "+training.global_batch_size=32", "parallelism=ddp"),
+            "training.micro_batch_size: auto is for one process; set training.micro_batch_size=8",
+            "training.micro_batch_size=8",
+        ),
+        (
+            ("training.micro_batch_size=3", "+training.global_batch_size=32"),
+            "training.global_batch_size: 32 rows are no whole number of micro batches of 3 on 1 devices; "
+            "set training.global_batch_size=33",
+            "+training.global_batch_size=33",
+        ),
+        (
+            ("+training.gradient_accumulation_steps=2", "+training.global_batch_size=32"),
+            "training.global_batch_size: decides how much is accumulated; "
+            "set training.gradient_accumulation_steps=1",
+            "+training.gradient_accumulation_steps=1",
         ),
         (
             ("+training.validation.keep=best",),

@@ -31,10 +31,6 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
             files = folder.glob(f".gitune/store/tune/{tune['key']}/*.safetensors")
             saved = sum(file.stat().st_size for file in files)
             yield f"{name}: accuracy, percent", 100 * metrics["tuned.accuracy"], None
-            yield (
-                f"{name}: what is saved, MiB",
-                saved / _MIB,
-                None,
-            )
-            yield f"{name}: training, seconds", tune["seconds"], None
+            yield f"{name}: what is saved, MiB", saved / _MIB, None
+            yield f"{name}: training, CPU seconds", tune["cpu_seconds"], None
             yield f"{name}: peak memory, MiB", tune["peak_memory_bytes"] / _MIB, None

@@ -76,6 +76,7 @@ def test_the_record_names_inputs_files_and_costs(store: Store) -> None:
     assert set(record["files"]) == {"deep/file.txt", "inputs.json"}
     assert record["files"]["deep/file.txt"]["size"] == 1
     assert record["seconds"] >= 0
+    assert 0 <= record["cpu_seconds"] < 60
     assert record["peak_memory_bytes"] > 2**20
 
 

@@ -167,7 +167,7 @@ def _kept_rules(config: Config) -> list[str]:
             found.append(f"{key}: no process has the whole weights; set {off} or parallelism=ddp")
         if used and type(config.tuning).after_step is not Tuning.after_step:
             found.append(f"{key}: this tuning method changes its weights between steps; set {off}")
-    if training.optimizer.endswith("-8bit") and not config.parallelism.replicates:
+    if training.optimizer.endswith("-8bit") and config.parallelism.ways:
         plain = training.optimizer.removesuffix("-8bit")
         found.append(
             "training.optimizer: 8-bit states cannot be spread over processes; "

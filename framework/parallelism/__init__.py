@@ -1,6 +1,7 @@
 """The base of every parallelism option: how one training run spreads over processes and devices."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from framework.core.component import Component
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda"]
 """The kind of device that training runs on."""
 
+Way = Literal["optimizer", "sharded", "tensor"]
+"""What a layout spreads over processes: the optimiser and the gradients; the weights too, each put
+together where it is used; or the weights, used in parts."""
+
 
 class Parallelism(Component, ABC):
     """How the tune step uses processes and devices.
@@ -19,12 +24,12 @@ class Parallelism(Component, ABC):
     data_parallel`` rows, and its gradient is that of one process that sees them all.
     """
 
-    replicates: ClassVar[bool] = True
-    """Whether every process holds the whole model, and not a part of it."""
+    launched: ClassVar[bool] = True
+    """Whether torchrun starts the processes; else training runs where it was asked for."""
 
     @property
     def processes(self) -> int:
-        """How many processes train together, over all nodes; 1 needs no launcher."""
+        """How many processes train together, over all machines."""
         return 1
 
     @property
@@ -52,18 +57,33 @@ class Parallelism(Component, ABC):
         """Which of the ``data_parallel`` shares of the rows this process sees."""
         return 0
 
+    @property
+    def ways(self) -> frozenset[Way]:
+        """In which ways it spreads a model; empty where every process has it whole."""
+        return frozenset()
+
+    @property
+    def replicates(self) -> bool:
+        """Whether every process holds the whole model, and not a part of it."""
+        return not self.ways & {"sharded", "tensor"}
+
     @abstractmethod
-    def trainer_arguments(self, device: Device) -> dict[str, Any]:
+    def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
         """Return the arguments of ``lightning.Trainer`` that this layout decides.
+
+        Args:
+            device: what training runs on.
+            precision: ``training.precision``.
+            clipping: ``training.gradient_clipping``, for libraries that clip by themselves.
 
         Raises:
             StepError: this machine has no such device.
         """
 
-    def optimizer_arguments(self, training_precision: str) -> dict[str, Any]:
+    def optimizer_arguments(self, precision: str) -> dict[str, Any]:
         """Return how torch's own optimisers go through the weights: by a fused kernel where they can."""
         # The fused step unscales fp16 gradients itself, after clipping would have needed them.
-        return {"fused": training_precision != "fp16"}
+        return {"fused": precision != "fp16"}
 
     def shard(self, model: Any, mesh: Any) -> None:
         """Spread *model*, as the tuning method made it, over the processes of *mesh*, in place.
@@ -71,6 +91,20 @@ class Parallelism(Component, ABC):
         Raises:
             StepError: the model cannot be spread like this.
         """
+
+    def clip(self, weights: "Iterable[Tensor]", largest: float) -> "Tensor | None":
+        """Scale the gradients of *weights* down to a norm of *largest* together; 0 leaves them.
+
+        Returns:
+            Their norm before, a scalar; None where a library clips by itself.
+        """
+        from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+        trained = [weight for weight in weights if weight.grad is not None]
+        norm = get_total_norm([weight.grad for weight in trained if weight.grad is not None])
+        if largest:
+            clip_grads_with_norm_(trained, largest, norm)
+        return norm
 
     def gather(self, module: Any) -> "dict[str, Tensor] | None":
         """Return the whole ``state_dict`` of ``module.model`` on the CPU, or None if it is whole already.

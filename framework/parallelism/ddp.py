@@ -29,7 +29,7 @@ class DDP(Distributed):
         """As many as there are replicas."""
         return self.replicas
 
-    def strategy(self, device: Device) -> Any:
+    def strategy(self, device: Device, precision: str, clipping: float) -> Any:
         """Return Lightning's DDP strategy."""
         from framework.parallelism.ddp_strategy import CompressedDDP
 

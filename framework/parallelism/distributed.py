@@ -67,10 +67,10 @@ class Distributed(Parallelism):
         return self.rank
 
     @abstractmethod
-    def strategy(self, device: Device) -> Any:
+    def strategy(self, device: Device, precision: str, clipping: float) -> Any:
         """Return Lightning's strategy."""
 
-    def trainer_arguments(self, device: Device) -> dict[str, Any]:
+    def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
         """Ask Lightning for one device a process, and for the layout's strategy; see the base class."""
         import torch
 
@@ -85,5 +85,5 @@ class Distributed(Parallelism):
             "accelerator": "gpu" if device == "cuda" else "cpu",
             "devices": local,
             "num_nodes": self.nodes,
-            "strategy": self.strategy(device),
+            "strategy": self.strategy(device, precision, clipping),
         }

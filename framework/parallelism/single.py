@@ -1,6 +1,6 @@
 """One process on one device."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from framework.core.errors import StepError
 from framework.parallelism import Device, Parallelism
@@ -9,7 +9,9 @@ from framework.parallelism import Device, Parallelism
 class Single(Parallelism):
     """No parallelism: one process on the first device of the kind that the environment names."""
 
-    def trainer_arguments(self, device: Device) -> dict[str, Any]:
+    launched: ClassVar[bool] = False
+
+    def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
         """Ask Lightning for one device; see the base class."""
         import torch
 

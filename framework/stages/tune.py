@@ -43,7 +43,5 @@ class Tune(Stage):
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one."""
         folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch)
-        train = (
-            self.training.fit if self.parallelism.processes == 1 else partial(train_in_ranks, self.training)
-        )
+        train = partial(train_in_ranks, self.training) if self.parallelism.launched else self.training.fit
         train(self.model, self.tuning, self.parallelism, self.device, folders, self.seed, self.tracking)

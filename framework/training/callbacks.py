@@ -5,58 +5,75 @@ import time
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from framework.core.errors import StepError
 from framework.training.batches import Batches
 from framework.training.speed import in_words, memory_now, peak_flops, seconds_in_words, tokens_in_words
 
 
 class RandomState(Callback):
-    """Carry torch's random state over a resume, so that dropout draws what it would have drawn.
+    """Draw dropout for each batch anew: from the seed, the batch's number and the share of the rows.
 
-    Every rank has one of its own. Where another number of ranks goes on, they go on from the seed.
+    So a resumed run draws what it would have drawn, and needs no state of processes that may be fewer by
+    then. Processes that compute one batch together draw alike.
     """
-
-    def __init__(self) -> None:
-        self._restored: dict[str, Any] | None = None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the states as they are now: the CPU's, and those of GPUs, where dropout draws there."""
-        own = {"torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()}
-        if not dist.is_initialized():
-            return {"ranks": [own]}
-        everyones: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(everyones, own)
-        return {"ranks": everyones}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the state until training begins: Lightning draws numbers in between."""
-        ranks = state_dict["ranks"]
-        rank, size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        self._restored = ranks[rank] if len(ranks) == size else None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put the state back."""
-        if self._restored is not None:
-            torch.set_rng_state(self._restored["torch"])
-            torch.cuda.set_rng_state_all(self._restored["cuda"])
-
-
-class Position(Callback):
-    """Count the batches that training has had, and carry the count over a resume."""
 
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the count."""
-        return {"taken": self.batches.taken}
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Set the state."""
+        from numpy.random import SeedSequence
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from where the run was cut off; Lightning begins to iterate after this."""
-        self.batches.taken = state_dict["taken"]
+        batches = self.batches
+        place = SeedSequence([batches.order.seed, batches.taken * batches.ranks + batches.rank])
+        torch.manual_seed(int(place.generate_state(1)[0]))
+
+
+class Position(Callback):
+    """Count the batches that training has had, and carry the rows that it has seen over a resume.
+
+    Another layout may take over, if its steps have as many rows: it sees the rows of the next step.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    @property
+    def _rows(self) -> int:
+        """Rows of a micro batch, over all processes."""
+        return self.batches.micro_batch_size * self.batches.ranks
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far, and those of a step."""
+        return {"rows": self.batches.taken * self._rows, "step": self._rows * self.batches.accumulation}
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Go on from where the run was cut off; Lightning begins to iterate after this.
+
+        Raises:
+            StepError: the steps of that run had another number of rows.
+        """
+        saved = checkpoint["callbacks"][self.state_key]
+        if saved["step"] != self._rows * self.batches.accumulation:
+            raise StepError(
+                f"tune: a step of the checkpoint has {saved['step']} rows, one of this run "
+                f"{self._rows * self.batches.accumulation}; choose training.micro_batch_size and "
+                f"training.gradient_accumulation_steps so that, times {self.batches.ranks} data-parallel "
+                f"processes, they make {saved['step']}"
+            )
+        self.batches.taken = saved["rows"] // self._rows
+        # Lightning counts micro batches too, to know when a step is full.
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        for counts in (progress["total"], progress["current"]):
+            counts.update(dict.fromkeys(("ready", "started", "processed"), self.batches.taken))
+            counts["completed"] = self.batches.taken - 1  # as it is where a checkpoint is written
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,6 +1,5 @@
 """The Lightning module: loss, optimiser and schedule. It knows nothing of rows or files."""
 
-import math
 from typing import Any, cast
 
 import lightning
@@ -113,9 +112,11 @@ class TuneModule(lightning.LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Check the gradient's norm and clip it; Lightning's clipping refuses fused optimisers under bf16."""
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        norm = torch.nn.utils.clip_grad_norm_(trained, self.training_config.gradient_clipping or math.inf)
-        whole = norm.full_tensor() if hasattr(norm, "full_tensor") else norm
-        self.guard.check_norm(float(whole), self.global_step + 1, self._norm_again)
+        norm = self.parallelism.clip(trained, self.training_config.gradient_clipping)
+        if norm is None:  # a library clips by itself, and has seen the gradients alone
+            self.guard.rows.clear()
+            return
+        self.guard.check_norm(float(norm), self.global_step + 1, self._norm_again)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave frozen weights out: they are in the base model already."""

@@ -5,6 +5,7 @@ else from the file.
 """
 
 import json
+import logging
 import os
 import signal
 import stat
@@ -28,6 +29,7 @@ def main(file: Path) -> int:
     threading.Thread(target=_die_with_launcher, daemon=True).start()
     if "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
+        logging.getLogger("torch.distributed.tensor").setLevel(logging.ERROR)  # advice on speed
     if (file.parent / FAILURE).exists():
         return 1  # torchrun starts us again after any failure, but this one would only come again
     order = json.loads(file.read_text(encoding="utf-8"))

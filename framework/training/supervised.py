@@ -41,7 +41,7 @@ class Supervised(Training):
         ranks = parallelism.data_parallel
         training, chosen = self.sized(self.least_micro_batch_size, ranks), []
         tuned, batches = training._prepared(model, tuning, parallelism, folders, seed)
-        layout = parallelism.trainer_arguments(device)
+        layout = parallelism.trainer_arguments(device, self.precision, self.gradient_clipping)
         with told_how_to_fit(training, tuning, tuned, batches, device):
             if self.micro_batch_size == "auto":
                 size = largest_micro_batch(training, tuned, batches, device, folders.scratch)

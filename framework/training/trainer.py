@@ -56,10 +56,9 @@ def fit(
         trainer = Trainer(
             max_steps=module.steps,
             max_epochs=-1,
-            precision=_PRECISION[training.precision],
             accumulate_grad_batches=training.gradient_accumulation_steps,
             callbacks=[
-                RandomState(),
+                RandomState(batches),
                 progress,
                 Position(batches),
                 *average,
@@ -75,7 +74,7 @@ def fit(
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
             default_root_dir=scratch,
-            **layout,
+            **{"precision": _PRECISION[training.precision], **layout},
         )
         module.train()
         trainer.fit(module, batches, ckpt_path=resume_from(scratch), weights_only=False)

@@ -86,6 +86,7 @@ _FITTING = {
     "multi-label-classification": ("onnx", "onnxruntime", "int8-dynamic"),
     "token-classification": ("onnx", "onnxruntime", "int8-dynamic"),
     "seq2seq": ("transformers", "torch", "none"),
+    "image-text-classification": ("transformers", "torch", "none"),
 }
 """For each task the export option to suggest, its engine, and the compression option that suits it."""
 
@@ -278,4 +279,7 @@ def cautions(config: Config) -> list[str]:
                 f"{component.url} is not pinned, so its bytes may change; "
                 "give its sha256, which `run pin model=<option>` does for a model"
             )
+    served, task = config.serving.tasks, config.model.task
+    if served and task not in served:
+        found.append(f"serving: no server answers {task} yet; the release can be used, but not served")
     return list(dict.fromkeys(found))

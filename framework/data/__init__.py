@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -20,6 +21,8 @@ class Line:
     number: int
     raw: Any
     problem: str | None = None
+    folder: Path | None = None
+    """Where paths in the row begin, if the row's source is a folder: only its bytes enter the step's key."""
 
 
 class Data(Component, ABC):

@@ -91,11 +91,12 @@ class Files(Data):
 
     def _lines(self, sources: tuple[Source, ...]) -> Iterator[Line]:
         for source in sources:
+            inside = source.fetch().is_dir()
             for path, shown in _files(source):
                 try:
                     for number, raw, problem in self._reader(shown)(path):
                         raw, problem = (raw, problem) if problem else self._renamed(raw)
-                        yield Line(shown, number, raw, problem)
+                        yield Line(shown, number, raw, problem, path.parent if inside else None)
                 except Unreadable as error:
                     where = shown if error.number is None else f"{shown}:{error.number}"
                     raise DataError(f"{where}: {error}") from None

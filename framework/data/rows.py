@@ -28,7 +28,8 @@ class Row(TypedDict, total=False):
     """A canonical row: ``messages`` (and ``tools``) for a conversation, ``text`` for a document.
 
     ``rejected`` is an answer that should not have been given in place of a conversation's last turn.
-    A document may have a ``label`` or ``labels``; ``tokens`` and ``tags`` are words with a tag each.
+    A document may have a ``label`` or ``labels``, and an ``image``, the path of a file; ``tokens`` and
+    ``tags`` are words with a tag each.
     """
 
     messages: list[Message]
@@ -37,6 +38,7 @@ class Row(TypedDict, total=False):
     text: str
     label: str
     labels: list[str]
+    image: str
     tokens: list[str]
     tags: list[str]
 
@@ -141,6 +143,8 @@ def _read_text(given: _Given) -> Row:
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise DataError(f"label must be text or a whole number, not {_kind(label)}")
         row["label"] = _text(str(label), "label").strip()
+    if "image" in given:
+        row["image"] = _text(given["image"], "image")
     if "labels" in given:
         if "label" in given:
             raise DataError("a row has 'label' for its one class or 'labels' for any number, not both")
@@ -167,7 +171,7 @@ FORMS = (
     _Form(("prompt", "completion"), ("system",), _read_prompt),
     _Form(("prompt", "chosen", "rejected"), ("system",), _read_preference),
     _Form(("tokens", "tags"), (), _read_tokens),
-    _Form(("text",), ("label", "labels"), _read_text),
+    _Form(("text",), ("label", "labels", "image"), _read_text),
 )
 KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.needs, *form.may)))
 """Every key that a form reads; what ``columns`` may map to."""

@@ -56,6 +56,12 @@ class Engine(Protocol):
     def classify(self, rows: "Sequence[Sequence[int]]") -> "np.ndarray":
         """Return float32 logits of shape (rows, classes) for a sequence classifier."""
 
+    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
+        """Return float32 logits of shape (rows, classes) for texts with an image each.
+
+        Images are float32 (rows, 3, height, width) between -1 and 1.
+        """
+
 
 def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:
     """Open *folder* with the runtime *name*: ``torch``, ``onnxruntime`` or ``genai``.

@@ -81,6 +81,14 @@ class GenaiEngine:
             found.append(np.asarray(scores[0], np.float32))
         return found
 
+    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
+        """Refuse: images are read by torch alone.
+
+        Raises:
+            ServeError: always.
+        """
+        raise ServeError("the genai engine reads no images; open the model with torch")
+
     def answer_logits(
         self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
     ) -> "list[np.ndarray]":

@@ -77,6 +77,14 @@ class OnnxRuntimeEngine:
             raise ServeError(LANGUAGE_MODEL)
         return [part[: len(row)] for part, row in zip(scores, rows, strict=True)]
 
+    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
+        """Refuse: images are read by torch alone.
+
+        Raises:
+            ServeError: always.
+        """
+        raise ServeError("the onnxruntime engine reads no images; open the model with torch")
+
     def answer_logits(
         self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
     ) -> "list[np.ndarray]":

@@ -23,6 +23,7 @@ _KINDS = {
     "ForSequenceClassification": "AutoModelForSequenceClassification",
     "ForTokenClassification": "AutoModelForTokenClassification",
     "ForConditionalGeneration": "AutoModelForSeq2SeqLM",
+    "ViltForQuestionAnswering": "AutoModelForVisualQuestionAnswering",
 }
 """What opens a model, by how the name of its class ends."""
 PADDED_TOKENS = 2048
@@ -148,7 +149,15 @@ class TorchEngine:
             scores[indices] = self._forward([rows[index] for index in indices]).numpy()
         return scores
 
-    def _forward(self, rows: Sequence[Sequence[int]]) -> "torch.Tensor":
+    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
+        """Return float32 logits of shape (rows, classes); *images* are float32 (rows, 3, height, width)."""
+        import numpy as np
+        import torch
+
+        scores = self._forward(rows, pixel_values=torch.from_numpy(images))
+        return np.asarray(scores.numpy(), np.float32)
+
+    def _forward(self, rows: Sequence[Sequence[int]], **more: "torch.Tensor") -> "torch.Tensor":
         """Return the model's logits for a right-padded batch."""
         import torch
 
@@ -156,7 +165,7 @@ class TorchEngine:
         ids = torch.tensor([[*row, *[self.pad] * (longest - len(row))] for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         with torch.inference_mode():
-            scores: torch.Tensor = self.model(input_ids=ids, attention_mask=mask).logits
+            scores: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, **more).logits
         return scores.float()
 
 

@@ -24,6 +24,7 @@ class Transformers(Export):
         "multi-label-classification",
         "token-classification",
         "seq2seq",
+        "image-text-classification",
     )
     unmerged: ClassVar[bool] = True
 

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from framework.core.release import Release
 
 class Serving(Component, ABC):
     """A server for a published model."""
+
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks that it answers; empty for all."""
 
     host: str = "127.0.0.1"
     """Address to bind; the rendered manifests set ``0.0.0.0`` inside the pod."""

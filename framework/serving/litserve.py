@@ -6,21 +6,13 @@ This module only says what can be configured and checks that litserve is there; 
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import Serving
-
-TASKS = (
-    "causal-lm",
-    "seq2seq",
-    "sequence-classification",
-    "multi-label-classification",
-    "token-classification",
-)
 
 
 class LitServe(Serving):
@@ -32,6 +24,14 @@ class LitServe(Serving):
     apply, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
     ``/ready`` (the model has answered once) and ``/metrics``.
     """
+
+    tasks: ClassVar[tuple[str, ...]] = (
+        "causal-lm",
+        "seq2seq",
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
     """Seconds that running answers may take to finish after SIGTERM; keep it below the pod's own."""
@@ -49,8 +49,10 @@ class LitServe(Serving):
         for package in ("litserve", "prometheus_client", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
-        if release.task not in TASKS:
-            raise ServeError(f"release '{release.name}': task '{release.task}' is none of {', '.join(TASKS)}")
+        if release.task not in self.tasks:
+            raise ServeError(
+                f"release '{release.name}': task '{release.task}' is none of {', '.join(self.tasks)}"
+            )
         from framework.serving.app import run
 
         run(self, model, release, self.grace_seconds)

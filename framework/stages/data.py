@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
 from framework.data import Data, Split
-from framework.data.rows import canonical
+from framework.data.rows import Row, canonical
 from framework.engine.folder import context_length
 from framework.model import Encoded, Model
 from framework.task import open_task
@@ -79,7 +79,10 @@ class PrepareData(Stage):
                     if line.problem is not None:
                         raise DataError(line.problem)
                     row = canonical(line.raw)
-                    parts = self._fit(*self.model.encode(tokenizer, row))
+                    placed: Row = (
+                        {**row, "image": _placed(row["image"], line.folder)} if "image" in row else row
+                    )
+                    parts = self._fit(*self.model.encode(tokenizer, placed))
                 except DataError as error:
                     place = {"file": line.file, "line": line.number, "reason": str(error)}
                     rejected.append({"split": split, **place})
@@ -119,6 +122,23 @@ class PrepareData(Stage):
             f"data: {len(rejected)} of {total} rows were rejected, more than "
             f"data.max_rejected={self.data.max_rejected:g} allows; mend them or raise it:\n{shown}{more}"
         )
+
+
+def _placed(image: str, folder: Path | None) -> str:
+    """Return the whole path of a row's image.
+
+    Raises:
+        DataError: it is not below the folder that the rows were read from.
+    """
+    if folder is None:
+        raise DataError(
+            "a row with an 'image' must come from a folder, so that the image's bytes are known too; give "
+            "the folder with the rows and images as data.train (and data.test)"
+        )
+    file = (folder / image).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        raise DataError(f"image {image!r} is no file below the folder of its rows")
+    return str(file)
 
 
 def _place(entry: dict[str, Any]) -> str:

@@ -43,7 +43,7 @@ _DISTILBERT = Layers(("q_lin", "k_lin", "v_lin", "out_lin"), ("lin1", "lin2"), (
 _KNOWN = {
     **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "smollm3", "olmo2", "granite"), _LLAMA),
     **dict.fromkeys(("gemma", "gemma2", "gemma3_text"), _LLAMA),
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra"), _BERT),
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "vilt"), _BERT),
     **dict.fromkeys(("bart", "mbart", "marian", "m2m_100", "opt"), _BART),
     **dict.fromkeys(("t5", "mt5"), _T5),
     "gpt2": _GPT2,

@@ -23,8 +23,9 @@ def resolve(targets: Targets, model: Any) -> str | list[str]:
         StepError: a name matches nothing that could be adapted, or the architecture is not known.
     """
     if targets == "all-linear":
-        # peft leaves the heads of language models and text classifiers out by itself, but no tagger's.
-        return _linear_below_head(model) if type(model).__name__.endswith("TokenClassification") else targets
+        # peft leaves the heads of language models and text classifiers out by itself, but no others.
+        others = type(model).__name__.endswith(("ForTokenClassification", "ForQuestionAnswering"))
+        return _linear_below_head(model) if others else targets
     if isinstance(targets, str):
         layers = layers_of(model)
         wanted = layers.attention if targets == "attention" else layers.attention + layers.feed_forward

@@ -1,5 +1,6 @@
 """Each task through every stage but publishing, on tiny models, in this process."""
 
+import io
 import json
 import random
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from framework.config.schema import Benchmark
 from framework.core.step import Workspace
@@ -19,6 +21,7 @@ from framework.export.transformers import Transformers
 from framework.model import Model
 from framework.model.tiny_encoder import TinyEncoder
 from framework.model.tiny_t5 import TinySeq2Seq
+from framework.model.tiny_vilt import TinyImageText
 from framework.parallelism.single import Single
 from framework.stages.benchmark import Measure
 from framework.stages.data import PrepareData
@@ -42,6 +45,16 @@ def _colours(draw: random.Random) -> dict[str, Any]:
 def _parity(draw: random.Random) -> dict[str, Any]:
     number = draw.randrange(100)
     return {"prompt": f"{number}?", "completion": "odd one" if number % 2 else "even"}
+
+
+def _picture(draw: random.Random) -> dict[str, Any]:
+    """The picture has a colour, and the text may ask for it: the label needs both."""
+    colours = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+    asked, shown = draw.choice(["colour?", "nothing"]), draw.choice([*colours])
+    picture = Image.new("RGB", (24, 16), colours[shown])
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return {"text": asked, "label": shown if asked == "colour?" else "none", "png": stream.getvalue()}
 
 
 def _numbers(draw: random.Random) -> dict[str, Any]:
@@ -68,6 +81,13 @@ KINDS: dict[str, tuple[Model, Any, Export, str, float]] = {
         "span_f1",
         0.8,
     ),
+    "image": (
+        TinyImageText(**ABOUT, labels=("blue", "none", "red")),
+        _picture,
+        Transformers(),
+        "accuracy",
+        0.9,
+    ),
     "seq2seq": (TinySeq2Seq(**ABOUT), _parity, Transformers(), "exact_match", 0.8),
 }
 
@@ -86,9 +106,15 @@ def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     model, make, export, metric, least = KINDS[request.param]
     folder, draw = tmp_path_factory.mktemp(request.param), random.Random(0)
     for split, count in (("train", 160), ("test", 40)):
-        lines = [json.dumps(make(draw)) + "\n" for _ in range(count)]
-        (folder / f"{split}.jsonl").write_text("".join(lines))
-    data = Files(train=str(folder / "train.jsonl"), test=str(folder / "test.jsonl"), max_length=64)
+        made = [make(draw) for _ in range(count)]
+        (folder / split).mkdir()
+        for place, row in enumerate(made):
+            if png := row.pop("png", None):
+                row["image"] = f"{place}.png"
+                (folder / split / row["image"]).write_bytes(png)
+        lines = "".join(json.dumps(row) + "\n" for row in made)
+        (folder / split / "rows.jsonl").write_text(lines)
+    data = Files(train=str(folder / "train"), test=str(folder / "test"), max_length=64)
     base = folder / "base"
     model.materialise(base, seed=0)
     rows = build(PrepareData(data=data, model=model), {"model": base}, folder / "rows")
@@ -118,7 +144,8 @@ def evaluate(kind: dict[str, Any], folder: Path, engine: str, name: str) -> dict
 
 
 def test_it_learns_exports_and_keeps_what_it_learnt(kind: dict[str, Any]) -> None:
-    tuned = tune(kind, Full(), "full", learning_rate=3e-3, epochs=12)
+    rate = 1e-3 if kind["model"].task == "image-text-classification" else 3e-3
+    tuned = tune(kind, Full(), "full", learning_rate=rate, epochs=12)
     inputs = {"model": kind["base"], "tune": tuned}
     merged = build(Merge(model=kind["model"], tuning=Full()), inputs, kind["folder"] / "merged")
     metrics = evaluate(kind, merged, "torch", "tuned")
@@ -154,6 +181,8 @@ def test_an_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
     adapted = attach(model.open(kind["base"]), tuned)
     ids = torch.arange(10, 22)[None]
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.task == "image-text-classification":
+        given["pixel_values"] = torch.zeros(1, 3, 32, 32)
     if model.task == "seq2seq":
         given["decoder_input_ids"] = ids[:, :4]
     with torch.no_grad():
@@ -161,6 +190,9 @@ def test_an_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
         start = model.open(kind["base"])(**given).logits
     assert (one - other).abs().max() < 1e-5
     assert (one - start).abs().max() > 1e-2
+    if model.task != "seq2seq":
+        heads = [dict(part.classifier.named_parameters()) for part in (merged, model.open(kind["base"]))]
+        assert all(not torch.equal(weight, heads[1][name]) for name, weight in heads[0].items())
     frozen, trained = dict(model.open(kind["base"]).named_parameters()), dict(adapted.named_parameters())
     kept = next(name for name in frozen if "embed" in name or name == "shared.weight")
     assert torch.equal(frozen[kept], trained[f"base_model.model.{kept}"])

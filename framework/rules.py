@@ -12,6 +12,7 @@ from framework.config.schema import Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
+from framework.layout_rules import stage_rules
 from framework.stages.benchmark import Measure
 from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.parity import CompareExports
@@ -31,6 +32,7 @@ def broken_rules(config: Config) -> list[str]:
         *_in_each_phase(config, _tuning_rules),
         *_in_each_phase(config, _batch_rules),
         *_in_each_phase(config, _kept_rules),
+        *_in_each_phase(config, stage_rules),
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
         *config.deployment.problems(config.environment),

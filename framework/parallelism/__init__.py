@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 Device = Literal["cpu", "cuda"]
 """The kind of device that training runs on."""
 
-Way = Literal["optimizer", "sharded", "tensor"]
+Way = Literal["optimizer", "sharded", "tensor", "layers"]
 """What a layout spreads over processes: the optimiser and the gradients; the weights too, each put
-together where it is used; or the weights, used in parts."""
+together where it is used; or the weights, used in parts; or the layers."""
 
 
 class Parallelism(Component, ABC):
@@ -23,6 +23,9 @@ class Parallelism(Component, ABC):
     Whatever the layout, an optimiser step sees ``micro_batch_size * gradient_accumulation_steps *
     data_parallel`` rows, and its gradient is that of one process that sees them all.
     """
+
+    whole_steps: ClassVar[bool] = False
+    """Whether it takes the micro batches of a step at once."""
 
     launched: ClassVar[bool] = True
     """Whether torchrun starts the processes; else training runs where it was asked for."""
@@ -41,6 +44,11 @@ class Parallelism(Component, ABC):
     def restarts(self) -> int:
         """How often the processes start again from the last checkpoint because one of them died."""
         return 0
+
+    @property
+    def least_micro_batches(self) -> int:
+        """How many micro batches a step must have."""
+        return 1
 
     @property
     def data_parallel(self) -> int:
@@ -65,7 +73,7 @@ class Parallelism(Component, ABC):
     @property
     def replicates(self) -> bool:
         """Whether every process holds the whole model, and not a part of it."""
-        return not self.ways & {"sharded", "tensor"}
+        return not self.ways & {"sharded", "tensor", "layers"}
 
     @abstractmethod
     def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:

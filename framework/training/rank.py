@@ -4,6 +4,7 @@ torchrun starts it, see ``framework.training.launch``. It knows its number from 
 else from the file.
 """
 
+import errno
 import json
 import logging
 import os
@@ -38,6 +39,13 @@ def main(file: Path) -> int:
         _train(order)
     except FrameworkError as error:
         note(file.parent, {"kind": type(error).__name__, "message": str(error)})
+        return 1
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f"{error.filename or file.parent}: cannot write a checkpoint: {error.strerror}"
+        mend = "free space there, or set store=<another folder>"
+        note(file.parent, {"kind": "StoreError", "message": f"{where}; {mend}"})
         return 1
     except RuntimeError as error:
         if not _lost_another(error):

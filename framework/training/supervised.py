@@ -1,6 +1,7 @@
 """Supervised fine-tuning: cross entropy on the labels, by Lightning."""
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from framework.model import Model
@@ -35,11 +36,16 @@ class Supervised(Training):
 
         from framework.training.fitting import largest_micro_batch, told_how_to_fit
         from framework.training.module import TuneModule
+        from framework.training.pipelined import PipelinedModule, of_whole_steps
         from framework.training.trainer import fit
 
         seed_everything(seed, verbose=False)
         ranks = parallelism.data_parallel
         training, chosen = self.sized(self.least_micro_batch_size, ranks), []
+        kind: type[TuneModule] | partial[PipelinedModule] = TuneModule
+        if parallelism.whole_steps:
+            kind = partial(PipelinedModule, micro_batches=training.gradient_accumulation_steps)
+            training = of_whole_steps(training)
         tuned, batches = training._prepared(model, tuning, parallelism, folders, seed)
         layout = parallelism.trainer_arguments(device, self.precision, self.gradient_clipping)
         with told_how_to_fit(training, tuning, tuned, batches, device):
@@ -49,7 +55,7 @@ class Supervised(Training):
                 batches.micro_batch_size, batches.accumulation = size, training.gradient_accumulation_steps
                 chosen = [{"step": 0, "micro_batch_size": size}]
             steps = training.steps(len(batches.examples), ranks)
-            module = TuneModule(tuned, training, batches.task, steps, tuning, parallelism)
+            module = kind(tuned, training, batches.task, steps, tuning, parallelism)
             log = [*chosen, *fit(module, batches, training, layout, folders.scratch, tracking)]
         if parallelism.rank > 0:
             return  # the first process writes for all

@@ -18,10 +18,11 @@ from framework.tuning.lora import LoRA
 class Dying(LoRA):
     '''A rank is killed as the system kills; once, or every time.'''
     at: int
+    who: str = "1"
     always: bool = False
     def after_step(self, model, step):
         first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
-        if step == self.at and os.environ["RANK"] == "1" and (first or self.always):
+        if step == self.at and os.environ["RANK"] == self.who and (first or self.always):
             os.kill(os.getpid(), signal.SIGKILL)
 
 class Drifting(LoRA):
@@ -110,6 +111,18 @@ def test_a_rank_that_dies_is_started_again_and_ends_with_the_same_weights(
     first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed"))
     assert max(float((first[name] - second[name]).abs().max()) for name in first) <= 1e-6
     assert (tmp_path / "killed" / "log.jsonl").read_text() == (tmp_path / "whole" / "log.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_the_rank_that_writes_may_die_too(launch: Launch, tmp_path: Path) -> None:
+    """At step 7, while the checkpoint of step 6 may still be on its way."""
+    killed = launch(
+        "killed", {"kind": "Dying", "at": 7, "who": "0"}, {"epochs": 3, "checkpoint_every_steps": 3}
+    )
+    said = end(killed)
+    assert killed.returncode == 0, said
+    assert "a rank died; all start again from the last checkpoint (1 of at most 3 times)" in said
+    assert len((tmp_path / "killed" / "log.jsonl").read_text().splitlines()) == 12
 
 
 @pytest.mark.slow

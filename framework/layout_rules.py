@@ -1,0 +1,43 @@
+"""The rules of layouts: what does not go with a model that is spread over processes.
+
+Pure, a part of ``framework.rules``, which see.
+"""
+
+from framework.config.schema import Config
+from framework.training.supervised import Supervised
+
+
+def stage_rules(config: Config) -> list[str]:
+    """Return one line for each choice that does not go with layers that lie in several processes."""
+    if not config.parallelism.whole_steps:
+        return []
+    training, least = config.training, config.parallelism.least_micro_batches
+    parts = training.sized(
+        training.least_micro_batch_size, config.parallelism.data_parallel
+    ).gradient_accumulation_steps
+    found = []
+    if config.model.task != "causal-lm":
+        found.append(
+            f"parallelism: rows for {config.model.task} cannot pass between stages; set parallelism=ddp"
+        )
+    if parts < least:
+        change = f"training.gradient_accumulation_steps={least}"
+        if training.global_batch_size is not None:
+            ranks = config.parallelism.data_parallel
+            change = f"training.global_batch_size={training.least_micro_batch_size * least * ranks}"
+        found.append(
+            f"training.gradient_accumulation_steps: {parts} micro batches cannot keep {least} stages at "
+            f"work; set {change}"
+        )
+    if isinstance(training, Supervised) and type(training).objective is not Supervised.objective:
+        found.append("training: pairs of answers cannot pass between stages; set parallelism=ddp")
+    if training.precision == "fp16":
+        found.append("training.precision: fp16 is not scaled between stages; set training.precision=bf16")
+    if training.neftune_alpha:
+        found.append("training.neftune_alpha: has no noise for stages; set training.neftune_alpha=0")
+    if training.validation.count(1000):
+        found.append(
+            "training.validation: rows are not measured across stages; set training.validation.share=0 "
+            "training.validation.rows=0"
+        )
+    return found

@@ -75,6 +75,10 @@ class Parallelism(Component, ABC):
         """Whether every process holds the whole model, and not a part of it."""
         return not self.ways & {"sharded", "tensor", "layers"}
 
+    def problems(self) -> list[str]:
+        """Return one line for everything outside the config that keeps this layout from working."""
+        return []
+
     @abstractmethod
     def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
         """Return the arguments of ``lightning.Trainer`` that this layout decides.

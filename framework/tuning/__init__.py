@@ -27,6 +27,14 @@ class Tuning(Component, ABC):
     recomputes: ClassVar[bool] = True
     """Whether layers may be computed again in the backward pass instead of keeping their activations."""
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """The ways in which a layout may spread the model while this trains it.
+
+        They are those of ``framework.parallelism.Way``: ``optimizer``, ``sharded`` and ``tensor``.
+        """
+        return frozenset({"optimizer", "sharded"})
+
     @abstractmethod
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return the model to train: frozen where it must not change, wrapped where needed.

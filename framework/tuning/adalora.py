@@ -55,6 +55,11 @@ class AdaLoRA(PeftAdapter):
             )
         return self
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """In no way: ranks are weighed by gradients, which must be whole."""
+        return frozenset()
+
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.AdaLoraConfig``, whose schedule fits *steps*."""
         from peft import AdaLoraConfig

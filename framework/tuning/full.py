@@ -19,6 +19,11 @@ class Full(Tuning):
 
     saves_frozen: ClassVar[bool] = True
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """In every way: they are the model's own weights."""
+        return frozenset({"optimizer", "sharded", "tensor"})
+
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return *model* with every weight trainable."""
         return model.requires_grad_(True)

@@ -68,6 +68,16 @@ class LoRA(PeftAdapter):
             )
         return self
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """In every way where A and B stand alone beside float weights.
+
+        DoRA's magnitudes need whole columns of them, and nf4 weights keep their scales apart.
+        """
+        if self.base_precision != "float":
+            return frozenset({"optimizer"})
+        return super().spreads if self.use_dora else super().spreads | {"tensor"}
+
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.LoraConfig``."""
         from peft import LoraConfig

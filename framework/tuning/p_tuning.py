@@ -29,6 +29,11 @@ class PTuning(PeftAdapter):
     encoder_hidden_size: Annotated[int, Field(ge=1)] = 128
     """Its width."""
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        return frozenset({"optimizer"})
+
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.PromptEncoderConfig``."""
         from peft import PromptEncoderConfig

@@ -28,6 +28,11 @@ class Prefix(PeftAdapter):
     """Width of a network that writes the prefix while it is trained, which steadies training; None
     trains the prefix itself."""
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        return frozenset({"optimizer"})
+
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.PrefixTuningConfig``."""
         from peft import PrefixTuningConfig

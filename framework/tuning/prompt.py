@@ -26,6 +26,11 @@ class Prompt(PeftAdapter):
     init: Literal["vocabulary", "random"] = "vocabulary"
     """Start from embeddings of tokens drawn at random, which learns faster, or from random numbers."""
 
+    @property
+    def spreads(self) -> frozenset[str]:
+        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        return frozenset({"optimizer"})
+
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.PromptTuningConfig``."""
         from peft import PromptTuningConfig, PromptTuningInit

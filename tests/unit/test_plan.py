@@ -314,6 +314,29 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "+training.ema_decay=0",
         ),
         (
+            ("parallelism=fsdp2", "tuning=adalora"),
+            "parallelism: AdaLoRA cannot train weights whose parts are kept by different processes; "
+            "set parallelism=ddp or tuning=lora",
+            "parallelism=ddp",
+        ),
+        (
+            ("parallelism=deepspeed-3", "tuning=qlora"),
+            "parallelism: LoRA cannot train weights whose parts are kept by different processes; "
+            "set parallelism=deepspeed-2 or tuning=lora",
+            "parallelism=deepspeed-2",
+        ),
+        (
+            ("parallelism=2d", "tuning=dora"),
+            "parallelism: LoRA cannot train weights whose parts are multiplied by different processes; "
+            "set parallelism=fsdp2 or tuning=lora",
+            "tuning=lora",
+        ),
+        (
+            ("parallelism=tensor", "environment.hardware.device=cuda", "training.precision=fp16"),
+            "training.precision: fp16 needs whole weights to scale by; set training.precision=bf16",
+            "training.precision=bf16",
+        ),
+        (
             ("training.precision=fp16",),
             "training.precision: fp16 needs a GPU; set training.precision=bf16",
             "training.precision=bf16",

@@ -61,7 +61,7 @@ def many() -> dict[str, Any]:
                 "training": here,
                 "killed_in": {**own, "training": there},
             }
-    for tuning in ("dora", "pissa", "ia3", "prompt"):
+    for tuning in ("dora", "pissa", "ia3", "oft"):
         found[f"ddp {tuning}"] = {"layout": "ddp", "tuning": tuning}
         found[f"fsdp2 {tuning}"] = {"layout": "fsdp2", "tuning": tuning}
     return found

@@ -172,6 +172,11 @@ def _kept_rules(config: Config) -> list[str]:
             found.append(f"{key}: no process has the whole weights; set {off} or parallelism=ddp")
         if used and type(config.tuning).after_step is not Tuning.after_step:
             found.append(f"{key}: this tuning method changes its weights between steps; set {off}")
+    if training.compile and config.parallelism.ways:
+        found.append(
+            "training.compile: layers that are spread over processes are not compiled; "
+            "set training.compile=false"
+        )
     if training.optimizer.endswith("-8bit") and config.parallelism.ways:
         plain = training.optimizer.removesuffix("-8bit")
         found.append(

@@ -114,6 +114,9 @@ class Training(Component, ABC):
     gradient_checkpointing: bool = False
     """Keep only what enters each layer and compute the rest again in the backward pass: about a fifth
     slower, for a fraction of the activations' memory (Chen et al., 2016, arXiv:1604.06174)."""
+    compile: bool = False
+    """Compile the layers (torch.compile): slow for the first minute, then faster; what was compiled is kept
+    in the store for the next run. Needs a C++ compiler, and rounds a little differently."""
     neftune_alpha: Annotated[float, Field(ge=0)] = 0.0
     """Strength of the noise on the embeddings while training (NEFTune: Jain et al., 2023,
     arXiv:2310.05914); 5 is a usual value, 0 is none."""

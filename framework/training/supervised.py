@@ -79,7 +79,7 @@ class Supervised(Training):
         base = model.open(folders.model)
         task, examples = self.objective(task, base, examples)
         tuned = tuning.apply(base, model.task, self.steps(len(examples), parallelism.data_parallel))
-        prepare(tuned, self)
+        prepare(tuned, self, folders.scratch)
         if not tuning.saves_frozen:
             hold_frozen(tuned, self.precision)
         packed = self.packing and task.packs and can_pack(tuned)

@@ -33,7 +33,7 @@ class Release(Component):
     engine: str
     """The engine that runs the published folder, such as ``genai``."""
     task: str
-    """What the model does: ``causal-lm`` or ``sequence-classification``."""
+    """What the model does: the name of a module of ``framework.task``, such as ``causal-lm``."""
     base_model: str
     """The base model's source, with the revision or version that was used."""
     base_model_license: str

@@ -139,8 +139,22 @@ class PeftAdapter(Tuning):
         with without_known_warnings():
             from peft import PeftModel
 
-            merged: PreTrainedModel = PeftModel.from_pretrained(base, str(tuned)).merge_and_unload()
+            adapted = PeftModel.from_pretrained(base, str(tuned))
+            _unwrap_heads(adapted)
+            merged: PreTrainedModel = adapted.merge_and_unload()
         return merged
+
+
+def _unwrap_heads(adapted: Any) -> None:
+    """Put every head that was trained whole in its place: peft's merging fails on one of several layers."""
+    from peft.utils import ModulesToSaveWrapper
+
+    wrapped = [
+        (path, part) for path, part in adapted.named_modules() if isinstance(part, ModulesToSaveWrapper)
+    ]
+    for path, part in wrapped:
+        parent, _, name = path.rpartition(".")
+        setattr(adapted.get_submodule(parent), name, part.modules_to_save[part.active_adapters[0]])
 
 
 def write_config(folder: Path, body: dict[str, Any]) -> None:

@@ -109,3 +109,14 @@ def test_three_phases_learn_the_task_and_show_what_was_forgotten(run, tmp_path: 
     assert metrics["domain.domain_perplexity"] < metrics["general.domain_perplexity"]
     assert metrics["tuned.perplexity"] < metrics["domain.perplexity"]
     assert metrics["tuned.general_perplexity"] < 60
+
+
+@pytest.mark.timeout(45 * MINUTES)
+def test_entities_are_found_in_texts_on_countries_that_were_never_seen(run, tmp_path: Path) -> None:
+    done = run(tmp_path, "+recipe=entities", timeout=40 * MINUTES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = release(tmp_path, "entities")["metrics"]
+    assert metrics["base.span_f1"] < 0.1
+    assert metrics["tuned.span_f1"] >= 0.8
+    assert metrics["int8.span_f1"] >= metrics["tuned.span_f1"] - 0.02
+    assert metrics["int8.size_bytes"] < metrics["tuned.size_bytes"] / 3

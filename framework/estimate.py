@@ -19,7 +19,7 @@ from framework.data.mix import Mix
 from framework.stages.data import PrepareData
 from framework.stages.tune import Tune
 from framework.task import open_task
-from framework.training.memory import VOCABULARY, tune_bytes
+from framework.training.memory import VOCABULARY, trained_bytes, tune_bytes, weight_bytes
 
 _BYTES_PER_TOKEN = 4
 _GUESSED_ROWS = 1000
@@ -84,17 +84,21 @@ def _row_size(file: Path) -> float:
 
 
 def tune_memory(config: Config, length: float | None = None) -> float:
-    """Return the bytes that training needs at its peak.
+    """Return the bytes that training needs at its peak: on a GPU one process's, on the CPU those of all.
 
-    The formulas are those of ``framework.training.memory``.
+    The formulas are those of ``framework.training.memory``. On the CPU each process opens the whole model
+    before it keeps its share.
     """
     training, on_cpu = config.training, config.environment.hardware.device == "cpu"
     tokens = training.least_micro_batch_size * (length or config.data.max_length / 2)
     generates = open_task(config.model.task).generates
-    parameters = config.model.parameters
-    return _LIBRARIES + tune_bytes(
-        training, config.tuning, parameters, tokens, generates=generates, on_cpu=on_cpu
-    )
+    parameters, layout = config.model.parameters, config.parallelism
+    whole = tune_bytes(training, config.tuning, parameters, tokens, generates=generates, on_cpu=on_cpu)
+    weights = weight_bytes(training, config.tuning, parameters, on_cpu=on_cpu)
+    trained = trained_bytes(training) * config.tuning.trainable(parameters)
+    kept = max(weights * layout.weight_share, 4 * parameters if on_cpu else 0.0)
+    one = _LIBRARIES + whole - (weights - kept) - trained * (1 - layout.optimizer_share)
+    return one * (layout.processes // layout.nodes) if on_cpu else one
 
 
 def view(step: Step, config: Config) -> Config:
@@ -146,8 +150,9 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     arXiv:2001.08361, appendix B); a frozen weight needs no gradient of its own.
     """
     training, parameters = config.training, config.model.parameters
-    steps = training.steps(int(rows.train))
-    tokens = steps * training.rows_a_step() * rows.length
+    layout = config.parallelism
+    steps = training.steps(int(rows.train), layout.data_parallel)
+    tokens = steps * training.rows_a_step(layout.data_parallel) * rows.length
     share = config.tuning.trainable(parameters) / parameters
     operations = (4 + 2 * share) * parameters * tokens
     validation = training.validation
@@ -156,4 +161,7 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     slower = 2.0 if training.precision == "fp32" else 1.0
     if training.gradient_checkpointing:
         operations += 2 * parameters * tokens  # one more forward pass
-    return 5 + slower * operations / config.environment.hardware.flops
+    hardware = config.environment.hardware
+    # Processes on CPUs share those of their machine; GPUs bring their own.
+    devices = layout.processes if hardware.device == "cuda" else layout.nodes
+    return 5 + slower * operations / (hardware.flops * devices)

@@ -75,6 +75,16 @@ class Parallelism(Component, ABC):
         """Whether every process holds the whole model, and not a part of it."""
         return not self.ways & {"sharded", "tensor", "layers"}
 
+    @property
+    def weight_share(self) -> float:
+        """How much of the weights one process keeps, for the plan's estimate of memory."""
+        return 1.0 if self.replicates else 1 / self.processes
+
+    @property
+    def optimizer_share(self) -> float:
+        """How much of the gradients and of the optimiser one process keeps."""
+        return 1 / self.processes if self.ways else 1.0
+
     def problems(self) -> list[str]:
         """Return one line for everything outside the config that keeps this layout from working."""
         return []

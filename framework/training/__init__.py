@@ -9,6 +9,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field
 
 from framework.core.component import UNKEYED, Component
+from framework.core.source import Source
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
 from framework.tracking import Tracking
@@ -130,6 +131,10 @@ class Training(Component, ABC):
     One is written while training goes on."""
     checkpoint_every_minutes: Annotated[Annotated[float, Field(gt=0)] | None, UNKEYED] = None
     """Minutes after which a checkpoint is written whatever the step; None leaves it to the steps."""
+    resume_from: Source | None = None
+    """A checkpoint (``step-<number>.ckpt``) of a cut-off run of the same recipe in another layout, to go on
+    from where this one has none yet: fewer GPUs may finish what more began. It lies below
+    ``.gitune/store/scratch/<key>``. Steps must have as many rows as they had."""
     keep_checkpoints: Annotated[int, Field(ge=1), UNKEYED] = 2
     """Checkpoints that are kept; where the newest was damaged, the run goes on from the one before."""
     check_ranks_every_steps: Annotated[int, Field(ge=0), UNKEYED] = 100

@@ -77,7 +77,8 @@ def fit(
             **{"precision": _PRECISION[training.precision], **layout},
         )
         module.train()
-        trainer.fit(module, batches, ckpt_path=resume_from(scratch), weights_only=False)
+        given = training.resume_from.fetch() if training.resume_from is not None else None
+        trainer.fit(module, batches, ckpt_path=resume_from(scratch) or given, weights_only=False)
     module.eval()
     for kept in average:
         put_weights(module.model, kept.weights)

@@ -132,14 +132,19 @@ def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) 
     rows = training["micro_batch_size"] * layout.data_parallel
     alone, together = root / f"{name}-alone", root / name
     train(Single(), tuning, {**training, "micro_batch_size": rows}, order, alone)
+    killed = together
     if before := case.get("killed_in"):
+        if before.get("elsewhere"):
+            killed = root / f"{name}-before"
         first = option("parallelism", before["layout"], **before.get("options", {}))
         theirs = {**training, **before.get("training", {})}
-        train_until_killed(12, first, tuning, theirs, order, together)
-        if [file.name for file in sorted((together / "scratch").glob("*.ckpt"))][-1:] != [
+        train_until_killed(12, first, tuning, theirs, order, killed)
+        if [file.name for file in sorted((killed / "scratch").glob("*.ckpt"))][-1:] != [
             "step-000000010.ckpt"
         ]:
             raise SystemExit(f"{name}: there is no checkpoint to go on from")
+        if killed != together:
+            training["resume_from"] = str(killed / "scratch" / "step-000000010.ckpt")
     train(layout, tuning, training, order, together)
     logs = [
         [json.loads(line) for line in (folder / "output" / "log.jsonl").read_text().splitlines()]

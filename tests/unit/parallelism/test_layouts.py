@@ -28,7 +28,12 @@ FEW = {
         "layout": "single",
         "tuning": "full",
         "training": {"micro_batch_size": 8},
-        "killed_in": {"layout": "deepspeed-3", "options": UNPERSISTED, "training": {"micro_batch_size": 4}},
+        "killed_in": {
+            "layout": "deepspeed-3",
+            "options": UNPERSISTED,
+            "training": {"micro_batch_size": 4},
+            "elsewhere": True,
+        },
     },
 }
 LAYOUTS: dict[str, dict[str, Any]] = {

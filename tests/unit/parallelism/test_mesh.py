@@ -71,3 +71,14 @@ def test_the_norm_of_plain_gradients_is_that_of_torch() -> None:
     norm = Mesh().clip(weights, 1.0)
     assert float(norm) == pytest.approx(28**0.5)
     assert float(torch.nn.utils.get_total_norm([w.grad for w in weights])) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_a_process_keeps_is_what_the_plan_counts() -> None:
+    from framework.parallelism.deepspeed import DeepSpeed
+
+    def shares(layout: Any) -> tuple[float, float]:
+        return layout.weight_share, layout.optimizer_share
+
+    assert shares(Mesh(data=2, tensor=2)) == (0.25, 0.25)
+    assert shares(DeepSpeed(stage=2, replicas=4)) == (1.0, 0.25)
+    assert shares(DDP(replicas=4)) == (1.0, 1.0)

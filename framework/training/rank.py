@@ -73,6 +73,8 @@ def _train(order: dict[str, Any]) -> None:
     context = {"plugins": tuple(order["plugins"])}
     training = Training.model_validate(order["training"], context=context)
     folders = Folders(**{name: Path(path) for name, path in order["folders"].items()})
+    if order["device"] == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would look for others, and tell of it
     connect(order["device"])
     training.fit(
         Model.model_validate(order["model"], context=context),

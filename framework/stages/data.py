@@ -26,7 +26,7 @@ class PrepareData(Stage):
     """Read, check and tokenise rows."""
 
     name: ClassVar[str] = "data"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
 
     data: Data

@@ -21,7 +21,7 @@ class Evaluate(Stage):
     """Measure one candidate through its engine; writes ``metrics.json`` and ``examples.jsonl``."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     candidate: str

@@ -21,7 +21,7 @@ class Merge(Stage):
     """
 
     name: ClassVar[str] = "merge"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")
 
     model: Model

@@ -37,7 +37,7 @@ class CompareExports(Stage):
     """
 
     name: ClassVar[str] = "parity"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     parity: Parity

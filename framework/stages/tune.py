@@ -21,7 +21,7 @@ class Tune(Stage):
     """Train; writes what the tuning method saves, and ``log.jsonl``."""
 
     name: ClassVar[str] = "tune"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "lightning")
 
     model: Model

@@ -128,12 +128,13 @@ def main(file: Path) -> int:
     """Start the ranks of this machine for the order in *file* and wait for them; return the exit code."""
     import logging
 
+    # torchrun tells of a failure in three ways before we do. Some of its logs read this as they are made.
+    os.environ["LOGLEVEL"] = "CRITICAL"
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     import torch.distributed.run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # It tells of a failure in three ways before we do.
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     torchrun: Any = torch.distributed.run
     (file.parent / FAILURE).unlink(missing_ok=True)
     try:

@@ -40,6 +40,10 @@ def main(file: Path) -> int:
     except FrameworkError as error:
         note(file.parent, {"kind": type(error).__name__, "message": str(error)})
         return 1
+    except SystemExit as stopped:
+        # All have saved. Taking the group down could wait for one that has left already.
+        sys.stderr.flush()
+        os._exit(stopped.code if isinstance(stopped.code, int) else 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -31,8 +31,6 @@ def stage_rules(config: Config) -> list[str]:
         )
     if isinstance(training, Supervised) and type(training).objective is not Supervised.objective:
         found.append("training: pairs of answers cannot pass between stages; set parallelism=ddp")
-    if training.precision == "fp16":
-        found.append("training.precision: fp16 is not scaled between stages; set training.precision=bf16")
     if training.neftune_alpha:
         found.append("training.neftune_alpha: has no noise for stages; set training.neftune_alpha=0")
     if training.validation.count(1000):
@@ -41,3 +39,28 @@ def stage_rules(config: Config) -> list[str]:
             "training.validation.rows=0"
         )
     return found
+
+
+def spread_rules(config: Config) -> list[str]:
+    """Return one line for each choice that a layout of several processes cannot train."""
+    layout, found = config.parallelism, []
+    cut = sorted(layout.ways - config.tuning.spreads)
+    if cut:
+        fits = "deepspeed-2" if "optimizer" in config.tuning.spreads and "optimizer" in layout.ways else "ddp"
+        if cut == ["tensor"] and "sharded" in config.tuning.spreads:
+            fits = "fsdp2"
+        found.append(
+            f"parallelism: {type(config.tuning).__name__} cannot train weights whose {_SPREAD[cut[0]]}; "
+            f"set parallelism={fits} or tuning=lora"
+        )
+    if config.training.precision == "fp16" and layout.ways & {"sharded", "tensor", "layers"}:
+        found.append("training.precision: fp16 needs whole weights to scale by; set training.precision=bf16")
+    return found
+
+
+_SPREAD = {
+    "optimizer": "gradients are shared out over processes",
+    "sharded": "parts are kept by different processes",
+    "tensor": "parts are multiplied by different processes",
+    "layers": "layers lie in different processes",
+}

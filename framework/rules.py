@@ -12,7 +12,7 @@ from framework.config.schema import Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
-from framework.layout_rules import stage_rules
+from framework.layout_rules import spread_rules, stage_rules
 from framework.stages.benchmark import Measure
 from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.parity import CompareExports
@@ -30,7 +30,7 @@ def broken_rules(config: Config) -> list[str]:
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
         *_in_each_phase(config, _tuning_rules),
-        *_in_each_phase(config, _spread_rules),
+        *_in_each_phase(config, spread_rules),
         *config.parallelism.problems(),
         *_in_each_phase(config, _batch_rules),
         *_in_each_phase(config, _kept_rules),
@@ -195,30 +195,6 @@ def _tuning_rules(config: Config) -> list[str]:
     if not known or task in known:
         return []
     return [f"tuning: this method is for {', '.join(known)}, the model is for {task}; set tuning=lora"]
-
-
-def _spread_rules(config: Config) -> list[str]:
-    """Name what a layout of several processes cannot train."""
-    layout, found = config.parallelism, []
-    cut = sorted(layout.ways - config.tuning.spreads)
-    if cut:
-        fits = "deepspeed-2" if "optimizer" in config.tuning.spreads and "optimizer" in layout.ways else "ddp"
-        if cut == ["tensor"] and "sharded" in config.tuning.spreads:
-            fits = "fsdp2"
-        found.append(
-            f"parallelism: {type(config.tuning).__name__} cannot train weights whose {_SPREAD[cut[0]]}; "
-            f"set parallelism={fits} or tuning=lora"
-        )
-    if config.training.precision == "fp16" and layout.ways & {"sharded", "tensor"}:
-        found.append("training.precision: fp16 needs whole weights to scale by; set training.precision=bf16")
-    return found
-
-
-_SPREAD = {
-    "optimizer": "gradients are shared out over processes",
-    "sharded": "parts are kept by different processes",
-    "tensor": "parts are multiplied by different processes",
-}
 
 
 def _unmerged_rules(config: Config) -> list[str]:

@@ -31,7 +31,8 @@ class Tuning(Component, ABC):
     def spreads(self) -> frozenset[str]:
         """The ways in which a layout may spread the model while this trains it.
 
-        They are those of ``framework.parallelism.Way``: ``optimizer``, ``sharded`` and ``tensor``.
+        They are those of ``framework.parallelism.Way``: ``optimizer``, ``sharded``, ``tensor`` and
+        ``layers``.
         """
         return frozenset({"optimizer", "sharded"})
 

@@ -22,7 +22,7 @@ class Full(Tuning):
     @property
     def spreads(self) -> frozenset[str]:
         """In every way: they are the model's own weights."""
-        return frozenset({"optimizer", "sharded", "tensor"})
+        return frozenset({"optimizer", "sharded", "tensor", "layers"})
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return *model* with every weight trainable."""

@@ -76,7 +76,7 @@ class LoRA(PeftAdapter):
         """
         if self.base_precision != "float":
             return frozenset({"optimizer"})
-        return super().spreads if self.use_dora else super().spreads | {"tensor"}
+        return super().spreads if self.use_dora else super().spreads | {"tensor", "layers"}
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.LoraConfig``."""

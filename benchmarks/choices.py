@@ -23,8 +23,11 @@ _QLORA = {
 }
 
 
-def _layout(module: str, name: str, **fields: Any) -> dict[str, Any]:
-    return {"parallelism": {"_target_": f"framework.parallelism.{module}.{name}", **fields}}
+def _layout(target: str, batch: int, accumulation: int = 1, **fields: Any) -> dict[str, Any]:
+    """Return full tuning in a layout of two processes that takes 8 rows a step as all others do."""
+    training = {"micro_batch_size": batch, "gradient_accumulation_steps": accumulation}
+    layout = {"_target_": f"framework.parallelism.{target}", **fields}
+    return {"tuning": _FULL, "training": training, "parallelism": layout}
 
 
 CHOICES: dict[str, dict[str, Any]] = {
@@ -35,7 +38,13 @@ CHOICES: dict[str, dict[str, Any]] = {
     "qlora, bf16": {"tuning": _QLORA},
     "full, bf16": {"tuning": _FULL},
     "full, bf16, lion": {"tuning": _FULL, "training": {"optimizer": "lion"}},
-    "full, bf16, ddp of 2": {"tuning": _FULL, **_layout("ddp", "DDP")},
+    "full, bf16, gradient checkpointing": {"tuning": _FULL, "training": {"gradient_checkpointing": True}},
+    "full, bf16, ddp": _layout("ddp.DDP", 4),
+    "full, bf16, deepspeed-2": _layout("deepspeed.DeepSpeed", 4, stage=2),
+    "full, bf16, deepspeed-3": _layout("deepspeed.DeepSpeed", 4, stage=3),
+    "full, bf16, fsdp2": _layout("mesh.Mesh", 4, data=2, tensor=1),
+    "full, bf16, tensor": _layout("mesh.Mesh", 8, data=1, tensor=2),
+    "full, bf16, pipeline": _layout("pipeline.Pipeline", 4, 2),
 }
 
 
@@ -55,11 +64,9 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
 
 def _measured(folder: Path, options: dict[str, Any]) -> dict[str, float]:
     """Return what 20 optimiser steps of 8 rows take."""
-    # As many rows a step in every layout.
-    replicas = options.get("parallelism", {}).get("replicas", 2) if "parallelism" in options else 1
-    runs = []
-    for steps in (_FEW, _MANY):
-        training = {"micro_batch_size": 8 // replicas, **options.get("training", {}), "max_steps": steps}
-        runs.append(one("ours", folder, {**options, "training": training}))
-    few, many = runs
+    training = {"micro_batch_size": 8, **options.get("training", {})}
+    few, many = (
+        one("ours", folder, {**options, "training": {**training, "max_steps": steps}})
+        for steps in (_FEW, _MANY)
+    )
     return {"seconds": many["seconds"] - few["seconds"], "peak": many["peak"]}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from framework.model import Model
 
 # Before torch is imported: two processes with two threads each on two cores starve each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()")

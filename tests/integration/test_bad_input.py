@@ -92,7 +92,8 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
         ),
         (
             ["plan", "+recipe=tiny", "export=onnx"],
-            "The plan cannot run:\n  export: this exporter is for sequence-classification, the model is for "
+            "The plan cannot run:\n  export: this exporter is for sequence-classification, multi-label-"
+            "classification, token-classification, the model is for "
             "causal-lm; set export=onnx-genai\n",
         ),
         (

@@ -54,7 +54,7 @@ def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
         assert f"\n  {verb} " in text
     for group in GROUPS:
         assert f"\n{group}: " in text
-    assert "quickstart, sentiment, tiny" in " ".join(text.split())
+    assert "quickstart, sectors, sentiment, tiny, " in " ".join(text.split())
     assert text.count("\n  run ") == 3
     assert "_target_" not in text
     assert left(tmp_path) == []
@@ -65,7 +65,7 @@ def test_help_lists_the_callers_own_recipes(run, tmp_path):
     (tmp_path / "recipes" / "ours.yaml").write_text("name: ours\n")
     done = run(tmp_path, "plan", "--help")
     assert " ours," in done.stdout
-    assert "quickstart, sentiment, tiny" in " ".join(done.stdout.split())
+    assert "quickstart, sectors, sentiment, tiny, " in " ".join(done.stdout.split())
 
 
 def test_help_imports_no_library_but_hydra(imported):

@@ -95,6 +95,7 @@ def end(process: "subprocess.Popen[str]") -> str:
 PLAIN = {"kind": "LoRA"}
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_is_started_again_and_ends_with_the_same_weights(
     launch: Launch, tmp_path: Path
 ) -> None:

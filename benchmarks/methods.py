@@ -1,4 +1,4 @@
-"""Every tuning method on the same rows and steps: the recipes below ``recipes/methods``, one after another.
+"""Every tuning method on the same rows and steps: ``recipes/methods/sentiment-*``, one after another.
 
 Takes most of an hour. One store serves all, so that what they share is built once.
 """
@@ -20,7 +20,7 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
         folder = Path(scratch)
         seen: set[str] = set()
         # The first also builds what all share, so that no other pays for it.
-        for recipe in sorted(_RECIPES.glob("*.yaml"), key=lambda file: ("full" not in file.stem, file.stem)):
+        for recipe in sorted(_RECIPES.glob("sentiment-*.yaml"), key=lambda file: ("full" not in file.stem, file.stem)):
             name = recipe.stem.removeprefix("sentiment-")
             build(f"methods/{recipe.stem}", folder)
             lock = folder / "environments" / "dev" / recipe.stem / "release.lock"

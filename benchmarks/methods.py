@@ -20,7 +20,9 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
         folder = Path(scratch)
         seen: set[str] = set()
         # The first also builds what all share, so that no other pays for it.
-        for recipe in sorted(_RECIPES.glob("sentiment-*.yaml"), key=lambda file: ("full" not in file.stem, file.stem)):
+        for recipe in sorted(
+            _RECIPES.glob("sentiment-*.yaml"), key=lambda file: ("full" not in file.stem, file.stem)
+        ):
             name = recipe.stem.removeprefix("sentiment-")
             build(f"methods/{recipe.stem}", folder)
             lock = folder / "environments" / "dev" / recipe.stem / "release.lock"

@@ -104,6 +104,7 @@ def equal(folder: Path, one: Path) -> None:
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) < 1e-5
 
 
+@pytest.mark.slow
 def test_two_stages_train_as_one_process_though_one_dies(
     train: Callable[..., Path], faulty: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:

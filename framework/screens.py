@@ -30,7 +30,7 @@ _SHOWN = {
     "rows_per_second": ("rows/s", "{:.0f}"),
     "batch_p99_ms": ("batch p99 ms", "{:.1f}"),
 }
-"""The title and the form of each metric that the last screen shows."""
+"""The title and the form of metrics whose name alone says too little, and of speeds."""
 
 
 def plan_table(config: Config, plan: Plan, store: Store, differences: str | None) -> str:
@@ -176,7 +176,7 @@ def _numbers(release: Release, config: Config) -> list[str]:
         key=lambda name: order.index(name) if name in order else len(order),
     )
     lines = [f"  {'':<20}" + "".join(f"{name:>12}" for name in candidates)]
-    for metric, (title, form) in _SHOWN.items():
+    for metric, (title, form) in _shown(config).items():
         values = [release.metrics.get(f"{candidate}.{metric}") for candidate in candidates]
         if any(value is not None for value in values):
             cells = "".join(f"{'' if value is None else form.format(value):>12}" for value in values)
@@ -184,6 +184,16 @@ def _numbers(release: Release, config: Config) -> list[str]:
     sizes = [release.metrics.get(f"{candidate}.size_bytes") for candidate in candidates]
     cells = "".join(f"{'' if size is None else f'{size / 1e6:.1f} MB':>12}" for size in sizes)
     return [*lines, f"  {'size':<20}{cells}".rstrip(), ""]
+
+
+def _shown(config: Config) -> dict[str, tuple[str, str]]:
+    """Return title and form of every metric that the last screen shows: what is measured, then speeds."""
+    measured = config.evaluation.metrics(config.model.task)
+    return {
+        name: (name.replace("_", " ").replace("f1", "F1"), "{:.3f}")
+        for name in measured
+        if name not in _SHOWN
+    } | _SHOWN
 
 
 def _forgetting(release: Release, config: Config) -> list[str]:
@@ -200,7 +210,7 @@ def _forgetting(release: Release, config: Config) -> list[str]:
     cell = 2 + max(8, *(len(name) for name in config.phases))
     across = (_WIDTH - 22) // cell
     lines = []
-    for metric, (title, form) in _SHOWN.items():
+    for metric, (title, form) in _shown(config).items():
         for start in range(0, len(config.phases), across):
             columns = list(config.phases)[start : start + across]
             names = [metric if phase == last else f"{phase}_{metric}" for phase in columns]

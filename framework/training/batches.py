@@ -22,6 +22,11 @@ def read_examples(file: Path) -> list[Example]:
     return list(zip(*parts, strict=True))
 
 
+def model_inputs(batch: Batch) -> Batch:
+    """Return what the task made of *batch*, without what ``Batches`` adds to it."""
+    return {name: value for name, value in batch.items() if name not in ("rows", "tokens", "weight")}
+
+
 class RowOrder:
     """An endless order of row numbers, a pass after the other, each shuffled by the seed and its number."""
 

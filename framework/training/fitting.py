@@ -11,7 +11,7 @@ from framework.core.errors import StepError
 from framework.core.memory import available_memory, peak_memory, reset_peak_memory, resident_memory
 from framework.task import Task
 from framework.training import Training
-from framework.training.batches import Batches
+from framework.training.batches import Batches, model_inputs
 from framework.training.memory import activation_bytes, trained_bytes, what_saves_most
 from framework.tuning import Tuning
 
@@ -91,17 +91,15 @@ class _Trial:
         kind = kinds[self.training.precision]
         chosen = (self.longest * size)[:size]
         batch = self.batches.of(chosen)
-        weight = batch.pop("weight")
         inputs = {
             name: value.to(self.device) if torch.is_tensor(value) else value
-            for name, value in batch.items()
-            if name not in ("rows", "tokens")
+            for name, value in model_inputs(batch).items()
         }
         self.model.train()
         devices = [torch.cuda.current_device()] if self.device == "cuda" else []
         with torch.random.fork_rng(devices):
             with torch.autocast(self.device, kind, enabled=kind is not torch.float32):
-                loss = self.batches.task.loss(self.model, inputs) / max(weight, 1)
+                loss = self.batches.task.loss(self.model, inputs) / max(batch["weight"], 1)
             loss.backward()
         self.model.zero_grad(set_to_none=True)
 

@@ -161,10 +161,3 @@ def _rounded_up(ratio: float) -> int:
     1000
     """
     return int(10 ** math.ceil(math.log10(ratio) + 0.1))
-
-
-def gradient_norm(parameters: Any) -> "Tensor":
-    """Return the 2-norm of all gradients of *parameters* together, a scalar."""
-    import torch
-
-    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

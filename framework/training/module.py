@@ -9,8 +9,8 @@ from torch import Tensor
 from framework.parallelism import Parallelism
 from framework.task import Batch, Task
 from framework.training import Training
-from framework.training.batches import Batches
-from framework.training.guard import Guard, gradient_norm
+from framework.training.batches import Batches, model_inputs
+from framework.training.guard import Guard
 from framework.training.noise import Noise
 from framework.training.optimizers import make_optimizer, make_schedule
 from framework.training.speed import flops_per_token
@@ -74,9 +74,11 @@ class TuneModule(lightning.LightningModule):
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the micro batch's summed loss divided by ``weight``, a scalar."""
-        inputs = {name: value for name, value in batch.items() if name not in ("rows", "tokens", "weight")}
-        loss: Tensor = self.task.loss(self.model, inputs) / max(batch["weight"], 1)
+        loss: Tensor = self.task.loss(self.model, model_inputs(batch)) / max(batch["weight"], 1)
         return loss
+
+    def _trained(self) -> list[Any]:
+        return [weight for weight in self.model.parameters() if weight.requires_grad]
 
     def _batches(self) -> Batches:
         return cast("Batches", self.trainer.train_dataloader)
@@ -90,7 +92,7 @@ class TuneModule(lightning.LightningModule):
         with self.trainer.precision_plugin.forward_context():
             loss = self.loss(self.trainer.strategy.batch_to_device(batch))
         loss.backward()  # type: ignore[no-untyped-call]
-        return gradient_norm(self.model.parameters())
+        return cast("Tensor", self.parallelism.clip(self._trained(), 0.0))  # asked of one process alone
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Step, and let the tuning method adjust the weights before any callback saves them."""
@@ -100,10 +102,9 @@ class TuneModule(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser and the schedule, stepped once an optimiser step."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
         optimizer = make_optimizer(
             self.training_config,
-            trained,
+            self._trained(),
             self.parallelism.optimizer_arguments(self.training_config.precision),
         )
         schedule = make_schedule(self.training_config, optimizer, self.steps)
@@ -111,8 +112,7 @@ class TuneModule(lightning.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Check the gradient's norm and clip it; Lightning's clipping refuses fused optimisers under bf16."""
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        norm = self.parallelism.clip(trained, self.training_config.gradient_clipping)
+        norm = self.parallelism.clip(self._trained(), self.training_config.gradient_clipping)
         if norm is None:  # a library clips by itself, and has seen the gradients alone
             self.guard.rows.clear()
             return

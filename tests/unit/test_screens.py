@@ -7,9 +7,10 @@ import pytest
 from framework.config.recipes import recipe_names
 from framework.core.files import sha256_of
 from framework.core.paths import SHARE
+from framework.core.release import Release
 from framework.core.store import RECORD, Store
 from framework.plan import make_plan
-from framework.screens import plan_table, why_not
+from framework.screens import _numbers, plan_table, why_not
 
 
 @pytest.fixture
@@ -126,3 +127,12 @@ def test_another_version_of_the_stage_is_the_reason(plan, store):
     assert why_not(chosen.step("tune"), store) == "version of the stage changed"
     assert why_not(chosen.step("merge"), store) == "libraries of the stage changed"
     assert why_not(chosen.step("data"), store) == "removed from the store"
+
+
+def test_a_metric_of_any_task_is_shown(config):
+    measured = {"base.span_f1": 0.015, "tuned.span_f1": 0.8625, "tuned.accuracy": 0.986}
+    lines = _numbers(Release.model_construct(metrics=measured), config("+recipe=entities"))
+    assert [line.split() for line in lines[1:3]] == [
+        ["span", "F1", "0.015", "0.863"],
+        ["accuracy", "98.6%"],
+    ]

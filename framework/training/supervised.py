@@ -1,6 +1,7 @@
 """Supervised fine-tuning: cross entropy on the labels, by Lightning."""
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -36,14 +37,15 @@ class Supervised(Training):
 
         from framework.training.fitting import largest_micro_batch, told_how_to_fit
         from framework.training.module import TuneModule
-        from framework.training.pipelined import PipelinedModule, of_whole_steps
         from framework.training.trainer import fit
 
         seed_everything(seed, verbose=False)
         ranks = parallelism.data_parallel
         training, chosen = self.sized(self.least_micro_batch_size, ranks), []
-        kind: type[TuneModule] | partial[PipelinedModule] = TuneModule
+        kind: Callable[..., TuneModule] = TuneModule
         if parallelism.whole_steps:
+            from framework.training.pipelined import PipelinedModule, of_whole_steps
+
             kind = partial(PipelinedModule, micro_batches=training.gradient_accumulation_steps)
             training = of_whole_steps(training)
         tuned, batches = training._prepared(model, tuning, parallelism, folders, seed)

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from framework.compression import Compression
-from framework.export import Export
+from framework.compression import ExportCompression, Exported
 
 
-class Int4Weight(Compression):
+class Int4Weight(ExportCompression):
     """Block-wise round-to-nearest 4-bit weights, quantised by the exporter (ONNX ``MatMulNBits``)."""
 
     label: ClassVar[str] = "int4"
@@ -16,6 +15,6 @@ class Int4Weight(Compression):
     block_size: Literal[16, 32, 64, 128, 256] = 32
     """Weights that share one scale: smaller blocks are closer to float and larger on disk."""
 
-    def compress(self, export: Export, model: Path, exported: Path, output: Path) -> None:
+    def compress(self, exported: Exported, output: Path) -> None:
         """Export again with 4-bit weights; see the base class."""
-        export.write(model, output, precision="int4", block_size=self.block_size)
+        exported.export.write(exported.source, output, precision="int4", block_size=self.block_size)

@@ -4,13 +4,12 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from framework.compression import Compression
+from framework.compression import ExportCompression, Exported
 from framework.core.quiet import quiet
 from framework.core.store import RECORD
-from framework.export import Export
 
 
-class Int8Dynamic(Compression):
+class Int8Dynamic(ExportCompression):
     """onnxruntime's dynamic quantisation of every matrix product."""
 
     label: ClassVar[str] = "int8"
@@ -19,15 +18,14 @@ class Int8Dynamic(Compression):
     per_channel: bool = True
     """One scale for each output channel instead of one a matrix: closer to float, no slower."""
 
-    def compress(self, export: Export, model: Path, exported: Path, output: Path) -> None:
+    def compress(self, exported: Exported, output: Path) -> None:
         """Quantise the exported graph and take the rest of the folder over; see the base class."""
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        shutil.copytree(
-            exported, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns("model.onnx*", RECORD)
-        )
-        graph = onnx.load(exported / "model.onnx")
+        apart = shutil.ignore_patterns("model.onnx*", RECORD)
+        shutil.copytree(exported.folder, output, dirs_exist_ok=True, ignore=apart)
+        graph = onnx.load(exported.folder / "model.onnx")
         # Shapes recorded by the exporter contradict those of the quantised graph.
         del graph.graph.value_info[:]
         with quiet():  # it advises a pre-processing that the exporter's own optimiser has done already

@@ -41,6 +41,12 @@ class Export(Component, ABC):
     parity: Parity = Parity()
     """The bounds of the parity gate."""
 
+    def finish(self, output: Path) -> None:
+        """Make of the graph in *output* what the engine opens, where that is more than the graph.
+
+        ``write`` has done so itself; compression calls it after it has changed a graph.
+        """
+
     @abstractmethod
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Export the folder *model* to *output*, with tokenizer, chat template and generation config.

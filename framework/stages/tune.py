@@ -41,7 +41,11 @@ class Tune(Stage):
     """Where its numbers are watched."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one."""
-        folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch)
+        """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one.
+
+        Input ``teacher`` is there where the training has one.
+        """
+        teacher = inputs.get("teacher")
+        folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch, teacher)
         train = partial(train_in_ranks, self.training) if self.parallelism.launched else self.training.fit
         train(self.model, self.tuning, self.parallelism, self.device, folders, self.seed, self.tracking)

@@ -31,6 +31,8 @@ class Folders:
     """What training changed goes here."""
     scratch: Path
     """Checkpoints go here, and survive a kill."""
+    teacher: Path | None = None
+    """The Hugging Face folder that is learnt from, where the training has a teacher."""
 
 
 class Validation(Component):

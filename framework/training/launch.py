@@ -69,7 +69,7 @@ def train_in_ranks(
         "plugins": sorted({_package(below) for part in parts.values() for below in part.walk()}),
         "device": device,
         "seed": seed,
-        "folders": {name: str(path.resolve()) for name, path in asdict(folders).items()},
+        "folders": {name: str(path.resolve()) for name, path in asdict(folders).items() if path},
         "processes": parallelism.processes,
         "nodes": parallelism.nodes,
         "restarts": parallelism.restarts,

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from framework.compression import Exported
 from framework.compression.int8_dynamic import Int8Dynamic
 from framework.core.files import sha256_of, tree_digest
 from framework.engine import open_engine
 from framework.export.onnx import Onnx
+from framework.model.tiny_encoder import TinyEncoder
 
 ROOT = Path(__file__).parents[3]
+LABELS = ("negative", "neutral", "positive")
+MODEL = TinyEncoder(name="bert", license="Apache-2.0", parameters=1e5, labels=LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +52,7 @@ def fp32(model: Path, tmp_path_factory: Any) -> Path:
 @pytest.fixture(scope="module")
 def int8(model: Path, fp32: Path, tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("int8")
-    Int8Dynamic().compress(Onnx(), model, fp32, folder)
+    Int8Dynamic().compress(Exported(fp32, Onnx(), model, data=model, model=MODEL), folder)
     return folder
 
 
@@ -115,11 +119,14 @@ def test_the_folders_stand_alone(model: Path, fp32: Path, int8: Path) -> None:
 EXPORT = """
 import sys
 from pathlib import Path
+from framework.compression import Exported
 from framework.compression.int8_dynamic import Int8Dynamic
 from framework.export.onnx import Onnx
+from framework.model.tiny_encoder import TinyEncoder
 model, fp32, int8 = map(Path, sys.argv[1:])
 Onnx().write(model, fp32)
-Int8Dynamic().compress(Onnx(), model, fp32, int8)
+named = TinyEncoder(name="bert", license="Apache-2.0", parameters=1e5, labels=("no", "so", "yes"))
+Int8Dynamic().compress(Exported(fp32, Onnx(), model, data=model, model=named), int8)
 """
 
 

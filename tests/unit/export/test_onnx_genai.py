@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from framework.compression import Exported
 from framework.compression.int4_weight import Int4Weight
 from framework.core.errors import StepError
 from framework.core.files import sha256_of, tree_digest
 from framework.engine import open_engine
 from framework.export.onnx_genai import OnnxGenai
+from framework.model.tiny import TinyCausalLM
 
 ROOT = Path(__file__).parents[3]
 ROWS = [[5, 6, 7, 8, 9, 10], [70, 80, 90]]
@@ -25,6 +27,11 @@ COMPANIONS = (
 )
 
 
+def made_of(source: Path, fp32: Path) -> Exported:
+    named = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
+    return Exported(fp32, OnnxGenai(), source, data=source, model=named)
+
+
 @pytest.fixture(scope="module")
 def fp32(tiny_tuned: Path, tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("fp32")
@@ -35,7 +42,7 @@ def fp32(tiny_tuned: Path, tmp_path_factory: Any) -> Path:
 @pytest.fixture(scope="module")
 def int4(tiny_tuned: Path, fp32: Path, tmp_path_factory: Any) -> Path:
     folder: Path = tmp_path_factory.mktemp("int4")
-    Int4Weight(block_size=32).compress(OnnxGenai(), tiny_tuned, fp32, folder)
+    Int4Weight(block_size=32).compress(made_of(tiny_tuned, fp32), folder)
     return folder
 
 
@@ -74,7 +81,7 @@ def test_int4_weights_really_have_four_bits(fp32: Path, int4: Path) -> None:
 
 
 def test_the_block_size_is_what_was_asked_for(tiny_tuned: Path, fp32: Path, tmp_path: Path) -> None:
-    Int4Weight(block_size=16).compress(OnnxGenai(), tiny_tuned, fp32, tmp_path)
+    Int4Weight(block_size=16).compress(made_of(tiny_tuned, fp32), tmp_path)
     assert {attribute(node, "block_size") for node in quantised(tmp_path)} == {16}
 
 

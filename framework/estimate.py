@@ -29,6 +29,9 @@ _LIBRARIES = 0.6 * 2**30
 _DISK = 200e6
 """Bytes per second that a model is read, converted and written at on a small machine."""
 
+_COPIES = {"model": 5.0, "merge": 0.6, "reshape": 0.7, "export": 0.7, "compress": 0.7, "publish": 0.1}
+"""How often the other stages read or write the float32 weights."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -139,7 +142,9 @@ def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
     if kind == "benchmark":
         generated = config.benchmark.repeats * config.benchmark.new_tokens
         return Estimate(3 + 3 * generated * size / 1.3e10, _LIBRARIES + 2 * size)
-    factor = {"model": 5.0, "merge": 0.6, "export": 0.7, "compress": 0.7, "publish": 0.1}.get(kind, 0.0)
+    factor = {"model": 5.0, "merge": 0.6, "reshape": 0.7, "export": 0.7, "compress": 0.7, "publish": 0.1}.get(
+        kind, 0.0
+    )
     return Estimate(1 + factor * size / _DISK, _LIBRARIES + min(factor, 3.0) * size)
 
 

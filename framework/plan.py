@@ -7,14 +7,15 @@ step is built already, the store knows; what it will cost, ``framework.estimate`
 import hashlib
 from dataclasses import dataclass
 
-from framework.config.schema import Config, Phase
+from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
 from framework.core.step import Step
 from framework.evaluation import Bound
 from framework.export import Parity
-from framework.rules import REFERENCE, broken_rules, cautions
+from framework.model import Model
+from framework.rules import broken_rules, cautions
 from framework.stages.benchmark import Measure
-from framework.stages.compress import Compress
+from framework.stages.compress import Compress, Reshape
 from framework.stages.data import PrepareData
 from framework.stages.evaluate import Evaluate
 from framework.stages.evaluate_phases import EvaluatePhases
@@ -68,9 +69,11 @@ def make_plan(config: Config, recipe: str) -> Plan:
         Gate(bounds=bounds.pop("base", {}) | bounds.pop("tuned", {})),
         {step.label: step for step in tested},
     )
+    reshaped, remade = _reshaped(config, model, rows, merge, quality)
+    torch_folders = {"tuned": merge, **reshaped}
     exported_bounds = {name: bound for group in bounds.values() for name, bound in group.items()}
-    shipped_part = _exported(config, model, rows, merge, quality, exported_bounds)
-    judged = {step.label: step for step in [*tested, *passed, quality]}
+    shipped_part = _exported(config, model, rows, torch_folders, [quality, *remade], exported_bounds)
+    judged = {step.label: step for step in [*tested, *passed, quality, *remade]}
     inputs = {**_slots(rows), **judged, **shipped_part}
     covered = hashlib.sha256("".join(sorted(step.key for step in inputs.values())).encode()).hexdigest()
     publish_stage = PublishRelease(
@@ -103,16 +106,7 @@ def _trained(
     folder, last, after = model, list(phases)[-1], tuple(rows.values()) if config.phases else ()
     gates = []
     for name, phase in phases.items():
-        stage = Tune(
-            model=config.model,
-            tuning=phase.tuning,
-            training=phase.training,
-            parallelism=config.parallelism,
-            device=config.environment.hardware.device,
-            seed=config.seed,
-            tracking=config.tracking,
-        )
-        tune = Step(f"tune {name}".strip(), stage, {"model": folder, "data": rows[name]}, after)
+        tune = _tune(config, f"tune {name}".strip(), phase, {"model": folder, "data": rows[name]}, after)
         merge = Merge(model=config.model, tuning=phase.tuning)
         folder = Step(f"merge {name}".strip(), merge, {"model": folder, "tune": tune})
         tested.append(_evaluate(config, "tuned" if name == last else name, "torch", folder, rows, model))
@@ -137,44 +131,104 @@ def _evaluate(config: Config, candidate: str, engine: str, folder: Step, rows: R
     return Step(f"evaluate {candidate}", stage, {"candidate": folder, **_slots(rows), "data_model": model})
 
 
+def _tune(config: Config, label: str, phase: Phase, needs: dict[str, Step], after: tuple[Step, ...]) -> Step:
+    """Return the training of a phase, or of what a compression takes for one."""
+    stage = Tune(
+        model=config.model,
+        tuning=phase.tuning,
+        training=phase.training,
+        parallelism=config.parallelism,
+        device=config.environment.hardware.device,
+        seed=config.seed,
+        tracking=config.tracking,
+    )
+    return Step(label, stage, needs, after)
+
+
+def _reshaped(
+    config: Config, model: Step, rows: Rows, merge: Step, passed: Step
+) -> tuple[dict[str, Step], list[Step]]:
+    """Return the folder of each candidate that is made before the export, and their evaluations.
+
+    Nothing is compressed before the tuned model has passed; no byte depends on the bounds.
+    """
+    folders: dict[str, Step] = {}
+    tested, folder, data = [], merge, _slots(rows)["data"]
+    for label, option in config.reshapings.items():
+        if option.reshapes:
+            stage = Reshape(compression=option, model=config.model)
+            folder = Step(f"reshape {label}", stage, {"model": folder, "data": data}, (passed,))
+        if option.tuning is not None and option.training is not None:
+            needs = {"model": folder, "data": data}
+            if option.taught:
+                needs["teacher"] = _teacher(config, label, option.teacher_model) or merge
+            phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
+            tune = _tune(config, f"tune {label}", phase, needs, (passed,))
+            merged = Merge(model=config.model, tuning=option.tuning)
+            folder = Step(f"merge {label}", merged, {"model": folder, "tune": tune})
+        folders[label] = folder
+        tested.append(_evaluate(config, label, "torch", folder, rows, model))
+    return folders, tested
+
+
+def _teacher(config: Config, label: str, teacher: Model | None) -> Step | None:
+    if teacher is None:
+        return None
+    return Step(f"teacher {label}", FetchModel(model=teacher, seed=config.seed))
+
+
 def _exported(
-    config: Config, model: Step, rows: Rows, merge: Step, passed: Step, bounds: dict[str, Bound]
+    config: Config,
+    model: Step,
+    rows: Rows,
+    folders: dict[str, Step],
+    passed: list[Step],
+    bounds: dict[str, Bound],
 ) -> dict[str, Step]:
-    """Return every step behind the quality gate, by label; the shipped one also as ``shipped``."""
-    engine, label = config.export.engine, config.compression.label
+    """Return every step behind the quality gate, by label; the shipped one also as ``shipped``.
+
+    Args:
+        config: the whole config.
+        model: the base model.
+        rows: the data steps.
+        folders: the Hugging Face folders by candidate, the last of which is exported.
+        passed: what must have succeeded before anything is exported.
+        bounds: those of the gates that are left.
+    """
+    engine, data = config.export.engine, _slots(rows)["data"]
     # The bounds of parity shape no export's bytes; looser ones must not export again.
     exporter = config.export.model_copy(update={"parity": Parity()})
+    source = list(folders.values())[-1]
     # Nothing is exported before the tuned model has passed; its bytes do not depend on the bounds.
-    stage = ExportModel(export=exporter)
-    exported = Step(f"export {REFERENCE}", stage, {"model": merge}, after=(passed,))
-    candidates = {REFERENCE: exported}
-    if not config.compression.changes_nothing:
-        smaller = Compress(compression=config.compression, export=exporter)
-        candidates[label] = Step(f"compress {label}", smaller, {"model": merge, "exported": exported})
-    shipped = candidates[label]
-    evaluated = _evaluate(config, label, engine, shipped, rows, model)
+    last = Step(f"export {REFERENCE}", ExportModel(export=exporter), {"model": source}, tuple(passed))
+    candidates = {REFERENCE: last}
+    for label, option in config.reductions.items():
+        stage = Compress(compression=option, export=exporter, model=config.model)
+        last = Step(f"compress {label}", stage, {"model": source, "exported": last, "data": data})
+        candidates[label] = last
+    judging = [*config.reductions] or [REFERENCE]
+    evaluated = [_evaluate(config, label, engine, candidates[label], rows, model) for label in judging]
     extent = Parity(rows=config.export.parity.rows, generations=config.export.parity.generations)
     parity_stage = CompareExports(
         parity=extent, task=config.model.task, engine=engine, candidates=tuple(candidates)
     )
-    parity = Step("parity", parity_stage, {"model": merge, "data": _slots(rows)["data"], **candidates})
-    engines = {"tuned": "torch", **dict.fromkeys(candidates, engine)}
+    parity = Step("parity", parity_stage, {"model": source, "data": data, **candidates})
+    engines = {**dict.fromkeys(folders, "torch"), **dict.fromkeys(candidates, engine)}
     measure = Measure(benchmark=config.benchmark, task=config.model.task, engines=engines)
-    measured = Step("benchmark", measure, {"tuned": merge, **candidates})
-    judged = {step.label: step for step in (evaluated, parity, measured)}
-    gate = Step("gate export", Gate(bounds=_parity_bounds(config) | bounds), judged)
-    return {"shipped": shipped, **judged, gate.label: gate}
+    measured = Step("benchmark", measure, {**folders, **candidates})
+    judged = {step.label: step for step in (*evaluated, parity, measured)}
+    own = {step.label: step for step in passed[1:]}
+    gate = Step("gate export", Gate(bounds=_parity_bounds(config) | bounds), judged | own)
+    return {"shipped": last, **judged, gate.label: gate}
 
 
 def _parity_bounds(config: Config) -> dict[str, Bound]:
-    parity, label = config.export.parity, config.compression.label
+    parity = config.export.parity
     bounds = {
         f"{REFERENCE}.max_difference": Bound(max=parity.max_difference),
         f"{REFERENCE}.agreement": Bound(min=parity.reference_agreement),
     }
-    if label != REFERENCE:
-        bounds[f"{label}.agreement"] = Bound(min=parity.agreement)
-    return bounds
+    return bounds | {f"{label}.agreement": Bound(min=parity.agreement) for label in config.reductions}
 
 
 def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:

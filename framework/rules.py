@@ -8,7 +8,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from framework.config.schema import Config
+from framework.compression_rules import compression_rules, in_each_recovery, suggestion
+from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
@@ -18,15 +19,13 @@ from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.parity import CompareExports
 from framework.tuning import Tuning
 
-REFERENCE = "fp32"
-"""The candidate that is exported without compression."""
-
 
 def broken_rules(config: Config) -> list[str]:
     """Return one line for every rule across groups that *config* breaks."""
     return [
         *_source_rules(config),
         *_task_rules(config),
+        *compression_rules(config),
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
         *_in_each_phase(config, _tuning_rules),
@@ -35,6 +34,7 @@ def broken_rules(config: Config) -> list[str]:
         *_in_each_phase(config, _batch_rules),
         *_in_each_phase(config, _kept_rules),
         *_in_each_phase(config, stage_rules),
+        *in_each_recovery(config, _recovery_rules),
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
         *config.deployment.problems(config.environment),
@@ -79,40 +79,17 @@ def _phase_rules(config: Config) -> list[str]:
                 f"phase could go on from; choose '- /tuning@phases.{name}.tuning: lora' in 'defaults', or "
                 "let this phase be the last"
             )
-    if (taken := config.compression.label) in config.phases:
-        found.append(f"phases.{taken}: the compressed candidate is called so too; rename the phase")
     return found
-
-
-_FITTING = {
-    "causal-lm": ("onnx-genai", "genai", "int4-weight"),
-    "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
-    "multi-label-classification": ("onnx", "onnxruntime", "int8-dynamic"),
-    "token-classification": ("onnx", "onnxruntime", "int8-dynamic"),
-    "seq2seq": ("transformers", "torch", "none"),
-    "image-text-classification": ("transformers", "torch", "none"),
-}
-"""For each task the export option to suggest, its engine, and the compression option that suits it."""
 
 
 def _task_rules(config: Config) -> list[str]:
-    task, export, compression = config.model.task, config.export, config.compression
-    name, engine, smaller = _FITTING[task]
-    suits = not compression.exports or engine in compression.exports
-    found = []
-    if task not in export.tasks:
-        change = f"export={name}" if suits else f"export={name} compression={smaller}"
-        found.append(
-            f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; set {change}"
-        )
-    elif compression.exports and export.engine not in compression.exports:
-        either = export.engine == engine and smaller != "none"
-        change = f"compression={smaller} or compression=none" if either else "compression=none"
-        found.append(
-            f"compression: {compression.label} works on exports for {', '.join(compression.exports)}, "
-            f"this one is for {export.engine}; set {change}"
-        )
-    return found
+    task, export = config.model.task, config.export
+    if task in export.tasks:
+        return []
+    return [
+        f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; "
+        f"set {suggestion(config, config.compression)}"
+    ]
 
 
 def _training_rules(config: Config) -> list[str]:
@@ -154,6 +131,12 @@ def _batch_rules(config: Config) -> list[str]:
             f"{ranks} devices; set training.global_batch_size={fitting}"
         ]
     return []
+
+
+def _recovery_rules(config: Config) -> list[str]:
+    """Return what does not go with a training that a compression brings."""
+    rules = (_training_rules, spread_rules, _batch_rules, _kept_rules, stage_rules, _fit_rules)
+    return [line for rule in rules for line in rule(config)]
 
 
 def _kept_rules(config: Config) -> list[str]:
@@ -200,7 +183,7 @@ def _tuning_rules(config: Config) -> list[str]:
 def _unmerged_rules(config: Config) -> list[str]:
     if config.tuning.merges or config.export.unmerged:
         return []
-    none = "" if config.compression.changes_nothing else " compression=none"
+    none = " compression=none" if config.reshapings or config.reductions else ""
     return [
         "tuning: what this method trains cannot become part of the weights, which this exporter needs; "
         f"set export=transformers{none}, or a method that merges such as tuning=lora"
@@ -221,12 +204,14 @@ def _source_rules(config: Config) -> list[str]:
 
 def _gate_rules(config: Config) -> list[str]:
     """Name every gate on a metric or candidate that no step measures."""
-    task, shipped = config.model.task, config.compression.label
+    task = config.model.task
     *earlier, _ = config.phases or ("",)
     held_out = EvaluatePhases.metrics(tuple(earlier), config.evaluation.metrics(task))
     exported = (*CompareExports.metrics(task), *Measure.metrics(task))
     measured = {**dict.fromkeys(("base", *earlier, "tuned"), held_out), REFERENCE: exported}
-    measured[shipped] = (*held_out, *exported)
+    timed = Measure.metrics(task)
+    measured |= {label: (*held_out, *timed) for label in config.reshapings}
+    measured |= {label: (*held_out, *exported) for label in (config.shipped, *config.reductions)}
     found = []
     for name in config.gates:
         candidate, metric = name.split(".", 1) if "." in name else ("tuned", name)

@@ -7,7 +7,7 @@ import json
 import textwrap
 from typing import Any
 
-from framework.config.schema import Config
+from framework.config.schema import REFERENCE, Config
 from framework.core.component import TARGET
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
@@ -170,7 +170,7 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
 
 def _numbers(release: Release, config: Config) -> list[str]:
     """Return a table: candidates across, metrics down; phases have a table of their own."""
-    order = ("base", "tuned", "fp32")
+    order = ("base", "tuned", *config.candidates)
     candidates = sorted(
         {name.partition(".")[0] for name in release.metrics} - set(config.phases),
         key=lambda name: order.index(name) if name in order else len(order),
@@ -204,9 +204,8 @@ def _forgetting(release: Release, config: Config) -> list[str]:
     *earlier, last = config.phases or ("",)
     if not earlier:
         return []
-    candidates = ["base", *earlier, "tuned"]
-    if (shipped := config.compression.label) not in candidates:
-        candidates.append(shipped)
+    reduced = [label for label in config.candidates if label != REFERENCE or label == config.shipped]
+    candidates = ["base", *earlier, "tuned", *reduced]
     cell = 2 + max(8, *(len(name) for name in config.phases))
     across = (_WIDTH - 22) // cell
     lines = []

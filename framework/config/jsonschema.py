@@ -5,6 +5,7 @@ so nothing is required.
 """
 
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from framework.config.recipes import relative
-from framework.config.schema import GROUPS, Config
+from framework.config.schema import BASES, GROUPS, SEVERAL, Config
 from framework.core.component import TARGET, Component
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
@@ -73,13 +74,14 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     for group, chosen in by_group.items():
         known = sorted({names[cls] for cls in chosen.values() if cls in names})
         anything = [{"type": "object"}] if Component in chosen.values() else []
-        properties[group] = {
+        described_as = f"Options: {', '.join(sorted(chosen))}."
+        option = {
             "anyOf": [*({"$ref": reference} for reference in known), *anything],
-            "description": f"Options: {', '.join(sorted(chosen))}.",
+            "description": described_as,
         }
         # A phase's or a mix's part is declared with the group's base class, and takes the same options.
-        base = Config.model_fields[group].annotation
-        definitions["$defs"][getattr(base, "__name__", group)] = properties[group]
+        definitions["$defs"][BASES[group].__name__] = option
+        properties[group] = _named(chosen, names, described_as) if group in SEVERAL else option
     schema: dict[str, Any] = {
         "$schema": DRAFT,
         "title": "Gitune recipe",
@@ -91,8 +93,25 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
 
 
+def _named(
+    chosen: dict[str, type[Component] | None], names: Mapping[Any, str], description: str
+) -> dict[str, Any]:
+    """Return the schema of a group whose options stand below their names."""
+    own = {name: {"$ref": names[cls]} for name, cls in chosen.items() if cls in names}
+    return {
+        "type": "object",
+        "properties": {name: own.get(name, {"type": "object"}) for name in sorted(chosen)},
+        "additionalProperties": False,
+        "description": description,
+    }
+
+
 def _defaults(by_group: dict[str, dict[str, type[Component] | None]]) -> dict[str, Any]:
-    overrides = {f"override /{group}": {"enum": sorted(chosen)} for group, chosen in by_group.items()}
+    overrides: dict[str, Any] = {}
+    for group, chosen in by_group.items():
+        one = {"enum": sorted(chosen)}
+        both = {"anyOf": [one, {"type": "array", "items": one}]}
+        overrides[f"override /{group}"] = both if group in SEVERAL else one
     elsewhere = {f"^(override )?/{group}@": {"enum": sorted(chosen)} for group, chosen in by_group.items()}
     listed = {
         "type": "object",

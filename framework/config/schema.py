@@ -4,13 +4,13 @@ Knows the groups' base classes only; which option is chosen, the YAML says.
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from framework.compression import Compression
-from framework.core.component import Component
+from framework.compression import Compression, ExportCompression, ModelCompression
+from framework.core.component import TARGET, Component
 from framework.data import Data
 from framework.deployment import Deployment
 from framework.environment import Environment
@@ -59,7 +59,10 @@ class Phase(Component):
 
 
 _PHASE_NAME = re.compile(r"[a-z][a-z0-9-]{0,12}")
-_CANDIDATES = ("base", "tuned", "fp32")
+REFERENCE = "fp32"
+"""The candidate that is exported without compression."""
+
+_CANDIDATES = ("base", "tuned", REFERENCE)
 """What a phase may not be called: names of metrics begin with these."""
 
 
@@ -81,7 +84,10 @@ class Config(Component):
     training: Training
     parallelism: Parallelism
     evaluation: Evaluation
-    compression: Compression
+    compression: Annotated[dict[str, Compression], Field(min_length=1)]
+    """What makes the model smaller, one option a key, applied in this order:
+    ``compression=[prune-structured,int8-dynamic]``, whose keys are ``compression.prune-structured.ratio`` and
+    so on; those that change the model itself come before those that change what was exported."""
     export: Export
     serving: Serving
     deployment: Deployment
@@ -106,10 +112,44 @@ class Config(Component):
     plugins: tuple[str, ...] = ()
     """Packages besides ``framework`` that ``_target_`` may name; installed, or in the working folder."""
 
+    @property
+    def reshapings(self) -> dict[str, ModelCompression]:
+        """The options that change the model before its export, by the name of their candidate."""
+        chosen = self.compression.values()
+        return {each.label: each for each in chosen if isinstance(each, ModelCompression)}
+
+    @property
+    def reductions(self) -> dict[str, ExportCompression]:
+        """The options that change what was exported, by the name of their candidate."""
+        chosen = self.compression.values()
+        return {each.label: each for each in chosen if isinstance(each, ExportCompression)}
+
+    @property
+    def candidates(self) -> tuple[str, ...]:
+        """Every compressed candidate, and before those that were exported ``fp32``, the export as it is."""
+        return (*self.reshapings, REFERENCE, *self.reductions)
+
+    @property
+    def shipped(self) -> str:
+        """The candidate that is released."""
+        return self.candidates[-1]
+
     def during(self, phase: Phase) -> "Config":
         """Return this config as if *phase* were the whole recipe."""
         groups = {"data": phase.data, "tuning": phase.tuning, "training": phase.training}
         return self.model_copy(update={**groups, "phases": {}})
+
+    @field_validator("compression", mode="before")
+    @classmethod
+    def _refuse_nameless(cls, compression: Any) -> Any:
+        """Refuse an option of several that stands for the whole group, as Hydra puts it by itself."""
+        if isinstance(compression, dict) and TARGET in compression:
+            raise PydanticCustomError(
+                "nameless_option",
+                "options of this group stand below their names; let the option's file begin with "
+                "'# @package compression.<its name>'",
+            )
+        return compression
 
     @field_validator("phases")
     @classmethod
@@ -142,9 +182,21 @@ class Config(Component):
         return flat
 
 
-GROUPS = tuple(
-    name
+def _base(annotation: Any) -> type[Component] | None:
+    """Return the base class of a group's options, which may stand below names."""
+    found = annotation if isinstance(annotation, type) else get_args(annotation)[-1]
+    return found if isinstance(found, type) and issubclass(found, Component) else None
+
+
+BASES: dict[str, type[Component]] = {
+    name: base
     for name, field in Config.model_fields.items()
-    if field.is_required() and isinstance(field.annotation, type) and issubclass(field.annotation, Component)
-)
+    if field.is_required() and (base := _base(field.annotation)) is not None
+}
+"""The base class of each config group."""
+
+GROUPS = tuple(BASES)
 """The config groups, in the order in which a plan reads them."""
+
+SEVERAL = tuple(group for group in GROUPS if Config.model_fields[group].annotation is not BASES[group])
+"""The groups of which several options may be chosen, each below its name."""

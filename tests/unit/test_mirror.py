@@ -7,7 +7,7 @@ from pkgutil import iter_modules
 import pytest
 import yaml
 
-from framework.config.schema import GROUPS, Config
+from framework.config.schema import BASES, GROUPS, SEVERAL
 from framework.core.component import Component
 from framework.core.paths import SHARE
 
@@ -17,7 +17,7 @@ OPTIONS = sorted(CONF.glob("*/*.yaml"))
 
 def concrete(group: str) -> dict[str, type[Component]]:
     """Every concrete option class that is defined below ``framework/<group>/``, by its full name."""
-    base = Config.model_fields[group].annotation
+    base = BASES[group]
     package = import_module(f"framework.{group}")
     found = {}
     for module in iter_modules(package.__path__, f"{package.__name__}."):
@@ -60,7 +60,15 @@ def test_a_module_defines_at_most_one_option(group):
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_two_levels_of_inheritance_at_most(group):
-    base = Config.model_fields[group].annotation
+    base = BASES[group]
     for name, cls in concrete(group).items():
         between = [parent for parent in cls.__mro__ if issubclass(parent, base)]
         assert len(between) <= 3, name
+
+
+NAMED = [file for file in OPTIONS if file.parent.name in SEVERAL]
+
+
+@pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
+def test_an_option_of_several_stands_below_its_own_name(file):
+    assert file.read_text().startswith(f"# @package {file.parent.name}.{file.stem}\n")

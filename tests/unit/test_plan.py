@@ -254,13 +254,13 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
         ),
         (
             ("compression=int8-dynamic",),
-            "compression: int8 works on exports for onnxruntime, this one is for genai; "
+            "compression.int8-dynamic: works on exports for onnxruntime, this one is for genai; "
             "set compression=int4-weight or compression=none",
             "compression=int4-weight",
         ),
         (
             (*CLASSIFIER, "export=onnx"),
-            "compression: int4 works on exports for genai, this one is for onnxruntime; "
+            "compression.int4-weight: works on exports for genai, this one is for onnxruntime; "
             "set compression=int8-dynamic or compression=none",
             "compression=none",
         ),

@@ -1,6 +1,6 @@
 import pytest
 
-from framework.config.schema import GROUPS
+from framework.config.schema import GROUPS, SEVERAL
 from framework.core.paths import SHARE
 
 CONF = SHARE / "conf"
@@ -13,7 +13,9 @@ def test_every_folder_of_conf_is_a_group():
 
 def test_the_defaults_choose_one_option_of_every_group(compose):
     chosen = compose("data=tiny")
-    assert [group for group in GROUPS if "_target_" not in chosen[group]] == []
+    options = {group: chosen[group] for group in GROUPS if group not in SEVERAL}
+    options |= {f"{group}.none": chosen[group]["none"] for group in SEVERAL}
+    assert [group for group, option in options.items() if "_target_" not in option] == []
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -29,6 +31,8 @@ def test_every_option_validates_and_says_what_it_is(option, config):
     if option == "data/mix":
         words.append("+data@data.parts.only.data=tiny")
     chosen = getattr(config(*words), group)
+    if group in SEVERAL:
+        chosen = chosen[name]
     dumped = f"{type(chosen).__module__}.{type(chosen).__name__}"
     text = (CONF / f"{option}.yaml").read_text()
     assert f"_target_: {dumped}\n" in text

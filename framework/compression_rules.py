@@ -1,0 +1,128 @@
+"""The rules of compression: which options go together, in which order, and with which model and export.
+
+Pure, a part of ``framework.rules``, which see.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from framework.compression import Compression, ExportCompression, ModelCompression
+from framework.config.schema import Config, Phase
+
+FITTING = {
+    "causal-lm": ("onnx-genai", "genai", "int4-weight"),
+    "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+    "multi-label-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+    "token-classification": ("onnx", "onnxruntime", "int8-dynamic"),
+    "seq2seq": ("transformers", "torch", "none"),
+    "image-text-classification": ("transformers", "torch", "none"),
+}
+"""For each task the export option to suggest, its engine, and the compression option that suits it."""
+
+
+def choice(names: Iterable[str]) -> str:
+    """Return the override that chooses *names*.
+
+    >>> choice(["int8-dynamic"]), choice(["distill", "int8-dynamic"]), choice([])
+    ('compression=int8-dynamic', 'compression=[distill,int8-dynamic]', 'compression=none')
+    """
+    several = [*names] or ["none"]
+    return f"compression={several[0] if len(several) == 1 else '[' + ','.join(several) + ']'}"
+
+
+def compression_rules(config: Config) -> list[str]:
+    """Return one line for each compression that cannot be done, or not where it stands."""
+    found = []
+    for name, option in config.compression.items():
+        if option.impossible:
+            found.append(f"compression.{name}: {option.impossible}")
+        elif option.changes_nothing and len(config.compression) > 1:
+            rest = choice(other for other in config.compression if other != name)
+            found.append(f"compression.{name}: stands for no compression; set {rest}")
+        elif option.tasks and config.model.task not in option.tasks:
+            found.append(
+                f"compression.{name}: this method is for {', '.join(option.tasks)}, the model is for "
+                f"{config.model.task}; set {_without(config, name)}"
+            )
+        elif isinstance(option, ExportCompression):
+            found += _export_rule(config, name, option)
+        elif isinstance(option, ModelCompression) and not config.tuning.merges:
+            found.append(
+                f"compression.{name}: changes plain weights, and this tuning method keeps its own beside "
+                "them; set tuning=lora"
+            )
+    return [*found, *_order_rules(config), *_label_rules(config)]
+
+
+def _without(config: Config, name: str) -> str:
+    return choice(other for other in config.compression if other != name)
+
+
+def _export_rule(config: Config, name: str, option: ExportCompression) -> list[str]:
+    engine, task = config.export.engine, config.model.task
+    if not option.exports or engine in option.exports or task not in config.export.tasks:
+        return []
+    fitting, suited, smaller = FITTING[task]
+    others = [other for other in config.compression if other != name]
+    changes = [f"export={fitting}"] if suited in option.exports and task else []
+    if engine == suited and smaller != "none" and smaller not in others:
+        changes.append(choice(smaller if other == name else other for other in config.compression))
+    changes.append(_without(config, name))
+    return [
+        f"compression.{name}: works on exports for {', '.join(option.exports)}, this one is for {engine}; "
+        f"set {' or '.join(changes)}"
+    ]
+
+
+def _order_rules(config: Config) -> list[str]:
+    """Name an option that changes the model but stands behind one that changes what was exported."""
+    names = [name for name, option in config.compression.items() if not option.changes_nothing]
+    first = [name for name in names if isinstance(config.compression[name], ModelCompression)]
+    right = [*first, *(name for name in names if name not in first)]
+    if names == right:
+        return []
+    wrong = next(name for name, fitting in zip(names, right, strict=True) if name != fitting)
+    return [
+        f"compression.{wrong}: works on what was exported, so it comes after those that change the model; "
+        f"set {choice(right)}"
+    ]
+
+
+def _label_rules(config: Config) -> list[str]:
+    """Name what would be one candidate under two names, or called like a phase."""
+    found = []
+    for label, times in Counter(option.label for option in config.compression.values()).items():
+        same = [name for name, option in config.compression.items() if option.label == label]
+        if times > 1:
+            found.append(
+                f"compression.{same[-1]}: makes the candidate '{label}', as compression.{same[0]} does; "
+                f"set {_without(config, same[-1])}"
+            )
+        if label in config.phases:
+            found.append(f"phases.{label}: the compressed candidate is called so too; rename the phase")
+    return found
+
+
+def in_each_recovery(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:
+    """Apply *rules* to the training of each compression that has one, as if it were the whole recipe."""
+    found = []
+    for name, option in config.compression.items():
+        if isinstance(option, ModelCompression) and option.tuning is not None and option.training is not None:
+            phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
+            for line in rules(config.during(phase)):
+                found.append(f"compression.{name}: in its own training: {line}")
+    return found
+
+
+def suggestion(config: Config, compressions: dict[str, Compression]) -> str:
+    """Return the overrides that choose an export for the model's task, and compressions that suit it."""
+    name, engine, smaller = FITTING[config.model.task]
+    unfit = [
+        key
+        for key, option in compressions.items()
+        if isinstance(option, ExportCompression) and option.exports and engine not in option.exports
+    ]
+    if not unfit:
+        return f"export={name}"
+    rest = [smaller if key == unfit[0] else key for key in compressions if key not in unfit[1:]]
+    return f"export={name} {choice(key for key in rest if key != 'none')}"

@@ -59,9 +59,12 @@ def _without(config: Config, name: str) -> str:
 
 
 def _export_rule(config: Config, name: str, option: ExportCompression) -> list[str]:
-    engine, task = config.export.engine, config.model.task
-    if not option.exports or engine in option.exports or task not in config.export.tasks:
+    export, task = config.export, config.model.task
+    engines = (export.engine, export.engine_on(config.environment.hardware.device))
+    unable = [engine for engine in engines if engine not in option.exports]
+    if not option.exports or not unable or task not in export.tasks:
         return []
+    engine = unable[0]
     fitting, suited, smaller = FITTING[task]
     others = [other for other in config.compression if other != name]
     changes = [f"export={fitting}"] if suited in option.exports and task else []

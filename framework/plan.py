@@ -195,7 +195,8 @@ def _exported(
         passed: what must have succeeded before anything is exported.
         bounds: those of the gates that are left.
     """
-    engine, data = config.export.engine, _slots(rows)["data"]
+    engine = config.export.engine_on(config.environment.hardware.device)
+    data = _slots(rows)["data"]
     # The bounds of parity shape no export's bytes; looser ones must not export again.
     exporter = config.export.model_copy(update={"parity": Parity()})
     source = list(folders.values())[-1]

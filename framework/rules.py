@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from framework.compression_rules import compression_rules, in_each_recovery, suggestion
+from framework.compression_rules import compression_rules, in_each_recovery
 from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
+from framework.export_rules import export_cautions, export_rules, install_rules
 from framework.layout_rules import spread_rules, stage_rules
 from framework.stages.benchmark import Measure
 from framework.stages.evaluate_phases import EvaluatePhases
@@ -24,7 +25,8 @@ def broken_rules(config: Config) -> list[str]:
     """Return one line for every rule across groups that *config* breaks."""
     return [
         *_source_rules(config),
-        *_task_rules(config),
+        *install_rules(config),
+        *export_rules(config),
         *compression_rules(config),
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
@@ -80,16 +82,6 @@ def _phase_rules(config: Config) -> list[str]:
                 "let this phase be the last"
             )
     return found
-
-
-def _task_rules(config: Config) -> list[str]:
-    task, export = config.model.task, config.export
-    if task in export.tasks:
-        return []
-    return [
-        f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; "
-        f"set {suggestion(config, config.compression)}"
-    ]
 
 
 def _training_rules(config: Config) -> list[str]:
@@ -273,6 +265,7 @@ def cautions(config: Config) -> list[str]:
                 f"{component.url} is not pinned, so its bytes may change; "
                 "give its sha256, which `run pin model=<option>` does for a model"
             )
+    found += export_cautions(config)
     served, task = config.serving.tasks, config.model.task
     if served and task not in served:
         found.append(f"serving: no server answers {task} yet; the release can be used, but not served")

@@ -78,22 +78,30 @@ class Component(BaseModel):
         }
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
+    def requires(self) -> Mapping[str, str]:
+        """Return the optional distributions that it works with, each with the extra that installs it.
+
+        Their versions change the bytes that are written with it, and so enter the keys.
+        """
+        return {}
+
     def walk(self) -> Iterator["Component"]:
         """Yield this component and every component below it, depth first."""
         yield self
         for name in type(self).model_fields:
-            yield from _components(getattr(self, name))
+            yield from components(getattr(self, name))
 
 
-def _components(value: Any) -> Iterator[Component]:
+def components(value: Any) -> Iterator[Component]:
+    """Yield every component in a field's *value*, depth first."""
     if isinstance(value, Component):
         yield from value.walk()
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from _components(item)
+            yield from components(item)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _components(item)
+            yield from components(item)
 
 
 def _plain(value: Any, whole: bool = True) -> Any:

@@ -28,6 +28,11 @@ class Workspace:
 
     scratch: Path
 
+    @property
+    def cache(self) -> Path:
+        """The store's folder for what saves time and changes no byte; it may not be there yet."""
+        return self.scratch.parent.parent / "cache"
+
 
 class Stage(Component, ABC):
     """A pure kind of work: reads its inputs' folders, writes only under its output folder."""
@@ -55,6 +60,14 @@ class Stage(Component, ABC):
         """
 
 
+def installed(distribution: str) -> bool:
+    """Tell whether the distribution is installed here."""
+    try:
+        return bool(_version(distribution))
+    except metadata.PackageNotFoundError:
+        return False
+
+
 @cache
 def _version(distribution: str) -> str:
     return metadata.version(distribution)
@@ -79,12 +92,13 @@ class Step:
 
     def identity(self) -> dict[str, Any]:
         """Return what the key is the hash of, readable, for ``artifact.json`` and for "why not"."""
+        optional = [name for component in self.stage.walk() for name in component.requires()]
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
             "spec": self.stage.spec(),
             "content": [c.fingerprint() for c in self.stage.walk() if isinstance(c, Fingerprinted)],
-            "libraries": {name: _version(name) for name in self.stage.libraries},
+            "libraries": {name: _version(name) for name in (*self.stage.libraries, *optional)},
             "inputs": {slot: step.key for slot, step in sorted(self.needs.items())},
         }
 

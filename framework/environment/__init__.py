@@ -15,7 +15,7 @@ class Hardware(Component):
     """The machine that builds, for the plan's estimates and its check that a step fits."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where training runs; everything else runs on the CPU."""
+    """Where training runs, and an export that is made for a GPU; everything else runs on the CPU."""
     flops: Annotated[float, Field(gt=0)] = 1.5e11
     """Floating-point operations per second that training really reaches, not the data sheet's peak."""
     memory_gib: Annotated[float, Field(gt=0)] = 16

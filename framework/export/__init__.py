@@ -41,10 +41,34 @@ class Export(Component, ABC):
     parity: Parity = Parity()
     """The bounds of the parity gate."""
 
-    def finish(self, output: Path) -> None:
+    def engine_on(self, device: str) -> str:
+        """Return the engine that measures what this writes: on some devices another than ``engine``.
+
+        Args:
+            device: ``cpu`` or ``cuda``.
+        """
+        return self.engine
+
+    def problems(self, device: str, max_length: int) -> list[str]:
+        """Return one line for everything that cannot work, with the override that mends it.
+
+        Args:
+            device: ``cpu`` or ``cuda``, what the plan's machine has.
+            max_length: the most tokens that a row has.
+        """
+        return []
+
+    def finish(self, output: Path, cache: Path) -> None:
         """Make of the graph in *output* what the engine opens, where that is more than the graph.
 
-        ``write`` has done so itself; compression calls it after it has changed a graph.
+        It follows ``write``, and every compression, which has changed the graph.
+
+        Args:
+            output: the folder, with all that ``write`` or a compression has written.
+            cache: a folder for what makes the next such work shorter; it may not be there yet.
+
+        Raises:
+            StepError: the graph has a part that cannot be expressed.
         """
 
     @abstractmethod

@@ -45,4 +45,4 @@ class Compress(Stage):
         """Compress input ``exported``, which was made of input ``model``; input ``data`` calibrates it."""
         made_of = Exported(inputs["exported"], self.export, inputs["model"], inputs["data"], self.model)
         self.compression.compress(made_of, output)
-        self.export.finish(output)
+        self.export.finish(output, workspace.cache)

@@ -21,3 +21,4 @@ class ExportModel(Stage):
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Export input ``model``."""
         self.export.write(inputs["model"], output)
+        self.export.finish(output, workspace.cache)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.core.errors import StepError
+from framework.core.step import Workspace
 from framework.training import Training
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def prepare(model: "PreTrainedModel", training: Training, scratch: Path) -> None
                 "training.gradient_checkpointing=false and a smaller training.micro_batch_size"
             ) from error
     if training.compile:
-        _compile_layers(model, scratch.parent.parent / "cache" / "inductor")
+        _compile_layers(model, Workspace(scratch).cache / "inductor")
 
 
 def _compile_layers(model: "PreTrainedModel", cache: Path) -> None:

@@ -1,0 +1,43 @@
+"""The rules of exports: which model and machine they go with, and what has to be installed.
+
+Pure, a part of ``framework.rules``, which see.
+"""
+
+from framework.compression_rules import suggestion
+from framework.config.schema import Config
+from framework.core.component import components
+from framework.core.step import installed
+
+
+def export_rules(config: Config) -> list[str]:
+    """Return what the chosen export cannot do with this model, these rows and this machine."""
+    task, export = config.model.task, config.export
+    if task in export.tasks:
+        return export.problems(config.environment.hardware.device, config.data.max_length)
+    return [
+        f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; "
+        f"set {suggestion(config, config.compression)}"
+    ]
+
+
+def install_rules(config: Config) -> list[str]:
+    """Name every optional package that an option works with and that is not installed."""
+    found = []
+    for group in type(config).model_fields:
+        for component in components(getattr(config, group)):
+            for distribution, extra in component.requires().items():
+                if not installed(distribution):
+                    found.append(f"{group}: needs {distribution}; pip install 'gitune[{extra}]'")
+    return list(dict.fromkeys(found))
+
+
+def export_cautions(config: Config) -> list[str]:
+    """Return what is to be known of an export that this machine can make, but not run."""
+    device, export = config.environment.hardware.device, config.export
+    judge = export.engine_on(device)
+    if judge == export.engine:
+        return []
+    return [
+        f"export: environment.hardware.device={device} runs no {export.engine} engine; it is built, "
+        f"and {judge} evaluates, compares and times the graph that it is built of"
+    ]

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 QUICK = ("startup", "cached")
-LONG = ("choices", "methods", "quickstart", "training")
+LONG = ("choices", "exported", "methods", "quickstart", "training")
 
 
 def main(names: list[str]) -> int:

@@ -1,0 +1,82 @@
+"""What exports gain over eager PyTorch: the quickstart's decoder in 4 bits, the sentiment encoder in 8.
+
+Both recipes are built with one optimiser step, since speed does not depend on what was learnt. Engines
+are timed by their CPU seconds on one thread, in turn, and the best of each counts. Takes minutes, and
+downloads the models once.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.process import build
+from framework.engine import Engine, Sampling, open_engine
+
+_TURNS = 5
+_PROMPT = [5 + index % 50 for index in range(64)]
+_NEW_TOKENS = 48
+_ROWS = [_PROMPT] * 16
+_QUICK = ("training.max_steps=1", "~gates", "evaluation.rows=16")
+
+
+def measure() -> Iterator[tuple[str, float, float | None]]:
+    """Yield CPU seconds of each export over those of eager PyTorch, and how far it is from it."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for recipe, engine, label, work, bound in (
+            ("quickstart", "genai", "int4", _decode, 1 / 6),
+            ("sentiment", "onnxruntime", "int8", _classify, 1 / 2.5),
+        ):
+            own = folder / recipe
+            own.mkdir()
+            build(recipe, own, *_QUICK)
+            lock = own / "environments" / "dev" / recipe / "release.lock"
+            metrics = json.loads(lock.read_text(encoding="utf-8"))["metrics"]
+            places = _folders(own)
+            engines = {
+                "tuned": open_engine("torch", places["merge"], 1),
+                "fp32": open_engine(engine, places["export fp32"], 1),
+                label: open_engine(engine, places[f"compress {label}"], 1),
+            }
+            seconds = _compared(engines, work)
+            yield f"{recipe}: fp32 / eager, CPU seconds", seconds["fp32"] / seconds["tuned"], None
+            yield f"{recipe}: {label} / eager, CPU seconds", seconds[label] / seconds["tuned"], bound
+            yield f"{recipe}: {label} / eager, bytes", _over(metrics, label, "size_bytes"), None
+            yield f"{recipe}: fp32, largest difference of a logit", metrics["fp32.max_difference"], 1e-2
+            yield f"{recipe}: {label}, places that differ from eager", 1 - metrics[f"{label}.agreement"], 0.1
+
+
+def _folders(folder: Path) -> dict[str, Path]:
+    """Return the artifact of each step that was built in *folder*, by its label."""
+    records = (folder / ".gitune" / "store").glob("*/*/artifact.json")
+    return {json.loads(file.read_text(encoding="utf-8"))["label"]: file.parent for file in records}
+
+
+def _over(metrics: dict[str, float], label: str, metric: str) -> float:
+    return metrics[f"{label}.{metric}"] / metrics[f"tuned.{metric}"]
+
+
+def _compared(engines: dict[str, Engine], work: Callable[[Any], None]) -> dict[str, float]:
+    """Return the fewest CPU seconds that each engine took for *work*, over some turns after a warm-up."""
+    least = dict.fromkeys(engines, float("inf"))
+    for turn in range(_TURNS + 1):
+        for name, engine in engines.items():
+            started = time.process_time()
+            work(engine)
+            if turn:
+                least[name] = min(least[name], time.process_time() - started)
+    return least
+
+
+def _decode(engine: Engine) -> None:
+    for _ in engine.generate(_PROMPT, _NEW_TOKENS, Sampling(past_end=True)):
+        continue
+
+
+def _classify(engine: Engine) -> None:
+    engine.classify(_ROWS)

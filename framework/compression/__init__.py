@@ -10,6 +10,7 @@ from framework.export import Export
 from framework.model import Model
 from framework.training import Training
 from framework.tuning import Tuning
+from framework.tuning.full import Full
 
 
 class Compression(Component, ABC):
@@ -34,14 +35,32 @@ class ModelCompression(Compression):
     It comes before every ``ExportCompression``. What it makes is a candidate that torch evaluates.
     """
 
-    reshapes: ClassVar[bool] = True
-    """Whether ``reshape`` has something to do."""
+    undone_by_training: ClassVar[str] = ""
+    """What another training after it would undo, such as ``its zeros``; empty for nothing."""
 
-    taught: ClassVar[bool] = False
-    """Whether its training needs ``Folders.teacher``: ``teacher``, or the tuned model as it was before all
-    compression."""
+    training: Training | None = None
+    """How the model is trained again once it is changed; None leaves it as ``reshape`` wrote it."""
 
-    @abstractmethod
+    @property
+    def reshapes(self) -> bool:
+        """Whether ``reshape`` has something to do."""
+        return type(self).reshape is not ModelCompression.reshape
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """What is trained again: every weight, or None where nothing is."""
+        return None if self.training is None else Full()
+
+    @property
+    def taught(self) -> bool:
+        """Whether its training needs ``Folders.teacher``: ``teacher_model``'s, or the tuned model's."""
+        return self.training is not None and self.training.taught
+
+    @property
+    def teacher_model(self) -> Model | None:
+        """The model whose folder is the teacher; None takes the tuned one, before all compression."""
+        return None
+
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the changed model as a folder that plain transformers opens.
 
@@ -54,21 +73,7 @@ class ModelCompression(Compression):
         Raises:
             StepError: the model has nothing that could be changed so.
         """
-
-    @property
-    @abstractmethod
-    def tuning(self) -> Tuning | None:
-        """What is trained afterwards, to recover; None trains nothing."""
-
-    @property
-    @abstractmethod
-    def training(self) -> Training | None:
-        """How it is trained; None where ``tuning`` is."""
-
-    @property
-    def teacher_model(self) -> Model | None:
-        """The model whose folder is the teacher; None takes the tuned one."""
-        return None
+        raise NotImplementedError(f"{self.label}: only training changes the model")
 
 
 @dataclass(frozen=True)

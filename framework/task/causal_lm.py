@@ -13,6 +13,7 @@ from framework.task.cross_entropy import separable_head, summed_cross_entropy, w
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
+    from torch.nn import Linear
 
 _ROWS = 4  # rows a call of the engine: float32 logits of 4 x 512 x 50,000 are 400 MB
 
@@ -78,23 +79,42 @@ class CausalLanguageModelling(Task):
         """
         import torch
 
-        labels = batch["labels"][:, 1:]
-        labelled = labels != LABEL_MASK
-        wanted = labels[labelled]
-        inputs = {name: value for name, value in batch.items() if name != "labels"}
         head = separable_head(model)
-        with nullcontext() if head is None else without_head(head):
-            if "cu_seq_lens_q" in batch:
-                places = labelled[0].nonzero()[:, 0]
-                found = model(**inputs, logits_to_keep=places, use_cache=False).logits[0]
-            else:
-                first = int(labelled.any(0).int().argmax())
-                kept = labels.shape[1] - first + 1
-                every = model(**inputs, logits_to_keep=kept, use_cache=False).logits
-                found = every[:, :-1][labelled[:, first:]]
+        found, wanted, _ = self.read(model, batch, head)
         if head is not None:
             return summed_cross_entropy(found, head, wanted)
         return torch.nn.functional.cross_entropy(found.float(), wanted, reduction="sum")
+
+    def read(
+        self, model: Any, batch: Batch, head: "Linear | None", **more: Any
+    ) -> "tuple[Tensor, Tensor, list[Tensor]]":
+        """Let *model* read *batch*, and return what is at the places before a label.
+
+        Args:
+            model: the language model.
+            batch: of ``collate``.
+            head: what ``separable_head`` finds in *model*.
+            more: further arguments of *model*, such as ``output_hidden_states``.
+
+        Returns:
+            What *head* is given there, (places, width), or the logits where it is None; the right tokens,
+            (places,); and each layer's hidden states, (places, width), where *more* asks for them.
+        """
+        labels = batch["labels"][:, 1:]
+        labelled = labels != LABEL_MASK
+        inputs = {name: value for name, value in batch.items() if name != "labels"} | more
+        with nullcontext() if head is None else without_head(head):
+            if "cu_seq_lens_q" in batch:
+                places = labelled[0].nonzero()[:, 0]
+                out = model(**inputs, logits_to_keep=places, use_cache=False)
+                found, states = out.logits[0], [each[0, places] for each in _states(out)]
+            else:
+                first = int(labelled.any(0).int().argmax())
+                kept = labelled[:, first:]
+                out = model(**inputs, logits_to_keep=kept.shape[1] + 1, use_cache=False)
+                found = out.logits[:, :-1][kept]
+                states = [each[:, first:-1][kept] for each in _states(out)]
+        return found, labels[labelled], states
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
         """Return for each row (labelled tokens, vocabulary)."""
@@ -116,6 +136,11 @@ class CausalLanguageModelling(Task):
             for batch in batches
             for logits, (_, labels, *_) in zip(self.logits(engine, batch), batch, strict=True)
         )
+
+
+def _states(out: Any) -> "Sequence[Tensor]":
+    """Return the hidden states in a model's answer, (rows, T, width) each; none where none were asked for."""
+    return getattr(out, "hidden_states", None) or ()
 
 
 TASK = CausalLanguageModelling

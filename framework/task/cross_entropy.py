@@ -7,7 +7,7 @@ way. It knows no rows and no labels that carry no loss.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def without_head(head: "Linear") -> Iterator[None]:
         del head.__dict__["forward"]
 
 
+Judge = Callable[[slice, "Tensor"], "tuple[Tensor, Tensor]"]
+"""Takes places and their float32 logits, (places, vocabulary), which it may overwrite; returns the summed
+loss and its gradient at the logits."""
+
+
 def summed_cross_entropy(hidden: "Tensor", head: "Linear", wanted: "Tensor") -> "Tensor":
     """Return the sum of the cross entropies of *head*'s logits.
 
@@ -61,10 +66,24 @@ def summed_cross_entropy(hidden: "Tensor", head: "Linear", wanted: "Tensor") -> 
     """
     import torch
 
+    def judge(places: slice, logits: "Tensor") -> "tuple[Tensor, Tensor]":
+        labels = wanted[places, None]
+        total = logits.logsumexp(1, keepdim=True)
+        loss = (total - logits.gather(1, labels)).sum()
+        shares = logits.sub_(total).exp_()
+        return loss, shares.scatter_add_(1, labels, -torch.ones_like(total))
+
+    return summed_by_place(hidden, head, judge)
+
+
+def summed_by_place(hidden: "Tensor", head: "Linear", judge: Judge) -> "Tensor":
+    """Return the sum of what *judge* finds at *head*'s logits, a float32 scalar; see above."""
+    import torch
+
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     tied: Any = _function()
-    found: Tensor = tied.apply(hidden, head.weight, head.bias, wanted, dtype, _LOGITS.get(kind, 2**24))
+    found: Tensor = tied.apply(hidden, head.weight, head.bias, judge, dtype, _LOGITS.get(kind, 2**24))
     return found
 
 
@@ -74,11 +93,11 @@ def _function() -> Any:
 
     class Summed(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, wanted: Any, dtype: Any, most: int) -> Any:
+        def forward(ctx: Any, hidden: Any, weight: Any, bias: Any, judge: Any, dtype: Any, most: int) -> Any:
             ctx.kinds = [None if each is None else each.dtype for each in (hidden, weight, bias)]
             need = ctx.needs_input_grad[:3]
             with torch.autocast(hidden.device.type, enabled=False):
-                loss, *gradients = _summed(hidden.to(dtype), weight.to(dtype), bias, wanted, most, need)
+                loss, *gradients = _summed(hidden.to(dtype), weight.to(dtype), bias, judge, most, need)
             ctx.save_for_backward(*gradients)
             return loss
 
@@ -93,7 +112,7 @@ def _function() -> Any:
     return Summed
 
 
-def _summed(hidden: Any, weight: Any, bias: Any, wanted: Any, most: int, need: Any) -> tuple[Any, ...]:
+def _summed(hidden: Any, weight: Any, bias: Any, judge: Judge, most: int, need: Any) -> tuple[Any, ...]:
     """Return loss and the gradients that are needed: of hidden states, of weight and of bias."""
     import torch
 
@@ -103,20 +122,16 @@ def _summed(hidden: Any, weight: Any, bias: Any, wanted: Any, most: int, need: A
     of_bias = torch.zeros_like(bias, dtype=torch.float32) if need[2] else None
     size = max(most // len(weight), 16)
     for start in range(0, len(hidden), size):
-        part, labels = hidden[start : start + size], wanted[start : start + size, None]
+        places = slice(start, start + size)
+        part = hidden[places]
         logits = torch.nn.functional.linear(part, weight, None if bias is None else bias.to(part.dtype))
-        logits = logits.float()
-        total = logits.logsumexp(1, keepdim=True)
-        loss += (total - logits.gather(1, labels)).sum()
-        if not any(need):
-            continue
-        shares = logits.sub_(total).exp_()
-        shares.scatter_add_(1, labels, -torch.ones_like(total))
+        found, shares = judge(places, logits.float())
+        loss += found
         if of_bias is not None:
             of_bias += shares.sum(0)
         shares = shares.to(part.dtype)
         if of_hidden is not None:
-            torch.mm(shares, weight, out=of_hidden[start : start + size])
+            torch.mm(shares, weight, out=of_hidden[places])
         if of_weight is not None:
             of_weight += shares.T @ part
     return loss, of_hidden, of_weight, of_bias

@@ -63,6 +63,9 @@ class Training(Component, ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks that this option can train; empty for all."""
 
+    taught: ClassVar[bool] = False
+    """Whether it learns from another model, in ``Folders.teacher``."""
+
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Peak learning rate for AdamW; adapters bear about ten times that of full fine-tuning. Lion wants a
     third to a tenth of AdamW's."""

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from framework.model import Model
+from framework.training import Folders
 from framework.training.supervised import Supervised
 
 if TYPE_CHECKING:
@@ -23,7 +25,9 @@ class Dpo(Supervised):
     beta: Annotated[float, Field(gt=0)] = 0.1
     """How soon a preference counts as learnt: a small one lets the model go further from the reference."""
 
-    def objective(self, task: "Task", base: Any, examples: "list[Example]") -> "tuple[Task, list[Example]]":
+    def objective(
+        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
+    ) -> "tuple[Task, list[Example]]":
         """Return preferences as the task, and the rows with what *base* makes of their answers."""
         from framework.task.preference import Preferences, with_reference
 

@@ -79,7 +79,7 @@ class Supervised(Training):
         examples = read_examples(folders.data / "train.safetensors")
         refuse_too_few(self, len(examples))
         base = model.open(folders.model)
-        task, examples = self.objective(task, base, examples)
+        task, examples = self.objective(task, base, examples, model, folders)
         tuned = tuning.apply(base, model.task, self.steps(len(examples), parallelism.data_parallel))
         prepare(tuned, self, folders.scratch)
         if not tuning.saves_frozen:
@@ -103,6 +103,8 @@ class Supervised(Training):
         check_rows(batches, tuned)
         return tuned, batches
 
-    def objective(self, task: "Task", base: Any, examples: "list[Example]") -> "tuple[Task, list[Example]]":
+    def objective(
+        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
+    ) -> "tuple[Task, list[Example]]":
         """Return what is minimised, and on which rows; *base* is the model before it is tuned."""
         return task, examples

@@ -1,0 +1,97 @@
+"""What a plan does for a compression that trains (reshape, tune, merge), and a look from outside."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.compression import ModelCompression
+from framework.core.step import Workspace
+from framework.model import Model
+from framework.model.tiny_encoder import TinyEncoder
+from framework.parallelism.single import Single
+from framework.stages.compress import Reshape
+from framework.stages.merge import Merge
+from framework.stages.tune import Tune
+
+LOOK = """
+import sys, torch, transformers
+folder, kind, saved = sys.argv[1:]
+model = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32).eval()
+with torch.inference_mode():
+    torch.save(model(torch.arange(3, 40)[None]).logits, saved)
+"""
+
+
+@pytest.fixture
+def compressed(tmp_path: Path) -> Callable[..., Path]:
+    """Carry out a ``ModelCompression`` step by step and return its last folder, ``tmp_path/<name>``."""
+
+    def make(
+        name: str,
+        option: ModelCompression,
+        model: Model,
+        folder: Path,
+        data: Path,
+        teacher: Path | None = None,
+    ) -> Path:
+        output = tmp_path / name
+        output.mkdir()
+        if option.reshapes:
+            folder, output = reshaped(name, option, model, folder, data), output
+        if option.tuning is None or option.training is None:
+            return folder
+        tuned, scratch = tmp_path / f"{name}-tuned", tmp_path / f"{name}-scratch"
+        tuned.mkdir(exist_ok=True)
+        scratch.mkdir(exist_ok=True)
+        stage = Tune(
+            model=model,
+            tuning=option.tuning,
+            training=option.training,
+            parallelism=Single(),
+            device="cpu",
+            seed=0,
+        )
+        inputs = {"model": folder, "data": data} | ({"teacher": teacher} if teacher else {})
+        stage.run(inputs, tuned, Workspace(scratch))
+        merge = Merge(model=model, tuning=option.tuning)
+        merge.run({"model": folder, "tune": tuned}, output, Workspace(output))
+        return output
+
+    def reshaped(name: str, option: ModelCompression, model: Model, folder: Path, data: Path) -> Path:
+        output = tmp_path / f"{name}-reshaped"
+        output.mkdir()
+        Reshape(compression=option, model=model).run(
+            {"model": folder, "data": data}, output, Workspace(output)
+        )
+        return output
+
+    return make
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Callable[..., Any]:
+    """Open a folder with plain transformers in a process of its own; return its logits for a fixed row."""
+
+    def look(folder: Path, kind: str = "AutoModelForCausalLM") -> Any:
+        import torch
+
+        saved = tmp_path / "outside.pt"
+        command = [sys.executable, "-c", LOOK, str(folder), kind, str(saved)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        return torch.load(saved)
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Path]:
+    """A three-class tiny BERT and its folder."""
+    option = TinyEncoder(name="bert", license="x", parameters=1e5, labels=("up", "down", "flat"))
+    folder = tmp_path_factory.mktemp("tiny-classifier")
+    option.materialise(folder, seed=0)
+    return option, folder

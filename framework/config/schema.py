@@ -28,15 +28,31 @@ class Benchmark(Component):
     """How fast each candidate is: measured the same way for all of them."""
 
     prompt_tokens: Annotated[int, Field(ge=1)] = 64
-    """Tokens of the prompt that prefill is timed on."""
-    new_tokens: Annotated[int, Field(ge=2)] = 32
+    """Tokens of the prompt that the first token is timed on, or of a classifier's row."""
+    new_tokens: Annotated[int, Field(ge=3)] = 32
     """Tokens that are generated one by one for decode speed and its percentiles."""
+    warmup: Annotated[int, Field(ge=0)] = 1
+    """Calls before the clock starts; 0 counts what a runtime prepares on its first call."""
     repeats: Annotated[int, Field(ge=1)] = 3
-    """How often the whole measurement is taken; medians are reported."""
-    batch_size: Annotated[int, Field(ge=1)] = 16
-    """Rows in one classifier call."""
+    """How often the whole measurement is taken, ten times as often for classifiers; medians, percentiles
+    and spreads are over all of it."""
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 4, 16)
+    """Rows of one classifier call, or prompts that are answered at once, in growing order; classifiers'
+    headline speed is of the last."""
+    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """The bound within which the best batch size is chosen, in milliseconds: p99 of a classifier's call, or
+    between two tokens of an answer. None chooses the fastest."""
     threads: Annotated[int, Field(ge=1)] = 1
     """CPU threads of every engine, equal for all candidates."""
+
+    @field_validator("batch_sizes")
+    @classmethod
+    def _growing(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        if list(sizes) != sorted(set(sizes)):
+            raise PydanticCustomError(
+                "batch_sizes", "give each size once, in growing order, such as [1, 4, 16]"
+            )
+        return sizes
 
 
 class Publish(Component):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +61,14 @@ class Engine(Protocol):
 
         Images are float32 (rows, 3, height, width) between -1 and 1.
         """
+
+
+@runtime_checkable
+class GeneratesTogether(Protocol):
+    """An engine that can also answer several prompts at once; only the benchmark asks, so none has to."""
+
+    def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
+        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
 
 
 def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:

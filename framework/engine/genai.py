@@ -127,6 +127,21 @@ class GenaiEngine:
                 return
             yield token
 
+    def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
+        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+        import numpy as np
+        import onnxruntime_genai as og
+
+        length = len(prompts[0]) + new_tokens
+        params = og.GeneratorParams(self.model)
+        greedy = _search(GREEDY)
+        params.set_search_options(max_length=length, min_length=length, batch_size=len(prompts), **greedy)
+        generator = og.Generator(self.model, params)
+        generator.append_tokens(np.asarray(prompts, np.int32))
+        while not generator.is_done():
+            generator.generate_next_token()
+            yield [int(token) for token in generator.get_next_tokens()]
+
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Refuse: a decoder has no classes.
 

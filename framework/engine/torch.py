@@ -140,6 +140,23 @@ class TorchEngine:
             yield token
             fed, cache, model = torch.tensor([[token]]), out.past_key_values, following(self.model)
 
+    def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
+        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+        import torch
+
+        fed, cache, model, name, read = torch.tensor(prompts), None, self.model, "input_ids", {}
+        if model.config.is_encoder_decoder:
+            name = "decoder_input_ids"
+            with torch.inference_mode():
+                read = {"encoder_outputs": model.get_encoder()(input_ids=fed)}
+            fed = torch.full((len(prompts), 1), model.config.decoder_start_token_id)
+        for _ in range(new_tokens):
+            with torch.inference_mode():
+                out = model(**{name: fed}, **read, past_key_values=cache, use_cache=True)
+                fed = out.logits[:, -1].argmax(-1, keepdim=True)
+            yield fed[:, 0].tolist()
+            cache, model = out.past_key_values, following(self.model)
+
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes) for a sequence classifier."""
         import numpy as np

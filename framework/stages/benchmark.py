@@ -1,35 +1,60 @@
 """Stage ``benchmark``: how fast and how large each candidate is, measured the same way."""
 
-import itertools
-import time
-from collections.abc import Callable, Mapping, Sequence
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from statistics import median
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from framework.config.schema import Benchmark
+from framework.core.errors import StepError
 from framework.core.files import files_below
-from framework.core.memory import peak_memory, reset_peak_memory
 from framework.core.step import Stage, Workspace
-from framework.engine import Engine, Sampling, open_engine
 from framework.stages.evaluate import write_metrics
+from framework.stages.speed import RESULT, Job
 from framework.task import open_task
 
-_WEIGHTS = (".safetensors", ".onnx", ".data", ".bin")
+BATCHES = "batches.json"
+"""Beside ``metrics.json``: for each candidate what was measured for each batch size."""
+_WEIGHTS = (".safetensors", ".onnx", ".data", ".bin", ".engine", ".gguf")
+_OF_ALL = ("size_bytes", "load_seconds", "peak_memory_bytes", "cost_per_million_tokens")
+_OF_TOKENS = (
+    *("first_token_ms", "prefill_tokens_per_second", "decode_tokens_per_second"),
+    *("decode_p50_ms", "decode_p90_ms", "decode_p99_ms", "decode_spread"),
+    *("best_batch_size", "best_tokens_per_second"),
+)
+_OF_ROWS = (
+    *("rows_per_second", "batch_p50_ms", "batch_p90_ms", "batch_p99_ms", "batch_spread"),
+    *("best_batch_size", "best_rows_per_second"),
+)
 
 
 class Measure(Stage):
-    """Time every candidate on one kind of input.
+    """Time every candidate on one kind of input, each in a process of its own.
 
-    Metrics for each candidate: ``size_bytes`` (weights and graph), ``peak_memory_bytes`` (of the
-    whole process while it ran), for language models ``prefill_tokens_per_second``,
-    ``decode_tokens_per_second``, ``decode_p50_ms`` and ``decode_p99_ms`` (a token), for classifiers
-    ``rows_per_second``, ``batch_p50_ms`` and ``batch_p99_ms``. Seconds are of the wall clock, after
-    one warm-up; they hold for this machine and this moment only.
+    Metrics of every candidate: ``size_bytes`` (weights and graph), ``load_seconds`` (from a fresh process
+    to a model that answers: libraries and weights), ``peak_memory_bytes`` (the highest resident memory
+    of that process, libraries and all; the GPU's where torch computes there) and
+    ``cost_per_million_tokens`` (generated, or read by a classifier).
+
+    Language models: ``first_token_ms`` (of one prompt), ``prefill_tokens_per_second``,
+    ``decode_tokens_per_second``, and of the time between two tokens ``decode_p50_ms``, ``decode_p90_ms``,
+    ``decode_p99_ms`` and ``decode_spread``. Classifiers: ``rows_per_second``, ``batch_p50_ms``,
+    ``batch_p90_ms``, ``batch_p99_ms`` and ``batch_spread`` of a call with the largest batch.
+    A spread is the interquartile range over the median. ``best_batch_size`` is the fastest batch size
+    within ``benchmark.max_latency_ms``, ``best_tokens_per_second`` or ``best_rows_per_second`` its speed;
+    both are 0 where none keeps the bound.
+
+    Seconds are of the wall clock; they hold for this machine and this moment only.
     """
 
     name: ClassVar[str] = "benchmark"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "onnxruntime", "onnxruntime-genai")
 
     benchmark: Benchmark
@@ -38,76 +63,65 @@ class Measure(Stage):
     """The model's task."""
     engines: dict[str, str]
     """The engine of each candidate; its keys are also the slots of the inputs."""
+    price_per_hour: Annotated[float, Field(ge=0)] = 0.0
+    """What an hour of the machine costs."""
 
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
-        tokens = ("prefill_tokens_per_second", "decode_tokens_per_second", "decode_p50_ms", "decode_p99_ms")
-        rows = ("rows_per_second", "batch_p50_ms", "batch_p99_ms")
-        return ("size_bytes", "peak_memory_bytes", *(tokens if open_task(task).generates else rows))
+        return (*_OF_ALL, *(_OF_TOKENS if open_task(task).generates else _OF_ROWS))
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Measure every candidate in turn."""
+        """Measure every candidate in turn.
+
+        Raises:
+            StepError: a candidate cannot be opened, or its process was ended.
+        """
         metrics: dict[str, float] = {}
-        for candidate, engine_name in self.engines.items():
+        batches: dict[str, Any] = {}
+        for candidate, engine in self.engines.items():
             folder = inputs[candidate]
-            reset_peak_memory()
-            engine = open_engine(engine_name, folder, self.benchmark.threads)
-            measured = self._speed(engine)
-            measured["size_bytes"] = sum(
-                p.stat().st_size for p in files_below(folder) if p.suffix in _WEIGHTS
-            )
-            measured["peak_memory_bytes"] = peak_memory()
+            found = self._measured(candidate, engine, folder, workspace.scratch)
+            weights = [path.stat().st_size for path in files_below(folder) if path.suffix in _WEIGHTS]
+            measured = {
+                **found["metrics"],
+                "size_bytes": sum(weights),
+                "cost_per_million_tokens": self._cost(found["metrics"]),
+            }
             metrics |= {f"{candidate}.{name}": value for name, value in measured.items()}
-            del engine
+            batches[candidate] = [
+                {name: round(value, 6) for name, value in batch.items()} for batch in found["batches"]
+            ]
         write_metrics(output, metrics)
+        (output / BATCHES).write_text(json.dumps(batches, indent=2, sort_keys=True) + "\n")
 
-    def _speed(self, engine: Engine) -> dict[str, float]:
-        # Any tokens do: the work does not depend on which. Small ids exist in every vocabulary.
-        prompt = [5 + index % 50 for index in range(self.benchmark.prompt_tokens)]
-        task, size = open_task(self.task), self.benchmark.batch_size
-        if not task.generates:
-            rows = [task.sample(prompt)] * size
-            return _row_speed(lambda: task.logits(engine, rows), size, self.benchmark.repeats * 10)
-        _decode(engine, prompt, 2)
-        prefills, gaps = [], []
-        for _ in range(self.benchmark.repeats):
-            first, between = _decode(engine, prompt, self.benchmark.new_tokens)
-            prefills.append(len(prompt) / first)
-            gaps += between
-        return {
-            "prefill_tokens_per_second": median(prefills),
-            "decode_tokens_per_second": 1 / median(gaps),
-            "decode_p50_ms": 1e3 * median(gaps),
-            "decode_p99_ms": 1e3 * _percentile(gaps, 0.99),
-        }
+    def _cost(self, measured: Mapping[str, float]) -> float:
+        """Return what a million tokens cost: generated one by one, or read in the largest batch."""
+        rate = measured.get("decode_tokens_per_second") or (
+            measured["rows_per_second"] * self.benchmark.prompt_tokens
+        )
+        return self.price_per_hour / 3600 * 1e6 / rate
 
-
-def _row_speed(answer: Callable[[], object], rows: int, repeats: int) -> dict[str, float]:
-    """Time *answer*, one call for so many *rows*."""
-    answer()
-    seconds = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        answer()
-        seconds.append(time.perf_counter() - started)
-    return {
-        "rows_per_second": rows / median(seconds),
-        "batch_p50_ms": 1e3 * median(seconds),
-        "batch_p99_ms": 1e3 * _percentile(seconds, 0.99),
-    }
+    def _measured(self, candidate: str, engine: str, folder: Path, scratch: Path) -> dict[str, Any]:
+        """Return what ``framework.stages.speed`` finds in a process of its own."""
+        timing = {name: getattr(self.benchmark, name) for name in type(self.benchmark).model_fields}
+        job = Job(engine=engine, folder=str(folder.resolve()), task=self.task, **timing)
+        file = scratch / "job.json"
+        file.write_text(json.dumps(asdict(job)), encoding="utf-8")
+        command = [sys.executable, "-P", "-m", "framework.stages.speed", str(file)]
+        # In our own process group, so that it ends with us.
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode:
+            raise StepError(f"benchmark: {candidate}: {_why(done)}")
+        found: dict[str, Any] = json.loads((scratch / RESULT).read_text(encoding="utf-8"))
+        return found
 
 
-def _decode(engine: Engine, prompt: list[int], new_tokens: int) -> tuple[float, list[float]]:
-    """Return the seconds to the first token, and between each two after it."""
-    times = [time.perf_counter()]
-    for _ in engine.generate(prompt, new_tokens, Sampling(past_end=True)):
-        times.append(time.perf_counter())
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    return gaps[0], gaps[1:]
-
-
-def _percentile(values: Sequence[float], share: float) -> float:
-    """Return the nearest-rank percentile."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, round(share * len(ordered)))]
+def _why(done: "subprocess.CompletedProcess[str]") -> str:
+    if done.returncode < 0:
+        reason = "; the system ends what takes too much memory" if done.returncode == -signal.SIGKILL else ""
+        return f"its process was ended by {signal.Signals(-done.returncode).name}{reason}"
+    said = done.stderr.strip().splitlines()
+    return said[-1] if said else f"its process ended with {done.returncode}"

@@ -71,11 +71,14 @@ class Task(ABC):
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
         """Return for each row the float32 logits that decide its labels: (labels with a loss, choices)."""
 
-    def sample(self, ids: list[int]) -> Example:
-        """Return a row of the tokens *ids* to time a model with; its label does not matter."""
-        import torch
+    def sample(self, ids: list[int]) -> tuple[Any, ...]:
+        """Return a row of the tokens *ids* to time ``logits`` with; its label does not matter.
 
-        return torch.tensor(ids), torch.zeros(1, dtype=torch.long)
+        It holds arrays of numpy where that will do, so that an engine without torch is timed without it.
+        """
+        import numpy as np
+
+        return np.array(ids), np.zeros(1, np.int64)
 
     def asked(self, row: Example) -> tuple[list[int], list[int]]:
         """Return the token ids that an answer is generated from, and those of the row's own answer.

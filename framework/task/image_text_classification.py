@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import isqrt
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.engine import Engine
 from framework.task import Batch, Example
@@ -38,7 +38,7 @@ class ImageTextClasses(SequenceClasses):
             found += [score[None] for score in scores]
         return found
 
-    def sample(self, ids: list[int]) -> Example:
+    def sample(self, ids: list[int]) -> tuple[Any, ...]:
         """Return a row of the tokens *ids* and a grey image of 64 pixels on a side."""
         import torch
 

@@ -56,19 +56,21 @@ class TokenClasses(Task):
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
         """Return for each row (words, tags)."""
+        import numpy as np
+
         found: list[np.ndarray] = []
         for start in range(0, len(rows), _ROWS):
             batch = rows[start : start + _ROWS]
             parts = engine.logits([ids.tolist() for ids, *_ in batch])
-            tagged = [(labels != LABEL_MASK).numpy() for _, labels, *_ in batch]
+            tagged = [np.asarray(labels != LABEL_MASK) for _, labels, *_ in batch]
             found += [part[kept] for part, kept in zip(parts, tagged, strict=True)]
         return found
 
-    def sample(self, ids: list[int]) -> Example:
+    def sample(self, ids: list[int]) -> tuple[Any, ...]:
         """Return a row whose tokens are all words."""
-        import torch
+        import numpy as np
 
-        return torch.tensor(ids), torch.zeros(len(ids), dtype=torch.long)
+        return np.array(ids), np.zeros(len(ids), np.int64)
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return F1 of whole spans over all rows, and the share of words with the right tag.

@@ -167,7 +167,7 @@ def test_it_learns_exports_and_keeps_what_it_learnt(kind: dict[str, Any]) -> Non
     assert set(compared) == {f"fp32.{name}" for name in CompareExports.metrics(task)}
     assert compared["fp32.max_difference"] < 1e-4
     assert compared["fp32.agreement"] == 1.0
-    timing = Benchmark(prompt_tokens=8, new_tokens=2, repeats=1, batch_size=2)
+    timing = Benchmark(prompt_tokens=8, new_tokens=3, repeats=1, batch_sizes=(1, 2))
     measure = Measure(benchmark=timing, task=task, engines={"fp32": engine})
     speeds = read_metrics(build(measure, {"fp32": exported}, kind["folder"] / "speeds"))
     assert set(speeds) == {f"fp32.{name}" for name in Measure.metrics(task)}

@@ -7,9 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any, ClassVar
 
 from framework.config.schema import Benchmark
 from framework.core.errors import StepError
@@ -22,7 +20,7 @@ from framework.task import open_task
 BATCHES = "batches.json"
 """Beside ``metrics.json``: for each candidate what was measured for each batch size."""
 _WEIGHTS = (".safetensors", ".onnx", ".data", ".bin", ".engine", ".gguf")
-_OF_ALL = ("size_bytes", "load_seconds", "peak_memory_bytes", "cost_per_million_tokens")
+_OF_ALL = ("size_bytes", "load_seconds", "peak_memory_bytes")
 _OF_TOKENS = (
     *("first_token_ms", "prefill_tokens_per_second", "decode_tokens_per_second"),
     *("decode_p50_ms", "decode_p90_ms", "decode_p99_ms", "decode_spread"),
@@ -38,9 +36,9 @@ class Measure(Stage):
     """Time every candidate on one kind of input, each in a process of its own.
 
     Metrics of every candidate: ``size_bytes`` (weights and graph), ``load_seconds`` (from a fresh process
-    to a model that answers: libraries and weights), ``peak_memory_bytes`` (the highest resident memory
-    of that process, libraries and all; the GPU's where torch computes there) and
-    ``cost_per_million_tokens`` (generated, or read by a classifier).
+    to a model that answers: libraries and weights) and ``peak_memory_bytes`` (the highest resident memory
+    of that process, libraries and all; the GPU's where torch computes there). What tokens cost, the
+    report reckons: a price shapes no speed.
 
     Language models: ``first_token_ms`` (of one prompt), ``prefill_tokens_per_second``,
     ``decode_tokens_per_second``, and of the time between two tokens ``decode_p50_ms``, ``decode_p90_ms``,
@@ -63,8 +61,6 @@ class Measure(Stage):
     """The model's task."""
     engines: dict[str, str]
     """The engine of each candidate; its keys are also the slots of the inputs."""
-    price_per_hour: Annotated[float, Field(ge=0)] = 0.0
-    """What an hour of the machine costs."""
 
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
@@ -83,24 +79,13 @@ class Measure(Stage):
             folder = inputs[candidate]
             found = self._measured(candidate, engine, folder, workspace.scratch)
             weights = [path.stat().st_size for path in files_below(folder) if path.suffix in _WEIGHTS]
-            measured = {
-                **found["metrics"],
-                "size_bytes": sum(weights),
-                "cost_per_million_tokens": self._cost(found["metrics"]),
-            }
+            measured = {**found["metrics"], "size_bytes": sum(weights)}
             metrics |= {f"{candidate}.{name}": value for name, value in measured.items()}
             batches[candidate] = [
                 {name: round(value, 6) for name, value in batch.items()} for batch in found["batches"]
             ]
         write_metrics(output, metrics)
         (output / BATCHES).write_text(json.dumps(batches, indent=2, sort_keys=True) + "\n")
-
-    def _cost(self, measured: Mapping[str, float]) -> float:
-        """Return what a million tokens cost: generated one by one, or read in the largest batch."""
-        rate = measured.get("decode_tokens_per_second") or (
-            measured["rows_per_second"] * self.benchmark.prompt_tokens
-        )
-        return self.price_per_hour / 3600 * 1e6 / rate
 
     def _measured(self, candidate: str, engine: str, folder: Path, scratch: Path) -> dict[str, Any]:
         """Return what ``framework.stages.speed`` finds in a process of its own."""

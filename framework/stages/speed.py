@@ -44,7 +44,7 @@ class Job:
 
 
 Batch = dict[str, float]
-"""``size``, ``per_second`` (rows, or tokens), and ``p50_ms``, ``p90_ms``, ``p99_ms``, ``spread`` of a call."""
+"""``size``, ``per_second`` (rows, or tokens) and ``p50_ms``, ``p90_ms``, ``p99_ms``, ``spread`` of calls."""
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -70,11 +70,11 @@ def _rows(job: Job, engine: Engine, prompt: list[int]) -> tuple[dict[str, float]
         batches.append(_batch(size, seconds))
     largest = batches[-1]
     metrics = {f"batch_{name}": largest[name] for name in ("p50_ms", "p90_ms", "p99_ms", "spread")}
-    size, rate = _best(batches, job.max_latency_ms)
+    best, rate = _best(batches, job.max_latency_ms)
     return {
         "rows_per_second": largest["per_second"],
         **metrics,
-        "best_batch_size": size,
+        "best_batch_size": best,
         "best_rows_per_second": rate,
     }, batches
 
@@ -92,14 +92,14 @@ def _tokens(job: Job, engine: Engine, prompt: list[int]) -> tuple[dict[str, floa
     if isinstance(engine, GeneratesTogether):
         together = [size for size in job.batch_sizes if size > 1]
         batches += [_batch(size, _decode_together(engine, prompt, size)) for size in together]
-    size, rate = _best(batches, job.max_latency_ms)
+    best, rate = _best(batches, job.max_latency_ms)
     metrics = {f"decode_{name}": batches[0][name] for name in ("p50_ms", "p90_ms", "p99_ms", "spread")}
     return {
         "first_token_ms": 1e3 * median(firsts),
         "prefill_tokens_per_second": len(prompt) / median(firsts),
         "decode_tokens_per_second": batches[0]["per_second"],
         **metrics,
-        "best_batch_size": size,
+        "best_batch_size": best,
         "best_tokens_per_second": rate,
     }, batches
 

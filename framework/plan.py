@@ -17,15 +17,16 @@ from framework.rules import broken_rules, cautions
 from framework.stages.benchmark import Measure
 from framework.stages.compress import Compress, Reshape
 from framework.stages.data import PrepareData
-from framework.stages.evaluate import Evaluate
+from framework.stages.evaluate import METRIC_LOSS, Evaluate
 from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.export import ExportModel
 from framework.stages.gate import Gate
 from framework.stages.merge import Merge
 from framework.stages.model import FetchModel
-from framework.stages.parity import CompareExports
+from framework.stages.parity import CompareExports, width_metric
 from framework.stages.publish import PublishRelease
 from framework.stages.tune import Tune
+from framework.task import open_task
 
 Rows = dict[str, Step]
 """The data step of each phase by its name, in their order; of a recipe without phases by the name ""."""
@@ -122,13 +123,22 @@ def _slots(rows: Rows) -> dict[str, Step]:
     return {**{f"data {name}": rows[name] for name in earlier}, "data": rows[last]}
 
 
-def _evaluate(config: Config, candidate: str, engine: str, folder: Step, rows: Rows, model: Step) -> Step:
+def _evaluate(
+    config: Config,
+    candidate: str,
+    engine: str,
+    folder: Step,
+    rows: Rows,
+    model: Step,
+    tuned: Step | None = None,
+) -> Step:
     *earlier, _ = rows
     stage = Evaluate(candidate=candidate, engine=engine, model=config.model, evaluation=config.evaluation)
     if earlier:
         fields = {name: getattr(stage, name) for name in type(stage).model_fields}
         stage = EvaluatePhases(**fields, phases=tuple(earlier))
-    return Step(f"evaluate {candidate}", stage, {"candidate": folder, **_slots(rows), "data_model": model})
+    needs = {"candidate": folder, **_slots(rows), "data_model": model}
+    return Step(f"evaluate {candidate}", stage, needs | ({"tuned": tuned} if tuned else {}))
 
 
 def _tune(config: Config, label: str, phase: Phase, needs: dict[str, Step], after: tuple[Step, ...]) -> Step:
@@ -154,6 +164,7 @@ def _reshaped(
     """
     folders: dict[str, Step] = {}
     tested, folder, data = [], merge, _slots(rows)["data"]
+    tuned = passed.needs["evaluate tuned"]
     for label, option in config.reshapings.items():
         if option.reshapes:
             stage = Reshape(compression=option, model=config.model)
@@ -167,7 +178,7 @@ def _reshaped(
             merged = Merge(model=config.model, tuning=option.tuning)
             folder = Step(f"merge {label}", merged, {"model": folder, "tune": tune})
         folders[label] = folder
-        tested.append(_evaluate(config, label, "torch", folder, rows, model))
+        tested.append(_evaluate(config, label, "torch", folder, rows, model, tuned))
     return folders, tested
 
 
@@ -208,7 +219,8 @@ def _exported(
         last = Step(f"compress {label}", stage, {"model": source, "exported": last, "data": data})
         candidates[label] = last
     judging = [*config.reductions] or [REFERENCE]
-    evaluated = [_evaluate(config, label, engine, candidates[label], rows, model) for label in judging]
+    tuned = passed[0].needs["evaluate tuned"]
+    evaluated = [_evaluate(config, label, engine, candidates[label], rows, model, tuned) for label in judging]
     extent = Parity(rows=config.export.parity.rows, generations=config.export.parity.generations)
     parity_stage = CompareExports(
         parity=extent, task=config.model.task, engine=engine, candidates=tuple(candidates)
@@ -229,7 +241,18 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
         f"{REFERENCE}.max_difference": Bound(max=parity.max_difference),
         f"{REFERENCE}.agreement": Bound(min=parity.reference_agreement),
     }
-    return bounds | {f"{label}.agreement": Bound(min=parity.agreement) for label in config.reductions}
+    for label, option in config.reductions.items():
+        bounds[f"{label}.agreement"] = Bound(min=parity.agreement)
+        # A file that claims so few bits is opened and counted.
+        bounds[f"{label}.{width_metric(option.bits)}"] = Bound(min=option.least_share)
+    if parity.generations and open_task(config.model.task).generates:
+        least = dict.fromkeys(config.reductions, parity.generation_agreement)
+        for label, share in {REFERENCE: parity.reference_generation_agreement, **least}.items():
+            bounds[f"{label}.generation_agreement"] = Bound(min=share)
+    if parity.max_metric_loss is not None:
+        for label in [*config.reductions] or [REFERENCE]:
+            bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)
+    return bounds
 
 
 def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:

@@ -16,6 +16,7 @@ from framework.core.words import nearest
 from framework.export_rules import export_cautions, export_rules, install_rules
 from framework.layout_rules import spread_rules, stage_rules
 from framework.stages.benchmark import Measure
+from framework.stages.evaluate import METRIC_LOSS
 from framework.stages.evaluate_phases import EvaluatePhases
 from framework.stages.parity import CompareExports
 from framework.tuning import Tuning
@@ -202,8 +203,9 @@ def _gate_rules(config: Config) -> list[str]:
     exported = (*CompareExports.metrics(task), *Measure.metrics(task))
     measured = {**dict.fromkeys(("base", *earlier, "tuned"), held_out), REFERENCE: exported}
     timed = Measure.metrics(task)
-    measured |= {label: (*held_out, *timed) for label in config.reshapings}
-    measured |= {label: (*held_out, *exported) for label in (config.shipped, *config.reductions)}
+    measured |= {label: (*held_out, METRIC_LOSS, *timed) for label in config.reshapings}
+    judged = (*held_out, METRIC_LOSS, *exported)
+    measured |= dict.fromkeys((config.shipped, *config.reductions), judged)
     found = []
     for name in config.gates:
         candidate, metric = name.split(".", 1) if "." in name else ("tuned", name)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from framework.core.component import Component
 from framework.export import Export
@@ -97,6 +97,13 @@ class ExportCompression(Compression):
 
     exports: ClassVar[tuple[str, ...]] = ()
     """Engines of the exports that the method can compress; empty for all."""
+
+    bits: ClassVar[Literal[4, 8, 16]]
+    """How many bits it claims that a weight takes; the parity stage opens the files and counts."""
+
+    least_share: ClassVar[float] = 0.5
+    """Least share of the multiplied weights that must take so few bits, embeddings not counted; the gate
+    asks for it."""
 
     @abstractmethod
     def compress(self, exported: Exported, output: Path) -> None:

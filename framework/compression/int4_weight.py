@@ -11,6 +11,7 @@ class Int4Weight(ExportCompression):
 
     label: ClassVar[str] = "int4"
     exports: ClassVar[tuple[str, ...]] = ("genai",)
+    bits: ClassVar[Literal[4, 8, 16]] = 4
 
     block_size: Literal[16, 32, 64, 128, 256] = 32
     """Weights that share one scale: smaller blocks are closer to float and larger on disk."""

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from framework.compression import ExportCompression, Exported
 from framework.core.quiet import quiet
@@ -14,6 +14,7 @@ class Int8Dynamic(ExportCompression):
 
     label: ClassVar[str] = "int8"
     exports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
+    bits: ClassVar[Literal[4, 8, 16]] = 8
 
     per_channel: bool = True
     """One scale for each output channel instead of one a matrix: closer to float, no slower."""

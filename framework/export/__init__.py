@@ -23,7 +23,15 @@ class Parity(Component):
     reference_agreement: Share = 0.99
     """Least share of compared positions where the uncompressed export has PyTorch's arg-max."""
     agreement: Share = 0.9
-    """Least share of compared positions where the shipped export has PyTorch's arg-max."""
+    """Least share of compared positions where a compressed export has PyTorch's arg-max."""
+    reference_generation_agreement: Share = 0.5
+    """Least share of whole greedy generations that the uncompressed export gives as PyTorch does; a near
+    tie of two tokens may part them."""
+    generation_agreement: Share = 0.0
+    """The same of a compressed export: one token that differs early changes all that follow."""
+    max_metric_loss: Annotated[float, Field(ge=0)] | None = None
+    """Most of the task's main metric that an export may lose against the tuned model, as a share of it:
+    0.02 lets an accuracy of 0.80 fall to 0.784, or a perplexity of 20 rise to 20.4. None asks nothing."""
 
 
 class Export(Component, ABC):

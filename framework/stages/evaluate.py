@@ -11,17 +11,19 @@ from framework.core.step import Stage, Workspace
 from framework.engine import Engine, open_engine
 from framework.evaluation import Base, Evaluation
 from framework.model import Model
-from framework.task import Example, open_task
+from framework.task import Example, Task, open_task
 from framework.training.batches import read_examples
 
 METRICS = "metrics.json"
+METRIC_LOSS = "metric_loss"
+"""How much of the task's main metric a candidate has lost against the tuned model, as a share of it."""
 
 
 class Evaluate(Stage):
     """Measure one candidate through its engine; writes ``metrics.json`` and ``examples.jsonl``."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     candidate: str
@@ -36,7 +38,10 @@ class Evaluate(Stage):
     """Answers that are written out, for people to read."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Evaluate input ``candidate`` on the test rows of input ``data``."""
+        """Evaluate input ``candidate`` on the test rows of input ``data``.
+
+        Input ``tuned``, where there is one, is the evaluation of the model that the candidate came from.
+        """
         engine = open_engine(self.engine, inputs["candidate"])
         rows = read_examples(inputs["data"] / "test.safetensors")
         tokenizer = self.model.tokenizer(inputs["data_model"])
@@ -45,6 +50,10 @@ class Evaluate(Stage):
             open=lambda: open_engine("torch", inputs["data_model"]),
         )
         measured = self.evaluation.measure(engine, self.model.task, rows, base)
+        if "tuned" in inputs:
+            measured[METRIC_LOSS] = metric_loss(
+                open_task(self.model.task), measured, read_metrics(inputs["tuned"])
+            )
         write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
         shown = self._examples(engine, base, rows) if open_task(self.model.task).generates else []
         lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
@@ -63,6 +72,20 @@ class Evaluate(Stage):
                 }
             )
         return shown
+
+
+def metric_loss(task: Task, measured: Mapping[str, float], tuned: Mapping[str, float]) -> float:
+    """Return ``METRIC_LOSS``: 0 where nothing is lost, negative where the candidate is better.
+
+    Args:
+        task: names its main metric first; language models are judged by perplexity, where less is better.
+        measured: the candidate's metrics.
+        tuned: those of the tuned model, as ``tuned.<metric>``.
+    """
+    if "perplexity" in task.metrics:
+        return measured["perplexity"] / tuned["tuned.perplexity"] - 1
+    before, now = tuned[f"tuned.{task.metrics[0]}"], measured[task.metrics[0]]
+    return 1 - now / before if before else -now
 
 
 def write_metrics(output: Path, metrics: dict[str, float]) -> None:

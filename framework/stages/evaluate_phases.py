@@ -16,7 +16,7 @@ class EvaluatePhases(Evaluate):
     """
 
     name: ClassVar[str] = "evaluate-phases"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     phases: tuple[str, ...]
     """The phases before the last one; the rows of each are input ``data <phase>``."""
@@ -34,10 +34,12 @@ class EvaluatePhases(Evaluate):
         """Evaluate input ``candidate``; the examples are of the last phase."""
         super().run(inputs, output, workspace)
         metrics = read_metrics(output)
+        # What the tuned model measured is on the last phase's rows, and nothing to compare others with.
+        own = {slot: folder for slot, folder in inputs.items() if slot != "tuned"}
         for phase in self.phases:
             folder = workspace.scratch / phase
             folder.mkdir(exist_ok=True)
-            super().run({**inputs, "data": inputs[f"data {phase}"]}, folder, workspace)
+            super().run({**own, "data": inputs[f"data {phase}"]}, folder, workspace)
             for name, value in read_metrics(folder).items():
                 metric = name.removeprefix(f"{self.candidate}.")
                 metrics[f"{self.candidate}.{phase}_{metric}"] = value

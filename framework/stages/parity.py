@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from framework.core.step import Stage, Workspace
 from framework.engine import open_engine
+from framework.engine.widths import count_widths
 from framework.export import Parity
 from framework.stages.evaluate import write_metrics
 from framework.task import Example, open_task
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NEW_TOKENS = 32
+_WIDTHS = (4, 8, 16)
+
+
+def width_metric(bits: int) -> str:
+    """Return the name of the share of weights that take at most *bits*.
+
+    >>> width_metric(4)
+    'weights_4_bit_share'
+    """
+    return f"weights_{bits}_bit_share"
 
 
 @dataclass(frozen=True)
@@ -32,12 +43,13 @@ class CompareExports(Stage):
     """Compare every candidate with PyTorch on the same held-out rows.
 
     Metrics for each candidate: ``max_difference`` and ``mean_difference`` (of logits, absolute),
-    ``agreement`` (share of labelled positions, or of rows, with the same arg-max) and, for language
-    models, ``generation_agreement`` (share of whole greedy generations that are equal).
+    ``agreement`` (share of labelled positions, or of rows, with the same arg-max), for language models
+    ``generation_agreement`` (share of whole greedy generations that are equal), and what its files hold:
+    ``weights_8_bit_share`` and the like (share of weights that take at most so many bits).
     """
 
     name: ClassVar[str] = "parity"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     parity: Parity
@@ -52,8 +64,8 @@ class CompareExports(Stage):
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
-        logits = ("max_difference", "mean_difference", "agreement")
-        return (*logits, "generation_agreement") if open_task(task).generates else logits
+        found = ("max_difference", "mean_difference", "agreement", *map(width_metric, _WIDTHS))
+        return (*found, "generation_agreement") if open_task(task).generates else found
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``."""
@@ -62,7 +74,9 @@ class CompareExports(Stage):
         metrics: dict[str, float] = {}
         for candidate in self.candidates:
             given = self._answers(self.engine, inputs[candidate], rows)
-            metrics |= {f"{candidate}.{name}": value for name, value in _compare(wanted, given).items()}
+            widths = count_widths(inputs[candidate])
+            found = _compare(wanted, given) | {width_metric(bits): widths.share(bits) for bits in _WIDTHS}
+            metrics |= {f"{candidate}.{name}": value for name, value in found.items()}
         write_metrics(output, metrics)
 
     def _answers(self, engine_name: str, folder: Path, rows: Sequence[Example]) -> Answers:

@@ -138,7 +138,14 @@ def test_the_reach_of_every_key_is_stated():
 
 
 UNTOUCHED = {"url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep", "global_batch_size"}
-BOUNDS = ("max_difference", "reference_agreement", "agreement")
+BOUNDS = (
+    "max_difference",
+    "reference_agreement",
+    "agreement",
+    "reference_generation_agreement",
+    "generation_agreement",
+    "max_metric_loss",
+)
 SPECIAL = {
     # A bound of parity is the gate's own: nothing is compared again.
     **{f"export.parity.{bound}": {"gate export", "publish"} for bound in BOUNDS},

@@ -7,7 +7,8 @@ from framework.core.step import Workspace
 from framework.evaluation.held_out import HeldOut
 from framework.model import Model
 from framework.model.sequence_classification import SequenceClassification
-from framework.stages.evaluate import Evaluate, read_metrics, write_metrics
+from framework.stages.evaluate import Evaluate, metric_loss, read_metrics, write_metrics
+from framework.task import open_task
 
 
 def test_metrics_carry_the_candidates_name_and_examples_can_be_read(
@@ -55,6 +56,36 @@ def test_a_classifier_has_no_examples(tiny_bert: Path, tmp_path: Path) -> None:
         stage.run(inputs, tmp_path / "out", Workspace(tmp_path))
         assert set(read_metrics(tmp_path / "out")) == {"base.accuracy", "base.macro_f1"}
         assert (tmp_path / "out" / "examples.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "measured", "tuned", "loss"),
+    [
+        ("sequence-classification", {"accuracy": 0.6}, {"tuned.accuracy": 0.8}, 0.25),
+        ("sequence-classification", {"accuracy": 0.9}, {"tuned.accuracy": 0.8}, -0.125),
+        ("sequence-classification", {"accuracy": 0.0}, {"tuned.accuracy": 0.0}, 0.0),
+        ("causal-lm", {"perplexity": 22.0, "exact_match": 0.0}, {"tuned.perplexity": 20.0}, 0.1),
+    ],
+)
+def test_a_loss_is_a_share_of_what_the_tuned_model_had(
+    task: str, measured: dict[str, float], tuned: dict[str, float], loss: float
+) -> None:
+    assert metric_loss(open_task(task), measured, tuned) == pytest.approx(loss)
+
+
+def test_a_candidate_is_compared_with_the_tuned_model(
+    tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    tuned, output = tmp_path / "tuned", tmp_path / "output"
+    tuned.mkdir()
+    output.mkdir()
+    write_metrics(tuned, {"tuned.exact_match": 1.0, "tuned.perplexity": 2.0})
+    stage = Evaluate(candidate="int4", engine="torch", model=tiny_model, evaluation=HeldOut(rows=2))
+    inputs = {"candidate": tiny_base, "data": tiny_data, "data_model": tiny_base, "tuned": tuned}
+    stage.run(inputs, output, Workspace(tmp_path))
+    metrics = read_metrics(output)
+    assert metrics["int4.metric_loss"] == pytest.approx(metrics["int4.perplexity"] / 2 - 1, abs=1e-5)
+    assert metrics["int4.metric_loss"] > 10  # it was never trained
 
 
 def test_metrics_are_written_sorted_and_rounded(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ def test_exports_are_compared_with_pytorch(
     assert found["fp32.generation_agreement"] == 1.0
     assert 1e-3 < found["int4.mean_difference"] < found["int4.max_difference"]  # 4 bits do lose something
     assert found["int4.agreement"] > 0.8
+    # Embeddings are not counted; all that is multiplied has four bits, and none of it in the float export.
+    assert found["int4.weights_4_bit_share"] == 1.0
+    assert found["fp32.weights_4_bit_share"] == found["fp32.weights_16_bit_share"] == 0.0
 
 
 def test_an_export_of_another_model_is_found_out(

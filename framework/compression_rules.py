@@ -3,6 +3,7 @@
 Pure, a part of ``framework.rules``, which see.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -51,7 +52,7 @@ def compression_rules(config: Config) -> list[str]:
                 f"compression.{name}: changes plain weights, and this tuning method keeps its own beside "
                 "them; set tuning=lora"
             )
-    return [*found, *_order_rules(config), *_label_rules(config)]
+    return [*found, *_order_rules(config), *_undone_rules(config), *_label_rules(config)]
 
 
 def _without(config: Config, name: str) -> str:
@@ -91,6 +92,23 @@ def _order_rules(config: Config) -> list[str]:
     ]
 
 
+def _undone_rules(config: Config) -> list[str]:
+    """Name what a later option's training would undo."""
+    found = []
+    options = {key: each for key, each in config.compression.items() if isinstance(each, ModelCompression)}
+    for place, (name, option) in enumerate(options.items()):
+        for later in [*options][place + 1 :]:
+            if option.undone_by_training and options[later].training is not None:
+                right = [each for each in config.compression if each != name]
+                right.insert(right.index(later) + 1, name)
+                found.append(
+                    f"compression.{name}: the training of compression.{later} would undo "
+                    f"{option.undone_by_training}; set {choice(right)}"
+                )
+                break
+    return found
+
+
 def _label_rules(config: Config) -> list[str]:
     """Name what would be one candidate under two names, or called like a phase."""
     found = []
@@ -112,9 +130,17 @@ def in_each_recovery(config: Config, rules: Callable[[Config], list[str]]) -> li
     for name, option in config.compression.items():
         if isinstance(option, ModelCompression) and option.tuning is not None and option.training is not None:
             phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
-            for line in rules(config.during(phase)):
-                found.append(f"compression.{name}: in its own training: {line}")
+            found += [_within(name, line) for line in rules(config.during(phase))]
     return found
+
+
+def _within(name: str, line: str) -> str:
+    """Turn the keys of ``training`` in a rule's line into those of the compression *name*.
+
+    >>> print(_within("distill", "training.precision: fp16 needs a GPU; set training.precision=bf16"))
+    compression.distill.training.precision: fp16 needs a GPU; set compression.distill.training.precision=bf16
+    """
+    return re.sub(r"(?<![\w.@/])training(?=\.[a-z]|:)", f"compression.{name}.training", line)
 
 
 def suggestion(config: Config, compressions: dict[str, Compression]) -> str:

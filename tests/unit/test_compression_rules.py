@@ -1,0 +1,90 @@
+import pytest
+
+from framework.core.errors import ConfigError, PlanError
+
+CLASSIFIER = ("+recipe=sentiment", "~gates")
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "mend"),
+    [
+        (
+            ("compression=[int8-dynamic,distill]",),
+            "compression.int8-dynamic: works on what was exported, so it comes after those that change the "
+            "model; set compression=[distill,int8-dynamic]",
+            "compression=[distill,int8-dynamic]",
+        ),
+        (
+            ("compression=[none,int8-dynamic]",),
+            "compression.none: stands for no compression; set compression=int8-dynamic",
+            "compression=int8-dynamic",
+        ),
+        (
+            ("compression=[distill,int8-dynamic]", "compression.distill.training.precision=fp16"),
+            "compression.distill.training.precision: fp16 needs a GPU; "
+            "set compression.distill.training.precision=bf16",
+            "compression.distill.training.precision=bf16",
+        ),
+        (
+            ("compression=distill", "tuning=prompt", "export=transformers"),
+            "compression.distill: changes plain weights, and this tuning method keeps its own beside them; "
+            "set tuning=lora",
+            "tuning=lora",
+        ),
+    ],
+)
+def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan):
+    with pytest.raises(PlanError) as caught:
+        plan(*CLASSIFIER, *words)
+    assert str(caught.value).splitlines() == ["The plan cannot run:", f"  {said}"]
+    plan(*CLASSIFIER, *words, *mend.split())
+
+
+def test_two_options_cannot_make_one_candidate(team, plan):
+    team(
+        "conf/compression/again.yaml",
+        "# @package compression.again\n_target_: framework.compression.int8_dynamic.Int8Dynamic\n",
+    )
+    with pytest.raises(PlanError) as caught:
+        plan(*CLASSIFIER, "compression=[int8-dynamic,again]")
+    assert str(caught.value).endswith(
+        "compression.again: makes the candidate 'int8', as compression.int8-dynamic does; "
+        "set compression=int8-dynamic"
+    )
+
+
+def test_an_option_without_its_package_line_says_what_is_missing(team, plan):
+    team("conf/compression/mine.yaml", "_target_: framework.compression.int8_dynamic.Int8Dynamic\n")
+    with pytest.raises(ConfigError, match=r"begin with '# @package compression\.<its name>'"):
+        plan(*CLASSIFIER, "compression=mine")
+
+
+def test_compressions_follow_each_other_in_the_order_in_which_they_are_named(plan):
+    steps = {step.label: step for step in plan(*CLASSIFIER, "compression=[distill,int8-dynamic]").steps}
+    tune = steps["tune distilled"]
+    assert tune.needs["teacher"] is tune.needs["model"] is steps["merge"]
+    assert steps["gate quality"] in tune.after
+    assert steps["export fp32"].needs["model"] is steps["merge distilled"]
+    assert steps["compress int8"].needs["exported"] is steps["export fp32"]
+    assert steps["parity"].needs["model"] is steps["merge distilled"]
+    assert {"tuned", "distilled", "fp32", "int8"} == set(steps["benchmark"].needs)
+    assert steps["publish"].needs["shipped"] is steps["compress int8"]
+
+
+def test_a_student_with_fewer_layers_is_made_before_it_is_taught(plan):
+    words = ("compression=[distill,int8-dynamic]", "compression.distill.layers=3")
+    steps = {step.label: step for step in plan(*CLASSIFIER, *words).steps}
+    assert steps["tune distilled"].needs["model"] is steps["reshape distilled"]
+    assert steps["tune distilled"].needs["teacher"] is steps["merge"]
+    assert steps["merge distilled"].needs["model"] is steps["reshape distilled"]
+
+
+def test_a_metric_of_a_candidate_before_the_export_can_be_bounded(team, plan):
+    team(
+        "recipes/x.yaml",
+        "defaults:\n  - sentiment\n  - override /compression: [distill, int8-dynamic]\n  - _self_\n"
+        "gates:\n  distilled.accuracy: {min: 0.5}\n",
+    )
+    steps = {step.label: step for step in plan("+recipe=x").steps}
+    assert "distilled.accuracy" in steps["gate export"].stage.bounds
+    assert steps["gate export"].needs["evaluate distilled"] is steps["evaluate distilled"]

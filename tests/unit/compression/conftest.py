@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from framework.compression import ModelCompression
+from framework.compression import Exported, ModelCompression
 from framework.core.step import Workspace
+from framework.export import Export
 from framework.model import Model
 from framework.model.tiny_encoder import TinyEncoder
 from framework.parallelism.single import Single
@@ -95,3 +96,41 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Pa
     folder = tmp_path_factory.mktemp("tiny-classifier")
     option.materialise(folder, seed=0)
     return option, folder
+
+
+@pytest.fixture(scope="session")
+def write_rows() -> Callable[..., None]:
+    """Write random training rows of unequal length as the data step does."""
+
+    def write(folder: Path, count: int = 12) -> None:
+        import numpy as np
+        import torch
+        from safetensors.torch import save_file
+
+        draw = np.random.default_rng(0)
+        rows = [draw.integers(4, 250, draw.integers(4, 40)).tolist() for _ in range(count)]
+        stored = {
+            "input_ids": torch.tensor([token for row in rows for token in row], dtype=torch.int32),
+            "labels": torch.zeros(count, dtype=torch.int32),
+            "input_lengths": torch.tensor([len(row) for row in rows], dtype=torch.int64),
+            "label_lengths": torch.ones(count, dtype=torch.int64),
+        }
+        save_file(stored, folder / "train.safetensors")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def export_of(
+    write_rows: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Exported]:
+    """Materialise a model, export it, and write rows beside it: what an ``ExportCompression`` starts from."""
+
+    def make(model: Model, exporter: Export, count: int = 12) -> Exported:
+        source, exported, data = (tmp_path_factory.mktemp(name) for name in ("source", "exported", "data"))
+        model.materialise(source, seed=0)
+        exporter.write(source, exported)
+        write_rows(data, count)
+        return Exported(exported, exporter, source, data, model)
+
+    return make

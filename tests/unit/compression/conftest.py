@@ -20,8 +20,8 @@ from framework.stages.tune import Tune
 
 LOOK = """
 import sys, torch, transformers
-folder, kind, saved = sys.argv[1:]
-model = getattr(transformers, kind).from_pretrained(folder, dtype=torch.float32).eval()
+folder, saved = sys.argv[1:]
+model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 with torch.inference_mode():
     torch.save(model(torch.arange(3, 40)[None]).logits, saved)
 """
@@ -77,11 +77,11 @@ def compressed(tmp_path: Path) -> Callable[..., Path]:
 def outside(tmp_path: Path) -> Callable[..., Any]:
     """Open a folder with plain transformers in a process of its own; return its logits for a fixed row."""
 
-    def look(folder: Path, kind: str = "AutoModelForCausalLM") -> Any:
+    def look(folder: Path) -> Any:
         import torch
 
         saved = tmp_path / "outside.pt"
-        command = [sys.executable, "-c", LOOK, str(folder), kind, str(saved)]
+        command = [sys.executable, "-c", LOOK, str(folder), str(saved)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         return torch.load(saved)

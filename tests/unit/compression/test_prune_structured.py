@@ -92,9 +92,7 @@ def test_what_adds_nothing_goes_first(tiny_llama: Path, tiny_model: Model) -> No
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5"])
-def test_encoders_lose_channels_too(
-    kind: str, tiny_classifier: tuple[Model, Path], tmp_path: Path, outside: Callable[..., Any]
-) -> None:
+def test_encoders_lose_channels_too(kind: str, tiny_classifier: tuple[Model, Path], tmp_path: Path) -> None:
     rows = [(torch.arange(2, 30), torch.tensor([1, 2]))]
     if kind == "bert":
         option, folder = tiny_classifier
@@ -118,7 +116,6 @@ def test_encoders_lose_channels_too(
         assert torch.equal(found.hidden_states[-1], wanted.hidden_states[-1])
         # The head's own products round by where its weights lie in memory.
         assert torch.allclose(found.logits, wanted.logits, rtol=0, atol=1e-7)
-        assert torch.equal(outside(pruned, "AutoModelForSequenceClassification"), found.logits)
         with pytest.raises(StepError, match=r"'bert' model cannot say .*heads_ratio=0"):
             cut_heads(model, 0.5, open_task(option.task), rows)
 

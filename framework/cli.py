@@ -11,7 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import hydra
 import yaml
@@ -28,7 +28,10 @@ from framework.core.paths import SHARE
 from framework.core.words import nearest
 from framework.help import help_text
 
-VERBS = ("plan", "render", "serve", "schema", "pin")
+if TYPE_CHECKING:
+    from framework.runner import Call
+
+VERBS = ("plan", "render", "serve", "report", "compare", "schema", "pin")
 _HELP = {"-h", "--help"}
 _COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 _MULTIRUN = {"-m", "--multirun"}
@@ -39,6 +42,8 @@ def main() -> None:
     words = sys.argv[1:]
     typed = shlex.join(["run", *words])
     verb = words.pop(0) if words and words[0] in VERBS else "run"
+    if verb == "compare" and not _MULTIRUN & {*words}:
+        words.append("--multirun")
     _stop_on_signals(typed)
     try:
         _refuse_stray_words(words)
@@ -84,21 +89,25 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     failures: list[int] = []
+    compared: list[Call] = []
     composing = True
 
     @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
     def application(composed: DictConfig) -> None:
-        from framework.runner import perform
+        from framework.runner import called, perform
 
         nonlocal composing
         composing = False
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        if HydraConfig.get().mode == RunMode.MULTIRUN and verb != "compare":
             from framework.config.provenance import typed_overrides
 
             print(f"== {' '.join(text.lstrip('+') for text in typed_overrides())} ==", flush=True)
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
         try:
-            perform(verb, composed, typed)
+            if verb == "compare":
+                compared.append(called(composed, typed))
+            else:
+                perform(verb, composed, typed)
         except FrameworkError as error:
             failures.append(_report(error))
             if error.ends_sweep:
@@ -125,6 +134,10 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
         raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
     if failures:
         sys.exit(max(failures))
+    if compared:
+        from framework.runner import compare
+
+        compare(compared)
 
 
 def _as_addition(word: str) -> str:

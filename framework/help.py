@@ -20,6 +20,8 @@ Verbs
   plan     show what would be built, what it takes and what would change
   render   render the manifests again from the release that lies there
   serve    serve the built release on this machine
+  report   write a page and a text on what the recipe made, from what is built
+  compare  the same on several recipes together: +recipe=a,b
   pin      write model=<option>'s commit and sha256 into its file
   schema   print the JSON Schema that editors check recipes with
 

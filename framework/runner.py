@@ -6,18 +6,21 @@ imports torch.
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NoReturn
+from typing import TYPE_CHECKING, ClassVar, NoReturn
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from framework import screens
 from framework.config.load import load
+from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
 from framework.core.errors import FrameworkError, ReleaseError, StepError, StoreError
 from framework.core.files import write_whole
@@ -28,6 +31,9 @@ from framework.core.store import Store
 from framework.plan import Plan, make_plan
 from framework.stages.render import diff_text, render, write
 from framework.worker import write_job
+
+if TYPE_CHECKING:
+    from framework.report.facts import Facts
 
 _GRACE = 10.0
 """Seconds that a worker has to end by itself after SIGTERM, and training besides to save itself."""
@@ -54,6 +60,8 @@ class Call:
     recipe: str
     command: str
     """The command as it was typed, ready to be pasted."""
+    overrides: tuple[str, ...] = ()
+    """Those of this config alone, the recipe left out."""
 
     @property
     def store(self) -> Store:
@@ -77,15 +85,32 @@ def perform(verb: str, composed: DictConfig, command: str) -> None:
     Raises:
         FrameworkError: whatever keeps it from being done.
     """
-    choices = HydraConfig.get().runtime.choices
     if verb == "pin":
         from framework.pin import pin
 
+        choices = HydraConfig.get().runtime.choices
         print(pin(str(choices["model"]), composed.model))
         return
-    call = Call(load(composed), str(choices.get("recipe") or "(none)"), command)
-    actions = {"run": build, "plan": show_plan, "render": render_again, "serve": serve}
-    actions[verb](call)
+    actions = {
+        "run": build,
+        "plan": show_plan,
+        "render": render_again,
+        "serve": serve,
+        "report": report,
+    }
+    actions[verb](called(composed, command))
+
+
+def called(composed: DictConfig, command: str) -> Call:
+    """Return the call of the config that Hydra composed.
+
+    Raises:
+        ConfigError: the config is invalid.
+    """
+    choices = HydraConfig.get().runtime.choices
+    words = [text.lstrip("+") for text in typed_overrides()]
+    own = tuple(word for word in words if not word.startswith("recipe="))
+    return Call(load(composed), str(choices.get("recipe") or "(none)"), command, own)
 
 
 def build(call: Call) -> None:
@@ -146,6 +171,51 @@ def serve(call: Call) -> None:
         )
     release = Release.read(store.folder(plan.last) / LOCK)
     serve_release(release, call.config.serving, store.root / "served" / release.digest.partition(":")[2])
+
+
+def report(call: Call) -> None:
+    """Write page and text on what this config made."""
+    _write_report([_facts(call, call.recipe, call.command.replace(" report", "", 1))], call)
+
+
+def compare(calls: Sequence[Call]) -> None:
+    """Write one page and text on what several configs made.
+
+    Raises:
+        FrameworkError: one of them is not built.
+    """
+    shared = set.intersection(*({*call.overrides} for call in calls))
+    recipes = {call.recipe for call in calls}
+    facts = []
+    for call in calls:
+        own = [word for word in call.overrides if word not in shared]
+        label = " ".join([call.recipe, *own] if len(recipes) > 1 else own) or call.recipe
+        words = shlex.join(["run", f"+recipe={call.recipe}", *call.overrides])
+        facts.append(_facts(call, label, words))
+    _write_report(facts, calls[0])
+
+
+def _facts(call: Call, label: str, build_it: str) -> "Facts":
+    from framework.report.facts import gather
+
+    plan = make_plan(call.config, call.recipe)
+    return gather(call.config, call.recipe, label, plan, call.store, build_it)
+
+
+def _write_report(facts: "Sequence[Facts]", call: Call) -> None:
+    from framework.report.markdown import markdown
+    from framework.report.page import file_name, page
+
+    folder = Path(call.config.reports)
+    for ending, text in (("html", page(facts)), ("md", markdown(facts))):
+        file = folder / f"{file_name(facts)}.{ending}"
+        try:
+            write_whole(file, text)
+        except OSError as error:
+            raise ReleaseError(
+                f"{file}: cannot be written: {error.strerror}; set reports=<another folder>"
+            ) from error
+        print(file)
 
 
 def _work(call: Call, plan: Plan, pending: list[Step]) -> None:

@@ -250,6 +250,7 @@ def _next_commands(config: Config, release: Release) -> list[str]:
     change, swept = ("tuning.rank=8", "4,32") if ranked else ("training.learning_rate=1e-4", "1e-4,5e-4")
     return [
         f"run serve {recipe}",
+        f"run report {recipe}",
         f"run plan {recipe} {change}",
         f"run -m {recipe} {change.partition('=')[0]}={swept}",
     ]

@@ -125,6 +125,9 @@ class Config(Component):
     """The folder of the artifacts; relative to the folder that ``run`` is called in."""
     environments: str = "environments"
     """The folder of the rendered manifests; relative to the folder that ``run`` is called in."""
+    reports: str = ".gitune/reports"
+    """The folder that `run report` and `run compare` write to; relative to the folder that ``run`` is
+    called in."""
     plugins: tuple[str, ...] = ()
     """Packages besides ``framework`` that ``_target_`` may name; installed, or in the working folder."""
 

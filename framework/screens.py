@@ -15,6 +15,7 @@ from framework.core.store import RECORD, Store
 from framework.estimate import Rows, count_rows, estimate, view
 from framework.plan import Plan
 from framework.stages.render import Changes
+from framework.task import open_task
 
 _WIDTH = 80
 _WHY_WIDTH = 30
@@ -161,7 +162,7 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
         "",
         *_numbers(release, config),
         *_forgetting(release, config),
-        *_first_example(plan, store),
+        *(_first_example(plan, store) if open_task(config.model.task).generates else ()),
         "Next:",
         *(f"  {line}" for line in _next_commands(config, release)),
     ]

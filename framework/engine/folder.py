@@ -15,6 +15,12 @@ ADAPTER = "adapter"
 ADAPTER_CONFIG = "adapter_config.json"
 
 
+def label_names(folder: Path) -> list[str]:
+    """Return the names of a classifier's labels, in the order of their numbers."""
+    named: dict[str, str] = read_json(folder, "config.json").get("id2label", {})
+    return [name for _, name in sorted((int(number), name) for number, name in named.items())]
+
+
 def read_json(folder: Path, name: str) -> dict[str, Any]:
     """Return the folder's JSON file *name*, or ``{}`` where there is none.
 

@@ -20,10 +20,11 @@ _TITLES = {
     "cost_per_million_tokens": "cost of a million tokens",
     "max_difference": "worst logit difference",
     "mean_difference": "mean logit difference",
+    "metric_loss": "lost against tuned",
     "agreement": "same arg-max",
     "generation_agreement": "same whole answers",
 }
-_SHARES = ("accuracy", "exact_match", "agreement", "spread", "share")
+_SHARES = ("accuracy", "exact_match", "agreement", "spread", "share", "metric_loss")
 _LESS_IS_BETTER = ("_bytes", "_ms", "_seconds", "perplexity", "loss", "difference", "spread", "cost_per")
 
 

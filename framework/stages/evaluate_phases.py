@@ -16,7 +16,7 @@ class EvaluatePhases(Evaluate):
     """
 
     name: ClassVar[str] = "evaluate-phases"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     phases: tuple[str, ...]
     """The phases before the last one; the rows of each are input ``data <phase>``."""

@@ -87,6 +87,13 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} generates nothing")
 
+    def in_words(self, choices: Sequence[int], names: Sequence[str]) -> str:
+        """Return the choices of one row, whether given or found, as a person reads them.
+
+        Only for tasks that classify; *names* are those of the labels.
+        """
+        return " ".join(names[choice] for choice in choices)
+
     @abstractmethod
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return ``metrics`` of *engine* on *rows*."""

@@ -44,6 +44,10 @@ class MultiLabelClasses(SequenceClasses):
 
         return [np.stack([np.zeros_like(row[0]), row[0]], 1) for row in super().logits(engine, rows)]
 
+    def in_words(self, choices: Sequence[int], names: Sequence[str]) -> str:
+        """Return the classes that the row belongs to."""
+        return ", ".join(name for name, belongs in zip(names, choices, strict=True) if belongs) or "(none)"
+
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return the share of rows with exactly the right classes, and F1 by class and over all of them."""
         import torch

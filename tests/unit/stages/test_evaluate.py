@@ -32,7 +32,7 @@ def test_metrics_carry_the_candidates_name_and_examples_can_be_read(
     assert any(entry["answer"] == entry["expected"] for entry in shown)
 
 
-def test_a_classifier_has_no_examples(tiny_bert: Path, tmp_path: Path) -> None:
+def test_a_classifiers_examples_name_its_labels(tiny_bert: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
@@ -55,7 +55,13 @@ def test_a_classifier_has_no_examples(tiny_bert: Path, tmp_path: Path) -> None:
         stage = Evaluate(candidate="base", engine=engine, model=model, evaluation=HeldOut())
         stage.run(inputs, tmp_path / "out", Workspace(tmp_path))
         assert set(read_metrics(tmp_path / "out")) == {"base.accuracy", "base.macro_f1"}
-        assert (tmp_path / "out" / "examples.jsonl").read_text() == ""
+        lines = (tmp_path / "out" / "examples.jsonl").read_text().splitlines()
+        first, second = (json.loads(line) for line in lines)
+        assert [first["expected"], second["expected"]] == ["negative", "neutral"]
+        assert {first["answer"], second["answer"]} <= {"negative", "neutral", "positive"}
+        right = sum(row["expected"] == row["answer"] for row in (first, second))
+        assert right / 2 == read_metrics(tmp_path / "out")["base.accuracy"]
+        assert first["prompt"]
 
 
 @pytest.mark.parametrize(

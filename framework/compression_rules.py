@@ -52,6 +52,9 @@ def compression_rules(config: Config) -> list[str]:
                 f"compression.{name}: changes plain weights, and this tuning method keeps its own beside "
                 "them; set tuning=lora"
             )
+        elif isinstance(option, ModelCompression):
+            lines = option.problems(config.model, config.parallelism)
+            found += [f"compression.{name}.{line}" for line in lines]
     return [*found, *_order_rules(config), *_undone_rules(config), *_label_rules(config)]
 
 
@@ -100,7 +103,8 @@ def _undone_rules(config: Config) -> list[str]:
         for later in [*options][place + 1 :]:
             if option.undone_by_training and options[later].training is not None:
                 right = [each for each in config.compression if each != name]
-                right.insert(right.index(later) + 1, name)
+                if not options[later].undone_by_training:  # else the two do not go together at all
+                    right.insert(right.index(later) + 1, name)
                 found.append(
                     f"compression.{name}: the training of compression.{later} would undo "
                     f"{option.undone_by_training}; set {choice(right)}"

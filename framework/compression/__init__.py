@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from framework.core.component import Component
 from framework.export import Export
 from framework.model import Model
+from framework.parallelism import Parallelism
 from framework.training import Training
 from framework.tuning import Tuning
 from framework.tuning.full import Full
@@ -60,6 +61,17 @@ class ModelCompression(Compression):
     def teacher_model(self) -> Model | None:
         """The model whose folder is the teacher; None takes the tuned one, before all compression."""
         return None
+
+    def problems(self, model: Model, parallelism: Parallelism) -> list[str]:
+        """Return one line for everything that cannot work: a field, why not, and the override that mends it.
+
+        Args:
+            model: what is compressed.
+            parallelism: the layout that it is trained in.
+        """
+        if self.taught and parallelism.ways:
+            return ["training: a teacher is not spread over processes as its student is; set parallelism=ddp"]
+        return []
 
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the changed model as a folder that plain transformers opens.

@@ -11,6 +11,7 @@ from framework.compression.distillation import Distillation
 from framework.compression.folder import write_changed
 from framework.core.errors import StepError
 from framework.model import Model
+from framework.parallelism import Parallelism
 from framework.tuning.architectures import stacks
 
 if TYPE_CHECKING:
@@ -52,6 +53,21 @@ class Distill(ModelCompression):
     def teacher_model(self) -> Model | None:
         """Return ``teacher``."""
         return self.teacher
+
+    def problems(self, model: Model, parallelism: Parallelism) -> list[str]:
+        """Name models for other tasks, and layers where there are two stacks of them; see the base class."""
+        found = super().problems(model, parallelism)
+        for role, other in (("student", self.student), ("teacher", self.teacher)):
+            if other is not None and other.task != model.task:
+                found.append(
+                    f"{role}: {other.name} is for {other.task}, the model is for {model.task}; "
+                    f"set compression.distill.{role}=null"
+                )
+        if self.layers is not None and model.task == "seq2seq":
+            found.append(
+                "layers: an encoder and a decoder have a stack each; set compression.distill.layers=null"
+            )
+        return found
 
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the student; see the base class."""

@@ -31,6 +31,30 @@ CLASSIFIER = ("+recipe=sentiment", "~gates")
             "set tuning=lora",
             "tuning=lora",
         ),
+        (
+            ("compression=[prune-unstructured,distill]",),
+            "compression.prune-unstructured: the training of compression.distill would undo its zeros; "
+            "set compression=[distill,prune-unstructured]",
+            "compression=[distill,prune-unstructured]",
+        ),
+        (
+            ("compression=[prune-unstructured,qat]",),
+            "compression.prune-unstructured: the training of compression.qat would undo its zeros; "
+            "set compression=qat",
+            "compression=qat",
+        ),
+        (
+            ("compression=prune-unstructured", "compression.prune-unstructured.training.ema_decay=0.9"),
+            "compression.prune-unstructured.training.ema_decay: this tuning method changes its weights between "
+            "steps; set compression.prune-unstructured.training.ema_decay=0",
+            "compression.prune-unstructured.training.ema_decay=0",
+        ),
+        (
+            ("compression=distill", "+model@compression.distill.teacher=tiny"),
+            "compression.distill.teacher: tiny-random-llama is for causal-lm, the model is for "
+            "sequence-classification; set compression.distill.teacher=null",
+            "~model@compression.distill.teacher",
+        ),
     ],
 )
 def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan):
@@ -88,3 +112,21 @@ def test_a_metric_of_a_candidate_before_the_export_can_be_bounded(team, plan):
     steps = {step.label: step for step in plan("+recipe=x").steps}
     assert "distilled.accuracy" in steps["gate export"].stage.bounds
     assert steps["gate export"].needs["evaluate distilled"] is steps["evaluate distilled"]
+
+
+@pytest.mark.parametrize(
+    ("option", "label"), [("distill", "distilled"), ("prune-unstructured", "sparse"), ("qat", "qat")]
+)
+def test_what_needs_whole_weights_is_not_spread(option, label, plan):
+    words = (*CLASSIFIER, "tuning=full", f"compression={option}")
+    with pytest.raises(PlanError, match=r"set parallelism=ddp"):
+        plan(*words, "parallelism=fsdp2")
+    step = plan(*words, "parallelism=ddp").step(f"tune {label}")
+    assert ("teacher" in step.needs) == (option == "distill")
+
+
+def test_layers_are_dropped_from_one_stack_only(plan):
+    with pytest.raises(
+        PlanError, match=r"compression\.distill\.layers: an encoder and a decoder have a stack"
+    ):
+        plan("+recipe=tiny-seq2seq", "compression=distill", "compression.distill.layers=1")

@@ -45,8 +45,8 @@ CLASSIFIER = ("+recipe=sentiment", "~gates")
         ),
         (
             ("compression=prune-unstructured", "compression.prune-unstructured.training.ema_decay=0.9"),
-            "compression.prune-unstructured.training.ema_decay: this tuning method changes its weights between "
-            "steps; set compression.prune-unstructured.training.ema_decay=0",
+            "compression.prune-unstructured.training.ema_decay: this tuning method changes its weights "
+            "between steps; set compression.prune-unstructured.training.ema_decay=0",
             "compression.prune-unstructured.training.ema_decay=0",
         ),
         (

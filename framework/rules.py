@@ -174,7 +174,7 @@ def _tuning_rules(config: Config) -> list[str]:
 
 
 def _unmerged_rules(config: Config) -> list[str]:
-    if config.tuning.merges or config.export.unmerged:
+    if config.tuning.merges or config.model.task in config.export.unmerged:
         return []
     none = " compression=none" if config.reshapings or config.reductions else ""
     return [

@@ -80,6 +80,16 @@ def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def tiny_onnx(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Llama as plain ONNX with its cache as tensors, float32."""
+    from framework.export.onnx import Onnx
+
+    folder = tmp_path_factory.mktemp("tiny-onnx")
+    Onnx().write(tiny_llama, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A three-class BERT as a Hugging Face folder, with the same as model.onnx."""
     import torch

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.errors import ServeError
 from framework.engine import GREEDY, Sampling
 from framework.engine.folder import GENAI, context_length, end_of_sequence, read_json, room
 from framework.engine.onnxruntime import open_session
+from framework.engine.refusing import TextEngine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +47,13 @@ def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
     return GenaiEngine(folder, model, threads)
 
 
-class GenaiEngine:
+class GenaiEngine(TextEngine):
     """An open decoder."""
+
+    runtime: ClassVar[str] = "genai"
+    wrong_kind: ClassVar[str] = (
+        "the genai engine runs language models; open a classifier with onnxruntime or torch"
+    )
 
     def __init__(self, folder: Path, model: Any, threads: int) -> None:
         self.folder = folder
@@ -80,24 +86,6 @@ class GenaiEngine:
             (scores,) = self.session.run(["logits"], {name: feed[name] for name in inputs})
             found.append(np.asarray(scores[0], np.float32))
         return found
-
-    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
-        """Refuse: images are read by torch alone.
-
-        Raises:
-            ServeError: always.
-        """
-        raise ServeError("the genai engine reads no images; open the model with torch")
-
-    def answer_logits(
-        self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
-    ) -> "list[np.ndarray]":
-        """Refuse: this runtime has no encoder and decoder.
-
-        Raises:
-            ServeError: always.
-        """
-        raise ServeError("the genai engine runs no encoder with a decoder; open the model with torch")
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
@@ -141,14 +129,6 @@ class GenaiEngine:
         while not generator.is_done():
             generator.generate_next_token()
             yield [int(token) for token in generator.get_next_tokens()]
-
-    def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
-        """Refuse: a decoder has no classes.
-
-        Raises:
-            ServeError: always.
-        """
-        raise ServeError("the genai engine runs language models; open a classifier with onnxruntime or torch")
 
     def _empty_cache(self) -> "dict[str, np.ndarray]":
         """Return a key-value cache of no positions: arrays of shape (1, heads, 0, head size)."""

@@ -1,21 +1,23 @@
-"""ONNX Runtime: a classifier of texts or of words as one graph, ``model.onnx``.
+"""ONNX Runtime: one graph, ``model.onnx``: a classifier of texts or of words, or a language model.
 
 It knows token ids and arrays; neither text nor labels.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.errors import ServeError
-from framework.engine import GREEDY, Sampling
 from framework.engine.folder import pad_token
+from framework.engine.padding import padded
+from framework.engine.refusing import TextEngine
 
 if TYPE_CHECKING:
     import numpy as np
 
 KNOWN_INPUTS = {"input_ids", "attention_mask", "token_type_ids"}
-LANGUAGE_MODEL = "the onnxruntime engine runs classifiers; open a language model with genai or torch"
+PAST = "past_key_values."
+"""How the names of a language model's inputs begin that hold its key-value cache."""
 
 
 def open_session(graph: Path, threads: int) -> Any:
@@ -41,11 +43,11 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-def open_folder(folder: Path, threads: int = 0) -> "OnnxRuntimeEngine":
-    """Open ``model.onnx`` with inputs ``input_ids``, ``attention_mask`` and perhaps ``token_type_ids``.
+def open_folder(folder: Path, threads: int = 0) -> TextEngine:
+    """Open ``model.onnx`` as what its inputs say that it is.
 
     Args:
-        folder: the graph beside the classifier's config.json.
+        folder: the graph beside the model's config.json.
         threads: CPU threads; 0 leaves ONNX Runtime's own choice.
 
     Raises:
@@ -53,13 +55,23 @@ def open_folder(folder: Path, threads: int = 0) -> "OnnxRuntimeEngine":
     """
     session = open_session(folder / "model.onnx", threads)
     inputs = [given.name for given in session.get_inputs()]
+    if any(name.startswith(PAST) for name in inputs):
+        from framework.engine.onnx_decoder import OnnxDecoder
+
+        return OnnxDecoder(session, folder)
     if unknown := sorted(set(inputs) - KNOWN_INPUTS):
-        raise ServeError(f"{folder / 'model.onnx'}: wants the inputs {', '.join(unknown)}; {LANGUAGE_MODEL}")
+        raise ServeError(
+            f"{folder / 'model.onnx'}: wants the inputs {', '.join(unknown)}, which no classifier and no "
+            "language model of ours has; export it again"
+        )
     return OnnxRuntimeEngine(session, inputs, pad_token(folder))
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(TextEngine):
     """An open classifier."""
+
+    runtime: ClassVar[str] = "onnxruntime"
+    wrong_kind: ClassVar[str] = "this graph is a classifier's; open a language model instead"
 
     def __init__(self, session: Any, inputs: Sequence[str], pad: int) -> None:
         self.session = session
@@ -72,53 +84,16 @@ class OnnxRuntimeEngine:
         Raises:
             ServeError: the graph classifies whole rows.
         """
-        scores = self._forward(rows)
+        scores = self.classify(rows)
         if scores.ndim != 3:
-            raise ServeError(LANGUAGE_MODEL)
+            raise ServeError(self.wrong_kind)
         return [part[: len(row)] for part, row in zip(scores, rows, strict=True)]
-
-    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
-        """Refuse: images are read by torch alone.
-
-        Raises:
-            ServeError: always.
-        """
-        raise ServeError("the onnxruntime engine reads no images; open the model with torch")
-
-    def answer_logits(
-        self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
-    ) -> "list[np.ndarray]":
-        """Refuse: this runtime has no encoder and decoder.
-
-        Raises:
-            ServeError: always.
-        """
-        raise ServeError("the onnxruntime engine runs no encoder with a decoder; open the model with torch")
-
-    def generate(
-        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
-    ) -> Iterator[int]:
-        """Refuse: a classifier generates nothing.
-
-        Raises:
-            ServeError: always.
-        """
-        raise ServeError(LANGUAGE_MODEL)
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes), as one batch."""
-        return self._forward(rows)
-
-    def _forward(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
-        """Return the graph's logits for a right-padded batch."""
         import numpy as np
 
-        longest = max(map(len, rows))
-        ids = np.full((len(rows), longest), self.pad, np.int64)
-        mask = np.zeros((len(rows), longest), np.int64)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-            mask[index, : len(row)] = 1
+        ids, mask = padded(rows, self.pad)
         arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         (scores,) = self.session.run(["logits"], {name: arrays[name] for name in self.inputs})
         return np.asarray(scores, np.float32)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from framework.core.errors import ServeError
 from framework.engine import GREEDY, Sampling
 from framework.engine.adapter import attach, following
+from framework.engine.decoding import Step, decode, decode_together
 from framework.engine.folder import ADAPTER, context_length, end_of_sequence, pad_token, read_json, room
+from framework.engine.padding import batches, padded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +28,6 @@ _KINDS = {
     "ViltForQuestionAnswering": "AutoModelForVisualQuestionAnswering",
 }
 """What opens a model, by how the name of its class ends."""
-PADDED_TOKENS = 2048
-"""Most tokens of one batch, padding included: bounds the logits (tokens x vocabulary x 4 bytes)."""
 
 
 def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
@@ -84,7 +84,7 @@ class TorchEngine:
     def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
         """Return, for each row of T token ids, float32 logits of shape (T, vocabulary), or (T, tags)."""
         found: dict[int, np.ndarray] = {}
-        for indices in _batches(rows):
+        for indices in batches(rows):
             scores = self._forward([rows[index] for index in indices]).numpy()
             longest = max(len(rows[index]) for index in indices)
             for position, index in enumerate(indices):
@@ -119,50 +119,45 @@ class TorchEngine:
         Raises:
             ServeError: the prompt is longer than the context.
         """
-        import torch
-
-        source = torch.Generator()
-        source.seed() if sampling.seed is None else source.manual_seed(sampling.seed)
-        fed, cache, model = torch.tensor([list(prompt)]), None, self.model
-        limit, name, read = room(len(prompt), max_new_tokens, self.context), "input_ids", {}
-        if model.config.is_encoder_decoder:
-            name, limit = "decoder_input_ids", room(1, max_new_tokens, self.context)
-            with torch.inference_mode():
-                read = {"encoder_outputs": model.get_encoder()(input_ids=fed)}
-            fed = torch.tensor([[model.config.decoder_start_token_id]])
-        for _ in range(limit):
-            # Entered anew for each step: held open over a yield, it would leak into the caller.
-            with torch.inference_mode():
-                out = model(**{name: fed}, **read, past_key_values=cache, use_cache=True)
-                token = _choose(out.logits[0, -1].float(), sampling, source)
-            if token in self.ends and not sampling.past_end:
-                return
-            yield token
-            fed, cache, model = torch.tensor([[token]]), out.past_key_values, following(self.model)
+        limit = room(len(prompt), max_new_tokens, self.context)
+        step, first = self._begin([prompt])
+        if self.model.config.is_encoder_decoder:
+            limit = room(1, max_new_tokens, self.context)
+        yield from decode(step, first[0], limit, self.ends, sampling)
 
     def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+        step, first = self._begin(prompts)
+        yield from decode_together(step, first, new_tokens)
+
+    def _begin(self, prompts: Sequence[Sequence[int]]) -> tuple[Step, Sequence[Sequence[int]]]:
+        """Return what goes on from *prompts* with a key-value cache, and what it is given first."""
         import torch
 
-        fed, cache, model, name, read = torch.tensor(prompts), None, self.model, "input_ids", {}
+        name, first, read, cache, model = "input_ids", prompts, {}, None, self.model
         if model.config.is_encoder_decoder:
-            name = "decoder_input_ids"
             with torch.inference_mode():
-                read = {"encoder_outputs": model.get_encoder()(input_ids=fed)}
-            fed = torch.full((len(prompts), 1), model.config.decoder_start_token_id)
-        for _ in range(new_tokens):
+                read = {"encoder_outputs": model.get_encoder()(input_ids=torch.tensor(prompts))}
+            name, first = "decoder_input_ids", [[model.config.decoder_start_token_id]] * len(prompts)
+
+        def step(fed: "np.ndarray") -> "np.ndarray":
+            nonlocal cache, model
+            # Entered anew for each step: held open over a yield, it would leak into the caller.
             with torch.inference_mode():
-                out = model(**{name: fed}, **read, past_key_values=cache, use_cache=True)
-                fed = out.logits[:, -1].argmax(-1, keepdim=True)
-            yield fed[:, 0].tolist()
+                given = {name: torch.from_numpy(fed)}
+                out = model(**given, **read, past_key_values=cache, use_cache=True)
             cache, model = out.past_key_values, following(self.model)
+            scores: np.ndarray = out.logits[:, -1].float().numpy()
+            return scores
+
+        return step, first
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes) for a sequence classifier."""
         import numpy as np
 
         scores = np.zeros((len(rows), self.model.config.num_labels), np.float32)
-        for indices in _batches(rows):
+        for indices in batches(rows):
             scores[indices] = self._forward([rows[index] for index in indices]).numpy()
         return scores
 
@@ -178,37 +173,7 @@ class TorchEngine:
         """Return the model's logits for a right-padded batch."""
         import torch
 
-        longest = max(map(len, rows))
-        ids = torch.tensor([[*row, *[self.pad] * (longest - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        ids, mask = map(torch.from_numpy, padded(rows, self.pad))
         with torch.inference_mode():
             scores: torch.Tensor = self.model(input_ids=ids, attention_mask=mask, **more).logits
         return scores.float()
-
-
-def _batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Yield indices of rows of like length, so that little is spent on padding.
-
-    >>> list(_batches([[1, 2, 3], [1], [1, 2], [1] * 5000]))
-    [[1, 2, 0], [3]]
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(rows)), key=lambda index: len(rows[index])):
-        if batch and len(rows[index]) * (len(batch) + 1) > PADDED_TOKENS:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
-
-
-def _choose(scores: "torch.Tensor", sampling: Sampling, source: "torch.Generator") -> int:
-    """Return the next token id for logits of shape (vocabulary,)."""
-    import torch
-
-    if sampling.temperature == 0:
-        return int(scores.argmax())
-    shares, ids = torch.softmax(scores / sampling.temperature, -1).sort(descending=True)
-    # The token that crosses top_p still counts, so at least one is left.
-    shares[shares.cumsum(-1) - shares >= sampling.top_p] = 0
-    return int(ids[torch.multinomial(shares, 1, generator=source)])

@@ -43,8 +43,8 @@ class Export(Component, ABC):
     tasks: ClassVar[tuple[str, ...]]
     """The tasks that this exporter can express."""
 
-    unmerged: ClassVar[bool] = False
-    """Whether it takes a folder whose adapter could not become part of the weights."""
+    unmerged: ClassVar[tuple[str, ...]] = ()
+    """The tasks whose folders it takes although an adapter could not become part of the weights."""
 
     parity: Parity = Parity()
     """The bounds of the parity gate."""
@@ -86,9 +86,29 @@ class Export(Component, ABC):
         Args:
             model: a Hugging Face folder in float32.
             output: an empty folder.
-            precision: ``fp32``, or ``int4`` for exporters that quantise while they export.
+            precision: ``fp32``; some exporters also write ``fp16``, or weights in ``int8`` or ``int4``.
             block_size: weights that share one scale, where *precision* has scales.
 
         Raises:
             StepError: the model has a part that cannot be exported.
         """
+
+    def compress_weights(
+        self, exported: Path, model: Path, output: Path, precision: str, block_size: int = 32
+    ) -> None:
+        """Write *exported* once more with its weights in *precision*, ``int8`` or ``int4``.
+
+        By default the model is exported again, by exporters that quantise while they export; the others
+        take the graph that is there already.
+
+        Args:
+            exported: what ``write`` wrote of *model*.
+            model: a Hugging Face folder in float32.
+            output: an empty folder.
+            precision: ``int8`` or ``int4``.
+            block_size: weights that share one scale.
+
+        Raises:
+            StepError: the exporter cannot, or the blocks do not suit the model's matrices.
+        """
+        self.write(model, output, precision, block_size)

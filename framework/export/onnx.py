@@ -1,80 +1,109 @@
-"""Classifiers as plain ONNX, by torch's exporter."""
+"""Classifiers and language models as plain ONNX, by torch's exporter."""
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.errors import StepError
 from framework.core.quiet import quiet
 from framework.export import Export
 from framework.export.folder import copy_companions
+from framework.export.tracing import Traceable, classifier, decoder
 
 if TYPE_CHECKING:
-    from torch.nn import Module
-    from transformers import PreTrainedModel
+    from torch.onnx import ONNXProgram
 
 
 class Onnx(Export):
-    """``model.onnx`` with inputs ``input_ids`` and ``attention_mask`` and the output ``logits``.
+    """``model.onnx``, for classifiers with inputs ``input_ids`` and ``attention_mask``, output ``logits``.
 
     Inputs are (batch, sequence) int64, the output float32 (batch, classes), or (batch, sequence, tags)
-    where words are tagged; batch and sequence are free.
+    where words are tagged; batch and sequence are free. Language models have their key-value cache as
+    inputs and outputs too: see ``framework.export.tracing.decoder``. Tracing takes about 3 s a layer.
     """
 
     engine: ClassVar[str] = "onnxruntime"
     tasks: ClassVar[tuple[str, ...]] = (
+        "causal-lm",
         "sequence-classification",
         "multi-label-classification",
         "token-classification",
     )
-    unmerged: ClassVar[bool] = True
+    unmerged: ClassVar[tuple[str, ...]] = tasks[1:]
 
     opset: int = 20
     """ONNX operator set; 20 is what onnxruntime and TensorRT of today both read."""
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Trace the model and write it in float32; see the base class."""
-        import torch
-
         from framework.engine.torch import open_model
 
         source = open_model(model)
-        # Two rows of five: a size of one would be taken for a constant.
-        ids = torch.ones(2, 5, dtype=torch.long)
-        mask = torch.ones_like(ids)
-        batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
-        axes = {0: batch, 1: sequence}
         with quiet():
-            try:
-                program = torch.onnx.export(
-                    _logits_only(source),
-                    (ids, mask),
-                    dynamo=True,
-                    dynamic_shapes=(axes, axes),
-                    input_names=["input_ids", "attention_mask"],
-                    output_names=["logits"],
-                    opset_version=self.opset,
-                    verbose=False,
-                )
-            except torch.onnx.errors.OnnxExporterError as error:
-                raise StepError(f"export=onnx cannot express {type(source).__name__}: {error}") from error
-        if program is None:
-            raise StepError("export=onnx: torch returned no graph")
+            if source.can_generate():
+                # Plain products are the quickest to trace, and as quick to run.
+                source.set_attn_implementation("eager")
+                traceable = decoder(source, "onnx")
+            else:
+                traceable = classifier(source)
+            program = self._trace(traceable, type(source).__name__)
+        _name_axes(program, traceable)
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # lines of source files, by their paths on this machine
         program.save(output / "model.onnx")
         copy_companions(model, output)
 
+    def _trace(self, traceable: Traceable, architecture: str) -> "ONNXProgram":
+        import torch
+        from torch.export import Dim
 
-def _logits_only(model: "PreTrainedModel") -> "Module":
-    import torch
+        dims: dict[str, Any] = {name: Dim(name) for name in ("batch", "past")}
+        # Torch finds out by itself what bounds a sequence, or is the sum of two others; it would not be told.
+        free = [
+            {axis: dims.get(name, Dim.DYNAMIC) for axis, name in axes.items()}
+            for axes in traceable.inputs.values()
+        ]
+        shapes = tuple(
+            [free.pop(0) for _ in given] if isinstance(given, list) else free.pop(0)
+            for given in traceable.given
+        )
+        try:
+            with torch.inference_mode():
+                traced = torch.export.export(
+                    traceable.module, traceable.given, dynamic_shapes=shapes, strict=False
+                )
+            program = torch.onnx.export(
+                traced,
+                dynamo=True,
+                input_names=list(traceable.inputs),
+                output_names=list(traceable.outputs),
+                opset_version=self.opset,
+                verbose=False,
+            )
+        except Exception as error:  # a model's own code may fail in any way on tensors without values
+            first_line = str(error).partition("\n")[0]
+            raise StepError(
+                f"export=onnx cannot express {architecture}: {first_line}; set export=transformers"
+            ) from error
+        if program is None:
+            raise StepError("export=onnx: torch returned no graph; set export=transformers")
+        return program
 
-    class LogitsOnly(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-            return logits
+def _name_axes(program: "ONNXProgram", traceable: Traceable) -> None:
+    """Give the graph's free axes our names in place of torch's symbols."""
+    import onnx_ir
 
-    return LogitsOnly()
+    graph = program.model.graph
+    names = {
+        str(value.shape[axis]): name
+        for value, axes in zip(graph.inputs, traceable.inputs.values(), strict=True)
+        for axis, name in axes.items()
+        if value.shape is not None
+    }
+    values = [*graph.inputs, *(out for node in graph.all_nodes() for out in node.outputs)]
+    for value in values:
+        for axis, size in enumerate(value.shape or ()):
+            if isinstance(size, onnx_ir.SymbolicDim) and size.value is not None and value.shape is not None:
+                named = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), size.value)
+                value.shape[axis] = onnx_ir.SymbolicDim(named)

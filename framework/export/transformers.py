@@ -26,7 +26,7 @@ class Transformers(Export):
         "seq2seq",
         "image-text-classification",
     )
-    unmerged: ClassVar[bool] = True
+    unmerged: ClassVar[tuple[str, ...]] = tasks
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Copy the folder; see the base class."""

@@ -12,7 +12,7 @@ class ExportModel(Stage):
     """Write the float32 export: what is shipped, or what the compressed one is made and judged by."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime-genai", "onnxscript")
 
     export: Export

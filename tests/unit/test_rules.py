@@ -35,11 +35,10 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "export=onnx compression=int8-dynamic",
         ),
         (
-            ("export=onnx", "compression=int8-dynamic"),
-            "export: this exporter is for sequence-classification, multi-label-classification, "
-            "token-classification, the model is for causal-lm; "
-            "set export=onnx-genai compression=int4-weight",
-            "export=onnx-genai compression=int4-weight",
+            ("tuning=prompt", "export=onnx", "compression=int8-dynamic"),
+            "tuning: what this method trains cannot become part of the weights, which this exporter needs; "
+            "set export=transformers compression=none, or a method that merges such as tuning=lora",
+            "tuning=lora",
         ),
         (
             ("compression=int8-dynamic",),

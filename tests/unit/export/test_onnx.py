@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from framework.compression import Exported
 from framework.compression.int8_dynamic import Int8Dynamic
+from framework.core.errors import StepError
 from framework.core.files import sha256_of, tree_digest
 from framework.engine import open_engine
 from framework.export.onnx import Onnx
@@ -143,3 +145,78 @@ def test_another_process_from_another_folder_exports_the_same_bytes(
         differing = [p.name for p in before.iterdir() if sha256_of(p) != sha256_of(after / p.name)]
         assert differing == []
         assert tree_digest(before) == tree_digest(after)
+
+
+def test_a_language_model_has_its_cache_as_named_inputs_and_outputs(tiny_onnx: Path) -> None:
+    import onnx
+
+    graph = onnx.load(tiny_onnx / "model.onnx", load_external_data=False).graph
+    axes = {
+        value.name: [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    kept = [f"{layer}.{part}" for layer in range(2) for part in ("key", "value")]
+    assert axes == {
+        "input_ids": ["batch", "sequence"],
+        "attention_mask": ["batch", "total"],
+        "position_ids": ["batch", "sequence"],
+        **{f"past_key_values.{name}": ["batch", 2, "past", 16] for name in kept},
+        "logits": ["batch", "sequence", axes["logits"][2]],
+        **{f"present.{name}": ["batch", 2, "past + sequence", 16] for name in kept},
+    }
+    named = {"batch", "sequence", "past", "total"}
+    inner = {axis.dim_param for v in graph.value_info for axis in v.type.tensor_type.shape.dim} - {""}
+    assert {word for axis in inner for word in re.findall(r"[a-z]\w*", axis)} <= named
+
+
+def test_rows_padded_on_the_left_go_on_as_if_they_were_alone(tiny_llama: Path, tiny_onnx: Path) -> None:
+    """What a server that answers unequal prompts together relies on."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tiny_onnx / "model.onnx")
+    row = [5, 6, 7]
+    cache = {
+        given.name: np.zeros((2, 2, 0, 16), np.float32)
+        for given in session.get_inputs()
+        if given.name.startswith("past_key_values.")
+    }
+    given = {
+        "input_ids": np.array([[0, 0, *row], [1, 2, 3, 4, 5]]),
+        "attention_mask": np.array([[0, 0, 1, 1, 1], [1] * 5]),
+        "position_ids": np.array([[0, 0, 0, 1, 2], [0, 1, 2, 3, 4]]),
+    }
+    (scores,) = session.run(["logits"], {**given, **cache})
+    alone = open_engine("torch", tiny_llama).logits([row])[0]
+    np.testing.assert_allclose(scores[0, 2:], alone, atol=1e-4)
+
+
+def test_a_model_that_forgets_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = MistralConfig(vocab_size=50, num_key_value_heads=1, sliding_window=8, **size)
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    output = tmp_path / "output"
+    output.mkdir()
+    with pytest.raises(StepError, match="export=onnx cannot express MistralForCausalLM, which") as caught:
+        Onnx().write(tmp_path, output)
+    assert "set export=transformers" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert list(output.iterdir()) == []
+
+
+def test_code_that_cannot_be_traced_is_refused_in_one_sentence(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import BertForSequenceClassification
+
+    def branch_on_values(self: Any, input_ids: Any, attention_mask: Any) -> Any:
+        if int(input_ids.sum()) > 3:
+            raise AssertionError("never traced")
+        return self.bert(input_ids)
+
+    monkeypatch.setattr(BertForSequenceClassification, "forward", branch_on_values)
+    with pytest.raises(StepError, match="export=onnx cannot express BertForSequence") as caught:
+        Onnx().write(model, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,182 @@
+"""Language models and classifiers as OpenVINO's intermediate representation, for CPUs."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from framework.core.errors import StepError
+from framework.core.quiet import quiet
+from framework.export import Export
+from framework.export.folder import copy_companions
+from framework.export.tracing import Traceable, classifier, decoder
+
+GRAPH = "openvino_model.xml"
+"""The graph; its weights lie beside it in ``openvino_model.bin``."""
+
+
+class OpenVino(Export):
+    """``openvino_model.xml`` and ``.bin``, as OpenVINO's own server and GenAI library read them too.
+
+    Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence), the output is float32
+    ``logits``. A language model keeps its key-value cache as state, has ``position_ids`` where the
+    model wants them, and ``beam_idx`` (batch,), the row of the state that each row goes on from.
+    """
+
+    engine: ClassVar[str] = "openvino"
+    tasks: ClassVar[tuple[str, ...]] = (
+        "causal-lm",
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
+
+    symmetric: bool = True
+    """Whether 4-bit weights have a scale a block only, which is quicker, or a zero point too, which is
+    closer to float."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return OpenVINO and NNCF, which compresses weights for it."""
+        return {"openvino": "openvino", "nncf": "openvino"}
+
+    def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
+        """Trace the model and write it as ``fp32``, ``fp16``, ``int8`` or ``int4``; see the base class."""
+        from framework.engine.torch import open_model
+
+        source = open_model(model)
+        with quiet(), unreported():
+            traceable = decoder(source, "openvino") if source.can_generate() else classifier(source)
+            graph = _convert(traceable, type(source).__name__)
+            self._save(graph, output, precision, block_size)
+        copy_companions(model, output)
+
+    def compress_weights(
+        self, exported: Path, model: Path, output: Path, precision: str, block_size: int = 32
+    ) -> None:
+        """Compress the weights of the graph in *exported*; see the base class."""
+        import openvino
+
+        with quiet(), unreported():
+            self._save(openvino.Core().read_model(exported / GRAPH), output, precision, block_size)
+        copy_companions(model, output)
+
+    def _save(self, graph: Any, output: Path, precision: str, block_size: int) -> None:
+        import nncf
+        import openvino
+
+        if precision == "int8":
+            graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
+        elif precision == "int4":
+            _require_whole_blocks(graph, block_size)
+            modes = nncf.CompressWeightsMode
+            mode = modes.INT4_SYM if self.symmetric else modes.INT4_ASYM
+            graph = nncf.compress_weights(graph, mode=mode, group_size=block_size)
+        elif precision not in ("fp32", "fp16"):
+            raise StepError(f"export=openvino cannot write {precision}; set compression=int8-weight")
+        openvino.save_model(graph, output / GRAPH, compress_to_fp16=precision == "fp16")
+
+
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Keep OpenVINO and NNCF from reporting their use to their makers while the block runs."""
+    silent = {"CI": "true", "NNCF_CI": "1"}  # both hold back in tests of their own
+    before = {name: os.environ.get(name) for name in silent}
+    os.environ.update(silent)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _convert(traceable: Traceable, architecture: str) -> Any:
+    """Return the model as an OpenVINO graph whose inputs and outputs have our names."""
+    import openvino
+
+    try:
+        graph = openvino.convert_model(traceable.module, example_input=traceable.given)
+    except Exception as error:  # a model's own code may fail in any way when it is traced
+        first_line = str(error).strip().partition("\n")[0]
+        raise StepError(
+            f"export=openvino cannot express {architecture}: {first_line}; set export=transformers"
+        ) from error
+    for port, (name, axes), example in zip(
+        graph.inputs, traceable.inputs.items(), traceable.tensors, strict=True
+    ):
+        port.get_tensor().set_names({name})
+        port.get_node().set_friendly_name(name)
+        sizes = [-1 if axis in axes else size for axis, size in enumerate(example.shape)]
+        port.get_node().set_partial_shape(openvino.PartialShape(sizes))
+    for port, name in zip(graph.outputs, traceable.outputs, strict=True):
+        port.get_tensor().set_names({name})
+    graph.validate_nodes_and_infer_types()
+    past = [name for name in traceable.inputs if name.startswith("past_key_values.")]
+    if past:
+        _keep_state(graph, dict(zip(past, traceable.outputs[1:], strict=True)))
+    return graph
+
+
+def _keep_state(graph: Any, cache: dict[str, str]) -> None:
+    """Turn the cache into state that stays in the runtime from one call to the next.
+
+    Args:
+        graph: changed in place.
+        cache: by the name of each input the name of the output that it becomes.
+    """
+    import numpy as np
+    import openvino
+    from openvino import opset13 as op
+    from openvino.passes import MakeStateful, Manager
+
+    beams = op.parameter([-1], openvino.Type.i32, name="beam_idx")
+    beams.output(0).get_tensor().set_names({"beam_idx"})
+    ids = graph.input("input_ids")
+    shapes = {name: graph.input(name).get_partial_shape() for name in cache}
+    for name in cache:
+        past = graph.input(name)
+        takers = past.get_target_inputs()
+        chosen = op.gather(past, beams, op.constant(0, openvino.Type.i64))
+        for taker in takers:
+            taker.replace_source_output(chosen.output(0))
+    graph.add_parameters([beams])
+    passes = Manager()
+    passes.register_pass(MakeStateful(cache))
+    passes.run_passes(graph)
+    zero = op.constant(np.array([0], np.int64))
+    rows = op.gather(op.shape_of(ids, "i64"), zero, op.constant(0, openvino.Type.i64))
+    for node in graph.get_ops():
+        if node.get_type_name() == "ReadValue":
+            shape = shapes[next(name for name in cache if node.get_variable_id().startswith(name))]
+            heads, size = (op.constant(np.array([shape[axis].get_length()], np.int64)) for axis in (1, 3))
+            empty = op.broadcast(op.constant(0.0, openvino.Type.f32), op.concat([rows, heads, zero, size], 0))
+            node.set_arguments([empty])
+    graph.validate_nodes_and_infer_types()
+
+
+def _require_whole_blocks(graph: Any, block_size: int) -> None:
+    """Refuse a block size that does not divide the inputs of every matrix.
+
+    Raises:
+        StepError: it does not, with one that does.
+    """
+    import math
+
+    whole = 0
+    for node in graph.get_ops():
+        if node.get_type_name() == "MatMul":
+            shape = node.input_value(1).get_partial_shape()
+            if shape.is_static and len(shape) == 2:
+                transposed = node.get_attributes()["transpose_b"]
+                whole = math.gcd(whole, shape[1 if transposed else 0].get_length())
+    if whole % block_size == 0:
+        return
+    fitting = [size for size in (256, 128, 64, 32, 16) if whole % size == 0]
+    change = f"block_size={fitting[0]}" if fitting else "none does, so choose compression=int8-weight"
+    raise StepError(
+        f"compression=int4-weight: blocks of {block_size} weights do not divide the rows of every matrix, "
+        f"which are multiples of {whole}; " + (f"set compression.int4-weight.{change}" if fitting else change)
+    )

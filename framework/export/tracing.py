@@ -1,0 +1,130 @@
+"""Models as functions of plain tensors, which an exporter can trace.
+
+Knows transformers' models and their key-value cache; not which format the trace becomes.
+"""
+
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from framework.core.errors import StepError
+
+if TYPE_CHECKING:
+    import torch
+    from torch.nn import Module
+
+Axes = dict[int, str]
+"""The names of a tensor's free axes."""
+
+
+@dataclass(frozen=True)
+class Traceable:
+    """A model that takes and returns plain tensors, with an example to trace it by."""
+
+    module: "Module"
+    """Takes one argument for each of ``given``; returns a tensor, or a list of them."""
+    given: "tuple[torch.Tensor | list[torch.Tensor], ...]"
+    """Example arguments. No free axis has the size of 1, which would be taken for a constant."""
+    inputs: dict[str, Axes]
+    """Names of the tensors in ``given``, in their order, with their free axes."""
+    outputs: tuple[str, ...]
+    """Names of what is returned."""
+
+    @property
+    def tensors(self) -> "list[torch.Tensor]":
+        """The tensors in ``given``, one after the other."""
+        return [tensor for part in self.given for tensor in (part if isinstance(part, list) else [part])]
+
+
+def classifier(model: Any) -> Traceable:
+    """Return *model* as a function from ids and mask to logits."""
+    import torch
+
+    class LogitsOnly(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+            return logits
+
+    ids = torch.ones(2, 5, dtype=torch.long)
+    axes = {0: "batch", 1: "sequence"}
+    inputs = {"input_ids": axes, "attention_mask": axes}
+    return Traceable(LogitsOnly(), (ids, torch.ones_like(ids)), inputs, ("logits",))
+
+
+def decoder(model: Any, option: str) -> Traceable:
+    """Return the causal language model *model* as a function that takes and returns its cache.
+
+    Inputs are ``input_ids`` and, where the model wants them, ``position_ids`` (batch, sequence),
+    ``attention_mask`` (batch, total) and for each layer ``past_key_values.<layer>.key`` and ``.value``
+    (batch, heads, past, head size); total is past and sequence together. Outputs are ``logits`` (batch,
+    sequence, vocabulary) and for each layer ``present.<layer>.key`` and ``.value`` (batch, heads, total,
+    head size).
+
+    Args:
+        model: a transformers model in evaluation mode.
+        option: the export option, for messages.
+
+    Raises:
+        StepError: the model keeps something other than keys and values of all that it has seen.
+    """
+    import torch
+    from transformers import DynamicCache
+
+    shapes = _cache_shapes(model, option)
+    numbered = "position_ids" in inspect.signature(model.forward).parameters
+
+    class WithCache(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(
+            self, input_ids: torch.Tensor, attention_mask: torch.Tensor, rest: list[torch.Tensor]
+        ) -> list[torch.Tensor]:
+            places = {"position_ids": rest[0]} if numbered else {}
+            past = rest[len(places) :]
+            cache = DynamicCache(config=model.config)
+            for layer, keys, values in zip(cache.layers, past[::2], past[1::2], strict=True):
+                layer.lazy_initialization(keys, values)
+                layer.keys, layer.values = keys, values
+            logits = self.model(
+                input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **places
+            ).logits
+            return [logits, *(kept for layer in cache.layers for kept in (layer.keys, layer.values))]
+
+    rows, past, new = 2, 5, 3
+    ids = torch.ones(rows, new, dtype=torch.long)
+    mask = torch.ones(rows, past + new, dtype=torch.long)
+    places = [torch.arange(past, past + new).repeat(rows, 1)] if numbered else []
+    cache = [torch.zeros(rows, heads, past, size) for heads, size in shapes]
+    tokens, kept = {0: "batch", 1: "sequence"}, {0: "batch", 2: "past"}
+    names = [f"{layer}.{part}" for layer in range(len(shapes) // 2) for part in ("key", "value")]
+    inputs: dict[str, Axes] = {"input_ids": tokens, "attention_mask": {0: "batch", 1: "total"}}
+    inputs |= {"position_ids": tokens} if numbered else {}
+    inputs |= {f"past_key_values.{name}": kept for name in names}
+    outputs = ("logits", *(f"present.{name}" for name in names))
+    return Traceable(WithCache(), (ids, mask, [*places, *cache]), inputs, outputs)
+
+
+def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:
+    """Return heads and head size of every tensor of the cache, by letting the model fill one."""
+    import torch
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    kind = type(model).__name__
+    if hasattr(model, "peft_config"):
+        raise StepError(f"export={option} cannot express {kind} with its cache; set export=transformers")
+    with torch.inference_mode():
+        cache = model(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=True).get("past_key_values")
+    layers = cache.layers if isinstance(cache, DynamicCache) else ()
+    # A subclass forgets what has left its window, or keeps a state that is no list of positions.
+    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+        raise StepError(
+            f"export={option} cannot express {kind}, which does not keep the keys and values of all "
+            "positions; set export=transformers"
+        )
+    return [(part.shape[1], part.shape[3]) for layer in layers for part in (layer.keys, layer.values)]

@@ -12,6 +12,7 @@ from framework.core.errors import ServeError
 from framework.engine import GREEDY, Sampling
 from framework.engine.adapter import attach, following
 from framework.engine.decoding import Step, decode, decode_together
+from framework.engine.dequantise import is_quantised, open_quantised
 from framework.engine.folder import ADAPTER, context_length, end_of_sequence, pad_token, read_json, room
 from framework.engine.padding import batches, padded
 
@@ -62,6 +63,8 @@ def open_model(folder: Path) -> Any:
         raise ServeError(
             f"{folder}: config.json names {named}, but a class that ends in {', '.join(_KINDS)} is needed"
         )
+    if is_quantised(folder):
+        return open_quantised(folder)
     try:
         model = getattr(transformers, kind).from_pretrained(
             folder, dtype=torch.float32, local_files_only=True

@@ -1,0 +1,35 @@
+"""AWQ: 4-bit weights, scaled before they are rounded so that the channels that matter lose least."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from framework.compression import ExportCompression, Exported
+from framework.compression.calibration import calibration_rows, write_decisions
+from framework.compression.modelopt import quantise
+
+
+class Awq(ExportCompression):
+    """Activation-aware weight quantisation by ModelOpt (Lin et al., 2023, arXiv 2306.00978): W4A16.
+
+    The folder has ModelOpt's layout (``W4A16_AWQ``), which TensorRT-LLM serves; vLLM reads only FP8 and NVFP4
+    of that layout, so choose ``fp8`` for it. The torch engine gives the numbers of the written weights.
+    """
+
+    label: ClassVar[str] = "awq"
+    tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
+    exports: ClassVar[tuple[str, ...]] = ("torch",)
+    bits: ClassVar[Literal[4, 8, 16]] = 4
+    least_share: ClassVar[float] = 0.9
+
+    calibration_rows: Annotated[int, Field(gt=0)] = 64
+    """Training rows that show which channels matter, evenly spread over the data."""
+    group_size: Annotated[int, Field(ge=2)] = 128
+    """Weights in a row that share one scale; it must divide the inputs of every layer."""
+
+    def compress(self, exported: Exported, output: Path) -> None:
+        """Search the scales on training rows and quantise; see the base class."""
+        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        quantise(exported, output, rows, "INT4_AWQ_CFG", group_size=self.group_size)
+        write_decisions(output, calibration_rows=numbers, method="awq_lite", group_size=self.group_size)

@@ -1,0 +1,82 @@
+"""Quantised Hugging Face checkpoints: what is asked of a model first, and how its folder is put together.
+
+Knows folders and widths of layers; not how weights are quantised.
+"""
+
+import json
+import math
+import struct
+from pathlib import Path
+from typing import Any
+
+from framework.core.errors import StepError
+from framework.engine.folder import ADAPTER, read_json
+from framework.export.folder import copy_companions
+
+_CONFIG = "config.json"
+
+
+def check_plain(folder: Path) -> None:
+    """Check that *folder* has no adapter beside its weights.
+
+    Raises:
+        StepError: it has one, which would go on as it is, upon weights that have changed.
+    """
+    if (folder / ADAPTER).is_dir():
+        raise StepError(
+            "compression: this method changes plain weights, and this folder keeps an adapter beside them; "
+            "set tuning=lora"
+        )
+
+
+def check_groups(model: Any, group_size: int, option: str) -> None:
+    """Check that *group_size* divides the inputs of every layer but the head.
+
+    Raises:
+        StepError: it does not; names the largest that does and is no larger.
+    """
+    import torch
+
+    widths = {
+        path: layer.in_features
+        for path, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Linear) and layer is not model.get_output_embeddings()
+    }
+    common = math.gcd(*widths.values())
+    path = next((path for path, width in widths.items() if width % group_size), None)
+    if path is not None:
+        fitting = max(size for size in range(1, min(group_size, common) + 1) if common % size == 0)
+        raise StepError(
+            f"compression={option}: groups of {group_size} do not divide the {widths[path]} inputs of "
+            f"{path}; set compression.{option}.group_size={fitting}"
+        )
+
+
+def take_over(
+    exported: Path, written: Path, output: Path, described: dict[str, Any], dtype: str = "float32"
+) -> None:
+    """Put weights from *written* and all else from *exported* into *output*.
+
+    Args:
+        exported: the folder that was quantised.
+        written: what the library saved; config.json there says how the weights are stored.
+        output: the folder of the candidate.
+        described: what config.json should say of the weights besides.
+        dtype: the type of what is not quantised.
+    """
+    for file in sorted(written.glob("*.safetensors*")):
+        (output / file.name).write_bytes(
+            _ordered(file) if file.suffix == ".safetensors" else file.read_bytes()
+        )
+    copy_companions(exported, output)
+    said = read_json(written, _CONFIG)["quantization_config"] | described
+    config = read_json(output, _CONFIG) | {"quantization_config": said, "dtype": dtype}
+    (output / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _ordered(whole: bytes) -> bytes:
+    """Return a safetensors file's bytes with its header sorted: the library writes one part in any order."""
+    (length,) = struct.unpack("<Q", whole[:8])
+    header = json.dumps(json.loads(whole[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return struct.pack("<Q", len(header)) + header + whole[8 + length :]

@@ -1,0 +1,36 @@
+"""SmoothQuant: int8 weights and activations, after the outliers of activations moved into the weights."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from framework.compression import ExportCompression, Exported
+from framework.compression.calibration import calibration_rows, write_decisions
+from framework.compression.modelopt import quantise
+
+
+class SmoothQuant(ExportCompression):
+    """SmoothQuant by ModelOpt (Xiao et al., 2022, arXiv 2211.10438): W8A8, a scale for each output channel.
+
+    The folder has ModelOpt's layout (``W8A8_SQ_PER_CHANNEL``), which TensorRT-LLM serves; vLLM reads only FP8
+    and NVFP4 of that layout, so choose ``fp8`` for it. The torch engine gives the written weights' numbers.
+    """
+
+    label: ClassVar[str] = "smoothquant"
+    tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
+    exports: ClassVar[tuple[str, ...]] = ("torch",)
+    bits: ClassVar[Literal[4, 8, 16]] = 8
+    least_share: ClassVar[float] = 0.9
+
+    calibration_rows: Annotated[int, Field(gt=0)] = 64
+    """Training rows that show the ranges of activations, evenly spread over the data."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """How much of the outliers moves into the weights: 0 none, 1 all of it."""
+
+    def compress(self, exported: Exported, output: Path) -> None:
+        """Smooth and measure on training rows, then quantise; see the base class."""
+        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        algorithm = {"method": "smoothquant", "alpha": self.alpha}
+        quantise(exported, output, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
+        write_decisions(output, calibration_rows=numbers, method="smoothquant", alpha=self.alpha)

@@ -1,0 +1,72 @@
+"""W4A8: 4-bit weights in groups, and 8-bit activations whose ranges are measured for every token."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from framework.compression import ExportCompression, Exported
+from framework.compression.calibration import write_decisions
+from framework.compression.checkpoint import check_groups, check_plain, take_over
+from framework.core.errors import StepError
+from framework.core.quiet import quiet
+from framework.engine.torch import open_model
+
+
+class W4A8(ExportCompression):
+    """torchao's ``8da4w``: what quantisation-aware training prepares for, and ExecuTorch runs on phones.
+
+    Plain transformers opens the folder where torchao is installed. Weights have 4-bit values but take a byte
+    each in the file, as torchao keeps them until a runtime packs them: a quarter of float32. Eager PyTorch
+    is no quicker with them.
+    """
+
+    label: ClassVar[str] = "w4a8"
+    tasks: ClassVar[tuple[str, ...]] = (
+        "causal-lm",
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
+    exports: ClassVar[tuple[str, ...]] = ("torch",)
+    bits: ClassVar[Literal[4, 8, 16]] = 4
+
+    group_size: Annotated[int, Field(ge=8)] = 32
+    """Weights in a row that share one scale; it must divide the inputs of every layer."""
+
+    def compress(self, exported: Exported, output: Path) -> None:
+        """Quantise every layer but the head; see the base class.
+
+        Raises:
+            StepError: as in the base class, the group size does not divide a layer, or torchao is missing.
+        """
+        check_plain(exported.folder)
+        model = open_model(exported.folder)
+        check_groups(model, self.group_size, "w4a8")
+        kind = type(model)
+        del model
+        with tempfile.TemporaryDirectory() as scratch, quiet():
+            config = self._config()
+            quantised = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
+            quantised.save_pretrained(scratch)
+            take_over(exported.folder, Path(scratch), output, {})
+        write_decisions(output, method="8da4w", group_size=self.group_size)
+
+    def _config(self) -> Any:
+        import torch
+
+        try:
+            from torchao.quantization import Int8DynamicActivationIntxWeightConfig
+            from torchao.quantization.granularity import PerGroup
+        except ImportError as error:
+            raise StepError(
+                "compression=w4a8 needs torchao; install it with `pip install 'gitune[compress]'`"
+            ) from error
+        from transformers import TorchAoConfig
+
+        four_bits: torch.dtype = vars(torch)["int4"]  # of the dtypes without a stub
+        granularity = PerGroup(self.group_size)
+        return TorchAoConfig(
+            Int8DynamicActivationIntxWeightConfig(weight_dtype=four_bits, weight_granularity=granularity)
+        )

@@ -1,0 +1,111 @@
+"""The options that ModelOpt carries out: ``awq``, ``fp8`` and ``smoothquant``."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from framework.compression import ExportCompression, Exported
+from framework.compression.awq import Awq
+from framework.compression.fp8 import Fp8
+from framework.compression.smoothquant import SmoothQuant
+from framework.core.errors import ServeError, StepError
+from framework.core.files import tree_digest
+from framework.engine import open_engine
+from framework.engine.widths import count_widths
+from framework.export.transformers import Transformers
+from framework.model.tiny import TinyCausalLM
+
+ROWS = [[5, 6, 7, 8, 9, 10], [70, 80, 90]]
+OPTIONS = (Awq(calibration_rows=3, group_size=32), Fp8(calibration_rows=3), SmoothQuant(calibration_rows=3))
+
+
+@pytest.fixture(scope="module")
+def exported(export_of: Callable[..., Exported]) -> Exported:
+    return export_of(TinyCausalLM(name="tiny", license="x", parameters=1e5), Transformers())
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
+def test_it_is_smaller_and_close_and_the_same_every_time(
+    exported: Exported, tmp_path: Path, option: ExportCompression
+) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        option.compress(exported, folder)
+    assert tree_digest(folders[0]) == tree_digest(folders[1])
+    counted = count_widths(folders[0])
+    assert set(counted.matrices) == {option.bits}
+    assert counted.share(option.bits) >= option.least_share
+    sizes = [(folder / "model.safetensors").stat().st_size for folder in (exported.folder, folders[0])]
+    assert sizes[1] < 0.55 * sizes[0]  # embeddings and head are half of so small a model
+    wanted = np.concatenate(open_engine("torch", exported.folder).logits(ROWS))
+    engine = open_engine("torch", folders[0])
+    given = np.concatenate(engine.logits(ROWS))
+    assert 0 < np.abs(wanted - given).mean() < 0.1 * wanted.std()
+    assert list(engine.generate(ROWS[0], 3))
+    config = json.loads((folders[0] / "config.json").read_text())
+    assert config["quantization_config"]["quant_method"] == "modelopt"
+    assert json.loads((folders[0] / "compression.json").read_text())["calibration_rows"] == [0, 4, 8]
+    for name in ("tokenizer.json", "chat_template.jinja", "generation_config.json"):
+        assert (folders[0] / name).read_bytes() == (exported.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("preset", "most"), [("FP8_DEFAULT_CFG", 1e-5), ("INT8_SMOOTHQUANT_CFG", 2e-3)], ids=["fp8", "int8"]
+)
+def test_the_engine_gives_the_numbers_that_modelopt_itself_gives(
+    exported: Exported, tmp_path: Path, preset: str, most: float
+) -> None:
+    """Float32 throughout, so that only the rounding to eight bits is compared, activations too."""
+    import copy
+
+    import modelopt.torch.quantization as quantization
+    import torch
+    from modelopt.torch.export import export_hf_checkpoint
+
+    from framework.core.quiet import quiet
+    from framework.engine.torch import open_model
+
+    model, row = open_model(exported.folder), torch.tensor([[5, 6, 7, 8, 9, 10, 200, 201]])
+    with quiet(), torch.no_grad():
+        quantization.quantize(model, copy.deepcopy(getattr(quantization, preset)), lambda inner: inner(row))
+        wanted = model(row).logits.numpy()[0]
+        export_hf_checkpoint(model, dtype=torch.float32, export_dir=tmp_path)
+    given = open_engine("torch", tmp_path).logits(row.tolist())[0]
+    unrounded = open_engine("torch", exported.folder).logits(row.tolist())[0]
+    assert np.abs(wanted - given).max() < most
+    assert np.abs(wanted - unrounded).max() > 3 * most
+
+
+def test_groups_that_do_not_divide_name_those_that_do(exported: Exported, tmp_path: Path) -> None:
+    said = r"groups of 48 do not divide the 64 inputs of .*q_proj; set compression\.awq\.group_size=32"
+    with pytest.raises(StepError, match=said) as caught:
+        Awq(group_size=48).compress(exported, tmp_path)
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
+def test_without_rows_nothing_is_written(
+    exported: Exported, tmp_path: Path, option: ExportCompression
+) -> None:
+    with pytest.raises(StepError, match="no training rows to calibrate on"):
+        option.compress(replace(exported, data=tmp_path), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_with_a_missing_weight_is_said(exported: Exported, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    Fp8(calibration_rows=1).compress(exported, tmp_path)
+    file, lost = tmp_path / "model.safetensors", "model.layers.1.mlp.up_proj.weight"
+    save_file({name: part for name, part in load_file(file).items() if name != lost}, file)
+    for why in (f"{lost} is missing", "header too small"):
+        with pytest.raises(ServeError, match=f"cannot be opened as ModelOpt's checkpoint: .*{why}") as caught:
+            open_engine("torch", tmp_path)
+        assert "\n" not in str(caught.value)
+        file.write_bytes(b"broken")

@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.composition import is_group, problem
-from framework.config.recipes import GROUP, register
+from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
 from framework.core.words import nearest
@@ -42,11 +42,12 @@ def main() -> None:
     words = sys.argv[1:]
     typed = shlex.join(["run", *words])
     verb = words.pop(0) if words and words[0] in VERBS else "run"
-    if verb == "compare" and not _MULTIRUN & {*words}:
-        words.append("--multirun")
     _stop_on_signals(typed)
     try:
         _refuse_stray_words(words)
+        words = _each_recipe(words)
+        if verb == "compare" and not _MULTIRUN & {*words}:
+            words.append("--multirun")
         if _HELP & {*words}:
             sys.stdout.write(help_text())
         elif verb == "schema":
@@ -154,6 +155,20 @@ def _as_addition(word: str) -> str:
     if key == GROUP:
         return f"+{bare}"
     return word if is_group(key) else f"++{bare}"
+
+
+def _each_recipe(words: Sequence[str]) -> list[str]:
+    """Put the recipes that a file lists in its place; they are then done one after the other."""
+    found = []
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        names = value.split(",") if key == GROUP else []
+        inner = [each for name in names for each in (listed(name) or [name])]
+        if inner != names:
+            word = f"+{GROUP}={','.join(inner)}"
+            found += [] if _MULTIRUN & {*words} else ["--multirun"]
+        found.append(word)
+    return found
 
 
 def _refuse_stray_words(words: Sequence[str]) -> None:

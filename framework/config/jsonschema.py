@@ -19,6 +19,11 @@ from framework.core.component import TARGET, Component
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 
+_LISTED = {
+    "type": "array",
+    "items": {"type": "string"},
+    "description": "Recipes that this file stands for; it then has no other key.",
+}
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -87,7 +92,12 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
         "title": "Gitune recipe",
         "type": "object",
         "additionalProperties": False,
-        "properties": {"defaults": _defaults(by_group), "hydra": {"type": "object"}, **properties},
+        "properties": {
+            "defaults": _defaults(by_group),
+            "hydra": {"type": "object"},
+            "recipes": _LISTED,
+            **properties,
+        },
         "$defs": definitions["$defs"],
     }
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"

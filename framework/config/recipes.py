@@ -5,8 +5,10 @@ repository needs to hold nothing but what is its own. A recipe always lands at t
 config: plain Hydra would put it under ``recipe:`` in silence where the package line is forgotten.
 """
 
+import re
 from pathlib import Path
 
+import yaml
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -19,6 +21,8 @@ from framework.core.paths import SHARE
 
 GROUP = "recipe"
 
+_LISTS = re.compile(r"^recipes:", re.MULTILINE)
+
 
 def recipe_file(root: str, config_path: str) -> Path | None:
     """Return the file of ``recipe/<name>`` below *root*, or None for another group's path."""
@@ -29,6 +33,32 @@ def recipe_file(root: str, config_path: str) -> Path | None:
 def recipe_names(root: Path) -> list[str]:
     """List every recipe below *root*, folders included, as it is written after ``+recipe=``."""
     return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
+
+
+def listed(name: str) -> list[str]:
+    """Return the recipes that the file of *name* lists under ``recipes``; nothing if it is one itself.
+
+    Such a file has no other key: it stands for recipes that are built, or compared, together.
+
+    Raises:
+        ConfigError: it has other keys, or ``recipes`` is no list of names.
+    """
+    files = (recipe_file(str(root / "recipes"), f"{GROUP}/{name}") for root in (Path.cwd(), SHARE))
+    file = next((found for found in files if found is not None and found.is_file()), None)
+    if file is None or not _lists(file):
+        return []
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    names = content.get("recipes")
+    if set(content) != {"recipes"} or not isinstance(names, list) or not names:
+        raise ConfigError(
+            f"Config is invalid:\n  {relative(file)}:1: 'recipes' stands alone in its file, and lists names "
+            "of recipes; give other keys in those, or on the command line"
+        )
+    return [str(each) for each in names]
+
+
+def _lists(file: Path) -> bool:
+    return _LISTS.search(file.read_text(encoding="utf-8", errors="replace")) is not None
 
 
 def relative(file: Path) -> str:
@@ -81,7 +111,8 @@ class RecipeSource(ConfigSource):
         if not self.is_group(config_path):
             return []
         folder = Path(self.path, config_path.partition("/")[2])
-        files = [file.stem for file in folder.glob("*.yaml")]
+        # A list's recipes are there themselves; `glob(*)` would build them twice.
+        files = [file.stem for file in folder.glob("*.yaml") if not _lists(file)]
         folders = [sub.name for sub in folder.iterdir() if sub.is_dir() and next(sub.rglob("*.yaml"), None)]
         wanted = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
         return sorted(wanted.get(results_filter, files + folders) if results_filter else files + folders)

@@ -4,14 +4,14 @@ from typing import Any, get_args, get_origin
 
 import pytest
 
-from framework.config.recipes import recipe_names
+from framework.config.recipes import listed, recipe_names
 from framework.config.schema import GROUPS, Config
 from framework.core.component import Component
 from framework.core.paths import SHARE
 from framework.core.step import Step
 from framework.plan import Plan, make_plan
 
-RECIPES = recipe_names(SHARE / "recipes")
+RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 ROWS = '{"prompt": "a", "completion": "b"}\n'
 
 

@@ -69,7 +69,7 @@ def test_an_editor_accepts_what_is_right(schema, recipe):
 
 
 def test_every_key_of_every_group_is_explained(schema):
-    assert set(schema["properties"]) == {"defaults", "hydra", *Config.model_fields}
+    assert set(schema["properties"]) == {"defaults", "hydra", "recipes", *Config.model_fields}
     for name, definition in schema["$defs"].items():
         for key, field in definition.get("properties", {}).items():
             assert key == "_target_" or field.get("description"), f"{name}.{key} has no docstring"

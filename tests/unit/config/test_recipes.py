@@ -5,11 +5,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from framework.config.load import load
-from framework.config.recipes import recipe_names, relative
+from framework.config.recipes import listed, recipe_names, relative
+from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 from framework.plan import make_plan
 
-RECIPES = recipe_names(SHARE / "recipes")
+RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 
 
 def test_there_are_recipes_and_their_data_are_none():
@@ -87,3 +88,21 @@ def test_an_editor_accepts_every_recipe(name):
     # OmegaConf reads 1e-3 as the number that YAML 1.2 and every editor take it for.
     recipe = OmegaConf.to_container(OmegaConf.load(SHARE / "recipes" / f"{name}.yaml"))
     jsonschema.Draft202012Validator(schema).validate(recipe)
+
+
+LISTS = [name for name in recipe_names(SHARE / "recipes") if listed(name)]
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_names_recipes_that_are_there(name):
+    assert listed(name)
+    assert set(listed(name)) <= set(RECIPES)
+
+
+def test_a_list_stands_alone_in_its_file(team):
+    team("recipes/both.yaml", "# two\nrecipes: [tiny, quickstart]\nseed: 1\n")
+    with pytest.raises(ConfigError, match=r"recipes/both.yaml:1: 'recipes' stands alone in its file"):
+        listed("both")
+    team("recipes/both.yaml", "# two\nrecipes: [tiny, quickstart]\n")
+    assert listed("both") == ["tiny", "quickstart"]
+    assert listed("tiny") == listed("nothing") == []

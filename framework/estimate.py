@@ -101,6 +101,7 @@ def tune_memory(config: Config, length: float | None = None) -> float:
     trained = trained_bytes(training) * config.tuning.trainable(parameters)
     kept = max(weights * layout.weight_share, 4 * parameters if on_cpu else 0.0)
     one = _LIBRARIES + whole - (weights - kept) - trained * (1 - layout.optimizer_share)
+    one += 4 * parameters if training.taught else 0.0  # a teacher, taken to be as large as the model
     return one * (layout.processes // layout.nodes) if on_cpu else one
 
 
@@ -166,6 +167,8 @@ def _tune_seconds(config: Config, rows: Rows) -> float:
     slower = 2.0 if training.precision == "fp32" else 1.0
     if training.gradient_checkpointing:
         operations += 2 * parameters * tokens  # one more forward pass
+    if training.taught:
+        operations += 2 * parameters * tokens  # the teacher's forward pass
     hardware = config.environment.hardware
     # Processes on CPUs share those of their machine; GPUs bring their own.
     devices = layout.processes if hardware.device == "cuda" else layout.nodes

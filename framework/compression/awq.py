@@ -1,5 +1,6 @@
 """AWQ: 4-bit weights, scaled before they are rounded so that the channels that matter lose least."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -27,6 +28,10 @@ class Awq(ExportCompression):
     """Training rows that show which channels matter, evenly spread over the data."""
     group_size: Annotated[int, Field(ge=2)] = 128
     """Weights in a row that share one scale; it must divide the inputs of every layer."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return ModelOpt's distribution."""
+        return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Search the scales on training rows and quantise; see the base class."""

@@ -65,9 +65,8 @@ def take_over(
         dtype: the type of what is not quantised.
     """
     for file in sorted(written.glob("*.safetensors*")):
-        (output / file.name).write_bytes(
-            _ordered(file) if file.suffix == ".safetensors" else file.read_bytes()
-        )
+        whole = file.read_bytes()
+        (output / file.name).write_bytes(_ordered(whole) if file.suffix == ".safetensors" else whole)
     copy_companions(exported, output)
     said = read_json(written, _CONFIG)["quantization_config"] | described
     config = read_json(output, _CONFIG) | {"quantization_config": said, "dtype": dtype}

@@ -1,5 +1,6 @@
 """FP8: weights and activations as 8-bit floats (E4M3), for GPUs that multiply them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -24,6 +25,10 @@ class Fp8(ExportCompression):
 
     calibration_rows: Annotated[int, Field(gt=0)] = 64
     """Training rows that show the ranges of activations, evenly spread over the data."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return ModelOpt's distribution."""
+        return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Measure the ranges on training rows and quantise; see the base class."""

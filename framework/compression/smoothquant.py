@@ -1,5 +1,6 @@
 """SmoothQuant: int8 weights and activations, after the outliers of activations moved into the weights."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -27,6 +28,10 @@ class SmoothQuant(ExportCompression):
     """Training rows that show the ranges of activations, evenly spread over the data."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """How much of the outliers moves into the weights: 0 none, 1 all of it."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return ModelOpt's distribution."""
+        return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Smooth and measure on training rows, then quantise; see the base class."""

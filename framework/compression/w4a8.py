@@ -1,6 +1,7 @@
 """W4A8: 4-bit weights in groups, and 8-bit activations whose ranges are measured for every token."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,7 +10,6 @@ from pydantic import Field
 from framework.compression import ExportCompression, Exported
 from framework.compression.calibration import write_decisions
 from framework.compression.checkpoint import check_groups, check_plain, take_over
-from framework.core.errors import StepError
 from framework.core.quiet import quiet
 from framework.engine.torch import open_model
 
@@ -35,11 +35,15 @@ class W4A8(ExportCompression):
     group_size: Annotated[int, Field(ge=8)] = 32
     """Weights in a row that share one scale; it must divide the inputs of every layer."""
 
+    def requires(self) -> Mapping[str, str]:
+        """Return torchao's distribution."""
+        return {"torchao": "compress"}
+
     def compress(self, exported: Exported, output: Path) -> None:
         """Quantise every layer but the head; see the base class.
 
         Raises:
-            StepError: as in the base class, the group size does not divide a layer, or torchao is missing.
+            StepError: as in the base class, or the group size does not divide a layer.
         """
         check_plain(exported.folder)
         model = open_model(exported.folder)
@@ -55,14 +59,8 @@ class W4A8(ExportCompression):
 
     def _config(self) -> Any:
         import torch
-
-        try:
-            from torchao.quantization import Int8DynamicActivationIntxWeightConfig
-            from torchao.quantization.granularity import PerGroup
-        except ImportError as error:
-            raise StepError(
-                "compression=w4a8 needs torchao; install it with `pip install 'gitune[compress]'`"
-            ) from error
+        from torchao.quantization import Int8DynamicActivationIntxWeightConfig
+        from torchao.quantization.granularity import PerGroup
         from transformers import TorchAoConfig
 
         four_bits: torch.dtype = vars(torch)["int4"]  # of the dtypes without a stub

@@ -12,6 +12,8 @@ from framework.core.step import installed
 def export_rules(config: Config) -> list[str]:
     """Return what the chosen export cannot do with this model, these rows and this machine."""
     task, export = config.model.task, config.export
+    if export.impossible:
+        return [f"export: {export.impossible}"]
     if task in export.tasks:
         return export.problems(config.environment.hardware.device, config.data.max_length)
     return [
@@ -22,12 +24,19 @@ def export_rules(config: Config) -> list[str]:
 
 def install_rules(config: Config) -> list[str]:
     """Name every optional package that an option works with and that is not installed."""
-    found = []
-    for group in type(config).model_fields:
-        for component in components(getattr(config, group)):
-            for distribution, extra in component.requires().items():
-                if not installed(distribution):
-                    found.append(f"{group}: needs {distribution}; pip install 'gitune[{extra}]'")
+    wanted = [
+        (group, component.requires())
+        for group in type(config).model_fields
+        for component in components(getattr(config, group))
+    ]
+    engine = config.export.engine
+    wanted += [("compression", option.requires_for(engine)) for option in config.reductions.values()]
+    found = [
+        f"{group}: needs {distribution}; pip install 'gitune[{extra}]'"
+        for group, named in wanted
+        for distribution, extra in named.items()
+        if not installed(distribution)
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -1,6 +1,7 @@
 """The base of every compression option: how a model is made smaller, before its export or after it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -116,6 +117,10 @@ class ExportCompression(Compression):
     least_share: ClassVar[float] = 0.5
     """Least share of the multiplied weights that must take so few bits, embeddings not counted; the gate
     asks for it."""
+
+    def requires_for(self, engine: str) -> Mapping[str, str]:
+        """Return what it works with on exports for *engine* alone; see ``requires``."""
+        return {}
 
     @abstractmethod
     def compress(self, exported: Exported, output: Path) -> None:

@@ -69,7 +69,7 @@ class Quantiser:
             )
         self.layers = [*self.weights]
         _branch_off(self.model, self.weights)
-        self.feeds = [_feed(self._session(self.file), row) for row in rows]
+        self.feeds = [feed(self._session(self.file), row) for row in rows]
 
     def quantise(
         self, output: Path, layers: Sequence[str], method: Method, percentile: float, per_channel: bool
@@ -216,7 +216,7 @@ def _only(model: Any, layers: set[str]) -> Any:
     return copy
 
 
-def _feed(session: Any, row: list[int]) -> "dict[str, np.ndarray]":
+def feed(session: Any, row: list[int]) -> "dict[str, np.ndarray]":
     """Return the graph's inputs for one row of T tokens; a decoder's cache is empty."""
     import numpy as np
 

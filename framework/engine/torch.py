@@ -1,4 +1,4 @@
-"""PyTorch: a Hugging Face folder, float32, in evaluation mode. The reference for all other engines.
+"""PyTorch: a Hugging Face folder in evaluation mode, float32 but where it was made smaller: the reference.
 
 It knows token ids and tensors; neither text nor where the folder came from. An adapter in the folder
 ``adapter/`` below it is attached.
@@ -29,6 +29,7 @@ _KINDS = {
     "ViltForQuestionAnswering": "AutoModelForVisualQuestionAnswering",
 }
 """What opens a model, by how the name of its class ends."""
+_HALVES = ("float16", "bfloat16")
 
 
 def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
@@ -49,7 +50,9 @@ def open_folder(folder: Path, threads: int = 0) -> "TorchEngine":
 
 
 def open_model(folder: Path) -> Any:
-    """Return the folder's model with its adapter, if it has one: float32, evaluation mode.
+    """Return the folder's model with its adapter, if it has one, in evaluation mode.
+
+    It computes in float32, or in 16 bits where config.json says that its weights are of them.
 
     Raises:
         ServeError: the folder cannot be opened, or its architecture is of another kind.
@@ -67,12 +70,18 @@ def open_model(folder: Path) -> Any:
         return open_quantised(folder)
     try:
         model = getattr(transformers, kind).from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True
+            folder, dtype=getattr(torch, _dtype(folder)), local_files_only=True
         )
     except (OSError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
         raise ServeError(f"{folder}: transformers cannot open it: {first_line}") from error
     return attach(model, folder / ADAPTER) if (folder / ADAPTER).is_dir() else model.eval()
+
+
+def _dtype(folder: Path) -> str:
+    """Return torch's name of the type to compute in."""
+    named = str(read_json(folder, "config.json").get("dtype"))
+    return named if named in _HALVES else "float32"
 
 
 class TorchEngine:
@@ -169,7 +178,7 @@ class TorchEngine:
         import numpy as np
         import torch
 
-        scores = self._forward(rows, pixel_values=torch.from_numpy(images))
+        scores = self._forward(rows, pixel_values=torch.from_numpy(images).to(self.model.dtype))
         return np.asarray(scores.numpy(), np.float32)
 
     def _forward(self, rows: Sequence[Sequence[int]], **more: "torch.Tensor") -> "torch.Tensor":

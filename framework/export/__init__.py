@@ -43,6 +43,9 @@ class Export(Component, ABC):
     tasks: ClassVar[tuple[str, ...]]
     """The tasks that this exporter can express."""
 
+    impossible: ClassVar[str] = ""
+    """Why no plan can use it, with the override that can; for what is asked for but cannot be."""
+
     unmerged: ClassVar[tuple[str, ...]] = ()
     """The tasks whose folders it takes although an adapter could not become part of the weights."""
 

@@ -41,6 +41,10 @@ class Compress(Stage):
     model: Model
     """Names the task."""
 
+    def requires(self) -> Mapping[str, str]:
+        """Return what the method works with on this export; see the base class."""
+        return self.compression.requires_for(self.export.engine)
+
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compress input ``exported``, which was made of input ``model``; input ``data`` calibrates it."""
         made_of = Exported(inputs["exported"], self.export, inputs["model"], inputs["data"], self.model)

@@ -192,7 +192,9 @@ def compare(calls: Sequence[Call]) -> None:
         label = " ".join([call.recipe, *own] if len(recipes) > 1 else own) or call.recipe
         words = shlex.join(["run", f"+recipe={call.recipe}", *call.overrides])
         facts.append(_facts(call, label, words))
-    _write_report(facts, calls[0])
+    words = [word.lstrip("+") for word in shlex.split(calls[0].command)]
+    asked = next((word.partition("=")[2] for word in words if word.startswith("recipe=")), "")
+    _write_report(facts, calls[0], asked)
 
 
 def _facts(call: Call, label: str, build_it: str) -> "Facts":
@@ -202,13 +204,13 @@ def _facts(call: Call, label: str, build_it: str) -> "Facts":
     return gather(call.config, call.recipe, label, plan, call.store, build_it)
 
 
-def _write_report(facts: "Sequence[Facts]", call: Call) -> None:
+def _write_report(facts: "Sequence[Facts]", call: Call, asked: str = "") -> None:
     from framework.report.markdown import markdown
     from framework.report.page import file_name, page
 
     folder = Path(call.config.reports)
     for ending, text in (("html", page(facts)), ("md", markdown(facts))):
-        file = folder / f"{file_name(facts)}.{ending}"
+        file = folder / f"{file_name(facts, asked)}.{ending}"
         try:
             write_whole(file, text)
         except OSError as error:

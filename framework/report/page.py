@@ -149,13 +149,14 @@ def _libraries(facts: Sequence[Facts]) -> list[tuple[str, str]]:
     return [("", "  ".join(f"{name} {version}" for name, version in versions.items()))] if versions else []
 
 
-def file_name(facts: Sequence[Facts]) -> str:
-    """Return the report's file name without its ending.
+def file_name(facts: Sequence[Facts], asked: str = "") -> str:
+    """Return the report's file name without its ending; *asked* is what was typed as recipes.
 
-    >>> file_name([])
-    'compare'
+    >>> file_name([], "compare-compression"), file_name([], "quickstart,methods/factbook-prefix")
+    ('compare-compression', 'compare-quickstart-methods-factbook-prefix')
     """
     if len(facts) == 1:
         return facts[0].name
-    names = dict.fromkeys(each.recipe for each in facts)
-    return re.sub(r"[^a-z0-9.]+", "-", "-".join(["compare", *names]).lower()).strip("-")[:100]
+    names = asked or "-".join(dict.fromkeys(each.recipe for each in facts))
+    plain = re.sub(r"[^a-z0-9.]+", "-", names.lower()).strip("-")
+    return (plain if plain.startswith("compare") else f"compare-{plain}".rstrip("-"))[:100]

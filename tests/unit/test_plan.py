@@ -127,7 +127,7 @@ REACH = {
     "publish": {"publish"},
     "name": {"publish"},
     **{key: set() for key in ("serving", "deployment", "environment", "tracking", "store")},
-    **{key: set() for key in ("environments", "plugins")},
+    **{key: set() for key in ("environments", "reports", "plugins")},
 }
 """The steps that a change of each key of the config must build again, and no others."""
 

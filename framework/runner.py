@@ -192,8 +192,8 @@ def compare(calls: Sequence[Call]) -> None:
         label = " ".join([call.recipe, *own] if len(recipes) > 1 else own) or call.recipe
         words = shlex.join(["run", f"+recipe={call.recipe}", *call.overrides])
         facts.append(_facts(call, label, words))
-    words = [word.lstrip("+") for word in shlex.split(calls[0].command)]
-    asked = next((word.partition("=")[2] for word in words if word.startswith("recipe=")), "")
+    typed = [word.lstrip("+") for word in shlex.split(calls[0].command)]
+    asked = next((word.partition("=")[2] for word in typed if word.startswith("recipe=")), "")
     _write_report(facts, calls[0], asked)
 
 

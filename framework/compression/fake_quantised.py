@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class FakeQuantised(Full):
     """Train all weights, of which every linear layer below the head uses rounded ones.
 
-    Weights are rounded to the engines' grid (``framework.compression.grid``); activations by torchao, to
-    int8 with a range for each token. Gradients pass as if nothing were rounded (straight-through estimation:
-    Bengio et al., 2013, arXiv:1308.3432). What is saved are the rounded weights, as floats.
+    Weights are rounded to the engines' grid (``framework.compression.grid``); activations by torchao, where
+    the scheme says so, to int8 with a range for each token. Gradients pass as if nothing were rounded
+    (straight-through estimation: Bengio et al., 2013, arXiv:1308.3432). What is saved are the rounded
+    weights, as floats.
     """
 
     scheme: Scheme
@@ -61,7 +62,7 @@ class FakeQuantised(Full):
         return super().apply(model, task, steps)
 
     def _check_blocks(self, model: Any, paths: list[str]) -> None:
-        if self.scheme != "8da4w":
+        if self.scheme == "int8":
             return
         for path in paths:
             inputs = model.get_submodule(path).in_features
@@ -110,8 +111,11 @@ def _prepare(model: Any, paths: list[str], tuning: FakeQuantised) -> None:
             passed: Any = Through
             return passed.apply(weight)
 
-    by_token = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
     wanted = set(paths)
+    by_token = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
     quantize_(model, QATConfig(activation_config=by_token, step="prepare"), lambda _, path: path in wanted)
     for path in paths:
-        model.get_submodule(path).weight_fake_quantizer = ToGrid()
+        layer: Any = model.get_submodule(path)
+        layer.weight_fake_quantizer = ToGrid()
+        if tuning.scheme == "int4":
+            layer.activation_fake_quantizer = None

@@ -1,8 +1,13 @@
 """The grids that weights are rounded to: those of the engines, so that rounding again changes nothing.
 
-Int4 is symmetric in blocks along the inputs, and its scale is a block's extreme, with its sign, over -8: what
-onnxruntime's ``MatMulNBits``, NNCF and GGUF's Q4_0 do. Int8 is symmetric by output channel, over 127.
-torchao's own symmetric scale, half a step wider, would round the same weights anew each time.
+All are symmetric. What they differ in is the scale of a block, and that decides whether an engine finds the
+same integers again:
+
+- ``int4``: the extreme, with its sign, over -8: onnxruntime's ``MatMulNBits``, NNCF, and GGUF's Q4_0.
+- ``8da4w``: the larger of the least over -8 and the greatest over 7: torchao, where nothing may be clipped.
+- ``int8``: the largest size in a row over 127: onnxruntime's weights by channel.
+
+torchao's usual scale, half a step wider, would round the same weights anew each time.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -10,25 +15,30 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-Scheme = Literal["8da4w", "int8"]
+Scheme = Literal["int4", "8da4w", "int8"]
 
 
 def scales(weight: "Tensor", scheme: Scheme, group_size: int) -> "Tensor":
     """Return the scale of each block of *weight*, (outputs, blocks); with int8 there is one block a row.
 
     Args:
-        weight: (outputs, inputs), float.
-        scheme: ``8da4w`` has int4 weights.
-        group_size: inputs of a block of int4 weights; it divides the inputs.
+        weight: (outputs, inputs), float32.
+        scheme: which grid.
+        group_size: inputs of a block of 4-bit weights; it divides the inputs.
     """
     import torch
 
     if scheme == "int8":
         found = weight.abs().amax(1, keepdim=True) / 127
+    elif scheme == "int4":
+        blocks = weight.view(len(weight), -1, group_size)
+        found = blocks.gather(2, blocks.abs().argmax(2, keepdim=True))[..., 0] / -8
     else:
         blocks = weight.view(len(weight), -1, group_size)
-        places = blocks.abs().argmax(2, keepdim=True)
-        found = blocks.gather(2, places)[..., 0] / -8
+        least, greatest = blocks.amin(2).clamp(max=0), blocks.amax(2).clamp(min=0)
+        found = torch.maximum(least / -8, greatest / 7)
+    # With 17 bits of a scale its products with 8-bit integers are exact, so that dividing finds it again.
+    found = (found.float().view(torch.int32) & -128).view(torch.float32)
     return torch.where(found == 0, torch.ones_like(found), found)
 
 

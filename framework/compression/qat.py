@@ -15,19 +15,21 @@ from framework.tuning import Tuning
 class Qat(ModelCompression):
     """Train the tuned model on, with fake quantisation (Jacob et al., 2018, arXiv:1712.05877), by torchao.
 
-    The folder that it leaves is an ordinary one in float32, whose weights lie on the grid of the engines'
-    integers. A later option that quantises to the same grid changes no weight any more: ``int4-weight`` and
-    ``w4a8`` in blocks of ``group_size``, ``int8-dynamic`` by channel. Heads and embeddings stay as they are.
+    The folder that it leaves is an ordinary one in float32, whose weights lie on the grid of the integers
+    that they will be. An option that follows and quantises to the same grid changes none of them any more.
+    Heads and embeddings stay as they are.
     """
 
     label: ClassVar[str] = "qat"
     undone_by_training: ClassVar[str] = "its rounding"
 
-    scheme: Scheme = "8da4w"
-    """What is trained for. ``8da4w``: int4 weights in blocks, and int8 activations with a range for each
-    token. ``int8``: int8 weights with a scale for each output channel, and the same activations."""
+    scheme: Scheme = "int4"
+    """What is trained for. ``int4``: 4-bit weights in blocks, as ``int4-weight`` makes them. ``8da4w``: 4-bit
+    weights, and 8-bit activations with a range for each token, as in ``w4a8``. ``int8``: 8-bit weights with
+    a scale for each output channel, and such activations, as in ``int8-dynamic``."""
     group_size: Annotated[int, Field(ge=1)] = 32
-    """Inputs that share the scale of an int4 weight; the ``block_size`` of the option that follows."""
+    """Inputs that share the scale of a 4-bit weight: the ``block_size`` or ``group_size`` of the option that
+    follows."""
     training: Training = Supervised()
     """How it is trained; a tenth of the tuning's learning rate is a good start."""
 

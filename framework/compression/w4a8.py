@@ -61,10 +61,15 @@ class W4A8(ExportCompression):
         import torch
         from torchao.quantization import Int8DynamicActivationIntxWeightConfig
         from torchao.quantization.granularity import PerGroup
+        from torchao.quantization.quant_primitives import MappingType
         from transformers import TorchAoConfig
 
         four_bits: torch.dtype = vars(torch)["int4"]  # of the dtypes without a stub
-        granularity = PerGroup(self.group_size)
         return TorchAoConfig(
-            Int8DynamicActivationIntxWeightConfig(weight_dtype=four_bits, weight_granularity=granularity)
+            Int8DynamicActivationIntxWeightConfig(
+                weight_dtype=four_bits,
+                weight_granularity=PerGroup(self.group_size),
+                # Weights that are rounded so already stay as they are: see ``framework.compression.grid``.
+                weight_mapping_type=MappingType.SYMMETRIC_NO_CLIPPING_ERR,
+            )
         )

@@ -7,43 +7,25 @@ from typing import Any, ClassVar
 import pytest
 import torch
 
-from framework.compression import ModelCompression
+from framework.compression import Exported, ModelCompression
 from framework.compression.fake_quantised import FakeQuantised
-from framework.compression.grid import rounded, scales
+from framework.compression.grid import rounded
 from framework.compression.qat import Qat
+from framework.compression.w4a8 import W4A8
 from framework.core.errors import StepError
+from framework.engine.torch import open_model
+from framework.export.transformers import Transformers
 from framework.model import Model
 from framework.task import open_task
 from framework.training.batches import read_examples
 from framework.training.supervised import Supervised
 
 IDS = torch.arange(3, 40)[None]
-SCHEMES = ("8da4w", "int8")
 
 
 def inner_layers(model: Any) -> dict[str, Any]:
     found = model.named_modules()
     return {path: part for path, part in found if isinstance(part, torch.nn.Linear) and path != "lm_head"}
-
-
-def convert(model: Any, scheme: Any, group_size: int) -> Any:
-    """Quantise for real with torchao: integers in memory, and activations rounded for each token."""
-    from torchao.quantization import IntxUnpackedToInt8Tensor
-
-    for part in inner_layers(model).values():
-        weight = part.weight.detach()
-        found = scales(weight, scheme, group_size)
-        integers = IntxUnpackedToInt8Tensor.from_hp(
-            weight,
-            (1, group_size if scheme == "8da4w" else weight.shape[1]),
-            torch.int4 if scheme == "8da4w" else torch.int8,
-            activation_quantization="int8_asym_per_token",
-            intx_choose_qparams_algorithm=None,
-            custom_scale=found,
-            custom_zero_point=torch.zeros_like(found, dtype=torch.int8),
-        )
-        part.weight = torch.nn.Parameter(integers, requires_grad=False)
-    return model
 
 
 def loss_on(model: Any, rows: Any) -> float:
@@ -53,33 +35,47 @@ def loss_on(model: Any, rows: Any) -> float:
     return total / sum(task.weight(labels) for _, labels in rows)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_what_is_converted_equals_what_was_trained(
-    scheme: Any, tiny_model: Model, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Any
+@pytest.mark.parametrize("scheme", ["int4", "8da4w", "int8"])
+def test_what_is_left_is_an_ordinary_folder_on_the_grid(
+    scheme: Any, tiny_model: Model, tiny_tuned: Path, tiny_data: Path, compressed: Callable[..., Path]
 ) -> None:
-    training = Supervised(learning_rate=1e-3, max_steps=6, precision="fp32")
+    training = Supervised(learning_rate=1e-3, max_steps=6, precision="bf16")
     option = Qat(scheme=scheme, group_size=16, training=training)
     assert not option.reshapes
-    folder = compressed("qat", option, tiny_model, tiny_tuned, tiny_data)
-    plain = tiny_model.open(folder)
-    for path, part in inner_layers(plain).items():
-        levels = part.weight.detach() / scales(part.weight.detach(), scheme, 16).repeat_interleave(
-            16 if scheme == "8da4w" else part.in_features, 1
+    opened = tiny_model.open(compressed("qat", option, tiny_model, tiny_tuned, tiny_data))
+    assert len(inner_layers(opened)) == 14
+    for path, part in inner_layers(opened).items():
+        weight = part.weight.detach()
+        assert torch.equal(rounded(weight, scheme, 16), weight), path
+        blocks = weight.view(len(weight), -1, weight.shape[1] if scheme == "int8" else 16)
+        assert max(len(block.unique()) for row in blocks for block in row) <= (
+            255 if scheme == "int8" else 16
         )
-        assert (levels - levels.round()).abs().max() < 1e-4, path
-        assert levels.abs().max() <= (8.0001 if scheme == "8da4w" else 127.001)
-        assert torch.equal(rounded(part.weight.detach(), scheme, 16), part.weight), path
+    assert not torch.equal(rounded(opened.lm_head.weight.detach(), scheme, 16), opened.lm_head.weight)
+
+
+def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(
+    tiny_model: Model, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Callable[..., Path]
+) -> None:
+    training = Supervised(learning_rate=1e-3, max_steps=6, precision="fp32")
+    option = Qat(scheme="8da4w", group_size=16, training=training)
+    folder = compressed("qat", option, tiny_model, tiny_tuned, tiny_data)
     trained = option.tuning.apply(tiny_model.open(folder), "causal-lm").eval()
     with torch.inference_mode():
         wanted = trained(IDS).logits
-        assert torch.equal(convert(tiny_model.open(folder), scheme, 16)(IDS).logits, wanted)
-        assert not torch.equal(plain(IDS).logits, wanted)  # activations are rounded at run time
+    (tmp_path / "w4a8").mkdir()
+    W4A8(group_size=16).compress(
+        Exported(folder, Transformers(), folder, tiny_data, tiny_model), tmp_path / "w4a8"
+    )
+    with torch.inference_mode():
+        assert torch.equal(open_model(tmp_path / "w4a8")(IDS).logits, wanted)
+        assert not torch.equal(open_model(folder)(IDS).logits, wanted)  # activations are rounded at run time
 
 
 def test_the_rounding_is_that_which_was_trained_with(
     tiny_model: Model, tiny_tuned: Path, tmp_path: Path
 ) -> None:
-    tuning = FakeQuantised(scheme="8da4w", group_size=32)
+    tuning = FakeQuantised(scheme="int8", group_size=32)
     model = tuning.apply(tiny_model.open(tiny_tuned), "causal-lm").eval()
     with torch.inference_mode():
         wanted = model(IDS).logits
@@ -114,7 +110,7 @@ def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
         return helper.make_model(made, opset_imports=opsets, ir_version=10)
 
     weight = torch.randn(24, 64, generator=torch.Generator().manual_seed(0))
-    four = rounded(weight, "8da4w", 32)
+    four = rounded(weight, "int4", 32)
     quantiser = MatMulNBitsQuantizer(graph(four), block_size=32, is_symmetric=True, bits=4)
     quantiser.process()
     session = onnxruntime.InferenceSession(quantiser.model.model.SerializeToString())
@@ -133,8 +129,14 @@ def test_a_block_that_does_not_divide_is_refused(tiny_model: Model, tiny_base: P
         FakeQuantised(scheme="8da4w", group_size=48).apply(tiny_model.open(tiny_base), "causal-lm")
 
 
+@pytest.mark.parametrize("scheme", ["int4", "8da4w"])
 def test_it_costs_less_quality_than_rounding_at_the_end(
-    tiny_model: Model, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Callable[..., Path]
+    scheme: Any,
+    tiny_model: Model,
+    tiny_tuned: Path,
+    tiny_data: Path,
+    tmp_path: Path,
+    compressed: Callable[..., Path],
 ) -> None:
     """Against the same training without rounding, rounded at the end: same rows, same steps."""
     rows = [*read_examples(tiny_data / "train.safetensors"), *read_examples(tiny_data / "test.safetensors")]
@@ -143,7 +145,7 @@ def test_it_costs_less_quality_than_rounding_at_the_end(
     for name in ("tokenizer.json", "tokenizer_config.json"):
         (spiked / name).write_bytes((tiny_tuned / name).read_bytes())
     training = Supervised(learning_rate=1e-3, max_steps=24, epochs=8, precision="fp32")
-    option = Qat(group_size=32, training=training)
+    option = Qat(scheme=scheme, group_size=32, training=training)
     folder = compressed("qat", option, tiny_model, spiked, tiny_data)
     plain = compressed("plain", Plain(training=training), tiny_model, spiked, tiny_data)
 

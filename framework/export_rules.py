@@ -15,7 +15,13 @@ def export_rules(config: Config) -> list[str]:
     if export.impossible:
         return [f"export: {export.impossible}"]
     if task in export.tasks:
-        return export.problems(config.environment.hardware.device, config.data.max_length)
+        found = export.problems(config.environment.hardware.device, config.data.max_length)
+        if export.needs_gpu and not config.deployment.gpus:
+            found.append(
+                f"deployment.gpus: {export.engine} runs on a GPU alone, and the pods have none; "
+                "set deployment.gpus=1"
+            )
+        return found
     return [
         f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; "
         f"set {suggestion(config, config.compression)}"

@@ -1,7 +1,9 @@
 """The base of every deployment target: which objects serve a release."""
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from framework.core.component import Component
 from framework.core.release import Release
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 
 class Deployment(Component, ABC):
     """Where and how a release runs. Rendering is a pure function: same input, same bytes."""
+
+    gpus: Annotated[int, Field(ge=0)] = 0
+    """NVIDIA GPUs of each pod."""
 
     @abstractmethod
     def objects(self, release: Release, serving: "Serving", environment: Environment) -> list[dict[str, Any]]:

@@ -45,8 +45,6 @@ class Kubernetes(Deployment):
     """What a pod is promised; the default is the small class. The autoscaler's percentage is of this."""
     limits: Amounts = Amounts(cpu="4", memory="16Gi")
     """The most that a pod gets; ``serving.threads: 0`` becomes this number of cores."""
-    gpus: Annotated[int, Field(ge=0)] = 0
-    """NVIDIA GPUs of each pod."""
     model_space: Bytes = "10Gi"
     """Disk for the model's copy in the pod; above the size of the published folder."""
     model_volume_claim: ObjectName = "gitune-models"

@@ -46,6 +46,9 @@ class Export(Component, ABC):
     impossible: ClassVar[str] = ""
     """Why no plan can use it, with the override that can; for what is asked for but cannot be."""
 
+    needs_gpu: ClassVar[bool] = False
+    """Whether what it writes runs on an NVIDIA GPU alone."""
+
     unmerged: ClassVar[tuple[str, ...]] = ()
     """The tasks whose folders it takes although an adapter could not become part of the weights."""
 

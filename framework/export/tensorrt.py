@@ -53,6 +53,7 @@ class TensorRT(Onnx):
     """
 
     engine: ClassVar[str] = "tensorrt"
+    needs_gpu: ClassVar[bool] = True
 
     runtime: Literal["tensorrt", "tensorrt-rtx"] = "tensorrt-rtx"
     """The library: ``tensorrt`` builds on the GPU that will run the engine and times kernels there,

@@ -19,7 +19,8 @@ from framework.task import open_task
 
 BATCHES = "batches.json"
 """Beside ``metrics.json``: for each candidate what was measured for each batch size."""
-_WEIGHTS = (".safetensors", ".onnx", ".data", ".bin", ".engine", ".gguf")
+_ENGINE = ".engine"
+_WEIGHTS = (".safetensors", ".onnx", ".data", ".bin", ".gguf", _ENGINE)
 _OF_ALL = ("size_bytes", "load_seconds", "peak_memory_bytes")
 _OF_TOKENS = (
     *("first_token_ms", "prefill_tokens_per_second", "decode_tokens_per_second"),
@@ -78,8 +79,7 @@ class Measure(Stage):
         for candidate, engine in self.engines.items():
             folder = inputs[candidate]
             found = self._measured(candidate, engine, folder, workspace.scratch)
-            weights = [path.stat().st_size for path in files_below(folder) if path.suffix in _WEIGHTS]
-            measured = {**found["metrics"], "size_bytes": sum(weights)}
+            measured = {**found["metrics"], "size_bytes": _size(folder)}
             metrics |= {f"{candidate}.{name}": value for name, value in measured.items()}
             batches[candidate] = [
                 {name: round(value, 6) for name, value in batch.items()} for batch in found["batches"]
@@ -110,3 +110,10 @@ def _why(done: "subprocess.CompletedProcess[str]") -> str:
         return f"its process was ended by {signal.Signals(-done.returncode).name}{reason}"
     said = done.stderr.strip().splitlines()
     return said[-1] if said else f"its process ended with {done.returncode}"
+
+
+def _size(folder: Path) -> int:
+    """Return the bytes of what an engine loads: of an engine file, without the graph that it was built of."""
+    weights = [path for path in files_below(folder) if path.suffix in _WEIGHTS]
+    built = [path for path in weights if path.suffix == _ENGINE]
+    return sum(path.stat().st_size for path in built or weights)

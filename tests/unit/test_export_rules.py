@@ -6,7 +6,7 @@ from framework import export_rules
 from framework.core.errors import PlanError
 
 CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates", "compression=none")
-ENGINE = (*CLASSIFIER, "export=tensorrt")
+ENGINE = (*CLASSIFIER, "export=tensorrt", "deployment.gpus=1")
 
 
 def refused(plan, *words: str) -> list[str]:
@@ -40,6 +40,11 @@ def refused(plan, *words: str) -> list[str]:
             "export.runtime: tensorrt builds on the GPU that will run the engine, and "
             "environment.hardware.device is cpu; set export.runtime=tensorrt-rtx",
             "export.runtime=tensorrt-rtx",
+        ),
+        (
+            (*CLASSIFIER, "export=tensorrt"),
+            "deployment.gpus: tensorrt runs on a GPU alone, and the pods have none; set deployment.gpus=1",
+            "deployment.gpus=1",
         ),
         (
             (*ENGINE, "compression=bf16"),

@@ -5,7 +5,7 @@ Candidates are found through the plan's own steps; nothing here knows which ther
 
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from framework.stages.data import SPLITS
 from framework.stages.evaluate import METRICS, Evaluate, read_metrics
 from framework.stages.gate import Gate
 from framework.stages.parity import CompareExports
+
+_LISTED = 256
+"""Most values of one list that are shown."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ class Facts:
     batches: Mapping[str, Sequence[Mapping[str, float]]]
     """What was measured for each batch size, by candidate."""
     decisions: Sequence[tuple[str, str]]
-    """What a step decided on its way (calibration rows, layers that stay in float), as JSON."""
+    """What a step decided on its way (calibration rows, layers that stay in float), a line each."""
     steps: Sequence[tuple[Step, Mapping[str, Any] | None]]
     """Each step of the plan and its record; none where it was not built."""
     price_per_hour: float
@@ -248,7 +251,24 @@ def _batches(built: Sequence[Step], folders: Mapping[str, Path]) -> dict[str, An
 
 def _decisions(built: Sequence[Step], folders: Mapping[str, Path]) -> list[tuple[str, str]]:
     files = ((step.label, folders[step.key] / "compression.json") for step in built)
-    return [(label, file.read_text(encoding="utf-8").strip()) for label, file in files if file.is_file()]
+    return [
+        (label, "\n".join(_told(json.loads(file.read_text(encoding="utf-8")))))
+        for label, file in files
+        if file.is_file()
+    ]
+
+
+def _told(value: Any, name: str = "") -> Iterator[str]:
+    """Yield a line for each leaf of JSON data; a list of plain values is one leaf."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _told(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list):
+        shown = ", ".join(json.dumps(item, ensure_ascii=False).strip('"') for item in value[:_LISTED])
+        more = f", … ({len(value)} in all)" if len(value) > _LISTED else ""
+        yield f"{name}: {_printable(shown)}{more}"
+    else:
+        yield f"{name}: {_printable(str(value))}"
 
 
 def _libraries(plan: Plan) -> dict[str, str]:

@@ -10,7 +10,10 @@ from importlib.resources import files
 
 from framework.report import charts, story, tables
 from framework.report.facts import Facts
-from framework.report.tables import Table
+from framework.report.tables import Cell, Table
+
+_SHORT = 40
+"""Longest answer, in letters, that has its place in a table."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def _sections(facts: Sequence[Facts]) -> list[Section]:
             tables.candidate_tables(facts, pooled),
             _trade_offs(facts, pooled),
         ),
-        Section("examples", "Before and after", answered=story.examples(facts, pooled)),
+        _examples(story.examples(facts, pooled)),
         Section("forgetting", "Forgetting", [table for each in facts for table in _told(each, facts)]),
         Section("training", "Training", figures=list(_curves(facts))),
         Section("batches", "Batch sizes", [_of(each, tables.batches(each), facts) for each in facts]),
@@ -83,6 +86,25 @@ def _sections(facts: Sequence[Facts]) -> list[Section]:
         Section("steps", "Steps", [_of(each, tables.steps(each), facts) for each in facts]),
         Section("libraries", "Libraries", listings=_libraries(facts)),
     ]
+
+
+def _examples(answered: Sequence[story.Answered]) -> Section:
+    """Return answers side by side: in a table where all are short, such as a classifier's."""
+    short = all(
+        max(len(one.expected), *(len(answer) for _, answer, _ in one.answers)) <= _SHORT for one in answered
+    )
+    if not (short and answered):
+        return Section("examples", "Before and after", answered=answered)
+    names = list(dict.fromkeys(name for one in answered for name, _, _ in one.answers))
+    rows = []
+    for one in answered:
+        given = {name: Cell(answer or "(nothing)", "passed" * right) for name, answer, right in one.answers}
+        said = [given.get(name, Cell("—")) for name in names]
+        rows.append([Cell(" ".join(one.prompt.split())), Cell(one.expected), *said])
+    head = ["asked", "wanted", *names]
+    note = "Coloured and set in bold: as wanted."
+    table = Table("Before and after", head, rows, len(head), note)
+    return Section("examples", "Before and after", [table])
 
 
 def _of(each: Facts, table: Table, facts: Sequence[Facts]) -> Table:

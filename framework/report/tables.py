@@ -13,6 +13,7 @@ from framework.report.numbers import (
     title,
     written,
 )
+from framework.stages.evaluate import METRIC_LOSS
 
 _PARITY = ("max_difference", "mean_difference", "agreement", "generation_agreement")
 _SPEED = (
@@ -101,7 +102,11 @@ def candidate_tables(facts: Sequence[Facts], pooled: Pool) -> list[Table]:
         candidate.key for each in facts for candidate in each.candidates if candidate.name == each.shipped
     }
     every = [
-        ("Quality on the held-out rows", quality_metrics(facts), "The best of each column is set in bold."),
+        (
+            "Quality on the held-out rows",
+            [*quality_metrics(facts), METRIC_LOSS],
+            "The best of each column is set in bold.",
+        ),
         (
             "Speed and size",
             _SPEED,
@@ -109,9 +114,10 @@ def candidate_tables(facts: Sequence[Facts], pooled: Pool) -> list[Table]:
             "median; load is from a fresh process to a model that answers.",
         ),
         (
-            "Parity: how far exports are from the PyTorch model that they were made of",
+            "Parity with PyTorch",
             _parity(facts, pooled),
-            "Same arg-max: the share of held-out places where both choose alike.",
+            "How far each export is from the PyTorch model that it was made of. Same arg-max: the share of "
+            "held-out places where both choose alike.",
         ),
     ]
     found = [_by_candidate(*each, pooled, shipped, not number) for number, each in enumerate(every)]
@@ -121,7 +127,7 @@ def candidate_tables(facts: Sequence[Facts], pooled: Pool) -> list[Table]:
 def _parity(facts: Sequence[Facts], pooled: Pool) -> list[str]:
     """Return what comparing gives, and all that is neither quality nor speed."""
     phases = tuple(f"{phase}_" for each in facts for phase in each.phases)
-    known = {*quality_metrics(facts), *_SPEED, *_PARITY}
+    known = {*quality_metrics(facts), METRIC_LOSS, *_SPEED, *_PARITY}
     every = {name for candidate in pooled.candidates for name in candidate.metrics}
     return [*_PARITY, *sorted(name for name in every - known if not name.startswith(phases))]
 

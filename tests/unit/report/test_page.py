@@ -175,3 +175,24 @@ def test_the_texts_tables_are_whole(facts):
         if line.startswith("|") and before.startswith("|"):
             assert line.count("|") == before.count("|")
     assert "| tuned.exact&#95;match | passed | 0.75 | &#62;= 0.5 | quality |" in lines
+
+
+def test_what_compression_decided_is_listed(read):
+    assert "compress int4 kept_in_float: <lm_head>" in read("+recipe=tiny", quality={"tuned": 0.75}).text
+
+
+def test_short_answers_stand_in_a_table(facts):
+    import dataclasses
+
+    from framework.report.facts import Example
+
+    answers = (("base", "no"), ("tuned", "yes"))
+    chosen = dataclasses.replace(
+        facts("+recipe=tiny", quality={"tuned": 0.75}), examples=[Example("is it?", "yes", answers)]
+    )
+    text = page([chosen])
+    assert re.search(
+        r'>is it\?</th>\s*<td class="word ">yes</td><td class="word ">no</td>', text.replace("\n", "")
+    )
+    assert '<td class="word passed">yes</td>' in text
+    assert "<article" not in text

@@ -128,6 +128,16 @@ def _label_rules(config: Config) -> list[str]:
     return found
 
 
+def compression_cautions(config: Config) -> list[str]:
+    """Return one line for each compression that works, but not as one may think."""
+    found, options = [], list(config.compression.items())
+    for place, (name, option) in enumerate(options):
+        if isinstance(option, ModelCompression):
+            before, after = ([each for _, each in part] for part in (options[:place], options[place + 1 :]))
+            found += [f"compression.{name}.{line}" for line in option.cautions(before, after)]
+    return found
+
+
 def in_each_recovery(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:
     """Apply *rules* to the training of each compression that has one, as if it were the whole recipe."""
     found = []

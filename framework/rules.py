@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from framework.compression_rules import compression_rules, in_each_recovery
+from framework.compression_rules import compression_cautions, compression_rules, in_each_recovery
 from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
@@ -267,7 +267,7 @@ def cautions(config: Config) -> list[str]:
                 f"{component.url} is not pinned, so its bytes may change; "
                 "give its sha256, which `run pin model=<option>` does for a model"
             )
-    found += export_cautions(config)
+    found += [*compression_cautions(config), *export_cautions(config)]
     served, task = config.serving.tasks, config.model.task
     if served and task not in served:
         found.append(f"serving: no server answers {task} yet; the release can be used, but not served")

@@ -1,7 +1,7 @@
 """The base of every compression option: how a model is made smaller, before its export or after it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -72,6 +72,15 @@ class ModelCompression(Compression):
         """
         if self.taught and parallelism.ways:
             return ["training: a teacher is not spread over processes as its student is; set parallelism=ddp"]
+        return []
+
+    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[str]:
+        """Return one line for everything that works but may surprise, as ``problems`` does.
+
+        Args:
+            before: what is done to the model before it.
+            after: what is done to it, or to what was exported, after it.
+        """
         return []
 
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:

@@ -1,12 +1,13 @@
 """Distillation: what a large model knows goes into a smaller one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from framework.compression import ModelCompression
+from framework.compression import Compression, ModelCompression
 from framework.compression.distillation import Distillation
 from framework.compression.folder import write_changed
 from framework.core.errors import StepError
@@ -68,6 +69,15 @@ class Distill(ModelCompression):
                 "layers: an encoder and a decoder have a stack each; set compression.distill.layers=null"
             )
         return found
+
+    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[str]:
+        """Name a student that is its own teacher; see the base class."""
+        if before or self.reshapes or self.teacher is not None:
+            return []
+        return [
+            "layers: the student is its teacher, so nothing becomes smaller; set compression.distill.layers "
+            "or compression=[prune-structured,distill]"
+        ]
 
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the student; see the base class."""

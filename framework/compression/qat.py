@@ -1,15 +1,23 @@
 """Quantisation-aware training: the model learns with the rounding that it will be run with."""
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.compression import ModelCompression
+from framework.compression import Compression, ModelCompression
 from framework.compression.fake_quantised import FakeQuantised
 from framework.compression.grid import Scheme
 from framework.training import Training
 from framework.training.supervised import Supervised
 from framework.tuning import Tuning
+
+_STORED: dict[Scheme, tuple[str, tuple[str, ...]]] = {
+    "int4": ("int4-weight", ("int4",)),
+    "8da4w": ("w4a8", ("w4a8",)),
+    "int8": ("int8-dynamic", ("int8", "int8-static", "int8-mixed")),
+}
+"""The option to suggest for each scheme, and the labels of all that round to its grid."""
 
 
 class Qat(ModelCompression):
@@ -32,6 +40,27 @@ class Qat(ModelCompression):
     follows."""
     training: Training = Supervised()
     """How it is trained; a tenth of the tuning's learning rate is a good start."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return what its training works with."""
+        return self.tuning.requires()
+
+    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[str]:
+        """Name an option that rounds to another grid, or that none rounds at all; see the base class."""
+        option, labels = _STORED[self.scheme]
+        found = next((each for each in after if each.label in labels), None)
+        if found is None:
+            return [
+                f"scheme: weights are rounded for {option}, which does not follow: they stay in float, or are "
+                f"rounded again; set compression=[qat,{option}], or another compression.qat.scheme"
+            ]
+        size = getattr(found, "block_size", getattr(found, "group_size", self.group_size))
+        if self.scheme != "int8" and size != self.group_size:
+            return [
+                f"group_size: weights are rounded in blocks of {self.group_size}, then in blocks of {size} by "
+                f"{option}; set compression.qat.group_size={size}"
+            ]
+        return []
 
     @property
     def tuning(self) -> Tuning:

@@ -130,3 +130,25 @@ def test_layers_are_dropped_from_one_stack_only(plan):
         PlanError, match=r"compression\.distill\.layers: an encoder and a decoder have a stack"
     ):
         plan("+recipe=tiny-seq2seq", "compression=distill", "compression.distill.layers=1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("compression=distill",), "compression.distill.layers: the student is its teacher"),
+        (("compression=[distill]", "compression.distill.layers=2"), ""),
+        (("compression=[prune-structured,distill]",), ""),
+        (("compression=[qat,int8-dynamic]",), "compression.qat.scheme: weights are rounded for int4-weight"),
+        (("compression=[qat,int8-dynamic]", "compression.qat.scheme=int8"), ""),
+    ],
+)
+def test_what_may_surprise_is_said_and_planned(words, said, plan):
+    told = [line for line in plan(*CLASSIFIER, *words).warnings if line.startswith("compression.")]
+    assert (said in told[0]) if said else not told
+
+
+def test_blocks_of_another_size_are_told_of(plan):
+    words = ("+recipe=tiny", "compression=[qat,int4-weight]", "compression.int4-weight.block_size=64")
+    (told,) = [line for line in plan(*words).warnings if line.startswith("compression.")]
+    assert told.endswith("in blocks of 64 by int4-weight; set compression.qat.group_size=64")
+    assert not [line for line in plan(*words, told.split()[-1]).warnings if line.startswith("compression.")]

@@ -51,13 +51,13 @@ class Qat(ModelCompression):
         found = next((each for each in after if each.label in labels), None)
         if found is None:
             return [
-                f"scheme: weights are rounded for {option}, which does not follow: they stay in float, or are "
+                f"scheme: weights are rounded for {option}, which does not follow: they stay float, or are "
                 f"rounded again; set compression=[qat,{option}], or another compression.qat.scheme"
             ]
         size = getattr(found, "block_size", getattr(found, "group_size", self.group_size))
         if self.scheme != "int8" and size != self.group_size:
             return [
-                f"group_size: weights are rounded in blocks of {self.group_size}, then in blocks of {size} by "
+                f"group_size: weights are rounded in blocks of {self.group_size}, then of {size} by "
                 f"{option}; set compression.qat.group_size={size}"
             ]
         return []

@@ -150,5 +150,5 @@ def test_what_may_surprise_is_said_and_planned(words, said, plan):
 def test_blocks_of_another_size_are_told_of(plan):
     words = ("+recipe=tiny", "compression=[qat,int4-weight]", "compression.int4-weight.block_size=64")
     (told,) = [line for line in plan(*words).warnings if line.startswith("compression.")]
-    assert told.endswith("in blocks of 64 by int4-weight; set compression.qat.group_size=64")
+    assert told.endswith("then of 64 by int4-weight; set compression.qat.group_size=64")
     assert not [line for line in plan(*words, told.split()[-1]).warnings if line.startswith("compression.")]

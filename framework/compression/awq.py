@@ -8,14 +8,15 @@ from pydantic import Field
 
 from framework.compression import ExportCompression, Exported
 from framework.compression.calibration import calibration_rows, write_decisions
-from framework.compression.modelopt import quantise
+from framework.compression.modelopt import calibrated, fold_scales
+from framework.compression.packed import write_packed
 
 
 class Awq(ExportCompression):
     """Activation-aware weight quantisation by ModelOpt (Lin et al., 2023, arXiv 2306.00978): W4A16.
 
-    The folder has ModelOpt's layout (``W4A16_AWQ``), which TensorRT-LLM serves; vLLM reads only FP8 and NVFP4
-    of that layout, so choose ``fp8`` for it. The torch engine gives the numbers of the written weights.
+    The scales are folded into the layers before, so that the folder is plain 4-bit weights in groups: vLLM
+    serves it, transformers opens it with ``compressed-tensors``, and the torch engine gives its very numbers.
     """
 
     label: ClassVar[str] = "awq"
@@ -36,5 +37,6 @@ class Awq(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Search the scales on training rows and quantise; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        quantise(exported, output, rows, "INT4_AWQ_CFG", group_size=self.group_size)
+        model = calibrated(exported, rows, "INT4_AWQ_CFG", group_size=self.group_size)
+        write_packed(model, fold_scales(model), exported.folder, output, self.group_size)
         write_decisions(output, calibration_rows=numbers, method="awq_lite", group_size=self.group_size)

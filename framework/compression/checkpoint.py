@@ -52,23 +52,20 @@ def check_groups(model: Any, group_size: int, option: str) -> None:
         )
 
 
-def take_over(
-    exported: Path, written: Path, output: Path, described: dict[str, Any], dtype: str = "float32"
-) -> None:
+def take_over(exported: Path, written: Path, output: Path, dtype: str) -> None:
     """Put weights from *written* and all else from *exported* into *output*.
 
     Args:
         exported: the folder that was quantised.
         written: what the library saved; config.json there says how the weights are stored.
         output: the folder of the candidate.
-        described: what config.json should say of the weights besides.
         dtype: the type of what is not quantised.
     """
     for file in sorted(written.glob("*.safetensors*")):
         whole = file.read_bytes()
         (output / file.name).write_bytes(_ordered(whole) if file.suffix == ".safetensors" else whole)
     copy_companions(exported, output)
-    said = read_json(written, _CONFIG)["quantization_config"] | described
+    said = read_json(written, _CONFIG)["quantization_config"]
     config = read_json(output, _CONFIG) | {"quantization_config": said, "dtype": dtype}
     (output / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 

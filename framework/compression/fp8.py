@@ -8,7 +8,7 @@ from pydantic import Field
 
 from framework.compression import ExportCompression, Exported
 from framework.compression.calibration import calibration_rows, write_decisions
-from framework.compression.modelopt import quantise
+from framework.compression.modelopt import calibrated, write_own_layout
 
 
 class Fp8(ExportCompression):
@@ -33,5 +33,5 @@ class Fp8(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Measure the ranges on training rows and quantise; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        quantise(exported, output, rows, "FP8_DEFAULT_CFG")
+        write_own_layout(calibrated(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
         write_decisions(output, calibration_rows=numbers, method="max")

@@ -1,6 +1,7 @@
-"""Quantisation by NVIDIA's ModelOpt on training rows, written as a Hugging Face checkpoint: the shared parts.
+"""NVIDIA's ModelOpt on training rows: what its options share.
 
-Knows one call that quantises and the folder that comes of it; which numbers, an option says.
+Knows the calls that search scales and ranges, and how scales become part of the layers before; which numbers,
+an option says, and what is written, ``framework.compression.packed``.
 """
 
 import copy
@@ -19,19 +20,17 @@ from framework.engine.torch import open_model
 _ALGORITHM = "hf_quant_config.json"
 
 
-def quantise(
+def calibrated(
     exported: Exported,
-    output: Path,
     rows: Sequence[list[int]],
     preset: str,
     algorithm: dict[str, Any] | None = None,
     group_size: int | None = None,
-) -> None:
-    """Quantise the folder in *exported* and write it as vLLM and TensorRT-LLM read it, all else in bfloat16.
+) -> Any:
+    """Return the model in *exported* with ModelOpt's scales, searched on *rows*.
 
     Args:
         exported: a Hugging Face folder of a language model.
-        output: an empty folder.
         rows: token ids to calibrate on.
         preset: the name of ModelOpt's configuration, such as ``FP8_DEFAULT_CFG``.
         algorithm: what replaces the preset's own.
@@ -40,48 +39,85 @@ def quantise(
     Raises:
         StepError: the group size does not divide a layer, or ModelOpt cannot express the model.
     """
-    import torch
-
     check_plain(exported.folder)
     model = open_model(exported.folder)
     if group_size is not None:
         check_groups(model, group_size, "awq")
+    with quiet():
+        import modelopt.torch.quantization as quantization
+        import torch
+
+        chosen: dict[str, Any] = copy.deepcopy(getattr(quantization, preset))
+        chosen["algorithm"] = algorithm or chosen["algorithm"]
+        for entry in chosen["quant_cfg"]:
+            sizes = (entry.get("cfg") or {}).get("block_sizes")
+            if sizes and group_size is not None:
+                sizes[-1] = group_size
+
+        def read(inner: Any) -> None:
+            for row in rows:
+                inner(input_ids=torch.tensor([row]))
+
+        try:
+            with torch.no_grad():
+                quantization.quantize(model, chosen, read)
+        except Exception as error:  # ModelOpt has no exceptions of its own
+            raise _refused(model, error) from error
+    return model
+
+
+def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
+    """Write a calibrated model in ModelOpt's layout, all that is not quantised in bfloat16.
+
+    Raises:
+        StepError: ModelOpt cannot express the model.
+    """
+    import torch
+
     with tempfile.TemporaryDirectory() as scratch, quiet():
         from modelopt.torch.export import export_hf_checkpoint
 
         try:
-            _calibrate(model, rows, _chosen(preset, algorithm, group_size))
             export_hf_checkpoint(model, dtype=torch.bfloat16, export_dir=scratch)
         except Exception as error:  # ModelOpt has no exceptions of its own
-            first_line = str(error).partition("\n")[0] or type(error).__name__
-            raise StepError(
-                f"ModelOpt cannot quantise {type(model).__name__}: {first_line}; set compression=none"
-            ) from error
-        described = {} if group_size is None else {"group_size": group_size}
-        take_over(exported.folder, Path(scratch), output, described, dtype="bfloat16")
+            raise _refused(model, error) from error
+        take_over(exported.folder, Path(scratch), output, dtype="bfloat16")
         shutil.copyfile(Path(scratch) / _ALGORITHM, output / _ALGORITHM)
 
 
-def _chosen(preset: str, algorithm: dict[str, Any] | None, group_size: int | None) -> dict[str, Any]:
-    import modelopt.torch.quantization as quantization
+def fold_scales(model: Any) -> dict[str, Any]:
+    """Make the scales before the layers part of what comes before them; return the quantised layers by path.
 
-    chosen: dict[str, Any] = copy.deepcopy(getattr(quantization, preset))
-    if algorithm is not None:
-        chosen["algorithm"] = algorithm
-    for entry in chosen["quant_cfg"]:
-        sizes = (entry.get("cfg") or {}).get("block_sizes")
-        if sizes and group_size is not None:
-            sizes[-1] = group_size
-    return chosen
-
-
-def _calibrate(model: Any, rows: Sequence[list[int]], chosen: dict[str, Any]) -> None:
-    import modelopt.torch.quantization as quantization
+    Layers that share an input share a scale, their mean, which goes into the norm that makes the input.
+    That of a layer behind another one goes into its rows; where there is neither, the scale is taken back.
+    """
     import torch
 
-    def read(inner: Any) -> None:
-        for row in rows:
-            inner(input_ids=torch.tensor([row]))
+    with quiet(), torch.no_grad():
+        from modelopt.torch.export import quant_utils
+        from modelopt.torch.export.unified_export_hf import collect_shared_input_modules
 
-    with torch.no_grad():
-        quantization.quantize(model, chosen, read)
+        linear = ((path, part) for path, part in model.named_modules() if isinstance(part, torch.nn.Linear))
+        layers: dict[str, Any] = dict(linear)
+        layers = {path: part for path, part in layers.items() if part.weight_quantizer.is_enabled}
+        try:
+            quant_utils.fuse_prequant_to_linear(model, fuse_grouped_heads=True)
+            ids = torch.ones(1, 2, dtype=torch.long)
+            shared, norms = collect_shared_input_modules(model, lambda: model(ids), collect_layernorms=True)
+            for tensor, parts in shared.items():
+                if parts[0].input_quantizer.pre_quant_scale is None:
+                    continue
+                if norms[tensor] is not None:
+                    quant_utils.preprocess_linear_fusion(parts, resmooth_only=True)
+                    quant_utils.fuse_prequant_layernorm(norms[tensor], parts)
+                else:
+                    for part in parts:
+                        part.weight.mul_(part.input_quantizer.pre_quant_scale)
+        except Exception as error:  # ModelOpt has no exceptions of its own
+            raise _refused(model, error) from error
+    return layers
+
+
+def _refused(model: Any, error: Exception) -> StepError:
+    first_line = str(error).partition("\n")[0] or type(error).__name__
+    return StepError(f"ModelOpt cannot quantise {type(model).__name__}: {first_line}; set compression=none")

@@ -8,14 +8,16 @@ from pydantic import Field
 
 from framework.compression import ExportCompression, Exported
 from framework.compression.calibration import calibration_rows, write_decisions
-from framework.compression.modelopt import quantise
+from framework.compression.modelopt import calibrated, fold_scales
+from framework.compression.packed import write_packed
 
 
 class SmoothQuant(ExportCompression):
-    """SmoothQuant by ModelOpt (Xiao et al., 2022, arXiv 2211.10438): W8A8, a scale for each output channel.
+    """SmoothQuant by ModelOpt (Xiao et al., 2022, arXiv 2211.10438): W8A8.
 
-    The folder has ModelOpt's layout (``W8A8_SQ_PER_CHANNEL``), which TensorRT-LLM serves; vLLM reads only FP8
-    and NVFP4 of that layout, so choose ``fp8`` for it. The torch engine gives the written weights' numbers.
+    Weights have one scale an output channel, activations one a token, measured as they come. The smoothing
+    is folded into the layers before: vLLM serves the folder, transformers opens it with
+    ``compressed-tensors``, and the torch engine gives its very numbers.
     """
 
     label: ClassVar[str] = "smoothquant"
@@ -34,8 +36,9 @@ class SmoothQuant(ExportCompression):
         return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Smooth and measure on training rows, then quantise; see the base class."""
+        """Smooth by what training rows show, then quantise; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         algorithm = {"method": "smoothquant", "alpha": self.alpha}
-        quantise(exported, output, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
+        model = calibrated(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
+        write_packed(model, fold_scales(model), exported.folder, output, group_size=None)
         write_decisions(output, calibration_rows=numbers, method="smoothquant", alpha=self.alpha)

@@ -54,7 +54,7 @@ class W4A8(ExportCompression):
             config = self._config()
             quantised = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
             quantised.save_pretrained(scratch)
-            take_over(exported.folder, Path(scratch), output, {})
+            take_over(exported.folder, Path(scratch), output, dtype="float32")
         write_decisions(output, method="8da4w", group_size=self.group_size)
 
     def _config(self) -> Any:

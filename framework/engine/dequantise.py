@@ -1,8 +1,8 @@
-"""Checkpoints that ModelOpt quantised, as PyTorch runs them without its kernels: every number is theirs.
+"""Checkpoints quantised for vLLM, by ModelOpt or as compressed-tensors, as PyTorch runs them: their numbers.
 
 Weights become float again, exactly the values that were written; activations are scaled and rounded in front
-of each layer as the kernels of vLLM or TensorRT-LLM round them. It is as slow as float: it judges a
-checkpoint, it does not serve it. Knows the layout of such a folder; not how it was made.
+of each layer as vLLM's kernels round them. It is as slow as float: it judges a checkpoint, it does not
+serve it. Knows the layouts of such folders; not how they were made.
 """
 
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from framework.engine.folder import read_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-_METHOD = "modelopt"
+COMPRESSED_TENSORS = "compressed-tensors"
+_METHODS = ("modelopt", COMPRESSED_TENSORS)
 
 
 def is_quantised(folder: Path) -> bool:
-    """Tell whether config.json says that ModelOpt wrote the weights."""
-    said = read_json(folder, "config.json").get("quantization_config") or {}
-    return bool(said.get("quant_method") == _METHOD)
+    """Tell whether config.json names one of the layouts that are known here."""
+    return _said(folder).get("quant_method") in _METHODS
 
 
 def open_quantised(folder: Path) -> Any:
@@ -45,13 +45,26 @@ def open_quantised(folder: Path) -> Any:
         )
         if told["missing_keys"]:
             raise ValueError(f"{sorted(told['missing_keys'])[0]} is missing")
-        for layer, scales in inputs.items():
-            eight_bit_float = stored[f"{layer}.weight"].dtype == torch.float8_e4m3fn
-            model.get_submodule(layer).register_forward_pre_hook(_rounding(scales, eight_bit_float))
+        by_token = _by_token(_said(folder))
+        for layer in [name.rpartition(".")[0] for name in stored if name.endswith(".weight_scale")]:
+            if by_token:
+                model.get_submodule(layer).register_forward_pre_hook(_rounded_by_token)
+            elif layer in inputs:
+                model.get_submodule(layer).register_forward_pre_hook(_rounding(inputs[layer]))
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: cannot be opened as ModelOpt's checkpoint: {first_line}") from error
+        raise ServeError(f"{folder}: cannot be opened as a quantised checkpoint: {first_line}") from error
     return model.eval()
+
+
+def _said(folder: Path) -> dict[str, Any]:
+    return read_json(folder, "config.json").get("quantization_config") or {}
+
+
+def _by_token(said: dict[str, Any]) -> bool:
+    """Tell whether activations are rounded to eight bits with a scale for every token."""
+    groups = said.get("config_groups", {}).values()
+    return any((group.get("input_activations") or {}).get("dynamic") for group in groups)
 
 
 def _read(folder: Path) -> "dict[str, Tensor]":
@@ -65,54 +78,58 @@ def _read(folder: Path) -> "dict[str, Tensor]":
 
 def _dequantised(
     stored: "dict[str, Tensor]",
-) -> "tuple[dict[str, Tensor], dict[str, dict[str, Tensor]]]":
-    """Return float32 weights by name, and the scales of each layer's input by the layer's path."""
+) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
+    """Return float32 weights by name, and the scale of each layer's input by the layer's path."""
     weights: dict[str, Tensor] = {}
-    inputs: dict[str, dict[str, Tensor]] = {}
+    inputs: dict[str, Tensor] = {}
     for name, part in stored.items():
         layer, _, kind = name.rpartition(".")
-        if kind in ("input_scale", "pre_quant_scale"):
-            inputs.setdefault(layer, {})[kind] = part.float()
-        elif kind != "weight_scale":
+        if kind == "input_scale":
+            inputs[layer] = part.float()
+        elif kind == "weight_packed":
+            values = _unpacked(part, stored[f"{layer}.weight_shape"].tolist())
+            weights[f"{layer}.weight"] = _scaled(values, stored[f"{layer}.weight_scale"].float())
+        elif kind not in ("weight_scale", "weight_shape"):
             scale = stored.get(f"{name}_scale")
             weights[name] = part.float() if scale is None else _scaled(part, scale.float())
     return weights, inputs
 
 
-def _scaled(part: "Tensor", scale: "Tensor") -> "Tensor":
-    """Return float32 (rows, columns) of a quantised weight.
-
-    Args:
-        part: 8-bit values (rows, columns), or uint8 (rows / 2, columns) with an even row's four bits below
-            those of the odd row that follows.
-        scale: of the whole weight (), of its rows (rows,), or of groups in its rows (rows, groups).
-    """
+def _unpacked(words: "Tensor", shape: list[int]) -> "Tensor":
+    """Return (rows, columns) values of four bits, above -8, from words of eight columns, the first lowest."""
     import torch
 
-    if part.dtype == torch.uint8:
-        both = torch.stack([part & 0x0F, part >> 4], 1).reshape(-1, part.shape[1]).to(torch.int8)
-        part = torch.where(both > 7, both - 16, both)
+    rows, columns = shape
+    values = torch.stack([words >> 4 * place & 0xF for place in range(8)], 2) - 8
+    return values.reshape(rows, -1)[:, :columns]
+
+
+def _scaled(part: "Tensor", scale: "Tensor") -> "Tensor":
+    """Return float32 (rows, columns) of integers or 8-bit floats of that shape.
+
+    Args:
+        part: the stored values.
+        scale: of the whole weight (), or of groups in its rows (rows, groups).
+    """
     if scale.ndim == 2:
         scale = scale.repeat_interleave(part.shape[1] // scale.shape[1], 1)
-    elif scale.ndim == 1:
-        scale = scale[:, None]
     return part.float() * scale
 
 
-def _rounding(scales: "dict[str, Tensor]", eight_bit_float: bool) -> Callable[..., Any]:
-    """Return a hook that does to a layer's input what the kernels do before they multiply."""
+def _rounding(step: "Tensor") -> Callable[..., Any]:
+    """Return a hook that rounds a layer's input to 8-bit floats of one *step*, as kernels do."""
     import torch
-
-    before, step = scales.get("pre_quant_scale"), scales.get("input_scale")
 
     def prepare(module: Any, args: Any) -> Any:
         given, *rest = args
-        if before is not None:
-            given = given * before
-        if step is not None and eight_bit_float:
-            given = (given / step).clamp(-448, 448).to(torch.float8_e4m3fn).float() * step
-        elif step is not None:
-            given = (given / step).round().clamp(-128, 127) * step
+        given = (given / step).clamp(-448, 448).to(torch.float8_e4m3fn).float() * step
         return given, *rest
 
     return prepare
+
+
+def _rounded_by_token(module: Any, args: Any) -> Any:
+    """Round a layer's input to 8-bit integers, with a step for every token."""
+    given, *rest = args
+    step = given.abs().amax(-1, keepdim=True).clamp(min=1e-8) / 127
+    return (given / step).round().clamp(-128, 127) * step, *rest

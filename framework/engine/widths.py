@@ -112,12 +112,12 @@ def _count_safetensors(file: Path, found: Widths, vocabulary: int | None) -> Non
         for name in names:
             part = opened.get_slice(name)
             shape, bits = tuple(part.get_shape()), _SAFETENSORS_BITS.get(part.get_dtype())
+            if name.endswith(".weight_packed"):
+                rows, columns = opened.get_tensor(name.replace("_packed", "_shape")).tolist()
+                shape, bits = (rows, columns), 32 * math.prod(shape) // (rows * columns)
             if bits is None or len(shape) < 2:
                 continue
-            if part.get_dtype() == "U8" and f"{name}_scale" in opened.keys():  # noqa: SIM118
-                rows = opened.get_slice(f"{name}_scale").get_shape()[0]
-                shape, bits = (rows, *shape[1:]), 8 * shape[0] // rows  # two values to a byte, row above row
-            elif name.endswith("_weight_qdata") and _says_int4(told, name):
+            if name.endswith("_weight_qdata") and _says_int4(told, name):
                 values = part[:]
                 bits = 4 if values.min() >= -8 and values.max() <= 7 else 8
             found.add(shape, bits, vocabulary)

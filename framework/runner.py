@@ -186,10 +186,13 @@ def compare(calls: Sequence[Call]) -> None:
     """
     shared = set.intersection(*({*call.overrides} for call in calls))
     recipes = {call.recipe for call in calls}
+    ends = [recipe.rpartition("/")[2] for recipe in recipes]
     facts = []
     for call in calls:
         own = [word for word in call.overrides if word not in shared]
-        label = " ".join([call.recipe, *own] if len(recipes) > 1 else own) or call.recipe
+        end = call.recipe.rpartition("/")[2]
+        name = end if ends.count(end) == 1 else call.recipe
+        label = " ".join([name, *own] if len(recipes) > 1 else own) or name
         words = shlex.join(["run", f"+recipe={call.recipe}", *call.overrides])
         facts.append(_facts(call, label, words))
     typed = [word.lstrip("+") for word in shlex.split(calls[0].command)]

@@ -111,7 +111,7 @@ def trade_off(
     up = _axis(quality, [*(two for _, two in values), *(each.metrics[quality] for each in levels)])
     frame = Frame(across, up)
     grid = frame.drawn() + "".join(_level(frame, each.name, each.metrics[quality]) for each in levels)
-    named = len(rows) <= _NAMED and all(len(row[1].name) <= _LONGEST for row in rows)
+    named = bear_names([row[1] for row in rows])
     marks, points = [], []
     for (number, candidate, which), pair in zip(rows, values, strict=True):
         kind = "beaten" if any(_beats(other, pair, less) for other in values) else "best"
@@ -123,6 +123,11 @@ def trade_off(
     )
     heading = f"{title(quality)} against {title(against)}"
     return picture(identity, heading, f"{told}.", grid + "".join(marks) + labels(points))
+
+
+def bear_names(candidates: Sequence[Candidate]) -> bool:
+    """Tell whether points have room for their names."""
+    return len(candidates) <= _NAMED and all(len(each.name) <= _LONGEST for each in candidates)
 
 
 def _axis(metric: str, values: Sequence[float]) -> Axis:

@@ -58,7 +58,9 @@ def page(facts: Sequence[Facts]) -> str:
 
 
 def _has_something(section: Section) -> bool:
-    return bool(section.tables or section.figures or section.answered or section.listings)
+    return bool(
+        any(table.rows for table in section.tables) or section.figures or section.answered or section.listings
+    )
 
 
 def _sections(facts: Sequence[Facts]) -> list[Section]:
@@ -67,15 +69,13 @@ def _sections(facts: Sequence[Facts]) -> list[Section]:
     ahead = [tables.chosen(facts)] if several else []
     late = [] if several else [tables.chosen(facts)]
     gates = tables.gates(facts)
+    judged = Section("gates", "Gates", [gates])
+    measured = Section(
+        "candidates", "Candidates", tables.candidate_tables(facts, pooled), _trade_offs(facts, pooled)
+    )
     return [
         Section("differences", "What differs", ahead),
-        Section("gates", "Gates", [gates] if gates.rows else []),
-        Section(
-            "candidates",
-            "Candidates",
-            tables.candidate_tables(facts, pooled),
-            _trade_offs(facts, pooled),
-        ),
+        *([measured, judged] if several else [judged, measured]),
         _examples(story.examples(facts, pooled)),
         Section("forgetting", "Forgetting", [table for each in facts for table in _told(each, facts)]),
         Section("training", "Training", figures=list(_curves(facts))),
@@ -137,6 +137,9 @@ def _trade_offs(facts: Sequence[Facts], pooled: tables.Pool) -> list[Figure]:
                     if against in each.metrics and quality not in each.metrics
                 ]
                 caption = "Filled: no other candidate is better in both."
+                drawn = [each for each in pooled.candidates if {against, quality} <= each.metrics.keys()]
+                if not charts.bear_names(drawn):
+                    caption += " The numbers are those of the tables below."
                 if absent:
                     caption += f" Not drawn, since only parity was measured of it: {', '.join(absent)}."
                 found.append(Figure(drawing, caption))

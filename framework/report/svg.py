@@ -131,12 +131,14 @@ _SHAPES = (
     '<rect x="{left}" y="{top}" width="9" height="9"{kind}/>',
     '<path d="M{x},{over} L{right},{under} L{before},{under} Z"{kind}/>',
     '<path d="M{x},{over} L{right},{y} L{x},{below} L{before},{y} Z"{kind}/>',
+    '<path d="M{x},{below} L{right},{upper} L{before},{upper} Z"{kind}/>',
+    '<path d="M{before},{lower} L{before},{upper} L{right},{lower} L{right},{upper} Z"{kind}/>',
 )
 
 
 def marker(x: float, y: float, series: int, kind: str) -> str:
     """Return a mark whose shape and colour tell *series*, so that neither is needed to tell it."""
-    named = f' class="mark series{series % 6} {kind}"'
+    named = f' class="mark series{series % len(_SHAPES)} {kind}"'
     places = {
         "x": x,
         "y": y,
@@ -144,6 +146,8 @@ def marker(x: float, y: float, series: int, kind: str) -> str:
         "top": y - 4.5,
         "over": y - 6,
         "under": y + 5,
+        "upper": y - 5,
+        "lower": y + 5,
         "below": y + 6,
         "right": x + 6,
         "before": x - 6,

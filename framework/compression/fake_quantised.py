@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 
 class FakeQuantised(Full):
-    """Train all weights, of which every linear layer below the head uses rounded ones.
+    """Train all weights, of which every linear layer uses rounded ones; the head too, but for ``8da4w``.
 
     Weights are rounded to the engines' grid (``framework.compression.grid``); activations by torchao, where
     the scheme says so, to int8 with a range for each token. Gradients pass as if nothing were rounded
     (straight-through estimation: Bengio et al., 2013, arXiv:1308.3432). What is saved are the rounded
-    weights, as floats.
+    weights, as floats; but those of a head that are the embeddings too, which are not rounded, as they are.
     """
 
     scheme: Scheme
@@ -52,10 +52,11 @@ class FakeQuantised(Full):
         """
         if find_spec("torchao") is None:
             raise StepError("compression.qat needs torchao: pip install 'gitune[compress]'")
-        above = {id(part) for head in heads(model).values() for part in head.modules()}
+        left = heads(model).values() if self.scheme == "8da4w" else ()
+        above = {id(part) for head in left for part in head.modules()}
         chosen = [path for path, part in _linears(model).items() if id(part) not in above]
         if not chosen:
-            raise StepError(f"compression.qat: {type(model).__name__} has no linear layer below its head")
+            raise StepError(f"compression.qat: {type(model).__name__} has no linear layer to round")
         self._check_blocks(model, chosen)
         with quiet():  # torchao tells of kernels for GPUs that it could not load
             _prepare(model, chosen, self)
@@ -78,8 +79,9 @@ class FakeQuantised(Full):
     ) -> None:
         """Write the whole model, with the weights of the layers that round already rounded."""
         weights = dict(model.state_dict() if state is None else state)
+        looked_up = model.get_input_embeddings().weight
         for path, part in _linears(model).items():
-            if hasattr(part, "weight_fake_quantizer"):
+            if hasattr(part, "weight_fake_quantizer") and part.weight is not looked_up:
                 name = f"{path}.weight"
                 weights[name] = rounded(weights[name].detach(), self.scheme, self.group_size)
         super().save(model, output, weights)

@@ -25,7 +25,8 @@ class Qat(ModelCompression):
 
     The folder that it leaves is an ordinary one in float32, whose weights lie on the grid of the integers
     that they will be. An option that follows and quantises to the same grid changes none of them any more.
-    Heads and embeddings stay as they are.
+    Embeddings stay as they are, and so does a head that shares their weights: the option that follows rounds
+    it, just as it was rounded while it was trained.
     """
 
     label: ClassVar[str] = "qat"

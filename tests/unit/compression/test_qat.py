@@ -51,7 +51,29 @@ def test_what_is_left_is_an_ordinary_folder_on_the_grid(
         assert max(len(block.unique()) for row in blocks for block in row) <= (
             255 if scheme == "int8" else 16
         )
-    assert not torch.equal(rounded(opened.lm_head.weight.detach(), scheme, 16), opened.lm_head.weight)
+    head = opened.lm_head.weight.detach()
+    assert torch.equal(rounded(head, scheme, 16), head) == (scheme != "8da4w")  # w4a8 leaves it in float
+    table = opened.get_input_embeddings().weight.detach()
+    assert not torch.equal(rounded(table, scheme, 16), table)
+
+
+def test_a_head_that_is_the_embeddings_is_rounded_only_where_it_multiplies(tmp_path: Path) -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=50, tie_word_embeddings=True, **sizes)).eval()
+    table = model.get_input_embeddings().weight
+    before = table.detach().clone()
+    tuning = FakeQuantised(scheme="int4", group_size=32)
+    tuned = tuning.apply(model, "causal-lm")
+    hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    assert tuned.lm_head.weight is table
+    assert torch.equal(tuned.lm_head(hidden), hidden @ rounded(before, "int4", 32).T)
+    assert torch.equal(tuned.get_input_embeddings()(torch.tensor([7]))[0], before[7])
+    tuning.save(tuned, tmp_path)
+    opened = LlamaForCausalLM.from_pretrained(tmp_path)
+    assert torch.equal(opened.lm_head.weight, before)
+    assert opened.lm_head.weight is opened.get_input_embeddings().weight
 
 
 def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(

@@ -1,12 +1,12 @@
 """Dynamic quantisation: int8 weights, activation ranges measured on every call."""
 
-import shutil
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from framework.compression import ExportCompression, Exported
+from framework.compression.qdq import GRAPH, companions, first_line, open_graph
+from framework.core.errors import StepError
 from framework.core.quiet import quiet
-from framework.core.store import RECORD
 
 
 class Int8Dynamic(ExportCompression):
@@ -21,15 +21,13 @@ class Int8Dynamic(ExportCompression):
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Quantise the exported graph and take the rest of the folder over; see the base class."""
-        import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        apart = shutil.ignore_patterns("model.onnx*", RECORD)
-        shutil.copytree(exported.folder, output, dirs_exist_ok=True, ignore=apart)
-        graph = onnx.load(exported.folder / "model.onnx")
-        # Shapes recorded by the exporter contradict those of the quantised graph.
-        del graph.graph.value_info[:]
-        with quiet():  # it advises a pre-processing that the exporter's own optimiser has done already
-            quantize_dynamic(
-                graph, output / "model.onnx", weight_type=QuantType.QInt8, per_channel=self.per_channel
-            )
+        graph = open_graph(exported.folder / GRAPH)
+        with companions(exported, output), quiet():  # it advises what the exporter's optimiser has done
+            try:
+                quantize_dynamic(
+                    graph, output / GRAPH, weight_type=QuantType.QInt8, per_channel=self.per_channel
+                )
+            except Exception as error:  # the quantiser raises bare exceptions of many kinds
+                raise StepError(f"{GRAPH} cannot be quantised: {first_line(error)}") from error

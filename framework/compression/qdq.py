@@ -60,7 +60,7 @@ class Quantiser:
         self.cache = cache
         # TensorRT takes symmetric ranges only, and of products; on a CPU unsigned activations are quicker.
         self.symmetric = exported.export.engine != "onnxruntime"
-        self.model = _open(self.file)
+        self.model = open_graph(self.file)
         self.weights = _weights(self.model, tables=not self.symmetric)
         if not self.weights:
             raise StepError(
@@ -112,7 +112,7 @@ class Quantiser:
                     },
                 )
         except Exception as error:  # the quantiser raises bare exceptions of many kinds
-            raise StepError(f"{GRAPH} cannot be quantised: {_first_line(error)}") from error
+            raise StepError(f"{GRAPH} cannot be quantised: {first_line(error)}") from error
 
     def logits(self, graph: Path) -> "list[np.ndarray]":
         """Return what *graph* answers to each row, float32."""
@@ -129,13 +129,18 @@ class Quantiser:
 @contextmanager
 def companions(exported: Exported, output: Path) -> Iterator[Path]:
     """Copy all but the graph to *output*; give a scratch folder for as long as the block runs."""
-    apart = shutil.ignore_patterns(f"{GRAPH}*", RECORD)
+    apart = shutil.ignore_patterns(f"{GRAPH}*", "*.engine", RECORD)
     shutil.copytree(exported.folder, output, dirs_exist_ok=True, ignore=apart)
     with tempfile.TemporaryDirectory() as scratch:
         yield Path(scratch)
 
 
-def _open(file: Path) -> Any:
+def open_graph(file: Path) -> Any:
+    """Return the ``onnx.ModelProto`` in *file*, every node with a name and no shapes but those of its ends.
+
+    Raises:
+        StepError: the file is broken, or has an operator that onnx does not know.
+    """
     import onnx
 
     try:
@@ -143,7 +148,7 @@ def _open(file: Path) -> Any:
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf, onnx and the file system each have their own
         raise StepError(
-            f"{GRAPH} is no graph that onnx can read ({_first_line(error)}); "
+            f"{GRAPH} is no graph that onnx can read ({first_line(error)}); "
             "remove the export from the store and export again"
         ) from error
     # Shapes recorded by the exporter contradict those of the quantised graph.
@@ -242,5 +247,6 @@ def feed(session: Any, row: list[int]) -> "dict[str, np.ndarray]":
     return fed
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return the first line of what a library says, or what kind of error it is."""
     return str(error).partition("\n")[0] or type(error).__name__

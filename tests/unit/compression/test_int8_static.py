@@ -7,14 +7,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from framework.compression import Exported
+from framework.compression import ExportCompression, Exported
 from framework.compression.calibration import spread
+from framework.compression.int8_dynamic import Int8Dynamic
 from framework.compression.int8_static import Int8Static
 from framework.core.errors import FrameworkError, StepError
 from framework.core.files import tree_digest
-from framework.engine import open_engine
+from framework.engine import Sampling, open_engine
 from framework.engine.widths import count_widths
 from framework.export.onnx import Onnx
+from framework.model.tiny import TinyCausalLM
 from framework.model.tiny_encoder import TinyEncoder
 
 
@@ -81,6 +83,30 @@ def test_tensorrt_gets_symmetric_ranges_of_products_alone(exported: Exported, tm
     assert count_widths(tmp_path).embeddings == {32: 259 * 64}
 
 
+def test_tensorrt_builds_an_engine_of_the_pairs(exported: Exported, tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx")
+    from framework.export.tensorrt import Sizes, TensorRT
+
+    exporter = TensorRT(length=Sizes(opt=16, max=64))
+    Int8Static(calibration_rows=3).compress(replace(exported, export=exporter), tmp_path)
+    exporter.finish(tmp_path, tmp_path / "cache")
+    assert len(list(tmp_path.glob("*.engine"))) == 1
+
+
+@pytest.mark.slow
+def test_a_language_model_keeps_its_cache(export_of: Callable[..., Exported], tmp_path: Path) -> None:
+    exported = export_of(TinyCausalLM(name="tiny", license="x", parameters=1e5), Onnx())
+    Int8Static(calibration_rows=4).compress(exported, tmp_path)
+    engine, reference = (
+        open_engine(name, folder) for name, folder in (("onnxruntime", tmp_path), ("torch", exported.source))
+    )
+    rows = [[5, 6, 7, 8, 9, 10], [70, 80, 90]]
+    wanted, given = (np.concatenate(opened.logits(rows)) for opened in (reference, engine))
+    assert 0 < np.abs(wanted - given).mean() < 0.1 * wanted.std()
+    assert len(list(engine.generate(rows[0], 4, Sampling(past_end=True)))) == 4
+    assert count_widths(tmp_path).share(8) == 1.0
+
+
 def without_rows(exported: Exported, folder: Path) -> Exported:
     return replace(exported, data=folder)
 
@@ -109,12 +135,30 @@ def with_an_input_of_its_own(exported: Exported, folder: Path) -> Exported:
     return replace(exported, folder=folder)
 
 
+@pytest.mark.parametrize("option", [Int8Static(), Int8Dynamic()], ids=lambda option: option.label)
+@pytest.mark.parametrize(
+    ("broken", "said"), [(corrupt, "model.onnx is no graph that onnx"), (with_an_unknown_operator, "Swirl")]
+)
+def test_a_broken_graph_is_one_sentence_and_leaves_none(
+    exported: Exported,
+    tmp_path: Path,
+    option: ExportCompression,
+    broken: Callable[[Exported, Path], Exported],
+    said: str,
+) -> None:
+    given, output = tmp_path / "given", tmp_path / "output"
+    given.mkdir()
+    output.mkdir()
+    with pytest.raises(StepError, match=said) as caught:
+        option.compress(broken(exported, given), output)
+    assert "\n" not in str(caught.value)
+    assert not (output / "model.onnx").exists()
+
+
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
         (without_rows, "no training rows to calibrate on; give rows to data="),
-        (corrupt, "model.onnx is no graph that onnx can read"),
-        (with_an_unknown_operator, "Swirl"),
         (with_an_input_of_its_own, "wants the input pixels, which training rows do not have"),
     ],
 )

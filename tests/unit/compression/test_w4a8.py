@@ -81,6 +81,7 @@ W4A8().compress(Exported(folder, Transformers(), folder, folder, named), output)
 """
 
 
+@pytest.mark.slow
 def test_another_process_writes_the_same_bytes(exported: Exported, quantised: Path, tmp_path: Path) -> None:
     """The format's header has a part in any order, which would give each run another digest."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}

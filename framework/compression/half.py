@@ -65,8 +65,14 @@ def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) ->
 
         graph = str(exported.folder / "model.onnx")
         try:
-            # It changes the list of providers in place.
-            cast = convert_to_mixed_precision(graph, kind, keep_io_types=True, providers=["cpu"], **choices)
+            cast = convert_to_mixed_precision(
+                graph,
+                kind,
+                keep_io_types=True,
+                providers=["cpu"],  # a list of its own: it is changed in place
+                op_types_to_include=["Gather"],  # an embedding, whose other input, token ids, seems large
+                **choices,
+            )
         except Exception as error:  # it raises whatever the part at hand does
             first_line = str(error).partition("\n")[0] or type(error).__name__
             raise StepError(

@@ -95,9 +95,12 @@ def test_what_grows_too_large_stays_in_float32(
 ) -> None:
     careful = Float16(largest=0.01)
     careful.compress(exported(fp32, data), tmp_path)
-    assert json.loads((tmp_path / "compression.json").read_text())["float32_weights"]
+    kept = json.loads((tmp_path / "compression.json").read_text())["float32_weights"]
+    assert kept
+    # Token ids are larger than any bound, and no number that flows.
+    assert not [name for name in kept if "word_embeddings" in name]
     wanted = open_engine("torch", tiny_bert).classify(ROWS)
-    assert np.abs(open_engine("onnxruntime", tmp_path).classify(ROWS) - wanted).max() < 1e-2
+    assert np.abs(open_engine("onnxruntime", tmp_path).classify(ROWS) - wanted).max() < 0.03
 
 
 @pytest.mark.parametrize("method", [Float16(), BFloat16()])

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 from framework.core.errors import ServeError, StepError
 from framework.core.step import Step, Workspace
-from framework.engine import open_engine
+from framework.engine import open_engine, tensorrt
 from framework.engine.tensorrt import architecture_here
 from framework.export.tensorrt import Sizes, TensorRT
 from framework.export.tensorrt_builder import EngineOrder, build_engine, profile_of
@@ -170,6 +171,30 @@ def test_an_engine_for_another_machine_says_so(built: Path) -> None:
         open_engine("tensorrt", built)
 
 
+def test_the_wrong_gpu_is_named_with_what_to_set(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm86")
+    with pytest.raises(ServeError, match=r"GPU of sm89, and the one here is sm86; set .*architecture=sm86"):
+        open_engine("tensorrt", built)
+
+
+def test_an_engine_of_another_version_is_not_tried(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm89")
+    folder = Path(shutil.copytree(built, tmp_path / "old"))
+    (folder / "engine.json").write_text(json.dumps(about(built) | {"version": "1.0.0.1"}))
+    with pytest.raises(ServeError, match=r"was built by tensorrt-rtx-cu13==1\.0\.0\.1, installed is"):
+        open_engine("tensorrt", folder)
+
+
+def test_a_broken_engine_is_refused(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm89")
+    folder = Path(shutil.copytree(built, tmp_path / "broken"))
+    (folder / about(built)["engine"]).write_bytes(b"no engine at all")
+    with pytest.raises(ServeError, match="tensorrt-rtx-cu13 cannot read it; export the model again"):
+        open_engine("tensorrt", folder)
+
+
 def test_a_folder_without_an_engine_says_so(tiny_bert: Path) -> None:
     with pytest.raises(ServeError, match="holds no TensorRT engine; export the model again"):
         open_engine("tensorrt", tiny_bert)
@@ -179,7 +204,7 @@ def test_tensorrt_itself_builds_only_where_the_gpu_is(graph: Path, tmp_path: Pat
     """The full library cannot be installed from PyPI alone; here only the part before it is reached."""
     order = EngineOrder("tensorrt", "sm89", AXES, tf32=False)
     try:
-        import tensorrt  # noqa: F401
+        import_module("tensorrt")
     except ImportError:
         with pytest.raises(StepError, match=r"export.runtime=tensorrt: .*pip install 'gitune\[gpu\]'"):
             build_engine(order, graph / "model.onnx", tmp_path, tmp_path)

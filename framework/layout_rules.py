@@ -29,7 +29,8 @@ def stage_rules(config: Config) -> list[str]:
             f"training.gradient_accumulation_steps: {parts} micro batches cannot keep {least} stages at "
             f"work; set {change}"
         )
-    if isinstance(training, Supervised) and type(training).objective is not Supervised.objective:
+    pairs = isinstance(training, Supervised) and type(training).objective is not Supervised.objective
+    if pairs and not training.taught:  # what a teacher cannot do, a compression says itself
         found.append("training: pairs of answers cannot pass between stages; set parallelism=ddp")
     if training.neftune_alpha:
         found.append("training.neftune_alpha: has no noise for stages; set training.neftune_alpha=0")

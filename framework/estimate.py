@@ -16,7 +16,9 @@ from framework.core.source import Source
 from framework.core.step import Step
 from framework.data import Data
 from framework.data.mix import Mix
+from framework.stages.benchmark import Measure
 from framework.stages.data import PrepareData
+from framework.stages.speed import TOGETHER_TOKENS
 from framework.stages.tune import Tune
 from framework.task import open_task
 from framework.training.memory import VOCABULARY, trained_bytes, tune_bytes, weight_bytes
@@ -140,13 +142,30 @@ def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
         seconds = 3 + 3 * 2 * parameters * compared * read[0].length / flops
         seconds += 3 * config.export.parity.generations * 32 * size / 1e10
         return Estimate(seconds, _LIBRARIES + 3 * size)
-    if kind == "benchmark":
-        generated = config.benchmark.repeats * config.benchmark.new_tokens
-        return Estimate(3 + 3 * generated * size / 1.3e10, _LIBRARIES + 2 * size)
+    if isinstance(step.stage, Measure):
+        seconds = sum(_timing_seconds(config, engine) for engine in step.stage.engines.values())
+        return Estimate(seconds, _LIBRARIES + 2 * size)
     factor = {"model": 5.0, "merge": 0.6, "reshape": 0.7, "export": 0.7, "compress": 0.7, "publish": 0.1}.get(
         kind, 0.0
     )
     return Estimate(1 + factor * size / _DISK, _LIBRARIES + min(factor, 3.0) * size)
+
+
+def _timing_seconds(config: Config, engine: str) -> float:
+    """Return what timing one candidate takes: a process that imports its libraries, then its calls.
+
+    A token that is generated reads every weight; one that is read costs two operations a weight, in a
+    classifier half of that, since half of an encoder is a table of embeddings.
+    """
+    timing, parameters = config.benchmark, config.model.parameters
+    started, flops = (6.0 if engine == "torch" else 1.0), config.environment.hardware.flops
+    if not open_task(config.model.task).generates:
+        rows = 10 * timing.repeats * sum(timing.batch_sizes)
+        return started + rows * timing.prompt_tokens * parameters / flops
+    together = [size for size in timing.batch_sizes if size > 1]
+    read = (timing.repeats + sum(together)) * timing.prompt_tokens
+    generated = timing.repeats * timing.new_tokens + TOGETHER_TOKENS * len(together)
+    return started + 2 * parameters * read / flops + generated * 4 * parameters / 1.3e10
 
 
 def _tune_seconds(config: Config, rows: Rows) -> float:

@@ -23,7 +23,7 @@ from framework.task import open_task
 
 RESULT = "speed.json"
 """Beside the job: ``metrics``, and ``batches``, a list of what was measured for each batch size."""
-_TOGETHER_TOKENS = 9
+TOGETHER_TOKENS = 9
 """Tokens that a batch of more than one prompt generates: each costs far more than one of a single prompt."""
 
 
@@ -127,7 +127,7 @@ def _decode(engine: Engine, prompt: list[int], new_tokens: int) -> tuple[float, 
 def _decode_together(engine: GeneratesTogether, prompt: list[int], size: int) -> list[float]:
     """Return the seconds between each two tokens after the first, of *size* prompts at once."""
     times = []
-    for _ in engine.generate_together([prompt] * size, _TOGETHER_TOKENS):
+    for _ in engine.generate_together([prompt] * size, TOGETHER_TOKENS):
         times.append(time.perf_counter())
     return [later - earlier for earlier, later in itertools.pairwise(times)]
 

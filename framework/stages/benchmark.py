@@ -38,8 +38,8 @@ class Measure(Stage):
 
     Metrics of every candidate: ``size_bytes`` (weights and graph), ``load_seconds`` (from a fresh process
     to a model that answers: libraries and weights) and ``peak_memory_bytes`` (the highest resident memory
-    of that process, libraries and all; the GPU's where torch computes there). What tokens cost, the
-    report reckons: a price shapes no speed.
+    of that process, libraries and all; where the engine computes on a GPU, the memory in use there). What
+    tokens cost, the report reckons: a price shapes no speed.
 
     Language models: ``first_token_ms`` (of one prompt), ``prefill_tokens_per_second``,
     ``decode_tokens_per_second``, and of the time between two tokens ``decode_p50_ms``, ``decode_p90_ms``,

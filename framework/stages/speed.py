@@ -172,10 +172,14 @@ def spread(values: Sequence[float]) -> float:
 
 
 def _peak() -> float:
-    """Return the peak of the GPU's memory where the engine computes there through torch, else of our own."""
+    """Return the GPU's memory in use where the engine computes there, else the peak of our own.
+
+    What TensorRT holds, torch's own count does not know; what other processes hold there counts too.
+    """
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        return float(torch.cuda.max_memory_reserved())
+        free, whole = torch.cuda.mem_get_info()
+        return float(max(torch.cuda.max_memory_reserved(), whole - free))
     return float(peak_memory())
 
 

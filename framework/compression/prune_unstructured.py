@@ -1,8 +1,8 @@
 """Unstructured pruning: single weights become zero while the model is trained."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.compression import ModelCompression
@@ -31,6 +31,12 @@ class PruneUnstructured(ModelCompression):
     zeros before the first step."""
     training: Training = Supervised()
     """How the other weights are trained meanwhile."""
+
+    @field_validator("pattern", mode="before")
+    @classmethod
+    def _read_minutes(cls, pattern: Any) -> Any:
+        """Take ``2:4`` without quotes too, which YAML 1.1 reads as two minutes and four seconds."""
+        return "2:4" if pattern == 124 else pattern
 
     @model_validator(mode="after")
     def _check_pattern(self) -> Self:

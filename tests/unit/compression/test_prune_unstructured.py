@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
@@ -131,6 +132,7 @@ def test_the_smallest_go_first() -> None:
     # Of two fours, that whose two smallest matter least.
     assert mask(weight, 0.25, "2:4").tolist() == [[True, True, True, True], [False, True, False, True]]
     assert mask(weight, 0.5, "2:4").tolist() == [[False, True, False, True], [False, True, False, True]]
+    assert PruneUnstructured.model_validate(yaml.safe_load("pattern: 2:4")).pattern == "2:4"
     with pytest.raises(ValidationError, match=r"'ratio' should be 0\.5"):
         PruneUnstructured(pattern="2:4", ratio=0.6)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 from framework.compression import Compression, ExportCompression, ModelCompression
 from framework.config.schema import Config, Phase
+from framework.core.paths import SHARE
+from framework.export import Export
 
 FITTING = {
     "causal-lm": ("onnx-genai", "genai", "int4-weight"),
@@ -69,15 +71,31 @@ def _export_rule(config: Config, name: str, option: ExportCompression) -> list[s
     if not option.exports or not unable or task not in export.tasks:
         return []
     engine = unable[0]
-    fitting, suited, smaller = FITTING[task]
+    _, suited, smaller = FITTING[task]
     others = [other for other in config.compression if other != name]
-    changes = [f"export={fitting}"] if suited in option.exports and task else []
+    changes = [f"export={each}" for each in _exports_for(config)]
     if engine == suited and smaller != "none" and smaller not in others:
         changes.append(choice(smaller if other == name else other for other in config.compression))
     changes.append(_without(config, name))
     return [
         f"compression.{name}: works on exports for {', '.join(option.exports)}, this one is for {engine}; "
         f"set {' or '.join(changes)}"
+    ]
+
+
+def _exports_for(config: Config) -> list[str]:
+    """Return the export options that suit the model's task and every compression that is chosen."""
+    # Reads every option of the group, which only a plan that cannot run has to wait for.
+    from framework.config.jsonschema import options
+
+    wanted = [set(each.exports) for each in config.reductions.values() if each.exports]
+    return [
+        name
+        for name, cls in options("export", (SHARE,)).items()
+        if cls is not None
+        and issubclass(cls, Export)
+        and config.model.task in cls.tasks
+        and all(cls.engine in engines for engines in wanted)
     ]
 
 

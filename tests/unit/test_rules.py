@@ -43,7 +43,7 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
         (
             ("compression=int8-dynamic",),
             "compression.int8-dynamic: works on exports for onnxruntime, this one is for genai; "
-            "set compression=int4-weight or compression=none",
+            "set export=onnx or compression=int4-weight or compression=none",
             "compression=int4-weight",
         ),
         (

@@ -29,11 +29,11 @@ def check_plain(folder: Path) -> None:
         )
 
 
-def check_groups(model: Any, group_size: int, option: str) -> None:
-    """Check that *group_size* divides the inputs of every layer but the head.
+def layer_widths(model: Any) -> dict[str, int]:
+    """Return the number of inputs of every linear layer but the head, by its path.
 
     Raises:
-        StepError: it does not; names the largest that does and is no larger.
+        StepError: there is none, as in GPT-2, whose layers are of another kind.
     """
     import torch
 
@@ -42,6 +42,20 @@ def check_groups(model: Any, group_size: int, option: str) -> None:
         for path, layer in model.named_modules()
         if isinstance(layer, torch.nn.Linear) and layer is not model.get_output_embeddings()
     }
+    if not widths:
+        raise StepError(
+            f"compression: {type(model).__name__} has no linear layers, which this method quantises; "
+            "set compression=none"
+        )
+    return widths
+
+
+def check_groups(widths: dict[str, int], group_size: int, option: str) -> None:
+    """Check that *group_size* divides the inputs of every layer.
+
+    Raises:
+        StepError: it does not; names the largest that does and is no larger.
+    """
     common = math.gcd(*widths.values())
     path = next((path for path, width in widths.items() if width % group_size), None)
     if path is not None:

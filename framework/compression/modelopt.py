@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.compression import Exported
-from framework.compression.checkpoint import check_groups, check_plain, take_over
+from framework.compression.checkpoint import check_groups, check_plain, layer_widths, take_over
 from framework.core.errors import StepError
 from framework.core.quiet import quiet
 from framework.engine.torch import open_model
@@ -41,8 +41,9 @@ def calibrated(
     """
     check_plain(exported.folder)
     model = open_model(exported.folder)
+    widths = layer_widths(model)
     if group_size is not None:
-        check_groups(model, group_size, "awq")
+        check_groups(widths, group_size, "awq")
     with quiet():
         import modelopt.torch.quantization as quantization
         import torch
@@ -81,8 +82,22 @@ def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
             export_hf_checkpoint(model, dtype=torch.bfloat16, export_dir=scratch)
         except Exception as error:  # ModelOpt has no exceptions of its own
             raise _refused(model, error) from error
+        for file in Path(scratch).glob("*.safetensors"):
+            _halve(file)
         take_over(exported.folder, Path(scratch), output, dtype="bfloat16")
         shutil.copyfile(Path(scratch) / _ALGORITHM, output / _ALGORITHM)
+
+
+def _halve(file: Path) -> None:
+    """Make bfloat16 of what ModelOpt has left in float32, but for scales."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    stored = {
+        name: part.to(torch.bfloat16) if part.dtype == torch.float32 and not name.endswith("_scale") else part
+        for name, part in load_file(file).items()
+    }
+    save_file(stored, file, {"format": "pt"})
 
 
 def fold_scales(model: Any) -> dict[str, Any]:

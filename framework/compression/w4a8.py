@@ -9,7 +9,7 @@ from pydantic import Field
 
 from framework.compression import ExportCompression, Exported
 from framework.compression.calibration import write_decisions
-from framework.compression.checkpoint import check_groups, check_plain, take_over
+from framework.compression.checkpoint import check_groups, check_plain, layer_widths, take_over
 from framework.core.quiet import quiet
 from framework.engine.torch import open_model
 
@@ -47,7 +47,7 @@ class W4A8(ExportCompression):
         """
         check_plain(exported.folder)
         model = open_model(exported.folder)
-        check_groups(model, self.group_size, "w4a8")
+        check_groups(layer_widths(model), self.group_size, "w4a8")
         kind = type(model)
         del model
         with tempfile.TemporaryDirectory() as scratch, quiet():

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NEW_TOKENS = 32
-_WIDTHS = (4, 8, 16)
+WIDTHS = (4, 8, 16)
+"""Bits that a compressed file may claim."""
 
 
 def width_metric(bits: int) -> str:
@@ -64,7 +65,7 @@ class CompareExports(Stage):
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
-        found = ("max_difference", "mean_difference", "agreement", *map(width_metric, _WIDTHS))
+        found = ("max_difference", "mean_difference", "agreement", *map(width_metric, WIDTHS))
         return (*found, "generation_agreement") if open_task(task).generates else found
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
@@ -75,7 +76,7 @@ class CompareExports(Stage):
         for candidate in self.candidates:
             given = self._answers(self.engine, inputs[candidate], rows)
             widths = count_widths(inputs[candidate])
-            found = _compare(wanted, given) | {width_metric(bits): widths.share(bits) for bits in _WIDTHS}
+            found = _compare(wanted, given) | {width_metric(bits): widths.share(bits) for bits in WIDTHS}
             metrics |= {f"{candidate}.{name}": value for name, value in found.items()}
         write_metrics(output, metrics)
 

@@ -7,9 +7,11 @@ from pkgutil import iter_modules
 import pytest
 import yaml
 
+from framework.compression import ExportCompression
 from framework.config.schema import BASES, GROUPS, SEVERAL
 from framework.core.component import Component
 from framework.core.paths import SHARE
+from framework.stages.parity import WIDTHS
 
 CONF = SHARE / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
@@ -72,3 +74,11 @@ NAMED = [file for file in OPTIONS if file.parent.name in SEVERAL]
 @pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
 def test_an_option_of_several_stands_below_its_own_name(file):
     assert file.read_text().startswith(f"# @package {file.parent.name}.{file.stem}\n")
+
+
+def test_every_compression_of_an_export_claims_bits_that_are_counted():
+    claims = [option for option in concrete("compression").values() if issubclass(option, ExportCompression)]
+    assert claims
+    for option in claims:
+        assert option.bits in WIDTHS, option
+        assert 0 < option.least_share <= 1, option

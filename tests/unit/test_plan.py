@@ -239,3 +239,16 @@ def test_inputs_stand_before_what_needs_them(plan):
 def test_exporting_waits_for_the_quality_gate(plan):
     export = plan("+recipe=tiny").step("export fp32")
     assert [step.label for step in export.after] == ["gate quality"]
+
+
+def test_exports_are_bound_by_what_they_claim_and_by_what_they_may_lose(plan):
+    words = ("+recipe=tiny", "export.parity.max_metric_loss=0.1", "export.parity.generation_agreement=0.25")
+    gate = plan(*words).step("gate export").stage
+    asked = {name: str(bound) for name, bound in gate.bounds.items()}
+    assert asked["int4.weights_4_bit_share"] == ">= 0.5"
+    assert asked["fp32.generation_agreement"] == ">= 0.5"
+    assert asked["int4.generation_agreement"] == ">= 0.25"
+    assert asked["int4.metric_loss"] == "<= 0.1"
+    assert "fp32.metric_loss" not in asked  # it is not evaluated where something smaller is shipped
+    without = plan("+recipe=tiny", "export.parity.generations=0").step("gate export").stage
+    assert not [name for name in without.bounds if "generation" in name or "loss" in name]

@@ -14,6 +14,7 @@ from framework.compression import ExportCompression, Exported
 from framework.compression.awq import Awq
 from framework.compression.fp8 import Fp8
 from framework.compression.smoothquant import SmoothQuant
+from framework.compression.w4a8 import W4A8
 from framework.core.errors import ServeError, StepError
 from framework.core.files import tree_digest
 from framework.engine import open_engine
@@ -137,6 +138,56 @@ def test_groups_that_do_not_divide_name_those_that_do(exported: Exported, tmp_pa
         Awq(group_size=48).compress(exported, tmp_path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+QWEN = {
+    "vocab_size": 259,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
+def test_a_head_that_is_the_embedding_and_layers_with_biases_are_kept(
+    exported: Exported, tmp_path: Path, option: ExportCompression
+) -> None:
+    """Qwen's attention has biases, and ModelOpt folds no scale into its layers: it is taken back."""
+    import torch
+    from transformers import Qwen2Config, Qwen2ForCausalLM
+
+    source, output = tmp_path / "source", tmp_path / "output"
+    output.mkdir()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = Qwen2ForCausalLM(Qwen2Config(**QWEN))
+        for name, part in model.named_parameters():
+            if name.endswith("bias"):
+                part.normal_(0, 0.05)
+        model.save_pretrained(source)
+    option.compress(replace(exported, folder=source, source=source), output)
+    counted = count_widths(output)
+    assert counted.embeddings == {16: 259 * 64}
+    assert set(counted.matrices) == {option.bits}
+    wanted, given = (np.concatenate(open_engine("torch", folder).logits(ROWS)) for folder in (source, output))
+    assert 0 < np.abs(wanted - given).mean() < 0.15 * wanted.std()
+
+
+def test_a_model_without_linear_layers_is_refused(exported: Exported, tmp_path: Path) -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    source, output = tmp_path / "source", tmp_path / "output"
+    output.mkdir()
+    size = {"vocab_size": 259, "n_embd": 64, "n_layer": 1, "n_head": 4, "n_positions": 64}
+    GPT2LMHeadModel(GPT2Config(**size)).save_pretrained(source)
+    for option in (*OPTIONS, W4A8()):
+        with pytest.raises(StepError, match="GPT2LMHeadModel has no linear layers") as caught:
+            option.compress(replace(exported, folder=source), output)
+        assert "\n" not in str(caught.value)
+        assert list(output.iterdir()) == []
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)

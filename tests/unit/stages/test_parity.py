@@ -3,10 +3,13 @@ from typing import Any
 
 import pytest
 
+from framework.core.errors import GateError
 from framework.core.step import Workspace
+from framework.evaluation import Bound
 from framework.export import Parity
 from framework.export.onnx_genai import OnnxGenai
 from framework.stages.evaluate import read_metrics
+from framework.stages.gate import Gate
 from framework.stages.parity import CompareExports
 
 CANDIDATES = ("fp32", "int4")
@@ -41,6 +44,16 @@ def test_exports_are_compared_with_pytorch(
     # Embeddings are not counted; all that is multiplied has four bits, and none of it in the float export.
     assert found["int4.weights_4_bit_share"] == 1.0
     assert found["fp32.weights_4_bit_share"] == found["fp32.weights_16_bit_share"] == 0.0
+
+
+def test_a_float_file_that_claims_four_bits_fails_the_gate(
+    exported: dict[str, Path], tiny_tuned: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    float_only = dict.fromkeys(CANDIDATES, exported["fp32"])
+    compare({"model": tiny_tuned, "data": tiny_data, **float_only}, tmp_path, generations=0, rows=1)
+    gate = Gate(bounds={"int4.weights_4_bit_share": Bound(min=0.5)})
+    with pytest.raises(GateError, match=r"int4\.weights_4_bit_share is 0, the gate asks for >= 0\.5"):
+        gate.run({"parity": tmp_path}, tmp_path, Workspace(tmp_path))
 
 
 def test_an_export_of_another_model_is_found_out(

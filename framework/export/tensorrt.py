@@ -75,7 +75,7 @@ class TensorRT(Onnx):
         if self.architecture not in known:
             raise PydanticCustomError(
                 "unknown_architecture",
-                "{runtime} builds for {known}, not for {wanted}; set runtime=tensorrt, or another",
+                "{runtime} builds for {known}, not for {wanted}; set export.runtime=tensorrt",
                 {"runtime": self.runtime, "known": ", ".join(known), "wanted": self.architecture},
             )
         return self

@@ -64,7 +64,7 @@ def test_the_same_order_gives_the_same_engine(built: Path, graph: Path, tmp_path
     assert (graph / about(graph)["engine"]).read_bytes() == (built / about(built)["engine"]).read_bytes()
 
 
-@pytest.mark.parametrize("architecture", ["sm80", "sm120"])
+@pytest.mark.parametrize("architecture", ["sm80", "sm86", "sm120", "sm121"])
 def test_another_gpu_has_another_engine(built: Path, graph: Path, architecture: str, tmp_path: Path) -> None:
     exporter(architecture=architecture).finish(graph, tmp_path)
     (file,) = graph.glob("*.engine")
@@ -150,7 +150,9 @@ def test_an_axis_without_sizes_is_refused(tiny_bert: Path, tmp_path: Path) -> No
 def test_only_known_gpus_can_be_named() -> None:
     with pytest.raises(ValidationError, match="sm42"):
         TensorRT(architecture="sm42")  # type: ignore[arg-type]
-    with pytest.raises(ValidationError, match=r"builds for sm80, .*not for sm90; set runtime=tensorrt"):
+    with pytest.raises(
+        ValidationError, match=r"builds for sm80, .*not for sm90; set export.runtime=tensorrt"
+    ):
         TensorRT(architecture="sm90")
     with pytest.raises(ValidationError, match="must not fall"):
         Sizes(min=8, opt=4, max=16)

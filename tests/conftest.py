@@ -90,6 +90,16 @@ def tiny_onnx(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
+def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Llama as OpenVINO runs it, float32."""
+    from framework.export.openvino import OpenVino
+
+    folder = tmp_path_factory.mktemp("tiny-openvino")
+    OpenVino().write(tiny_llama, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A three-class BERT as a Hugging Face folder, with the same as model.onnx."""
     import torch

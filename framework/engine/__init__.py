@@ -72,7 +72,7 @@ class GeneratesTogether(Protocol):
 
 
 def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:
-    """Open *folder* with the runtime *name*: ``torch``, ``onnxruntime`` or ``genai``.
+    """Open *folder* with the runtime *name*: ``torch``, ``onnxruntime``, ``genai`` or ``openvino``.
 
     Args:
         name: the module below ``framework.engine``.

@@ -5,7 +5,16 @@ from pathlib import Path
 
 from framework.core.store import RECORD
 
-_WEIGHTS = ("*.safetensors", "*.safetensors.index.json", RECORD)
+# Weights of other formats may lie beside those that were tuned, in folders from a hub.
+_WEIGHTS = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.onnx",
+    "*.onnx.data",
+    "*.bin",
+    "openvino_model.xml",
+    RECORD,
+)
 
 
 def copy_companions(model: Path, output: Path) -> None:

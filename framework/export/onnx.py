@@ -13,6 +13,8 @@ from framework.export.tracing import Traceable, classifier, decoder
 if TYPE_CHECKING:
     from torch.onnx import ONNXProgram
 
+GRAPH = "model.onnx"
+
 
 class Onnx(Export):
     """``model.onnx``, for classifiers with inputs ``input_ids`` and ``attention_mask``, output ``logits``.
@@ -35,7 +37,7 @@ class Onnx(Export):
     """ONNX operator set; 20 is what onnxruntime and TensorRT of today both read."""
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
-        """Trace the model and write it in float32; see the base class."""
+        """Trace the model and write it in float32, or with weights of 4 or 8 bits; see the base class."""
         from framework.engine.torch import open_model
 
         source = open_model(model)
@@ -50,8 +52,26 @@ class Onnx(Export):
         _name_axes(program, traceable)
         for node in program.model.graph.all_nodes():
             node.metadata_props.clear()  # lines of source files, by their paths on this machine
-        program.save(output / "model.onnx")
+        program.save(output / GRAPH)
         copy_companions(model, output)
+        if precision != "fp32":
+            self._compress(output, output, precision, block_size)
+
+    def compress_weights(
+        self, exported: Path, model: Path, output: Path, precision: str, block_size: int = 32
+    ) -> None:
+        """Compress the weights of the graph in *exported*; see the base class."""
+        self._compress(exported, output, precision, block_size)
+        copy_companions(model, output)
+
+    def _compress(self, exported: Path, output: Path, precision: str, block_size: int) -> None:
+        from framework.export.onnx_weights import compress
+
+        if precision not in ("int8", "int4"):
+            raise StepError(f"export=onnx cannot write weights in {precision}; set compression=int8-weight")
+        # Eight bits need few scales.
+        size = None if precision == "int8" else block_size
+        compress(exported / GRAPH, output / GRAPH, int(precision[3:]), size)
 
     def _trace(self, traceable: Traceable, architecture: str) -> "ONNXProgram":
         import torch

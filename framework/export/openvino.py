@@ -1,6 +1,7 @@
 """Language models and classifiers as OpenVINO's intermediate representation, for CPUs."""
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -58,20 +59,32 @@ class OpenVino(Export):
         import openvino
 
         with quiet(), unreported():
-            self._save(openvino.Core().read_model(exported / GRAPH), output, precision, block_size)
+            try:
+                graph = openvino.Core().read_model(exported / GRAPH)
+            except RuntimeError as error:
+                raise StepError(
+                    f"{exported / GRAPH}: OpenVINO cannot read it; export the model again"
+                ) from error
+            self._save(graph, output, precision, block_size)
         copy_companions(model, output)
 
     def _save(self, graph: Any, output: Path, precision: str, block_size: int) -> None:
         import nncf
         import openvino
 
-        if precision == "int8":
-            graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
-        elif precision == "int4":
-            _require_whole_blocks(graph, block_size)
-            modes = nncf.CompressWeightsMode
-            mode = modes.INT4_SYM if self.symmetric else modes.INT4_ASYM
-            graph = nncf.compress_weights(graph, mode=mode, group_size=block_size)
+        modes = nncf.CompressWeightsMode
+        if precision in ("int8", "int4"):
+            if not (lengths := _row_lengths(graph)):
+                raise StepError(
+                    f"compression={precision}-weight: no matrix of the graph is in float any more; leave out "
+                    "the compression before it"
+                )
+            if precision == "int4":
+                _require_whole_blocks(lengths, block_size)
+                mode = modes.INT4_SYM if self.symmetric else modes.INT4_ASYM
+                graph = nncf.compress_weights(graph, mode=mode, group_size=block_size)
+            else:
+                graph = nncf.compress_weights(graph, mode=modes.INT8_ASYM)
         elif precision not in ("fp32", "fp16"):
             raise StepError(f"export=openvino cannot write {precision}; set compression=int8-weight")
         openvino.save_model(graph, output / GRAPH, compress_to_fp16=precision == "fp16")
@@ -157,26 +170,38 @@ def _keep_state(graph: Any, cache: dict[str, str]) -> None:
     graph.validate_nodes_and_infer_types()
 
 
-def _require_whole_blocks(graph: Any, block_size: int) -> None:
-    """Refuse a block size that does not divide the inputs of every matrix.
+def _row_lengths(graph: Any) -> list[int]:
+    """Return how many weights a row has, of each matrix in float that is multiplied with."""
+    found = []
+    for node in graph.get_ops():
+        if node.get_type_name() == "MatMul":
+            source = node.input_value(1).get_node()
+            if source.get_type_name() == "Convert":  # of half precision on disk
+                source = source.input_value(0).get_node()
+            shape = source.get_output_partial_shape(0)
+            if (
+                source.get_type_name() == "Constant"
+                and source.get_element_type().is_real()
+                and len(shape) == 2
+            ):
+                found.append(shape[1 if node.get_attributes()["transpose_b"] else 0].get_length())
+    return found
+
+
+def _require_whole_blocks(lengths: list[int], block_size: int) -> None:
+    """Refuse a block size that does not divide every row.
 
     Raises:
         StepError: it does not, with one that does.
     """
-    import math
-
-    whole = 0
-    for node in graph.get_ops():
-        if node.get_type_name() == "MatMul":
-            shape = node.input_value(1).get_partial_shape()
-            if shape.is_static and len(shape) == 2:
-                transposed = node.get_attributes()["transpose_b"]
-                whole = math.gcd(whole, shape[1 if transposed else 0].get_length())
+    whole = math.gcd(*lengths)
     if whole % block_size == 0:
         return
     fitting = [size for size in (256, 128, 64, 32, 16) if whole % size == 0]
-    change = f"block_size={fitting[0]}" if fitting else "none does, so choose compression=int8-weight"
+    change = (
+        f"set compression.int4-weight.block_size={fitting[0]}" if fitting else "set compression=int8-weight"
+    )
     raise StepError(
         f"compression=int4-weight: blocks of {block_size} weights do not divide the rows of every matrix, "
-        f"which are multiples of {whole}; " + (f"set compression.int4-weight.{change}" if fitting else change)
+        f"which are multiples of {whole}; {change}"
     )

@@ -29,7 +29,7 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "export=onnx",
         ),
         (
-            CLASSIFIER,
+            (*CLASSIFIER, "compression=w4a8"),
             "export: this exporter is for causal-lm, the model is for sequence-classification; "
             "set export=onnx compression=int8-dynamic",
             "export=onnx compression=int8-dynamic",
@@ -47,9 +47,9 @@ CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
             "compression=int4-weight",
         ),
         (
-            (*CLASSIFIER, "export=onnx"),
-            "compression.int4-weight: works on exports for genai, this one is for onnxruntime; "
-            "set compression=int8-dynamic or compression=none",
+            ("export=transformers",),
+            "compression.int4-weight: works on exports for genai, openvino, onnxruntime, this one is for "
+            "torch; set export=onnx-genai or export=onnx or export=openvino or compression=none",
             "compression=none",
         ),
         (

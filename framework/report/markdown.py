@@ -1,24 +1,27 @@
 """The report as Markdown, for a pull request: the page's sentences and first tables."""
 
+import re
 from collections.abc import Sequence
 
 from framework.report import story, tables
 from framework.report.facts import Facts
 from framework.report.tables import Table
 
-_SPECIAL = dict.fromkeys("&<>\\`*_[]|~#!@$", "")
-_SPECIAL_CODES = {ord(sign): f"&#{ord(sign)};" for sign in _SPECIAL}
+_SPECIAL = re.compile(r"[&\\`*\[\]|~#!@$]|<(?!=)|(?<![^\W_])_|_(?![^\W_])")
+"""What Markdown could read as more than a letter; an underscore within a word and ``>=`` it lets stand."""
 
 
 def escaped(text: str) -> str:
     r"""Return *text* as one line that Markdown shows as it is: no table, link, mention or HTML comes of it.
 
     >>> escaped("<b>|x|</b>")
-    '&#60;b&#62;&#124;x&#124;&#60;/b&#62;'
+    '&#60;b>&#124;x&#124;&#60;/b>'
+    >>> escaped("tuned.exact_match >= 0.5, _not_ this")
+    'tuned.exact_match >= 0.5, &#95;not&#95; this'
     >>> escaped("two\nlines")
     'two lines'
     """
-    return " ".join(text.translate(_SPECIAL_CODES).split())
+    return " ".join(_SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text).split())
 
 
 def markdown(facts: Sequence[Facts]) -> str:

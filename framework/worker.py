@@ -29,6 +29,9 @@ QUIET = {
 }
 """Environment that the libraries read when they are imported."""
 
+_TALKATIVE = ("DeepSpeed", "torch.utils._pytree", "torchao")
+"""Loggers that warn of GPUs they did not find; transformers imports their libraries where they are."""
+
 
 def main(file: Path) -> int:
     """Build every step of the job in *file*; return the exit code."""
@@ -55,6 +58,9 @@ def _quieten() -> None:
         os.environ.setdefault(name, value)
     if "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
+    for talkative in _TALKATIVE:
+        # A filter, since some set their own level when they are imported.
+        logging.getLogger(talkative).addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 def _tell() -> None:

@@ -182,19 +182,24 @@ def compare(calls: Sequence[Call]) -> None:
     """Write one page and text on what several configs made.
 
     Raises:
-        FrameworkError: one of them is not built.
+        ReleaseError: some of them are not built; a line for each.
     """
     shared = set.intersection(*({*call.overrides} for call in calls))
     recipes = {call.recipe for call in calls}
     ends = [recipe.rpartition("/")[2] for recipe in recipes]
-    facts = []
+    facts, unbuilt = [], []
     for call in calls:
         own = [word for word in call.overrides if word not in shared]
         end = call.recipe.rpartition("/")[2]
         name = end if ends.count(end) == 1 else call.recipe
         label = " ".join([name, *own] if len(recipes) > 1 else own) or name
         words = shlex.join(["run", f"+recipe={call.recipe}", *call.overrides])
-        facts.append(_facts(call, label, words))
+        try:
+            facts.append(_facts(call, label, words))
+        except ReleaseError as error:
+            unbuilt.append(str(error))
+    if unbuilt:
+        raise ReleaseError("\n".join(unbuilt))
     typed = [word.lstrip("+") for word in shlex.split(calls[0].command)]
     asked = next((word.partition("=")[2] for word in typed if word.startswith("recipe=")), "")
     _write_report(facts, calls[0], asked)

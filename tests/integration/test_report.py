@@ -91,13 +91,15 @@ def test_several_configs_are_compared_on_one_page(built_tiny: Path, run: Run, tm
     assert not list(built_tiny.rglob("multirun.yaml"))
 
 
-def test_one_that_is_not_built_is_named_with_its_own_command(
+def test_each_that_is_not_built_is_named_with_its_own_command(
     built_tiny: Path, run: Run, tmp_path: Path
 ) -> None:
-    done = run(built_tiny, "compare", TINY, "seed=0,3", f"reports={tmp_path}")
+    done = run(built_tiny, "compare", TINY, "seed=0,3,4", f"reports={tmp_path}")
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert f"build first: run +recipe=tiny seed=3 reports={tmp_path}" in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, done.stderr
+    for seed, line in zip((3, 4), lines, strict=True):
+        assert line.endswith(f"build first: run +recipe=tiny seed={seed} reports={tmp_path}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -47,9 +47,9 @@ def compression_rules(config: Config) -> list[str]:
                 f"compression.{name}: this method is for {', '.join(option.tasks)}, the model is for "
                 f"{config.model.task}; set {_without(config, name)}"
             )
-        elif isinstance(option, ExportCompression):
-            found += _export_rule(config, name, option)
-        elif isinstance(option, ModelCompression) and not config.tuning.merges:
+        elif isinstance(option, ExportCompression) and (lines := _export_rule(config, name, option)):
+            found += lines
+        elif option.plain_weights and not config.tuning.merges:
             found.append(
                 f"compression.{name}: changes plain weights, and this tuning method keeps its own beside "
                 "them; set tuning=lora"
@@ -57,7 +57,8 @@ def compression_rules(config: Config) -> list[str]:
         elif isinstance(option, ModelCompression):
             lines = option.problems(config.model, config.parallelism)
             found += [f"compression.{name}.{line}" for line in lines]
-    return [*found, *_order_rules(config), *_undone_rules(config), *_label_rules(config)]
+    rules = (_order_rules, _undone_rules, _twice_rules, _label_rules)
+    return [*found, *(line for rule in rules for line in rule(config))]
 
 
 def _without(config: Config, name: str) -> str:
@@ -129,6 +130,17 @@ def _undone_rules(config: Config) -> list[str]:
                 )
                 break
     return found
+
+
+def _twice_rules(config: Config) -> list[str]:
+    """Name an option that would quantise what another one has quantised before."""
+    options = {key: each for key, each in config.compression.items() if isinstance(each, ExportCompression)}
+    names = [name for name, option in options.items() if option.bits <= 8]
+    return [
+        f"compression.{name}: compression.{names[0]} has made integers of the weights before; "
+        f"set {_without(config, name)}"
+        for name in names[1:]
+    ]
 
 
 def _label_rules(config: Config) -> list[str]:

@@ -27,6 +27,9 @@ class Compression(Component, ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks of the models that it can compress; empty for all."""
 
+    plain_weights: ClassVar[bool] = False
+    """Whether it needs a model that keeps no adapter beside its weights."""
+
     impossible: ClassVar[str] = ""
     """Why no plan can use it, with the override that can; for what is asked for but cannot be."""
 
@@ -36,6 +39,8 @@ class ModelCompression(Compression):
 
     It comes before every ``ExportCompression``. What it makes is a candidate that torch evaluates.
     """
+
+    plain_weights: ClassVar[bool] = True
 
     undone_by_training: ClassVar[str] = ""
     """What another training after it would undo, such as ``its zeros``; empty for nothing."""

@@ -22,6 +22,7 @@ class Awq(ExportCompression):
     label: ClassVar[str] = "awq"
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
     exports: ClassVar[tuple[str, ...]] = ("torch",)
+    plain_weights: ClassVar[bool] = True
     bits: ClassVar[Literal[4, 8, 16]] = 4
     least_share: ClassVar[float] = 0.9
 

@@ -20,6 +20,7 @@ class Fp8(ExportCompression):
     label: ClassVar[str] = "fp8"
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
     exports: ClassVar[tuple[str, ...]] = ("torch",)
+    plain_weights: ClassVar[bool] = True
     bits: ClassVar[Literal[4, 8, 16]] = 8
     least_share: ClassVar[float] = 0.9
 

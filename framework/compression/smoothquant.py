@@ -23,6 +23,7 @@ class SmoothQuant(ExportCompression):
     label: ClassVar[str] = "smoothquant"
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
     exports: ClassVar[tuple[str, ...]] = ("torch",)
+    plain_weights: ClassVar[bool] = True
     bits: ClassVar[Literal[4, 8, 16]] = 8
     least_share: ClassVar[float] = 0.9
 

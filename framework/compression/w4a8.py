@@ -30,6 +30,7 @@ class W4A8(ExportCompression):
         "token-classification",
     )
     exports: ClassVar[tuple[str, ...]] = ("torch",)
+    plain_weights: ClassVar[bool] = True
     bits: ClassVar[Literal[4, 8, 16]] = 4
 
     group_size: Annotated[int, Field(ge=8)] = 32

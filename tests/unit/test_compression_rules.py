@@ -32,6 +32,18 @@ CLASSIFIER = ("+recipe=sentiment", "~gates")
             "tuning=lora",
         ),
         (
+            ("compression=w4a8", "tuning=prompt", "export=transformers"),
+            "compression.w4a8: changes plain weights, and this tuning method keeps its own beside them; "
+            "set tuning=lora",
+            "tuning=lora",
+        ),
+        (
+            ("compression=[int8-dynamic,int8-static]",),
+            "compression.int8-static: compression.int8-dynamic has made integers of the weights before; "
+            "set compression=int8-dynamic",
+            "compression=int8-dynamic",
+        ),
+        (
             ("compression=[prune-unstructured,distill]",),
             "compression.prune-unstructured: the training of compression.distill would undo its zeros; "
             "set compression=[distill,prune-unstructured]",

@@ -30,13 +30,13 @@ def scales(weight: "Tensor", scheme: Scheme, group_size: int) -> "Tensor":
 
     if scheme == "int8":
         found = weight.abs().amax(1, keepdim=True) / 127
-    elif scheme == "int4":
-        blocks = weight.view(len(weight), -1, group_size)
-        found = blocks.gather(2, blocks.abs().argmax(2, keepdim=True))[..., 0] / -8
     else:
         blocks = weight.view(len(weight), -1, group_size)
-        least, greatest = blocks.amin(2).clamp(max=0), blocks.amax(2).clamp(min=0)
-        found = torch.maximum(least / -8, greatest / 7)
+        least, greatest = blocks.amin(2), blocks.amax(2)
+        if scheme == "int4":
+            found = torch.where(greatest > -least, greatest, least) / -8
+        else:
+            found = torch.maximum(least.clamp(max=0) / -8, greatest.clamp(min=0) / 7)
     # With 17 bits of a scale its products with 8-bit integers are exact, so that dividing finds it again.
     found = (found.float().view(torch.int32) & -128).view(torch.float32)
     return torch.where(found == 0, torch.ones_like(found), found)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from framework.report.facts import Candidate
 from framework.report.numbers import less_is_better, most, short, title, written
-from framework.report.svg import Axis, Frame, labels, marker, path, picture, text
+from framework.report.svg import Axis, Frame, labels, marker, path, picture, text, width
 
 _POINTS = 240
 """Most points of a line: more would not be seen."""
@@ -110,7 +110,7 @@ def trade_off(
     across = _axis(against, [one for one, _ in values])
     up = _axis(quality, [*(two for _, two in values), *(each.metrics[quality] for each in levels)])
     frame = Frame(across, up)
-    grid = frame.drawn() + "".join(_level(frame, each.name, each.metrics[quality]) for each in levels)
+    grid = frame.drawn() + _levels(frame, [(each.name, each.metrics[quality]) for each in levels])
     named = bear_names([row[1] for row in rows])
     marks, points = [], []
     for (number, candidate, which), pair in zip(rows, values, strict=True):
@@ -136,11 +136,19 @@ def _axis(metric: str, values: Sequence[float]) -> Axis:
     return Axis.over(values, name, less, lambda value: short(metric, value), most=most(metric))
 
 
-def _level(frame: Frame, name: str, value: float) -> str:
-    """Return a line across for what has the quality but was not timed, such as the base model."""
-    y = frame.y(value)
-    line = path([(frame.x(frame.across.low), y), (frame.x(frame.across.high), y)], "line level")
-    return line + text(min(frame.x(frame.across.low), frame.x(frame.across.high)) + 4, y - 4, name)
+def _levels(frame: Frame, levels: Sequence[tuple[str, float]]) -> str:
+    """Return a line across for what has the quality but was not timed, such as the base model.
+
+    Their names stand one after the other, since lines may be close together.
+    """
+    left, right = sorted((frame.x(frame.across.low), frame.x(frame.across.high)))
+    parts, place = [], left + 4
+    for name, value in levels:
+        y = frame.y(value)
+        parts.append(path([(left, y), (right, y)], "line level"))
+        parts.append(text(place, y - 4, name))
+        place += width(name) + 10
+    return "".join(parts)
 
 
 def _beats(one: tuple[float, float], other: tuple[float, float], less: tuple[bool, bool]) -> bool:

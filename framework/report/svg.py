@@ -109,6 +109,11 @@ def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "", 
     return f'<text{named} x="{x:g}" y="{y:g}" text-anchor="{anchor}"{more}>{escape(words)}</text>'
 
 
+def width(words: str) -> float:
+    """Return about how wide *words* are."""
+    return len(words) * _CHARACTER
+
+
 def picture(identity: str, title: str, description: str, body: str) -> str:
     """Return a whole drawing that a screen reader can tell of."""
     names = f"{escape(identity)}-title {escape(identity)}-text"
@@ -164,10 +169,10 @@ def labels(points: Sequence[tuple[float, float, str]]) -> str:
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in points]
     parts = []
     for x, y, words in points:
-        width = len(words) * _CHARACTER
-        around = [(x + 9, y + 4), (x - 9 - width, y + 4), (x - width / 2, y - 9), (x - width / 2, y + 18)]
-        around += [(x + 9, y - 8), (x + 9, y + 16), (x - 9 - width, y - 8), (x - 9 - width, y + 16)]
-        boxes = [(left, base - 10, left + width, base + 3) for left, base in around]
+        wide = width(words)
+        around = [(x + 9, y + 4), (x - 9 - wide, y + 4), (x - wide / 2, y - 9), (x - wide / 2, y + 18)]
+        around += [(x + 9, y - 8), (x + 9, y + 16), (x - 9 - wide, y - 8), (x - 9 - wide, y + 16)]
+        boxes = [(left, base - 10, left + wide, base + 3) for left, base in around]
         place = min(range(len(around)), key=lambda number: (_touches(boxes[number], taken), number))
         taken.append(boxes[place])
         parts.append(text(round(around[place][0], 1), round(around[place][1], 1), words, kind="label"))

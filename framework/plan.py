@@ -247,8 +247,9 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
         bounds[f"{label}.{width_metric(option.bits)}"] = Bound(min=option.least_share)
     if parity.generations and open_task(config.model.task).generates:
         least = dict.fromkeys(config.reductions, parity.generation_agreement)
-        for label, share in {REFERENCE: parity.reference_generation_agreement, **least}.items():
-            bounds[f"{label}.generation_agreement"] = Bound(min=share)
+        shares = {REFERENCE: parity.reference_generation_agreement, **least}
+        asked = {label: share for label, share in shares.items() if share}
+        bounds |= {f"{label}.generation_agreement": Bound(min=share) for label, share in asked.items()}
     if parity.max_metric_loss is not None:
         for label in [*config.reductions] or [REFERENCE]:
             bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)

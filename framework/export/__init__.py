@@ -28,7 +28,7 @@ class Parity(Component):
     """Least share of whole greedy generations that the uncompressed export gives as PyTorch does; a near
     tie of two tokens may part them."""
     generation_agreement: Share = 0.0
-    """The same of a compressed export: one token that differs early changes all that follow."""
+    """The same of a compressed export, where one token changes all that follow it; 0 asks nothing."""
     max_metric_loss: Annotated[float, Field(ge=0)] | None = None
     """Most of the task's main metric that an export may lose against the tuned model, as a share of it:
     0.02 lets an accuracy of 0.80 fall to 0.784, or a perplexity of 20 rise to 20.4. None asks nothing."""

@@ -113,9 +113,8 @@ def _convert(traceable: Traceable, architecture: str) -> Any:
     try:
         graph = openvino.convert_model(traceable.module, example_input=traceable.given)
     except Exception as error:  # a model's own code may fail in any way when it is traced
-        first_line = str(error).strip().partition("\n")[0]
         raise StepError(
-            f"export=openvino cannot express {architecture}: {first_line}; set export=transformers"
+            f"export=openvino cannot express {architecture}: {_reason(error)}; set export=transformers"
         ) from error
     for port, (name, axes), example in zip(
         graph.inputs, traceable.inputs.items(), traceable.tensors, strict=True
@@ -131,6 +130,13 @@ def _convert(traceable: Traceable, architecture: str) -> Any:
     if past:
         _keep_state(graph, dict(zip(past, traceable.outputs[1:], strict=True)))
     return graph
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that names the operators which OpenVINO does not know, or else the first."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    summed_up = lines.index("Summary:") + 1 if "Summary:" in lines[:-1] else 0
+    return lines[summed_up]
 
 
 def _keep_state(graph: Any, cache: dict[str, str]) -> None:

@@ -137,16 +137,28 @@ def test_a_precision_that_it_does_not_know_is_refused(tiny_llama: Path, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_model_that_forgets_is_refused_in_one_sentence(tmp_path: Path) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
+@pytest.mark.parametrize(
+    ("kind", "more", "said"),
+    [
+        ("Mistral", {"sliding_window": 8}, "which does not keep the keys and values of all positions"),
+        ("Mixtral", {"num_local_experts": 2}, "No conversion rule found for operations: aten::histc"),
+    ],
+)
+def test_what_cannot_be_expressed_is_one_sentence(
+    tmp_path: Path, kind: str, more: dict[str, int], said: str
+) -> None:
+    import transformers
 
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = MistralConfig(vocab_size=50, num_key_value_heads=1, sliding_window=8, **shape)
-    MistralForCausalLM(config).save_pretrained(tmp_path)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=50, num_key_value_heads=1, **shape, **more)
+    getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(tmp_path)
     output = tmp_path / "output"
     output.mkdir()
-    with pytest.raises(StepError, match="export=openvino cannot express MistralForCausalLM, which"):
+    with pytest.raises(StepError, match=f"export=openvino cannot express {kind}ForCausalLM") as caught:
         OpenVino().write(tmp_path, output)
+    assert said in str(caught.value)
+    assert str(caught.value).endswith("; set export=transformers")
+    assert "\n" not in str(caught.value)
     assert list(output.iterdir()) == []
 
 

@@ -102,13 +102,19 @@ class Onnx(Export):
                 verbose=False,
             )
         except Exception as error:  # a model's own code may fail in any way on tensors without values
-            first_line = str(error).partition("\n")[0]
             raise StepError(
-                f"export=onnx cannot express {architecture}: {first_line}; set export=transformers"
+                f"export=onnx cannot express {architecture}: {_reason(error)}; set export=transformers"
             ) from error
         if program is None:
             raise StepError("export=onnx: torch returned no graph; set export=transformers")
         return program
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what went wrong at the very start; torch wraps it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _name_axes(program: "ONNXProgram", traceable: Traceable) -> None:

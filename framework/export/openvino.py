@@ -87,6 +87,7 @@ class OpenVino(Export):
                 graph = nncf.compress_weights(graph, mode=modes.INT8_ASYM)
         elif precision not in ("fp32", "fp16"):
             raise StepError(f"export=openvino cannot write {precision}; set compression=int8-weight")
+        _number(graph)
         openvino.save_model(graph, output / GRAPH, compress_to_fp16=precision == "fp16")
 
 
@@ -174,6 +175,19 @@ def _keep_state(graph: Any, cache: dict[str, str]) -> None:
             empty = op.broadcast(op.constant(0.0, openvino.Type.f32), op.concat([rows, heads, zero, size], 0))
             node.set_arguments([empty])
     graph.validate_nodes_and_infer_types()
+
+
+def _number(graph: Any) -> None:
+    """Name each inner node by its kind and place, where its name counts all that the process ever made."""
+    graph.set_friendly_name("model")
+    for place, node in enumerate(graph.get_ordered_ops()):
+        kind = node.get_type_name()
+        if kind != "Parameter":
+            node.set_friendly_name(f"{kind}_{place}")
+        if kind not in ("Parameter", "Result"):
+            for port in node.outputs():
+                if "logits" not in port.get_names():
+                    port.get_tensor().set_names(set())
 
 
 def _row_lengths(graph: Any) -> list[int]:

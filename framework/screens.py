@@ -126,7 +126,11 @@ def _difference(old: Any, new: Any, path: str = "") -> str | None:
             if (found := _difference(old.get(key), new.get(key), inner)) is not None:
                 return found
         return None
-    return None if old == new else f"{path} {old} -> {new}"
+    if old == new:
+        return None
+    if isinstance(old, dict) or isinstance(new, dict):
+        return f"{path} is {'new' if old is None else 'gone' if new is None else 'another'}"
+    return f"{path} {old} -> {new}"
 
 
 def _fit(text: str) -> str:

@@ -92,6 +92,7 @@ def test_what_is_built_shows_what_it_really_took(config, store):
         (("data.max_length=64",), "tune", "after data"),
         (("gates.exact_match.min=0.25",), "gate quality", "…d.exact_match.min 0.5 -> 0.25"),
         (("gates.exact_match.min=0.25",), "publish", "after gate quality"),
+        (("+gates.perplexity.max=9",), "gate quality", "bounds.tuned.perplexity is new"),
         (("seed=1",), "model", "seed 0 -> 1"),
         (("publish.url=s3://bucket",), "publish", "….gitune/models -> s3://bucket"),
         (("name=other",), "publish", "release tiny -> other"),

@@ -77,10 +77,10 @@ def _unknown_key(
     known = list(component.model_fields) if component else []
     if key in FOREIGN:
         return f"unknown key; it is called '{FOREIGN[key]}' here"
-    if guess := nearest(key, known):
-        return f"unknown key; did you mean '{guess}'?"
     if places := _elsewhere(path, root, raw):
         return f"unknown key; did you mean {' or '.join(places)}?"
+    if guess := nearest(key, known):
+        return f"unknown key; did you mean '{guess}'?"
     if component is not None and not known:
         return f"unknown key; {component.__name__} has none, leave it out"
     return f"unknown key; known are: {', '.join(known)}" if known else "unknown key"

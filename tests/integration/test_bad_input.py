@@ -91,10 +91,9 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
             "outside the allowed packages (framework); ",
         ),
         (
-            ["plan", "+recipe=tiny", "export=onnx"],
-            "The plan cannot run:\n  export: this exporter is for sequence-classification, multi-label-"
-            "classification, token-classification, the model is for "
-            "causal-lm; set export=onnx-genai\n",
+            ["plan", "+recipe=tiny", "export=onnx", "compression=fp8"],
+            "The plan cannot run:\n  compression.fp8: works on exports for torch, this one is for "
+            "onnxruntime; set export=transformers or compression=none\n",
         ),
         (
             ["+recipe=tiny", "environment.hardware.memory_gib=0.5"],

@@ -1,5 +1,6 @@
 import os
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from typing import Any, get_args, get_origin
 
 import pytest
@@ -72,7 +73,11 @@ def test_every_field_of_every_stage_changes_its_key(name, plan):
             if path[-1] in ("url", "sha256") and path[0] != "publish":
                 continue  # must name bytes that are there; see the tests of local files
             altered = Step(step.label, changed(step.stage, path), step.needs)
-            assert altered.key not in seen, f"{step.label}: {'.'.join(map(str, path))} does not enter the key"
+            try:
+                key = altered.key
+            except PackageNotFoundError:
+                continue  # it chooses a library that is not here, whose version the key would have
+            assert key not in seen, f"{step.label}: {'.'.join(map(str, path))} does not enter the key"
             seen.add(altered.key)
             count += 1
     assert count > 100

@@ -36,9 +36,9 @@ def told(compose):
         ("+recipe=quikstart", "recipe=quikstart: no such recipe; did you mean 'quickstart'?"),
         (
             "+recipe=zzz",
-            "recipe=zzz: no such recipe; known: entities, finance-three-phase, ",
+            "recipe=zzz: no such recipe; known: compare-compression, compression/",
         ),
-        ("+recipe=", "recipe=: no such recipe; known: entities, finance-three-phase, "),
+        ("+recipe=", "recipe=: no such recipe; known: compare-compression, compression/"),
         ("tuning=null", f"command line 'tuning=null': should name an option; known: {TUNINGS}"),
         ("tuning=3", f"command line 'tuning=3': should name an option; known: {TUNINGS}"),
         ("seed=[", "command line 'seed=[': not key=value as Hydra reads it; quote a value with special"),

@@ -14,6 +14,8 @@ from openai import OpenAI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 MINUTES = 60
+ONE_BUILD = pytest.mark.xdist_group("quickstart")
+"""Several processes would each build it for themselves."""
 
 
 def release(folder: Path, name: str) -> dict:
@@ -28,6 +30,7 @@ def quickstart(run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@ONE_BUILD
 @pytest.mark.timeout(45 * MINUTES)
 def test_the_quickstart_learns_and_keeps_it_in_four_bits(quickstart: Path) -> None:
     metrics = release(quickstart, "quickstart")["metrics"]
@@ -39,6 +42,7 @@ def test_the_quickstart_learns_and_keeps_it_in_four_bits(quickstart: Path) -> No
     assert metrics["int4.size_bytes"] < metrics["tuned.size_bytes"] / 5
 
 
+@ONE_BUILD
 def test_typed_again_it_does_nothing(run, quickstart: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (quickstart / ".gitune/store").rglob("artifact.json")}
     done = run(quickstart, "+recipe=quickstart")
@@ -70,6 +74,7 @@ def served(start, folder: Path) -> Iterator[OpenAI]:
     assert server.wait(timeout=60) == 0
 
 
+@ONE_BUILD
 def test_the_served_model_answers_what_it_was_taught(start, quickstart: Path) -> None:
     """Through the official client, on rows that it has never seen."""
     file = next((quickstart / ".gitune/store/data").glob("*/test.jsonl"))

@@ -1,5 +1,6 @@
 """The report's charts: how training went, and quality against speed and against size."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from framework.report.facts import Candidate
@@ -43,7 +44,12 @@ def rate_curve(identity: str, label: str, entries: Entries) -> str:
 
 
 def _line(entries: Entries, name: str) -> list[tuple[float, float]]:
-    return [(entry["step"], entry[name]) for entry in entries if name in entry]
+    return [(entry["step"], entry[name]) for entry in entries if _finite(entry, name)]
+
+
+def _finite(metrics: Mapping[str, float], name: str) -> bool:
+    """Tell whether *metrics* has a place on an axis for *name*: not what a broken model measures."""
+    return math.isfinite(metrics.get(name, math.inf))
 
 
 def _frame(line: Sequence[tuple[float, float]], values: Sequence[float], name: str) -> Frame:
@@ -100,13 +106,13 @@ def trade_off(
     rows = [
         (number, candidate, which)
         for number, (candidate, which) in enumerate(zip(candidates, series, strict=True), 1)
-        if quality in candidate.metrics and against in candidate.metrics
+        if _finite(candidate.metrics, quality) and _finite(candidate.metrics, against)
     ]
     if len(rows) < 2:
         return ""
     values = [(row[1].metrics[against], row[1].metrics[quality]) for row in rows]
     less = less_is_better(against), less_is_better(quality)
-    levels = [each for each in candidates if quality in each.metrics and against not in each.metrics]
+    levels = [each for each in candidates if _finite(each.metrics, quality) and against not in each.metrics]
     across = _axis(against, [one for one, _ in values])
     up = _axis(quality, [*(two for _, two in values), *(each.metrics[quality] for each in levels)])
     frame = Frame(across, up)

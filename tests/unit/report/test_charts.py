@@ -27,6 +27,12 @@ def test_one_point_is_no_trade_off():
     assert trade_off("a", [candidate("a", 1, 1)], [0], "accuracy", "rows_per_second") == ""
 
 
+def test_what_a_broken_model_measures_has_no_place():
+    every = [candidate("slow", 10, 0.9), candidate("fast", 100, 0.8), candidate("broken", 50, float("nan"))]
+    drawing = trade_off("a", every, [0, 0, 0], "accuracy", "rows_per_second")
+    assert marks(drawing) == ["best", "best"]
+
+
 def test_what_was_not_timed_is_a_line_across():
     base = Candidate("base", "model", "b", {"accuracy": 0.3})
     every = [base, candidate("slow", 10, 0.9), candidate("fast", 100, 0.8)]

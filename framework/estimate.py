@@ -145,9 +145,7 @@ def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
     if isinstance(step.stage, Measure):
         seconds = sum(_timing_seconds(config, engine) for engine in step.stage.engines.values())
         return Estimate(seconds, _LIBRARIES + 2 * size)
-    factor = {"model": 5.0, "merge": 0.6, "reshape": 0.7, "export": 0.7, "compress": 0.7, "publish": 0.1}.get(
-        kind, 0.0
-    )
+    factor = _COPIES.get(kind, 0.0)
     return Estimate(1 + factor * size / _DISK, _LIBRARIES + min(factor, 3.0) * size)
 
 

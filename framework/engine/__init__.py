@@ -72,10 +72,11 @@ class GeneratesTogether(Protocol):
 
 
 def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:
-    """Open *folder* with the runtime *name*: ``torch``, ``onnxruntime``, ``genai`` or ``openvino``.
+    """Open *folder* with the runtime *name*.
 
     Args:
-        name: the module below ``framework.engine``.
+        name: the module below ``framework.engine``: ``torch``, ``onnxruntime``, ``genai``, ``openvino`` or
+            ``tensorrt``.
         folder: an artifact that the runtime can read.
         threads: CPU threads; 0 leaves the runtime's own choice.
     """

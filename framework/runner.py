@@ -35,6 +35,8 @@ from framework.worker import write_job
 if TYPE_CHECKING:
     from framework.report.facts import Facts
 
+NO_RECIPE = "(none)"
+"""What stands for the recipe where none is named."""
 _GRACE = 10.0
 """Seconds that a worker has to end by itself after SIGTERM, and training besides to save itself."""
 
@@ -110,7 +112,7 @@ def called(composed: DictConfig, command: str) -> Call:
     choices = HydraConfig.get().runtime.choices
     words = [text.lstrip("+") for text in typed_overrides()]
     own = tuple(word for word in words if not word.startswith("recipe="))
-    return Call(load(composed), str(choices.get("recipe") or "(none)"), command, own)
+    return Call(load(composed), str(choices.get("recipe") or NO_RECIPE), command, own)
 
 
 def build(call: Call) -> None:
@@ -193,7 +195,8 @@ def compare(calls: Sequence[Call]) -> None:
         end = call.recipe.rpartition("/")[2]
         name = end if ends.count(end) == 1 else call.recipe
         label = " ".join([name, *own] if len(recipes) > 1 else own) or name
-        words = shlex.join(["run", f"+recipe={call.recipe}", *call.overrides])
+        chosen = [f"+recipe={call.recipe}"] if call.recipe != NO_RECIPE else []
+        words = shlex.join(["run", *chosen, *call.overrides])
         try:
             facts.append(_facts(call, label, words))
         except ReleaseError as error:

@@ -52,7 +52,7 @@ class Sparse(Full):
             raise StepError(
                 f"compression.prune-unstructured: {type(model).__name__} has no linear layer below its head "
                 + (
-                    "whose inputs are a multiple of 4; set pattern=none"
+                    "whose inputs are a multiple of 4; set compression.prune-unstructured.pattern=none"
                     if self.pattern != "none"
                     else "to prune"
                 )

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from framework.core.errors import FrameworkError
+from framework.core.errors import FrameworkError, StepError
 from framework.core.memory import peak_memory
 from framework.engine import Engine, GeneratesTogether, Sampling, open_engine
 from framework.task import open_task
@@ -116,11 +116,20 @@ def _calls(answer: Callable[[], object], warmup: int, repeats: int) -> list[floa
 
 
 def _decode(engine: Engine, prompt: list[int], new_tokens: int) -> tuple[float, list[float]]:
-    """Return the seconds to the first token, and between each two after it."""
+    """Return the seconds to the first token, and between each two after it.
+
+    Raises:
+        StepError: the context has no room for two.
+    """
     times = [time.perf_counter()]
     for _ in engine.generate(prompt, new_tokens, Sampling(past_end=True)):
         times.append(time.perf_counter())
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    if len(gaps) < 2:
+        raise StepError(
+            f"behind a prompt of {len(prompt)} tokens the model sees no two more; "
+            f"set benchmark.prompt_tokens={max(1, len(prompt) // 2)}"
+        )
     return gaps[0], gaps[1:]
 
 

@@ -9,7 +9,7 @@ from framework.core.step import Workspace
 from framework.engine import open_engine
 from framework.stages.benchmark import BATCHES, Measure
 from framework.stages.evaluate import read_metrics
-from framework.stages.speed import _batch, _best
+from framework.stages.speed import _batch, _best, _decode
 
 
 def measure(task: str, engines: dict[str, str], inputs: dict[str, Path], output: Path) -> dict[str, float]:
@@ -46,6 +46,15 @@ def test_a_classifier_has_its_speeds(tiny_bert: Path, tmp_path: Path) -> None:
     found = measure("sequence-classification", {"fp32": "onnxruntime"}, {"fp32": tiny_bert}, tmp_path)
     assert set(found) == {f"fp32.{metric}" for metric in Measure.metrics("sequence-classification")}
     assert found["fp32.rows_per_second"] == pytest.approx(3e3 / found["fp32.batch_p50_ms"], rel=0.01)
+
+
+def test_a_context_that_is_too_short_to_time_says_so() -> None:
+    class Full:
+        def generate(self, prompt: list[int], new_tokens: int, sampling: object) -> list[int]:
+            return [7]
+
+    with pytest.raises(StepError, match=r"set benchmark\.prompt_tokens=32"):
+        _decode(Full(), [1] * 64, 8)  # type: ignore[arg-type]
 
 
 def test_a_candidate_that_does_not_open_is_one_sentence(tmp_path: Path) -> None:

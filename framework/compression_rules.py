@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 
 from framework.compression import Compression, ExportCompression, ModelCompression
+from framework.compression.half import GRAPHS
 from framework.config.schema import Config, Phase
 from framework.core.paths import SHARE
 from framework.export import Export
@@ -75,7 +76,7 @@ def _export_rule(config: Config, name: str, option: ExportCompression) -> list[s
     _, suited, smaller = FITTING[task]
     others = [other for other in config.compression if other != name]
     changes = [f"export={each}" for each in _exports_for(config)]
-    if engine == suited and smaller != "none" and smaller not in others:
+    if export.engine == suited and smaller != "none" and smaller not in others:
         changes.append(choice(smaller if other == name else other for other in config.compression))
     changes.append(_without(config, name))
     return [
@@ -90,13 +91,14 @@ def _exports_for(config: Config) -> list[str]:
     from framework.config.jsonschema import options
 
     wanted = [set(each.exports) for each in config.reductions.values() if each.exports]
+    device = config.environment.hardware.device
     return [
         name
         for name, cls in options("export", (SHARE,)).items()
         if cls is not None
         and issubclass(cls, Export)
         and config.model.task in cls.tasks
-        and all(cls.engine in engines for engines in wanted)
+        and all({cls.engine, cls.model_construct().engine_on(device)} <= engines for engines in wanted)
     ]
 
 
@@ -133,13 +135,18 @@ def _undone_rules(config: Config) -> list[str]:
 
 
 def _twice_rules(config: Config) -> list[str]:
-    """Name an option that would quantise what another one has quantised before."""
+    """Name an option that would quantise, or make floats of, what another one has quantised before."""
     options = {key: each for key, each in config.compression.items() if isinstance(each, ExportCompression)}
-    names = [name for name, option in options.items() if option.bits <= 8]
+    first = next((name for name, option in options.items() if option.bits <= 8), None)
+    if first is None:
+        return []
+    # In a graph a cast leaves integers alone; other exports are cast whole, or are written anew.
+    after = [*options][[*options].index(first) + 1 :]
     return [
-        f"compression.{name}: compression.{names[0]} has made integers of the weights before; "
+        f"compression.{name}: compression.{first} has made integers of the weights before; "
         f"set {_without(config, name)}"
-        for name in names[1:]
+        for name in after
+        if options[name].bits <= 8 or config.export.engine not in GRAPHS
     ]
 
 

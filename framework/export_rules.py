@@ -12,7 +12,7 @@ from framework.core.step import installed
 def export_rules(config: Config) -> list[str]:
     """Return what the chosen export cannot do with this model, these rows and this machine."""
     task, export = config.model.task, config.export
-    if export.impossible:
+    if export.impossible and task in export.tasks:
         return [f"export: {export.impossible}"]
     if task in export.tasks:
         found = export.problems(config.environment.hardware.device, config.data.max_length)

@@ -127,9 +127,10 @@ def _batch_rules(config: Config) -> list[str]:
 
 
 def _recovery_rules(config: Config) -> list[str]:
-    """Return what does not go with a training that a compression brings."""
-    rules = (_training_rules, spread_rules, _batch_rules, _kept_rules, stage_rules, _fit_rules)
-    return [line for rule in rules for line in rule(config)]
+    """Return what does not go with a training that a compression brings; no ``tuning`` option changes it."""
+    rules = (_training_rules, spread_rules, _batch_rules, _kept_rules, stage_rules)
+    found = [line.removesuffix(" or tuning=lora") for rule in rules for line in rule(config)]
+    return [*found, *_fit_rules(config, tunings=False)]
 
 
 def _kept_rules(config: Config) -> list[str]:
@@ -219,7 +220,7 @@ def _gate_rules(config: Config) -> list[str]:
     return found
 
 
-def _fit_rules(config: Config) -> list[str]:
+def _fit_rules(config: Config, tunings: bool = True) -> list[str]:
     from framework.estimate import tune_memory
 
     hardware = config.environment.hardware
@@ -228,10 +229,10 @@ def _fit_rules(config: Config) -> list[str]:
     if needed <= limit:
         return []
     said = f"training: needs about {needed / 2**30:.1f} GiB, environment.hardware.memory_gib is"
-    return [f"{said} {hardware.memory_gib:g}; {_what_fits(config, limit)}"]
+    return [f"{said} {hardware.memory_gib:g}; {_what_fits(config, limit, tunings)}"]
 
 
-def _what_fits(config: Config, limit: float) -> str:
+def _what_fits(config: Config, limit: float, tunings: bool) -> str:
     """Return the first of a few changes that brings the tune step under *limit* bytes."""
     from framework.estimate import tune_memory
     from framework.tuning.lora import LoRA
@@ -242,12 +243,12 @@ def _what_fits(config: Config, limit: float) -> str:
     batch = " ".join(f"training.{name}={value}" for name, value in smaller.items())
     training = config.training.model_copy(update=smaller)
     changes: list[tuple[str, dict[str, Any]]] = [(batch, {"training": training})]
-    if not isinstance(config.tuning, LoRA):
+    if tunings and not isinstance(config.tuning, LoRA):
         changes += [
             ("tuning=lora", {"tuning": LoRA()}),
             (f"tuning=lora {batch}", {"tuning": LoRA(), "training": training}),
         ]
-    if config.tuning.weight_bytes() >= 4:
+    if tunings and config.tuning.weight_bytes() >= 4:
         changes.append(("tuning=qlora", {"tuning": LoRA(base_precision="nf4")}))
     if config.tuning.recomputes and not training.gradient_checkpointing:
         again = training.model_copy(update={"gradient_checkpointing": True})

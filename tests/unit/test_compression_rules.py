@@ -44,6 +44,12 @@ CLASSIFIER = ("+recipe=sentiment", "~gates")
             "compression=int8-dynamic",
         ),
         (
+            ("compression=[w4a8,fp16]", "export=transformers"),
+            "compression.fp16: compression.w4a8 has made integers of the weights before; "
+            "set compression=w4a8",
+            "compression=w4a8",
+        ),
+        (
             ("compression=[prune-unstructured,distill]",),
             "compression.prune-unstructured: the training of compression.distill would undo its zeros; "
             "set compression=[distill,prune-unstructured]",
@@ -74,6 +80,21 @@ def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan)
         plan(*CLASSIFIER, *words)
     assert str(caught.value).splitlines() == ["The plan cannot run:", f"  {said}"]
     plan(*CLASSIFIER, *words, *mend.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("compression=qat", "environment.hardware.memory_gib=1"),
+        ("compression=qat", "tuning=full", "parallelism=fsdp2"),
+    ],
+)
+def test_no_tuning_option_mends_what_a_compression_trains(words, plan):
+    with pytest.raises(PlanError) as caught:
+        plan(*CLASSIFIER, *words)
+    (said,) = [line for line in str(caught.value).splitlines() if "qat" in line or "FakeQuantised" in line]
+    assert "set " in said or "choose " in said or "it fits with " in said
+    assert "tuning=" not in said
 
 
 def test_two_options_cannot_make_one_candidate(team, plan):

@@ -25,15 +25,21 @@ def refused(plan, *words: str) -> list[str]:
             "export=onnx-genai",
         ),
         (
+            (*CLASSIFIER, "export=gguf"),
+            "export: this exporter is for causal-lm, the model is for sequence-classification; "
+            "set export=onnx",
+            "export=onnx",
+        ),
+        (
             ("compression=binary",),
             "compression.binary: weights of one bit serve purpose-built chips (ASICs) alone",
             "compression=int4-weight",
         ),
         (
-            (*ENGINE, "+export.length.opt=8", "+export.length.max=16"),
+            (*ENGINE, "export.length.opt=8", "export.length.max=16"),
             "export.length.max: the engine takes rows of 16 tokens, data.max_length is 128; "
             "set export.length.max=128 or data.max_length=16",
-            "+export.length.max=128",
+            "export.length.max=128",
         ),
         (
             (*ENGINE, "export.runtime=tensorrt"),
@@ -48,7 +54,8 @@ def refused(plan, *words: str) -> list[str]:
         ),
         (
             (*ENGINE, "compression=bf16"),
-            "compression.bf16: works on exports for torch, tensorrt, this one is for onnxruntime; set",
+            "compression.bf16: works on exports for torch, tensorrt, this one is for onnxruntime; "
+            "set export=transformers or compression=none",
             "compression=none",
         ),
     ],

@@ -50,16 +50,21 @@ def compression_rules(config: Config) -> list[str]:
             )
         elif isinstance(option, ExportCompression) and (lines := _export_rule(config, name, option)):
             found += lines
-        elif option.plain_weights and not config.tuning.merges:
-            found.append(
-                f"compression.{name}: changes plain weights, and this tuning method keeps its own beside "
-                "them; set tuning=lora"
-            )
         elif isinstance(option, ModelCompression):
             lines = option.problems(config.model, config.parallelism)
             found += [f"compression.{name}.{line}" for line in lines]
     rules = (_order_rules, _undone_rules, _twice_rules, _label_rules)
     return [*found, *(line for rule in rules for line in rule(config))]
+
+
+def plain_weight_rules(config: Config) -> list[str]:
+    """Return one line for each compression that needs weights to which nothing was added."""
+    return [
+        f"compression.{name}: changes plain weights, and this tuning method keeps its own beside them; "
+        "set tuning=lora"
+        for name, option in config.compression.items()
+        if option.plain_weights and not config.tuning.merges
+    ]
 
 
 def _without(config: Config, name: str) -> str:
@@ -178,9 +183,10 @@ def compression_cautions(config: Config) -> list[str]:
 def in_each_recovery(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:
     """Apply *rules* to the training of each compression that has one, as if it were the whole recipe."""
     found = []
+    data = [*config.phases.values()][-1].data if config.phases else config.data
     for name, option in config.compression.items():
         if isinstance(option, ModelCompression) and option.tuning is not None and option.training is not None:
-            phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
+            phase = Phase(data=data, tuning=option.tuning, training=option.training)
             found += [_within(name, line) for line in rules(config.during(phase))]
     return found
 

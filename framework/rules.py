@@ -8,7 +8,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from framework.compression_rules import compression_cautions, compression_rules, in_each_recovery
+from framework.compression_rules import (
+    compression_cautions,
+    compression_rules,
+    in_each_recovery,
+    plain_weight_rules,
+)
 from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
@@ -27,8 +32,9 @@ def broken_rules(config: Config) -> list[str]:
     return [
         *_source_rules(config),
         *install_rules(config),
-        *export_rules(config),
+        *dict.fromkeys(_in_each_phase(config, export_rules)),  # the rows of every phase are evaluated
         *compression_rules(config),
+        *_in_last_phase(config, plain_weight_rules),
         *_phase_rules(config),
         *_in_each_phase(config, _training_rules),
         *_in_each_phase(config, _tuning_rules),

@@ -249,3 +249,30 @@ def test_a_phase_survives_the_way_to_the_worker(phased):
     for step in make_plan(phased(), "x").steps:
         sorted_again = json.loads(json.dumps(step.stage.dump(), sort_keys=True))
         assert type(step.stage).model_validate(sorted_again) == step.stage
+
+
+def test_an_engine_takes_the_rows_of_every_phase_whatever_stands_outside_them(phased):
+    words = ["export=tensorrt", "compression=none", "deployment.gpus=1", "export.length.max=256"]
+    words += ["phases.general.data.max_length=300", "phases.domain.data.max_length=256", "~gates"]
+    words += ["phases.task.data.max_length=256"]
+    with pytest.raises(PlanError) as caught:
+        make_plan(phased(*words), "x")
+    (said,) = [line for line in str(caught.value).splitlines() if "export.length" in line]
+    assert said.endswith(
+        "phases.general.data.max_length is 300; set export.length.max=300 or "
+        "phases.general.data.max_length=256"
+    )
+
+
+def test_the_last_phase_decides_whether_there_are_plain_weights(team, config):
+    recipe = RECIPE.replace(
+        "- override /model: tiny\n", "- /tuning@phases.task.tuning: prompt\n- override /model: tiny\n"
+    )
+    recipe = recipe.replace("override /compression: int4-weight", "override /compression: distill")
+    team("recipes/y.yaml", recipe)
+    with pytest.raises(PlanError) as caught:
+        make_plan(config("+recipe=y", "export=transformers"), "y")
+    assert (
+        "compression.distill: changes plain weights, and this tuning method keeps its own beside them; "
+        "set '- /tuning@phases.task.tuning: lora'"
+    ) in str(caught.value)

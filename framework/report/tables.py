@@ -70,7 +70,12 @@ def pool(facts: Sequence[Facts]) -> Pool:
             ambiguous = len(bearers[candidate.name]) > 1
             name = f"{each.label}: {candidate.name}" if ambiguous else candidate.name
             metrics = {**candidate.metrics, **_cost(each, candidate)}
-            found.setdefault(identity, (Candidate(name, candidate.made_by, candidate.key, metrics), number))
+            if identity in found:  # another recipe may have measured more of the same model
+                known, number_before = found[identity]
+                merged = Candidate(known.name, known.made_by, known.key, {**metrics, **known.metrics})
+                found[identity] = merged, number_before
+            else:
+                found[identity] = Candidate(name, candidate.made_by, candidate.key, metrics), number
     pairs = list(found.values())
     return Pool([candidate for candidate, _ in pairs], [number for _, number in pairs])
 

@@ -7,6 +7,7 @@ import pytest
 
 from framework.report.markdown import markdown
 from framework.report.page import file_name, page
+from framework.report.tables import pool
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -161,6 +162,13 @@ def test_several_recipes_share_what_is_the_same(facts):
     text = markdown([one, two, three])
     assert "**three** " in text
     assert file_name([one, two, three]) == "compare-tiny"
+
+
+def test_what_one_recipe_measured_of_a_model_counts_where_another_did_not(facts):
+    one = facts("+recipe=tiny", quality={"tuned": 0.75, "int4": 0.7}, label="one")
+    two = facts("+recipe=tiny", "compression=none", quality={"tuned": 0.75, "fp32": 0.6}, label="two")
+    (fp32,) = [each for each in pool([one, two]).candidates if each.name == "fp32"]
+    assert fp32.metrics["exact_match"] == 0.6
 
 
 def test_equal_facts_give_equal_bytes(facts):

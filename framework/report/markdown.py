@@ -7,7 +7,7 @@ from framework.report import story, tables
 from framework.report.facts import Facts
 from framework.report.tables import Table
 
-_SPECIAL = re.compile(r"[&\\`*\[\]|~#!@$]|<(?!=)|(?<![^\W_])_|_(?![^\W_])")
+_SPECIAL = re.compile(r"[&\\`*\[\]|~#!@$]|<(?!=)|:(?=//)|(?<=www)\.|(?<![^\W_])_|_(?![^\W_])")
 """What Markdown could read as more than a letter; an underscore within a word and ``>=`` it lets stand."""
 
 
@@ -18,6 +18,8 @@ def escaped(text: str) -> str:
     '&#60;b>&#124;x&#124;&#60;/b>'
     >>> escaped("tuned.exact_match >= 0.5, _not_ this")
     'tuned.exact_match >= 0.5, &#95;not&#95; this'
+    >>> escaped("http://a.b www.a.b")
+    'http&#58;//a.b www&#46;a.b'
     >>> escaped("two\nlines")
     'two lines'
     """

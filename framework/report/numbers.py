@@ -144,6 +144,8 @@ def log_ticks(low: float, high: float) -> list[float]:
 
     >>> log_ticks(3, 140)
     [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
+    >>> log_ticks(3, 10**4), len(log_ticks(3, 1e304))
+    ([1.0, 10.0, 100.0, 1000.0, 10000.0], 9)
     """
     powers = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 2)
     every = [round(times * 10.0**power, 12) for power in powers for times in (1, 2, 5)]
@@ -157,4 +159,5 @@ def log_ticks(low: float, high: float) -> list[float]:
 def _decades(every: Iterable[float]) -> list[float]:
     ends = [*every]
     low, high = math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[-1]))
-    return [10.0**power for power in range(low, high + 1)]
+    apart = -(-(high - low + 1) // 8)  # many powers of ten only where a model is broken
+    return [10.0**power for power in range(high, low - apart, -apart)][::-1]

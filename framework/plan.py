@@ -167,7 +167,9 @@ def _reshaped(
     tuned = passed.needs["evaluate tuned"]
     for label, option in config.reshapings.items():
         if option.reshapes:
-            stage = Reshape(compression=option, model=config.model)
+            # How it is trained again shapes no byte of what is trained.
+            plain = {"training": type(option).model_fields["training"].default}
+            stage = Reshape(compression=option.model_copy(update=plain), model=config.model)
             folder = Step(f"reshape {label}", stage, {"model": folder, "data": data}, (passed,))
         if option.tuning is not None and option.training is not None:
             needs = {"model": folder, "data": data}

@@ -136,6 +136,13 @@ def test_a_student_with_fewer_layers_is_made_before_it_is_taught(plan):
     assert steps["merge distilled"].needs["model"] is steps["reshape distilled"]
 
 
+def test_another_training_reshapes_nothing_again(plan):
+    words = (*CLASSIFIER, "compression=[prune-structured,int8-dynamic]")
+    before, after = plan(*words), plan(*words, "compression.prune-structured.training.learning_rate=0.5")
+    assert before.step("reshape pruned").key == after.step("reshape pruned").key
+    assert before.step("tune pruned").key != after.step("tune pruned").key
+
+
 def test_a_metric_of_a_candidate_before_the_export_can_be_bounded(team, plan):
     team(
         "recipes/x.yaml",

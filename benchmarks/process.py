@@ -46,10 +46,10 @@ def compared(commands: Mapping[str, Sequence[str]], folder: Path, times: int) ->
     return {name: median(values) for name, values in measured.items()}
 
 
-def build(recipe: str, folder: Path, *words: str) -> float:
-    """Build *recipe*, changed by *words*, in *folder*, showing its progress; return the wall seconds."""
+def build(recipe: str, folder: Path) -> float:
+    """Build *recipe* in *folder*, showing its progress; return the wall seconds."""
     started = time.monotonic()
-    subprocess.run([*RUN, f"+recipe={recipe}", *words], cwd=folder, check=True, env=environment())
+    subprocess.run([*RUN, f"+recipe={recipe}"], cwd=folder, check=True, env=environment())
     return time.monotonic() - started
 
 

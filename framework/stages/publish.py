@@ -26,7 +26,7 @@ class PublishRelease(Stage):
     """Push the candidate by its digest; writes ``release.lock``."""
 
     name: ClassVar[str] = "publish"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     release: str
     """The release's name."""

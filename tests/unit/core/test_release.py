@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -78,3 +79,26 @@ def test_a_binary_lock_is_one_sentence(tmp_path: Path) -> None:
 def test_a_missing_lock_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="build one with `run"):
         Release.read(tmp_path / LOCK)
+
+
+@pytest.mark.parametrize("edit", [("0.75", "0.95"), ('"gates": {', '"gates": {\n    "tuned.f1": ">= 0.9",')])
+def test_an_edited_lock_is_refused(tmp_path: Path, edit: tuple[str, str]) -> None:
+    text = release().text()
+    (tmp_path / LOCK).write_text(text.replace(*edit))
+    assert edit[0] in text
+    with pytest.raises(ReleaseError, match="edited: its seal does not fit the rest; restore") as caught:
+        Release.read(tmp_path / LOCK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lock_without_a_seal_is_refused(tmp_path: Path) -> None:
+    first = release()
+    (tmp_path / LOCK).write_text(first.text().replace(f'  "seal": "{first.seal}",\n', ""))
+    with pytest.raises(ReleaseError, match="it has no seal.*publish again"):
+        Release.read(tmp_path / LOCK)
+
+
+def test_the_seal_is_the_sha256_of_the_rest(tmp_path: Path) -> None:
+    text = release().text()
+    rest = "".join(line for line in text.splitlines(keepends=True) if '"seal":' not in line)
+    assert f'"seal": "sha256:{hashlib.sha256(rest.encode()).hexdigest()}"' in text

@@ -121,7 +121,7 @@ def test_the_model_is_fetched_and_checked_before_the_server_starts():
 
 def test_the_server_reads_the_release_and_settings_that_bind_every_address():
     data = built(serving=Answering(port=9000, host="127.0.0.1"))["ConfigMap"]["data"]
-    assert Release.model_validate_json(data["release.lock"]) == RELEASE
+    assert Release.parse(data["release.lock"], "lock") == RELEASE
     settings = json.loads(data["serving.json"])
     assert settings["host"] == "0.0.0.0"
     assert settings["port"] == 9000

@@ -8,9 +8,9 @@ import hashlib
 from dataclasses import dataclass
 
 from framework.config.schema import REFERENCE, Config, Phase
+from framework.core.bound import Bound
 from framework.core.errors import PlanError
 from framework.core.step import Step
-from framework.evaluation import Bound
 from framework.export import Parity
 from framework.model import Model
 from framework.rules import broken_rules, cautions

@@ -46,7 +46,7 @@ def broken_rules(config: Config) -> list[str]:
         *in_each_recovery(config, _recovery_rules),
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
-        *config.deployment.problems(config.environment),
+        *config.deployment.problems(config.delivery),
         *_in_each_phase(config, _fit_rules),
     ]
 

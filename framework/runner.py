@@ -78,7 +78,7 @@ class Call:
     def render(self, release: Release) -> dict[str, str]:
         """Return the text of every file of *release* in this config's environment."""
         config = self.config
-        return render(release, config.serving, config.deployment, config.environment)
+        return render(release, config.deployment, config.delivery)
 
 
 def perform(verb: str, composed: DictConfig, command: str) -> None:

@@ -9,17 +9,23 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from framework.autoscaling import Autoscaling
 from framework.compression import Compression, ExportCompression, ModelCompression
+from framework.core.bound import Gates
 from framework.core.component import TARGET, Component
 from framework.data import Data
-from framework.deployment import Deployment
+from framework.deployment import Delivery, Deployment
 from framework.environment import Environment
-from framework.evaluation import Bound, Evaluation
+from framework.evaluation import Evaluation
 from framework.export import Export
 from framework.model import Model
+from framework.monitoring import Monitoring
 from framework.parallelism import Parallelism
+from framework.rollout import Rollout
+from framework.secrets import Secrets
 from framework.serving import Serving
 from framework.tracking import Tracking
+from framework.traffic import Traffic
 from framework.training import Training
 from framework.tuning import Tuning
 
@@ -107,6 +113,11 @@ class Config(Component):
     export: Export
     serving: Serving
     deployment: Deployment
+    rollout: Rollout
+    autoscaling: Autoscaling
+    traffic: Traffic
+    monitoring: Monitoring
+    secrets: Secrets
     environment: Environment
     tracking: Tracking
     phases: dict[str, Phase] = Field(default={})
@@ -114,7 +125,7 @@ class Config(Component):
     the one before. A phase names what it does otherwise: keys below ``data``, ``tuning`` or ``training``
     change the recipe's, and an option that is chosen by ``/tuning@phases.<phase>.tuning: <option>`` in
     ``defaults`` stands for the whole group. They run in the order in which they stand here."""
-    gates: dict[str, Bound] = Field(default={})
+    gates: Gates = Field(default={})
     """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or any candidate's as
     ``int4.exact_match``, which may also stand as ``exact_match`` below ``int4``. With phases, a phase is
     a candidate too, and ``<phase>_<metric>`` is the metric on that phase's test rows:
@@ -153,6 +164,19 @@ class Config(Component):
         """The candidate that is released."""
         return self.candidates[-1]
 
+    @property
+    def delivery(self) -> Delivery:
+        """All that rendering depends on besides the target and the release."""
+        return Delivery(
+            serving=self.serving,
+            environment=self.environment,
+            rollout=self.rollout,
+            autoscaling=self.autoscaling,
+            traffic=self.traffic,
+            monitoring=self.monitoring,
+            secrets=self.secrets,
+        )
+
     def during(self, phase: Phase) -> "Config":
         """Return this config as if *phase* were the whole recipe."""
         groups = {"data": phase.data, "tuning": phase.tuning, "training": phase.training}
@@ -182,23 +206,6 @@ class Config(Component):
                     {"name": name, "taken": ", ".join(_CANDIDATES)},
                 )
         return phases
-
-    @field_validator("gates", mode="before")
-    @classmethod
-    def _flatten(cls, gates: Any) -> Any:
-        """Take ``gates.int4.exact_match.min=0.5`` too: a command line cannot give a key with a dot."""
-        if not isinstance(gates, dict):
-            return gates
-        flat: dict[str, Any] = {}
-        for name, bound in gates.items():
-            below = (
-                isinstance(bound, dict) and bound and all(isinstance(item, dict) for item in bound.values())
-            )
-            found = {f"{name}.{metric}": item for metric, item in bound.items()} if below else {name: bound}
-            for key, item in found.items():
-                both = isinstance(item, dict) and isinstance(flat.get(key), dict)
-                flat[key] = {**flat[key], **item} if both else item
-        return flat
 
 
 def _base(annotation: Any) -> type[Component] | None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
-from framework.deployment.objects import Identity, Object
+from framework.manifests.identity import Identity, Object
 
 if TYPE_CHECKING:
-    from framework.deployment.kubernetes import Kubernetes
+    from framework.deployment.cluster import ClusterDeployment
 
 PROBE_PERIOD = 10
 """Seconds between two health checks."""
@@ -38,7 +38,7 @@ def is_remote(model_uri: str) -> bool:
     return bool(separator) and scheme not in ("file", "local")
 
 
-def server_pod(target: "Kubernetes", identity: Identity, model_uri: str, port: int) -> Object:
+def server_pod(target: "ClusterDeployment", identity: Identity, model_uri: str, port: int) -> Object:
     """Return the spec of a pod that fetches *model_uri*, checks its digest and serves it.
 
     Args:
@@ -70,7 +70,7 @@ def server_pod(target: "Kubernetes", identity: Identity, model_uri: str, port: i
     }
 
 
-def _fetch(target: "Kubernetes", model_uri: str) -> Object:
+def _fetch(target: "ClusterDeployment", model_uri: str) -> Object:
     container = _container("fetch-model", target, "--fetch-only")
     container["resources"] = _resources(target, gpus=0)
     container["volumeMounts"] = _mounts(model_read_only=False)
@@ -82,7 +82,7 @@ def _fetch(target: "Kubernetes", model_uri: str) -> Object:
     return container
 
 
-def _server(target: "Kubernetes", port: int) -> Object:
+def _server(target: "ClusterDeployment", port: int) -> Object:
     return {
         **_container("server", target),
         # Gives every proxy the time to hear that this pod leaves before it stops to accept.
@@ -96,7 +96,7 @@ def _server(target: "Kubernetes", port: int) -> Object:
     }
 
 
-def _container(name: str, target: "Kubernetes", *flags: str) -> Object:
+def _container(name: str, target: "ClusterDeployment", *flags: str) -> Object:
     return {
         "args": [
             *("--release", f"{_CONFIG_FOLDER}/{LOCK}"),
@@ -118,7 +118,7 @@ def _container(name: str, target: "Kubernetes", *flags: str) -> Object:
     }
 
 
-def _resources(target: "Kubernetes", gpus: int) -> Object:
+def _resources(target: "ClusterDeployment", gpus: int) -> Object:
     gpu = {"nvidia.com/gpu": str(gpus)} if gpus else {}
     return {
         "limits": {**target.limits.model_dump(), **gpu},
@@ -143,7 +143,7 @@ def _mounts(model_read_only: bool) -> list[Object]:
     ]
 
 
-def _volumes(target: "Kubernetes", identity: Identity, model_uri: str) -> list[Object]:
+def _volumes(target: "ClusterDeployment", identity: Identity, model_uri: str) -> list[Object]:
     volumes: list[dict[str, Any]] = [
         {"configMap": {"name": identity.name}, "name": "config"},
         {"emptyDir": {"sizeLimit": target.model_space}, "name": "model"},

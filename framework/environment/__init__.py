@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from framework.core.bound import Gates
 from framework.core.component import Component
+from framework.manifests.values import Amounts, Domain
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
@@ -38,6 +40,18 @@ class Environment(Component, ABC):
     """Least number of serving pods."""
     max_replicas: Annotated[int, Field(ge=1)] = 10
     """Most serving pods that the autoscaler may start."""
+    requests: Amounts | None = None
+    """What a pod is promised here; None takes ``deployment.requests``."""
+    limits: Amounts | None = None
+    """The most that a pod gets here; None takes ``deployment.limits``."""
+    progressive: bool = True
+    """Whether a new release arrives as ``rollout`` says; false replaces pods in one go, where there is no
+    traffic to judge a release by."""
+    domain: Domain | None = None
+    """The domain that releases are reached below, as ``<release>.<domain>``; None where nothing outside
+    the cluster asks."""
+    gates: Gates = Field(default={})
+    """Bounds that a release's recorded metrics must meet before it is promoted here."""
     allow_unpinned_image: bool = False
     """Whether a server image without a digest may be rendered; only sensible in dev."""
 

@@ -1,12 +1,11 @@
-"""The base of every evaluation option: what is measured, and the gates that stop a plan."""
+"""The base of every evaluation option: what is measured."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from framework.core.component import Component
 from framework.engine import Engine
@@ -21,33 +20,6 @@ class Base:
     """From token ids to text, without special tokens."""
     open: Callable[[], Engine]
     """Opens the model itself."""
-
-
-class Bound(Component):
-    """The least and the most that a metric may be."""
-
-    min: float | None = None
-    """Least value that passes."""
-    max: float | None = None
-    """Most value that passes."""
-
-    @model_validator(mode="after")
-    def _needs_a_side(self) -> "Bound":
-        if self.min is None and self.max is None:
-            raise PydanticCustomError("empty_bound", "give 'min', 'max' or both")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise PydanticCustomError("crossed_bound", "'min' is above 'max', so nothing could pass")
-        return self
-
-    def admits(self, value: float) -> bool:
-        """Tell whether *value* is inside; a NaN never is."""
-        above = self.min is None or value >= self.min
-        return above and (self.max is None or value <= self.max) and value == value
-
-    def __str__(self) -> str:
-        sides = [f">= {self.min:g}" if self.min is not None else ""]
-        sides.append(f"<= {self.max:g}" if self.max is not None else "")
-        return " and ".join(side for side in sides if side)
 
 
 class Evaluation(Component, ABC):

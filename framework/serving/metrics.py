@@ -1,28 +1,20 @@
-"""What the server counts, and the names that scrapes, alert rules and dashboards share.
+"""What the server counts; the names lie in ``framework.core.metrics``.
 
 Knows Prometheus; knows neither HTTP frameworks nor models.
 """
 
+from framework.core.metrics import (
+    BATCH_ROWS,
+    COMPLETION_TOKENS,
+    FIRST_TOKEN_SECONDS,
+    IN_FLIGHT,
+    PROMPT_TOKENS,
+    READY,
+    RELEASE_INFO,
+    REQUEST_SECONDS,
+    REQUESTS,
+)
 from framework.core.release import Release
-
-REQUESTS = "gitune_requests_total"
-"""Counter by ``route`` and HTTP status ``code``."""
-REQUEST_SECONDS = "gitune_request_seconds"
-"""Histogram by ``route``: from the request's arrival to its last byte."""
-IN_FLIGHT = "gitune_requests_in_flight"
-"""Gauge: requests that wait or are being answered now."""
-FIRST_TOKEN_SECONDS = "gitune_first_token_seconds"
-"""Histogram: from the request's arrival to the first text of its answer, waiting included."""
-PROMPT_TOKENS = "gitune_prompt_tokens_total"
-"""Counter: tokens read, chat template included."""
-COMPLETION_TOKENS = "gitune_completion_tokens_total"
-"""Counter: tokens generated."""
-BATCH_ROWS = "gitune_batch_rows"
-"""Histogram: texts that a classifier answered in one batch."""
-READY = "gitune_ready"
-"""Gauge: 1 once the engine has produced its first token, else 0."""
-RELEASE_INFO = "gitune_release_info"
-"""Gauge, always 1, with the labels ``release``, ``digest``, ``engine`` and ``base_model``."""
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """Bucket bounds of the durations: classifiers answer in milliseconds, long answers take minutes."""

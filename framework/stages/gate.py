@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from framework.core.bound import Bound
 from framework.core.errors import GateError
 from framework.core.step import Stage, Workspace
-from framework.evaluation import Bound
 from framework.stages.evaluate import read_metrics
 
 

@@ -16,9 +16,7 @@ from framework.core import yaml
 from framework.core.errors import PlanError, ReleaseError
 from framework.core.files import write_whole
 from framework.core.release import LOCK, Release
-from framework.deployment import Deployment
-from framework.environment import Environment
-from framework.serving import Serving
+from framework.deployment import Delivery, Deployment
 
 APP = "app.json"
 """What Argo CD's ApplicationSet reads; the folder's path it adds itself, as ``.path.path``."""
@@ -41,14 +39,12 @@ class Changes:
         return bool(self.added or self.changed or self.removed)
 
 
-def render(
-    release: Release, serving: Serving, deployment: Deployment, environment: Environment
-) -> dict[str, str]:
-    """Return the text of every file of *release* in *environment*.
+def render(release: Release, deployment: Deployment, delivery: Delivery) -> dict[str, str]:
+    """Return the text of every file of *release* in the delivery's environment.
 
     Returns:
-        Text by ``<environment>/<release>/<file>``, relative to the folder of environments: the lock,
-        ``app.json`` and one object a file, ``<kind>-<name>.yaml``.
+        Text by ``<environment>/<release>/<file>``, relative to the folder of environments: the lock, the
+        target's files and, where they go into a cluster, ``app.json``.
 
     Raises:
         PlanError: the deployment is not fit for the environment.
@@ -59,19 +55,16 @@ def render(
             f"{LOCK}: name: '{release.name}' cannot name Kubernetes objects; use at most 40 lower-case "
             "letters, digits and dashes, a letter first"
         )
-    if problems := deployment.problems(environment):
+    if problems := deployment.problems(delivery):
         raise PlanError("\n".join(problems))
+    environment = delivery.environment
     folder = f"{environment.name}/{release.name}"
-    app = {"environment": environment.name, "name": release.name, "namespace": environment.namespace}
-    files = {
-        f"{folder}/{LOCK}": release.text(),
-        f"{folder}/{APP}": json.dumps(app, indent=2, sort_keys=True) + "\n",
-    }
-    for item in deployment.objects(release, serving, environment):
-        name = f"{folder}/{item['kind'].lower()}-{item['metadata']['name']}.yaml"
-        if name in files:
-            raise ValueError(f"{type(deployment).__name__} renders two objects to {name}")
-        files[name] = HEADER + yaml.dump(item)
+    files = {f"{folder}/{LOCK}": release.text()}
+    if deployment.synced:
+        app = {"environment": environment.name, "name": release.name, "namespace": environment.namespace}
+        files[f"{folder}/{APP}"] = json.dumps(app, indent=2, sort_keys=True) + "\n"
+    for name, body in deployment.files(release, delivery).items():
+        files[f"{folder}/{name}"] = body if isinstance(body, str) else HEADER + yaml.dump(body)
     return dict(sorted(files.items()))
 
 

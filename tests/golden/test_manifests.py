@@ -13,12 +13,17 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from framework.autoscaling import Autoscaling
 from framework.core.release import Release
-from framework.deployment import Deployment
-from framework.deployment.values import amount
+from framework.deployment import Delivery, Deployment
 from framework.environment import Environment
+from framework.manifests.values import amount
+from framework.monitoring import Monitoring
+from framework.rollout import Rollout
+from framework.secrets import Secrets
 from framework.serving import Serving
 from framework.stages.render import changes, diff_text, render, write
+from framework.traffic import Traffic
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -56,9 +61,16 @@ def rendered(environment, name):
         release = release.model_copy(update=place)
     return render(
         release,
-        Serving.model_validate(option("serving", "litserve")),
         Deployment.model_validate(option("deployment", "kubernetes") | CASES[environment, name]),
-        Environment.model_validate(option("environment", environment)),
+        Delivery(
+            serving=Serving.model_validate(option("serving", "litserve")),
+            environment=Environment.model_validate(option("environment", environment)),
+            rollout=Rollout.model_validate(option("rollout", "rolling")),
+            autoscaling=Autoscaling.model_validate(option("autoscaling", "hpa")),
+            traffic=Traffic.model_validate(option("traffic", "none")),
+            monitoring=Monitoring.model_validate(option("monitoring", "none")),
+            secrets=Secrets.model_validate(option("secrets", "none")),
+        ),
     )
 
 

@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from framework.core.bound import Bound
 from framework.core.component import Component
 from framework.core.source import Source
-from framework.evaluation import Bound
 from framework.model import Model
 from framework.tuning import Tuning
 from framework.tuning.lora import LoRA

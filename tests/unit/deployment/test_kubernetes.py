@@ -5,12 +5,18 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from framework.autoscaling.hpa import Hpa
 from framework.core.errors import ReleaseError
 from framework.core.release import Release
-from framework.deployment import Deployment
+from framework.deployment import Delivery, Deployment
 from framework.deployment.kubernetes import Kubernetes
 from framework.environment.cluster import Cluster
+from framework.manifests.values import Amounts
+from framework.monitoring.none import NoMonitoring
+from framework.rollout.rolling import Rolling
+from framework.secrets.none import NoSecrets
 from framework.serving import Serving
+from framework.traffic.none import NoTraffic
 
 REPOSITORY = Path(__file__).parents[3]
 RELEASE = Release.read(REPOSITORY / "tests" / "golden" / "tiny.lock")
@@ -26,9 +32,20 @@ class Answering(Serving):
         raise AssertionError("rendering serves nothing")
 
 
+def delivery(environment=DEV, serving=None, **parts):
+    plain = {
+        "rollout": Rolling(),
+        "autoscaling": Hpa(),
+        "traffic": NoTraffic(),
+        "monitoring": NoMonitoring(),
+        "secrets": NoSecrets(),
+    }
+    return Delivery(serving=serving or Answering(), environment=environment, **{**plain, **parts})
+
+
 def built(target=None, release=RELEASE, serving=None, environment=DEV):
-    target = target or Kubernetes()
-    return {item["kind"]: item for item in target.objects(release, serving or Answering(), environment)}
+    found = (target or Kubernetes()).objects(release, delivery(environment, serving))
+    return {item["kind"]: item for item in found}
 
 
 def pod(**arguments):
@@ -51,13 +68,13 @@ def test_environments_are_complete_and_only_dev_takes_an_unpinned_image(name):
     environment = Cluster.model_validate(shown)
     assert set(shown) == set(Cluster.model_fields) | {"_target_"}
     assert environment.name == name
-    assert bool(Kubernetes().problems(environment)) == (name != "dev")
+    assert bool(Kubernetes().problems(delivery(environment))) == (name != "dev")
 
 
 def test_an_unpinned_image_names_the_override_that_pins_it():
-    (problem,) = Kubernetes().problems(PRODUCTION)
+    (problem,) = Kubernetes().problems(delivery(PRODUCTION))
     assert "deployment.image=gitune/server:0.1.0@sha256:" in problem
-    assert Kubernetes(image=PINNED).problems(PRODUCTION) == []
+    assert Kubernetes(image=PINNED).problems(delivery(PRODUCTION)) == []
 
 
 @pytest.mark.parametrize(
@@ -72,7 +89,6 @@ def test_an_unpinned_image_names_the_override_that_pins_it():
         ({"image": "gitune/server@sha256:abc"}, "should be an image"),
         ({"store_secret": "My_Secret"}, "should be an object's name"),
         ({"store_port": 99999}, "less than or equal to 65535"),
-        ({"target_cpu_percent": 0}, "greater than or equal to 1"),
         ({"ingress_from": [{}]}, "give labels under"),
         ({"ingress_from": [{"pods": {"a b": "c"}}]}, "should be a label's key"),
         ({"ingress_from": [{"pods": {"app": "x" * 64}}]}, "should be a label's value"),
@@ -98,6 +114,22 @@ def test_a_number_on_the_command_line_is_a_quantity():
 def test_environments_that_no_cluster_could_hold_are_refused(fields, message):
     with pytest.raises(ValidationError, match=message):
         Cluster(**{"name": "dev", "namespace": "x", **fields})
+
+
+def test_an_environment_may_have_sizes_of_its_own():
+    small = Cluster(
+        name="dev", namespace="x", limits={"cpu": "2", "memory": "4Gi"}, allow_unpinned_image=True
+    )
+    spec = built(environment=small)["Deployment"]["spec"]["template"]["spec"]
+    assert spec["containers"][0]["resources"]["limits"] == {"cpu": "2", "memory": "8Gi"}
+    assert json.loads(built(environment=small)["ConfigMap"]["data"]["serving.json"])["threads"] == 2
+
+
+def test_sizes_of_an_environment_that_cross_the_targets_are_refused():
+    small = DEV.model_copy(update={"limits": Amounts(cpu="2", memory="4Gi")})
+    (problem,) = Kubernetes().problems(delivery(small))
+    assert "memory" in problem
+    assert "environment.requests" in problem
 
 
 def test_the_autoscaler_owns_the_replicas():

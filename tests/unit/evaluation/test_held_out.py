@@ -7,8 +7,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from framework.core.bound import Bound
 from framework.engine import open_engine
-from framework.evaluation import Bound
 from framework.evaluation.held_out import HeldOut
 from framework.training.batches import read_examples
 

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from framework.core.bound import Bound
 from framework.core.errors import GateError
 from framework.core.step import Workspace
-from framework.evaluation import Bound
 from framework.stages.evaluate import write_metrics
 from framework.stages.gate import Gate
 

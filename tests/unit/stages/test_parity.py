@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
+from framework.core.bound import Bound
 from framework.core.errors import GateError
 from framework.core.step import Workspace
-from framework.evaluation import Bound
 from framework.export import Parity
 from framework.export.onnx_genai import OnnxGenai
 from framework.stages.evaluate import read_metrics

@@ -7,12 +7,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from framework.autoscaling.hpa import Hpa
 from framework.core.errors import PlanError, ReleaseError
 from framework.core.release import Release
+from framework.deployment import Delivery
 from framework.deployment.kubernetes import Kubernetes
 from framework.environment.cluster import Cluster
+from framework.monitoring.none import NoMonitoring
+from framework.rollout.rolling import Rolling
+from framework.secrets.none import NoSecrets
 from framework.serving import Serving
 from framework.stages.render import HEADER, changes, diff_text, render, write
+from framework.traffic.none import NoTraffic
 
 REPOSITORY = Path(__file__).parents[3]
 RELEASE = Release.read(REPOSITORY / "tests" / "golden" / "tiny.lock")
@@ -28,7 +34,16 @@ class Answering(Serving):
 
 def rendered(environment=DEV, serving=None, **changed):
     release = RELEASE.model_copy(update=changed)
-    return render(release, serving or Answering(), Kubernetes(), environment)
+    delivery = Delivery(
+        serving=serving or Answering(),
+        environment=environment,
+        rollout=Rolling(),
+        autoscaling=Hpa(),
+        traffic=NoTraffic(),
+        monitoring=NoMonitoring(),
+        secrets=NoSecrets(),
+    )
+    return render(release, Kubernetes(), delivery)
 
 
 def test_files_of_a_release():

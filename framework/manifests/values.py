@@ -92,6 +92,16 @@ LabelValue = Annotated[
         _like(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", "a label's value of at most 63 characters")
     ),
 ]
+Domain = Annotated[
+    str,
+    Field(max_length=253),
+    AfterValidator(
+        _like(
+            r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+",
+            "a domain's name such as 'models.example.com'",
+        )
+    ),
+]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -111,6 +121,12 @@ class Amounts(Component):
     """Cores, such as ``2`` or ``500m``."""
     memory: Bytes
     """Bytes, such as ``8Gi``."""
+
+    def above(self, most: "Amounts") -> list[str]:
+        """Return the fields of which this is more than *most* has."""
+        return [
+            key for key in Amounts.model_fields if amount(getattr(self, key)) > amount(getattr(most, key))
+        ]
 
 
 class Peer(Component):

@@ -1,0 +1,156 @@
+"""The base of the targets that are pods of a Kubernetes cluster.
+
+A target says what runs in its pods; what stands around every pod, whoever wrote it, is joined here:
+identity, access, disruption, and what the rollout, the autoscaler, the traffic, the monitoring and the
+secrets bring.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from framework.core.release import Release
+from framework.deployment import Delivery, Deployment
+from framework.deployment.pod import PROBE_PERIOD, is_remote
+from framework.manifests.identity import Identity, Object
+from framework.manifests.objects import config_map, disruption_budget, network_policy, service_account
+from framework.manifests.values import Amounts, Bytes, Image, ObjectName, Peer, Port, is_pinned
+from framework.manifests.workload import Workload
+from framework.rollout import Rollout
+from framework.rollout.rolling import Rolling
+
+
+def _namespace(name: str) -> Peer:
+    return Peer(namespaces={"kubernetes.io/metadata.name": name})
+
+
+class ClusterDeployment(Deployment):
+    """Pods with all that a platform asks of every workload."""
+
+    image: Image
+    """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""
+    image_pull_secret: ObjectName | None = None
+    """The Secret that opens a private image registry."""
+    requests: Amounts = Amounts(cpu="2", memory="8Gi")
+    """What a pod is promised; the default is the small class. An autoscaler's percentage is of this."""
+    limits: Amounts = Amounts(cpu="4", memory="16Gi")
+    """The most that a pod gets; ``serving.threads: 0`` becomes this number of cores."""
+    model_space: Bytes = "10Gi"
+    """Disk for the model's copy in the pod; above the size of the published folder."""
+    model_volume_claim: ObjectName = "gitune-models"
+    """The PersistentVolumeClaim that holds a ``file://`` model store, mounted read-only; unused where
+    the store is remote. With several nodes it must allow ReadOnlyMany or ReadWriteMany."""
+    store_secret: ObjectName | None = None
+    """The Secret whose keys become the init container's environment, to open a remote model store."""
+    store_port: Port = 443
+    """The TCP port of a remote model store, which the network policy lets through."""
+    service_port: Port = 80
+    """The port of the Service inside the cluster."""
+    ingress_from: tuple[Peer, ...] = (_namespace("gateway"), _namespace("monitoring"))
+    """Who may connect; by default what lives in the namespaces ``gateway`` and ``monitoring``."""
+    startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 600
+    """Longest time that loading the model may take. Fetching it is given as long again."""
+    grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    """Longest time that a stopping pod may take to finish its answers."""
+
+    @model_validator(mode="after")
+    def _requests_below_limits(self) -> "ClusterDeployment":
+        for crossed in self.requests.above(self.limits):
+            raise PydanticCustomError(
+                "crossed_resources",
+                "'requests.{key}' ({asked}) is above 'limits.{key}' ({most})",
+                {
+                    "key": crossed,
+                    "asked": getattr(self.requests, crossed),
+                    "most": getattr(self.limits, crossed),
+                },
+            )
+        return self
+
+    @abstractmethod
+    def workload(self, release: Release, delivery: Delivery) -> Workload:
+        """Return the pods that serve *release*.
+
+        Raises:
+            ReleaseError: the release cannot be served by this target.
+        """
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The Secrets that the pods refer to."""
+        return tuple(name for name in (self.store_secret, self.image_pull_secret) if name is not None)
+
+    @property
+    def start_seconds(self) -> int:
+        """Longest time from a pod's creation until it is ready."""
+        return 2 * self.startup_seconds
+
+    def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
+        """Return one object a file, ``<kind>-<name>.yaml``."""
+        found: dict[str, Object | str] = {}
+        for item in self.objects(release, delivery):
+            name = f"{item['kind'].lower()}-{item['metadata']['name']}.yaml"
+            if name in found:
+                raise ValueError(f"{type(self).__name__} renders two objects to {name}")
+            found[name] = item
+        return found
+
+    def objects(self, release: Release, delivery: Delivery) -> list[Object]:
+        """Return every object that serves *release*."""
+        workload = self.workload(release, delivery)
+        identity, environment = workload.identity, delivery.environment
+        rollout = self.rollout(delivery)
+        replicas = delivery.autoscaling.replicas(environment)
+        outward = self.store_port if is_remote(release.model_uri) else None
+        target = rollout.scaled(identity)
+        return [
+            config_map(identity, workload.files),
+            service_account(identity, self.image_pull_secret),
+            network_policy(identity, self.ingress_from, outward),
+            disruption_budget(identity),
+            *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
+            *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
+            *delivery.traffic.objects(workload, rollout.services(identity), environment),
+            *delivery.monitoring.objects(workload, environment),
+            *delivery.secrets.objects(identity, self.secret_names),
+        ]
+
+    def rollout(self, delivery: Delivery) -> Rollout:
+        """Return the chosen rollout, or a plain one in an environment that has no traffic to judge by."""
+        return delivery.rollout if delivery.environment.progressive else Rolling()
+
+    def problems(self, delivery: Delivery) -> list[str]:
+        """Refuse what the parts cannot do together, and an image that another could be put in place of."""
+        environment, monitoring = delivery.environment, delivery.monitoring
+        found = [
+            *delivery.traffic.problems(environment),
+            *delivery.autoscaling.problems(monitoring),
+            *self.rollout(delivery).problems(delivery.traffic, delivery.autoscaling, monitoring, environment),
+            *delivery.secrets.problems(self.secret_names),
+        ]
+        sized = self.sized(delivery)
+        found += [
+            f"environment.limits: {environment.name}'s sizes and the deployment's do not fit: a pod asks for "
+            f"{getattr(sized.requests, key)} {key} and may have {getattr(sized.limits, key)}; set both "
+            "environment.requests and environment.limits"
+            for key in sized.requests.above(sized.limits)
+        ]
+        if not environment.allow_unpinned_image and not is_pinned(self.image):
+            found.append(
+                f"deployment.image: '{self.image}' is not pinned by digest, which {environment.name} "
+                f"requires; set deployment.image={self.image.partition('@')[0]}@sha256:<its digest>"
+            )
+        return found
+
+    def sized(self, delivery: Delivery) -> "ClusterDeployment":
+        """Return this target with the environment's own sizes, where it has any."""
+        environment = delivery.environment
+        sizes = {"requests": environment.requests, "limits": environment.limits}
+        return self.model_copy(update={key: size for key, size in sizes.items() if size is not None})
+
+    def identity(self, release: Release, delivery: Delivery) -> Identity:
+        """Return whose the objects are."""
+        return Identity.of(release, delivery.environment.namespace)

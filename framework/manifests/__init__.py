@@ -1,0 +1,1 @@
+"""Kubernetes objects as plain dicts: what every target, rollout and monitor builds on."""

@@ -1,0 +1,21 @@
+"""The base of every monitoring option: what watches a release once it serves."""
+
+from abc import ABC, abstractmethod
+
+from framework.core.component import Component
+from framework.environment import Environment
+from framework.manifests.identity import Object
+from framework.manifests.workload import Workload
+
+
+class Monitoring(Component, ABC):
+    """Watches a release, and answers those who decide by measurements."""
+
+    @property
+    @abstractmethod
+    def query_url(self) -> str | None:
+        """Where PromQL is answered inside the cluster; None where nothing is measured."""
+
+    @abstractmethod
+    def objects(self, workload: Workload, environment: Environment) -> list[Object]:
+        """Return what scrapes, alerts and shows."""

@@ -14,7 +14,7 @@ from framework.core.errors import ServeError
 from framework.engine.folder import pad_token, read_json
 from framework.engine.onnxruntime import PAST, OnnxRuntimeEngine
 from framework.engine.padding import padded
-from framework.engine.refusing import TextEngine
+from framework.engine.text import TextEngine
 
 if TYPE_CHECKING:
     import numpy as np

@@ -130,7 +130,7 @@ class Session:
 
         self.engine, self.folder = engine, folder
         self.context = engine.create_execution_context()
-        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types here
         # An empty tensor has no address, and an engine wants one for every binding.
         self.nowhere = torch.empty(1, device="cuda")
 

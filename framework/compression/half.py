@@ -80,7 +80,12 @@ def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) ->
             ) from error
     # Shapes recorded by the exporter contradict those of the cast graph.
     del cast.graph.value_info[:]
-    onnx.save(cast, output / "model.onnx")
+    try:
+        onnx.save(cast, output / "model.onnx")
+    except ValueError as error:  # one file of protobuf ends at 2 GB
+        raise StepError(
+            f"compression={kind}: the graph is above 2 GB even in 16 bits; set compression=none"
+        ) from error
     kept = [
         tensor.name
         for tensor in cast.graph.initializer

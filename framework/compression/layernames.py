@@ -20,15 +20,17 @@ def layer_names(model: Any, weights: dict[str, str], source: Path) -> dict[str, 
     known: dict[str, str] = {}
     for file in sorted(source.glob("*.safetensors")):
         with safe_open(file, framework="np") as opened:
-            for name in opened.keys():  # noqa: SIM118
+            for name in opened.keys():  # noqa: SIM118  # it is no mapping
                 if len(opened.get_slice(name).get_shape()) == 2:
                     weight = opened.get_tensor(name)
                     known[_digest(weight)] = known[_digest(weight.T)] = name.removesuffix(".weight")
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    found = {}
+    found: dict[str, str] = {}
     for layer, weight in weights.items():
         array = np.asarray(numpy_helper.to_array(constants[weight]))
-        found[layer] = known.get(_digest(array), layer)
+        name = known.get(_digest(array), layer)
+        # Equal weights have equal names: the second of them keeps its node's.
+        found[layer] = layer if name in found.values() else name
     return found
 
 

@@ -14,7 +14,7 @@ from framework.core.errors import ServeError
 from framework.engine import GREEDY, Sampling
 from framework.engine.folder import GENAI, context_length, end_of_sequence, read_json, room
 from framework.engine.onnxruntime import open_session
-from framework.engine.refusing import TextEngine
+from framework.engine.text import TextEngine
 
 if TYPE_CHECKING:
     import numpy as np

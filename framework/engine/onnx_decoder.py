@@ -4,17 +4,14 @@ Opened by ``framework.engine.onnxruntime``. The cache stays with the runtime bet
 one call returns is what the next one takes, and nothing is copied.
 """
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.errors import ServeError
-from framework.engine import GREEDY, Sampling
-from framework.engine.decoding import Step, decode, decode_together
-from framework.engine.folder import context_length, end_of_sequence, pad_token, room
+from framework.engine.decoding import Step
+from framework.engine.folder import context_length, end_of_sequence, pad_token
 from framework.engine.onnxruntime import PAST
-from framework.engine.padding import batches, padded
-from framework.engine.refusing import TextEngine
+from framework.engine.text import TextDecoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +19,7 @@ if TYPE_CHECKING:
 _KINDS = {"tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
-class OnnxDecoder(TextEngine):
+class OnnxDecoder(TextDecoder):
     """An open language model.
 
     Inputs: ``input_ids`` and perhaps ``position_ids`` (batch, sequence), ``attention_mask`` (batch, past
@@ -31,7 +28,6 @@ class OnnxDecoder(TextEngine):
     """
 
     runtime: ClassVar[str] = "onnxruntime"
-    wrong_kind: ClassVar[str] = "this graph is a language model's; open a classifier instead"
 
     def __init__(self, session: Any, folder: Path) -> None:
         self.session = session
@@ -44,34 +40,12 @@ class OnnxDecoder(TextEngine):
         self.pad = pad_token(folder)
         self.context = context_length(folder)
 
-    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
+    def _scores(self, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":
+        """Return logits of whole rows, read with an empty cache."""
         import numpy as np
 
-        found: dict[int, np.ndarray] = {}
-        for indices in batches(rows):
-            ids, mask = padded([rows[index] for index in indices], self.pad)
-            scores, *_ = self._forward(ids, mask, self._empty_cache(len(indices)), ["logits"])
-            for position, index in enumerate(indices):
-                found[index] = np.asarray(scores.numpy()[position, : len(rows[index])], np.float32)
-        return [found[index] for index in range(len(rows))]
-
-    def generate(
-        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
-    ) -> Iterator[int]:
-        """Yield the token ids that follow *prompt*, one forward a token.
-
-        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
-
-        Raises:
-            ServeError: the prompt is longer than the context.
-        """
-        limit = room(len(prompt), max_new_tokens, self.context)
-        yield from decode(self._begin(1), prompt, limit, self.ends, sampling)
-
-    def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
-        yield from decode_together(self._begin(len(prompts)), prompts, new_tokens)
+        scores, *_ = self._forward(ids, mask, self._empty_cache(len(ids)), ["logits"])
+        return np.asarray(scores.numpy(), np.float32)
 
     def _begin(self, rows: int) -> Step:
         """Return what goes on from *rows* prompts with a cache of its own."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.core.errors import ServeError
 from framework.engine.folder import pad_token
 from framework.engine.padding import padded
-from framework.engine.refusing import TextEngine
+from framework.engine.text import TextClassifier, TextEngine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,27 +67,15 @@ def open_folder(folder: Path, threads: int = 0) -> TextEngine:
     return OnnxRuntimeEngine(session, inputs, pad_token(folder))
 
 
-class OnnxRuntimeEngine(TextEngine):
+class OnnxRuntimeEngine(TextClassifier):
     """An open classifier."""
 
     runtime: ClassVar[str] = "onnxruntime"
-    wrong_kind: ClassVar[str] = "this graph is a classifier's; open a language model instead"
 
     def __init__(self, session: Any, inputs: Sequence[str], pad: int) -> None:
         self.session = session
         self.inputs = inputs
         self.pad = pad
-
-    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Return, for each row of T token ids, float32 logits of shape (T, tags), as one batch.
-
-        Raises:
-            ServeError: the graph classifies whole rows.
-        """
-        scores = self.classify(rows)
-        if scores.ndim != 3:
-            raise ServeError(self.wrong_kind)
-        return [part[: len(row)] for part, row in zip(scores, rows, strict=True)]
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes), as one batch."""

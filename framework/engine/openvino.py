@@ -5,16 +5,15 @@ where OpenVINO by itself would take shorter numbers on CPUs that have them; comp
 what they are on disk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.errors import ServeError
-from framework.engine import GREEDY, Sampling
-from framework.engine.decoding import Step, decode, decode_together
-from framework.engine.folder import context_length, end_of_sequence, pad_token, room
-from framework.engine.padding import batches, padded
-from framework.engine.refusing import TextEngine
+from framework.engine.decoding import Step
+from framework.engine.folder import context_length, end_of_sequence, pad_token
+from framework.engine.padding import padded
+from framework.engine.text import TextClassifier, TextDecoder, TextEngine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +22,7 @@ _KNOWN_INPUTS = {"input_ids", "attention_mask", "position_ids", "beam_idx"}
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
-def open_folder(folder: Path, threads: int = 0) -> "OpenVinoEngine":
+def open_folder(folder: Path, threads: int = 0) -> TextEngine:
     """Open ``openvino_model.xml`` and the weights beside it.
 
     Args:
@@ -62,8 +61,8 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-class OpenVinoEngine(TextEngine):
-    """What both kinds of model have."""
+class OpenVinoGraph:
+    """A compiled graph, and one pass through it; for both kinds of model."""
 
     runtime: ClassVar[str] = "openvino"
 
@@ -89,59 +88,20 @@ class OpenVinoEngine(TextEngine):
         return np.array(found["logits"], np.float32)
 
 
-class OpenVinoClassifier(OpenVinoEngine):
+class OpenVinoClassifier(OpenVinoGraph, TextClassifier):
     """An open classifier of texts or of words."""
-
-    wrong_kind: ClassVar[str] = "this graph is a classifier's; open a language model instead"
-
-    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Return, for each row of T token ids, float32 logits of shape (T, tags), as one batch.
-
-        Raises:
-            ServeError: the graph classifies whole rows.
-        """
-        scores = self.classify(rows)
-        if scores.ndim != 3:
-            raise ServeError(self.wrong_kind)
-        return [part[: len(row)] for part, row in zip(scores, rows, strict=True)]
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes), as one batch."""
         return self._forward(self.compiled.create_infer_request(), *padded(rows, self.pad))
 
 
-class OpenVinoDecoder(OpenVinoEngine):
+class OpenVinoDecoder(OpenVinoGraph, TextDecoder):
     """An open language model."""
 
-    wrong_kind: ClassVar[str] = "this graph is a language model's; open a classifier instead"
-
-    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
-        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
-        found: dict[int, np.ndarray] = {}
-        request = self.compiled.create_infer_request()
-        for indices in batches(rows):
-            request.reset_state()
-            scores = self._forward(request, *padded([rows[index] for index in indices], self.pad))
-            for position, index in enumerate(indices):
-                found[index] = scores[position, : len(rows[index])]
-        return [found[index] for index in range(len(rows))]
-
-    def generate(
-        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
-    ) -> Iterator[int]:
-        """Yield the token ids that follow *prompt*, one forward a token.
-
-        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
-
-        Raises:
-            ServeError: the prompt is longer than the context.
-        """
-        limit = room(len(prompt), max_new_tokens, self.context)
-        yield from decode(self._begin(1), prompt, limit, self.ends, sampling)
-
-    def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
-        yield from decode_together(self._begin(len(prompts)), prompts, new_tokens)
+    def _scores(self, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":
+        """Return logits of whole rows, read by a request that has seen nothing."""
+        return self._forward(self.compiled.create_infer_request(), ids, mask)
 
     def _begin(self, rows: int) -> Step:
         """Return what goes on from *rows* prompts."""

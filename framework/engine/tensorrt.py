@@ -14,7 +14,7 @@ from framework.core.errors import ServeError
 from framework.engine.folder import pad_token, read_json
 from framework.engine.onnxruntime import PAST, OnnxRuntimeEngine
 from framework.engine.padding import padded
-from framework.engine.refusing import TextEngine
+from framework.engine.text import TextEngine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +130,7 @@ class Session:
 
         self.engine, self.folder = engine, folder
         self.context = engine.create_execution_context()
-        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types here
         # An empty tensor has no address, and an engine wants one for every binding.
         self.nowhere = torch.empty(1, device="cuda")
 

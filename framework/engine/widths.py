@@ -108,7 +108,8 @@ def _count_safetensors(file: Path, found: Widths, vocabulary: int | None) -> Non
 
     with safe_open(file, framework="np") as opened:
         told: dict[str, str] = opened.metadata() or {}
-        names = [name for name in opened.keys() if not name.endswith(("_scale", "_zero_point", "_zeros"))]  # noqa: SIM118
+        every = opened.keys()  # what is opened is no mapping
+        names = [name for name in every if not name.endswith(("_scale", "_zero_point", "_zeros"))]
         for name in names:
             part = opened.get_slice(name)
             shape, bits = tuple(part.get_shape()), _SAFETENSORS_BITS.get(part.get_dtype())

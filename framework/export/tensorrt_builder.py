@@ -141,7 +141,7 @@ def _sizes(order: EngineOrder, given: Any, axis: int) -> Range:
 def _log(trt: Any) -> Any:
     """Return a logger that keeps errors and shows nothing."""
 
-    class Log(trt.ILogger):  # type: ignore[misc]
+    class Log(trt.ILogger):  # type: ignore[misc]  # the library has no types
         def __init__(self) -> None:
             super().__init__()
             self.errors: list[str] = []

@@ -140,7 +140,8 @@ class Zero(DeepSpeedStrategy):
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
         """Take the weights: what is computed with, and DeepSpeed's own copy of what is trained."""
-        named: dict[str, Any] = dict(self.lightning_module.named_parameters())  # type: ignore[union-attr]
+        module: Any = self.lightning_module
+        named: dict[str, Any] = dict(module.named_parameters())
         for name, full in checkpoint["state_dict"].items():
             weight = named[name]
             value = full.to(self.root_device)

@@ -46,6 +46,7 @@ class Distilled(Task):
 
     def __init__(self, task: Task, teacher: Any, mix: Mix) -> None:
         self.task, self.teacher, self.mix = task, teacher, mix
+        # What a task is otherwise, its class says; this one is what it wraps.
         self.name, self.generates = task.name, task.generates  # type: ignore[misc]
         self.packs = task.packs and can_pack(teacher)  # type: ignore[misc]
         self._packs_attention = False

@@ -134,7 +134,7 @@ class Progress(Callback):
         self._step = trainer.global_step
         loss = float(trainer.strategy.reduce(torch.stack(self._losses).sum(), reduce_op="mean"))
         self._losses.clear()
-        rate = pl_module.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]
+        rate = pl_module.optimizers().param_groups[0]["lr"]  # type: ignore[union-attr]  # there is one optimiser
         self.curve.append({"step": self._step, "loss": round(loss, 6), "learning_rate": rate})
         self._measure()
         if trainer.is_global_zero:

@@ -91,7 +91,7 @@ class TuneModule(lightning.LightningModule):
         self.zero_grad()
         with self.trainer.precision_plugin.forward_context():
             loss = self.loss(self.trainer.strategy.batch_to_device(batch))
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return cast("Tensor", self.parallelism.clip(self._trained(), 0.0))  # asked of one process alone
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:

@@ -42,7 +42,8 @@ def make_optimizer(
     if kind == "lion":
         return small.Lion8bit(groups, lr=rate, betas=betas) if small else Lion(groups, rate, betas)
     if small:
-        return small.AdamW8bit(groups, lr=rate, betas=betas, eps=training.epsilon)  # type: ignore[no-any-return]
+        found: Optimizer = small.AdamW8bit(groups, lr=rate, betas=betas, eps=training.epsilon)
+        return found
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=training.epsilon, **(kernel or {}))
 
 

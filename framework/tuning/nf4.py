@@ -41,7 +41,7 @@ def _layer_class() -> Any:
     import bitsandbytes as bnb
     import torch
 
-    class Nf4Linear(bnb.nn.Linear4bit):  # type: ignore[misc]
+    class Nf4Linear(bnb.nn.Linear4bit):  # type: ignore[misc]  # the library has no types
         """A frozen linear layer whose weight is unpacked for each product, in autocast's precision.
 
         bitsandbytes' own layer fixes its precision at the first call, rounds its bias in place to that of

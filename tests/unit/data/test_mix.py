@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from framework.core.errors import DataError
-from framework.data import Data
+from framework.data import Data, Split
 from framework.data.mix import Mix
 
 Write = Callable[[str, str], str]
@@ -29,8 +29,8 @@ def mix(write: Write) -> Callable[..., Mix]:
     return make
 
 
-def texts(data: Data, split: str = "train") -> list[str]:
-    return [line.raw["text"] for line in data.read(split)]  # type: ignore[arg-type]
+def texts(data: Data, split: Split = "train") -> list[str]:
+    return [line.raw["text"] for line in data.read(split)]
 
 
 def counted(data: Data) -> dict[str, int]:

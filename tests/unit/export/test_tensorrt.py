@@ -149,7 +149,7 @@ def test_an_axis_without_sizes_is_refused(tiny_bert: Path, tmp_path: Path) -> No
 
 def test_only_known_gpus_can_be_named() -> None:
     with pytest.raises(ValidationError, match="sm42"):
-        TensorRT(architecture="sm42")  # type: ignore[arg-type]
+        TensorRT(architecture="sm42")  # type: ignore[arg-type]  # there is none
     with pytest.raises(ValidationError, match=r"not for sm90; set export\.runtime=tensorrt"):
         TensorRT(architecture="sm90")
     with pytest.raises(ValidationError, match="must not fall"):

@@ -250,67 +250,6 @@ def test_a_gathered_state_is_what_is_saved(open_base: Open, tmp_path: Path) -> N
         assert all(torch.equal(given[key], wanted[key]) for key in wanted), name
 
 
-def test_training_goes_on_from_an_earlier_adapter(
-    trained: Run, open_base: Open, tmp_path: Path, logits: Logits
-) -> None:
-    for name in ("lora", "dora", "ia3", "oft", "prompt"):
-        earlier = trained(name, LANGUAGE)
-        tuning = type(earlier.tuning)(
-            **{**dict(earlier.tuning), "from_adapter": {"url": str(earlier.folder)}}
-        )
-        model = tuning.apply(open_base(LANGUAGE), LANGUAGE, steps=20).eval()
-        assert torch.equal(logits(model), earlier.logits), name
-        assert [part for part in model.parameters() if part.requires_grad]
-
-
-def test_a_classifiers_head_is_carried_over_too(trained: Run, open_base: Open, logits: Logits) -> None:
-    earlier = trained("lora", CLASSES)
-    tuning = LoRA(rank=4, alpha=8, from_adapter=str(earlier.folder))
-    model = tuning.apply(open_base(CLASSES), CLASSES).eval()
-    assert torch.equal(logits(model), earlier.logits)
-
-
-@pytest.mark.parametrize(
-    ("tuning", "says"),
-    [
-        (LoRA(rank=8, alpha=8), "has r 4, not 8; set tuning.rank=4"),
-        (LoRA(rank=4, alpha=16), "has lora_alpha 8.0, not 16.0; set tuning.alpha=8.0"),
-        (LoRA(rank=4, alpha=8, use_dora=True), "has use_dora False, not True; set tuning.use_dora=false"),
-        (
-            LoRA(rank=4, alpha=8, target_modules=("q_proj",)),
-            "has model.layers.0.mlp.down_proj.lora_A.weight; give tuning.target_modules as they were",
-        ),
-        (Prompt(), "choose the same method"),
-    ],
-)
-def test_an_earlier_adapter_of_another_shape_is_refused(
-    tuning: Any, says: str, trained: Run, open_base: Open
-) -> None:
-    url = str(trained("lora", LANGUAGE).folder)
-    tuning = type(tuning)(**{**dict(tuning), "from_adapter": {"url": url}})
-    with pytest.raises(StepError) as caught:
-        tuning.apply(open_base(LANGUAGE), LANGUAGE)
-    assert says in str(caught.value)
-    assert url in str(caught.value)
-    assert str(caught.value).startswith("tuning.from_adapter: ")
-
-
-def test_a_folder_that_is_no_adapter_is_refused(open_base: Open, tiny_base: Path) -> None:
-    with pytest.raises(StepError, match=r"has no adapter_config.json; give a PEFT adapter's folder"):
-        LoRA(from_adapter=str(tiny_base)).apply(open_base(LANGUAGE), LANGUAGE)
-
-
-def test_what_saves_less_than_it_trains_cannot_be_continued() -> None:
-    from pydantic import ValidationError
-
-    from framework.tuning.adalora import AdaLoRA
-    from framework.tuning.p_tuning import PTuning
-
-    for kind in (AdaLoRA, PTuning):
-        with pytest.raises(ValidationError, match="merge the earlier adapter"):
-            kind(from_adapter="somewhere")
-
-
 def test_estimates_of_what_is_trained_are_of_the_right_size() -> None:
     """SmolLM2-135M (30 layers of 576) by hand; a factor of three is near enough to decide whether it fits."""
     size, width, layers = 134.5e6, 576, 30

@@ -117,9 +117,7 @@ def test_environments_that_no_cluster_could_hold_are_refused(fields, message):
 
 
 def test_an_environment_may_have_sizes_of_its_own():
-    small = Cluster(
-        name="dev", namespace="x", limits={"cpu": "2", "memory": "4Gi"}, allow_unpinned_image=True
-    )
+    small = DEV.model_copy(update={"limits": Amounts(cpu="2", memory="8Gi")})
     spec = built(environment=small)["Deployment"]["spec"]["template"]["spec"]
     assert spec["containers"][0]["resources"]["limits"] == {"cpu": "2", "memory": "8Gi"}
     assert json.loads(built(environment=small)["ConfigMap"]["data"]["serving.json"])["threads"] == 2

@@ -6,7 +6,7 @@ Each prints rows of figure, value and bound. The exit code is 1 where a figure i
 import sys
 from importlib import import_module
 
-QUICK = ("startup", "cached")
+QUICK = ("startup", "cached", "rendering")
 LONG = ("choices", "exported", "methods", "quickstart", "training")
 
 

@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from framework.autoscaling import Autoscaling
 from framework.compression import Compression, ExportCompression, ModelCompression
 from framework.core.bound import Gates
-from framework.core.component import TARGET, Component
+from framework.core.component import TARGET, UNKEYED, Component
 from framework.data import Data
 from framework.deployment import Delivery, Deployment
 from framework.environment import Environment
@@ -67,6 +67,9 @@ class Publish(Component):
     url: str = "file://.gitune/models"
     """The model store: any URL that fsspec opens; a ``file://`` path may be relative to the folder
     that ``run`` is called in."""
+    keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
+    """Versions of a release that stay in the model store, the newest; older ones are removed when another is
+    published, but none that a lock in ``environments/`` names, here or on a branch. None keeps all."""
 
 
 class Phase(Component):

@@ -8,6 +8,7 @@
     ├── StoreError            an artifact is missing, was altered, or cannot be written
     ├── StepError             a step failed while it ran
     ├── GateError             a metric is outside its bound
+    ├── GitError              Git refuses, or the way into a cluster is not open
     ├── ReleaseError          a release lock is missing, altered or incomplete
     └── ServeError            a model folder cannot be opened or the server cannot run
 
@@ -57,6 +58,10 @@ class StepError(FrameworkError):
 
 class GateError(FrameworkError):
     """A metric is outside its bound, so the plan stops here."""
+
+
+class GitError(FrameworkError):
+    """Git refuses, or what should go through it is not in a state to do so."""
 
 
 class ReleaseError(FrameworkError):

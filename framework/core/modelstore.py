@@ -40,8 +40,8 @@ def push(folder: Path, url: str) -> tuple[str, str]:
     listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     name = hashlib.sha256(listing.encode()).hexdigest()
     uri = f"{url.rstrip('/')}/{name}"
-    with _explained(uri, "write"):
-        store, root = _open(uri)
+    with explained(uri, "write"):
+        store, root = open_store(uri)
         sizes = {part: (folder / part).stat().st_size for part in sums}
         if not _is_whole(store, root, listing, sizes):
             _upload(store, root, folder, listing, list(sums))
@@ -59,8 +59,8 @@ def pull(uri: str, digest: str, folder: Path) -> None:
     """
     if folder.is_dir() and tree_digest(folder) == digest:
         return
-    with _explained(uri, "read"):
-        store, root = _open(uri)
+    with explained(uri, "read"):
+        store, root = open_store(uri)
         try:
             listing = store.cat_file(f"{root}/{LIST}")
         except FileNotFoundError:
@@ -70,7 +70,7 @@ def pull(uri: str, digest: str, folder: Path) -> None:
             ) from None
         if (found := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
             raise SourceError(f"{uri}: the release asks for {digest}, but there lies {found}; {_RESTORE}")
-    with _explained(str(folder), f"be filled from {uri}"):
+    with explained(str(folder), f"be filled from {uri}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".pulling-", dir=folder.parent) as beside:
             fresh = Path(beside) / "model"
@@ -111,7 +111,7 @@ def _is_whole(store: Any, root: str, listing: str, sizes: dict[str, int]) -> boo
 
 
 def _upload(store: Any, root: str, folder: Path, listing: str, names: list[str]) -> None:
-    if _is_local(store):
+    if is_local(store):
         final = Path(root)
         final.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".pushing-", dir=final.parent) as beside:
@@ -152,7 +152,7 @@ def _entries(uri: str, listing: str) -> Iterator[tuple[str, str]]:
         yield digest, name
 
 
-def _open(uri: str) -> tuple[Any, str]:
+def open_store(uri: str) -> tuple[Any, str]:
     """Return the file system and the path in it; a relative ``file://`` path is below the current folder."""
     import fsspec
 
@@ -160,14 +160,15 @@ def _open(uri: str) -> tuple[Any, str]:
     return store, str(root)
 
 
-def _is_local(store: Any) -> bool:
+def is_local(store: Any) -> bool:
+    """Tell whether *store* is this machine's file system."""
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(store, LocalFileSystem)
 
 
 @contextlib.contextmanager
-def _explained(where: str, doing: str) -> Iterator[None]:
+def explained(where: str, doing: str) -> Iterator[None]:
     """Turn what a backend raises into one sentence; backends share no base class for errors."""
     try:
         yield

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from framework.config.schema import Publish as PublishConfig
+from framework.core import versions
+from framework.core.component import UNKEYED
 from framework.core.errors import StepError
 from framework.core.files import sha256_of
 from framework.core.modelstore import push
@@ -23,7 +25,7 @@ from framework.stages.evaluate import METRICS, read_metrics
 
 
 class PublishRelease(Stage):
-    """Push the candidate by its digest; writes ``release.lock``."""
+    """Push the candidate by its digest, and forget its oldest versions; writes ``release.lock``."""
 
     name: ClassVar[str] = "publish"
     version: ClassVar[int] = 2
@@ -40,6 +42,8 @@ class PublishRelease(Stage):
     """The engine that runs what is published."""
     plan: str
     """The key over every step that the release rests on: 64 hex digits."""
+    environments: Annotated[str, UNKEYED] = "environments"
+    """The folder of the rendered manifests, whose locks name versions that stay."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Push input ``shipped``; every other input gives its metrics or gates to the release.
@@ -81,6 +85,10 @@ class PublishRelease(Stage):
             gates=gates,
             commit=_commit(),
         )
+        versions.record(self.publish.url, release)
+        if self.publish.keep is not None:
+            needed = versions.needed_by(Path(self.environments))
+            versions.prune(self.publish.url, self.release, self.publish.keep, needed)
         (output / LOCK).write_text(release.text(), encoding="utf-8")
 
 

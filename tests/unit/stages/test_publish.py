@@ -38,7 +38,9 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     return folders
 
 
-def publish(inputs: dict[str, Path], model: Model, url: str = "file://models") -> Release:
+def publish(
+    inputs: dict[str, Path], model: Model, url: str = "file://models", plan: str = "f" * 64
+) -> Release:
     output, scratch = Path("output"), Path("scratch")
     output.mkdir(exist_ok=True)
     stage = PublishRelease(
@@ -47,7 +49,7 @@ def publish(inputs: dict[str, Path], model: Model, url: str = "file://models") -
         publish=Publish(url=url),
         model=model,
         engine="genai",
-        plan="f" * 64,
+        plan=plan,
     )
     stage.run(inputs, output, Workspace(scratch))
     return Release.read(output / LOCK)
@@ -153,5 +155,27 @@ def test_a_store_at_any_url(inputs: dict[str, Path], tiny_model: Model) -> None:
     release = publish(inputs, tiny_model, url="memory://models")
     store: Any = fsspec.filesystem("memory")
     names = {path.rpartition("/")[2] for path in store.find("/models")}
-    assert names == {"SHA256SUMS", "chat_template.jinja", "model.onnx", "weights.bin"}
+    model = {"SHA256SUMS", "chat_template.jinja", "model.onnx", "weights.bin"}
+    assert names == {*model, f"{release.plan}.lock"}
     assert release.digest == publish(inputs, tiny_model).digest
+
+
+def test_a_copy_of_the_lock_lies_in_the_model_store(inputs: dict[str, Path], tiny_model: Model) -> None:
+    release = publish(inputs, tiny_model)
+    assert Release.read(Path("models", "releases", "tiny", f"{release.plan}.lock")) == release
+
+
+def test_old_versions_go_but_none_that_an_environment_runs(
+    inputs: dict[str, Path], tiny_model: Model
+) -> None:
+    made = []
+    for number in range(15):
+        (inputs["shipped"] / "model.onnx").write_bytes(b"graph %d" % number)
+        made.append(publish(inputs, tiny_model, plan=f"{number:064x}"))
+        if number == 1:
+            lock = Path("environments", "production", "tiny", LOCK)
+            lock.parent.mkdir(parents=True)
+            lock.write_text(made[1].text())
+    kept = [number for number, release in enumerate(made) if Path(release.model_uri[7:]).is_dir()]
+    assert kept == [1, *range(3, 15)]
+    assert len(list(Path("models", "releases", "tiny").iterdir())) == 13

@@ -1,0 +1,119 @@
+"""The published versions of each release: a copy of every lock in the model store, and how many stay.
+
+Layout: ``<url>/releases/<release>/<plan key>.lock``, written after the model that it names, so that a
+version that is listed is whole. Where environments lie, and what serves, this module is told.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from framework.core.errors import GitError
+from framework.core.files import write_whole
+from framework.core.git import Repository
+from framework.core.modelstore import LIST, explained, is_local, open_store
+from framework.core.release import LOCK, Release
+
+FOLDER = "releases"
+_KEY = re.compile(r"[0-9a-f]{64}")
+
+
+def record(url: str, release: Release) -> str:
+    """Put a copy of the lock into the model store at *url*, and return where it lies.
+
+    Publishing a version again makes it the newest.
+
+    Raises:
+        SourceError: the store cannot be written.
+    """
+    place = f"{url.rstrip('/')}/{FOLDER}/{release.name}/{release.plan}.lock"
+    with explained(place, "write"):
+        store, path = open_store(place)
+        if is_local(store):
+            write_whole(Path(path), release.text())
+        else:
+            store.pipe_file(path, release.text().encode())
+    return place
+
+
+def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
+    """Remove versions of release *name* beyond the *keep* newest, and models that only they named.
+
+    Args:
+        url: the model store.
+        name: the release.
+        keep: how many versions stay, by the order in which they were published.
+        needed: hex digits of plan keys and model digests that must stay, however old.
+
+    Returns:
+        The plan keys of the removed versions, oldest last.
+
+    Raises:
+        SourceError: the store refuses.
+    """
+    root = url.rstrip("/")
+    with explained(f"{root}/{FOLDER}/{name}", "remove old versions (publish.keep=null keeps all)"):
+        store, base = open_store(root)
+        store.invalidate_cache()
+        named = {path: _named(store.cat_file(path)) for path in _locks(store, f"{base}/{FOLDER}")}
+        own = [path for path in named if path.rpartition("/")[0].endswith(f"/{FOLDER}/{name}")]
+        try:
+            own.sort(key=lambda path: (store.modified(path), path), reverse=True)
+        except NotImplementedError:  # a store that knows no times has no order: nothing may go
+            return []
+        old = [path for path in own[keep:] if needed.isdisjoint(named[path])]
+        for path in old:
+            store.rm_file(path)
+        kept = {digest for path, (_, digest) in named.items() if path not in old}
+        for digest in {named[path][1] for path in old} - kept - needed:
+            _remove(store, f"{base}/{digest}")
+    return [path.rpartition("/")[2].removesuffix(".lock") for path in old]
+
+
+def needed_by(environments: Path) -> frozenset[str]:
+    """Return the hex digits of every key and digest that a lock of *environments* names.
+
+    It looks at the folder as it stands and, where it lies in Git, as it is at ``HEAD`` and at the tip of
+    every branch, those of remotes included, as they were fetched last.
+    """
+    texts = [lock.read_text(errors="replace") for lock in environments.glob(f"*/*/{LOCK}")]
+    texts += _committed(environments) if environments.is_dir() else []
+    return frozenset(key for text in texts for key in _KEY.findall(text))
+
+
+def _committed(environments: Path) -> Iterable[str]:
+    try:
+        repository = Repository.around(environments)
+    except GitError:
+        return []
+    tips = repository.run("for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").split()
+    head = repository.ask("rev-parse", "--verify", "--quiet", "HEAD")
+    found = set()
+    for tip in {*tips, *([head] if head else [])}:
+        for line in repository.run("ls-tree", "-r", "-z", tip, "--", ".").split("\0"):
+            if line.endswith(f"/{LOCK}"):
+                found.add(line.split()[2])
+    return repository.blobs(sorted(found))
+
+
+def _locks(store: Any, folder: str) -> list[str]:
+    try:
+        return [path for path in store.find(folder) if path.endswith(".lock")]
+    except FileNotFoundError:
+        return []
+
+
+def _named(lock: bytes) -> tuple[str, str]:
+    """Return the hex digits of the plan key and of the model's digest."""
+    body = json.loads(lock)
+    return str(body["plan"]), str(body["digest"]).removeprefix("sha256:")
+
+
+def _remove(store: Any, folder: str) -> None:
+    """Remove a model, its list first: without it the folder is unfinished, and nobody opens it."""
+    if store.exists(f"{folder}/{LIST}"):
+        store.rm_file(f"{folder}/{LIST}")
+    if store.exists(folder):
+        store.rm(folder, recursive=True)

@@ -1,0 +1,84 @@
+"""The image's recipe and the pods that run it say the same; building it takes Docker, which CI has."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+TEXT = (ROOT / ".ci/server.Dockerfile").read_text()
+IGNORE = (ROOT / ".ci/server.Dockerfile.dockerignore").read_text().split()
+
+
+@pytest.fixture(scope="module")
+def pod() -> dict:
+    file = ROOT / "tests/golden/environments/production/tiny/deployment-tiny.yaml"
+    return yaml.safe_load(file.read_text())["spec"]["template"]["spec"]
+
+
+def instruction(name: str) -> list[str]:
+    """Return what follows *name* in the last stage, joined over line ends."""
+    stage = TEXT.rpartition("FROM ")[2].replace("\\\n", " ")
+    return [line.partition(" ")[2] for line in stage.splitlines() if line.startswith(f"{name} ")]
+
+
+def test_every_base_is_pinned_by_digest() -> None:
+    bases = re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE)
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", bases[0])
+
+
+def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
+    context = pod["securityContext"]
+    assert instruction("USER") == [f"{context['runAsUser']}:{context['runAsGroup']}"]
+    container = pod["containers"][0]
+    assert instruction("WORKDIR") == [container["workingDir"]]
+    assert instruction("EXPOSE") == [str(container["ports"][0]["containerPort"])]
+    assert instruction("CMD")[0].startswith(str(container["command"])[:-1].replace("'", '"'))
+
+
+def test_all_that_is_copied_is_there_and_not_ignored() -> None:
+    copied = [
+        word
+        for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE)
+        for word in shlex.split(line)[:-1]
+    ]
+    assert copied
+    for name in copied:
+        assert (ROOT / name).exists(), name
+        assert f"!{name}" in IGNORE, name
+
+
+def test_its_extras_are_ours() -> None:
+    import tomllib
+
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (default,) = re.findall(r"^ARG EXTRAS=(\S+)", TEXT, re.MULTILINE)
+    assert set(default.split(",")) <= extras.keys()
+
+
+@pytest.mark.slow
+def test_what_it_installs_serves_without_the_checkout(tmp_path: Path) -> None:
+    """The wheel that the image's build makes holds the server, the options and the recipes."""
+    wheel = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run([sys.executable, *wheel], check=True)
+    (file,) = tmp_path.glob("*.whl")
+    for words, said in (
+        (["-m", "framework.server", "--help"], "--fetch-only"),
+        (["-m", "framework.cli", "plan", "+recipe=tiny"], "publish"),
+    ):
+        subprocess.run([sys.executable, "-m", "zipfile", "-e", str(file), str(tmp_path / "site")], check=True)
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "", "HOME": str(tmp_path)},
+            text=True,
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout

@@ -1,23 +1,51 @@
-"""The names of what the server counts, which scrapes, alert rules and dashboards share.
+"""The names of what our server counts: one list for the server, the rules, the dashboards and the rollouts.
 
-Units stand in the names. It does not know who counts.
+Knows no Prometheus library, so that rendering reads the names without one. Who increments them is
+``framework.serving``'s business; what is asked of them, ``framework.monitoring``'s.
 """
 
 REQUESTS = "gitune_requests_total"
-"""Counter by ``route`` and HTTP status ``code``."""
+"""Counter by ``route`` and HTTP status ``code``; 499 is a client that hung up before its answer began."""
 REQUEST_SECONDS = "gitune_request_seconds"
 """Histogram by ``route``: from the request's arrival to its last byte."""
+TIMEOUTS = "gitune_timeouts_total"
+"""Counter by ``route``: requests whose client hung up before the last byte, which is what a client's
+time-out looks like from here, and those answered with 408 or 504."""
 IN_FLIGHT = "gitune_requests_in_flight"
 """Gauge: requests that wait or are being answered now."""
+WAITING = "gitune_requests_waiting"
+"""Gauge: texts in the queue that the model has not begun (a classifier: not yet answered)."""
+OLDEST_WAITING_SECONDS = "gitune_oldest_waiting_seconds"
+"""Gauge: how long the oldest of them has waited; 0 where none waits."""
 FIRST_TOKEN_SECONDS = "gitune_first_token_seconds"
 """Histogram: from the request's arrival to the first text of its answer, waiting included."""
 PROMPT_TOKENS = "gitune_prompt_tokens_total"
 """Counter: tokens read, chat template included."""
 COMPLETION_TOKENS = "gitune_completion_tokens_total"
 """Counter: tokens generated."""
+REQUEST_PROMPT_TOKENS = "gitune_request_prompt_tokens"
+"""Histogram: tokens read for one text; its sum and count give the mean input length."""
+REQUEST_COMPLETION_TOKENS = "gitune_request_completion_tokens"
+"""Histogram: tokens of one whole answer; its sum and count give the mean output length."""
+BAD_OUTPUTS = "gitune_bad_outputs_total"
+"""Counter by ``reason`` (``empty``, ``cut``, ``repeated``): see ``framework.serving.outputs``."""
+BAD_OUTPUTS_IN_A_ROW = "gitune_bad_outputs_in_a_row"
+"""Gauge: whole answers that were bad since the last one that was not."""
+OUTPUT_DIVERSITY = "gitune_output_diversity"
+"""Histogram: share of an answer's word pairs that are distinct, 0 to 1 (distinct-2 of Li et al., 2016)."""
 BATCH_ROWS = "gitune_batch_rows"
 """Histogram: texts that a classifier answered in one batch."""
+MEMORY_BYTES = "gitune_memory_bytes"
+"""Gauge by ``process`` (``server``, ``model``): resident memory."""
 READY = "gitune_ready"
 """Gauge: 1 once the engine has produced its first token, else 0."""
 RELEASE_INFO = "gitune_release_info"
 """Gauge, always 1, with the labels ``release``, ``digest``, ``engine`` and ``base_model``."""
+FEEDBACK = "gitune_feedback_total"
+"""Counter by ``question`` (``completed``, ``converted``, ``returned``), ``answer`` (``yes``, ``no``) and
+``version``: what the application behind the model reports with ``POST /v1/feedback``."""
+RATING = "gitune_rating"
+"""Histogram by ``version``: how content a user was, 1 to 5, from the same reports."""
+
+NAMES = frozenset(value for key, value in tuple(globals().items()) if key.isupper())
+"""Every name above."""

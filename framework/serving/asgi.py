@@ -18,6 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from framework.serving.metrics import Metrics
 from framework.serving.openai_api import ApiError
 
+TIMED_OUT = (408, 499, 504)
+"""Statuses of a request that took longer than somebody would wait; 499 is a client that hung up."""
+
 
 class Counted:
     """Middleware: counts and times the requests of one route, streams to their last byte."""
@@ -32,16 +35,20 @@ class Counted:
         if scope.get("path") != self.route:
             await self.app(scope, receive, send)
             return
-        started, code = time.monotonic(), 500
+        started, code, whole = time.monotonic(), 500, False
 
         async def noting(message: Message) -> None:
-            nonlocal code
+            nonlocal code, whole
             code = message.get("status", code)
+            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():
             try:
                 await self.app(scope, receive, noting)
+                # A stream whose client hung up just ends, its last byte unsent.
+                if not whole or code in TIMED_OUT:
+                    self.metrics.timeouts.labels(self.route).inc()
             finally:
                 self.metrics.requests.labels(self.route, str(code)).inc()
                 self.metrics.seconds.labels(self.route).observe(time.monotonic() - started)

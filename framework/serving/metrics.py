@@ -1,25 +1,26 @@
-"""What the server counts; the names lie in ``framework.core.metrics``.
+"""What the server counts, under the names of ``framework.core.metrics``.
 
 Knows Prometheus; knows neither HTTP frameworks nor models.
 """
 
-from framework.core.metrics import (
-    BATCH_ROWS,
-    COMPLETION_TOKENS,
-    FIRST_TOKEN_SECONDS,
-    IN_FLIGHT,
-    PROMPT_TOKENS,
-    READY,
-    RELEASE_INFO,
-    REQUEST_SECONDS,
-    REQUESTS,
-)
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from framework.core import metrics as names
 from framework.core.release import Release
+from framework.serving.outputs import Judgement, Run
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """Bucket bounds of the durations: classifiers answer in milliseconds, long answers take minutes."""
+TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+"""Bucket bounds of the lengths; the mean comes from sum and count and does not depend on them."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Bucket bounds of the batch sizes."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Bucket bounds of the diversity."""
+VERSIONS = 16
+"""Versions that feedback may name in the life of a server; what comes after counts as ``other``."""
 
 
 class Metrics:
@@ -36,18 +37,101 @@ class Metrics:
 
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, of no use in a rule
         registry = self.registry = CollectorRegistry()
-        self.requests = Counter(REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
-        self.seconds = Histogram(
-            REQUEST_SECONDS, "Seconds to the last byte.", ["route"], registry=registry, buckets=SECONDS
+
+        def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, about, labels, registry=registry, buckets=bounds)
+
+        self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
+        self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
+        self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
+        self.in_flight = Gauge(
+            names.IN_FLIGHT, "Requests that wait or are being answered.", registry=registry
         )
-        self.in_flight = Gauge(IN_FLIGHT, "Requests that wait or are being answered.", registry=registry)
-        self.first_token = Histogram(
-            FIRST_TOKEN_SECONDS, "Seconds to the first text.", registry=registry, buckets=SECONDS
+        self.first_token = histogram(names.FIRST_TOKEN_SECONDS, "Seconds to the first text.", SECONDS)
+        self.prompt_tokens = Counter(names.PROMPT_TOKENS, "Tokens read.", registry=registry)
+        self.completion_tokens = Counter(names.COMPLETION_TOKENS, "Tokens generated.", registry=registry)
+        self.prompt_length = histogram(names.REQUEST_PROMPT_TOKENS, "Tokens read for one text.", TOKENS)
+        self.completion_length = histogram(names.REQUEST_COMPLETION_TOKENS, "Tokens of one answer.", TOKENS)
+        self.bad_outputs = Counter(names.BAD_OUTPUTS, "Bad answers.", ["reason"], registry=registry)
+        self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
+        self.batch_rows = histogram(names.BATCH_ROWS, "Texts in a batch.", ROWS)
+        self.ready = Gauge(names.READY, "Whether the engine has produced its first token.", registry=registry)
+        self.feedback = Counter(
+            names.FEEDBACK, "Reports of users.", ["question", "answer", "version"], registry=registry
         )
-        self.prompt_tokens = Counter(PROMPT_TOKENS, "Tokens read.", registry=registry)
-        self.completion_tokens = Counter(COMPLETION_TOKENS, "Tokens generated.", registry=registry)
-        self.batch_rows = Histogram(BATCH_ROWS, "Texts in a batch.", registry=registry, buckets=ROWS)
-        self.ready = Gauge(READY, "Whether the engine has produced its first token.", registry=registry)
+        self.rating = histogram(names.RATING, "How content users were.", (1, 2, 3, 4, 5), "version")
+        self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+
+        self.run = Run()
+        in_a_row = Gauge(
+            names.BAD_OUTPUTS_IN_A_ROW, "Bad answers since the last good one.", registry=registry
+        )
+        in_a_row.set_function(lambda: self.run.length)
+        self.queue = Queue()
+        waiting = Gauge(names.WAITING, "Texts that the model has not begun.", registry=registry)
+        waiting.set_function(lambda: float(len(self.queue)))
+        oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
+        oldest.set_function(lambda: self.queue.oldest())
         labels = ["release", "digest", "engine", "base_model"]
-        info = Gauge(RELEASE_INFO, "What is served.", labels, registry=registry)
+        info = Gauge(names.RELEASE_INFO, "What is served.", labels, registry=registry)
         info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
+        self._versions: set[str] = set()
+
+    def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
+        """Report the resident memory of the process that *pid* names at each scrape."""
+        self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
+
+    def judged(self, judgement: Judgement, tokens: int) -> None:
+        """Count one whole answer of *tokens* tokens."""
+        self.completion_length.observe(tokens)
+        self.diversity.observe(judgement.diversity)
+        self.run.add(judgement)
+        if judgement.reason is not None:
+            self.bad_outputs.labels(judgement.reason).inc()
+
+    def reported(self, version: str, answers: dict[str, bool], rating: int | None) -> None:
+        """Count what an application says about an answer of *version*."""
+        if len(self._versions) < VERSIONS:
+            self._versions.add(version)
+        # A caller who invents versions must not fill Prometheus with series.
+        label = version if version in self._versions else "other"
+        for question, answer in answers.items():
+            self.feedback.labels(question, "yes" if answer else "no", label).inc()
+        if rating is not None:
+            self.rating.labels(label).observe(rating)
+
+
+class Queue:
+    """When each text that still waits has come."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def enter(self, uid: str) -> None:
+        """Note that the text *uid* waits from now on."""
+        self._since[uid] = time.monotonic()
+
+    def leave(self, uid: str) -> None:
+        """Note that *uid* waits no longer; it may have left already."""
+        self._since.pop(uid, None)
+
+    def oldest(self) -> float:
+        """Return how many seconds the oldest has waited, 0 where none waits."""
+        first = next(iter(self._since.values()), None)  # a dict keeps the order of arrival
+        return 0.0 if first is None else time.monotonic() - first
+
+
+def resident_bytes(pid: int) -> float:
+    """Return the resident memory of a process in bytes, NaN where it cannot be known.
+
+    Reads Linux's ``/proc``; pages that two processes share count in both.
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return float("nan")
+    kib = next((line.split()[1] for line in text.splitlines() if line.startswith("VmRSS:")), None)
+    return float("nan") if kib is None else 1024.0 * float(kib)

@@ -7,6 +7,7 @@ Runs in the server process, which holds no model and no tokenizer. Imported only
 
 import asyncio
 import json
+import os
 import time
 import uuid
 from collections import deque
@@ -20,6 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from framework.core.release import Release
 from framework.serving.asgi import Counted, unless_gone, word_errors
+from framework.serving.feedback import FeedbackRequest
 from framework.serving.metrics import Metrics
 from framework.serving.openai_api import (
     DONE,
@@ -32,11 +34,13 @@ from framework.serving.openai_api import (
     unknown_model,
     usage,
 )
+from framework.serving.outputs import judge
 from framework.serving.worker import SLOTS, Shared
 from framework.task import open_task
 
 CHAT = "/v1/chat/completions"
 CLASSIFY = "/v1/classify"
+FEEDBACK = "/v1/feedback"
 
 
 class Desk:
@@ -60,6 +64,9 @@ class Desk:
         writes = open_task(self.release.task).generates
         main = (CHAT, self.chat) if writes else (CLASSIFY, self.classify)
         self.metrics.ready.set_function(lambda: float(self.ready()))
+        self.metrics.watch_memory("server", os.getpid)
+        self.metrics.watch_memory("model", lambda: int(self.shared.model_pid.value))
+        app.add_route(FEEDBACK, self.feedback, methods=["POST"])
         app.add_route(main[0], main[1], methods=["POST"])
         app.add_route("/v1/models", self.models)
         app.add_route("/v1/models/{name}", self.model)
@@ -85,6 +92,12 @@ class Desk:
 
         encode, kind = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self.metrics.registry), media_type=kind)
+
+    async def feedback(self, request: Request) -> Response:
+        """Count what the application reports about an answer; nothing of it is kept."""
+        asked = read_request(FeedbackRequest, await request.body())
+        self.metrics.reported(asked.version(self.release.digest), asked.answers(), asked.rating)
+        return Response(status_code=204)
 
     async def models(self, request: Request) -> Response:
         """List the one model."""
@@ -138,6 +151,7 @@ class Desk:
             if "error" in answer:
                 return JSONResponse(answer["error"], status_code=answer["status"])
             self.metrics.batch_rows.observe(answer["batch"])
+            self.metrics.prompt_length.observe(answer["tokens"])
         tokens = sum(answer["tokens"] for answer in answers)
         self.metrics.prompt_tokens.inc(tokens)
         data = [
@@ -156,7 +170,7 @@ class Desk:
         uid = uuid.uuid4().hex
         item = ResponseBufferItem(event=asyncio.Event(), response_queue=deque())
         self.server.response_buffer[uid] = item
-        first = True
+        first, text = True, list[str]()
         try:
             self._enqueue(CHAT, uid, {**payload, "slot": slot})
             answer = self.server.data_streamer(item.response_queue, item.event, send_status=True)
@@ -166,15 +180,28 @@ class Desk:
                 found = json.loads(raw)
                 if "error" in found:
                     raise ApiError(found["status"], **_parts(found["error"]))
+                self.metrics.queue.leave(uid)
                 if first and "text" in found:
                     first = False
                     self.metrics.first_token.observe(time.monotonic() - arrived)
-                self.metrics.prompt_tokens.inc(found.get("prompt_tokens", 0))
-                self.metrics.completion_tokens.inc(found.get("completion_tokens", 0))
+                self._count(found, text, cut_is_bad=not payload["limit"][1])
                 yield found
         finally:
+            self.metrics.queue.leave(uid)
             self.shared.cancelled[slot] = 1
             self.server.response_buffer.pop(uid, None)
+
+    def _count(self, found: dict[str, Any], text: list[str], *, cut_is_bad: bool) -> None:
+        """Count one event of an answer whose text until now is *text*."""
+        if "prompt_tokens" in found:
+            self.metrics.prompt_tokens.inc(found["prompt_tokens"])
+            self.metrics.prompt_length.observe(found["prompt_tokens"])
+        if "text" in found:
+            text.append(found["text"])
+        if "finish_reason" in found:
+            self.metrics.completion_tokens.inc(found["completion_tokens"])
+            cut = cut_is_bad and found["finish_reason"] == "length"
+            self.metrics.judged(judge("".join(text), cut=cut), found["completion_tokens"])
 
     async def _classified(self, text: str) -> dict[str, Any]:
         uid = uuid.uuid4().hex
@@ -185,6 +212,7 @@ class Desk:
             await item.event.wait()
             answer, status = item.response or ({}, LitAPIStatus.ERROR)
         finally:
+            self.metrics.queue.leave(uid)
             self.server.response_buffer.pop(uid, None)
         if status != LitAPIStatus.OK:
             raise ApiError(500, "The model failed on this request; see the server's log")
@@ -205,6 +233,7 @@ class Desk:
 
     def _enqueue(self, route: str, uid: str, payload: Any) -> None:
         self.loop = asyncio.get_running_loop()
+        self.metrics.queue.enter(uid)
         self.server.litapi_request_queues[route].put((0, uid, time.monotonic(), payload))
 
     def _check_model(self, asked: str) -> None:

@@ -43,6 +43,8 @@ class Shared:
         self.cancelled = spawn.RawArray("b", SLOTS)
         self.queues_pid = spawn.RawValue("i", 0)
         """The process that holds litserve's queues."""
+        self.model_pid = spawn.RawValue("i", 0)
+        """The process that holds the model, known once it has started."""
         self.failure, self.report = spawn.Pipe(duplex=False)
         """The sentence that says why the worker could not start."""
 
@@ -63,6 +65,7 @@ class _Worker(litserve.LitAPI):  # type: ignore[misc]
         """Open the folder and answer once, so that being ready means having answered."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # may reach the whole group; the server ends the worker
+        self.shared.model_pid.value = os.getpid()
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         os.environ["HF_HUB_OFFLINE"] = "1"
         try:

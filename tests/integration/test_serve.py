@@ -20,10 +20,10 @@ import httpx
 import openai
 import pytest
 
+from framework.core import metrics
 from framework.core.modelstore import push
 from framework.core.release import Release
 from framework.engine import open_engine
-from framework.serving import metrics
 from framework.serving.litserve import LitServe
 from framework.serving.text import open_tokenizer, prompt_ids
 

@@ -275,6 +275,53 @@ def test_metrics_count_what_happened(chat, expected) -> None:
     assert chat.sample(metrics.IN_FLIGHT) == 0
     assert chat.sample(metrics.READY) == 1
     assert chat.sample(metrics.RELEASE_INFO, 'release="tiny"', 'engine="genai"') == 1
+    assert chat.sample(metrics.WAITING) == chat.sample(metrics.OLDEST_WAITING_SECONDS) == 0
+    # The model's process holds an engine and a tokenizer, the server's neither.
+    assert chat.sample(metrics.MEMORY_BYTES, 'process="model"') > 20e6
+    assert chat.sample(metrics.MEMORY_BYTES, 'process="server"') > 20e6
+
+
+def test_lengths_and_bad_answers_are_counted(chat, expected) -> None:
+    def counted(name: str) -> tuple[float, float]:
+        return chat.sample(f"{name}_count"), chat.sample(f"{name}_sum")
+
+    read, written = counted(metrics.REQUEST_PROMPT_TOKENS), counted(metrics.REQUEST_COMPLETION_TOKENS)
+    cut = chat.sample(metrics.BAD_OUTPUTS, 'reason="cut"')
+    body = {"model": "tiny", "messages": HELLO, "temperature": 2, "seed": 1}
+    # Drawn tokens seldom end early: the first answer runs into its client's limit, the second into ours.
+    asked = httpx.post(f"{chat.url}/v1/chat/completions", json={**body, "max_tokens": 8}).json()
+    assert asked["choices"][0]["finish_reason"] == "length"
+    assert chat.sample(metrics.BAD_OUTPUTS, 'reason="cut"') == cut
+    assert counted(metrics.REQUEST_PROMPT_TOKENS) == (read[0] + 1, read[1] + expected[0])
+    assert counted(metrics.REQUEST_COMPLETION_TOKENS) == (written[0] + 1, written[1] + 8)
+    for run in (1, 2):
+        assert httpx.post(f"{chat.url}/v1/chat/completions", json=body).status_code == 200
+        assert chat.sample(metrics.BAD_OUTPUTS, 'reason="cut"') == cut + run
+        assert chat.sample(metrics.BAD_OUTPUTS_IN_A_ROW) == run
+    httpx.post(f"{chat.url}/v1/chat/completions", json={**body, "max_tokens": 8})
+    assert chat.sample(metrics.BAD_OUTPUTS_IN_A_ROW) == 0
+    assert chat.sample(f"{metrics.OUTPUT_DIVERSITY}_count") >= 4
+
+
+def test_an_application_reports_how_answers_were_received(chat) -> None:
+    def report(**body: object) -> httpx.Response:
+        return httpx.post(f"{chat.url}/v1/feedback", json=body)
+
+    answer = chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=2)
+    version = f'version="{str(answer.system_fingerprint).removeprefix("fp_")}"'
+    assert report(completed=True, converted=False, rating=4).status_code == 204
+    assert report(completed=False, system_fingerprint=answer.system_fingerprint).status_code == 204
+    for answered, times in (("yes", 1), ("no", 1)):
+        labels = ('question="completed"', f'answer="{answered}"', version)
+        assert chat.sample(metrics.FEEDBACK, *labels) == times
+    assert chat.sample(metrics.FEEDBACK, 'question="converted"', 'answer="no"') == 1
+    assert chat.sample(f"{metrics.RATING}_sum", version) == 4
+    assert report(completed=True, system_fingerprint=f"fp_{'a' * 12}").status_code == 204
+    assert chat.sample(metrics.FEEDBACK, f'version="{"a" * 12}"') == 1
+    for wrong in ({}, {"completed": "yes"}, {"rating": 6}, {"comment": "fine"}):
+        refused = report(**wrong)
+        assert refused.status_code == 400
+        assert refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -285,12 +332,14 @@ def test_clients_that_hang_up_are_not_answered(chat, expected, stream) -> None:
     httpx.post(f"{chat.url}/v1/chat/completions", json=body)
     one = time.monotonic() - started
     raw = json.dumps({**body, "stream": stream}).encode()
+    given_up = chat.sample(metrics.TIMEOUTS)
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n"
     for _ in range(60):
         with socket.create_connection(("127.0.0.1", chat.port)) as line:
             line.sendall(head.encode() + raw)
     started = time.monotonic()
     assert eventually(lambda: chat.sample(metrics.IN_FLIGHT) == 0)
+    assert eventually(lambda: chat.sample(metrics.TIMEOUTS) == given_up + 60)
     answer = chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=24)
     assert answer.choices[0].message.content == expected[2]
     assert time.monotonic() - started < 10 * one, "the model went on with answers that nobody waits for"

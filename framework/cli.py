@@ -5,6 +5,7 @@ quick as any Hydra program's. What a verb does, ``framework.runner`` knows.
 """
 
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -21,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.config.composition import is_group, problem
+from framework.config.composition import is_group, options, problem
 from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
@@ -31,10 +32,12 @@ from framework.help import help_text
 if TYPE_CHECKING:
     from framework.runner import Call
 
-VERBS = ("plan", "render", "serve", "report", "compare", "schema", "pin")
+VERBS = ("plan", "render", "serve", "report", "compare", "schema", "pin", "changed")
 _HELP = {"-h", "--help"}
 _COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 _MULTIRUN = {"-m", "--multirun"}
+_EVERY = "glob(**)"
+"""What stands for all recipes, those in folders too, which Hydra's ``glob(*)`` leaves out."""
 
 
 def main() -> None:
@@ -52,6 +55,8 @@ def main() -> None:
             sys.stdout.write(help_text())
         elif verb == "schema":
             sys.stdout.write(_schema(words))
+        elif verb == "changed":
+            sys.stdout.write(_changed(words))
         else:
             with _hydra_folders(verb, words) as folders:
                 _start_hydra(verb, [*folders, *words], typed)
@@ -158,12 +163,14 @@ def _as_addition(word: str) -> str:
 
 
 def _each_recipe(words: Sequence[str]) -> list[str]:
-    """Put the recipes that a file lists in its place; they are then done one after the other."""
+    """Put the recipes that a file lists, or all of them, in its place; they are done one after the other."""
     found = []
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
         names = value.split(",") if key == GROUP else []
         inner = [each for name in names for each in (listed(name) or [name])]
+        if names == [_EVERY]:
+            inner = [name for name in options(GROUP) if not listed(name)]
         if inner != names:
             word = f"+{GROUP}={','.join(inner)}"
             found += [] if _MULTIRUN & {*words} else ["--multirun"]
@@ -216,6 +223,15 @@ def _schema(words: Sequence[str]) -> str:
     if words:
         raise ConfigError(f"command line '{words[0]}': `run schema` takes no overrides")
     return schema_text()
+
+
+def _changed(words: Sequence[str]) -> str:
+    from framework.gitops.changed import changed_recipes
+
+    given = [word.removeprefix("base=") for word in words if word.startswith("base=")]
+    if len(words) != 1 or not given:
+        raise ConfigError("command line: give one commit or branch: run changed base=origin/main")
+    return f"{json.dumps(changed_recipes(given[0]))}\n"
 
 
 def _report(error: FrameworkError) -> int:

@@ -23,6 +23,7 @@ Verbs
   report   write a page and a text on what the recipe made, from what is built
   compare  the same on several recipes together: +recipe=a,b
   pin      write model=<option>'s commit and sha256 into its file
+  changed  list the recipes that commits since base=<commit> changed, as JSON
   schema   print the JSON Schema that editors check recipes with
 
 Examples

@@ -41,15 +41,7 @@ class Places:
         choices = hydra.runtime.choices
         # A choice of an option writes no key: the option's file does.
         self._overrides = [text for text in task if _key(text).partition("@")[0] not in choices]
-        loader = GlobalHydra.instance().config_loader()
-        merged = loader.compute_defaults_list(hydra.job.config_name, task, RunMode.RUN).defaults
-        sources = [_files_of(source.schema, source.path) for source in hydra.runtime.config_sources]
-        self._files: list[tuple[tuple[str, ...], Path]] = []
-        for default in merged:
-            package = tuple(part for part in (default.package or "").split(".") if part)
-            found = (find(default.config_path) for find in sources if default.config_path)
-            if file := next(filter(None, found), None):
-                self._files.append((package, file))
+        self._files = merged_files(str(hydra.job.config_name), task)
         self._nodes: dict[Path, yaml.Node | None] = {}
 
     def of(self, path: KeyPath) -> Place:
@@ -108,6 +100,19 @@ class Places:
             else:
                 return depth, line
         return len(path), line
+
+
+def merged_files(config_name: str, overrides: list[str]) -> list[tuple[tuple[str, ...], Path]]:
+    """Return each file that *overrides* bring into the config, as Hydra merges them, with its package."""
+    loader = GlobalHydra.instance().config_loader()
+    sources = [_files_of(source.scheme(), source.path) for source in loader.get_sources()]
+    files = []
+    for default in loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults:
+        package = tuple(part for part in (default.package or "").split(".") if part)
+        found = (find(default.config_path) for find in sources if default.config_path)
+        if file := next(filter(None, found), None):
+            files.append((package, file))
+    return files
 
 
 def typed_overrides() -> list[str]:

@@ -1,0 +1,65 @@
+"""Which recipes a range of commits changed: those that a merge trains, and a pull request shows.
+
+A recipe is what its file says, with the options that it chooses and the rows that they name. It knows
+nothing of plans: that an equal step is not built twice, the store sees to.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from framework.config.recipes import GROUP, listed, recipe_names, relative
+from framework.core.errors import FrameworkError
+from framework.core.release import LOCK
+
+_ENVIRONMENTS = Path("environments")
+
+
+def changed_recipes(base: str) -> list[str]:
+    """Return the recipes of the working folder that commits since *base* changed.
+
+    A recipe whose own file, or rows below ``recipes/``, changed is one of them; where an option did, only
+    recipes that have a release already are: an option's new default trains nothing for the first time.
+
+    Args:
+        base: a commit, branch or tag; compared is what HEAD has beyond what both have.
+
+    Raises:
+        FrameworkError: Git cannot compare the two.
+    """
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    from framework.config.provenance import merged_files
+    from framework.config.recipes import register
+    from framework.core.paths import SHARE
+
+    touched = _touched(base)
+    released = {json.loads(lock.read_text())["recipe"] for lock in _ENVIRONMENTS.glob(f"*/*/{LOCK}")}
+    names = [name for name in recipe_names(Path("recipes")) if not listed(name)]
+    register()
+    GlobalHydra.instance().clear()
+    found = []
+    with initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune"):
+        for name in names:
+            files = {relative(file): file for _, file in merged_files("config", [f"+{GROUP}={name}"])}
+            text = "".join(file.read_text(encoding="utf-8") for file in files.values())
+            own = [file for file in touched if file.startswith("recipes/")]
+            if any(file in files or (not file.endswith(".yaml") and file in text) for file in own) or (
+                name in released and touched & files.keys()
+            ):
+                found.append(name)
+    return found
+
+
+def _touched(base: str) -> set[str]:
+    """Return the files that differ, relative to the working folder."""
+    command = ["git", "diff", "--name-only", "--relative", "-z", f"{base}...HEAD", "--"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no message"])[0]
+        raise FrameworkError(
+            f"base={base}: Git cannot compare it with HEAD ({said}); fetch it, and the history that both "
+            "share, with `git fetch --unshallow`"
+        )
+    return set(filter(None, done.stdout.split("\0")))

@@ -1,0 +1,89 @@
+"""Which recipes commits changed, in a real repository."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from framework.core.errors import FrameworkError
+from framework.gitops.changed import changed_recipes
+
+LOCK = '{"recipe": "released"}'
+BASED = (
+    "defaults:\n- override /model: tiny\n- override /data: {data}\n- override /tuning: ours\nname: {name}\n"
+)
+
+
+@pytest.fixture
+def git(team: Callable[[str, str], Path], tmp_path: Path) -> Callable[..., None]:
+    """A repository with two recipes that share an option; one of them is released."""
+
+    def call(*words: str) -> None:
+        identity = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
+        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
+
+    team("conf/tuning/ours.yaml", "_target_: framework.tuning.lora.LoRA\nrank: 3\n")
+    team("conf/data/rows.yaml", "_target_: framework.data.files.Files\ntrain: recipes/data/rows.jsonl\n")
+    team("recipes/data/rows.jsonl", "{}\n")
+    team("recipes/released.yaml", BASED.format(data="tiny", name="released"))
+    team("recipes/deep/new.yaml", BASED.format(data="rows", name="new"))
+    team("recipes/both.yaml", "recipes: [released, deep/new]\n")
+    team("environments/staging/released/release.lock", LOCK)
+    call("init", "-q", "-b", "main")
+    call("add", ".")
+    call("commit", "-qm", "Begin")
+    call("switch", "-qc", "change")
+    yield call
+    GlobalHydra.instance().clear()
+
+
+def committed(git: Callable[..., None], file: Path) -> list[str]:
+    file.write_text(file.read_text() + "\n# changed\n")
+    git("commit", "-qam", "Change")
+    return changed_recipes("main")
+
+
+def test_nothing_changed_nothing_to_do(git) -> None:
+    assert changed_recipes("main") == []
+
+
+def test_a_recipe_is_changed_by_its_own_file(git, tmp_path) -> None:
+    assert committed(git, tmp_path / "recipes/deep/new.yaml") == ["deep/new"]
+
+
+def test_a_recipe_is_changed_by_the_rows_that_its_option_names(git, tmp_path) -> None:
+    assert committed(git, tmp_path / "recipes/data/rows.jsonl") == ["deep/new"]
+
+
+def test_an_option_changes_what_is_released_and_starts_nothing_else(git, tmp_path) -> None:
+    assert committed(git, tmp_path / "conf/tuning/ours.yaml") == ["released"]
+
+
+def test_a_recipe_that_extends_another_changes_with_it(git, team, tmp_path) -> None:
+    team("recipes/longer.yaml", "defaults:\n- released\n- _self_\nname: longer\n")
+    git("add", ".")
+    git("commit", "-qm", "Extend")
+    git("branch", "-f", "main")
+    assert committed(git, tmp_path / "recipes/released.yaml") == ["longer", "released"]
+
+
+def test_environments_and_lists_change_no_recipe(git, tmp_path) -> None:
+    lock = tmp_path / "environments/staging/released/app.json"
+    lock.write_text("{}")
+    git("add", ".")
+    assert committed(git, tmp_path / "recipes/both.yaml") == []
+
+
+def test_what_happened_on_the_base_meanwhile_is_not_ours(git, tmp_path) -> None:
+    git("switch", "-q", "main")
+    (tmp_path / "recipes/released.yaml").write_text("name: other\n")
+    git("commit", "-qam", "Meanwhile")
+    git("switch", "-q", "change")
+    assert committed(git, tmp_path / "recipes/deep/new.yaml") == ["deep/new"]
+
+
+def test_an_unknown_base_is_named_with_the_way_out(git) -> None:
+    with pytest.raises(FrameworkError, match=r"base=0000: Git cannot compare .*git fetch --unshallow"):
+        changed_recipes("0000")

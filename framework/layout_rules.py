@@ -3,6 +3,8 @@
 Pure, a part of ``framework.rules``, which see.
 """
 
+import math
+
 from framework.config.schema import Config
 from framework.training.supervised import Supervised
 
@@ -40,6 +42,24 @@ def stage_rules(config: Config) -> list[str]:
             "training.validation.rows=0"
         )
     return found
+
+
+def elastic_rules(config: Config) -> list[str]:
+    """Return what keeps a step's rows from being shared out evenly over fewer machines."""
+    layout, training = config.parallelism, config.training
+    if layout.least_nodes == layout.nodes:
+        return []
+    rows, size = training.global_batch_size, training.least_micro_batch_size
+    counts = range(layout.least_nodes, layout.nodes + 1)
+    shares = math.lcm(*(size * layout.on_machines(count).data_parallel for count in counts))
+    if rows is not None and rows % shares == 0:
+        return []
+    fitting = max(1, round((rows or training.rows_a_step(layout.data_parallel)) / shares)) * shares
+    return [
+        f"parallelism.min_machines: {rows or 'unsaid'} rows a step cannot be shared out evenly over "
+        f"{layout.least_nodes} to {layout.nodes} machines; set training.global_batch_size={fitting} "
+        "training.gradient_accumulation_steps=1"
+    ]
 
 
 def spread_rules(config: Config) -> list[str]:

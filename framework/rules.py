@@ -19,7 +19,7 @@ from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
 from framework.export_rules import export_cautions, export_rules, install_rules
-from framework.layout_rules import spread_rules, stage_rules
+from framework.layout_rules import elastic_rules, spread_rules, stage_rules
 from framework.stages.benchmark import Measure
 from framework.stages.evaluate import METRIC_LOSS
 from framework.stages.evaluate_phases import EvaluatePhases
@@ -41,6 +41,7 @@ def broken_rules(config: Config) -> list[str]:
         *_in_each_phase(config, spread_rules),
         *config.parallelism.problems(),
         *_in_each_phase(config, _batch_rules),
+        *_in_each_phase(config, elastic_rules),
         *_in_each_phase(config, _kept_rules),
         *_in_each_phase(config, stage_rules),
         *in_each_recovery(config, _recovery_rules),

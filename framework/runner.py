@@ -24,13 +24,13 @@ from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
 from framework.core.errors import FrameworkError, ReleaseError, StepError, StoreError
 from framework.core.files import write_whole
+from framework.core.job import write_job
 from framework.core.modelstore import is_lost
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import Store
 from framework.plan import Plan, make_plan
 from framework.stages.render import diff_text, render, write
-from framework.worker import write_job
 
 if TYPE_CHECKING:
     from framework.report.facts import Facts
@@ -236,7 +236,7 @@ def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
     store = call.store
     job = store.root / "jobs" / f"{plan.last.key}-{os.getpid()}.json"  # another runner may plan the same
     try:
-        write_whole(job, write_job(plan.steps, pending, store.root, call.config.plugins))
+        write_whole(job, write_job(plan.steps, pending, str(store.root.resolve()), call.config.plugins))
         store.sweep()
     except OSError as error:
         raise StoreError(

@@ -2,6 +2,9 @@
 
 It knows a list of steps and a store, never Hydra. Where standard input is a pipe, the runner holds
 the other end, and losing it is the sign that the runner is gone: then the worker ends at once.
+
+On a cluster every machine of a job runs this same command. The first (``PET_NODE_RANK`` 0, or none)
+builds the steps; the others join it where it trains, and end when it says so.
 """
 
 import json
@@ -14,11 +17,14 @@ import threading
 import time
 import warnings
 from pathlib import Path
-from typing import Any
 
-from framework.core.errors import FrameworkError, StepError
-from framework.core.step import Stage, Step
+from framework.core.errors import FrameworkError
+from framework.core.files import write_whole
+from framework.core.job import read_steps
+from framework.core.machine import MACHINE, MESSAGE, machine, over_file
+from framework.core.step import Step
 from framework.core.store import Store
+from framework.training.machines import join
 
 QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -34,22 +40,30 @@ _TALKATIVE = ("DeepSpeed", "torch.utils._pytree", "torchao")
 
 
 def main(file: Path) -> int:
-    """Build every step of the job in *file*; return the exit code."""
+    """Build every step of the job in *file*, or help the machine that does; return the exit code."""
     signal.signal(signal.SIGTERM, _stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the runner decides, and sends SIGTERM
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _quieten()
+    job = json.loads(file.read_text(encoding="utf-8"))
+    store = Store(Path(job["store"]))
+    over = over_file(store.root, job["steps"][-1]["key"])
+    if machine() > 0:
+        return join(store.root, job["pending"], over)
+    code = 0
     try:
-        job = json.loads(file.read_text(encoding="utf-8"))
-        store = Store(Path(job["store"]))
         steps = read_steps(job)
         total = job["total"]
         for key in job["pending"]:
             _build(store, steps[key], job["positions"][key], total)
     except FrameworkError as error:
         print(error, file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
+        code = error.exit_code
+        if place := os.environ.get(MESSAGE):
+            Path(place).write_text(f"{error}\n", encoding="utf-8")
+    if MACHINE in os.environ:
+        write_whole(over, str(code))
+    return code
 
 
 def _quieten() -> None:
@@ -80,47 +94,6 @@ def _build(store: Store, step: Step, position: int, total: int) -> None:
     record = store.record(step) or {}
     peak = record.get("peak_memory_bytes", 0) / 2**30
     print(f"  done in {time.monotonic() - started:.1f} s, peak {peak:.1f} GiB", flush=True)
-
-
-def write_job(steps: tuple[Step, ...], pending: list[Step], store: Path, plugins: tuple[str, ...]) -> str:
-    """Return the text of a job: every step by key, and the keys that are to be built."""
-    job = {
-        "store": str(store.resolve()),
-        "plugins": list(plugins),
-        "total": len(steps),
-        "positions": {step.key: number for number, step in enumerate(steps, 1)},
-        "pending": [step.key for step in pending],
-        "steps": [
-            {
-                "key": step.key,
-                "label": step.label,
-                "stage": step.stage.dump(),
-                "needs": {slot: need.key for slot, need in step.needs.items()},
-            }
-            for step in steps
-        ],
-    }
-    return json.dumps(job, indent=1, sort_keys=True)
-
-
-def read_steps(job: dict[str, Any]) -> dict[str, Step]:
-    """Return the job's steps by key.
-
-    Raises:
-        StepError: a step has another key than when it was planned.
-    """
-    steps: dict[str, Step] = {}
-    context = {"plugins": tuple(job["plugins"])}
-    for entry in job["steps"]:
-        stage = Stage.model_validate(entry["stage"], context=context)
-        step = Step(entry["label"], stage, {slot: steps[key] for slot, key in entry["needs"].items()})
-        if step.key != entry["key"]:
-            raise StepError(
-                f"{step.label}: a file or a library changed after the plan was made; "
-                "type the same command again"
-            )
-        steps[step.key] = step
-    return steps
 
 
 def _stop(number: int, frame: object) -> None:

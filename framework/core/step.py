@@ -70,7 +70,8 @@ def installed(distribution: str) -> bool:
 
 @cache
 def _version(distribution: str) -> str:
-    return metadata.version(distribution)
+    # What follows a plus says for which device a wheel was built (2.13.0+cpu): that is a key of its own.
+    return metadata.version(distribution).partition("+")[0]
 
 
 @dataclass(frozen=True)

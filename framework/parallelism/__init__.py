@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from framework.core.component import Component
 
@@ -39,6 +39,11 @@ class Parallelism(Component, ABC):
     def nodes(self) -> int:
         """On how many machines they run, as many on each."""
         return 1
+
+    @property
+    def least_nodes(self) -> int:
+        """On how many of them training goes on where the others are lost."""
+        return self.nodes
 
     @property
     def restarts(self) -> int:
@@ -84,6 +89,10 @@ class Parallelism(Component, ABC):
     def optimizer_share(self) -> float:
         """How much of the gradients and of the optimiser one process keeps."""
         return 1 / self.processes if self.ways else 1.0
+
+    def on_machines(self, machines: int) -> Self:
+        """Return this layout on so many *machines*, with fewer processes that see rows of their own."""
+        return self
 
     def problems(self) -> list[str]:
         """Return one line for everything outside the config that keeps this layout from working."""

@@ -27,6 +27,11 @@ class Distributed(Parallelism):
     first is reached come from torchrun's environment (``PET_NODE_RANK``, ``PET_MASTER_ADDR`` and
     ``PET_MASTER_PORT``), as a Kubeflow TrainJob sets it."""
 
+    min_machines: Annotated[int, Field(ge=1)] | None = None
+    """On how many machines training goes on when others are lost, until they are back; None waits for all.
+    Each step sees the same rows on fewer, in more micro batches, so that it needs
+    ``training.global_batch_size``."""
+
     max_restarts: Annotated[int, Field(ge=0), UNKEYED] = 3
     """How often all processes start again from the last checkpoint because one of them died, without
     anybody's help. A loss that is not finite, or whatever else would only come again, ends training."""
@@ -39,12 +44,36 @@ class Distributed(Parallelism):
                 "{processes} processes cannot be spread evenly over {machines} machines",
                 {"processes": self.processes, "machines": self.machines},
             )
+        size = self.size_key.rpartition(".")[2]
+        if self.least_nodes > self.machines or (self.min_machines and getattr(self, size) % self.machines):
+            raise PydanticCustomError(
+                "min_machines",
+                "'min_machines' ({least}) needs as many 'machines' at least, and '{size}' ({value}) to be a "
+                "multiple of 'machines' ({machines})",
+                {
+                    "least": self.least_nodes,
+                    "size": size,
+                    "value": getattr(self, size),
+                    "machines": self.machines,
+                },
+            )
         return self
 
     @property
     def nodes(self) -> int:
         """On how many machines they run."""
         return self.machines
+
+    @property
+    def least_nodes(self) -> int:
+        """``min_machines``, or all."""
+        return self.min_machines or self.machines
+
+    def on_machines(self, machines: int) -> Self:
+        """Scale what sees rows of its own; see the base class."""
+        size = self.size_key.rpartition(".")[2]
+        fewer = getattr(self, size) * machines // self.machines
+        return self.model_copy(update={size: fewer, "machines": machines})
 
     @property
     def restarts(self) -> int:

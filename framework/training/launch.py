@@ -2,8 +2,10 @@
 
 ``train_in_ranks`` writes down all that ``Training.fit`` needs and starts this module as a process of
 its own, which is torchrun: it starts the ranks (``framework.training.rank``), watches them and ends
-them together. On further machines the same command is started with the same file, and torchrun's
-environment (``PET_NODE_RANK``, ``PET_MASTER_ADDR``, ``PET_MASTER_PORT``).
+them together. On further machines the same command is started with the same file
+(``framework.training.machines``); torchrun's environment says which machine this is and where the first
+is reached (``PET_NODE_RANK``, ``PET_MASTER_ADDR``, ``PET_MASTER_PORT``). They meet anew after each
+failure, so that a machine may be replaced, or left out where the layout allows it.
 
 Ranks live in sessions of their own, so that no signal to the worker's group reaches them. They hold
 the other end of a pipe as standard input instead: whoever loses it ends at once.
@@ -23,6 +25,8 @@ from typing import Any
 from framework.core import errors
 from framework.core.component import Component
 from framework.core.errors import FrameworkError, StepError
+from framework.core.files import write_whole
+from framework.core.machine import MASTER, PORT, machine, run_name
 from framework.model import Model
 from framework.parallelism import Device, Parallelism
 from framework.tracking import Tracking
@@ -40,6 +44,10 @@ LOST = 75
 _GRACE = 5.0
 """Seconds that torchrun has to end by itself, once the ranks have ended or had their time to save."""
 _LAST_LINES = 12
+_MEETING_SECONDS = 3600
+"""How long machines wait for one another: images may be pulled, and a lost one replaced."""
+_PORT = 29500
+"""torchrun's own default."""
 
 
 def train_in_ranks(
@@ -72,13 +80,19 @@ def train_in_ranks(
         "folders": {name: str(path.resolve()) for name, path in asdict(folders).items() if path},
         "processes": parallelism.processes,
         "nodes": parallelism.nodes,
+        "least_nodes": parallelism.least_nodes,
+        "run": run_name(),
         "restarts": parallelism.restarts,
         "grace": math.ceil(training.grace_seconds),
     }
     file = folders.scratch / ORDER
     (folders.scratch / FAILURE).unlink(missing_ok=True)
-    file.write_text(json.dumps(order, indent=1, sort_keys=True), encoding="utf-8")
-    if code := _run(file, parallelism.processes // parallelism.nodes, training.grace_seconds + _GRACE):
+    write_whole(file, json.dumps(order, indent=1, sort_keys=True))
+    try:
+        code = launch(file)
+    finally:
+        file.unlink(missing_ok=True)  # the sign to further machines that there is nothing to join
+    if code:
         raise _failure(folders.scratch, code)
 
 
@@ -86,8 +100,17 @@ def _package(component: Component) -> str:
     return type(component).__module__.partition(".")[0]
 
 
-def _run(file: Path, local: int, grace: float) -> int:
-    """Run torchrun to its end, or end it with us, within *grace* seconds; return its exit code."""
+def launch(file: Path) -> int:
+    """Run this machine's ranks of the order in *file* to their end, or end them with us.
+
+    Returns:
+        torchrun's exit code.
+
+    Raises:
+        FileNotFoundError: the order is gone.
+    """
+    order = json.loads(file.read_text(encoding="utf-8"))
+    local, grace = order["processes"] // order["nodes"], order["grace"] + _GRACE
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // local)))
     command = [sys.executable, "-P", "-m", "framework.training.launch", str(file)]
@@ -130,13 +153,16 @@ def main(file: Path) -> int:
 
     # torchrun tells of a failure in three ways before we do. Some of its logs read this as they are made.
     os.environ["LOGLEVEL"] = "CRITICAL"
+    # A store of its own each time that machines meet: one that is new counts other attempts than the rest.
+    os.environ.setdefault("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1" if _nodes(file) > 1 else "0")
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     import torch.distributed.run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     torchrun: Any = torch.distributed.run
-    (file.parent / FAILURE).unlink(missing_ok=True)
+    if machine() == 0:
+        (file.parent / FAILURE).unlink(missing_ok=True)
     try:
         torchrun.run(torchrun.parse_args(_arguments(file)))
     except SignalException as error:
@@ -150,17 +176,25 @@ def main(file: Path) -> int:
     return 0
 
 
+def _nodes(file: Path) -> int:
+    return int(json.loads(file.read_text(encoding="utf-8"))["nodes"])
+
+
 def _arguments(file: Path) -> list[str]:
-    """Return torchrun's arguments; where several machines meet, its environment says the rest."""
+    """Return torchrun's arguments for this machine."""
     order: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     local = order["processes"] // order["nodes"]
     quiet = ",".join(f"{rank}:2" for rank in range(1, local)) or "0"
-    found = [f"--nnodes={order['nodes']}", f"--nproc-per-node={local}"]
+    found = [f"--nnodes={order['least_nodes']}:{order['nodes']}", f"--nproc-per-node={local}"]
     found += [f"--max-restarts={order['restarts']}", f"--shutdown-timeout={order['grace']}"]
-    found += [f"--log-dir={file.parent / RANKS}", f"--redirects={quiet}"]
+    found += [f"--log-dir={file.parent / RANKS}", f"--redirects={quiet}", "--rdzv-backend=c10d"]
     if order["nodes"] == 1:
         # The machine's own name may not resolve, and nobody else is to be let in.
-        found += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+        found += ["--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1"]
+    else:
+        first = f"{os.environ[MASTER]}:{os.environ.get(PORT, _PORT)}"
+        found += [f"--rdzv-endpoint={first}", f"--rdzv-id={file.parent.name[:12]}"]
+        found += [f"--rdzv-conf=is_host={int(machine() == 0)},join_timeout={_MEETING_SECONDS}"]
     return [*found, "-m", "framework.training.rank", str(file)]
 
 

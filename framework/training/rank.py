@@ -34,7 +34,7 @@ def main(file: Path) -> int:
     if (file.parent / FAILURE).exists():
         return 1  # torchrun starts us again after any failure, but this one would only come again
     order = json.loads(file.read_text(encoding="utf-8"))
-    _tell_of_restart(order["restarts"])
+    _tell_of_restart(order)
     try:
         _train(order)
     except FrameworkError as error:
@@ -58,11 +58,20 @@ def main(file: Path) -> int:
     return 0
 
 
-def _tell_of_restart(most: int) -> None:
-    attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-    if attempt and os.environ["RANK"] == "0":
+def _tell_of_restart(order: dict[str, Any]) -> None:
+    attempt, most = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), order["restarts"]
+    if os.environ["RANK"] != "0":
+        return
+    if attempt:
         line = f"  a rank died; all start again from the last checkpoint ({attempt} of at most {most} times)"
         print(line, file=sys.stderr, flush=True)
+    if (machines := _machines(order)) != order["nodes"]:
+        print(f"  training on {machines} of {order['nodes']} machines", file=sys.stderr, flush=True)
+
+
+def _machines(order: dict[str, Any]) -> int:
+    """Return how many machines train now: as many as the order says, or fewer where it allows that."""
+    return int(os.environ["WORLD_SIZE"]) * int(order["nodes"]) // int(order["processes"])
 
 
 def _lost_another(error: RuntimeError) -> bool:
@@ -83,7 +92,7 @@ def _train(order: dict[str, Any]) -> None:
     training.fit(
         Model.model_validate(order["model"], context=context),
         Tuning.model_validate(order["tuning"], context=context),
-        Parallelism.model_validate(order["parallelism"], context=context),
+        Parallelism.model_validate(order["parallelism"], context=context).on_machines(_machines(order)),
         order["device"],
         folders,
         order["seed"],
@@ -96,16 +105,18 @@ def connect(device: str) -> None:
     """Join the other ranks.
 
     The store's keys carry torchrun's restart count: a group that is started again would else find
-    those of the one that died.
+    those of the one that died. Several machines get another store each time instead, since one that has
+    just come counts otherwise.
     """
     import torch
 
     distributed: Any = torch.distributed
-    number, attempt = int(os.environ["RANK"]), os.environ["TORCHELASTIC_RESTART_COUNT"]
+    number, shared = int(os.environ["RANK"]), os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    attempt = os.environ["TORCHELASTIC_RESTART_COUNT"] if shared else ""
     server = distributed.TCPStore(
         os.environ["MASTER_ADDR"],
         int(os.environ["MASTER_PORT"]),
-        is_master=os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and number == 0,
+        is_master=not shared and number == 0,
     )
     local: dict[str, Any] = {}
     if device == "cuda":

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from framework.core.errors import StepError
+from framework.core.job import read_steps, write_job
 from framework.core.step import Step
 from framework.core.store import Store
 from framework.data.files import Files
 from framework.model import Model
 from framework.stages.data import PrepareData
 from framework.stages.model import FetchModel
-from framework.worker import read_steps, write_job
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +26,7 @@ import subprocess, time
 from pathlib import Path
 from typing import ClassVar
 from framework.core.errors import StepError
+from framework.core.job import read_steps, write_job
 from framework.core.step import Stage
 
 class Sleep(Stage):
@@ -62,7 +63,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def write(tmp_path: Path, step: Step) -> Path:
     job = tmp_path / "job.json"
-    job.write_text(write_job((step,), [step], tmp_path / "store", ("sleepy",)))
+    job.write_text(write_job((step,), [step], str(tmp_path / "store"), ("sleepy",)))
     return job
 
 
@@ -111,7 +112,7 @@ def test_a_job_travels_whole(tiny_model: Model, tmp_path: Path, monkeypatch: pyt
     rows = Files(train=str(tmp_path / "train.jsonl"), test=str(tmp_path / "test.jsonl"))
     model = Step("model", FetchModel(model=tiny_model, seed=3))
     data = Step("data", PrepareData(data=rows, model=tiny_model), {"model": model})
-    job = json.loads(write_job((model, data), [data], tmp_path / "store", ()))
+    job = json.loads(write_job((model, data), [data], str(tmp_path / "store"), ()))
     steps = read_steps(job)
     assert steps == {model.key: model, data.key: data}
     assert job["pending"] == [data.key]

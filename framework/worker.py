@@ -21,7 +21,7 @@ from pathlib import Path
 from framework.core.errors import FrameworkError
 from framework.core.files import write_whole
 from framework.core.job import read_steps
-from framework.core.machine import MACHINE, MESSAGE, machine, over_file
+from framework.core.machine import MESSAGE, machine, over_file
 from framework.core.step import Step
 from framework.core.store import Store
 from framework.training.machines import join
@@ -50,6 +50,8 @@ def main(file: Path) -> int:
     over = over_file(store.root, job["steps"][-1]["key"])
     if machine() > 0:
         return join(store.root, job["pending"], over)
+    for ended in over.parent.glob(f"{over.name.partition('-')[0]}-*.over"):
+        ended.unlink(missing_ok=True)  # of runs before this one
     code = 0
     try:
         steps = read_steps(job)
@@ -61,7 +63,7 @@ def main(file: Path) -> int:
         code = error.exit_code
         if place := os.environ.get(MESSAGE):
             Path(place).write_text(f"{error}\n", encoding="utf-8")
-    if MACHINE in os.environ:
+    if job["machines"] > 1:
         write_whole(over, str(code))
     return code
 

@@ -11,7 +11,9 @@ from framework.core.errors import StepError
 from framework.core.step import Stage, Step
 
 
-def write_job(steps: Sequence[Step], pending: Iterable[Step], store: str, plugins: Iterable[str]) -> str:
+def write_job(
+    steps: Sequence[Step], pending: Iterable[Step], store: str, plugins: Iterable[str], machines: int = 1
+) -> str:
     """Return the text of a job: every step by key, and the keys that are to be built.
 
     Args:
@@ -19,10 +21,12 @@ def write_job(steps: Sequence[Step], pending: Iterable[Step], store: str, plugin
         pending: those that are to be built, in this order.
         store: the absolute path of the artifacts' store, where the worker will run.
         plugins: the packages besides ``framework`` that options may come from.
+        machines: how many work on it; all but the first join where it trains.
     """
     job = {
         "store": store,
         "plugins": list(plugins),
+        "machines": machines,
         "total": len(steps),
         "positions": {step.key: number for number, step in enumerate(steps, 1)},
         "pending": [step.key for step in pending],

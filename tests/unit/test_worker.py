@@ -122,6 +122,25 @@ def test_a_job_travels_whole(tiny_model: Model, tmp_path: Path, monkeypatch: pyt
         read_steps(job)
 
 
+def test_another_version_of_a_library_is_named(tiny_model: Model) -> None:
+    model = Step("model", FetchModel(model=tiny_model, seed=3))
+    job = json.loads(write_job((model,), [model], "/store", ()))
+    (entry,) = job["steps"]
+    entry["libraries"]["torch"] = "1.0"
+    entry["key"] = "0" * 64
+    with pytest.raises(StepError, match=r"model: torch is \d.* here, and was 1\.0 where the plan was made"):
+        read_steps(job)
+
+
+def test_the_reason_is_left_for_the_one_who_started_a_pod(
+    tmp_path: Path, plugin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GITUNE_MESSAGE", str(tmp_path / "message"))
+    worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())), stdin=subprocess.DEVNULL)
+    finish(worker)
+    assert (tmp_path / "message").read_text() == "the very reason\n"
+
+
 def test_a_reason_is_one_line_and_a_fault_keeps_its_traceback(tmp_path: Path, plugin: Any) -> None:
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())))
     out, err = finish(worker)

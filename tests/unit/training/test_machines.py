@@ -88,7 +88,7 @@ def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Machine]:
 def job_of(steps: list[Step], folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     job = folder / "job.json"
-    job.write_text(write_job(steps, steps, str(folder / "store"), ()))
+    job.write_text(write_job(steps, steps, str(folder / "store"), (), machines=2))
     return job
 
 
@@ -147,6 +147,5 @@ def test_a_machine_is_lost_the_other_goes_on_and_a_third_takes_its_place(
     third = start(job, 1)
     assert first.wait(200) == 0, said(tmp_path)
     assert third.wait(30) == 0, said(tmp_path)
-    print(said(tmp_path))
     whole = alone(tiny_model, start, tmp_path, **training)
     assert difference(store.folder(shared[-1]), whole) <= 1e-4

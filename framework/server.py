@@ -13,9 +13,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from framework.core.errors import ConfigError, FrameworkError
-from framework.core.modelstore import pull
+from framework.core.modelstore import check, pull
 from framework.core.release import Release
 from framework.serving import Serving
+from framework.serving.triton import DESCRIPTION, lay_out
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,30 +27,38 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _arguments().parse_args(argv)
     try:
         release = Release.read(given.release)
-        serving = read_serving(given.config)
-        serve_release(release, serving, given.model, fetch_only=given.fetch_only)
+        if given.fetch_only:
+            pull(release.model_uri, release.digest, given.model)
+        elif given.check_only:
+            check(release.digest, given.model)
+        elif given.config is None:
+            raise ConfigError(
+                "no server's options; give them with --config, or --fetch-only to serve nothing"
+            )
+        else:
+            serve_release(release, read_serving(given.config), given.model)
+        if given.triton_repository is not None:
+            lay_out(given.model, given.triton_repository, release.name, given.release.parent / DESCRIPTION)
     except FrameworkError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
 
 
-def serve_release(release: Release, serving: Serving, folder: Path, *, fetch_only: bool = False) -> None:
+def serve_release(release: Release, serving: Serving, folder: Path) -> None:
     """Make *folder* the release's model, verified, and serve it until SIGINT or SIGTERM.
 
     Args:
         release: what is served.
         serving: the server's options.
         folder: where the model lies or will lie; its parent must be writable if it is to be fetched.
-        fetch_only: stop once the model is there, as an init container does.
 
     Raises:
         SourceError: the model cannot be fetched or is not what the release says.
         ServeError: it cannot be served.
     """
     pull(release.model_uri, release.digest, folder)
-    if not fetch_only:
-        serving.serve(folder, release)
+    serving.serve(folder, release)
 
 
 def read_serving(path: Path) -> Serving:
@@ -73,9 +82,17 @@ def read_serving(path: Path) -> Serving:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m framework.server", description=__doc__)
     parser.add_argument("--release", type=Path, required=True, help="the release.lock")
-    parser.add_argument("--config", type=Path, required=True, help="the server's options as JSON")
+    parser.add_argument("--config", type=Path, help="the server's options as JSON")
     parser.add_argument("--model", type=Path, required=True, help="the model's folder; fetched if missing")
-    parser.add_argument("--fetch-only", action="store_true", help="fetch and check the model, then stop")
+    once = parser.add_mutually_exclusive_group()
+    once.add_argument("--fetch-only", action="store_true", help="fetch and check the model, then stop")
+    once.add_argument("--check-only", action="store_true", help="check the model that is there, then stop")
+    parser.add_argument(
+        "--triton-repository",
+        type=Path,
+        metavar="FOLDER",
+        help="lay the model out for Triton; config.pbtxt lies beside the lock",
+    )
     return parser
 
 

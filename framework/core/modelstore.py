@@ -81,6 +81,25 @@ def pull(uri: str, digest: str, folder: Path) -> None:
             fresh.rename(folder)
 
 
+def check(digest: str, folder: Path) -> None:
+    """Make sure that *folder* holds exactly the model of *digest*; nothing is fetched or written.
+
+    Raises:
+        SourceError: it holds another one, or cannot be read.
+    """
+    try:
+        found = tree_digest(folder)
+    except OSError as error:
+        raise SourceError(
+            f"{error.filename}: cannot be read: {error.strerror}; is the volume mounted?"
+        ) from error
+    if found != digest:
+        raise SourceError(
+            f"{folder}: the release asks for {digest}, but there lies {found}; mount the image that was made "
+            "of the published folder, without its SHA256SUMS"
+        )
+
+
 def is_lost(uri: str) -> bool:
     """Tell whether a model that was published to a folder is no longer there; remote stores are not asked.
 

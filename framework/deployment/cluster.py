@@ -17,7 +17,19 @@ from framework.deployment import Delivery, Deployment
 from framework.deployment.pod import PROBE_PERIOD, is_remote
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import config_map, disruption_budget, network_policy, service_account
-from framework.manifests.values import Amounts, Bytes, Image, ObjectName, Peer, Port, is_pinned
+from framework.manifests.scheduling import Capacity, Toleration
+from framework.manifests.values import (
+    Amounts,
+    Bytes,
+    Image,
+    LabelKey,
+    LabelValue,
+    ObjectName,
+    Peer,
+    Port,
+    SecretKey,
+    is_pinned,
+)
 from framework.manifests.workload import Workload
 from framework.rollout import Rollout
 from framework.rollout.rolling import Rolling
@@ -40,6 +52,12 @@ class ClusterDeployment(Deployment):
     """The most that a pod gets; ``serving.threads: 0`` becomes this number of cores."""
     model_space: Bytes = "10Gi"
     """Disk for the model's copy in the pod; above the size of the published folder."""
+    temporary_space: Bytes = "1Gi"
+    """Disk for ``/tmp`` in the pod, where libraries keep what they compile."""
+    model_image: Image | None = None
+    """An OCI image that holds the published folder's files at its root, ``…@sha256:<64 hex digits>``; it is
+    mounted as a volume (Kubernetes 1.35 and later) in place of a copy from the store, and still compared
+    with the release's digest before the server starts. None fetches from the store."""
     model_volume_claim: ObjectName = "gitune-models"
     """The PersistentVolumeClaim that holds a ``file://`` model store, mounted read-only; unused where
     the store is remote. With several nodes it must allow ReadOnlyMany or ReadWriteMany."""
@@ -47,6 +65,17 @@ class ClusterDeployment(Deployment):
     """The Secret whose keys become the init container's environment, to open a remote model store."""
     store_port: Port = 443
     """The TCP port of a remote model store, which the network policy lets through."""
+    api_key_secret: SecretKey | None = None
+    """The Secret, and the key in it, with the API key that every request but probes and metrics must
+    bring as ``Authorization: Bearer``; the key itself stands nowhere in Git. None asks for none."""
+    node_selector: dict[LabelKey, LabelValue] = Field(default_factory=dict)
+    """Labels that a node must have, such as ``nvidia.com/gpu.product: NVIDIA-L4``."""
+    tolerations: tuple[Toleration, ...] = ()
+    """Taints that do not keep the pods off a node; that of GPU nodes is tolerated where ``gpus`` are."""
+    priority_class: ObjectName | None = None
+    """The PriorityClass: what is evicted last and scheduled first; None takes the cluster's default."""
+    capacity: Capacity = Capacity()
+    """Whether nodes that the cloud may take back serve."""
     service_port: Port = 80
     """The port of the Service inside the cluster."""
     ingress_from: tuple[Peer, ...] = (_namespace("gateway"), _namespace("monitoring"))
@@ -81,7 +110,19 @@ class ClusterDeployment(Deployment):
     @property
     def secret_names(self) -> tuple[str, ...]:
         """The Secrets that the pods refer to."""
-        return tuple(name for name in (self.store_secret, self.image_pull_secret) if name is not None)
+        api_key = self.api_key_secret.name if self.api_key_secret is not None else None
+        named = (self.store_secret, self.image_pull_secret, api_key)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+    @property
+    def fetcher(self) -> str:
+        """The image that fetches the model and checks it: our own server's."""
+        return self.image
+
+    @property
+    def images(self) -> Mapping[str, str]:
+        """The images that run or are mounted, by the field that names each."""
+        return {"image": self.image, **({"model_image": self.model_image} if self.model_image else {})}
 
     @property
     def start_seconds(self) -> int:
@@ -104,12 +145,13 @@ class ClusterDeployment(Deployment):
         identity, environment = workload.identity, delivery.environment
         rollout = self.rollout(delivery)
         replicas = delivery.autoscaling.replicas(environment)
-        outward = self.store_port if is_remote(release.model_uri) else None
+        fetched = self.model_image is None and is_remote(release.model_uri)
+        outward = self.store_port if fetched else None
         target = rollout.scaled(identity)
         return [
             config_map(identity, workload.files),
             service_account(identity, self.image_pull_secret),
-            network_policy(identity, self.ingress_from, outward),
+            network_policy(workload, self.ingress_from, outward),
             disruption_budget(identity),
             *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
             *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
@@ -138,11 +180,13 @@ class ClusterDeployment(Deployment):
             "environment.requests and environment.limits"
             for key in sized.requests.above(sized.limits)
         ]
-        if not environment.allow_unpinned_image and not is_pinned(self.image):
-            found.append(
-                f"deployment.image: '{self.image}' is not pinned by digest, which {environment.name} "
-                f"requires; set deployment.image={self.image.partition('@')[0]}@sha256:<its digest>"
-            )
+        if not environment.allow_unpinned_image:
+            found += [
+                f"deployment.{field}: '{image}' is not pinned by digest, which {environment.name} "
+                f"requires; set deployment.{field}={image.partition('@')[0]}@sha256:<its digest>"
+                for field, image in self.images.items()
+                if not is_pinned(image)
+            ]
         return found
 
     def sized(self, delivery: Delivery) -> "ClusterDeployment":

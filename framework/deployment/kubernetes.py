@@ -9,10 +9,15 @@ import json
 from framework.core.release import LOCK, Release
 from framework.deployment import Delivery
 from framework.deployment.cluster import ClusterDeployment
-from framework.deployment.pod import SETTINGS, server_pod
+from framework.deployment.pod import CONFIG_FOLDER, MODEL, answering, container, server_command, server_pod
+from framework.manifests.identity import Object
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Image, amount
 from framework.manifests.workload import Workload
+from framework.serving import API_KEY
+
+SETTINGS = "serving.json"
+"""The ConfigMap's file with the server's settings, beside the lock."""
 
 
 class Kubernetes(ClusterDeployment):
@@ -37,9 +42,25 @@ class Kubernetes(ClusterDeployment):
         }
         return Workload(
             identity=identity,
-            pod=server_pod(target, identity, release.model_uri, serving.port),
+            pod=server_pod(target, identity, release.model_uri, server_container(target, serving.port)),
             files=files,
             service_port=self.service_port,
             start_seconds=self.start_seconds,
             signals=GITUNE,
         )
+
+
+def server_container(target: ClusterDeployment, port: int, name: str = "server") -> Object:
+    """Return the container of our own server, which compares the model with the release once more.
+
+    Args:
+        target: its image, sizes and API key.
+        port: the TCP port that it binds.
+        name: its name in the pod.
+    """
+    found = container(name, target.image, target, gpus=target.gpus)
+    found |= server_command("--config", f"{CONFIG_FOLDER}/{SETTINGS}", "--model", MODEL)
+    found |= answering(target, port, alive="/health", ready="/ready")
+    if target.api_key_secret is not None:
+        found["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
+    return found

@@ -1,29 +1,33 @@
-"""The pod of our own server: it may do nothing but fetch one model, check it and answer.
+"""The pod around every server: fetch one model, check it, start the server that was handed in.
 
-It meets the Pod Security level ``restricted``. The command line is ``framework.server``'s; what the
-server does with it, this module does not know.
+It meets the Pod Security level ``restricted``. The init container's command line is
+``framework.server``'s; what the server itself does, this module does not know.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
+from framework.manifests.scheduling import GPU, placement
 
 if TYPE_CHECKING:
     from framework.deployment.cluster import ClusterDeployment
 
 PROBE_PERIOD = 10
 """Seconds between two health checks."""
-SETTINGS = "serving.json"
-"""The ConfigMap's file with the server's settings, beside the lock."""
+CONFIG_FOLDER = "/etc/gitune"
+"""Where the ConfigMap's files lie in every container."""
+MODEL_FOLDER = "/models"
+"""The volume of the model's copy."""
+MODEL = f"{MODEL_FOLDER}/model"
+"""The published folder, once it is checked."""
+WORKING_FOLDER = "/srv"
+"""Where relative paths of a ``file://`` model store begin."""
+TEMPORARY_FOLDER = "/tmp"
 
-_WORKING_FOLDER = "/srv"
-_CONFIG_FOLDER = "/etc/gitune"
-_MODEL_FOLDER = "/models"
-_TEMPORARY_FOLDER = "/tmp"
 _USER = 10001
 _PRESTOP_SECONDS = 5
 
@@ -38,23 +42,35 @@ def is_remote(model_uri: str) -> bool:
     return bool(separator) and scheme not in ("file", "local")
 
 
-def server_pod(target: "ClusterDeployment", identity: Identity, model_uri: str, port: int) -> Object:
-    """Return the spec of a pod that fetches *model_uri*, checks its digest and serves it.
+def server_pod(
+    target: "ClusterDeployment",
+    identity: Identity,
+    model_uri: str,
+    server: Object,
+    *,
+    flags: Sequence[str] = (),
+    volumes: Sequence[Object] = (),
+    mounts: Sequence[Object] = (),
+) -> Object:
+    """Return the spec of a pod that fetches *model_uri*, checks its digest and starts *server*.
 
     Args:
-        target: sizes, image and secrets.
+        target: sizes, images, places and secrets.
         identity: whose pod it is.
         model_uri: the release's model; a relative path is below the container's working folder.
-        port: the TCP port that the server binds.
+        server: the container that answers, as ``container`` builds it.
+        flags: what ``framework.server`` does with the model besides fetching it.
+        volumes: what the pod has besides the config, the model and ``/tmp``.
+        mounts: where the init container has them.
 
     Raises:
         ReleaseError: *model_uri* is a path that no volume can be mounted for.
     """
     return {
         "automountServiceAccountToken": False,
-        "containers": [_server(target, port)],
+        "containers": [server],
         "enableServiceLinks": False,
-        "initContainers": [_fetch(target, model_uri)],
+        "initContainers": [_fetch(target, model_uri, flags, mounts)],
         "securityContext": {
             "fsGroup": _USER,
             "fsGroupChangePolicy": "OnRootMismatch",
@@ -65,61 +81,107 @@ def server_pod(target: "ClusterDeployment", identity: Identity, model_uri: str, 
         },
         "serviceAccountName": identity.name,
         "terminationGracePeriodSeconds": _PRESTOP_SECONDS + target.grace_seconds,
-        "topologySpreadConstraints": _spread(identity.selector),
-        "volumes": _volumes(target, identity, model_uri),
+        "volumes": [*_volumes(target, identity, model_uri), *volumes],
+        **placement(
+            identity.selector,
+            node_selector=target.node_selector,
+            tolerations=target.tolerations,
+            priority_class=target.priority_class,
+            capacity=target.capacity,
+            gpus=target.gpus,
+        ),
     }
 
 
-def _fetch(target: "ClusterDeployment", model_uri: str) -> Object:
-    container = _container("fetch-model", target, "--fetch-only")
-    container["resources"] = _resources(target, gpus=0)
-    container["volumeMounts"] = _mounts(model_read_only=False)
-    if not is_remote(model_uri):
-        store = {"mountPath": _store_folder(model_uri), "name": "store", "readOnly": True}
-        container["volumeMounts"].append(store)
-    elif target.store_secret is not None:
-        container["envFrom"] = [{"secretRef": {"name": target.store_secret}}]
-    return container
+def container(
+    name: str, image: str, target: "ClusterDeployment", *, gpus: int = 0, model_read_only: bool = True
+) -> Object:
+    """Return a container that may do nothing but read the config and the model and write to ``/tmp``.
 
-
-def _server(target: "ClusterDeployment", port: int) -> Object:
+    Args:
+        name: its name in the pod.
+        image: what it runs.
+        target: its sizes, and whether the model is a volume of its own.
+        gpus: GPUs that it gets.
+        model_read_only: whether it may not change the model's folder.
+    """
     return {
-        **_container("server", target),
-        # Gives every proxy the time to hear that this pod leaves before it stops to accept.
-        "lifecycle": {"preStop": {"sleep": {"seconds": _PRESTOP_SECONDS}}},
-        "livenessProbe": _probe("/health", failures=6),
-        "ports": [{"containerPort": port, "name": "http", "protocol": "TCP"}],
-        "readinessProbe": _probe("/ready", failures=3),
-        "resources": _resources(target, target.gpus),
-        "startupProbe": _probe("/ready", failures=target.startup_seconds // PROBE_PERIOD),
-        "volumeMounts": _mounts(model_read_only=True),
-    }
-
-
-def _container(name: str, target: "ClusterDeployment", *flags: str) -> Object:
-    return {
-        "args": [
-            *("--release", f"{_CONFIG_FOLDER}/{LOCK}"),
-            *("--config", f"{_CONFIG_FOLDER}/{SETTINGS}"),
-            *("--model", f"{_MODEL_FOLDER}/model"),
-            *flags,
-        ],
-        "command": ["python", "-m", "framework.server"],
-        "env": [{"name": "HOME", "value": _TEMPORARY_FOLDER}],  # libraries cache there; the root is read-only
-        "image": target.image,
+        "env": [{"name": "HOME", "value": TEMPORARY_FOLDER}],  # libraries cache there; the root is read-only
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "name": name,
+        "resources": _resources(target, gpus),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        "workingDir": _WORKING_FOLDER,
+        "volumeMounts": _mounts(target, model_read_only),
     }
 
 
+def answering(
+    target: "ClusterDeployment", port: int, *, alive: str, ready: str, started: Object | None = None
+) -> Object:
+    """Return the part of a container that answers requests: port, probes and a gentle end.
+
+    Args:
+        target: how long starting may take.
+        port: the TCP port that the server binds.
+        alive: the path that answers while the process runs.
+        ready: the path that answers while requests are welcome.
+        started: how the startup probe asks for the first answer of the model; None asks *ready*.
+    """
+    failures = target.startup_seconds // PROBE_PERIOD
+    startup = _probe(ready, failures)
+    if started is not None:
+        startup = {"failureThreshold": failures, "periodSeconds": PROBE_PERIOD, **started}
+    return {
+        # Gives every proxy the time to hear that this pod leaves before it stops to accept.
+        "lifecycle": {"preStop": {"sleep": {"seconds": _PRESTOP_SECONDS}}},
+        "livenessProbe": _probe(alive, failures=6),
+        "ports": [{"containerPort": port, "name": "http", "protocol": "TCP"}],
+        "readinessProbe": _probe(ready, failures=3),
+        "startupProbe": startup,
+    }
+
+
+def server_command(*flags: str) -> Object:
+    """Return how ``framework.server`` is started on the release in the ConfigMap."""
+    return {
+        "args": ["--release", f"{CONFIG_FOLDER}/{LOCK}", *flags],
+        "command": ["python", "-m", "framework.server"],
+        "workingDir": WORKING_FOLDER,
+    }
+
+
+def scratch(name: str, size: str, **source: str) -> Object:
+    """Return a volume that lives as long as the pod."""
+    return {"emptyDir": {**source, "sizeLimit": size}, "name": name}
+
+
+def _fetch(
+    target: "ClusterDeployment", model_uri: str, flags: Sequence[str], mounts: Sequence[Object]
+) -> Object:
+    fetched = target.model_image is None
+    step = "--fetch-only" if fetched else "--check-only"
+    found = container(
+        "fetch-model" if fetched else "check-model", target.fetcher, target, model_read_only=not fetched
+    )
+    found |= server_command("--model", MODEL, step, *flags)
+    found["volumeMounts"] += mounts
+    if not fetched:
+        return found
+    if not is_remote(model_uri):
+        store = {"mountPath": store_folder(model_uri), "name": "store", "readOnly": True}
+        found["volumeMounts"].append(store)
+    elif target.store_secret is not None:
+        found["envFrom"] = [{"secretRef": {"name": target.store_secret}}]
+    return found
+
+
 def _resources(target: "ClusterDeployment", gpus: int) -> Object:
-    gpu = {"nvidia.com/gpu": str(gpus)} if gpus else {}
+    gpu = {GPU: str(gpus)} if gpus else {}
     return {
         "limits": {**target.limits.model_dump(), **gpu},
         "requests": {**target.requests.model_dump(), "ephemeral-storage": target.model_space, **gpu},
@@ -135,48 +197,42 @@ def _probe(path: str, failures: int) -> Object:
     }
 
 
-def _mounts(model_read_only: bool) -> list[Object]:
+def _mounts(target: "ClusterDeployment", model_read_only: bool) -> list[Object]:
+    model = MODEL_FOLDER if target.model_image is None else MODEL
     return [
-        {"mountPath": _CONFIG_FOLDER, "name": "config", "readOnly": True},
-        {"mountPath": _MODEL_FOLDER, "name": "model", **({"readOnly": True} if model_read_only else {})},
-        {"mountPath": _TEMPORARY_FOLDER, "name": "tmp"},
+        {"mountPath": CONFIG_FOLDER, "name": "config", "readOnly": True},
+        {"mountPath": model, "name": "model", **({"readOnly": True} if model_read_only else {})},
+        {"mountPath": TEMPORARY_FOLDER, "name": "tmp"},
     ]
 
 
 def _volumes(target: "ClusterDeployment", identity: Identity, model_uri: str) -> list[Object]:
+    model: Object = scratch("model", target.model_space)
+    if target.model_image is not None:
+        model = {"image": {"pullPolicy": "IfNotPresent", "reference": target.model_image}, "name": "model"}
     volumes: list[dict[str, Any]] = [
         {"configMap": {"name": identity.name}, "name": "config"},
-        {"emptyDir": {"sizeLimit": target.model_space}, "name": "model"},
-        {"emptyDir": {"sizeLimit": "1Gi"}, "name": "tmp"},
+        model,
+        scratch("tmp", target.temporary_space),
     ]
-    if not is_remote(model_uri):
+    if target.model_image is None and not is_remote(model_uri):
         claim = {"claimName": target.model_volume_claim, "readOnly": True}
         volumes.append({"name": "store", "persistentVolumeClaim": claim})
     return volumes
 
 
-def _store_folder(model_uri: str) -> str:
-    """Return where the store's volume is mounted, so that *model_uri* is found below it."""
+def store_folder(model_uri: str) -> str:
+    """Return where the store's volume is mounted, so that *model_uri* is found below it.
+
+    Raises:
+        ReleaseError: *model_uri* is a path that no volume can be mounted for.
+    """
     path = PurePosixPath(model_uri.partition("://")[2] or model_uri)
-    folder = PurePosixPath(_WORKING_FOLDER, path).parent
-    taken = ("/", _WORKING_FOLDER, _CONFIG_FOLDER, _MODEL_FOLDER, _TEMPORARY_FOLDER)
+    folder = PurePosixPath(WORKING_FOLDER, path).parent
+    taken = ("/", WORKING_FOLDER, CONFIG_FOLDER, MODEL_FOLDER, TEMPORARY_FOLDER)
     if ".." in path.parts or ":" in str(folder) or str(folder) in taken:
         raise ReleaseError(
             f"{LOCK}: model_uri: a volume cannot be mounted for '{model_uri}'; publish to a folder of its "
             "own, such as publish.url=file://.gitune/models, or to a remote store"
         )
     return str(folder)
-
-
-def _spread(selector: Mapping[str, str]) -> list[Object]:
-    """Return constraints that keep a release's pods apart, over zones and nodes, where there is room."""
-    return [
-        {
-            "labelSelector": {"matchLabels": dict(selector)},
-            "matchLabelKeys": ["pod-template-hash"],
-            "maxSkew": 1,
-            "topologyKey": key,
-            "whenUnsatisfiable": "ScheduleAnyway",
-        }
-        for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
-    ]

@@ -24,11 +24,15 @@ def config_map(identity: Identity, data: Mapping[str, str]) -> Object:
     return identity.object("v1", "ConfigMap", data=dict(data))
 
 
-def service(identity: Identity, port: int, name: str | None = None) -> Object:
-    """Return a Service inside the cluster on *port*, to the pods' port named ``http``."""
-    ports = [{"name": "http", "port": port, "protocol": "TCP", "targetPort": "http"}]
-    spec = {"type": "ClusterIP", "ports": ports, "selector": dict(identity.selector)}
-    return identity.object("v1", "Service", name=name, spec=spec)
+def service(workload: Workload, name: str | None = None) -> Object:
+    """Return a Service inside the cluster to the pods' port named ``http``, and to their further ones."""
+    named = {"http": workload.service_port, **workload.ports}
+    ports = [
+        {"name": port, "port": number, "protocol": "TCP", "targetPort": port}
+        for port, number in named.items()
+    ]
+    spec = {"type": "ClusterIP", "ports": ports, "selector": dict(workload.identity.selector)}
+    return workload.identity.object("v1", "Service", name=name, spec=spec)
 
 
 def deployment(workload: Workload, replicas: int | None = None) -> Object:
@@ -65,12 +69,12 @@ def disruption_budget(identity: Identity) -> Object:
     return identity.object("policy/v1", "PodDisruptionBudget", spec=spec)
 
 
-def network_policy(identity: Identity, callers: Iterable[Peer], outward: int | None) -> Object:
+def network_policy(workload: Workload, callers: Iterable[Peer], outward: int | None) -> Object:
     """Return a policy that denies all traffic but the listed.
 
     Args:
-        identity: whose pods it is about.
-        callers: who may connect to the port named ``http``; nobody where it is empty.
+        workload: the pods.
+        callers: who may connect to the port named ``http`` and the further ones; nobody where it is empty.
         outward: the TCP port of a remote model store, at any address; None where there is none.
     """
     peers = [_peer(caller) for caller in callers]
@@ -84,13 +88,14 @@ def network_policy(identity: Identity, callers: Iterable[Peer], outward: int | N
     ]
     if outward is not None:
         egress.append({"ports": [{"port": outward, "protocol": "TCP"}]})
+    ports = [{"port": name, "protocol": "TCP"} for name in ("http", *workload.ports)]
     spec = {
         "egress": egress,
-        "ingress": [{"from": peers, "ports": [{"port": "http", "protocol": "TCP"}]}] if peers else [],
-        "podSelector": {"matchLabels": dict(identity.selector)},
+        "ingress": [{"from": peers, "ports": ports}] if peers else [],
+        "podSelector": {"matchLabels": dict(workload.identity.selector)},
         "policyTypes": ["Ingress", "Egress"],
     }
-    return identity.object("networking.k8s.io/v1", "NetworkPolicy", spec=spec)
+    return workload.identity.object("networking.k8s.io/v1", "NetworkPolicy", spec=spec)
 
 
 def _peer(caller: Peer) -> Object:

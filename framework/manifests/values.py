@@ -7,7 +7,7 @@ does not know which field uses which.
 import re
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -112,6 +112,19 @@ def is_pinned(image: str) -> bool:
     False
     """
     return re.search(r"@sha256:[0-9a-f]{64}$", image) is not None
+
+
+class SecretKey(Component):
+    """One value of a Secret, named and never held."""
+
+    name: ObjectName
+    """The Secret's name."""
+    key: Annotated[str, AfterValidator(_like(r"[-._a-zA-Z0-9]{1,253}", "a key of a Secret"))] = "api-key"
+    """The key in it."""
+
+    def manifest(self) -> dict[str, Any]:
+        """Return where an environment variable gets its value from."""
+        return {"secretKeyRef": {"key": self.key, "name": self.name}}
 
 
 class Amounts(Component):

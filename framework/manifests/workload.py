@@ -27,8 +27,16 @@ class Workload:
     """Longest time from a pod's creation until it is ready: to fetch the model and to load it."""
     signals: Signals
     """What the server says of itself."""
+    ports: Mapping[str, int] = field(default_factory=dict)
+    """Further ports of the pods and of the Service by their names; one named ``metrics`` is scraped in
+    place of ``http``."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels that the pods have besides the identity's."""
+
+    @property
+    def metrics_port(self) -> str:
+        """The name of the port that answers ``/metrics``."""
+        return "metrics" if "metrics" in self.ports else "http"
 
     @property
     def progress_seconds(self) -> int:

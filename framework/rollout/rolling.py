@@ -15,7 +15,7 @@ class Rolling(Rollout):
         self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
     ) -> list[Object]:
         """Return a Deployment and its Service."""
-        return [deployment(workload, replicas), service(workload.identity, workload.service_port)]
+        return [deployment(workload, replicas), service(workload)]
 
     def scaled(self, identity: Identity) -> Object:
         """Return the reference to the Deployment."""

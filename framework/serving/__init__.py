@@ -9,6 +9,9 @@ from pydantic import Field
 from framework.core.component import Component
 from framework.core.release import Release
 
+API_KEY = "GITUNE_API_KEY"
+"""The environment variable with the key that requests must bring; without it nobody is asked for one."""
+
 
 class Serving(Component, ABC):
     """A server for a published model."""

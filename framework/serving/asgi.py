@@ -4,8 +4,9 @@ Knows HTTP; knows neither models nor queues. Imported only by the server.
 """
 
 import asyncio
+import hmac
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection
 from contextlib import suppress
 from typing import Any
 
@@ -52,6 +53,34 @@ class Counted:
             finally:
                 self.metrics.requests.labels(self.route, str(code)).inc()
                 self.metrics.seconds.labels(self.route).observe(time.monotonic() - started)
+
+
+class Keyed:
+    """Middleware: answers only who brings the API key, but for the paths that probes and scrapers ask."""
+
+    def __init__(self, app: ASGIApp, key: str, open_paths: Collection[str]) -> None:
+        self.app = app
+        self.key = key.encode()
+        self.open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, or refuse it with 401."""
+        if scope["type"] != "http" or scope["path"] in self.open_paths or self._brings_key(scope):
+            await self.app(scope, receive, send)
+            return
+        refusal = ApiError(
+            401,
+            "Incorrect API key; send it in the header 'Authorization: Bearer <key>'",
+            code="invalid_api_key",
+        )
+        answer = JSONResponse(refusal.body(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
+        await answer(scope, receive, send)
+
+    def _brings_key(self, scope: Scope) -> bool:
+        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, key = given.partition(b" ")
+        # How long it takes must not tell how much of the key is right.
+        return hmac.compare_digest(key.strip(), self.key) and scheme.lower() == b"bearer"
 
 
 async def unless_gone(request: Request, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ This module only says what can be configured and checks that litserve is there; 
 ``framework.serving.app``, with routes, worker, text and metrics in modules beside it.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from framework.core.errors import ServeError
 from framework.core.release import Release
-from framework.serving import Serving
+from framework.serving import API_KEY, Serving
 
 
 class LitServe(Serving):
@@ -22,7 +23,8 @@ class LitServe(Serving):
     answer is greedy unless the request names a ``temperature``, since greedy is what the release's
     metrics were measured with. Classifiers answer ``POST /v1/classify``: with one label, with all that
     apply, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
-    ``/ready`` (the model has answered once) and ``/metrics``.
+    ``/ready`` (the model has answered once) and ``/metrics``; all but these three ask for the key that
+    the environment variable ``GITUNE_API_KEY`` holds, where it is set.
     """
 
     tasks: ClassVar[tuple[str, ...]] = (
@@ -44,11 +46,16 @@ class LitServe(Serving):
             release: what is served; its name is the model's name in the API.
 
         Raises:
-            ServeError: litserve is not installed, the port is taken, or the model cannot be opened.
+            ServeError: litserve is not installed, the API key is empty, the port is taken, or the model
+                cannot be opened.
         """
         for package in ("litserve", "prometheus_client", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
+        if not os.environ.get(API_KEY, "set").strip():
+            raise ServeError(
+                f"{API_KEY} is empty, which would let everybody in; set it to a key, or unset it"
+            )
         if release.task not in self.tasks:
             raise ServeError(
                 f"release '{release.name}': task '{release.task}' is none of {', '.join(self.tasks)}"

@@ -20,7 +20,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from framework.core.release import Release
-from framework.serving.asgi import Counted, unless_gone, word_errors
+from framework.serving import API_KEY
+from framework.serving.asgi import Counted, Keyed, unless_gone, word_errors
 from framework.serving.feedback import FeedbackRequest
 from framework.serving.metrics import Metrics
 from framework.serving.openai_api import (
@@ -40,6 +41,8 @@ from framework.task import open_task
 
 CHAT = "/v1/chat/completions"
 CLASSIFY = "/v1/classify"
+OPEN = ("/health", "/ready", "/metrics")
+"""What probes and scrapers ask, who have no API key."""
 FEEDBACK = "/v1/feedback"
 
 
@@ -73,7 +76,9 @@ class Desk:
         app.add_route("/health", self.health)
         app.add_route("/ready", self.readiness)
         app.add_route("/metrics", self.scrape)
-        app.add_middleware(Counted, metrics=self.metrics, route=main[0])
+        if key := os.environ.get(API_KEY):
+            app.add_middleware(Keyed, key=key.strip(), open_paths=OPEN)
+        app.add_middleware(Counted, metrics=self.metrics, route=main[0])  # outermost, so that refusals count
         word_errors(app)
 
     async def health(self, request: Request) -> Response:

@@ -478,3 +478,26 @@ def test_fetch_only_leaves_the_verified_model_and_no_server(tiny_genai, tmp_path
     assert (code, said.count("\n")) == (1, 1)
     assert "model.onnx: altered" in said
     assert not (tmp_path / "model").exists()
+
+
+def test_a_key_in_the_environment_is_asked_of_openais_client(tiny_genai, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GITUNE_API_KEY", "s3cret\n")  # as an editor leaves it in a Secret's file
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path) as served:
+        with pytest.raises(openai.AuthenticationError, match="Incorrect API key"):
+            served.client.models.list()
+        with served.client.with_options(api_key="s3cret") as client:
+            answer = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=2)
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens > 0
+        assert served.status("/metrics") == 200
+
+
+def test_check_only_compares_what_is_mounted_and_fetches_nothing(tiny_genai, tmp_path) -> None:
+    write_release(tiny_genai, "genai", "causal-lm", tmp_path)
+    shutil.copytree(tiny_genai, tmp_path / "model")
+    shutil.rmtree(tmp_path / "store")
+    assert failing(tmp_path, "--check-only") == (0, "")
+    (tmp_path / "model" / "model.onnx").write_bytes(b"tampered")
+    code, said = failing(tmp_path, "--check-only")
+    assert (code, said.count("\n")) == (1, 1)
+    assert "the release asks for sha256:" in said

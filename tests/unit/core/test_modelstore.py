@@ -7,7 +7,7 @@ import pytest
 
 from framework.core.errors import SourceError
 from framework.core.files import tree_digest
-from framework.core.modelstore import LIST, pull, push
+from framework.core.modelstore import LIST, check, pull, push
 
 
 @pytest.fixture
@@ -136,3 +136,11 @@ def test_a_failed_push_leaves_no_model(model, tmp_path, monkeypatch) -> None:
 def test_an_empty_folder_is_not_published(tmp_path) -> None:
     with pytest.raises(SourceError, match="holds no file"):
         push(tmp_path, f"{tmp_path}/store")
+
+
+def test_a_mounted_model_is_only_compared(model, tmp_path) -> None:
+    check(tree_digest(model), model)
+    with pytest.raises(SourceError, match="the release asks for sha256:0000"):
+        check(f"sha256:{'0' * 64}", model)
+    with pytest.raises(SourceError, match="lies sha256:e3b0c44"):  # nothing was mounted there
+        check(tree_digest(model), tmp_path / "nowhere")

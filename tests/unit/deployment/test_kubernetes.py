@@ -140,7 +140,8 @@ def test_the_autoscaler_owns_the_replicas():
 def test_the_model_is_fetched_and_checked_before_the_server_starts():
     (fetch,), (server,) = pod()["initContainers"], pod()["containers"]
     assert fetch["command"] == server["command"] == ["python", "-m", "framework.server"]
-    assert fetch["args"] == [*server["args"], "--fetch-only"]
+    assert fetch["args"][-1] == "--fetch-only"
+    assert fetch["args"][:-1] == [*server["args"][:2], *server["args"][-2:]]
     options = dict(zip(server["args"][::2], server["args"][1::2], strict=True))
     mounts = {mount["name"]: mount["mountPath"] for mount in server["volumeMounts"]}
     data = built()["ConfigMap"]["data"]
@@ -246,3 +247,74 @@ def test_startup_may_take_as_long_as_it_was_given():
 def test_a_release_outside_git_has_no_commit_annotation():
     plain = built(release=RELEASE.model_copy(update={"commit": None}))
     assert "gitune.dev/commit" not in plain["Service"]["metadata"]["annotations"]
+
+
+def test_an_image_volume_takes_the_place_of_the_copy_and_is_checked_too():
+    image = f"registry.example.com/models/tiny@sha256:{'b' * 64}"
+    spec = pod(target=Kubernetes(model_image=image), release=remote())
+    (check,), (server,) = spec["initContainers"], spec["containers"]
+    assert "--check-only" in check["args"]
+    assert "--fetch-only" not in check["args"]
+    assert "envFrom" not in check
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    assert volumes["model"]["image"] == {"pullPolicy": "IfNotPresent", "reference": image}
+    for container in (check, server):
+        mount = next(mount for mount in container["volumeMounts"] if mount["name"] == "model")
+        assert mount == {"mountPath": "/models/model", "name": "model", "readOnly": True}
+        assert container["args"][container["args"].index("--model") + 1] == mount["mountPath"]
+    egress = built(Kubernetes(model_image=image), release=remote())["NetworkPolicy"]["spec"]["egress"]
+    assert len(egress) == 1  # nothing is fetched, so only DNS is open
+
+
+def test_a_model_image_that_is_not_pinned_is_refused_as_any_other_image():
+    target = Kubernetes(image=PINNED, model_image="registry.example.com/models/tiny:1")
+    (problem,) = target.problems(delivery(PRODUCTION))
+    assert "deployment.model_image=registry.example.com/models/tiny:1@sha256:" in problem
+
+
+def test_the_api_key_reaches_the_server_alone_and_is_nowhere_held():
+    target = Kubernetes(api_key_secret={"name": "tiny-api"}, store_secret="store")
+    spec = pod(target=target, release=remote())
+    reference = {"secretKeyRef": {"key": "api-key", "name": "tiny-api"}}
+    assert {"name": "GITUNE_API_KEY", "valueFrom": reference} in spec["containers"][0]["env"]
+    assert all(item["name"] != "GITUNE_API_KEY" for item in spec["initContainers"][0]["env"])
+    assert target.secret_names == ("store", "tiny-api")
+
+
+def test_pods_go_where_they_are_sent():
+    spec = pod(
+        target=Kubernetes(
+            gpus=1,
+            node_selector={"nvidia.com/gpu.product": "NVIDIA-L4"},
+            tolerations=[{"key": "team", "value": "models"}],
+            priority_class="serving",
+        )
+    )
+    assert spec["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
+    assert spec["priorityClassName"] == "serving"
+    assert spec["tolerations"] == [
+        {"effect": "NoSchedule", "key": "team", "operator": "Equal", "value": "models"},
+        {"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"},
+    ]
+    plain = pod()
+    assert not {"affinity", "nodeSelector", "priorityClassName", "tolerations"} & set(plain)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "tolerates", "spreads"),
+    [
+        ("on-demand", ["stay"], False, False),
+        ("spot", ["cheap"], True, False),
+        ("mixed", ["stay", "cheap"], True, True),
+    ],
+)
+def test_capacity_says_which_nodes_serve(kind, values, tolerates, spreads):
+    capacity = {"kind": kind, "label": "example.com/kind", "on_demand": "stay", "spot": "cheap"}
+    spec = pod(target=Kubernetes(capacity=capacity))
+    required = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    (expression,) = required["nodeSelectorTerms"][0]["matchExpressions"]
+    assert expression == {"key": "example.com/kind", "operator": "In", "values": values}
+    taint = {"effect": "NoSchedule", "key": "example.com/kind", "operator": "Equal", "value": "cheap"}
+    assert (taint in spec.get("tolerations", [])) == tolerates
+    keys = [entry["topologyKey"] for entry in spec["topologySpreadConstraints"]]
+    assert ("example.com/kind" in keys) == spreads

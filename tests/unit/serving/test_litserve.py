@@ -67,3 +67,9 @@ def test_broken_options_are_one_line(tmp_path: Path, text: str | None, why: str)
     with pytest.raises(ConfigError, match=why) as caught:
         read_serving(path)
     assert "\n" not in str(caught.value)
+
+
+def test_an_empty_api_key_does_not_open_the_server(monkeypatch, tmp_path):
+    monkeypatch.setenv("GITUNE_API_KEY", " \n")
+    with pytest.raises(ServeError, match="GITUNE_API_KEY is empty"):
+        LitServe().serve(tmp_path, release())

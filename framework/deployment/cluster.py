@@ -80,8 +80,9 @@ class ClusterDeployment(Deployment):
     """The port of the Service inside the cluster."""
     ingress_from: tuple[Peer, ...] = (_namespace("gateway"), _namespace("monitoring"))
     """Who may connect; by default what lives in the namespaces ``gateway`` and ``monitoring``."""
-    startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 600
-    """Longest time that loading the model may take. Fetching it is given as long again."""
+    startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 50
+    """Longest time that loading the model may take. Fetching it is given as long again. Both, with the time
+    until Argo CD sees a commit, make up a rollback, which is to take five minutes at most."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
     """Longest time that a stopping pod may take to finish its answers."""
 
@@ -148,10 +149,12 @@ class ClusterDeployment(Deployment):
         fetched = self.model_image is None and is_remote(release.model_uri)
         outward = self.store_port if fetched else None
         target = rollout.scaled(identity)
+        callers = list(self.ingress_from)
+        callers += [peer for peer in (*delivery.traffic.callers, *rollout.callers) if peer not in callers]
         return [
-            config_map(identity, workload.files),
+            *([] if rollout.carries_files else [config_map(identity, workload.files)]),
             service_account(identity, self.image_pull_secret),
-            network_policy(workload, self.ingress_from, outward),
+            network_policy(workload, callers, outward),
             disruption_budget(identity),
             *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
             *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
@@ -167,10 +170,11 @@ class ClusterDeployment(Deployment):
     def problems(self, delivery: Delivery) -> list[str]:
         """Refuse what the parts cannot do together, and an image that another could be put in place of."""
         environment, monitoring = delivery.environment, delivery.monitoring
+        parts = (delivery.traffic, delivery.autoscaling, monitoring, environment)
         found = [
             *delivery.traffic.problems(environment),
             *delivery.autoscaling.problems(monitoring),
-            *self.rollout(delivery).problems(delivery.traffic, delivery.autoscaling, monitoring, environment),
+            *self.rollout(delivery).problems(*parts, self.start_seconds),
             *delivery.secrets.problems(self.secret_names),
         ]
         sized = self.sized(delivery)

@@ -47,6 +47,9 @@ class Environment(Component, ABC):
     progressive: bool = True
     """Whether a new release arrives as ``rollout`` says; false replaces pods in one go, where there is no
     traffic to judge a release by."""
+    sync_seconds: Annotated[int, Field(ge=0, le=3600)] = 180
+    """Longest time from a commit until Argo CD acts on it. It asks Git every 120 s, and up to 60 s later so
+    that not all applications ask at once; 10 is enough where the Git host tells it by a webhook."""
     domain: Domain | None = None
     """The domain that releases are reached below, as ``<release>.<domain>``; None where nothing outside
     the cluster asks."""

@@ -1,11 +1,13 @@
 """The base of every rollout: how a new release takes the place of the one that serves."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from framework.autoscaling import Autoscaling
 from framework.core.component import Component
 from framework.environment import Environment
 from framework.manifests.identity import Identity, Object
+from framework.manifests.values import Peer
 from framework.manifests.workload import Workload
 from framework.monitoring import Monitoring
 from framework.traffic import Traffic
@@ -13,6 +15,19 @@ from framework.traffic import Traffic
 
 class Rollout(Component, ABC):
     """Replaces the pods of a release, and says how long a way back takes."""
+
+    carries_files: ClassVar[bool] = False
+    """Whether its pods hold the server's files themselves, so that they need no ConfigMap."""
+
+    @property
+    def callers(self) -> tuple[Peer, ...]:
+        """Who asks the pods while a release is replaced, and so must be let in by the network policy."""
+        return ()
+
+    @property
+    def abort_seconds(self) -> int | None:
+        """Longest time that a release which fails from its first request on gets any; None: no judge."""
+        return None
 
     @abstractmethod
     def objects(
@@ -44,7 +59,12 @@ class Rollout(Component, ABC):
         """
 
     def problems(
-        self, traffic: Traffic, autoscaling: Autoscaling, monitoring: Monitoring, environment: Environment
+        self,
+        traffic: Traffic,
+        autoscaling: Autoscaling,
+        monitoring: Monitoring,
+        environment: Environment,
+        start_seconds: int,
     ) -> list[str]:
         """Return what keeps this rollout from working with the rest, each with the override that mends it."""
         return []

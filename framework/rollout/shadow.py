@@ -1,0 +1,56 @@
+"""Shadow: a new release gets copies of the requests; its answers are thrown away, its measurements kept."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from framework.manifests.identity import Identity, Object
+from framework.manifests.workload import Workload
+from framework.rollout.analysis import use
+from framework.rollout.judged import Judged
+from framework.traffic import Traffic
+
+_ROUTE = "shadow"
+
+
+class Shadow(Judged):
+    """Copies of real requests, judged against the originals; then all requests, as no user saw a failure.
+
+    Copied are the requests that ask the model, which all are ``POST``. With traffic=gateway-api the
+    Gateway must know the filter ``RequestMirror``, and the Rollouts plugin the step ``setMirrorRoute``.
+    """
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Percent of the requests that are copied; the new release gets as many percent of the pods."""
+    mirror_seconds: Annotated[int, Field(ge=60)] = 3600
+    """How long requests are copied."""
+
+    @property
+    def judged_seconds(self) -> int:
+        """The time of the copies."""
+        return self.mirror_seconds
+
+    def beside(self, identity: Identity) -> str:
+        """Return the shadow's Service."""
+        return f"{identity.name}-shadow"
+
+    def strategy(self, workload: Workload, traffic: Traffic) -> Object:
+        """Return a canary with no weight but a mirror."""
+        identity = workload.identity
+        match = [{"method": {"exact": "POST"}, "path": {"prefix": "/"}}]
+        return {
+            "canary": {
+                "analysis": {**use(identity.name), "startingStep": 3},
+                "canaryService": self.beside(identity),
+                "scaleDownDelaySeconds": 60,  # until every proxy has heard that the old pods leave
+                "stableService": identity.name,
+                "steps": [
+                    {"setWeight": 0},
+                    {"setCanaryScale": {"weight": self.percent}},
+                    {"setMirrorRoute": {"match": match, "name": _ROUTE, "percentage": self.percent}},
+                    {"pause": {"duration": f"{self.mirror_seconds}s"}},
+                    {"setMirrorRoute": {"name": _ROUTE}},  # without a match it is taken away
+                ],
+                "trafficRouting": {**traffic.routing(identity), "managedRoutes": [{"name": _ROUTE}]},
+            }
+        }

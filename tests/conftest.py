@@ -267,3 +267,60 @@ def tiny_tuned(tiny_model: "Model", tiny_base: Path, tiny_data: Path, tmp_path_f
     inputs = {"model": tiny_base, "tune": tuned}
     Merge(model=tiny_model, tuning=Full()).run(inputs, merged, Workspace(merged))
     return merged
+
+
+@pytest.fixture(scope="session")
+def render_with() -> Callable[..., dict[str, str]]:
+    """Render ``tests/golden/tiny.lock`` with options of any group.
+
+    Each is an option's name, a pair of the name and what is set in it, or the option itself. *release*
+    changes the lock's own fields.
+    """
+    return _rendered
+
+
+_CHOSEN = {
+    "deployment": "kubernetes",
+    "serving": "litserve",
+    "environment": "production",
+    "rollout": "rolling",
+    "autoscaling": "hpa",
+    "traffic": "none",
+    "monitoring": "none",
+    "secrets": "none",
+}
+
+
+def _rendered(release: dict[str, Any] | None = None, **groups: Any) -> dict[str, str]:
+    import yaml
+
+    from framework.config.schema import BASES
+    from framework.core.release import Release
+    from framework.deployment import Delivery
+    from framework.stages.render import render
+
+    parts: dict[str, Any] = {}
+    for group, choice in {**_CHOSEN, **groups}.items():
+        name, overrides = choice if isinstance(choice, tuple) else (choice, {})
+        if isinstance(name, str):
+            data = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+            name = BASES[group].model_validate({**data, **overrides})
+        parts[group] = name
+    found = Release.read(ROOT / "tests" / "golden" / "tiny.lock").model_copy(update=release or {})
+    return render(found, parts.pop("deployment"), Delivery(**parts))
+
+
+@pytest.fixture(scope="session")
+def measured() -> Any:
+    """A cluster with a Prometheus that others render the objects of."""
+    from framework.monitoring import Monitoring
+
+    class Measured(Monitoring):
+        @property
+        def query_url(self) -> str:
+            return "http://prometheus.monitoring.svc:9090"
+
+        def objects(self, workload: Any, environment: Any) -> list[Any]:
+            return []
+
+    return Measured()

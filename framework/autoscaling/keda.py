@@ -64,7 +64,8 @@ class Keda(Elastic):
         asked = (
             ("waiting", signals.in_flight(pods), self.waiting_per_pod, "AverageValue"),
             ("requests", signals.request_rate(pods), self.requests_per_pod, "AverageValue"),
-            ("p99", f"({signals.latency(pods)}) > 0", self.p99_seconds, "Value"),  # without requests it is NaN
+            # Without requests it is NaN, which no comparison lets through.
+            ("p99", f"({signals.latency(pods)}) > 0", self.p99_seconds, "Value"),
         )
         return [(name, query, value, kind) for name, query, value, kind in asked if value is not None]
 

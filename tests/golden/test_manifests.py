@@ -13,74 +13,77 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from framework.autoscaling import Autoscaling
 from framework.core.release import Release
-from framework.deployment import Delivery, Deployment
-from framework.environment import Environment
 from framework.manifests.values import amount
-from framework.monitoring import Monitoring
-from framework.rollout import Rollout
-from framework.secrets import Secrets
-from framework.serving import Serving
-from framework.stages.render import changes, diff_text, render, write
-from framework.traffic import Traffic
+from framework.stages.render import changes, diff_text, write
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 GOLDEN = HERE / "environments"
 JUDGE = REPOSITORY.parent / "shared" / "kubernetes" / "check_manifests.py"
 PINNED = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
+SERVER = ("kubernetes", {"image": PINNED})
+REACHED = ("production", {"domain": "models.example.com"})
 CASES = {
-    ("dev", "tiny"): {},
-    ("staging", "tiny"): {"image": PINNED},
-    ("production", "tiny"): {"image": PINNED},
+    ("dev", "tiny"): {"deployment": "kubernetes"},
+    ("staging", "tiny"): {},
+    ("production", "tiny"): {},
     ("production", "remote"): {
-        "image": PINNED,
-        "image_pull_secret": "registry",
-        "requests": {"cpu": "500m", "memory": "2Gi"},
-        "limits": {"cpu": "8", "memory": "32Gi"},
-        "gpus": 1,
-        "store_secret": "model-store",
-        "store_port": 8333,
-        "ingress_from": [
-            {"namespaces": {"team": "web"}, "pods": {"app": "gateway"}},
-            {"pods": {"app": "batch"}},
-        ],
+        "deployment": (
+            "kubernetes",
+            {
+                "image": PINNED,
+                "image_pull_secret": "registry",
+                "requests": {"cpu": "500m", "memory": "2Gi"},
+                "limits": {"cpu": "8", "memory": "32Gi"},
+                "gpus": 1,
+                "store_secret": "model-store",
+                "store_port": 8333,
+                "ingress_from": [
+                    {"namespaces": {"team": "web"}, "pods": {"app": "gateway"}},
+                    {"pods": {"app": "batch"}},
+                ],
+            },
+        ),
+        "release": {"model_uri": f"s3://bucket/models/{'1' * 64}"},
+    },
+    ("production", "canary"): {"rollout": "canary", "traffic": "istio", "autoscaling": "keda"},
+    ("production", "blue-green"): {"rollout": "blue-green", "traffic": "gateway-api"},
+    ("production", "shadow"): {
+        "rollout": "shadow",
+        "traffic": "gateway-api",
+        "autoscaling": ("hpa", {"waiting_per_pod": 4, "p99_seconds": 2.5, "spare_replicas": 1}),
+    },
+    ("production", "ab"): {
+        "rollout": ("ab", {"header": "x-arm"}),
+        "traffic": "istio",
+        "autoscaling": ("fixed", {"count": 4}),
     },
 }
-
-
-def option(group, name):
-    return yaml.safe_load((REPOSITORY / "conf" / group / f"{name}.yaml").read_text())
-
-
-def rendered(environment, name):
-    release = Release.read(HERE / "tiny.lock")
-    if name == "remote":
-        place = {"name": name, "model_uri": release.model_uri.replace("file://.gitune", "s3://bucket")}
-        release = release.model_copy(update=place)
-    return render(
-        release,
-        Deployment.model_validate(option("deployment", "kubernetes") | CASES[environment, name]),
-        Delivery(
-            serving=Serving.model_validate(option("serving", "litserve")),
-            environment=Environment.model_validate(option("environment", environment)),
-            rollout=Rollout.model_validate(option("rollout", "rolling")),
-            autoscaling=Autoscaling.model_validate(option("autoscaling", "hpa")),
-            traffic=Traffic.model_validate(option("traffic", "none")),
-            monitoring=Monitoring.model_validate(option("monitoring", "none")),
-            secrets=Secrets.model_validate(option("secrets", "none")),
-        ),
-    )
+"""What is recorded: below the folders of environment and release, the options that differ from ``conf/``."""
 
 
 def objects(files):
     return [yaml.safe_load(text) for name, text in files.items() if name.endswith(".yaml")]
 
 
+def is_custom(item):
+    """Tell whether an object is of a kind that a cluster must be taught, which only the judge knows."""
+    group = item["apiVersion"].rpartition("/")[0]
+    return ("." in group and not group.endswith(".k8s.io")) or group.startswith("gateway.")
+
+
+def workload(files):
+    return next(i for i in objects(files) if i["kind"] in ("Deployment", "Rollout"))
+
+
 @pytest.fixture(params=CASES, ids="/".join)
-def files(request):
-    return rendered(*request.param)
+def files(request, render_with, measured):
+    environment, name = request.param
+    chosen = {"deployment": SERVER, "environment": environment, **CASES[request.param]}
+    if "rollout" in chosen:
+        chosen = {"monitoring": measured, **chosen, "environment": REACHED}
+    return render_with(**{**chosen, "release": {"name": name, **chosen.get("release", {})}})
 
 
 def test_rendered_text_is_the_recorded_one(files):
@@ -96,9 +99,10 @@ def test_no_folder_is_recorded_that_nothing_renders():
 
 
 def test_an_api_server_would_take_every_object(files):
-    for item in objects(files):
+    found = [item for item in objects(files) if not is_custom(item)]
+    for item in found:
         kubernetes_validate.validate(item, "1.37", strict=True)
-    assert len(objects(files)) == 7
+    assert len(found) >= 4
 
 
 def test_judge_finds_no_problem():
@@ -106,16 +110,17 @@ def test_judge_finds_no_problem():
         pytest.skip("shared/kubernetes/check_manifests.py is not beside this clone")
     judged = subprocess.run([sys.executable, JUDGE, GOLDEN], capture_output=True, text=True, check=False)
     assert judged.returncode == 0, judged.stdout + judged.stderr
-    assert f"{7 * len(CASES)} objects" in judged.stdout
+    assert f"{len(list(GOLDEN.rglob('*.yaml')))} objects" in judged.stdout
 
 
 def test_objects_point_at_each_other(files):
     by_kind = {item["kind"]: item for item in objects(files)}
-    template = by_kind["Deployment"]["spec"]["template"]
+    owner = workload(files)
+    template = owner["spec"]["template"]
     pod, labels = template["spec"], template["metadata"]["labels"]
     selectors = [
-        by_kind["Deployment"]["spec"]["selector"]["matchLabels"],
-        by_kind["Service"]["spec"]["selector"],
+        owner["spec"]["selector"]["matchLabels"],
+        *(item["spec"]["selector"] for item in objects(files) if item["kind"] == "Service"),
         by_kind["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"],
         by_kind["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"],
         *(entry["labelSelector"]["matchLabels"] for entry in pod["topologySpreadConstraints"]),
@@ -126,13 +131,22 @@ def test_objects_point_at_each_other(files):
     assert {port["targetPort"] for port in by_kind["Service"]["spec"]["ports"]} <= ports
     assert {p["port"] for rule in by_kind["NetworkPolicy"]["spec"]["ingress"] for p in rule["ports"]} <= ports
     assert (
-        by_kind["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"]
-        == template["spec"]["serviceAccountName"]
+        template["spec"]["serviceAccountName"]
         == by_kind["ServiceAccount"]["metadata"]["name"]
-        == by_kind["Deployment"]["metadata"]["name"]
+        == owner["metadata"]["name"]
     )
+    for kind in {"HorizontalPodAutoscaler", "ScaledObject"} & set(by_kind):
+        scaled = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": owner["metadata"]["name"]}
+        assert by_kind[kind]["spec"]["scaleTargetRef"] == scaled
+        assert "replicas" not in owner["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    assert volumes["config"]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
+    if owner["kind"] == "Rollout":  # it holds its files itself, for old pods that start beside new ones
+        carried = [item["fieldRef"]["fieldPath"] for item in volumes["config"]["downwardAPI"]["items"]]
+        kept = template["metadata"]["annotations"]
+        assert {path.split("'")[1] for path in carried} <= set(kept)
+        assert "ConfigMap" not in by_kind
+    else:
+        assert volumes["config"]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
     for container in pod["containers"] + pod["initContainers"]:
         assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
         paths = [mount["mountPath"] for mount in container["volumeMounts"]]
@@ -154,7 +168,7 @@ def test_every_object_leads_back_to_the_release(files):
 
 
 def test_pods_meet_the_level_restricted_and_are_bounded(files):
-    pod = next(i for i in objects(files) if i["kind"] == "Deployment")["spec"]["template"]["spec"]
+    pod = workload(files)["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -162,6 +176,7 @@ def test_pods_meet_the_level_restricted_and_are_bounded(files):
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
     assert {kind for volume in pod["volumes"] for kind in set(volume) - {"name"}} <= {
         "configMap",
+        "downwardAPI",
         "emptyDir",
         "persistentVolumeClaim",
     }

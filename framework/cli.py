@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.config.composition import is_group, options, problem
+from framework.config.composition import as_addition, options, problem
 from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
@@ -32,7 +32,8 @@ from framework.help import help_text
 if TYPE_CHECKING:
     from framework.runner import Call
 
-VERBS = ("plan", "render", "serve", "report", "compare", "schema", "pin", "changed")
+GIT_VERBS = ("promote", "rollback")
+VERBS = ("plan", "render", "serve", "report", "compare", *GIT_VERBS, "schema", "pin", "changed")
 _HELP = {"-h", "--help"}
 _COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 _MULTIRUN = {"-m", "--multirun"}
@@ -48,6 +49,11 @@ def main() -> None:
     _stop_on_signals(typed)
     try:
         _refuse_stray_words(words)
+        if verb in GIT_VERBS and not (_HELP | _COMPLETION) & {*words}:
+            from framework.gitops.verbs import perform as perform_git
+
+            perform_git(verb, words)
+            return
         words = _each_recipe(words)
         if verb == "compare" and not _MULTIRUN & {*words}:
             words.append("--multirun")
@@ -125,7 +131,7 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
     if _COMPLETION & {*words}:
         _complete_verb()
     else:
-        words = [_as_addition(word) for word in words]
+        words = [as_addition(word) for word in words]
     # argparse takes overrides in one row only; here a flag may stand anywhere between them.
     sys.argv[1:] = sorted(words, key=lambda word: "=" in word and not word.startswith("-"))
     try:
@@ -144,22 +150,6 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
         from framework.runner import compare
 
         compare(compared)
-
-
-def _as_addition(word: str) -> str:
-    """Turn ``a.b=c`` into ``++a.b=c``, so that an unknown key reaches our validation.
-
-    Hydra would refuse a key that the option's YAML does not repeat although the class has it, and
-    would stop at the first. ``recipe=x`` means ``+recipe=x``; other group choices, Hydra's own keys and
-    flags stay as they are.
-    """
-    bare = word.removeprefix("+")
-    if bare.startswith(("-", "+", "~", "hydra")) or "=" not in word:
-        return word
-    key = bare.partition("=")[0].partition("@")[0]
-    if key == GROUP:
-        return f"+{bare}"
-    return word if is_group(key) else f"++{bare}"
 
 
 def _each_recipe(words: Sequence[str]) -> list[str]:

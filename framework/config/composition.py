@@ -25,6 +25,22 @@ def is_group(key: str) -> bool:
     return key == GROUP or any((root / "conf" / key).is_dir() for root in _roots())
 
 
+def as_addition(word: str) -> str:
+    """Turn ``a.b=c`` into ``++a.b=c``, so that an unknown key reaches our validation.
+
+    Hydra would refuse a key that the option's YAML does not repeat although the class has it, and
+    would stop at the first. ``recipe=x`` means ``+recipe=x``; other group choices, Hydra's own keys and
+    flags stay as they are.
+    """
+    bare = word.removeprefix("+")
+    if bare.startswith(("-", "+", "~", "hydra")) or "=" not in word:
+        return word
+    key = bare.partition("=")[0].partition("@")[0]
+    if key == GROUP:
+        return f"+{bare}"
+    return word if is_group(key) else f"++{bare}"
+
+
 def options(group: str) -> list[str]:
     """Return the names of a group's options, recipes included."""
     if group == GROUP:

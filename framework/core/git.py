@@ -85,19 +85,23 @@ class Repository:
         out, err = (stream.decode(errors=_BYTES) for stream in (done.stdout, done.stderr))
         return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
-    def blobs(self, objects: Iterable[str]) -> list[str]:
-        """Return the text of each of *objects*, such as ``HEAD:README.md``, read in one process."""
+    def blobs(self, objects: Iterable[str]) -> list[str | None]:
+        """Return the text of each of *objects*, such as ``HEAD:README.md``; None where there is no such file.
+
+        All are read by one process.
+        """
         names = list(objects)
         if not names:
             return []
         answer = self.run("cat-file", "--batch", "--buffer", given="".join(f"{name}\n" for name in names))
         rest = answer.encode(errors=_BYTES)
-        found = []
-        for name in names:
+        found: list[str | None] = []
+        for _ in names:
             head, _, rest = rest.partition(b"\n")
             kind, _, size = head.decode().rpartition(" ")
             if not kind.endswith(" blob"):
-                raise GitError(f"{name}: Git has no such file")
+                found.append(None)
+                continue
             found.append(rest[: int(size)].decode(errors="replace"))
             rest = rest[int(size) + 1 :]
         return found

@@ -95,7 +95,7 @@ def _committed(environments: Path) -> Iterable[str]:
         for line in repository.run("ls-tree", "-r", "-z", tip, "--", ".").split("\0"):
             if line.endswith(f"/{LOCK}"):
                 found.add(line.split()[2])
-    return repository.blobs(sorted(found))
+    return [text for text in repository.blobs(sorted(found)) if text is not None]
 
 
 def _locks(store: Any, folder: str) -> list[str]:

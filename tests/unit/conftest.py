@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from omegaconf import DictConfig, open_dict
 
-from framework.cli import _as_addition
+from framework.config.composition import as_addition
 from framework.config.load import load
 from framework.config.recipes import SearchPath, register
 from framework.config.schema import Config
@@ -28,7 +28,7 @@ def compose() -> Iterator[Callable[..., DictConfig]]:
     def call(*words: str) -> DictConfig:
         GlobalHydra.instance().clear()
         initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="test")
-        overrides = [_as_addition(word) for word in words]
+        overrides = [as_addition(word) for word in words]
         composed = hydra_compose("config", overrides, return_hydra_config=True)
         HydraConfig.instance().set_config(composed)
         with open_dict(composed):

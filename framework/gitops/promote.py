@@ -1,0 +1,82 @@
+"""``run promote``: copy a release's lock forward, render it there, and propose that as one commit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from framework.core.bound import Bound
+from framework.core.errors import ConfigError, GateError, GitError
+from framework.core.git import Repository
+from framework.core.release import Release
+from framework.gitops.composed import Answer, Question, ask
+from framework.gitops.landing import Change, land, place_of
+from framework.gitops.locks import place, read_lock, short, unmet, words_of
+from framework.gitops.proposal import propose, trailers
+from framework.gitops.words import choice, name, read
+from framework.stages.render import write
+
+
+def promote(words: Sequence[str]) -> None:
+    """Bring a release from one environment to the next, by a pull request or by ``push=direct``.
+
+    Raises:
+        FrameworkError: the release is not fit for the environment, or Git is not ready.
+    """
+    optional = {"push": "branch", "base": "", "environments": "environments"}
+    given = read("promote", words, ("release", "from", "to"), optional)
+    release, start, end = (name(key, given[key]) for key in ("release", "from", "to"))
+    direct = choice("push", given["push"], ("branch", "direct")) == "direct"
+    if start == end:
+        raise ConfigError(f"command line 'to={end}': the release is there already; name another environment")
+    where = place_of(Path(), given["environments"], given["base"] or None, direct)
+
+    def change(tree: Repository) -> Change:
+        return _promoted(tree.folder, given["environments"], release, start, end, where.base)
+
+    propose(land(where, change))
+
+
+def _promoted(folder: Path, environments: str, release: str, start: str, end: str, branch: str) -> Change:
+    """Write the promotion into *folder*.
+
+    Raises:
+        FrameworkError: there is nothing to promote, or it is not fit.
+    """
+    found = read_lock(folder, place(environments, start, release), branch)
+    there = folder / place(environments, end, release)
+    if there.is_file() and there.read_text(encoding="utf-8", errors="replace") == found.text():
+        raise GitError(
+            f"{place(environments, end, release)}: {end} has {short(found.digest)} already; there is "
+            "nothing to promote"
+        )
+    answer = ask(folder, [Question(words_of(found, end, environments), found.text())])[0].checked()
+    require_gates(answer, found, end)
+    write(answer.files, folder / environments)
+    subject = f"Promote {release} to {end}: {short(found.digest)}"
+    proof = _proof(answer, found)
+    body = f"From {start}, where it was built from recipe {found.recipe}.\n{proof}"
+    tail = trailers(release, end, found.digest)
+    return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{release}-{end}-{short(found.digest)}")
+
+
+def require_gates(answer: Answer, release: Release, environment: str) -> None:
+    """Refuse a release whose recorded metrics miss a bound of *environment*.
+
+    Raises:
+        GateError: naming each.
+    """
+    if missed := unmet(answer.gates, release):
+        raise GateError(
+            f"{release.name}: it does not pass the gates of {environment}: {'; '.join(missed)}; train a "
+            f"better one, or loosen environment.gates in conf/environment/{environment}.yaml"
+        )
+
+
+def _proof(answer: Answer, release: Release) -> str:
+    """Return a line for each gate that was met."""
+    lines = []
+    for metric, sides in sorted(answer.gates.items()):
+        flat = metric if "." in metric else f"tuned.{metric}"
+        lines.append(
+            f"{flat} is {release.metrics[flat]:g}, the gate asks for {Bound.model_validate(sides)}.\n"
+        )
+    return "".join(lines)

@@ -1,0 +1,154 @@
+"""A team's repository, as promotions and rollbacks find it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framework.core.errors import FrameworkError
+from framework.core.release import LOCK, Release
+from framework.gitops.verbs import perform
+
+ROOT = Path(__file__).parents[2]
+TINY = Release.read(ROOT / "tests" / "golden" / "tiny.lock")
+SETTINGS = {
+    "GIT_AUTHOR_NAME": "a",
+    "GIT_AUTHOR_EMAIL": "a@example.org",
+    "GIT_COMMITTER_NAME": "a",
+    "GIT_COMMITTER_EMAIL": "a@example.org",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}
+PINNED = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
+
+
+class GitOps:
+    """What the tests of Git's verbs do and ask."""
+
+    SETTINGS = SETTINGS
+
+    def __init__(self, monkeypatch, capsys):
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    @staticmethod
+    def git(folder, *words):
+        environ = {**os.environ, **SETTINGS}
+        done = subprocess.run(
+            ["git", *words], cwd=folder, capture_output=True, text=True, check=False, env=environ
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    @staticmethod
+    def release(name, digit, exact_match=0.75):
+        """A release whose digest and plan key are one digit, 64 times."""
+        return TINY.model_copy(
+            update={
+                "name": name,
+                "recipe": "served",
+                "digest": f"sha256:{digit * 64}",
+                "plan": digit * 64,
+                "model_uri": f"s3://models/{digit * 64}",
+                "metrics": {**TINY.metrics, "tuned.exact_match": exact_match},
+            }
+        )
+
+    @classmethod
+    def put(cls, clone, found, environment="dev"):
+        """Commit a lock as the train workflow does."""
+        lock = clone / "environments" / environment / found.name / LOCK
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        lock.write_text(found.text())
+        cls.git(clone, "add", ".")
+        cls.git(clone, "commit", "-q", "-m", f"Release {found.name}")
+
+    @classmethod
+    def lock(cls, bare, ref, environment, name="one"):
+        """Return the release that *ref* says is there."""
+        text = cls.git(bare, "show", f"{ref}:environments/{environment}/{name}/{LOCK}")
+        return Release.parse(f"{text}\n", "lock")
+
+    @classmethod
+    def state(cls, folder):
+        """Return all of Git that a failure may not change."""
+        return (
+            cls.git(folder, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags"),
+            cls.git(folder, "status", "--porcelain", "--branch"),
+            cls.git(folder, "ls-files", "--stage"),
+            cls.git(folder, "worktree", "list", "--porcelain"),
+            cls.git(folder, "stash", "list"),
+        )
+
+    def verb(self, folder, *words):
+        """Do what ``run <words>`` does in a folder, in this process."""
+        self._monkeypatch.chdir(folder)
+        code, message = 0, ""
+        try:
+            perform(words[0], words[1:])
+        except FrameworkError as error:
+            code, message = error.exit_code, f"{error}\n"
+        said = self._capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, said.out, f"{said.err}{message}")
+
+    def refused(self, folder, *words):
+        """Return the one sentence; nothing in Git may have changed."""
+        before = self.state(folder)
+        done = self.verb(folder, *words)
+        assert done.returncode in (1, 2), done.stdout + done.stderr
+        assert done.stdout == ""
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert self.state(folder) == before
+        return done.stderr
+
+
+@pytest.fixture
+def gitops(monkeypatch, capsys, environ):
+    """Git's verbs, as somebody whom Git knows."""
+    for key, value in SETTINGS.items():
+        monkeypatch.setenv(key, value)
+        monkeypatch.setitem(environ, key, value)
+    return GitOps(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="session")
+def known():
+    """What needs no single test, for fixtures of a session."""
+    return GitOps
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory):
+    """A team's repository: one recipe with a pinned image, gates before staging and production."""
+    clone = tmp_path_factory.mktemp("team")
+    recipe = (ROOT / "recipes" / "tiny.yaml").read_text().replace("name: tiny", "name: one")
+    (clone / "recipes").mkdir()
+    (clone / "recipes" / "served.yaml").write_text(f"{recipe}deployment: {{image: {PINNED}}}\n")
+    (clone / "conf" / "environment").mkdir(parents=True)
+    for name in ("staging", "production"):
+        option = yaml.safe_load((ROOT / "conf" / "environment" / f"{name}.yaml").read_text())
+        option["gates"] = {"exact_match": {"min": 0.7}}
+        (clone / "conf" / "environment" / f"{name}.yaml").write_text(yaml.safe_dump(option))
+    GitOps.git(clone, "init", "-q", "-b", "main")
+    for name in ("one", "two", "three"):
+        GitOps.put(clone, GitOps.release(name, "a"))
+    return clone
+
+
+@pytest.fixture
+def clone(original, tmp_path):
+    """A clone of one's own."""
+    shutil.copytree(original, tmp_path / "clone")
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def remote(clone, tmp_path):
+    """The bare repository that the clone pushes to."""
+    GitOps.git(tmp_path, "init", "-q", "--bare", "-b", "main", "remote.git")
+    GitOps.git(clone, "remote", "add", "origin", str(tmp_path / "remote.git"))
+    GitOps.git(clone, "push", "-q", "-u", "origin", "main")
+    GitOps.git(clone, "remote", "set-head", "origin", "main")
+    return tmp_path / "remote.git"

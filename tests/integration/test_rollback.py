@@ -1,0 +1,156 @@
+"""Rolling back with real Git: which release is restored, and what is said of it."""
+
+import shutil
+
+import pytest
+
+from framework.core.release import LOCK
+from framework.gitops.rollback import POLL_SECONDS
+from framework.gitops.verbs import perform
+
+WORDS = ("rollback", "release=one", "environment=production")
+
+
+@pytest.fixture(scope="session")
+def ran(original, tmp_path_factory, known):
+    """A repository whose production ran releases a, b and c, in this order, each promoted from dev."""
+    folder = tmp_path_factory.mktemp("ran") / "clone"
+    shutil.copytree(original, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in known.SETTINGS.items():
+            patch.setenv(key, value)
+        patch.chdir(folder)
+        for digit in "abc":
+            if digit != "a":
+                known.put(folder, known.release("one", digit))
+            perform("promote", ["release=one", "from=dev", "to=production", "push=direct"])
+    return folder
+
+
+@pytest.fixture
+def history(gitops, ran, clone, remote):
+    """A clone of that, and of its remote."""
+    gitops.git(clone, "fetch", "-q", str(ran), "main")
+    gitops.git(clone, "merge", "-q", "--ff-only", "FETCH_HEAD")
+    gitops.git(clone, "push", "-q")
+    return clone
+
+
+def running(gitops, remote):
+    return gitops.lock(remote, "main", "production").digest[7]
+
+
+def test_the_last_release_comes_back_in_one_commit(gitops, history, remote):
+    before = gitops.git(remote, "rev-parse", "main")
+    done = gitops.verb(history, *WORDS)
+    assert done.returncode == 0, done.stderr
+    assert gitops.lock(remote, "main", "production") == gitops.release("one", "b")
+    assert gitops.git(remote, "rev-parse", "main^") == before
+    assert gitops.git(remote, "show", "-s", "--format=%(trailers:only)", "main").splitlines() == [
+        "Gitune-Release: one",
+        "Gitune-Environment: production",
+        f"Gitune-Digest: sha256:{'b' * 64}",
+        f"Gitune-Rolled-Back: sha256:{'c' * 64}",
+    ]
+    assert f"Roll one back in production: {'c' * 12} -> {'b' * 12}" in done.stdout
+    assert f"a sync takes up to {POLL_SECONDS + 1200} s" in done.stdout
+    assert "changed since" not in done.stdout
+    # The folder is what it was while b ran.
+    same = gitops.git(remote, "diff", "--name-only", "main", "main~3", "--", "environments/production")
+    assert same == ""
+    assert gitops.git(history, "status", "--porcelain") == ""
+
+
+def test_a_release_that_was_rolled_back_from_is_skipped_until_it_is_promoted_again(gitops, history, remote):
+    for expected in "ba":
+        assert gitops.verb(history, *WORDS).returncode == 0
+        assert running(gitops, remote) == expected
+    said = gitops.refused(history, *WORDS)
+    assert "every earlier release was rolled back from" in said
+    assert "b" * 12 in said
+    assert gitops.verb(history, *WORDS, f"to={'c' * 8}").returncode == 0  # who asks for it gets it
+    assert running(gitops, remote) == "c"
+    for digit in "bd":  # b is promoted again, and then what comes after it is bad
+        gitops.put(history, gitops.release("one", digit), "production")
+    gitops.git(history, "push", "-q")
+    assert gitops.verb(history, *WORDS).returncode == 0
+    assert running(gitops, remote) == "b"
+
+
+def test_an_edited_lock_is_left_behind_and_never_gone_back_to(gitops, history, remote):
+    file = history / "environments" / "production" / "one" / LOCK
+    file.write_text(file.read_text().replace("0.75", "0.95").replace("c" * 64, "d" * 64))
+    gitops.git(history, "commit", "-qam", "better numbers")
+    gitops.git(history, "push", "-q")
+    assert gitops.verb(history, *WORDS).returncode == 0
+    assert running(gitops, remote) == "c"
+    assert gitops.verb(history, *WORDS).returncode == 0
+    assert running(gitops, remote) == "b"
+
+
+def test_what_the_recipe_changed_since_is_told(gitops, history, remote):
+    recipe = history / "recipes" / "served.yaml"
+    recipe.write_text(recipe.read_text().replace("deployment: {", "deployment: {service_port: 8080, "))
+    gitops.git(history, "commit", "-qam", "another port")
+    gitops.git(history, "push", "-q")
+    done = gitops.verb(history, *WORDS)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout.partition("changed since; not as they were when this release ran:\n")[2]
+    assert told.split() == ["production/one/service-one.yaml"]
+
+
+def test_releases_that_no_longer_pass_are_named(gitops, history, remote):
+    option = history / "conf" / "environment" / "production.yaml"
+    option.write_text(option.read_text().replace("min: 0.7", "min: 0.8"))
+    gitops.git(history, "commit", "-qam", "a higher bar")
+    gitops.git(history, "push", "-q")
+    said = gitops.refused(history, *WORDS)
+    assert "no earlier release is fit" in said
+    assert f"{'b' * 12}: tuned.exact_match is 0.75, the gate asks for >= 0.8" in said
+
+
+def test_it_can_be_proposed_instead(gitops, history, remote):
+    done = gitops.verb(history, *WORDS, "push=branch")
+    assert done.returncode == 0, done.stderr
+    assert "nothing changes before it is merged" in done.stdout
+    assert running(gitops, remote) == "c"
+    assert gitops.lock(remote, f"rollback/one-production-{'b' * 12}", "production").digest[7] == "b"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((*WORDS, "to=ffff"), "no earlier release has a digest that begins with ffff; there are bbbb"),
+        ((*WORDS[:2], "environment=staging"), "no such lock on main; there are dev/one"),
+        ((*WORDS[:2], "environment=dev", "to=9"), "begins with 9; there are bbbbbbbbbbbb, aaaaaaaaaaaa"),
+    ],
+)
+def test_where_there_is_nothing_to_go_back_to(gitops, history, words, says):
+    assert says in gitops.refused(history, *words)
+
+
+def test_a_place_that_ran_one_release_only(gitops, clone):
+    said = gitops.refused(clone, "rollback", "release=two", "environment=dev")
+    assert "no earlier release is sealed in Git's history" in said
+
+
+def test_a_shallow_clone_cannot_tell(gitops, history, remote, tmp_path):
+    gitops.git(tmp_path, "clone", "-q", "--depth=1", f"file://{remote}", str(tmp_path / "shallow"))
+    assert "git fetch --unshallow" in gitops.refused(tmp_path / "shallow", *WORDS)
+
+
+def test_three_rollbacks_at_once_all_land(gitops, clone, remote, tmp_path, start):
+    names = ("one", "two", "three")
+    for name in names:
+        gitops.put(clone, gitops.release(name, "b"))
+    gitops.git(clone, "push", "-q")
+    clones = [tmp_path / name for name in names]
+    for folder in clones:
+        gitops.git(tmp_path, "clone", "-q", str(remote), str(folder))
+    started = [
+        start(folder, "rollback", f"release={name}", "environment=dev")
+        for folder, name in zip(clones, names, strict=True)
+    ]
+    ended = [process.communicate(timeout=120)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], ended
+    assert [gitops.lock(remote, "main", "dev", name).digest[7] for name in names] == ["a", "a", "a"]

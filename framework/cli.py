@@ -5,7 +5,6 @@ quick as any Hydra program's. What a verb does, ``framework.runner`` knows.
 """
 
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -32,8 +31,8 @@ from framework.help import help_text
 if TYPE_CHECKING:
     from framework.runner import Call
 
-GIT_VERBS = ("promote", "rollback")
-VERBS = ("plan", "render", "serve", "report", "compare", *GIT_VERBS, "schema", "pin", "changed")
+GIT_VERBS = ("propose", "promote", "rollback", "changed")
+VERBS = ("plan", "render", "serve", "report", "compare", *GIT_VERBS, "schema", "pin")
 _HELP = {"-h", "--help"}
 _COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 _MULTIRUN = {"-m", "--multirun"}
@@ -61,8 +60,6 @@ def main() -> None:
             sys.stdout.write(help_text())
         elif verb == "schema":
             sys.stdout.write(_schema(words))
-        elif verb == "changed":
-            sys.stdout.write(_changed(words))
         else:
             with _hydra_folders(verb, words) as folders:
                 _start_hydra(verb, [*folders, *words], typed)
@@ -213,15 +210,6 @@ def _schema(words: Sequence[str]) -> str:
     if words:
         raise ConfigError(f"command line '{words[0]}': `run schema` takes no overrides")
     return schema_text()
-
-
-def _changed(words: Sequence[str]) -> str:
-    from framework.gitops.changed import changed_recipes
-
-    given = [word.removeprefix("base=") for word in words if word.startswith("base=")]
-    if len(words) != 1 or not given:
-        raise ConfigError("command line: give one commit or branch: run changed base=origin/main")
-    return f"{json.dumps(changed_recipes(given[0]))}\n"
 
 
 def _report(error: FrameworkError) -> int:

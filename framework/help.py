@@ -22,6 +22,7 @@ Verbs
   serve    serve the built release on this machine
   report   write a page and a text on what the recipe made, from what is built
   compare  the same on several recipes together: +recipe=a,b
+  propose  bring the locks that a run left here to main, by pull requests
   promote  copy a release's lock forward: release=x from=dev to=staging
   rollback restore the last release that was fit: release=x environment=dev
   pin      write model=<option>'s commit and sha256 into its file

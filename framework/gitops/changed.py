@@ -5,14 +5,26 @@ nothing of plans: that an equal step is not built twice, the store sees to.
 """
 
 import json
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from framework.config.recipes import GROUP, listed, recipe_names, relative
-from framework.core.errors import FrameworkError
+from framework.core.errors import GitError
+from framework.core.git import Repository, said
 from framework.core.release import LOCK
+from framework.gitops.words import read
 
 _ENVIRONMENTS = Path("environments")
+
+
+def changed(words: Sequence[str]) -> None:
+    """Print the names of ``changed_recipes`` as JSON, which a workflow's matrix takes.
+
+    Raises:
+        FrameworkError: a word is wrong, or Git cannot compare.
+    """
+    given = read("changed", words, ("base",), {})
+    print(json.dumps(changed_recipes(given["base"])))
 
 
 def changed_recipes(base: str) -> list[str]:
@@ -25,7 +37,7 @@ def changed_recipes(base: str) -> list[str]:
         base: a commit, branch or tag; compared is what HEAD has beyond what both have.
 
     Raises:
-        FrameworkError: Git cannot compare the two.
+        GitError: Git cannot compare the two.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -54,12 +66,11 @@ def changed_recipes(base: str) -> list[str]:
 
 def _touched(base: str) -> set[str]:
     """Return the files that differ, relative to the working folder."""
-    command = ["git", "diff", "--name-only", "--relative", "-z", f"{base}...HEAD", "--"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    repository = Repository.around(Path())
+    done = repository.attempt("diff", "--name-only", "--relative", "-z", f"{base}...HEAD", "--")
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["no message"])[0]
-        raise FrameworkError(
-            f"base={base}: Git cannot compare it with HEAD ({said}); fetch it, and the history that both "
-            "share, with `git fetch --unshallow`"
+        raise GitError(
+            f"base={base}: Git cannot compare it with HEAD ({said(done.stderr)}); fetch it, and the history "
+            "that both share, with `git fetch --unshallow`"
         )
     return set(filter(None, done.stdout.split("\0")))

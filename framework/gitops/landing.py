@@ -11,7 +11,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,7 +87,9 @@ class Landed:
     """Whether the caller's own branch holds it already."""
 
 
-def place_of(folder: Path, environments: str, base: str | None, direct: bool) -> Place:
+def place_of(
+    folder: Path, environments: str, base: str | None, direct: bool, apart: Sequence[str] = ()
+) -> Place:
     """Return where a change that is asked for in *folder* starts, if the folder is ready for one.
 
     Args:
@@ -95,13 +97,16 @@ def place_of(folder: Path, environments: str, base: str | None, direct: bool) ->
         environments: the folder of rendered manifests in it.
         base: the branch as the caller named it.
         direct: whether the change lands on the base itself.
+        apart: folders that may hold what no commit does, since that is what the change brings.
 
     Raises:
         GitError: there is no Git, no branch, or there are changes that no commit holds.
     """
     repository = Repository.around(folder)
-    changed = repository.run("status", "--porcelain", "--untracked-files=no").splitlines()
-    changed += repository.run("status", "--porcelain", "--untracked-files=all", environments).splitlines()
+    but = [f":(exclude){each}" for each in apart]
+    changed = repository.run("status", "--porcelain", "--untracked-files=no", "--", ":/", *but).splitlines()
+    words = ("status", "--porcelain", "--untracked-files=all", "--", environments, *but)
+    changed += repository.run(*words).splitlines()
     if changed:
         more = f" and {len({*changed}) - 1} more" if len({*changed}) > 1 else ""
         raise GitError(f"{changed[0][3:]}{more}: changed but not committed; commit or `git stash` that first")

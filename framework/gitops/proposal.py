@@ -21,8 +21,8 @@ def trailers(release: str, environment: str, digest: str, rolled_back: str = "")
     return "\n".join(lines) + "\n"
 
 
-def propose(landed: Landed) -> None:
-    """Say where the commit is, and open a pull request where it waits for one."""
+def propose(landed: Landed, report: str = "") -> None:
+    """Say where the commit is, and open a pull request where it waits for one, with *report* in it."""
     place, commit = landed.place, landed.commit[:12]
     subject = landed.message.partition("\n")[0]
     print(subject)
@@ -36,10 +36,10 @@ def propose(landed: Landed) -> None:
     if place.remote is None:
         print(f"  no remote to push to; merge it with: git merge {landed.branch}")
         return
-    print(f"  {_pull_request(landed)}")
+    print(f"  {_pull_request(landed, report)}")
 
 
-def _pull_request(landed: Landed) -> str:
+def _pull_request(landed: Landed, report: str) -> str:
     """Open a pull request with ``gh`` and return its address, or else how to open one by hand."""
     place = landed.place
     subject, _, body = landed.message.partition("\n\n")
@@ -49,7 +49,7 @@ def _pull_request(landed: Landed) -> str:
         done = subprocess.run(
             ["gh", *words, "--body-file", "-"],
             cwd=folder,
-            input=body,
+            input=f"{body}\n{report}" if report else body,
             capture_output=True,
             text=True,
             check=False,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from framework.core.errors import FrameworkError
+from framework.core.errors import GitError
 from framework.gitops.changed import changed_recipes
 
 LOCK = '{"recipe": "released"}'
@@ -85,5 +85,5 @@ def test_what_happened_on_the_base_meanwhile_is_not_ours(git, tmp_path) -> None:
 
 
 def test_an_unknown_base_is_named_with_the_way_out(git) -> None:
-    with pytest.raises(FrameworkError, match=r"base=0000: Git cannot compare .*git fetch --unshallow"):
+    with pytest.raises(GitError, match=r"base=0000: Git cannot compare .*git fetch --unshallow"):
         changed_recipes("0000")

@@ -1,0 +1,86 @@
+"""``run propose``: bring the locks that a run left in this folder to their environment, by pull requests.
+
+Only the lock crosses: what lies around it is rendered anew on the branch that it follows, as for a
+promotion. It does not know how the release was built.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from framework.core.errors import ReleaseError
+from framework.core.git import Repository
+from framework.core.release import LOCK, Release
+from framework.gitops import proposal
+from framework.gitops.composed import Question, ask
+from framework.gitops.landing import Change, land, place_of
+from framework.gitops.locks import read_lock, short, words_of
+from framework.gitops.promote import require_gates
+from framework.gitops.words import choice, read
+from framework.stages.render import write
+
+_ROOM = 60_000
+"""Characters of a report that a pull request holds beside what else it says."""
+
+
+def propose(words: Sequence[str]) -> None:
+    """Propose each lock that differs from the last commit, one after the other.
+
+    Raises:
+        FrameworkError: a release is not fit for its environment, or Git is not ready.
+    """
+    optional = {"push": "branch", "base": "", "environments": "environments", "reports": ".gitune/reports"}
+    given = read("propose", words, (), optional)
+    environments = given["environments"]
+    direct = choice("push", given["push"], ("branch", "direct")) == "direct"
+    folders = _changed(Repository.around(Path()), environments)
+    if not folders:
+        print(f"Nothing to propose: every lock below {environments}/ is committed.")
+    for folder in folders:
+        where = place_of(Path(), environments, given["base"] or None, direct, apart=folders)
+        environment, name = folder.split("/")[-2:]
+        found = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
+
+        def change(
+            tree: Repository, found: Release = found, environment: str = environment, folder: str = folder
+        ) -> Change:
+            return _proposed(tree.folder, environments, folder, environment, found)
+
+        proposal.propose(land(where, change), _report(Path(given["reports"]) / f"{name}.md"))
+
+
+def _changed(repository: Repository, environments: str) -> list[str]:
+    """Return the folders of the locks that no commit holds as they are, relative to the working folder."""
+    root = Path(environments)
+    listed = repository.run("ls-files", "--modified", "--others", "--exclude-standard", "-z", environments)
+    names = {Path(each) for each in listed.split("\0") if each}
+    return sorted(
+        each.parent.as_posix()
+        for each in names
+        if each.name == LOCK and len(each.relative_to(root).parts) == 3 and each.is_file()
+    )
+
+
+def _proposed(folder: Path, environments: str, place: str, environment: str, release: Release) -> Change:
+    """Write the release into *folder*.
+
+    Raises:
+        FrameworkError: it is not fit for the environment.
+    """
+    question = Question(words_of(release, environment, environments), release.text())
+    answer = ask(folder, [question])[0].checked()
+    require_gates(answer, release, environment)
+    if f"{environments}/{next(iter(answer.files)).rpartition('/')[0]}" != place:
+        raise ReleaseError(f"{place}: environment={environment} renders elsewhere; name it like its folder")
+    write(answer.files, folder / environments)
+    passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
+    subject = f"Release {release.name} to {environment}: {short(release.digest)}"
+    body = f"Built from recipe {release.recipe}. Gates that it passed:\n\n{passed}"
+    tail = proposal.trailers(release.name, environment, release.digest)
+    branch = f"train/{release.name}-{environment}-{short(release.digest)}"
+    return Change(f"{subject}\n\n{body}\n{tail}", branch)
+
+
+def _report(file: Path) -> str:
+    """Return what ``run report`` wrote on the release, as far as there is room; nothing without one."""
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    return text if len(text) <= _ROOM else f"{text[:_ROOM]}\n\n… the rest is in {file}.\n"

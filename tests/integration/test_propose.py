@@ -1,0 +1,106 @@
+"""Proposing what a run left in a working folder, with real Git."""
+
+import pytest
+
+from framework.core.release import LOCK
+
+
+def built(gitops, clone, digit, name="one", environment="dev"):
+    """Write a lock as `run +recipe=…` leaves it, not committed."""
+    lock = clone / "environments" / environment / name / LOCK
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    lock.write_text(gitops.release(name, digit).text())
+    return lock
+
+
+def test_a_new_lock_is_one_commit_on_a_branch_and_the_folder_is_left_as_it_is(gitops, clone, remote):
+    lock = built(gitops, clone, "b")
+    (lock.parent / "app.json").write_text("{}\n")
+    before = gitops.state(clone)
+    done = gitops.verb(clone, "propose")
+    assert done.returncode == 0, done.stderr
+    branch = f"train/one-dev-{'b' * 12}"
+    assert f"branch {branch}" in done.stdout
+    assert gitops.lock(remote, branch, "dev") == gitops.release("one", "b")
+    assert gitops.git(remote, "rev-list", "--count", f"main..{branch}") == "1"
+    changed = gitops.git(remote, "diff", "--name-only", "main", branch).splitlines()
+    assert all(name.startswith("environments/dev/one/") for name in changed)
+    # Only the lock crosses: what lies around it is rendered, not copied.
+    assert '"namespace"' in gitops.git(remote, "show", f"{branch}:environments/dev/one/app.json")
+    assert "- tuned.exact_match >= 0.5" in gitops.git(remote, "show", "-s", "--format=%B", branch)
+    assert gitops.state(clone) == before
+    assert "proposed already" in gitops.refused(clone, "propose")
+
+
+def test_the_report_goes_into_the_pull_request_and_not_into_the_commit(
+    gitops, clone, remote, tmp_path, monkeypatch
+):
+    tool = tmp_path / "bin" / "gh"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\ncat > {tmp_path}/body\necho made/1\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent), prepend=":")
+    built(gitops, clone, "b")
+    report = clone / ".gitune" / "reports" / "one.md"
+    report.parent.mkdir(parents=True)
+    report.write_text("| what | how good |\n" * 5000)
+    (clone / ".git" / "info" / "exclude").write_text(".gitune/\n")
+    done = gitops.verb(clone, "propose")
+    assert "pull request made/1" in done.stdout, done.stderr
+    body = (tmp_path / "body").read_text()
+    assert "| what | how good |" in body
+    assert len(body) < 65_536  # what GitHub takes
+    assert body.endswith("the rest is in .gitune/reports/one.md.\n")
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"train/one-dev-{'b' * 12}")
+    assert "how good" not in message
+
+
+def test_each_of_several_locks_is_proposed_by_itself(gitops, clone, remote):
+    built(gitops, clone, "b", "one")
+    built(gitops, clone, "c", "two")
+    done = gitops.verb(clone, "propose")
+    assert done.returncode == 0, done.stderr
+    for name, digit, other in (("one", "b", "two"), ("two", "c", "one")):
+        branch = f"train/{name}-dev-{digit * 12}"
+        assert gitops.lock(remote, branch, "dev", name) == gitops.release(name, digit)
+        assert gitops.lock(remote, branch, "dev", other) == gitops.release(other, "a")
+
+
+def test_where_no_lock_changed_there_is_nothing_to_do(gitops, clone):
+    done = gitops.verb(clone, "propose")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "Nothing to propose: every lock below environments/ is committed.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda clone: (clone / "recipes" / "served.yaml").write_text("name: one\n"),
+            "changed but not committed",
+        ),
+        (
+            lambda clone: (clone / "environments" / "dev" / "two" / "app.json").write_text("{}"),
+            "not committed",
+        ),
+    ],
+    ids=["a recipe", "another release"],
+)
+def test_what_else_is_not_committed_is_refused(gitops, clone, remote, spoil, said):
+    built(gitops, clone, "b")
+    spoil(clone)
+    assert said in gitops.refused(clone, "propose")
+
+
+def test_an_edited_lock_is_refused(gitops, clone, remote):
+    lock = built(gitops, clone, "b")
+    lock.write_text(lock.read_text().replace("0.75", "0.99"))
+    assert "its seal does not fit" in gitops.refused(clone, "propose")
+
+
+def test_a_release_that_misses_its_environments_gates_is_refused(gitops, clone, remote):
+    lock = built(gitops, clone, "b", environment="staging")
+    lock.write_text(gitops.release("one", "b", exact_match=0.6).text())
+    assert "the gate asks for >= 0.7" in gitops.refused(clone, "propose")

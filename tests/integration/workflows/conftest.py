@@ -1,0 +1,228 @@
+"""A small GitHub: a bare repository, `act` as its runner, and what `gh` was told.
+
+Workflows run as they stand, on this machine and without Docker. What is missing here is stood in for at the
+far end of the wire: `actions/setup-python` finds this interpreter, `pip install` finds all installed and
+notes what it was asked for, `gh` keeps comments, pull requests and issues in a file.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+REPOSITORY = "gitune/example"
+_TRACKED = (".github", "conf", "environments", "framework", "recipes", "constraints.txt", "pyproject.toml")
+_ACTIONS = {
+    "actions/setup-python@a26af69be951a213d495a4c3e4e4022e16d87065": "setup-python",
+    "actions/create-github-app-token@bcd2ba49218906704ab6c1aa796996da409d3eb1": "app-token",
+}
+_RECIPES = ("quickstart", "tiny", "tiny-preference")
+_LABELS = ("ubuntu-24.04", "self-hosted", "linux", "gpu")
+_GH = Path(__file__).parent / "far_end.py"
+
+
+@dataclass
+class Ran:
+    """One run of a workflow."""
+
+    returncode: int
+    output: str
+    """The log; a step's summary stands in it after the word ``Summary``."""
+
+
+@dataclass
+class Hub:
+    """The repository, its clones, and its runner."""
+
+    folder: Path
+    environ: dict[str, str]
+    runs: list[str] = field(default_factory=list)
+    _counting: Any = field(default_factory=threading.Lock)
+
+    @staticmethod
+    def git(folder: Path, *words: str) -> str:
+        """Return what Git prints."""
+        done = subprocess.run(["git", *words], cwd=folder, text=True, capture_output=True, check=False)
+        assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
+        return done.stdout.strip()
+
+    @property
+    def bare(self) -> Path:
+        return self.folder / "hub.git"
+
+    def clone(self, name: str, branch: str = "main") -> Path:
+        """Return a fresh clone."""
+        self.git(self.folder, "clone", "--quiet", "--branch", branch, str(self.bare), name)
+        folder = self.folder / name
+        self.git(folder, "config", "user.name", "Someone")
+        self.git(folder, "config", "user.email", "someone@example.com")
+        return folder
+
+    def commit(self, clone: Path, message: str, branch: str) -> str:
+        """Commit all that changed in *clone*, push it to *branch* and return the commit."""
+        self.git(clone, "add", "--all")
+        self.git(clone, "commit", "--quiet", "--message", message)
+        self.git(clone, "push", "--quiet", "origin", f"HEAD:{branch}")
+        return self.git(clone, "rev-parse", "HEAD")
+
+    def merge(self, branch: str) -> tuple[str, str]:
+        """Merge *branch* as GitHub does; return main's commit before and after."""
+        before = self.git(self.bare, "rev-parse", "main")
+        clone = self.clone(f"merge-{before[:12]}")
+        self.git(clone, "merge", "--quiet", "--no-ff", "--no-edit", f"origin/{branch}")
+        self.git(clone, "push", "--quiet", "origin", "HEAD:main", f":{branch}")
+        return before, self.git(clone, "rev-parse", "HEAD")
+
+    def show(self, name: str, ref: str = "main") -> str:
+        """Return a file's text."""
+        return self.git(self.bare, "show", f"{ref}:{name}")
+
+    def state(self) -> dict[str, Any]:
+        """Return what lies at the far end: comments, pulls, issues, calls of gh and of pip."""
+        file = self.folder / "far-end" / "state.json"
+        return json.loads(file.read_text()) if file.is_file() else {}
+
+    def run(
+        self, workflow: str, event: str, payload: dict[str, Any], branch: str = "main", app: bool = False
+    ) -> Ran:
+        """Run *workflow* on the newest commit of *branch*, as GitHub would for *event*.
+
+        Args:
+            workflow: its file's name without the ending.
+            event: such as ``push``.
+            payload: what GitHub says of the event.
+            branch: what is checked out.
+            app: whether the bot is a GitHub App.
+        """
+        with self._counting:
+            name = f"run-{len(self.runs)}"
+            self.runs.append(name)
+        clone = self.clone(name, branch)
+        place = self.folder / f"{name}-files"
+        place.mkdir()
+        (place / "event.json").write_text(json.dumps({"repository": {"full_name": REPOSITORY}, **payload}))
+        inputs = [f"--input={key}={value}" for key, value in payload.get("inputs", {}).items()]
+        command = [
+            *("act", event, "--workflows", f".github/workflows/{workflow}.yaml"),
+            *("--eventpath", str(place / "event.json"), "--action-cache-path", str(place / "cache")),
+            *("--no-cache-server", "--defaultbranch", "main", "--env", f"GITHUB_REPOSITORY={REPOSITORY}"),
+            *("--secret", "GITHUB_TOKEN=the-jobs-own-token", "--concurrent-jobs", "1"),
+            *(word for label in _LABELS for word in ("--platform", f"{label}=-self-hosted")),
+            *(f"--local-repository={name}={self.folder / end}" for name, end in _ACTIONS.items()),
+            *(("--var", "BOT_CLIENT_ID=Iv1.bot", "--secret", "BOT_PRIVATE_KEY=key") if app else ()),
+            *inputs,
+        ]
+        environ = {**self.environ, "TMPDIR": str(place)}
+        done = subprocess.run(command, cwd=clone, env=environ, text=True, capture_output=True, timeout=540)
+        return Ran(done.returncode, done.stdout + done.stderr)
+
+
+def _script(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o755)
+
+
+def _toolchain(folder: Path) -> None:
+    """Write what stands in for setup-python's interpreter, for the packages and for gh."""
+    python = sys.executable
+    call = "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()"
+    _script(
+        folder / "toolchain" / "python",
+        f'#!/bin/sh\nif [ "$1 $2" != "-m venv" ]; then exec {python} "$@"; fi\n'
+        f'mkdir -p "$3/bin" && cp {folder}/environment/* "$3/bin/"\n',
+    )
+    _script(
+        folder / "environment" / "run",
+        f'#!/bin/sh\nPYTHONPATH="$GITHUB_WORKSPACE" exec {python} -P -c "{call}" "$@"\n',
+    )
+    _script(folder / "environment" / "pip", f'#!/bin/sh\nexec {python} {_GH} pip "$@"\n')
+    _script(folder / "bin" / "gh", f'#!/bin/sh\nexec {python} {_GH} gh "$@"\n')
+    _stand_in(
+        folder / "setup-python",
+        inputs={"python-version": {"description": "which"}},
+        runs=[{"shell": "bash", "run": f'echo "{folder}/toolchain" >> "$GITHUB_PATH"'}],
+    )
+    names = ("client-id", "private-key", "permission-contents", "permission-pull-requests")
+    _stand_in(
+        folder / "app-token",
+        inputs={name: {"description": name, "required": True} for name in names},
+        outputs={"token": {"description": "the token", "value": "the-apps-token"}},
+        runs=[{"shell": "bash", "run": "true"}],
+    )
+
+
+def _stand_in(folder: Path, runs: list[dict[str, str]], **keys: Any) -> None:
+    """Write an action of one step, as JSON, which is YAML."""
+    folder.mkdir()
+    action = {"name": folder.name, **keys, "runs": {"using": "composite", "steps": runs}}
+    (folder / "action.yml").write_text(json.dumps(action))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, environ: dict[str, str]) -> Iterator[Hub]:
+    """A repository that holds this checkout, without the clone's own history."""
+    folder = tmp_path / "hub"
+    _toolchain(folder)
+    far_end = folder / "far-end"
+    far_end.mkdir()
+    environ = {
+        **environ,
+        "PATH": f"{folder / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "GITUNE_FAR_END": str(far_end),
+        "HOME": str(folder),
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+    environ.pop("PYTHONPATH", None)
+    hub = Hub(folder, environ)
+    hub.git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(hub.bare))
+    first = hub.folder / "first"
+    hub.git(folder, "clone", "--quiet", str(hub.bare), str(first))
+    # Only a few recipes, so that a workflow which plans all has less to do.
+    listed = Hub.git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z", *_TRACKED)
+    for name in filter(None, listed.split("\0")):
+        recipe = name.startswith("recipes/") and name.endswith(".yaml")
+        if (ROOT / name).is_file() and (not recipe or Path(name).stem in _RECIPES):
+            (first / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, first / name)
+    (first / ".gitignore").write_text(".gitune/\n__pycache__/\n")
+    hub.git(first, "add", "--all")
+    identity = ("-c", "user.name=Someone", "-c", "user.email=someone@example.com")
+    hub.git(first, *identity, "commit", "--quiet", "--message", "Begin")
+    hub.git(first, "push", "--quiet", "origin", "HEAD:main")
+    shutil.rmtree(first)
+    yield hub
+    for name in hub.runs:  # act leaves its workspaces; they are large
+        with contextlib.suppress(OSError):
+            shutil.rmtree(folder / f"{name}-files")
+
+
+@pytest.fixture
+def pull_request(hub: Hub) -> Callable[..., dict[str, Any]]:
+    """Return the event of a pull request from *branch* to main."""
+
+    def event(branch: str, number: int = 1, owner: str = REPOSITORY) -> dict[str, Any]:
+        return {
+            "number": number,
+            "pull_request": {
+                "number": number,
+                "base": {"ref": "main", "sha": hub.git(hub.bare, "rev-parse", "main")},
+                "head": {
+                    "ref": branch,
+                    "sha": hub.git(hub.bare, "rev-parse", branch),
+                    "repo": {"full_name": owner},
+                },
+            },
+        }
+
+    return event

@@ -41,6 +41,8 @@ READY = "gitune_ready"
 """Gauge: 1 once the engine has produced its first token, else 0."""
 RELEASE_INFO = "gitune_release_info"
 """Gauge, always 1, with the labels ``release``, ``digest``, ``engine`` and ``base_model``."""
+RELEASE_METRIC = "gitune_release_metric"
+"""Gauge by ``metric``, such as ``tuned.exact_match``: what was measured before the release was published."""
 FEEDBACK = "gitune_feedback_total"
 """Counter by ``question`` (``completed``, ``converted``, ``returned``), ``answer`` (``yes``, ``no``) and
 ``version``: what the application behind the model reports with ``POST /v1/feedback``."""

@@ -173,6 +173,7 @@ class ClusterDeployment(Deployment):
         parts = (delivery.traffic, delivery.autoscaling, monitoring, environment)
         found = [
             *delivery.traffic.problems(environment),
+            *monitoring.problems(),
             *delivery.autoscaling.problems(monitoring),
             *self.rollout(delivery).problems(*parts, self.start_seconds),
             *delivery.secrets.problems(self.secret_names),

@@ -62,6 +62,8 @@ class Signals:
     """A histogram of the tokens of one answer."""
     diversity: Series | None = None
     """A histogram of how varied answers are, 0 to 1."""
+    offline: Series | None = None
+    """A gauge, by ``metric``, of what was measured before the release was published."""
     ready: Series = Series("up")
     """A gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -154,6 +156,7 @@ GITUNE = Signals(
     prompt_tokens=Series(metrics.REQUEST_PROMPT_TOKENS),
     completion_tokens=Series(metrics.REQUEST_COMPLETION_TOKENS),
     diversity=Series(metrics.OUTPUT_DIVERSITY),
+    offline=Series(metrics.RELEASE_METRIC),
     ready=Series(metrics.READY),
 )
 """Our own server."""

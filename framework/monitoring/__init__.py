@@ -19,3 +19,7 @@ class Monitoring(Component, ABC):
     @abstractmethod
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
         """Return what scrapes, alerts and shows."""
+
+    def problems(self) -> list[str]:
+        """Return what keeps this option from working, each with the override that mends it."""
+        return []

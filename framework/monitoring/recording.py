@@ -29,12 +29,13 @@ def groups(watched: Watched, band_sigmas: float) -> list[Object]:
         watched: the release.
         band_sigmas: half the width of the forecast's band, in standard deviations.
     """
-    return [
-        {"name": "gitune.infrastructure", "rules": _infrastructure(watched)},
-        {"name": "gitune.service", "rules": [*_service(watched), *_forecast(watched, band_sigmas)]},
-        {"name": "gitune.model", "rules": _model(watched)},
-        {"name": "gitune.business", "rules": _business(watched)},
-    ]
+    found = {
+        "infrastructure": _infrastructure(watched),
+        "service": [*_service(watched), *_forecast(watched, band_sigmas)],
+        "model": _model(watched),
+        "business": _business(watched),
+    }
+    return [{"name": f"gitune.{level}", "rules": rules} for level, rules in found.items() if rules]
 
 
 def baseline(series: str, window: str = "1h") -> str:

@@ -75,6 +75,9 @@ class Metrics:
         labels = ["release", "digest", "engine", "base_model"]
         info = Gauge(names.RELEASE_INFO, "What is served.", labels, registry=registry)
         info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
+        measured = Gauge(names.RELEASE_METRIC, "Measured before publishing.", ["metric"], registry=registry)
+        for metric, value in sorted(release.metrics.items()):
+            measured.labels(metric).set(value)
         self._versions: set[str] = set()
 
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:

@@ -1,0 +1,136 @@
+"""A real Prometheus with the rendered rules, scraping what the server really counts."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client import start_http_server
+
+from framework.core import metrics, yaml
+from framework.core.release import Release
+from framework.manifests.signals import GITUNE
+from framework.monitoring.alerts import alerts
+from framework.monitoring.bounds import Bounds
+from framework.monitoring.panels import boards
+from framework.monitoring.recording import groups
+from framework.monitoring.watched import Watched
+from framework.serving.metrics import Metrics
+from framework.serving.outputs import judge
+
+RELEASE = Release.read(Path(__file__).parents[1] / "golden" / "tiny.lock")
+WATCHED = Watched("tiny", "staging", GITUNE)
+LABELS = {"namespace": "staging", "release": "tiny", "pod": "tiny-7d9c5b8f4-x2x7k"}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def exposing(counted):
+    server, thread = start_http_server(0, "127.0.0.1", counted.registry)
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def prometheus(place, target):
+    """Run Prometheus over one target, with every rule of the release."""
+    bounds, port = Bounds(), free_port()
+    raised = [alert.rule(WATCHED, "https://example.com") for alert in alerts(WATCHED, bounds)]
+    rules = {"groups": [*groups(WATCHED, 3.0), {"name": "gitune.alerts", "rules": raised}]}
+    (place / "rules.yaml").write_text(yaml.dump(rules))
+    scraped = {"job_name": "tiny", "static_configs": [{"labels": LABELS, "targets": [f"127.0.0.1:{target}"]}]}
+    config = {
+        "global": {"evaluation_interval": "1s", "scrape_interval": "1s"},
+        "rule_files": [str(place / "rules.yaml")],
+        "scrape_configs": [scraped],
+    }
+    (place / "prometheus.yaml").write_text(yaml.dump(config))
+    options = {
+        "config.file": place / "prometheus.yaml",
+        "storage.tsdb.path": place / "data",
+        "web.listen-address": f"127.0.0.1:{port}",
+    }
+    with (place / "log").open("w") as log:
+        command = ["prometheus", *(f"--{key}={value}" for key, value in options.items())]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture
+def counted():
+    """A server's counters after 30 requests, of which 3 failed and 12 got a bad answer."""
+    found = Metrics(RELEASE)
+    found.ready.set(1)
+    for number in range(30):
+        found.requests.labels("/v1/chat/completions", "500" if number < 3 else "200").inc()
+        found.seconds.labels("/v1/chat/completions").observe(0.2)
+    for _ in range(12):
+        found.judged(judge("", cut=False), 0)
+    found.reported("a", {"completed": True}, 4)
+    return found
+
+
+def answered(url, query):
+    """The value of a query, None where there is none; an error of its own where it is not PromQL."""
+    found = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
+    assert found["status"] == "success", (query, found)
+    result = found["data"]["result"]
+    return float(result[0]["value"][1]) if result else None
+
+
+def eventually(condition, seconds=30):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with contextlib.suppress(httpx.TransportError):
+            if condition():
+                return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus")
+def test_prometheus_takes_every_rule_and_answers_every_panel(counted, tmp_path):
+    with exposing(counted) as target, prometheus(tmp_path, target) as url:
+        assert eventually(lambda: answered(url, f"{metrics.READY}") == 1), (tmp_path / "log").read_text()
+        # Growth shows between two scrapes.
+        counted.requests.labels("/v1/chat/completions", "500").inc(10)
+        counted.requests.labels("/v1/chat/completions", "200").inc(30)
+        failed = WATCHED.recorded(metrics.FAILURE_SHARE)
+        assert eventually(lambda: answered(url, failed) == pytest.approx(0.25, abs=0.01))
+        firing = 'ALERTS{alertname="GituneBadOutputs",alertstate="firing",severity="critical"}'
+        assert eventually(lambda: answered(url, firing) == 1)
+        assert answered(url, 'ALERTS{alertname="GituneDown"}') is None
+        loaded = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
+        states = {
+            (rule["name"], rule["health"], rule.get("lastError"))
+            for group in loaded
+            for rule in group["rules"]
+        }
+        assert {(health, error) for _, health, error in states} == {("ok", None)}, states
+        assert {name for name, *_ in states} == metrics.RECORDED | {a.name for a in alerts(WATCHED, Bounds())}
+        shown = {
+            query: answered(url, query)
+            for board in boards(WATCHED, Bounds())
+            for p in board.panels
+            for query, _ in p.queries
+        }
+        known = {query for query, value in shown.items() if value is not None}
+        assert WATCHED.recorded(metrics.REQUEST_RATE) in known
+        assert f"max by (metric) ({GITUNE.offline.of(WATCHED.selector)})" in known

@@ -18,6 +18,7 @@ from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
 from framework.core.source import Source
 from framework.core.words import nearest
+from framework.deployment_rules import deployment_rules
 from framework.export_rules import export_cautions, export_rules, install_rules
 from framework.layout_rules import elastic_rules, spread_rules, stage_rules
 from framework.stages.benchmark import Measure
@@ -47,7 +48,7 @@ def broken_rules(config: Config) -> list[str]:
         *in_each_recovery(config, _recovery_rules),
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
-        *config.deployment.problems(config.delivery),
+        *_in_last_phase(config, deployment_rules),
         *_in_each_phase(config, _fit_rules),
     ]
 

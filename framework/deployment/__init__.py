@@ -9,8 +9,10 @@ from pydantic import Field
 
 from framework.autoscaling import Autoscaling
 from framework.core.component import Component
-from framework.core.release import Release
+from framework.core.errors import ReleaseError
+from framework.core.release import LOCK, Release
 from framework.environment import Environment
+from framework.export import Export
 from framework.manifests.identity import Object
 from framework.monitoring import Monitoring
 from framework.rollout import Rollout
@@ -37,6 +39,14 @@ class Deployment(Component, ABC):
 
     synced: ClassVar[bool] = True
     """Whether the files are Kubernetes objects, which Argo CD brings into a cluster."""
+    engines: ClassVar[tuple[str, ...]] = ()
+    """The engines whose folders it serves (``Export.engine``); empty for all."""
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks that it answers; empty for all that the server option answers."""
+    takes_adapters: ClassVar[bool] = True
+    """Whether it serves a folder whose adapter is no part of the weights."""
+    remedy: ClassVar[str] = ""
+    """The overrides that build a folder which it serves."""
 
     gpus: Annotated[int, Field(ge=0)] = 0
     """NVIDIA GPUs of each replica."""
@@ -52,3 +62,29 @@ class Deployment(Component, ABC):
         Each is one sentence that names the override which mends it. The plan shows them before any
         work is done, and rendering refuses.
         """
+
+    def export_problems(self, export: Export) -> list[str]:
+        """Return why it cannot serve what *export* writes, each with the override that mends it."""
+        if not self.engines or export.engine in self.engines:
+            return []
+        return [
+            f"deployment: this target runs {' or '.join(self.engines)}, the export is for {export.engine}; "
+            f"set {self.remedy}, or deployment=kubernetes"
+        ]
+
+    def refuse(self, release: Release) -> None:
+        """Make sure that *release* is one that this target serves.
+
+        Raises:
+            ReleaseError: it was built for another engine or another task.
+        """
+        if self.engines and release.engine not in self.engines:
+            raise ReleaseError(
+                f"{LOCK}: engine: this target runs {' or '.join(self.engines)}, the release is for "
+                f"{release.engine}; set deployment=kubernetes, or build it again with {self.remedy}"
+            )
+        if self.tasks and release.task not in self.tasks:
+            raise ReleaseError(
+                f"{LOCK}: task: this target answers {', '.join(self.tasks)}, the release is for "
+                f"{release.task}; set deployment=kubernetes"
+            )

@@ -7,7 +7,7 @@ secrets bring.
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -44,6 +44,9 @@ class ClusterDeployment(Deployment):
 
     image: Image
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""
+    fetch_image: Image | None = None
+    """Our own server's image, which fetches the model and checks it before the server starts; None where
+    ``image`` is that."""
     image_pull_secret: ObjectName | None = None
     """The Secret that opens a private image registry."""
     requests: Amounts = Amounts(cpu="2", memory="8Gi")
@@ -117,13 +120,14 @@ class ClusterDeployment(Deployment):
 
     @property
     def fetcher(self) -> str:
-        """The image that fetches the model and checks it: our own server's."""
-        return self.image
+        """The image that fetches the model and checks it."""
+        return self.fetch_image or self.image
 
     @property
     def images(self) -> Mapping[str, str]:
         """The images that run or are mounted, by the field that names each."""
-        return {"image": self.image, **({"model_image": self.model_image} if self.model_image else {})}
+        named = {"image": self.image, "fetch_image": self.fetch_image, "model_image": self.model_image}
+        return {field: image for field, image in named.items() if image is not None}
 
     @property
     def start_seconds(self) -> int:
@@ -141,14 +145,18 @@ class ClusterDeployment(Deployment):
         return found
 
     def objects(self, release: Release, delivery: Delivery) -> list[Object]:
-        """Return every object that serves *release*."""
+        """Return every object that serves *release*.
+
+        Raises:
+            ReleaseError: the release cannot be served by this target.
+        """
+        self.refuse(release)
         workload = self.workload(release, delivery)
         identity, environment = workload.identity, delivery.environment
-        rollout = self.rollout(delivery)
-        replicas = delivery.autoscaling.replicas(environment)
+        serving, services = self.serving_objects(workload, delivery)
         fetched = self.model_image is None and is_remote(release.model_uri)
         outward = self.store_port if fetched else None
-        target = rollout.scaled(identity)
+        rollout = self.rollout(delivery)
         callers = list(self.ingress_from)
         callers += [peer for peer in (*delivery.traffic.callers, *rollout.callers) if peer not in callers]
         return [
@@ -156,12 +164,22 @@ class ClusterDeployment(Deployment):
             service_account(identity, self.image_pull_secret),
             network_policy(workload, callers, outward),
             disruption_budget(identity),
-            *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
-            *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
-            *delivery.traffic.objects(workload, rollout.services(identity), environment),
+            *serving,
+            *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
             *delivery.secrets.objects(identity, self.secret_names),
         ]
+
+    def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
+        """Return what runs and scales *workload*, and the Services that requests may be sent to."""
+        identity, environment, rollout = workload.identity, delivery.environment, self.rollout(delivery)
+        replicas = delivery.autoscaling.replicas(environment)
+        target = rollout.scaled(identity)
+        objects = [
+            *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
+            *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
+        ]
+        return objects, rollout.services(identity)
 
     def rollout(self, delivery: Delivery) -> Rollout:
         """Return the chosen rollout, or a plain one in an environment that has no traffic to judge by."""
@@ -194,7 +212,7 @@ class ClusterDeployment(Deployment):
             ]
         return found
 
-    def sized(self, delivery: Delivery) -> "ClusterDeployment":
+    def sized(self, delivery: Delivery) -> Self:
         """Return this target with the environment's own sizes, where it has any."""
         environment = delivery.environment
         sizes = {"requests": environment.requests, "limits": environment.limits}

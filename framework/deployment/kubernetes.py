@@ -32,25 +32,42 @@ class Kubernetes(ClusterDeployment):
         Raises:
             ReleaseError: the release's model lies where no volume can be mounted.
         """
-        identity, target, serving = self.identity(release, delivery), self.sized(delivery), delivery.serving
-        # A runtime that counts the node's cores instead of the pod's would be throttled.
-        threads = serving.threads or max(1, int(amount(target.limits.cpu)))
-        settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
-        files = {
+        return own_workload(self.sized(delivery), release, delivery)
+
+
+def own_workload(
+    target: ClusterDeployment, release: Release, delivery: Delivery, container: str = "server"
+) -> Workload:
+    """Return pods of our own server that fetch the model, check it and answer.
+
+    Args:
+        target: images, sizes, places and secrets.
+        release: what is served.
+        delivery: the server's settings and the namespace.
+        container: what the container that answers is called.
+
+    Raises:
+        ReleaseError: the release's model lies where no volume can be mounted.
+    """
+    identity, serving = target.identity(release, delivery), delivery.serving
+    # A runtime that counts the node's cores instead of the pod's would be throttled.
+    threads = serving.threads or max(1, int(amount(target.limits.cpu)))
+    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
+    server = server_container(target, serving.port, container)
+    return Workload(
+        identity=identity,
+        pod=server_pod(target, identity, release.model_uri, server),
+        files={
             LOCK: release.text(),
             SETTINGS: json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n",
-        }
-        return Workload(
-            identity=identity,
-            pod=server_pod(target, identity, release.model_uri, server_container(target, serving.port)),
-            files=files,
-            service_port=self.service_port,
-            start_seconds=self.start_seconds,
-            signals=GITUNE,
-        )
+        },
+        service_port=target.service_port,
+        start_seconds=target.start_seconds,
+        signals=GITUNE,
+    )
 
 
-def server_container(target: ClusterDeployment, port: int, name: str = "server") -> Object:
+def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
     """Return the container of our own server, which compares the model with the release once more.
 
     Args:

@@ -24,6 +24,16 @@ JUDGE = REPOSITORY.parent / "shared" / "kubernetes" / "check_manifests.py"
 PINNED = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
 SERVER = ("kubernetes", {"image": PINNED})
 REACHED = ("production", {"domain": "models.example.com"})
+OTHERS = {"fetch_image": PINNED, "image": f"registry.example.com/others/server@sha256:{'6' * 64}"}
+MOUNTED = {"model_image": f"registry.example.com/models/tiny@sha256:{'7' * 64}"}
+PLACED = {
+    "api_key_secret": {"name": "api-keys", "key": "key"},
+    "capacity": {"kind": "mixed"},
+    "node_selector": {"nvidia.com/gpu.product": "NVIDIA-L4"},
+    "priority_class": "serving",
+    "tolerations": [{"key": "team", "value": "models"}],
+}
+CLASSIFIER = {"task": "sequence-classification"}
 CASES = {
     ("dev", "tiny"): {"deployment": "kubernetes"},
     ("staging", "tiny"): {},
@@ -47,6 +57,19 @@ CASES = {
         ),
         "release": {"model_uri": f"s3://bucket/models/{'1' * 64}"},
     },
+    ("production", "mounted"): {"deployment": ("kubernetes", {"image": PINNED, **MOUNTED})},
+    ("dev", "vllm"): {"deployment": "vllm", "release": {"engine": "torch"}},
+    ("production", "vllm"): {
+        "deployment": ("vllm", {**OTHERS, **PLACED, "gpus": 2, "max_length": 8192}),
+        "release": {"engine": "torch", "model_uri": f"s3://bucket/models/{'1' * 64}"},
+    },
+    ("dev", "triton"): {"deployment": "triton", "release": {**CLASSIFIER, "engine": "onnxruntime"}},
+    ("production", "triton"): {
+        "deployment": ("triton", {**OTHERS, **MOUNTED, "gpus": 1, "instances": 2}),
+        "release": {**CLASSIFIER, "engine": "tensorrt"},
+    },
+    ("dev", "kserve"): {"deployment": "kserve"},
+    ("production", "kserve"): {"deployment": ("kserve", {"image": PINNED, **PLACED})},
     ("production", "canary"): {"rollout": "canary", "traffic": "istio", "autoscaling": "keda"},
     ("production", "blue-green"): {"rollout": "blue-green", "traffic": "gateway-api"},
     ("production", "shadow"): {
@@ -74,7 +97,14 @@ def is_custom(item):
 
 
 def workload(files):
-    return next(i for i in objects(files) if i["kind"] in ("Deployment", "Rollout"))
+    """Return what runs the pods; KServe's object as the Deployment that is made of it."""
+    found = next(i for i in objects(files) if i["kind"] in ("Deployment", "InferenceService", "Rollout"))
+    if found["kind"] != "InferenceService":
+        return found
+    metadata, predictor = found["metadata"], found["spec"]["predictor"]
+    template = {"metadata": {**metadata, "annotations": predictor["annotations"]}, "spec": predictor}
+    selector = {"matchLabels": {"app.kubernetes.io/instance": metadata["name"]}}
+    return {**found, "spec": {"selector": selector, "template": template}}
 
 
 @pytest.fixture(params=CASES, ids="/".join)
@@ -128,8 +158,9 @@ def test_objects_point_at_each_other(files):
     assert all(selector and selector.items() <= labels.items() for selector in selectors)
     assert all(selector.keys().isdisjoint({"app.kubernetes.io/version"}) for selector in selectors)
     ports = {port["name"] for port in pod["containers"][0]["ports"]}
-    assert {port["targetPort"] for port in by_kind["Service"]["spec"]["ports"]} <= ports
-    assert {p["port"] for rule in by_kind["NetworkPolicy"]["spec"]["ingress"] for p in rule["ports"]} <= ports
+    if owner["kind"] != "InferenceService":  # KServe makes the Service itself
+        assert {port["targetPort"] for port in by_kind["Service"]["spec"]["ports"]} == ports
+    assert {p["port"] for rule in by_kind["NetworkPolicy"]["spec"]["ingress"] for p in rule["ports"]} == ports
     assert (
         template["spec"]["serviceAccountName"]
         == by_kind["ServiceAccount"]["metadata"]["name"]
@@ -147,8 +178,9 @@ def test_objects_point_at_each_other(files):
         assert "ConfigMap" not in by_kind
     else:
         assert volumes["config"]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
+    mounts = [each["volumeMounts"] for each in pod["containers"] + pod["initContainers"]]
+    assert {mount["name"] for mounted in mounts for mount in mounted} == set(volumes)
     for container in pod["containers"] + pod["initContainers"]:
-        assert {mount["name"] for mount in container["volumeMounts"]} <= set(volumes)
         paths = [mount["mountPath"] for mount in container["volumeMounts"]]
         assert len(set(paths)) == len(paths)
 
@@ -156,7 +188,8 @@ def test_objects_point_at_each_other(files):
 def test_every_object_leads_back_to_the_release(files):
     release = Release.read(HERE / "tiny.lock")
     for item in objects(files):
-        assert item["metadata"]["annotations"] == {
+        own = {key: text for key, text in item["metadata"]["annotations"].items() if "gitune.dev/" in key}
+        assert own == {
             "gitune.dev/base-model": release.base_model,
             "gitune.dev/commit": release.commit,
             "gitune.dev/data-digest": release.data_digest,
@@ -178,6 +211,7 @@ def test_pods_meet_the_level_restricted_and_are_bounded(files):
         "configMap",
         "downwardAPI",
         "emptyDir",
+        "image",
         "persistentVolumeClaim",
     }
     for container in pod["containers"] + pod["initContainers"]:

@@ -31,7 +31,7 @@ class Istio(GatewayTraffic):
     eject_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
     """How long it gets none, multiplied by how often it has been thrown out."""
     eject_percent: Annotated[int, Field(ge=1, le=100)] = 50
-    """Most of a Service's pods that may be thrown out at once; one always may."""
+    """Most of a Service's pods that may be thrown out at once: with 50 one of two, and never a lone one."""
     check_seconds: Annotated[int, Field(ge=1, le=300)] = 10
     """How often it is looked at which pods may come back."""
     max_connections: Annotated[int, Field(ge=1)] = 1024

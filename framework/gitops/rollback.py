@@ -16,9 +16,6 @@ from framework.gitops.proposal import propose, trailers
 from framework.gitops.words import choice, name, read
 from framework.stages.render import write
 
-POLL_SECONDS = 180
-"""How old Argo CD's view of Git may be: it asks every 120 s, and up to 60 s later so that not all ask at
-once (``timeout.reconciliation`` and its jitter). A webhook makes it seconds."""
 _MOST = 20
 """How many earlier releases are looked at."""
 
@@ -140,8 +137,9 @@ def _consequences(done: _Restored, direct: bool) -> list[str]:
     if seconds is None:
         lines.append("  this target is not synced by Argo CD; start the old release there yourself")
     else:
+        seen = done.answer.config["environment"]["sync_seconds"]
         lines.append(
-            f"  a sync takes up to {POLL_SECONDS + seconds} s: Argo CD looks at Git within {POLL_SECONDS} s "
+            f"  a sync takes up to {seen + seconds} s: Argo CD looks at Git within {seen} s "
             f"(at once by a webhook), then the release answers within {seconds} s"
         )
     if done.differing:

@@ -30,7 +30,15 @@ class Watched:
 
     @property
     def selector(self) -> str:
-        """What stands between the braces of its series, scraped or recorded."""
+        """What stands between the braces of its scraped series.
+
+        What a shadow is sent are copies, whose answers nobody gets; its pods are behind a Service of
+        their own. A rollout looks at them, nobody else.
+        """
+        return f'{self._own},service!="{self.name}-shadow"'
+
+    @property
+    def _own(self) -> str:
         return ",".join(f'{key}="{value}"' for key, value in self.labels.items())
 
     def pods(self, prefix: str = "") -> str:
@@ -45,4 +53,4 @@ class Watched:
 
     def recorded(self, name: str, more: str = "") -> str:
         """Return a recorded series of this release; *more* are further matchers."""
-        return f"{name}{{{self.selector}{',' if more else ''}{more}}}"
+        return f"{name}{{{self._own}{',' if more else ''}{more}}}"

@@ -199,7 +199,12 @@ CASES = {
             requests("0+600x24 14880+480x30"),
             requests("0+6x24 144x30"),
             requests("0+600x60"),
-            {**requests("0+600x60"), **requests("0+600x60", labels=f'{OWN},service="tiny-canary"')},
+            # The same pod through two Services, one of which goes; and copies to a shadow that end.
+            {
+                **requests("0+600x60", labels=f'{OWN},service="tiny"'),
+                **requests("0+600x24", labels=f'{OWN},service="tiny-canary"'),
+                **requests("0+600x24 14400x30", labels=f'{OWN},service="tiny-shadow"'),
+            },
         ],
     ),
     "GituneTrafficUnderBaseline": Case(

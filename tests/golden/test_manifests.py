@@ -82,6 +82,17 @@ CASES = {
         "traffic": "istio",
         "autoscaling": ("fixed", {"count": 4}),
     },
+    ("production", "watched"): {
+        "monitoring": (
+            "prometheus",
+            {
+                "alert_secret": "alerts",
+                "bounds": {"p99_seconds": 2},
+                "labels": {"release": "kube-prometheus-stack"},
+                "runbooks": "https://git.example.com/models/blob/main/docs/runbooks",
+            },
+        ),
+    },
 }
 """What is recorded: below the folders of environment and release, the options that differ from ``conf/``."""
 

@@ -5,6 +5,7 @@ Text only: nothing here decides or changes anything.
 
 import json
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 from framework.config.schema import REFERENCE, Config
@@ -90,18 +91,25 @@ def why_not(step: Step, store: Store) -> str:
     last = _latest(step, store)
     if last is None:
         return "not built yet"
-    old, new = last["identity"], step.identity()
+    return _fit(reason(last["identity"], step.identity()) or "removed from the store")
+
+
+def reason(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say what differs first between two identities of a step, such as ``tuning.rank 16 -> 8``.
+
+    Empty where nothing does. A step of the same spec whose input differs is ``after`` that one.
+    """
     for part in ("version", "libraries"):
         if old[part] != new[part]:
-            return _fit(f"{part} of the stage changed")
+            return f"{part} of the stage changed"
     if (found := _difference(old["spec"], new["spec"])) is not None:
-        return _fit(found)
+        return found
     if old["content"] != new["content"]:
         return "a local file changed"
     changed = [slot for slot, key in new["inputs"].items() if old["inputs"].get(slot) != key]
     if not changed:
-        return "removed from the store"
-    return _fit(f"after {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else ""))
+        return ""
+    return f"after {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else "")
 
 
 def _latest(step: Step, store: Store) -> dict[str, Any] | None:

@@ -1,0 +1,59 @@
+"""`run diff` against a base branch in real Git."""
+
+import pytest
+
+from framework.gitops.shown import MARKER
+
+
+@pytest.fixture
+def branch(gitops, clone, remote):
+    """A branch that trains longer and serves at another port."""
+    recipe = clone / "recipes" / "served.yaml"
+    text = recipe.read_text().replace("epochs: 30", "epochs: 31")
+    recipe.write_text(text.replace("deployment: {", "deployment: {service_port: 8080, "))
+    gitops.git(clone, "checkout", "-q", "-b", "change")
+    gitops.git(clone, "commit", "-qam", "longer")
+    return clone
+
+
+def test_a_branch_is_compared_with_where_it_began(gitops, branch, remote):
+    before = gitops.state(branch)
+    done = gitops.verb(branch, "diff", "+recipe=served")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Against origin/HEAD at ")
+    assert "config     training.epochs: 30 -> 31\n" in done.stdout
+    assert "config     deployment.service_port: 80 -> 8080\n" in done.stdout
+    assert "runs again tune: training.epochs 30 -> 31\n" in done.stdout
+    assert "runs again merge: after tune\n" in done.stdout
+    assert "runs again data" not in done.stdout
+    assert "manifests  dev/one: would change\n" in done.stdout
+    assert "    -  - port: 80\n    +  - port: 8080\n" in done.stdout or "8080" in done.stdout
+    assert gitops.state(branch) == before
+
+
+def test_without_a_recipe_it_is_about_what_changed(gitops, branch, remote):
+    done = gitops.verb(branch, "diff", "format=markdown", "base=origin/main")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"{MARKER}\n")
+    assert "### <code>served</code>" in done.stdout
+    gitops.git(branch, "checkout", "-q", "main")
+    done = gitops.verb(branch, "diff", "format=markdown", "base=origin/main")
+    assert "No recipe changes." in done.stdout
+
+
+def test_a_recipe_that_is_broken_or_new_is_shown_as_that(gitops, branch):
+    recipe = branch / "recipes" / "served.yaml"
+    (branch / "recipes" / "fresh.yaml").write_text(recipe.read_text())
+    recipe.write_text(recipe.read_text().replace("epochs: 31", "epocs: 31"))
+    done = gitops.verb(branch, "diff", "+recipe=served,fresh")
+    assert done.returncode == 2
+    assert "recipes/served.yaml:12: training.epocs: unknown key; did you mean 'epochs'?" in done.stderr
+    assert "served: cannot be planned" in done.stdout
+    assert "fresh: new, " in done.stdout
+
+
+def test_a_base_that_is_not_there_is_one_sentence(gitops, branch):
+    assert "base=next: no such branch; there are change, main" in gitops.refused(
+        branch, "diff", "+recipe=served", "base=next"
+    )
+    assert "format=html" in gitops.refused(branch, "diff", "+recipe=served", "format=html")

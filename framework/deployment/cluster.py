@@ -112,11 +112,13 @@ class ClusterDeployment(Deployment):
         """
 
     @property
-    def secret_names(self) -> tuple[str, ...]:
-        """The Secrets that the pods refer to."""
+    def wanted_secrets(self) -> Mapping[str, str]:
+        """The Secrets that the pods refer to, by name, each with its type."""
         api_key = self.api_key_secret.name if self.api_key_secret is not None else None
-        named = (self.store_secret, self.image_pull_secret, api_key)
-        return tuple(dict.fromkeys(name for name in named if name is not None))
+        wanted = {name: "Opaque" for name in (self.store_secret, api_key) if name is not None}
+        if self.image_pull_secret is not None:
+            wanted[self.image_pull_secret] = "kubernetes.io/dockerconfigjson"
+        return wanted
 
     @property
     def fetcher(self) -> str:
@@ -167,7 +169,7 @@ class ClusterDeployment(Deployment):
             *serving,
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
-            *delivery.secrets.objects(identity, self.secret_names),
+            *delivery.secrets.objects(identity, self.wanted_secrets),
         ]
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
@@ -194,7 +196,7 @@ class ClusterDeployment(Deployment):
             *monitoring.problems(),
             *delivery.autoscaling.problems(monitoring),
             *self.rollout(delivery).problems(*parts, self.start_seconds),
-            *delivery.secrets.problems(self.secret_names),
+            *delivery.secrets.problems(self.wanted_secrets, environment),
         ]
         sized = self.sized(delivery)
         found += [

@@ -1,9 +1,10 @@
 """The base of every secrets option: where the Secrets come from that a recipe names and never holds."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from framework.core.component import Component
+from framework.environment import Environment
 from framework.manifests.identity import Identity, Object
 
 
@@ -11,9 +12,14 @@ class Secrets(Component, ABC):
     """Brings Secrets into the namespace."""
 
     @abstractmethod
-    def objects(self, identity: Identity, names: Sequence[str]) -> list[Object]:
-        """Return what makes the Secrets *names*, which the release's pods refer to."""
+    def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
+        """Return what makes the Secrets that the release's pods refer to.
 
-    def problems(self, names: Sequence[str]) -> list[str]:
-        """Return what keeps the Secrets *names* from being made, each with the override that mends it."""
+        Args:
+            identity: whose pods they are.
+            wanted: each Secret's type, such as ``Opaque``, by its name.
+        """
+
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
+        """Return what keeps them from being made, each with what mends it."""
         return []

@@ -1,6 +1,6 @@
 """Nothing makes the Secrets: they lie in the namespace already."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from framework.manifests.identity import Identity, Object
 from framework.secrets import Secrets
@@ -9,6 +9,6 @@ from framework.secrets import Secrets
 class NoSecrets(Secrets):
     """Trusts that somebody else keeps the Secrets."""
 
-    def objects(self, identity: Identity, names: Sequence[str]) -> list[Object]:
+    def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
         """Return nothing."""
         return []

@@ -14,6 +14,7 @@ from framework.environment.cluster import Cluster
 from framework.manifests.values import Amounts
 from framework.monitoring.none import NoMonitoring
 from framework.rollout.rolling import Rolling
+from framework.secrets.external_secret import ExternalSecret
 from framework.secrets.none import NoSecrets
 from framework.serving import Serving
 from framework.traffic.none import NoTraffic
@@ -278,7 +279,7 @@ def test_the_api_key_reaches_the_server_alone_and_is_nowhere_held():
     reference = {"secretKeyRef": {"key": "api-key", "name": "tiny-api"}}
     assert {"name": "GITUNE_API_KEY", "valueFrom": reference} in spec["containers"][0]["env"]
     assert all(item["name"] != "GITUNE_API_KEY" for item in spec["initContainers"][0]["env"])
-    assert target.secret_names == ("store", "tiny-api")
+    assert target.wanted_secrets == {"store": "Opaque", "tiny-api": "Opaque"}
 
 
 def test_pods_go_where_they_are_sent():
@@ -318,3 +319,16 @@ def test_capacity_says_which_nodes_serve(kind, values, tolerates, spreads):
     assert (taint in spec.get("tolerations", [])) == tolerates
     keys = [entry["topologyKey"] for entry in spec["topologySpreadConstraints"]]
     assert ("example.com/kind" in keys) == spreads
+
+
+def test_every_secret_that_is_named_is_brought_with_its_type():
+    target = Kubernetes(api_key_secret={"name": "api"}, store_secret="store", image_pull_secret="registry")
+    found = target.objects(remote(), delivery(secrets=ExternalSecret(store="vault")))
+    brought = [item["spec"]["target"] for item in found if item["kind"] == "ExternalSecret"]
+    assert {each["name"]: each["template"]["type"] for each in brought} == {
+        "api": "Opaque",
+        "registry": "kubernetes.io/dockerconfigjson",
+        "store": "Opaque",
+    }
+    (problem,) = target.problems(delivery(secrets=ExternalSecret()))
+    assert "secrets.store=" in problem

@@ -74,8 +74,11 @@ def _infrastructure(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
             f"pod {{{{ $labels.pod }}}} {used}",
             minutes,
         )
-    expiry = "certmanager_certificate_expiration_timestamp_seconds"
-    own, renamed = (f'{expiry}{{{key}="{watched.namespace}"}}' for key in ("namespace", "exported_namespace"))
+    expiry, where = (
+        "certmanager_certificate_expiration_timestamp_seconds",
+        "|".join(sorted({watched.namespace, *watched.certified})),
+    )
+    own, renamed = (f'{expiry}{{{key}=~"{where}"}}' for key in ("namespace", "exported_namespace"))
     yield Alert(
         "GituneCertificateExpiring",
         "infrastructure",

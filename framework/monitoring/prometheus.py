@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from framework.environment import Environment
+from framework.environment import Environment, Namespace
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import LabelKey, LabelValue, ObjectName
 from framework.manifests.workload import Workload
@@ -38,6 +38,8 @@ class Prometheus(Monitoring):
     """How much is too much."""
     runbooks: Url = "https://gitune.dev/runbooks"
     """Where people who get an alert find ``docs/runbooks/``: your Git host's address of that folder."""
+    certificate_namespaces: tuple[Namespace, ...] = ("gateway",)
+    """Namespaces whose certificates are watched besides the release's own: the Gateway's."""
     alert_secret: ObjectName | None = None
     """The Secret whose keys ``critical`` and ``warning`` hold the webhooks that alerts are sent to; None
     leaves the routing to the cluster's Alertmanager."""
@@ -67,7 +69,7 @@ class Prometheus(Monitoring):
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
         """Return the ServiceMonitor, the rules, the log retention, and what else is wanted."""
         identity = workload.identity
-        watched = Watched.of(identity, workload.signals)
+        watched = Watched.of(identity, workload.signals, self.certificate_namespaces)
         found = [self._scraped(workload), self._rules(identity, watched), self._log_retention(identity)]
         if self.dashboards:
             shown = boards(watched, self.bounds)

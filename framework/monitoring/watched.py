@@ -17,11 +17,13 @@ class Watched:
     name: str
     namespace: str
     signals: Signals
+    certified: tuple[str, ...] = ()
+    """Namespaces whose certificates it depends on besides its own: the Gateway's."""
 
     @classmethod
-    def of(cls, identity: Identity, signals: Signals) -> "Watched":
+    def of(cls, identity: Identity, signals: Signals, certified: tuple[str, ...] = ()) -> "Watched":
         """Return what is watched of *identity*'s pods."""
-        return cls(identity.name, identity.namespace, signals)
+        return cls(identity.name, identity.namespace, signals, certified)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -15,7 +15,7 @@ from framework.monitoring.watched import Watched
 
 REPOSITORY = Path(__file__).parents[3]
 BOUNDS = Bounds()
-WATCHED = Watched("tiny", "staging", GITUNE)
+WATCHED = Watched("tiny", "staging", GITUNE, ("gateway",))
 RUNBOOKS = "https://example.com/docs/runbooks/"
 POD = "tiny-7d9c5b8f4-x2x7k"
 OWN = f'namespace="staging",release="tiny",pod="{POD}"'
@@ -156,7 +156,7 @@ CASES = {
     ),
     "GituneCertificateExpiring": Case(
         fires=[
-            {f'{EXPIRY}{{namespace="staging",name="web"}}': "864000x60"},
+            {f'{EXPIRY}{{namespace="gateway",name="web"}}': "864000x60"},
             {f'{EXPIRY}{{namespace="cert-manager",exported_namespace="staging",name="web"}}': "864000x60"},
         ],
         silent=[

@@ -101,5 +101,5 @@ def _folded(title: str, lines: Sequence[str]) -> str:
 def _code(value: str) -> str:
     """Return *value* as code that can break out of no table, and call nobody by name."""
     text = value if len(value) <= _WIDE else f"{value[:_WIDE]}…"
-    safe = html.escape(" ".join(text.split()))
+    safe = html.escape(" ".join(text.split()), quote=False)
     return f"<code>{safe.translate({ord(sign): f'&#{ord(sign)};' for sign in '|`*_[]@#~$'})}</code>"

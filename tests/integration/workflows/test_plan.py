@@ -1,0 +1,28 @@
+"""The workflow `plan` where a recipe is wrong, and where the pull request comes from a fork."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+
+def test_a_recipe_that_cannot_be_planned_is_told_in_the_comment_and_fails(
+    hub: Any, pull_request: Callable[..., dict[str, Any]]
+) -> None:
+    clone = hub.clone("typo")
+    recipe = clone / "recipes" / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs:", "epoch:"))
+    hub.commit(clone, "Train longer", "typo")
+
+    ran = hub.run("plan", "pull_request", pull_request("typo", owner="somebody/fork"), branch="typo")
+    assert ran.returncode != 0
+    assert "did you mean 'epochs'?" in ran.output
+    assert "comments" not in hub.state()
+
+    ran = hub.run("plan", "pull_request", pull_request("typo"), branch="typo")
+    assert ran.returncode != 0
+    (comment,) = hub.state()["comments"]
+    assert "training.epoch: unknown key; did you mean 'epochs'?" in comment["body"]
+    assert {call["token"] for call in hub.state()["gh"]} == {"the-jobs-own-token"}

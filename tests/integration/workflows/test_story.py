@@ -1,0 +1,142 @@
+"""The whole story with real Git: a recipe is edited, planned, trained, promoted, bad, and rolled back.
+
+Each workflow runs as it stands; between them a person merges, as a person would.
+"""
+
+import html
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
+ROOT = Path(__file__).parents[3]
+JUDGE = ROOT.parent / "shared" / "kubernetes" / "check_manifests.py"
+IMAGE = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
+CORE = ("v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1")
+
+
+def validated(hub: Any, name: str, *environments: str) -> dict[str, dict[str, str]]:
+    """Return the files of each environment on main, which an API server would take."""
+    clone = hub.clone(name)
+    found = {}
+    for environment in environments:
+        folder = clone / "environments" / environment / "tiny"
+        found[environment] = {file.name: file.read_text() for file in sorted(folder.iterdir())}
+        objects = [
+            yaml.safe_load(text) for file, text in found[environment].items() if file.endswith(".yaml")
+        ]
+        assert {"ConfigMap", "Deployment", "Service"} <= {item["kind"] for item in objects}
+        for item in objects:
+            if item["apiVersion"] in CORE:
+                kubernetes_validate.validate(item, "1.37", strict=True)
+    if JUDGE.exists():
+        words = [sys.executable, str(JUDGE), str(clone / "environments")]
+        judged = subprocess.run(words, text=True, capture_output=True, check=False)
+        assert judged.returncode == 0, judged.stdout + judged.stderr
+    return found
+
+
+def lock(hub: Any, environment: str) -> dict[str, Any]:
+    return json.loads(hub.show(f"environments/{environment}/tiny/release.lock"))
+
+
+@pytest.fixture
+def story(hub: Any, pull_request: Callable[..., dict[str, Any]]) -> Any:
+    class Story:
+        """What people and workflows do, each in one step."""
+
+        trained = ""
+        """The commit that was trained last."""
+
+        def edit(self, branch: str, old: str, new: str) -> None:
+            """Edit the recipe on a branch, as somebody with a clone does."""
+            clone = hub.clone(branch)
+            hub.git(clone, "switch", "--quiet", "--create", branch)
+            recipe = clone / "recipes" / "tiny.yaml"
+            assert old in recipe.read_text()
+            recipe.write_text(recipe.read_text().replace(old, new))
+            hub.commit(clone, f"Recipe tiny: {branch}", branch)
+
+        def plan(self, branch: str) -> str:
+            """Return the one comment on a branch's pull request."""
+            ran = hub.run("plan", "pull_request", pull_request(branch), branch=branch)
+            assert ran.returncode == 0, ran.output
+            (comment,) = hub.state()["comments"]
+            return html.unescape(comment["body"])
+
+        def train(self, branch: str) -> dict[str, Any]:
+            """Merge a branch, train what it changed, and return the pull request that came of it."""
+            before, self.trained = hub.merge(branch)
+            after = self.trained
+            ran = hub.run("train", "push", {"before": before, "after": after, "ref": "refs/heads/main"})
+            assert ran.returncode == 0, ran.output
+            return self.opened("train/tiny-dev-")
+
+        def promote(self, start: str, end: str) -> dict[str, Any]:
+            """Promote and return the pull request."""
+            inputs = {"release": "tiny", "from": start, "to": end}
+            ran = hub.run("promote", "workflow_dispatch", {"inputs": inputs})
+            assert ran.returncode == 0, ran.output
+            return self.opened(f"promote/tiny-{end}-")
+
+        @staticmethod
+        def opened(branch: str) -> dict[str, Any]:
+            """Return the newest pull request; it touches one folder of environments."""
+            pull = hub.state()["pulls"][-1]
+            assert pull["base"] == "main"
+            assert re.fullmatch(rf"{branch}[0-9a-f]{{12}}", pull["head"])
+            changed = hub.git(hub.bare, "diff", "--name-only", f"main...{pull['head']}").splitlines()
+            assert changed
+            folders = {name.rpartition("/")[0] for name in changed}
+            assert folders == {f"environments/{branch.split('-')[-2]}/tiny"}
+            return pull
+
+    return Story()
+
+
+def test_a_recipe_goes_to_production_and_comes_back(hub: Any, story: Any) -> None:
+    # An image that may run outside dev is chosen; the plan says what that changes, once for each push.
+    story.edit("pinned", "name: tiny\n", f"name: tiny\ndeployment: {{image: '{IMAGE}'}}\n")
+    assert IMAGE in story.plan("pinned")
+    assert IMAGE in story.plan("pinned")
+
+    proposed = story.train("pinned")
+    assert "exact_match" in proposed["body"]
+    assert "| " in proposed["body"]  # the report's tables
+    hub.merge(proposed["head"])
+    good = lock(hub, "dev")
+    assert good["recipe"] == "tiny"
+    assert good["commit"] == story.trained  # the lock leads back to what was merged
+
+    for start, end in (("dev", "staging"), ("staging", "production")):
+        hub.merge(story.promote(start, end)["head"])
+        assert lock(hub, end) == good
+    before = validated(hub, "before", "dev", "staging", "production")
+
+    # It passes its gates, and is bad all the same: only traffic shows that.
+    story.edit("worse", "name: tiny\n", "name: tiny\nseed: 1\n")
+    assert "seed" in story.plan("worse")
+    hub.merge(story.train("worse")["head"])
+    bad = lock(hub, "dev")
+    assert bad["digest"] != good["digest"]
+    hub.merge(story.promote("dev", "production")["head"])
+    assert lock(hub, "production") == bad
+    validated(hub, "meanwhile", "dev", "staging", "production")
+
+    start = hub.git(hub.bare, "rev-parse", "main")
+    inputs = {"release": "tiny", "environment": "production"}
+    ran = hub.run("rollback", "workflow_dispatch", {"inputs": inputs})
+    assert ran.returncode == 0, ran.output
+    assert "a sync takes up to" in ran.output
+    assert hub.git(hub.bare, "rev-list", "--count", f"{start}..main") == "1"
+    after = validated(hub, "after", "dev", "staging", "production")
+    assert after["production"] == before["production"]
+    assert lock(hub, "dev") == bad

@@ -1,0 +1,112 @@
+"""The questions of the judge, answered by a real Prometheus engine over made-up series."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+
+NEW, OLD = "tiny-6b9f-x7k2p", "tiny-5c8d-q1w2e"
+
+
+@pytest.fixture(scope="module")
+def judge(rendered, tmp_path_factory):
+    """Return what the judge says of series: -1 nothing, 0 good, 1 bad, by the metric's name."""
+    found = rendered(rollout="canary", traffic="istio")["AnalysisTemplate", "tiny"]["spec"]["metrics"]
+    folder = tmp_path_factory.mktemp("promtool")
+
+    def holds(expression, series):
+        test = {"expr": expression, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": 1}]}
+        group = {"interval": "15s", "input_series": series, "promql_expr_test": [test]}
+        file = folder / "test.yaml"
+        file.write_text(json.dumps({"evaluation_interval": "15s", "tests": [group]}))
+        done = subprocess.run(
+            ["promtool", "test", "rules", file], capture_output=True, text=True, check=False
+        )
+        assert "parse error" not in done.stdout + done.stderr
+        return done.returncode == 0
+
+    def judged(name, series):
+        metric = next(m for m in found if m["name"] == name)
+        query = metric["provider"]["prometheus"]["query"]
+        query = query.replace("{{args.new}}", "6b9f").replace("{{args.old}}", "5c8d")
+        bound = metric["failureCondition"].rpartition("> ")[2]
+        assert metric["successCondition"].endswith(f"<= {bound}")
+        if holds(f"({query}) > bool {bound}", series):
+            return 1
+        return 0 if holds(f"({query}) <= bool {bound}", series) else -1
+
+    return judged
+
+
+def counter(name, pod, step, service="tiny", **labels):
+    """A counter that grows by *step* every 15 s."""
+    said = ",".join(
+        f'{key}="{value}"'
+        for key, value in {"namespace": "gitune-production", "pod": pod, "service": service, **labels}.items()
+    )
+    return {"series": f"{name}{{{said}}}", "values": f"0+{step}x40"}
+
+
+def requests(pod, good, bad=0, service="tiny"):
+    name = "gitune_requests_total"
+    return [
+        counter(name, pod, good, service, code="200"),
+        *([counter(name, pod, bad, service, code="500")] if bad else []),
+    ]
+
+
+def durations(pod, fast, slow):
+    """Of the requests in 15 s, *fast* take below 1 s and *slow* below 10 s."""
+    name = "gitune_request_seconds_bucket"
+    counts = {"1": fast, "10": fast + slow, "+Inf": fast + slow}
+    return [counter(name, pod, step, le=le) for le, step in counts.items()]
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "verdict"),
+    [
+        ((90, 10), (99, 1), 1),
+        ((99, 1), (99, 1), 0),
+        ((90, 10), (90, 10), 0),  # no worse than what serves already
+        ((90, 10), (0, 0), 1),  # nothing serves beside it, so it is judged by itself
+        ((100, 0), (0, 0), 0),
+        ((0.25, 0.25), (99, 1), -1),  # four requests in a window prove nothing
+        ((0, 0), (99, 1), -1),
+    ],
+)
+def test_failures_are_judged_against_the_old_release(judge, new, old, verdict):
+    assert judge("error-share", [*requests(NEW, *new), *requests(OLD, *old)]) == verdict
+
+
+def test_a_pod_that_two_services_show_counts_once(judge):
+    twice = [*requests(NEW, 0.25, 0.25), *requests(NEW, 0.25, 0.25, service="tiny-canary")]
+    assert judge("error-share", [*twice, *requests(OLD, 99, 1)]) == -1
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "verdict"), [((50, 50), (100, 0), 1), ((100, 0), (100, 0), 0), ((100, 0), (0, 0), -1)]
+)
+def test_slowness_is_judged_against_the_old_release(judge, new, old, verdict):
+    series = [*requests(NEW, 100), *requests(OLD, 100), *durations(NEW, *new), *durations(OLD, *old)]
+    assert judge("p99", series) == verdict
+
+
+@pytest.mark.parametrize(("bad", "verdict"), [(20, 1), (4, 0)])
+def test_bad_answers_are_judged_against_the_old_release(judge, bad, verdict):
+    series = [*requests(NEW, 100), *requests(OLD, 100)]
+    for pod, count in ((NEW, bad), (OLD, 1)):
+        series += [
+            counter("gitune_bad_outputs_total", pod, count),
+            counter("gitune_request_completion_tokens_count", pod, 100),
+        ]
+    assert judge("bad-share", series) == verdict
+
+
+def test_a_classifier_has_no_answers_that_could_be_bad(rendered):
+    found = rendered(rollout="canary", traffic="istio")["AnalysisTemplate", "tiny"]["spec"]["metrics"]
+    conditions = {metric["name"]: metric["successCondition"] for metric in found}
+    assert conditions["bad-share"].startswith("len(result) == 0 ||")
+    assert conditions["error-share"].startswith("len(result) > 0 &&")

@@ -10,6 +10,8 @@ from typing import Any
 from framework.core.release import Release
 
 Object = dict[str, Any]
+ARM = "gitune.dev/arm"
+"""The label that tells the arms of an A/B test apart, on pods and in their measurements."""
 
 
 @dataclass(frozen=True)

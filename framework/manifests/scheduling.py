@@ -109,7 +109,8 @@ def _spread(selector: Mapping[str, str], key: str) -> Object:
     """Return a constraint that keeps a release's pods apart where there is room."""
     return {
         "labelSelector": {"matchLabels": dict(selector)},
-        "matchLabelKeys": ["pod-template-hash"],
+        # A Deployment's label and a Rollout's; the one that a pod has not is passed over.
+        "matchLabelKeys": ["pod-template-hash", "rollouts-pod-template-hash"],
         "maxSkew": 1,
         "topologyKey": key,
         "whenUnsatisfiable": "ScheduleAnyway",

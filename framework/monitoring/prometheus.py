@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from framework.environment import Environment, Namespace
-from framework.manifests.identity import Identity, Object
+from framework.manifests.identity import ARM, Identity, Object
 from framework.manifests.values import LabelKey, LabelValue, ObjectName
 from framework.manifests.workload import Workload
 from framework.monitoring import Monitoring, grafana
@@ -81,7 +81,8 @@ class Prometheus(Monitoring):
     def _scraped(self, workload: Workload) -> Object:
         """Return what scrapes the pods behind every Service of the release.
 
-        Each series gets the label ``release``; ``service`` tells a canary's from the stable version's.
+        Each series gets the label ``release``; ``service`` tells a canary's from the stable version's,
+        and ``gitune_dev_arm`` the arms of an A/B test.
         """
         identity = workload.identity
         endpoint = {
@@ -93,6 +94,7 @@ class Prometheus(Monitoring):
         spec = {
             "endpoints": [endpoint],
             "namespaceSelector": {"matchNames": [identity.namespace]},
+            "podTargetLabels": [ARM],
             "selector": {"matchLabels": dict(identity.selector)},
         }
         return identity.object("monitoring.coreos.com/v1", "ServiceMonitor", labels=self.labels, spec=spec)

@@ -4,14 +4,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from framework.manifests.identity import Identity, Object
+from framework.manifests.identity import ARM, Identity, Object
 from framework.manifests.workload import Workload
 from framework.rollout.analysis import use
 from framework.rollout.judged import Judged
 from framework.traffic import Traffic
 
-ARM = "gitune.dev/arm"
-"""The label of the pods of either arm: ``a`` serves already, ``b`` is new."""
 _ROUTE = "arm-b"
 
 

@@ -1,0 +1,95 @@
+"""Every target in every environment, by every rollout and traffic, as an API server would judge it."""
+
+import importlib.util
+import itertools
+import json
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from framework.core.errors import PlanError
+
+ROOT = Path(__file__).parents[2]
+JUDGE = ROOT.parent / "shared" / "kubernetes" / "check_manifests.py"
+OURS = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
+OTHERS = {"fetch_image": OURS, "image": f"registry.example.com/others/server@sha256:{'6' * 64}"}
+TARGETS = {
+    "kubernetes": ({"image": OURS}, {}),
+    "vllm": ({**OTHERS, "startup_seconds": 50}, {"engine": "torch"}),
+    "triton": (OTHERS, {"engine": "onnxruntime", "task": "sequence-classification"}),
+    "kserve": ({"image": OURS}, {}),
+}
+"""What each is given, and the release that it can serve."""
+JUDGED = ("canary", "blue-green", "shadow", "ab")
+
+
+def options(group):
+    return sorted(file.stem for file in (ROOT / "conf" / group).glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def refused():
+    """Return what an API server would refuse in an object; each object is looked at once."""
+    problems_of = None
+    if JUDGE.exists():
+        spec = importlib.util.spec_from_file_location("check_manifests", JUDGE)
+        judge = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(judge)
+        problems_of = judge.problems_of
+    seen: dict[str, list[str]] = {}
+
+    def problems(text):
+        if text in seen:
+            return seen[text]
+        item = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        try:
+            seen[text] = (
+                problems_of(item) if problems_of else kubernetes_validate.validate(item, "1.37", True)
+            )
+        except kubernetes_validate.SchemaNotFoundError:
+            seen[text] = []  # a custom kind, which only the judge knows
+        return seen[text] or []
+
+    return problems
+
+
+def test_every_target_of_a_cluster_is_here():
+    clusters = {name for name in options("deployment") if name != "compose"}
+    assert clusters == set(TARGETS)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_api_server_would_take_everything(target, render_with, measured, refused):
+    fields, release = TARGETS[target]
+    rendered = 0
+    chosen = itertools.product(
+        options("environment"), options("rollout"), options("traffic"), options("autoscaling")
+    )
+    for environment, rollout, traffic, autoscaling in chosen:
+        choice = {
+            "deployment": (target, fields),
+            "environment": (environment, {"domain": f"{environment}.example.com"}),
+            "rollout": rollout,
+            "traffic": traffic,
+            "autoscaling": autoscaling,
+            "monitoring": measured,
+            "release": release,
+        }
+        judged = rollout in JUDGED and environment != "dev"
+        cannot = [
+            judged and rollout != "blue-green" and traffic == "none",
+            target == "kserve" and (judged or autoscaling != "hpa"),
+        ]
+        if any(cannot):
+            with pytest.raises(PlanError):
+                render_with(**choice)
+            continue
+        files = {name: text for name, text in render_with(**choice).items() if name.endswith(".yaml")}
+        rendered += 1
+        found = {name: problems for name, text in files.items() if (problems := refused(text))}
+        assert not found, json.dumps({"choice": str(choice), "problems": found}, indent=2)
+        kinds = {name.rpartition("/")[2].partition("-")[0] for name in files}
+        assert ("rollout" in kinds) == judged
+    assert rendered >= 15

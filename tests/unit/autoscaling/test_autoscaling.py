@@ -1,0 +1,115 @@
+"""What each autoscaling option renders and refuses."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from framework.core.errors import PlanError
+
+PINNED = ("kubernetes", {"image": f"registry.example.com/server@sha256:{'5' * 64}"})
+
+
+@pytest.fixture
+def rendered(render_with, measured):
+    def render(**chosen):
+        texts = render_with(**{"deployment": PINNED, "monitoring": measured, **chosen})
+        items = [yaml.safe_load(text) for name, text in texts.items() if name.endswith("yaml")]
+        return {item["kind"]: item for item in items}
+
+    return render
+
+
+def test_an_hpa_aims_at_the_cpu_and_shrinks_slowly(rendered):
+    spec = rendered()["HorizontalPodAutoscaler"]["spec"]
+    (metric,) = spec["metrics"]
+    assert metric["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == 300
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 10)
+
+
+def test_an_hpa_takes_custom_metrics_of_the_pods(rendered):
+    asked = {"waiting_per_pod": 4, "requests_per_pod": 0.5, "p99_seconds": 2.5}
+    spec = rendered(autoscaling=("hpa", asked))["HorizontalPodAutoscaler"]["spec"]
+    custom = {m["pods"]["metric"]["name"]: m["pods"]["target"]["averageValue"] for m in spec["metrics"][1:]}
+    assert custom == {
+        "gitune_waiting": "4",
+        "gitune_requests_per_second": "500m",
+        "gitune_p99_seconds": "2500m",
+    }
+
+
+@pytest.mark.parametrize(("spare", "least"), [(0, 2), (3, 5), (20, 10)])
+def test_spare_pods_are_kept_warm_up_to_the_most(rendered, spare, least):
+    hpa = rendered(autoscaling=("hpa", {"spare_replicas": spare}))["HorizontalPodAutoscaler"]["spec"]
+    keda = rendered(autoscaling=("keda", {"spare_replicas": spare}))["ScaledObject"]["spec"]
+    assert hpa["minReplicas"] == keda["minReplicaCount"] == keda["fallback"]["replicas"] == least
+
+
+def test_keda_asks_prometheus_and_keeps_its_pods_where_nobody_answers(rendered):
+    asked = {"requests_per_pod": 20, "p99_seconds": 2.5}
+    spec = rendered(autoscaling=("keda", asked))["ScaledObject"]["spec"]
+    triggers = {trigger["name"]: trigger for trigger in spec["triggers"]}
+    assert triggers["cpu"]["metadata"] == {"value": "70"}
+    thresholds = {name: t["metadata"]["threshold"] for name, t in triggers.items() if name != "cpu"}
+    assert thresholds == {"waiting": "4", "requests": "20", "p99": "2.5"}
+    # A percentile does not fall by half where there are twice the pods.
+    assert {name: t["metricType"] for name, t in triggers.items()}["p99"] == "Value"
+    assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
+    shrink = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
+    assert shrink["stabilizationWindowSeconds"] == 300
+
+
+def test_keda_by_cpu_alone_has_no_fallback_which_it_would_refuse(rendered):
+    spec = rendered(autoscaling=("keda", {"waiting_per_pod": None}))["ScaledObject"]["spec"]
+    assert [trigger["type"] for trigger in spec["triggers"]] == ["cpu"]
+    assert "fallback" not in spec
+
+
+def test_keda_without_measurements_is_refused(rendered):
+    with pytest.raises(PlanError, match="set monitoring=prometheus or autoscaling=hpa"):
+        rendered(autoscaling="keda", monitoring="none")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_keda_counts_a_releases_own_pods_and_each_once(rendered, tmp_path):
+    spec = rendered(autoscaling="keda")["ScaledObject"]["spec"]
+    query = next(t["metadata"]["query"] for t in spec["triggers"] if t["name"] == "waiting")
+    pods = [
+        ("tiny-6b9f-x7k2p", "tiny"),
+        ("tiny-6b9f-x7k2p", "tiny-canary"),  # the same pod, behind a second Service
+        ("tiny-5c8d-q1w2e", "tiny"),
+        ("tiny-chat-6b9f-x7k2p", "tiny-chat"),  # another release
+    ]
+    named = 'gitune_requests_in_flight{{namespace="gitune-production",pod="{}",service="{}"}}'
+    series = [{"series": named.format(pod, of), "values": "3x4"} for pod, of in pods]
+    sample = {"labels": "{}", "value": 6}
+    test = {"expr": query, "eval_time": "1m", "exp_samples": [sample]}
+    file = tmp_path / "test.yaml"
+    file.write_text(json.dumps({"tests": [{"input_series": series, "promql_expr_test": [test]}]}))
+    done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("count", "replicas"), [(None, 2), (7, 7)])
+@pytest.mark.parametrize("kind", ["Deployment", "Rollout"])
+def test_a_fixed_number_stands_in_the_manifest(rendered, count, replicas, kind):
+    rollout = {"Deployment": "rolling", "Rollout": "blue-green"}[kind]
+    found = rendered(autoscaling=("fixed", {"count": count}), rollout=rollout)
+    assert found[kind]["spec"]["replicas"] == replicas
+    assert not {"HorizontalPodAutoscaler", "ScaledObject"} & set(found)
+
+
+@pytest.mark.parametrize("option", ["hpa", "keda"])
+@pytest.mark.parametrize(
+    ("rollout", "kind", "version"),
+    [("rolling", "Deployment", "apps/v1"), ("blue-green", "Rollout", "argoproj.io/v1alpha1")],
+)
+def test_whatever_runs_the_pods_is_scaled_and_keeps_its_budget(rendered, option, rollout, kind, version):
+    found = rendered(autoscaling=option, rollout=rollout)
+    scaler = found.get("HorizontalPodAutoscaler") or found["ScaledObject"]
+    assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": version, "kind": kind, "name": "tiny"}
+    assert "replicas" not in found[kind]["spec"]
+    assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1

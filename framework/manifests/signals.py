@@ -111,6 +111,10 @@ class Signals:
         """Return how long the oldest waits, or the 99th percentile of the waits, in seconds."""
         return self._scaled(_quantile(self.queue_age, self.age_kind, selector, 0.99, window))
 
+    def ready_pods(self, selector: str) -> str:
+        """Return how many pods can answer."""
+        return f"sum({_ONCE} ({self.ready.of(selector)}))"
+
     def not_ready(self, selector: str) -> str:
         """Return something only where no pod can answer."""
         return f"absent({self.ready.of(selector)} == 1)"

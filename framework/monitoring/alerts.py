@@ -14,6 +14,8 @@ from framework.manifests.identity import Object
 from framework.monitoring.bounds import Bounds
 from framework.monitoring.watched import Watched
 
+Severity = Literal["critical", "warning"]
+
 
 @dataclass(frozen=True)
 class Alert:
@@ -21,7 +23,7 @@ class Alert:
 
     name: str
     level: Literal["infrastructure", "service", "model", "business"]
-    severity: Literal["critical", "warning"]
+    severity: Severity
     """``critical`` wakes somebody, ``warning`` is read in the morning."""
     query: str
     summary: str
@@ -59,7 +61,7 @@ def alerts(watched: Watched, bounds: Bounds) -> list[Alert]:
 
 def _infrastructure(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
     most, minutes = bounds.busy_percent / 100, bounds.busy_minutes
-    parts = (
+    parts: tuple[tuple[str, Severity, str, str], ...] = (
         ("GituneMemoryHigh", "critical", metrics.MEMORY_SHARE, "uses {} of its memory"),
         ("GituneCpuHigh", "warning", metrics.CPU_SHARE, "uses {} of its CPU"),
         ("GituneGpuHigh", "warning", metrics.GPU_SHARE, "keeps its GPU busy for {} of the time"),
@@ -69,15 +71,13 @@ def _infrastructure(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         yield Alert(
             name,
             "infrastructure",
-            "critical" if severity == "critical" else "warning",
+            severity,
             f"{watched.recorded(series)} > {most:g}",
             f"pod {{{{ $labels.pod }}}} {used}",
             minutes,
         )
-    expiry, where = (
-        "certmanager_certificate_expiration_timestamp_seconds",
-        "|".join(sorted({watched.namespace, *watched.certified})),
-    )
+    expiry = "certmanager_certificate_expiration_timestamp_seconds"
+    where = "|".join(sorted({watched.namespace, *watched.certified}))
     own, renamed = (f'{expiry}{{{key}=~"{where}"}}' for key in ("namespace", "exported_namespace"))
     yield Alert(
         "GituneCertificateExpiring",

@@ -52,23 +52,30 @@ def boards(watched: Watched, bounds: Bounds) -> list[Board]:
 def _infrastructure(watched: Watched, bounds: Bounds) -> list[Panel]:
     most, share = bounds.busy_percent / 100, "percentunit"
     by_pod, by_gpu = "{{pod}}", "{{pod}} GPU {{gpu}}"
-    panels = [
-        ("Memory", "Working set over the container's limit; at the limit the pod is killed.",
-         share, metrics.MEMORY_SHARE, by_pod, most),
-        ("CPU", "Over the container's limit; near it, the pod is throttled.",
-         share, metrics.CPU_SHARE, by_pod, most),
-        ("GPU", "Share of the time in which the GPU did something.",
-         share, metrics.GPU_SHARE, by_gpu, most),
-        ("GPU memory", "In use over all; vLLM takes most of it when it starts.",
-         share, metrics.GPU_MEMORY_SHARE, by_gpu, None),
-        ("GPU temperature", "A hot GPU clocks itself down.", "celsius", metrics.GPU_CELSIUS, by_gpu, None),
-    ]  # fmt: skip
-    found = [
-        Panel(title, about, unit, [(watched.recorded(series), legend)], above)
-        for title, about, unit, series, legend, above in panels
+
+    def lines(series: str, legend: str) -> list[tuple[str, str]]:
+        return [(watched.recorded(series), legend)]
+
+    killed = "Working set over the container's limit; at the limit the pod is killed."
+    throttled = "Over the container's limit; near it, the pod is throttled."
+    taken = "In use over all; vLLM takes most of it when it starts."
+    ready = [(watched.signals.ready_pods(watched.selector), "ready")]
+    return [
+        Panel("Memory", killed, share, lines(metrics.MEMORY_SHARE, by_pod), most),
+        Panel("CPU", throttled, share, lines(metrics.CPU_SHARE, by_pod), most),
+        Panel(
+            "GPU",
+            "Share of the time in which it did something.",
+            share,
+            lines(metrics.GPU_SHARE, by_gpu),
+            most,
+        ),
+        Panel("GPU memory", taken, share, lines(metrics.GPU_MEMORY_SHARE, by_gpu)),
+        Panel(
+            "GPU temperature", "A hot GPU slows itself down.", "celsius", lines(metrics.GPU_CELSIUS, by_gpu)
+        ),
+        Panel("Pods", "Those that can answer.", "short", ready),
     ]
-    ready = f"sum({watched.signals.ready.of(watched.selector)})"
-    return [*found, Panel("Pods", "Those that can answer.", "short", [(ready, "ready")])]
 
 
 def _service(watched: Watched, bounds: Bounds) -> list[Panel]:
@@ -83,17 +90,17 @@ def _service(watched: Watched, bounds: Bounds) -> list[Panel]:
     quantiles = [
         (signals.latency(selector, quantile), f"p{100 * quantile:g}") for quantile in (0.5, 0.95, 0.99)
     ]
-    share = "percentunit"
+    share, failed = "percentunit", [(of(metrics.FAILURE_SHARE), "failed")]
+    queue = [(signals.queue_length(selector), "waiting"), (signals.in_flight(selector), "under way")]
+    waits = [(of(metrics.QUEUE_SECONDS), "waits")]
+    not_begun = "Requests that the model has not begun, and all that are under way."
     found = [
         Panel("Requests", "A second, beside what is usual and what was forecast.", "reqps", requests),
         Panel("Latency", "Until an answer's last byte.", "s", quantiles, bounds.p99_seconds),
-        Panel("Failures", "Share of the requests.", share, [(of(metrics.FAILURE_SHARE), "failed")],
-              bounds.failure_percent / 100),
-        Panel("Queue", "Requests that the model has not begun, and all that are under way.", "short",
-              [(signals.queue_length(selector), "waiting"), (signals.in_flight(selector), "under way")]),
-        Panel("Longest wait", "Of a request that the model has not begun.", "s",
-              [(of(metrics.QUEUE_SECONDS), "waits")], bounds.queue_seconds),
-    ]  # fmt: skip
+        Panel("Failures", "Share of the requests.", share, failed, bounds.failure_percent / 100),
+        Panel("Queue", not_begun, "short", queue),
+        Panel("Longest wait", "Until the model begins a request.", "s", waits, bounds.queue_seconds),
+    ]
     if signals.timeouts is not None:
         given_up = [(of(metrics.TIMEOUT_SHARE), "given up")]
         about = "Share of the requests that somebody gave up before their answer was whole."

@@ -71,7 +71,8 @@ def _forecast(watched: Watched, band_sigmas: float) -> list[Object]:
     rate, usual = watched.recorded(metrics.REQUEST_RATE), watched.recorded(metrics.REQUEST_BASELINE)
     past = f"{watched.recorded(metrics.REQUEST_RESIDUAL)}[{SEEN}m] offset {HORIZON}m"
     before = f"{usual} offset {SEEN + HORIZON}m"
-    trend = f"predict_linear({past}, {HORIZON * 60})"
+    # It counts from the evaluation, not from the offset: now is zero seconds ahead.
+    trend = f"predict_linear({past}, 0)"
     return [
         record(watched, metrics.REQUEST_BASELINE, baseline(rate)),
         record(watched, metrics.REQUEST_RESIDUAL, f"{rate} - {usual}"),

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
-TEXT = (ROOT / ".ci/server.Dockerfile").read_text()
-IGNORE = (ROOT / ".ci/server.Dockerfile.dockerignore").read_text().split()
+TEXT = (ROOT / ".ci/Dockerfile").read_text()
+IGNORE = (ROOT / ".ci/Dockerfile.dockerignore").read_text().split()
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,13 @@ def test_its_extras_are_ours() -> None:
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (default,) = re.findall(r"^ARG EXTRAS=(\S+)", TEXT, re.MULTILINE)
-    assert set(default.split(",")) <= extras.keys()
+    jobs = yaml.safe_load((ROOT / ".github/workflows/image.yaml").read_text())["jobs"]
+    images = {each["name"]: each for each in jobs["publish"]["strategy"]["matrix"]["include"]}
+    assert images["server"]["extras"] == default
+    assert images["server"]["packages"] == ""
+    for image in images.values():
+        assert set(image["extras"].split(",")) <= extras.keys()
+    assert images["trainer"]["extras"] in TEXT  # what its head says of building one by hand
 
 
 @pytest.mark.slow

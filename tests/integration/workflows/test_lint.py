@@ -43,7 +43,7 @@ def test_zizmor_finds_nothing() -> None:
 
 
 def test_hadolint_finds_nothing() -> None:
-    judged("hadolint", ".ci/server.Dockerfile")
+    judged("hadolint", ".ci/Dockerfile")
 
 
 @pytest.mark.parametrize("file", WORKFLOWS + ACTIONS, ids=lambda file: file.stem + file.parent.name)

@@ -23,6 +23,7 @@ Verbs
   report   write a page and a text on what the recipe made, from what is built
   compare  the same on several recipes together: +recipe=a,b
   propose  bring the locks that a run left here to main, by pull requests
+  status   compare Git with itself and with the cluster; object=<kind>/<name>
   diff     show what a recipe does otherwise than on the base branch
   promote  copy a release's lock forward: release=x from=dev to=staging
   rollback restore the last release that was fit: release=x environment=dev

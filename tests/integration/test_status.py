@@ -1,0 +1,213 @@
+"""`run status` in Git alone, and against a server that answers the few GETs as an API server does."""
+
+import copy
+import json
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framework.core.release import LOCK
+from framework.gitops.locks import place
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "environments"
+PLURALS = {"NetworkPolicy": "networkpolicies"}
+
+
+class ApiServer(ThreadingHTTPServer):
+    """Objects by their path, and the list of kinds of each version."""
+
+    def __init__(self):
+        self.answers, self.refuse = {}, 0
+        super().__init__(("127.0.0.1", 0), Answering)
+
+    def hold(self, item):
+        version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
+        root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        plural = PLURALS.get(kind, f"{kind.lower()}s")
+        kinds = self.answers.setdefault(root, {"kind": "APIResourceList", "resources": []})
+        kinds["resources"] += [{"name": plural, "kind": kind}, {"name": f"{plural}/status", "kind": kind}]
+        path = f"{root}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
+        self.answers[path] = copy.deepcopy(item)
+        return self.answers[path]
+
+
+class Answering(BaseHTTPRequestHandler):
+    def do_GET(self):
+        found = self.server.answers.get(self.path)
+        code = self.server.refuse or (200 if found else 404)
+        body = json.dumps(found or {"kind": "Status", "code": code}).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Say nothing: pytest shows what fails."""
+
+
+@pytest.fixture
+def no_cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def api(no_cluster, tmp_path, monkeypatch):
+    server = ApiServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "me", "user": {"token": "t"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def rendered(gitops, clone):
+    """A team's clone with a lock that is not rendered, and one that is."""
+    gitops.put(clone, gitops.release("one", "a"), "staging")
+    gitops.verb(clone, "promote", "release=two", "from=dev", "to=staging", "push=direct")
+    return clone
+
+
+def objects(clone, folder):
+    return [
+        yaml.safe_load(file.read_text()) for file in sorted((clone / "environments" / folder).glob("*.yaml"))
+    ]
+
+
+def test_git_alone_says_what_is_stale_and_what_is_not(gitops, rendered, no_cluster):
+    done = gitops.verb(rendered, "status")
+    assert done.returncode == 0, done.stderr
+    told = done.stdout
+    assert "staging/two\n  release     aaaaaaaaaaaa, recipe served, built from 0123456789abcdef" in told
+    two = told[told.index("staging/two") :]
+    assert "rendered    equal to a fresh render" in two
+    assert "Promote two to staging" in two
+    one = told[told.index("staging/one") : told.index("staging/two")]
+    assert "not what rendering gives (staging/one/app.json, " in one
+    assert "no cluster is configured (KUBECONFIG): Git alone" in told
+    done = gitops.verb(rendered, "status", "check=true")
+    assert "are not as they should be" in done.stderr
+    assert done.returncode == 1
+    assert gitops.verb(rendered, "status", "environment=staging", "release=two", "check=true").returncode == 0
+
+
+def test_an_edited_lock_and_a_missed_gate_are_told(gitops, rendered, no_cluster):
+    file = rendered / "environments" / "dev" / "one" / LOCK
+    file.write_text(file.read_text().replace("0.75", "0.95"))
+    gitops.put(rendered, gitops.release("three", "b", exact_match=0.6), "production")
+    told = gitops.verb(rendered, "status").stdout
+    assert f"dev/one\n  problem     {place('environments', 'dev', 'one')}: edited: its seal" in told
+    assert "here        tuned.exact_match is 0.6, the gate asks for >= 0.7" in told
+
+
+def test_drift_is_named_field_by_field(gitops, rendered, api):
+    words = ("status", "environment=staging", "release=two")
+    assert "nothing of it is there" in gitops.verb(rendered, *words).stdout
+    held = {item["kind"]: api.hold(item) for item in objects(rendered, "staging/two")}
+    done = gitops.verb(rendered, *words, "check=true")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"cluster http://127.0.0.1:{api.server_port}\n  staging/two: as in Git (" in done.stdout
+    held["Service"]["spec"]["ports"][0]["port"] = 99
+    workload = held.get("Rollout") or held["Deployment"]
+    workload["spec"]["replicas"] = 9  # the autoscaler's own
+    done = gitops.verb(rendered, *words, "check=true")
+    assert "service/two spec.ports[http].port: Git has 80, the cluster 99" in done.stdout
+    assert "replicas" not in done.stdout
+    assert "1 of these are not as they should be" in done.stderr
+    gone = next(path for path in api.answers if path.endswith("/serviceaccounts/two"))
+    del api.answers[gone]
+    assert "serviceaccount/two is not there" in gitops.verb(rendered, *words).stdout
+
+
+def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
+    done = gitops.verb(rendered, "status", "object=deployment/two")
+    assert done.returncode == 0, done.stderr
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines()[1:] if "base model" not in line)
+    assert lines["release"] == f"two sha256:{'a' * 64}"
+    assert lines["lock"] == "environments/staging/two/release.lock"
+    assert lines["data"] == f"sha256:{'2' * 64}"
+    assert lines["recipe"] == "served"
+    assert lines["commit"] == "0123456789abcdef0123456789abcdef01234567"
+    assert "tuned.exact_match=0.75" in lines["metrics"]
+    assert lines["gates"] == "tuned.exact_match >= 0.5"
+    assert "base model  random Llama, 2 layers, seed 0 (Apache-2.0)" in done.stdout
+    assert "object=pod/x: nowhere" in gitops.refused(rendered, "status", "object=pod/x")
+    gitops.verb(rendered, "promote", "release=two", "from=staging", "to=production", "push=direct")
+    said = gitops.refused(rendered, "status", "object=service/two")
+    assert "it is in production, staging; add environment=" in said
+
+
+def test_the_way_back_from_a_pod_that_runs_an_earlier_release(gitops, rendered, api):
+    service = next(item for item in objects(rendered, "staging/two") if item["kind"] == "Service")
+    pod = {**service, "kind": "Pod", "metadata": {**service["metadata"], "name": "two-7f-x"}}
+    api.hold(copy.deepcopy(pod))
+    gitops.put(rendered, gitops.release("two", "b"))
+    done = gitops.verb(rendered, "promote", "release=two", "from=dev", "to=staging", "push=direct")
+    assert done.returncode == 0, done.stderr
+    done = gitops.verb(rendered, "status", "object=pod/two-7f-x", "environment=staging")
+    assert done.returncode == 0, done.stderr
+    assert "not what Git has now" in done.stdout
+    assert f"release     two sha256:{'a' * 64}" in done.stdout
+
+
+def test_an_api_server_that_is_gone_or_refuses_is_one_sentence(gitops, rendered, api):
+    api.refuse = 403
+    done = gitops.verb(rendered, "status", "release=two")
+    assert done.returncode == 1
+    assert "staging/two" in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert "the API server answers 403" in done.stderr
+    config = Path(os.environ["KUBECONFIG"])
+    config.write_text(config.read_text().replace(str(api.server_port), "9"))
+    done = gitops.verb(rendered, "status", "release=two")
+    assert "http://127.0.0.1:9: the API server cannot be reached" in done.stderr
+    assert done.stderr.count("\n") == 1
+    config.write_text("no: config")
+    done = gitops.verb(rendered, "status", "release=two")
+    assert done.stderr.startswith("KUBECONFIG: cannot be used: ")
+
+
+@pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster for a dry run")
+@pytest.mark.parametrize("folder", sorted(GOLDEN.glob("*/*")), ids=lambda folder: "/".join(folder.parts[-2:]))
+def test_a_real_api_server_would_take_it(folder):
+    """Server-side apply in a dry run, strict about fields, in the namespace ``default``."""
+    from framework.gitops.cluster import Cluster, _root
+
+    cluster = Cluster.chosen("")
+    items = [yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")]
+    for item in (each for each in items if "apiVersion" in each):
+        plural = cluster._plurals(item["apiVersion"])[item["kind"]]
+        item["metadata"]["namespace"] = "default"
+        cluster._api.call_api(
+            f"{_root(item['apiVersion'])}/namespaces/default/{plural}/{item['metadata']['name']}",
+            "PATCH",
+            query_params=[
+                ("dryRun", "All"),
+                ("fieldManager", "gitune-test"),
+                ("fieldValidation", "Strict"),
+                ("force", "true"),
+            ],
+            header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
+            body=item,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+            _return_http_data_only=True,
+        )

@@ -156,7 +156,7 @@ def _route(route: dict, match: dict) -> dict:
     if match["method"]:
         headers.append({"name": ":method", "string_match": {"exact": match["method"]}})
     clusters = [{"name": name, "weight": weight} for name, weight in route["to"].items()]
-    action: dict = {"weighted_clusters": {"clusters": clusters}, "timeout": route["timeout"]}
+    action: dict = {"weighted_clusters": {"clusters": clusters}, "timeout": route["timeout"] or "0s"}
     if retries := route["retries"]:
         action["retry_policy"] = {
             "retry_on": retries["retryOn"],

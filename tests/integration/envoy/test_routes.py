@@ -38,6 +38,8 @@ def _base_routes(found: dict) -> list[dict]:
 
 def _add_route(found: dict, new: str, match: dict, *, mirrors: bool) -> None:
     (base,) = copy.deepcopy(_base_routes(found))
+    # Rollouts and its plugin copy where requests go, and neither retries nor timeouts.
+    base = {key: base[key] for key in ("route", "backendRefs", "matches") if key in base}
     base["name"] = "managed"
     header = match["headerName"] if not mirrors else None
     if "VirtualService" in found:  # in front, as istiod tries them in order

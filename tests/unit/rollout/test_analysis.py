@@ -5,9 +5,11 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 
+PINNED = f"registry.example.com/server@sha256:{'5' * 64}"
 NEW, OLD = "tiny-6b9f-x7k2p", "tiny-5c8d-q1w2e"
 
 
@@ -110,3 +112,34 @@ def test_a_classifier_has_no_answers_that_could_be_bad(rendered):
     conditions = {metric["name"]: metric["successCondition"] for metric in found}
     assert conditions["bad-share"].startswith("len(result) == 0 ||")
     assert conditions["error-share"].startswith("len(result) > 0 &&")
+
+
+@pytest.mark.parametrize(
+    ("target", "release"),
+    [
+        ("kubernetes", {}),
+        ("vllm", {"engine": "torch"}),
+        ("triton", {"engine": "onnxruntime", "task": "sequence-classification"}),
+    ],
+)
+def test_questions_to_every_server_are_understood(render_with, measured, tmp_path, target, release):
+    own = {"kubernetes": {}}.get(target, {"fetch_image": PINNED, "startup_seconds": 50})
+    files = render_with(
+        deployment=(target, {"image": PINNED, **own}),
+        environment=("production", {"domain": "models.example.com"}),
+        rollout="canary",
+        traffic="istio",
+        autoscaling=("keda", {"requests_per_pod": 1, "p99_seconds": 1}),
+        monitoring=measured,
+        release=release,
+    )
+    analysis = yaml.safe_load(files["production/tiny/analysistemplate-tiny.yaml"])["spec"]["metrics"]
+    triggers = yaml.safe_load(files["production/tiny/scaledobject-tiny.yaml"])["spec"]["triggers"][1:]
+    queries = [metric["provider"]["prometheus"]["query"] for metric in analysis]
+    queries += [trigger["metadata"]["query"] for trigger in triggers]
+    assert len(queries) == (5 if target == "triton" else 6)  # Triton does not tell bad answers
+    asked = [{"expr": query.replace("{{args.", "").replace("}}", ""), "eval_time": "1m"} for query in queries]
+    file = tmp_path / "test.yaml"
+    file.write_text(json.dumps({"tests": [{"interval": "1m", "promql_expr_test": asked}]}))
+    done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,9 +1,13 @@
 """Every rollout that is judged: its seconds, added up from what is rendered, and what it refuses."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from framework.core.errors import PlanError
+from framework.deployment.kubernetes import Kubernetes
 from framework.rollout.ab import Ab
 from framework.rollout.blue_green import BlueGreen
 from framework.rollout.canary import Canary
@@ -64,6 +68,19 @@ def test_a_rollback_is_over_within_five_minutes(rendered, rollout, traffic):
         if "setWeight" in step
     ]
     assert all(weight < 100 for weight in weights)
+
+
+def test_the_page_on_rollouts_adds_up_the_same():
+    page = (Path(__file__).parents[3] / "docs" / "rollouts.md").read_text()
+    sums = {
+        what: numbers
+        for what, *numbers in re.findall(r"\| \*\*(\w+)\*\* \| \*\*(\d+)\*\* \| \*\*(\d+)", page)
+    }
+    start = 2 * Kubernetes().startup_seconds
+    assert sums["abort"] == [str(option().abort_seconds) for option in (Canary, BlueGreen)]
+    assert sums["rollback"] == [
+        str(POLL + option().rollback_seconds(start)) for option in (Canary, BlueGreen)
+    ]
 
 
 def test_a_canary_goes_from_one_to_five_percent_to_all(rendered):

@@ -14,6 +14,7 @@ from framework.core.release import LOCK, Release
 from framework.environment import Environment
 from framework.export import Export
 from framework.manifests.identity import Object
+from framework.manifests.values import is_pinned
 from framework.monitoring import Monitoring
 from framework.rollout import Rollout
 from framework.secrets import Secrets
@@ -62,6 +63,22 @@ class Deployment(Component, ABC):
         Each is one sentence that names the override which mends it. The plan shows them before any
         work is done, and rendering refuses.
         """
+
+    @property
+    @abstractmethod
+    def images(self) -> Mapping[str, str]:
+        """The images that run or are mounted, by the field that names each."""
+
+    def unpinned(self, environment: Environment) -> list[str]:
+        """Name every image that *environment* wants to be pinned by digest, and is not."""
+        if environment.allow_unpinned_image:
+            return []
+        return [
+            f"deployment.{field}: '{image}' is not pinned by digest, which {environment.name} requires; "
+            f"set deployment.{field}={image.partition('@')[0]}@sha256:<its digest>"
+            for field, image in self.images.items()
+            if not is_pinned(image)
+        ]
 
     def export_problems(self, export: Export) -> list[str]:
         """Return why it cannot serve what *export* writes, each with the override that mends it."""

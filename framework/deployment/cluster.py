@@ -28,7 +28,6 @@ from framework.manifests.values import (
     Peer,
     Port,
     SecretKey,
-    is_pinned,
 )
 from framework.manifests.workload import Workload
 from framework.rollout import Rollout
@@ -205,14 +204,7 @@ class ClusterDeployment(Deployment):
             "environment.requests and environment.limits"
             for key in sized.requests.above(sized.limits)
         ]
-        if not environment.allow_unpinned_image:
-            found += [
-                f"deployment.{field}: '{image}' is not pinned by digest, which {environment.name} "
-                f"requires; set deployment.{field}={image.partition('@')[0]}@sha256:<its digest>"
-                for field, image in self.images.items()
-                if not is_pinned(image)
-            ]
-        return found
+        return [*found, *self.unpinned(environment)]
 
     def sized(self, delivery: Delivery) -> Self:
         """Return this target with the environment's own sizes, where it has any."""

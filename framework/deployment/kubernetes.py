@@ -14,7 +14,7 @@ from framework.manifests.identity import Object
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Image, amount
 from framework.manifests.workload import Workload
-from framework.serving import API_KEY
+from framework.serving import API_KEY, Serving
 
 SETTINGS = "serving.json"
 """The ConfigMap's file with the server's settings, beside the lock."""
@@ -50,21 +50,26 @@ def own_workload(
         ReleaseError: the release's model lies where no volume can be mounted.
     """
     identity, serving = target.identity(release, delivery), delivery.serving
-    # A runtime that counts the node's cores instead of the pod's would be throttled.
-    threads = serving.threads or max(1, int(amount(target.limits.cpu)))
-    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
     server = server_container(target, serving.port, container)
     return Workload(
         identity=identity,
         pod=server_pod(target, identity, release.model_uri, server),
         files={
             LOCK: release.text(),
-            SETTINGS: json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+            SETTINGS: settings_text(serving, target.limits.cpu),
         },
         service_port=target.service_port,
         start_seconds=target.start_seconds,
         signals=GITUNE,
     )
+
+
+def settings_text(serving: Serving, cpu: str) -> str:
+    """Return the settings as the server reads them in a container that gets *cpu* cores."""
+    # A runtime that counts the node's cores instead of the pod's would be throttled.
+    threads = serving.threads or max(1, int(amount(cpu)))
+    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
+    return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def server_container(target: ClusterDeployment, port: int, name: str) -> Object:

@@ -28,6 +28,14 @@ golden:
 # All that must pass before a merge.
 check: lint types test
 
+# Every recipe, as a pull request plans them.
+plan:
+    .venv/bin/run plan '+recipe=glob(**)'
+
+# Every lock, rendered again and compared with what is committed.
+status:
+    .venv/bin/run status check=true
+
 # Render a recipe's manifests from its lock again.
 render recipe:
     .venv/bin/run render +recipe={{recipe}}

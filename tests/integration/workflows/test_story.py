@@ -140,3 +140,6 @@ def test_a_recipe_goes_to_production_and_comes_back(hub: Any, story: Any) -> Non
     after = validated(hub, "after", "dev", "staging", "production")
     assert after["production"] == before["production"]
     assert lock(hub, "dev") == bad
+
+    ran = hub.run("drift", "schedule", {"schedule": "17 4 * * *"})
+    assert ran.returncode == 0, ran.output

@@ -1,0 +1,74 @@
+"""What Triton's init container does, with a model that was really exported, up to the first answer."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from framework.core.modelstore import push
+from framework.core.release import LOCK
+from framework.export.onnx import Onnx
+
+ROOT = Path(__file__).parents[2]
+TYPES = {"TYPE_INT64": np.int64}
+
+
+@pytest.fixture
+def repository(tiny_bert, tmp_path, render_with):
+    """Run the init container's command on the rendered ConfigMap, in folders of this machine."""
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    Onnx().write(tiny_bert, exported)
+    uri, digest = push(exported, f"file://{tmp_path}/store")
+    built = {"model_uri": uri, "digest": digest, "engine": "onnxruntime", "task": "sequence-classification"}
+    files = render_with(environment="dev", deployment="triton", release=built)
+    config = tmp_path / "config"
+    config.mkdir()
+    for name, text in yaml.safe_load(files["dev/tiny/configmap-tiny.yaml"])["data"].items():
+        (config / name).write_text(text)
+    pod = yaml.safe_load(files["dev/tiny/deployment-tiny.yaml"])["spec"]["template"]["spec"]
+    fetch = pod["initContainers"][0]
+    places = {"/etc/gitune": str(config), "/models": str(tmp_path / "models")}
+    words = [*fetch["command"][1:], *fetch["args"]]
+    for inside, here in places.items():
+        words = [word.replace(inside, here) if word.startswith(inside) else word for word in words]
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (config / LOCK).is_file()
+    return tmp_path / "models" / "repository"
+
+
+@pytest.mark.slow
+def test_the_row_that_triton_warms_up_with_is_answered_by_what_was_laid_out(repository):
+    (model,) = repository.iterdir()
+    config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert config.name == model.name == "tiny"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model / "1" / "model.onnx", options)
+    # Triton batches along the first axis, which must be free in every input and output.
+    for each in (*session.get_inputs(), *session.get_outputs()):
+        assert isinstance(each.shape[0], str), each.name
+    (warmup,) = config.model_warmup
+    assert set(warmup.inputs) == {each.name for each in session.get_inputs()}
+    rows = {
+        name: np.zeros(
+            (warmup.batch_size, *given.dims), TYPES[model_config_pb2.DataType.Name(given.data_type)]
+        )
+        for name, given in warmup.inputs.items()
+    }
+    (logits,) = session.run(["logits"], rows)
+    assert logits.shape[0] == 1

@@ -1,0 +1,65 @@
+"""What the counting middleware makes of answers that are whole, cut off and refused."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from framework.core import metrics as names
+from framework.core.release import Release
+from framework.serving.asgi import Counted
+from framework.serving.metrics import Metrics
+
+RELEASE = Release.read(Path(__file__).parents[2] / "golden" / "tiny.lock")
+LAST = {"type": "http.response.body", "body": b"end", "more_body": False}
+PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
+
+
+def start(status):
+    return {"type": "http.response.start", "status": status, "headers": []}
+
+
+def counted(*messages, failure=None):
+    """Let an application send *messages*, then end or fail; return what was counted of it."""
+    metrics = Metrics(RELEASE)
+
+    async def app(scope, receive, send):
+        for message in messages:
+            await send(message)
+        if failure is not None:
+            raise failure
+
+    async def send(message):
+        pass
+
+    call = Counted(app, metrics, "/chat")({"type": "http", "path": "/chat"}, None, send)
+    if failure is None:
+        asyncio.run(call)
+    else:
+        with pytest.raises(type(failure)):
+            asyncio.run(call)
+    labels = {"route": "/chat"}
+    codes = ("200", "408", "499", "500", "504")
+    requests = {
+        code for code in codes if metrics.registry.get_sample_value(names.REQUESTS, {**labels, "code": code})
+    }
+    return requests, metrics.registry.get_sample_value(names.TIMEOUTS, labels) or 0
+
+
+@pytest.mark.parametrize(
+    ("messages", "code", "timeouts"),
+    [
+        ((start(200), LAST), "200", 0),
+        ((start(200), PIECE, PIECE, LAST), "200", 0),
+        ((start(200), PIECE), "200", 1),
+        ((start(499), LAST), "499", 1),
+        ((start(504), LAST), "504", 1),
+        ((start(408), LAST), "408", 1),
+    ],
+)
+def test_who_gave_up_is_counted(messages, code, timeouts):
+    assert counted(*messages) == ({code}, timeouts)
+
+
+def test_a_failure_is_no_time_out():
+    assert counted(failure=RuntimeError("broken")) == ({"500"}, 0)

@@ -9,6 +9,7 @@ often is asked, the rollout says.
 from dataclasses import dataclass
 
 from framework.manifests.identity import Identity, Object
+from framework.manifests.signals import Series
 from framework.manifests.workload import Workload
 
 NEW, OLD = "new", "old"
@@ -42,6 +43,8 @@ class Pace:
     """Measurements without enough requests that are borne; one more pauses the rollout."""
     least_requests: int
     """Requests in a window that make a measurement."""
+    least_failures: int
+    """Failures in a window below which no share of them is too high."""
     count: int | None
     """Measurements in all; None measures as long as the rollout's steps take."""
 
@@ -60,21 +63,23 @@ def judgement(workload: Workload, address: str, margins: Margins, pace: Pace) ->
     window, baseline = f"{pace.window}s", f"{pace.baseline}s"
     enough = f"({signals.request_rate(new, window)}) * {pace.window} >= {pace.least_requests}"
 
-    def more(mine: str, theirs: str) -> str:
-        return f"(({mine}) - (({theirs}) or vector(0))) and on() ({enough})"
+    def more(mine: str, theirs: str, counted: Series) -> str:
+        """Return how far *mine* lies above *theirs*, as 0 where a few failures tell nothing."""
+        several = (
+            f"(({counted.rate(new, window)}) or vector(0)) * {pace.window} >= bool {pace.least_failures}"
+        )
+        return f"(({mine}) - (({theirs}) or vector(0))) * ({several}) and on() ({enough})"
 
     slower = (
         f"(({signals.latency(new, window=window)}) / ({signals.latency(old, window=baseline)})) "
         f"and on() ({enough})"
     )
-    asked = [
-        ("error-share", more(signals.error_share(new, window), signals.error_share(old, baseline))),
-        ("p99", slower),
-    ]
+    shares = (signals.error_share(new, window), signals.error_share(old, baseline))
+    asked = [("error-share", more(*shares, signals.failures)), ("p99", slower)]
     bounds = {"error-share": margins.error, "p99": margins.latency, "bad-share": margins.bad}
     mine, theirs = signals.bad_share(new, window), signals.bad_share(old, baseline)
-    if mine is not None and theirs is not None:
-        asked.append(("bad-share", more(mine, theirs)))
+    if mine is not None and theirs is not None and signals.bad_outputs is not None:
+        asked.append(("bad-share", more(mine, theirs, signals.bad_outputs)))
     metrics = [_metric(name, query, bounds[name], address, pace) for name, query in asked]
     if len(metrics) > 2:
         # A classifier gives no texts that could be bad; whether there were requests is asked above.

@@ -42,8 +42,11 @@ class Judged(Rollout):
     """Bad measurements that are borne; one more ends the rollout and sends all requests back."""
     inconclusive_limit: Annotated[int, Field(ge=0)] = 10
     """Measurements with too few requests that are borne; one more pauses the rollout for a human."""
-    least_requests: Annotated[int, Field(ge=1)] = 5
+    least_requests: Annotated[int, Field(ge=1)] = 20
     """Requests in a window that make a measurement; below them nothing is proved."""
+    least_failures: Annotated[int, Field(ge=1)] = 3
+    """Failed requests, or bad answers, in a window below which no share of them is too high: windows overlap,
+    so a single one is seen in several measurements."""
     error_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
     """How far the new release's share of failed requests may lie above the old one's."""
     latency_ratio: Annotated[float, Field(gt=0)] = 1.5
@@ -87,6 +90,7 @@ class Judged(Rollout):
             failure_limit=self.failure_limit,
             inconclusive_limit=self.inconclusive_limit,
             least_requests=self.least_requests,
+            least_failures=self.least_failures,
             count=None,
         )
 

@@ -75,7 +75,9 @@ def durations(pod, fast, slow):
         ((90, 10), (90, 10), 0),  # no worse than what serves already
         ((90, 10), (0, 0), 1),  # nothing serves beside it, so it is judged by itself
         ((100, 0), (0, 0), 0),
-        ((0.25, 0.25), (99, 1), -1),  # four requests in a window prove nothing
+        ((5, 0.25), (99, 1), 0),  # two failures in a window are no proof, though 5 % of the requests
+        ((5, 0.5), (99, 1), 1),  # four are
+        ((1, 1), (99, 1), -1),  # sixteen requests in a window prove nothing
         ((0, 0), (99, 1), -1),
     ],
 )
@@ -84,7 +86,7 @@ def test_failures_are_judged_against_the_old_release(judge, new, old, verdict):
 
 
 def test_a_pod_that_two_services_show_counts_once(judge):
-    twice = [*requests(NEW, 0.25, 0.25), *requests(NEW, 0.25, 0.25, service="tiny-canary")]
+    twice = [*requests(NEW, 1, 1), *requests(NEW, 1, 1, service="tiny-canary")]
     assert judge("error-share", [*twice, *requests(OLD, 99, 1)]) == -1
 
 

@@ -84,7 +84,7 @@ def rendered(environments: str, standing: Standing) -> dict[str, dict[str, Any]]
         body = yaml.load(
             file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         )
-        if isinstance(body, dict) and "apiVersion" in body:
+        if isinstance(body, dict) and "kind" in body:  # not what compose reads on one machine
             found[file.name] = body
     return found
 

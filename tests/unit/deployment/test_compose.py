@@ -16,6 +16,7 @@ from compose_spec import PyCompose
 from framework.core.errors import PlanError
 from framework.core.release import Release
 from framework.deployment.compose import Compose
+from framework.gitops.standing import Standing, rendered
 from framework.server import read_serving
 from framework.stages.render import changes, diff_text, write
 
@@ -78,6 +79,10 @@ def test_option_file_shows_every_field_with_its_default(shown):
 def test_a_second_render_changes_nothing_and_argo_cd_sees_nothing(files, folder):
     assert not write(files, folder.parents[1])
     assert not (folder / "app.json").exists()
+
+
+def test_status_looks_for_none_of_it_in_a_cluster(folder):
+    assert rendered(str(folder.parents[1]), Standing(folder.parent.name, folder.name)) == {}
 
 
 def test_compose_reads_the_project(folder, project):

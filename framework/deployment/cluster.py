@@ -110,11 +110,11 @@ class ClusterDeployment(Deployment):
             ReleaseError: the release cannot be served by this target.
         """
 
-    @property
-    def wanted_secrets(self) -> Mapping[str, str]:
-        """The Secrets that the pods refer to, by name, each with its type."""
+    def wanted_secrets(self, delivery: Delivery) -> Mapping[str, str]:
+        """Return the Secrets that the objects refer to, by name, each with its type."""
         api_key = self.api_key_secret.name if self.api_key_secret is not None else None
-        wanted = {name: "Opaque" for name in (self.store_secret, api_key) if name is not None}
+        named = (self.store_secret, api_key, *delivery.monitoring.secret_names)
+        wanted = {name: "Opaque" for name in named if name is not None}
         if self.image_pull_secret is not None:
             wanted[self.image_pull_secret] = "kubernetes.io/dockerconfigjson"
         return wanted
@@ -168,7 +168,7 @@ class ClusterDeployment(Deployment):
             *serving,
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
-            *delivery.secrets.objects(identity, self.wanted_secrets),
+            *delivery.secrets.objects(identity, self.wanted_secrets(delivery)),
         ]
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
@@ -195,7 +195,7 @@ class ClusterDeployment(Deployment):
             *monitoring.problems(),
             *delivery.autoscaling.problems(monitoring),
             *self.rollout(delivery).problems(*parts, self.start_seconds),
-            *delivery.secrets.problems(self.wanted_secrets, environment),
+            *delivery.secrets.problems(self.wanted_secrets(delivery), environment),
         ]
         sized = self.sized(delivery)
         found += [

@@ -16,6 +16,11 @@ class Monitoring(Component, ABC):
     def query_url(self) -> str | None:
         """Where PromQL is answered inside the cluster; None where nothing is measured."""
 
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The Secrets that its objects refer to."""
+        return ()
+
     @abstractmethod
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
         """Return what scrapes, alerts and shows."""

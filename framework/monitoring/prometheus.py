@@ -57,6 +57,11 @@ class Prometheus(Monitoring):
         """Where PromQL is answered inside the cluster."""
         return self.prometheus_url
 
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The Secret of the webhooks, if there is one."""
+        return () if self.alert_secret is None else (self.alert_secret,)
+
     def problems(self) -> list[str]:
         """Refuse dashboards where what builds them is not installed."""
         if not self.dashboards or grafana.is_installed():

@@ -13,6 +13,7 @@ from framework.deployment.kubernetes import Kubernetes
 from framework.environment.cluster import Cluster
 from framework.manifests.values import Amounts
 from framework.monitoring.none import NoMonitoring
+from framework.monitoring.prometheus import Prometheus
 from framework.rollout.rolling import Rolling
 from framework.secrets.external_secret import ExternalSecret
 from framework.secrets.none import NoSecrets
@@ -279,7 +280,7 @@ def test_the_api_key_reaches_the_server_alone_and_is_nowhere_held():
     reference = {"secretKeyRef": {"key": "api-key", "name": "tiny-api"}}
     assert {"name": "GITUNE_API_KEY", "valueFrom": reference} in spec["containers"][0]["env"]
     assert all(item["name"] != "GITUNE_API_KEY" for item in spec["initContainers"][0]["env"])
-    assert target.wanted_secrets == {"store": "Opaque", "tiny-api": "Opaque"}
+    assert target.wanted_secrets(delivery()) == {"store": "Opaque", "tiny-api": "Opaque"}
 
 
 def test_pods_go_where_they_are_sent():
@@ -323,9 +324,11 @@ def test_capacity_says_which_nodes_serve(kind, values, tolerates, spreads):
 
 def test_every_secret_that_is_named_is_brought_with_its_type():
     target = Kubernetes(api_key_secret={"name": "api"}, store_secret="store", image_pull_secret="registry")
-    found = target.objects(remote(), delivery(secrets=ExternalSecret(store="vault")))
+    alerts = Prometheus(alert_secret="alerts", dashboards=False)
+    found = target.objects(remote(), delivery(secrets=ExternalSecret(store="vault"), monitoring=alerts))
     brought = [item["spec"]["target"] for item in found if item["kind"] == "ExternalSecret"]
     assert {each["name"]: each["template"]["type"] for each in brought} == {
+        "alerts": "Opaque",
         "api": "Opaque",
         "registry": "kubernetes.io/dockerconfigjson",
         "store": "Opaque",

@@ -102,7 +102,7 @@ class Compose(Deployment):
 
     def problems(self, delivery: Delivery) -> list[str]:
         """Refuse what one machine cannot do, and an image that another could be put in place of."""
-        found = self.unpinned(delivery.environment)
+        found = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
         if delivery.environment.progressive and not isinstance(delivery.rollout, Rolling):
             found.append("deployment: one machine has one server at a time; set rollout=rolling")
         if not isinstance(delivery.traffic, NoTraffic):

@@ -8,6 +8,7 @@ notes what it was asked for, `gh` keeps comments, pull requests and issues in a 
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,10 +23,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 REPOSITORY = "gitune/example"
 _TRACKED = (".github", "conf", "environments", "framework", "recipes", "constraints.txt", "pyproject.toml")
-_ACTIONS = {
-    "actions/setup-python@a26af69be951a213d495a4c3e4e4022e16d87065": "setup-python",
-    "actions/create-github-app-token@bcd2ba49218906704ab6c1aa796996da409d3eb1": "app-token",
-}
+_ACTIONS = {"actions/setup-python": "setup-python", "actions/create-github-app-token": "app-token"}
 _RECIPES = ("quickstart", "tiny", "tiny-preference")
 _LABELS = ("ubuntu-24.04", "self-hosted", "linux", "gpu")
 _GH = Path(__file__).parent / "far_end.py"
@@ -55,6 +53,17 @@ class Hub:
         done = subprocess.run(["git", *words], cwd=folder, text=True, capture_output=True, check=False)
         assert done.returncode == 0, f"git {' '.join(words)}: {done.stderr}"
         return done.stdout.strip()
+
+    @staticmethod
+    def pins() -> set[tuple[str, str]]:
+        """Return each action that is stood in for, as the workflows and actions call it."""
+        files = [
+            file
+            for folder in ("workflows", "actions")
+            for file in (ROOT / ".github" / folder).rglob("*.yaml")
+        ]
+        found = re.findall(r"uses: (([\w-]+/[\w-]+)@\S+)", "\n".join(file.read_text() for file in files))
+        return {(name, pin) for pin, name in found if name in _ACTIONS}
 
     @property
     def bare(self) -> Path:
@@ -118,7 +127,7 @@ class Hub:
             *("--no-cache-server", "--defaultbranch", "main", "--env", f"GITHUB_REPOSITORY={REPOSITORY}"),
             *("--secret", "GITHUB_TOKEN=the-jobs-own-token", "--concurrent-jobs", "1"),
             *(word for label in _LABELS for word in ("--platform", f"{label}=-self-hosted")),
-            *(f"--local-repository={name}={self.folder / end}" for name, end in _ACTIONS.items()),
+            *(f"--local-repository={pin}={self.folder / _ACTIONS[name]}" for name, pin in self.pins()),
             *(("--var", "BOT_CLIENT_ID=Iv1.bot", "--secret", "BOT_PRIVATE_KEY=key") if app else ()),
             *inputs,
         ]

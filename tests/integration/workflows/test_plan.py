@@ -8,6 +8,18 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
+def test_where_no_recipe_changes_nobody_is_told_in_a_comment(
+    hub: Any, pull_request: Callable[..., dict[str, Any]]
+) -> None:
+    clone = hub.clone("aside")
+    (clone / "constraints.txt").write_text("# changed\n")
+    hub.commit(clone, "Change nothing that is built", "aside")
+    ran = hub.run("plan", "pull_request", pull_request("aside"), branch="aside")
+    assert ran.returncode == 0, ran.output
+    assert "No recipe changes." in ran.output
+    assert hub.state()["comments"] == []
+
+
 def test_a_recipe_that_cannot_be_planned_is_told_in_the_comment_and_fails(
     hub: Any, pull_request: Callable[..., dict[str, Any]]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,10 @@ def scripts(file: Path) -> list[str]:
     return [step["run"] for job in jobs(file).values() for step in job["steps"] if "run" in step]
 
 
-def judged(*command: str) -> None:
-    done = subprocess.run([*command], cwd=ROOT, text=True, capture_output=True, check=False)
+def judged(tool: str, *words: str) -> None:
+    """Run a tool that is installed beside this interpreter."""
+    command = [str(Path(sys.executable).parent / tool), *words]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.core.errors import ReleaseError
 from framework.core.release import LOCK, Release
 from framework.deployment import Delivery
 from framework.deployment.cluster import ClusterDeployment
@@ -134,3 +135,19 @@ model_warmup [
                 "set export.runtime=tensorrt or export=onnx"
             )
         return found
+
+    def problems(self, delivery: Delivery) -> list[str]:
+        """Refuse an API key, which Triton would not ask for; see the base class."""
+        found = super().problems(delivery)
+        if self.api_key_secret is not None:
+            found.append(
+                "deployment.api_key_secret: Triton knows no API keys and would let everybody in; set "
+                "deployment.api_key_secret=null and keep callers out by deployment.ingress_from"
+            )
+        return found
+
+    def refuse(self, release: Release) -> None:
+        """Make sure that *release* is one that these pods can run; see the base class."""
+        super().refuse(release)
+        if release.engine == "tensorrt" and not self.gpus:
+            raise ReleaseError(f"{LOCK}: engine: tensorrt runs on a GPU alone; set deployment.gpus=1")

@@ -19,6 +19,7 @@ from framework.manifests.identity import Identity, Object
 from framework.secrets import Secrets
 
 _KIND = ("bitnami.com/v1alpha1", "SealedSecret")
+_SCOPE = "sealedsecrets.bitnami.com/"
 
 
 class SealedSecret(Secrets):
@@ -49,13 +50,19 @@ class SealedSecret(Secrets):
         return found
 
     def _sealed(self, identity: Identity, name: str, kind: str) -> Object:
-        encrypted = self._read(identity.namespace, name, kind)
-        metadata = {"name": name, "namespace": identity.namespace}
-        spec = {"encryptedData": encrypted, "template": {"metadata": metadata, "type": kind}}
-        return identity.object(*_KIND, name=name, spec=spec)
+        sealed = self._read(identity.namespace, name, kind)
+        given = sealed["metadata"].get("annotations") or {}
+        # They say for how many places it was sealed, without which the cluster could not open it.
+        scope = {key: text for key, text in given.items() if key.startswith(_SCOPE)}
+        metadata: Object = {"name": name, "namespace": identity.namespace}
+        if scope:
+            metadata["annotations"] = scope
+        template = {"metadata": metadata, "type": kind}
+        spec = {"encryptedData": dict(sealed["spec"]["encryptedData"]), "template": template}
+        return identity.object(*_KIND, name=name, annotations=scope, spec=spec)
 
-    def _read(self, namespace: str, name: str, kind: str) -> dict[str, str]:
-        """Return the encrypted values by their keys."""
+    def _read(self, namespace: str, name: str, kind: str) -> Object:
+        """Return the object in the file, checked."""
         path = Path(self.folder) / namespace / f"{name}.yaml"
         seal = f"seal it again: kubeseal --namespace {namespace} --format yaml < secret.yaml > {path}"
         try:
@@ -67,7 +74,7 @@ class SealedSecret(Secrets):
             raise PlanError(f"{path}: cannot be read: {first_line}; {seal}") from None
         if wrong := _wrong(body, namespace, name, kind):
             raise PlanError(f"{path}: {wrong}; {seal}")
-        return dict(body["spec"]["encryptedData"])
+        return dict(body)
 
 
 def _wrong(body: Any, namespace: str, name: str, kind: str) -> str | None:

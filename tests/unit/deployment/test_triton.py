@@ -93,3 +93,11 @@ def test_a_release_that_triton_cannot_open_is_refused(release, deliver, fields, 
 )
 def test_an_export_that_triton_cannot_open_names_the_one_that_it_can(export, mend):
     assert [mend in problem for problem in Triton().export_problems(export)] == ([True] if mend else [])
+
+
+def test_an_engine_without_a_gpu_and_a_key_that_nobody_asks_for_are_refused(release, deliver):
+    with pytest.raises(ReleaseError, match=r"set deployment\.gpus=1"):
+        Triton().files(release(**CLASSIFIER | {"engine": "tensorrt"}), deliver())
+    (problem,) = Triton(api_key_secret={"name": "keys"}).problems(deliver())
+    assert "deployment.api_key_secret=null" in problem
+    assert "deployment.ingress_from" in problem

@@ -33,11 +33,11 @@ def write(tmp_path, monkeypatch, sealed):
     """Write the file of the Secret ``api`` with other parts than a right one's."""
     monkeypatch.chdir(tmp_path)
 
-    def call(kind="SealedSecret", namespace="gitune-dev", template=None, encrypted=None):
+    def call(kind="SealedSecret", namespace="gitune-dev", template=None, encrypted=None, annotations=None):
         body = {
             "apiVersion": "bitnami.com/v1alpha1" if kind == "SealedSecret" else "v1",
             "kind": kind,
-            "metadata": {"name": "api", "namespace": namespace, "creationTimestamp": None},
+            "metadata": {"name": "api", "namespace": namespace, "annotations": annotations},
             "spec": {
                 "encryptedData": {"api-key": sealed} if encrypted is None else encrypted,
                 "template": {"metadata": {"name": "api", "namespace": namespace}, **(template or {})},
@@ -77,6 +77,14 @@ def test_an_image_pull_secret_keeps_its_type(write):
     wanted = {"api": "kubernetes.io/dockerconfigjson"}
     (found,) = SealedSecret().objects(IDENTITY, wanted)
     assert found["spec"]["template"]["type"] == wanted["api"]
+
+
+def test_what_was_sealed_for_a_whole_namespace_still_says_so(write):
+    write(annotations={"sealedsecrets.bitnami.com/namespace-wide": "true", "note": "dropped"})
+    (found,) = SealedSecret().objects(IDENTITY, {"api": "Opaque"})
+    scope = {"sealedsecrets.bitnami.com/namespace-wide": "true"}
+    assert found["metadata"]["annotations"] == {"gitune.dev/release": "tiny", **scope}
+    assert found["spec"]["template"]["metadata"]["annotations"] == scope
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from framework.core.errors import ConfigError, ServeError
 from framework.core.release import Release
-from framework.server import read_serving
+from framework.server import main, read_serving
 from framework.serving import litserve
 from framework.serving.litserve import LitServe
 
@@ -73,3 +73,11 @@ def test_an_empty_api_key_does_not_open_the_server(monkeypatch, tmp_path):
     monkeypatch.setenv("GITUNE_API_KEY", " \n")
     with pytest.raises(ServeError, match="GITUNE_API_KEY is empty"):
         LitServe().serve(tmp_path, release())
+
+
+def test_a_server_without_options_says_what_is_missing(capsys, tmp_path):
+    lock = Path(__file__).parents[2] / "golden" / "tiny.lock"
+    assert main(["--release", str(lock), "--model", str(tmp_path / "model")]) == 2
+    assert capsys.readouterr().err == (
+        "no server's options; give them with --config, or --fetch-only to serve nothing\n"
+    )

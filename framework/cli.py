@@ -31,7 +31,7 @@ from framework.help import help_text
 if TYPE_CHECKING:
     from framework.runner import Call
 
-GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "changed")
+GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "argocd", "changed")
 VERBS = ("plan", "render", "serve", "report", "compare", *GIT_VERBS, "schema", "pin")
 _HELP = {"-h", "--help"}
 _COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}

@@ -27,6 +27,7 @@ Verbs
   diff     show what a recipe does otherwise than on the base branch
   promote  copy a release's lock forward: release=x from=dev to=staging
   rollback restore the last release that was fit: release=x environment=dev
+  argocd   write what points Argo CD at this repository: environments/argocd/
   pin      write model=<option>'s commit and sha256 into its file
   changed  list the recipes that commits since base=<commit> changed, as JSON
   schema   print the JSON Schema that editors check recipes with

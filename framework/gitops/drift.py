@@ -5,18 +5,13 @@ controller owns by design. It knows no client and no Git.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from framework.gitops.owned import is_owned, ours
 from framework.manifests.values import amount
 
-OWNED: Mapping[str, Sequence[str]] = {
-    "HTTPRoute": (r"spec\.rules\[.*\]\.backendRefs\[.*\]\.weight", r"spec\.rules\[.*\]\.filters.*"),
-    "VirtualService": (r"spec\.http\[.*\]\.route\[.*\]\.weight", r"spec\.http\[.*\]\.mirror.*"),
-    "DestinationRule": (r"spec\.subsets\[.*\]\.labels.*",),
-}
-"""Fields by kind that a rollout moves while it goes on: how requests are shared out and copied."""
 _QUANTITIES = re.compile(r".*\.(?:requests|limits)\.\w+|.*\.(?:sizeLimit|averageValue|storage)")
 _ABSENT = "nothing"
 _WIDE = 120
@@ -41,27 +36,26 @@ def drift(git: Mapping[str, Any], live: Mapping[str, Any]) -> list[Drift]:
         git: an object as it was rendered.
         live: the same object as an API server returns it.
     """
-    owned = OWNED.get(str(git.get("kind")), ())
     body = {key: item for key, item in git.items() if key not in ("apiVersion", "kind")}
-    found = _compare(body, live, "")
-    return [each for each in found if not any(re.fullmatch(pattern, each.path) for pattern in owned)]
+    found = _compare(body, live, "", str(git.get("kind")))
+    return [each for each in found if not is_owned(str(git.get("kind")), each.path)]
 
 
-def _compare(git: Any, live: Any, path: str) -> list[Drift]:
+def _compare(git: Any, live: Any, path: str, kind: str) -> list[Drift]:
     if isinstance(git, Mapping) and isinstance(live, Mapping):
         return [
             each
             for key, item in git.items()
-            for each in _compare(item, live.get(key), f"{path}.{key}" if path else str(key))
+            for each in _compare(item, live.get(key), f"{path}.{key}" if path else str(key), kind)
         ]
     if isinstance(git, list) and isinstance(live, list):
-        return _compare_lists(git, live, path)
+        return _compare_lists(git, ours(kind, path, live), path, kind)
     if git == live or (live is None and git in (None, "", [], {})) or _same_quantity(git, live, path):
         return []
     return [Drift(path, _short(git), _short(live))]
 
 
-def _compare_lists(git: list[Any], live: list[Any], path: str) -> list[Drift]:
+def _compare_lists(git: list[Any], live: list[Any], path: str, kind: str) -> list[Drift]:
     """Compare item by item: by what names them where all have a name, else by place."""
     key = next(
         (key for key in ("name", "mountPath", "type") if _is_key(key, git) and _is_key(key, live)), None
@@ -70,15 +64,15 @@ def _compare_lists(git: list[Any], live: list[Any], path: str) -> list[Drift]:
         places = range(max(len(git), len(live)))
         pairs = [(str(place), _at(git, place), _at(live, place)) for place in places]
     else:
-        ours, theirs = ({str(item[key]): item for item in items} for items in (git, live))
-        pairs = [(name, ours.get(name), theirs.get(name)) for name in {**ours, **theirs}]
+        known, there = ({str(item[key]): item for item in items} for items in (git, live))
+        pairs = [(name, known.get(name), there.get(name)) for name in {**known, **there}]
     found: list[Drift] = []
     for name, one, other in pairs:
         where = f"{path}[{name}]"
         if one is None or other is None:
             found.append(Drift(where, _short(one), _short(other)))
         else:
-            found += _compare(one, other, where)
+            found += _compare(one, other, where, kind)
     return found
 
 

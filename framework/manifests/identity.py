@@ -10,6 +10,18 @@ from typing import Any
 from framework.core.release import Release
 
 Object = dict[str, Any]
+
+_LAST_WAVE = {"argocd.argoproj.io/sync-wave": "1"}
+_SYNC: Mapping[str, Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("Deployment", "HorizontalPodAutoscaler", "InferenceService", "Rollout", "ScaledObject"), _LAST_WAVE
+    ),
+    "Service": {"argocd.argoproj.io/sync-options": "ServerSideApply=false"},
+}
+"""What Argo CD is told of a kind. What replaces and scales pods comes after all that it refers to, and must
+be the last wave: only there a sync ends without waiting for health, so that a commit which rolls back need
+not wait for a canary. A Service's selector is one value to a server-side apply, which would take the pods'
+hash out of it that a rollout has put in; a client-side apply leaves it."""
 ARM = "gitune.dev/arm"
 """The label that tells the arms of an A/B test apart, on pods and in their measurements."""
 
@@ -68,7 +80,7 @@ class Identity:
             body: what stands beside its metadata.
         """
         metadata = {
-            "annotations": {**self.annotations, **(annotations or {})},
+            "annotations": {**self.annotations, **_SYNC.get(kind, {}), **(annotations or {})},
             "labels": {**self.labels, **(labels or {})},
             "name": name or self.name,
             "namespace": self.namespace,

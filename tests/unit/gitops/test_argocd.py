@@ -1,0 +1,130 @@
+"""What points a cluster at the repository: that it lets through what is rendered, and nothing else."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framework.core.errors import FrameworkError
+from framework.gitops.argocd import HEADER, argocd, environments, texts
+from framework.gitops.owned import KINDS
+
+ROOT = Path(__file__).parents[3]
+COMMITTED = ROOT / "environments" / "argocd"
+JUDGE = ROOT.parent / "shared" / "kubernetes" / "check_manifests.py"
+RENDERED = [
+    *(ROOT / "tests/golden/environments").glob("*/*/*.yaml"),
+    *(ROOT / "environments").glob("*/*/*.yaml"),
+]
+
+
+def committed():
+    return {file.name: yaml.safe_load(file.read_text()) for file in COMMITTED.glob("*.yaml")}
+
+
+@pytest.fixture
+def application_set():
+    return committed()["applicationset-gitune.yaml"]["spec"]
+
+
+def test_what_lies_there_is_what_the_command_writes(tmp_path, monkeypatch):
+    (tmp_path / "environments" / "argocd").mkdir(parents=True)
+    stale = tmp_path / "environments" / "argocd" / "namespace-old.yaml"
+    stale.write_text(f"{HEADER}a: 1\n")
+    own = stale.with_name("own.yaml")
+    own.write_text("a: 1\n")
+    monkeypatch.chdir(tmp_path)
+    git = committed()["applicationset-gitune.yaml"]["spec"]["generators"][0]["git"]
+    argocd([f"repo={git['repoURL']}"])
+    written = {file.name: file.read_text() for file in stale.parent.glob("*.yaml")}
+    assert written.pop("own.yaml") == "a: 1\n"
+    assert written == {file.name: file.read_text() for file in COMMITTED.glob("*.yaml")}
+
+
+def test_the_judge_finds_no_problem():
+    if not JUDGE.exists():
+        pytest.skip("shared/kubernetes/check_manifests.py is not beside this clone")
+    judged = subprocess.run([sys.executable, JUDGE, COMMITTED], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+
+
+def test_every_rendered_kind_may_pass_and_reach_its_own_namespace_only():
+    files = committed()
+    assert RENDERED
+    for file in RENDERED:
+        item = yaml.safe_load(file.read_text())
+        if "apiVersion" not in item:
+            continue
+        project = files[f"appproject-gitune-{file.parts[-3]}.yaml"]["spec"]
+        group = item["apiVersion"].rpartition("/")[0]
+        assert {"group": group, "kind": item["kind"]} in project["namespaceResourceWhitelist"], file
+        assert [place["namespace"] for place in project["destinations"]] == [item["metadata"]["namespace"]]
+        assert project["clusterResourceWhitelist"] == []
+        assert "*" not in str(project)
+
+
+def test_an_application_is_made_of_what_app_json_holds(application_set):
+    made = str(application_set["template"])
+    given = {"environment", "name", "namespace", "path"}
+    assert set(re.findall(r"\{\{ \.(\w+)", made)) <= given
+    assert application_set["goTemplateOptions"] == ["missingkey=error"]
+    git = application_set["generators"][0]["git"]
+    assert list(ROOT.glob(git["files"][0]["path"])) == list(ROOT.glob("environments/*/*/app.json"))
+    spec = application_set["template"]["spec"]
+    assert spec["source"]["directory"]["include"] == "*.yaml"
+    assert spec["source"]["repoURL"] == git["repoURL"]
+
+
+def test_nothing_keeps_a_rollback_waiting_for_a_canary(application_set):
+    options = application_set["template"]["spec"]["syncPolicy"]["syncOptions"]
+    assert not [option for option in options if option.startswith("PruneLast")]
+    for file in RENDERED:
+        item = yaml.safe_load(file.read_text())
+        wave = item.get("metadata", {}).get("annotations", {}).get("argocd.argoproj.io/sync-wave", "0")
+        serves = item.get("kind") in ("Deployment", "Rollout", "InferenceService")
+        assert not serves or wave == "1", file
+        assert wave in ("0", "1"), file
+
+
+def test_namespaces_enforce_the_level_restricted_and_readers_read_no_secret():
+    kinds = {plural for kind in KINDS.values() for plural in [kind.plural]}
+    for place in environments():
+        files = committed()
+        labels = files[f"namespace-{place.namespace}.yaml"]["metadata"]["labels"]
+        assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+        rules = files[f"role-{place.namespace}.yaml"]["rules"]
+        assert {verb for rule in rules for verb in rule["verbs"]} == {"get"}
+        read = {resource for rule in rules for resource in rule["resources"]}
+        assert kinds | {"pods", "replicasets"} == read
+        binding = files[f"rolebinding-{place.namespace}.yaml"]
+        assert binding["roleRef"]["name"] == files[f"role-{place.namespace}.yaml"]["metadata"]["name"]
+        account = files[f"serviceaccount-{place.namespace}.yaml"]
+        assert binding["subjects"][0]["name"] == account["metadata"]["name"]
+
+
+def test_an_address_is_asked_for_where_git_knows_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(FrameworkError, match="not a Git repository"):
+        argocd([])
+    subprocess.run(["git", "init", "-q"], check=True)
+    with pytest.raises(FrameworkError, match="give its address as repo="):
+        argocd([])
+    assert not (tmp_path / "environments").exists()
+
+
+def test_a_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
+    option = (ROOT / "conf" / "environment" / "staging.yaml").read_text()
+    place = tmp_path / "conf" / "environment" / "canaries.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text(
+        option.replace("name: staging", "name: canaries").replace("gitune-staging", "team-canaries")
+    )
+    monkeypatch.chdir(tmp_path)
+    given = {"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"}
+    made = texts(environments(), given)
+    assert "namespace: team-canaries" in made["appproject-gitune-canaries.yaml"]
+    assert "namespace-team-canaries.yaml" in made

@@ -6,6 +6,7 @@ step is built already, the store knows; what it will cost, ``framework.estimate`
 
 import hashlib
 from dataclasses import dataclass
+from typing import cast
 
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.bound import Bound
@@ -43,6 +44,11 @@ class Plan:
     def last(self) -> Step:
         """The step that publishes and writes ``release.lock``."""
         return self.steps[-1]
+
+    @property
+    def key(self) -> str:
+        """The key over every step that the release rests on, by which the model store knows its lock."""
+        return cast(PublishRelease, self.last.stage).plan
 
     def step(self, label: str) -> Step:
         """Return the step that the table calls *label*."""

@@ -4,16 +4,12 @@ The runner plans, starts the worker for what is missing, and renders what was re
 imports torch.
 """
 
-import contextlib
-import os
 import shlex
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, NoReturn
+from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -22,14 +18,14 @@ from framework import screens
 from framework.config.load import load
 from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
-from framework.core.errors import FrameworkError, ReleaseError, StepError, StoreError
+from framework.core import versions
+from framework.core.errors import PlanError, ReleaseError
 from framework.core.files import write_whole
-from framework.core.job import write_job
-from framework.core.modelstore import is_lost
 from framework.core.release import LOCK, Release
-from framework.core.step import Step
 from framework.core.store import Store
+from framework.launcher import Work
 from framework.plan import Plan, make_plan
+from framework.stages.publish import source_commit
 from framework.stages.render import diff_text, render, write
 
 if TYPE_CHECKING:
@@ -37,21 +33,6 @@ if TYPE_CHECKING:
 
 NO_RECIPE = "(none)"
 """What stands for the recipe where none is named."""
-_GRACE = 10.0
-"""Seconds that a worker has to end by itself after SIGTERM, and training besides to save itself."""
-
-
-class Interrupted(FrameworkError):
-    """The user or the system asked the runner to stop."""
-
-    ends_sweep: ClassVar[bool] = True
-
-    def __init__(self, number: int, command: str) -> None:
-        self.exit_code = 128 + number
-        super().__init__(
-            f"Stopped by {signal.Signals(number).name}; nothing half-made was kept. "
-            f"The same command goes on from here:\n  {command}"
-        )
 
 
 @dataclass(frozen=True)
@@ -74,6 +55,27 @@ class Call:
     def environments(self) -> Path:
         """The folder of the rendered manifests."""
         return Path(self.config.environments)
+
+    def work(self, plan: Plan) -> Work:
+        """Return what the launcher is told of *plan*."""
+        config, layout = self.config, self.config.parallelism
+        trainings = [config.training, *(phase.training for phase in config.phases.values())]
+        return Work(
+            name=config.name,
+            recipe=self.recipe,
+            command=self.command,
+            steps=plan.steps,
+            plan=plan.key,
+            store=self.store,
+            url=config.publish.url,
+            plugins=config.plugins,
+            commit=None if config.launcher.here else source_commit(),
+            machines=layout.nodes,
+            processes=layout.processes // layout.nodes,
+            gpus=config.environment.hardware.device == "cuda",
+            pinned=not config.environment.allow_unpinned_image,
+            saving_seconds=max(training.grace_seconds for training in trainings),
+        )
 
     def render(self, release: Release) -> dict[str, str]:
         """Return the text of every file of *release* in this config's environment."""
@@ -117,42 +119,51 @@ def called(composed: DictConfig, command: str) -> Call:
 
 def build(call: Call) -> None:
     """Build every step that is missing, render the release and show what came out."""
-    plan = make_plan(call.config, call.recipe)
+    plan = planned(call)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    _forget_lost_model(plan, call.store)
-    pending = missing(plan, call.store)
-    if pending:
-        _work(call, plan, pending)
-    release = Release.read(call.store.folder(plan.last) / LOCK)
+    built = call.config.launcher.build(call.work(plan))
+    if built is None:
+        return
+    release = built.release
     call.config.tracking.register(release)
     changes = write(call.render(release), call.environments)
-    print(screens.summary(call.config, plan, call.store, release, changes, len(pending)))
+    if not call.config.launcher.here:
+        _forget_old_versions(call)
+    print(screens.summary(call.config, plan, call.store, release, changes, built.steps))
 
 
-def _forget_lost_model(plan: Plan, store: Store) -> None:
-    """Let the release be published again if its model has left the model store."""
-    if store.record(plan.last) is None:
-        return
-    release = Release.read(store.folder(plan.last) / LOCK)
-    if is_lost(release.model_uri):
-        print(f"warning: {release.model_uri} is gone; publishing it again", file=sys.stderr)
-        store.forget(plan.last)
+def planned(call: Call) -> Plan:
+    """Return the plan of a call, fit for where it is built.
+
+    Raises:
+        PlanError: it cannot be built there.
+    """
+    config = call.config
+    if not config.launcher.here:
+        # Which versions must stay, the environments of this folder say, and only here are they to be seen.
+        config = config.model_copy(update={"publish": config.publish.model_copy(update={"keep": None})})
+    plan = make_plan(config, call.recipe)
+    if problems := config.launcher.problems(call.work(plan)):
+        raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
+    return plan
 
 
-def missing(plan: Plan, store: Store) -> list[Step]:
-    """Return the steps that are not in the store, inputs first."""
-    return [step for step in plan.steps if store.record(step) is None]
+def _forget_old_versions(call: Call) -> None:
+    publish = call.config.publish
+    if publish.keep is not None:
+        versions.prune(publish.url, call.config.name, publish.keep, versions.needed_by(call.environments))
 
 
 def show_plan(call: Call) -> None:
     """Print what a run would do, and change nothing."""
-    plan = make_plan(call.config, call.recipe)
+    plan = planned(call)
     differences = None
     if call.store.record(plan.last) is not None:
         release = Release.read(call.store.folder(plan.last) / LOCK)
         differences = diff_text(call.render(release), call.environments)
-    print(screens.plan_table(call.config, plan, call.store, differences))
+    elsewhere = call.config.launcher.preview(call.work(plan))
+    print(screens.plan_table(call.config, plan, call.store, differences, elsewhere))
 
 
 def render_again(call: Call) -> None:
@@ -166,13 +177,14 @@ def serve(call: Call) -> None:
     """Serve the release of this very config until a signal."""
     from framework.server import serve_release
 
-    plan, store = make_plan(call.config, call.recipe), call.store
-    if store.record(plan.last) is None:
+    plan = planned(call)
+    release = call.config.launcher.find(call.work(plan))
+    if release is None:
         raise ReleaseError(
             f"this config is not built yet; build it first: {call.command.replace(' serve', '', 1)}"
         )
-    release = Release.read(store.folder(plan.last) / LOCK)
-    serve_release(release, call.config.serving, store.root / "served" / release.digest.partition(":")[2])
+    folder = call.store.root / "served" / release.digest.partition(":")[2]
+    serve_release(release, call.config.serving, folder)
 
 
 def report(call: Call) -> None:
@@ -229,70 +241,3 @@ def _write_report(facts: "Sequence[Facts]", call: Call, asked: str = "") -> None
                 f"{file}: cannot be written: {error.strerror}; set reports=<another folder>"
             ) from error
         print(file)
-
-
-def _work(call: Call, plan: Plan, pending: list[Step]) -> None:
-    """Run the worker until everything pending is built; stop it when we are stopped."""
-    store = call.store
-    job = store.root / "jobs" / f"{plan.last.key}-{os.getpid()}.json"  # another runner may plan the same
-    try:
-        write_whole(job, write_job(plan.steps, pending, str(store.root.resolve()), call.config.plugins))
-        store.sweep()
-    except OSError as error:
-        raise StoreError(
-            f"{store.root}: cannot be written: {error.strerror}; "
-            "free space or check permissions there, or set store=<another folder>"
-        ) from error
-
-    def stop(number: int, frame: object) -> NoReturn:
-        raise Interrupted(number, call.command)
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    command = [sys.executable, "-P", "-m", "framework.worker", str(job)]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        code = worker.wait()
-    except Interrupted:
-        for number in previous:
-            signal.signal(number, signal.SIG_IGN)  # to the end: we are on our way out
-        _end(worker, _GRACE + _saving_seconds(call.config))
-        raise
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, signal.SIGKILL)  # what the worker started and did not end
-        job.unlink(missing_ok=True)
-        store.sweep()
-    for number, handler in previous.items():
-        signal.signal(number, handler)
-    if code:
-        _explain(code, call.command)
-
-
-def _saving_seconds(config: Config) -> float:
-    """Return what training may take to finish its step and save, in whichever phase it is."""
-    trainings = [config.training, *(phase.training for phase in config.phases.values())]
-    return max(training.grace_seconds for training in trainings)
-
-
-def _end(worker: "subprocess.Popen[bytes]", grace: float) -> None:
-    """End the worker: as it likes, and after *grace* seconds as it does not."""
-    worker.terminate()
-    try:
-        worker.wait(grace)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-        worker.wait()
-
-
-def _explain(code: int, command: str) -> NoReturn:
-    """Pass on why the worker ended."""
-    if code > 0:
-        failure = StepError()  # the worker has said what went wrong, on our own standard error
-        failure.exit_code = code
-        raise failure
-    name = signal.Signals(-code).name
-    reason = "; the system ends what takes too much memory" if -code == signal.SIGKILL else ""
-    raise StepError(
-        f"The worker was ended by {name}{reason}. The same command goes on from here:\n  {command}\n"
-        "If it happens again, set training.micro_batch_size=1 or a smaller model=<option>."
-    )

@@ -35,8 +35,11 @@ _SHOWN = {
 """The title and the form of metrics whose name alone says too little, and of speeds."""
 
 
-def plan_table(config: Config, plan: Plan, store: Store, differences: str | None) -> str:
-    """Return the plan: each step, cached or why not, and what it will take."""
+def plan_table(config: Config, plan: Plan, store: Store, differences: str | None, elsewhere: str = "") -> str:
+    """Return the plan: each step, cached or why not, and what it will take.
+
+    *elsewhere* says what is started where it is not built on this machine.
+    """
     hardware = config.environment.hardware
     rows = _rows(config, plan, store)
     width = max(16, *(len(step.label) for step in plan.steps))
@@ -57,6 +60,7 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
     priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
     lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
     lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
+    lines += [_wrap(elsewhere)] if elsewhere else []
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
 
@@ -245,7 +249,7 @@ def _first_example(plan: Plan, store: Store) -> list[str]:
     answers = {}
     for candidate in ("base", "tuned"):
         file = store.folder(plan.step(f"evaluate {candidate}")) / "examples.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []  # built elsewhere
         if not lines:
             return []
         answers[candidate] = json.loads(lines[0])

@@ -18,6 +18,7 @@ from framework.deployment import Delivery, Deployment
 from framework.environment import Environment
 from framework.evaluation import Evaluation
 from framework.export import Export
+from framework.launcher import Launcher
 from framework.model import Model
 from framework.monitoring import Monitoring
 from framework.parallelism import Parallelism
@@ -123,6 +124,7 @@ class Config(Component):
     secrets: Secrets
     environment: Environment
     tracking: Tracking
+    launcher: Launcher
     phases: dict[str, Phase] = Field(default={})
     """Trainings in a row, such as general, domain and task; each goes on from the merged weights of
     the one before. A phase names what it does otherwise: keys below ``data``, ``tuning`` or ``training``

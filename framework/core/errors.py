@@ -8,6 +8,7 @@
     ├── StoreError            an artifact is missing, was altered, or cannot be written
     ├── StepError             a step failed while it ran
     ├── GateError             a metric is outside its bound
+    ├── ClusterError          the Kubernetes API server refuses or does not answer
     ├── GitError              Git refuses, or the way into a cluster is not open
     ├── ReleaseError          a release lock is missing, altered or incomplete
     └── ServeError            a model folder cannot be opened or the server cannot run
@@ -58,6 +59,10 @@ class StepError(FrameworkError):
 
 class GateError(FrameworkError):
     """A metric is outside its bound, so the plan stops here."""
+
+
+class ClusterError(FrameworkError):
+    """The Kubernetes API server refuses, or does not answer."""
 
 
 class GitError(FrameworkError):

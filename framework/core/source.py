@@ -62,6 +62,11 @@ class Source(Fingerprinted):
         return _scheme(self.url) == "file"
 
     @property
+    def shipped(self) -> bool:
+        """Whether the bytes come with the framework itself, and so lie wherever it is installed."""
+        return self.local and any(self._path().is_relative_to(SHARE / part) for part in ("conf", "recipes"))
+
+    @property
     def pinned(self) -> bool:
         """Whether the bytes cannot change unnoticed: a sha256, a commit, or content in the key."""
         if self.sha256 or self.local:

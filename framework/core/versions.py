@@ -38,6 +38,24 @@ def record(url: str, release: Release) -> str:
     return place
 
 
+def find(url: str, name: str, plan: str) -> Release | None:
+    """Return the release *name* that was published with the key *plan*, or None.
+
+    Raises:
+        SourceError: the store cannot be read.
+        ReleaseError: the lock was altered.
+    """
+    place = f"{url.rstrip('/')}/{FOLDER}/{name}/{plan}.lock"
+    with explained(place, "read"):
+        store, path = open_store(place)
+        store.invalidate_cache()
+        try:
+            text = store.cat_file(path).decode()
+        except FileNotFoundError:
+            return None
+    return Release.parse(text, place)
+
+
 def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
     """Remove versions of release *name* beyond the *keep* newest, and models that only they named.
 

@@ -78,14 +78,7 @@ def network_policy(workload: Workload, callers: Iterable[Peer], outward: int | N
         outward: the TCP port of a remote model store, at any address; None where there is none.
     """
     peers = [_peer(caller) for caller in callers]
-    # Cluster DNS, and the address that a node-local DNS cache listens on.
-    dns = [
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}},
-        {"ipBlock": {"cidr": "169.254.20.10/32"}},
-    ]
-    egress: list[Object] = [
-        {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}], "to": dns}
-    ]
+    egress = [name_lookups()]
     if outward is not None:
         egress.append({"ports": [{"port": outward, "protocol": "TCP"}]})
     ports = [{"port": name, "protocol": "TCP"} for name in ("http", *workload.ports)]
@@ -96,6 +89,15 @@ def network_policy(workload: Workload, callers: Iterable[Peer], outward: int | N
         "policyTypes": ["Ingress", "Egress"],
     }
     return workload.identity.object("networking.k8s.io/v1", "NetworkPolicy", spec=spec)
+
+
+def name_lookups() -> Object:
+    """Return the rule that lets pods ask cluster DNS, or the address of a node-local DNS cache."""
+    dns = [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}},
+        {"ipBlock": {"cidr": "169.254.20.10/32"}},
+    ]
+    return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}], "to": dns}
 
 
 def _peer(caller: Peer) -> Object:

@@ -15,6 +15,7 @@ from framework.core import versions
 from framework.core.component import UNKEYED
 from framework.core.errors import StepError
 from framework.core.files import sha256_of
+from framework.core.machine import COMMIT
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
@@ -83,7 +84,7 @@ class PublishRelease(Stage):
             chat_template_digest=f"sha256:{sha256_of(template)}" if template.is_file() else None,
             metrics=metrics,
             gates=gates,
-            commit=_commit(),
+            commit=source_commit(),
         )
         versions.record(self.publish.url, release)
         if self.publish.keep is not None:
@@ -113,8 +114,13 @@ def _data_digest(inputs: Mapping[str, Path]) -> str:
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _commit() -> str | None:
-    """Return the working folder's commit, ``-dirty`` if tracked files changed; None without Git."""
+def source_commit() -> str | None:
+    """Return the working folder's commit, ``-dirty`` if tracked files changed; None without Git.
+
+    In a job, it is the commit that the job was planned from.
+    """
+    if planned := os.environ.get(COMMIT):
+        return planned
 
     def git(*words: str) -> str | None:
         try:

@@ -1,0 +1,226 @@
+"""The objects of a training job, kept in ``jobs/`` beside this file, but for the job's own JSON.
+
+``GITUNE_UPDATE_GOLDEN=1 pytest tests/golden`` (``just golden``) writes them anew; review the diff. What is
+pointed at a cluster once, in ``environments/argocd/training/``, is judged here too.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from framework.core import yaml as ours
+from framework.core.step import Step
+from framework.core.store import Store
+from framework.launcher import Launcher, Work
+from framework.launcher.cluster import ClusterLauncher
+from framework.manifests.values import amount
+from framework.model.tiny import TinyCausalLM
+from framework.stages.model import FetchModel
+
+HERE = Path(__file__).parent
+REPOSITORY = HERE.parents[1]
+GOLDEN = HERE / "jobs"
+ONCE = REPOSITORY / "environments" / "argocd" / "training"
+JUDGE = REPOSITORY.parent / "shared" / "kubernetes" / "check_manifests.py"
+PINNED = f"registry.example.com/gitune/trainer@sha256:{'7' * 64}"
+LARGE = {
+    "image": PINNED,
+    "queue": "research",
+    "priority": "nightly",
+    "priority_class": "training",
+    "secret": "model-store",
+    "egress_ports": [443, 8333],
+    "node_selector": {"gitune.dev/pool": "training"},
+    "tolerations": [{"key": "gitune.dev/pool", "value": "training"}],
+    "capacity": {"kind": "spot"},
+    "deadline_seconds": 86400,
+    "shared_memory": "8Gi",
+    "requests": {"cpu": "16", "memory": "128Gi"},
+    "limits": {"cpu": "32", "memory": "256Gi"},
+}
+CASES: dict[tuple[str, str], dict[str, Any]] = {
+    ("trainjob", "one"): {},
+    ("trainjob", "four"): LARGE,
+    ("jobset", "one"): {"queue": None},
+    ("jobset", "four"): LARGE,
+}
+
+
+def rendered(option: str, size: str) -> list[dict[str, Any]]:
+    given = yaml.safe_load((REPOSITORY / "conf" / "launcher" / f"{option}.yaml").read_text())
+    launcher = Launcher.model_validate(given | CASES[option, size])
+    assert isinstance(launcher, ClusterLauncher)
+    model = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
+    return launcher.objects(
+        Work(
+            name="tiny",
+            recipe="tiny",
+            command="run +recipe=tiny",
+            steps=(Step("model", FetchModel(model=model, seed=0)),),
+            plan="a" * 64,
+            store=Store(Path(".gitune/store")),
+            url="s3://bucket/models",
+            plugins=(),
+            commit="c" * 40,
+            machines=4 if size == "four" else 1,
+            processes=8 if size == "four" else 1,
+            gpus=size == "four",
+            pinned=False,
+            saving_seconds=25.0,
+        )
+    )
+
+
+def texts(option: str, size: str) -> dict[str, str]:
+    """Return each object's file; a job's name and JSON hold library versions, which are not recorded."""
+    objects = rendered(option, size)
+    name = objects[-1]["metadata"]["name"]
+    objects[0]["data"] = {"job.json": "{}"}
+    found = {f"{item['kind'].lower()}-tiny.yaml": ours.dump(item) for item in objects}
+    return {file: text.replace(name, "tiny-0123456789ab") for file, text in found.items()}
+
+
+@pytest.fixture(params=CASES, ids="/".join)
+def case(request: pytest.FixtureRequest) -> tuple[str, str]:
+    return request.param
+
+
+def test_objects_are_the_recorded_ones(case: tuple[str, str]) -> None:
+    folder = GOLDEN.joinpath(*case)
+    if os.environ.get("GITUNE_UPDATE_GOLDEN"):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        for file, text in texts(*case).items():
+            (folder / file).write_text(text)
+    assert {file.name: file.read_text() for file in folder.iterdir()} == texts(*case)
+
+
+def test_no_folder_is_recorded_that_nothing_renders() -> None:
+    assert {tuple(folder.relative_to(GOLDEN).parts) for folder in GOLDEN.glob("*/*")} == set(CASES)
+
+
+def test_judge_finds_no_problem() -> None:
+    if not JUDGE.exists():
+        pytest.skip("shared/kubernetes/check_manifests.py is not beside this clone")
+    judged = subprocess.run(
+        [sys.executable, JUDGE, GOLDEN, ONCE], capture_output=True, text=True, check=False
+    )
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    files = [*GOLDEN.rglob("*.yaml"), *ONCE.glob("*.yaml")]
+    assert f" in {len(files)} files, 0 problems" in judged.stdout
+
+
+def pods(objects: list[dict[str, Any]]) -> dict[str, Any]:
+    (group,) = next(
+        (item["spec"].get("template", item)["spec"]["replicatedJobs"])
+        for item in objects
+        if item["kind"] in ("TrainingRuntime", "JobSet")
+    )
+    found: dict[str, Any] = group["template"]["spec"]
+    return found
+
+
+def test_pods_are_whole_and_meet_the_level_restricted(case: tuple[str, str]) -> None:
+    job = pods(rendered(*case))
+    spec = job["template"]["spec"]
+    named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    kubernetes_validate.validate(named, "1.37", strict=True)
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] > 0
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert spec["automountServiceAccountToken"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
+    (container,) = spec["containers"]
+    context = container["securityContext"]
+    assert context["allowPrivilegeEscalation"] is False
+    assert context["readOnlyRootFilesystem"] is True
+    assert context["capabilities"] == {"drop": ["ALL"]}
+    for kind in ("cpu", "memory"):
+        asked, most = (container["resources"][side][kind] for side in ("requests", "limits"))
+        assert 0 < amount(asked) <= amount(most)
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in spec["volumes"]}
+    # Exit codes are looked at only where no pod is restarted in place.
+    assert spec["restartPolicy"] == "Never"
+    assert [rule["action"] for rule in job["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
+
+
+def test_every_machine_gets_a_gpu_for_each_process(case: tuple[str, str]) -> None:
+    (container,) = pods(rendered(*case))["template"]["spec"]["containers"]
+    asked = "8" if case[1] == "four" else None
+    for side in ("requests", "limits"):
+        assert container["resources"][side].get("nvidia.com/gpu") == asked
+
+
+def test_all_objects_of_a_job_have_its_name_and_lead_back_to_the_plan(case: tuple[str, str]) -> None:
+    objects = rendered(*case)
+    job = objects[-1]
+    name = job["metadata"]["name"]
+    assert {item["metadata"]["name"] for item in objects} == {name}
+    assert {item["metadata"]["namespace"] for item in objects} == {"training"}
+    for item in objects:
+        assert item["metadata"]["annotations"] == {
+            "gitune.dev/commit": "c" * 40,
+            "gitune.dev/plan": "a" * 64,
+            "gitune.dev/recipe": "tiny",
+            "gitune.dev/release": "tiny",
+        }
+    template = pods(objects)["template"]
+    policy = next(item for item in objects if item["kind"] == "NetworkPolicy")
+    selector = policy["spec"]["podSelector"]["matchLabels"]
+    assert selector.items() <= template["metadata"]["labels"].items()
+    (files,) = (volume["configMap"] for volume in template["spec"]["volumes"] if "configMap" in volume)
+    assert files["name"] == name
+    queue = job["metadata"]["labels"].get("kueue.x-k8s.io/queue-name")
+    assert job["spec"]["suspend"] is (queue is not None)
+    written = json.loads(objects[0]["data"]["job.json"])
+    assert written["store"] == "/gitune/store"
+    assert written["machines"] == (4 if case[1] == "four" else 1)
+
+
+def test_pod_names_stay_names(case: tuple[str, str]) -> None:
+    """JobSet appends the group, two indexes and five letters; the result must be a label's value."""
+    launcher = Launcher.model_validate({"_target_": "framework.launcher.jobset.JobSet"})
+    assert isinstance(launcher, ClusterLauncher)
+    work = Work(**{**vars(_work(case)), "name": "a" * 28 + "-" + "b" * 11})
+    name = launcher.identity(work).name
+    assert "--" not in name
+    assert len(f"{name}-node-0-999-abcde") <= 63
+
+
+def _work(case: tuple[str, str]) -> Work:
+    model = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
+    step = Step("model", FetchModel(model=model, seed=0))
+    url, store = "s3://b/m", Store(Path("store"))
+    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), None, 1, 1, False, False, 25.0)
+
+
+def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:
+    """With a KUBECONFIG whose cluster has the kinds and the namespace ``training``."""
+    if "KUBECONFIG" not in os.environ:
+        pytest.skip("KUBECONFIG is not set: no cluster to ask")
+    from kubernetes import client, config
+
+    from framework.launcher.api import folder_of
+
+    config.load_kube_config(os.environ["KUBECONFIG"])
+    for item in rendered(*case):
+        if item["kind"] == "TrainJob":
+            continue  # its webhook looks for the runtime, which a dry run does not create
+        client.ApiClient().call_api(
+            folder_of(item),
+            "POST",
+            query_params=[("dryRun", "All"), ("fieldValidation", "Strict")],
+            header_params={"Content-Type": "application/json", "Accept": "application/json"},
+            body=item,
+            auth_settings=["BearerToken"],
+            _preload_content=False,
+        )

@@ -27,9 +27,10 @@ class Series:
         inside = ",".join(part for part in (selector, self.matchers) if part)
         return f"{self.name}{suffix}{{{inside}}}"
 
-    def rate(self, selector: str, window: str, suffix: str = "") -> str:
-        """Return its growth a second of all pods together."""
-        return f"sum({_ONCE} (rate({self.of(selector, suffix)}[{window}])))"
+    def rate(self, selector: str, window: str, suffix: str = "", by: str | None = None) -> str:
+        """Return its growth a second of all pods together, or of those with the same label *by*."""
+        total = "sum" if by is None else f"sum by ({by}) "
+        return f"{total}({_ONCE} (rate({self.of(selector, suffix)}[{window}])))"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from framework.core import metrics
+from framework.manifests.signals import Series
 from framework.monitoring.bounds import Bounds
 from framework.monitoring.watched import Watched
 
@@ -157,5 +158,19 @@ def _business(watched: Watched, bounds: Bounds) -> list[Panel]:
         about = "Of the last hour, as the application reports it with POST /v1/feedback."
         lines = [(now, "now"), (usual, "same hour of earlier weeks")]
         found.append(Panel(title, about, unit, lines, below=least))
+    for title, question in (
+        ("Completed calls by version", "completed"),
+        ("Conversion by version", "converted"),
+    ):
+        about = "Of the last hour, by the first twelve digits of each version's digest."
+        found.append(Panel(title, about, "percentunit", [(_by_version(watched, question), "{{version}}")]))
     reports = [(watched.recorded(metrics.BUSINESS_REPORTS), "{{metric}}")]
     return [*found, Panel("Reports", "How many an hour that is made of.", "short", reports)]
+
+
+def _by_version(watched: Watched, question: str) -> str:
+    yes, every = (
+        Series(metrics.FEEDBACK, f'question="{question}"{answer}').rate(watched.selector, "1h", by="version")
+        for answer in (',answer="yes"', "")
+    )
+    return f"({yes} or 0 * {every}) / ({every} > 0)"

@@ -2,6 +2,8 @@
 
 from framework.core import metrics
 from framework.manifests.signals import GITUNE
+from framework.monitoring.bounds import Bounds
+from framework.monitoring.panels import boards
 from framework.monitoring.recording import groups
 from framework.monitoring.watched import Watched
 
@@ -36,3 +38,23 @@ def test_a_forecast_is_the_baseline_and_the_trend_of_what_is_above_it(judged):
     expected = [asked(forecast, "3h", None), asked(forecast, "10h", 30), asked(band, "10h", 6)]
     test = {"interval": "30m", "input_series": series, "promql_expr_test": expected}
     assert judged([SERVICE], [test], "30m") == ""
+
+
+def test_two_versions_are_compared_side_by_side(judged):
+    own = 'namespace="staging",release="tiny",pod="p",question="converted"'
+    given = {("a", "yes"): 30, ("a", "no"): 70, ("b", "no"): 50}
+    series = [
+        {
+            "series": f'{metrics.FEEDBACK}{{{own},version="{version}",answer="{answer}"}}',
+            "values": f"0+{each}x30",
+        }
+        for (version, answer), each in given.items()
+    ]
+    (business,) = (board for board in boards(WATCHED, Bounds()) if board.level == "business")
+    (panel,) = (panel for panel in business.panels if panel.title == "Conversion by version")
+    shares = [
+        {"labels": f'{{version="{version}"}}', "value": value} for version, value in (("a", 0.3), ("b", 0))
+    ]
+    expected = {"expr": panel.queries[0][0], "eval_time": "100m", "exp_samples": shares}
+    test = {"interval": "5m", "input_series": series, "promql_expr_test": [expected]}
+    assert judged([SERVICE], [test], "5m") == ""

@@ -1,9 +1,9 @@
 """``run argocd``: what a cluster is pointed at once, so that Git is its only way in from then on.
 
-For each environment a namespace that enforces Pod Security ``restricted``, a project that lets through the
-rendered kinds and nothing of the cluster, and an account that may read what ``run status`` compares; one
-ApplicationSet makes an Application of every release's folder. Argo CD itself judges the health of Rollouts,
-InferenceServices, ScaledObjects and HTTPRoutes: it ships these checks.
+For each environment a namespace that enforces Pod Security ``restricted`` and denies all traffic, a
+project that lets through the rendered kinds and nothing of the cluster, and an account that may read what
+``run status`` compares; one ApplicationSet makes an Application of every release's folder. Argo CD itself
+judges the health of Rollouts, InferenceServices, ScaledObjects and HTTPRoutes: it ships these checks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -84,14 +84,14 @@ def texts(places: Sequence[Environment], given: Mapping[str, str]) -> dict[str, 
     """
     objects = [_application_set(given)]
     for place in places:
-        objects += [_namespace(place), _project(place, given), *_reader(place)]
+        objects += [_namespace(place), _silence(place), _project(place, given), *_reader(place)]
     names = [f"{item['kind'].lower()}-{_label(item)}.yaml" for item in objects]
     return {name: HEADER + yaml.dump(item) for name, item in sorted(zip(names, objects, strict=True))}
 
 
 def _label(item: _Object) -> str:
     meta = item["metadata"]
-    apart = item["kind"] in ("Role", "RoleBinding", "ServiceAccount")
+    apart = item["kind"] in ("NetworkPolicy", "Role", "RoleBinding", "ServiceAccount")
     return str(meta["namespace"] if apart else meta["name"])
 
 
@@ -112,6 +112,12 @@ def _namespace(place: Environment) -> _Object:
         f"pod-security.kubernetes.io/{mode}": "restricted" for mode in modes
     }
     return item
+
+
+def _silence(place: Environment) -> _Object:
+    """Return a policy under which pods hear and reach nobody, until a policy of their own lets them."""
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return _object("networking.k8s.io/v1", "NetworkPolicy", "deny", place.namespace, spec=spec)
 
 
 def _project(place: Environment, given: Mapping[str, str]) -> _Object:

@@ -60,6 +60,11 @@ def main() -> None:
             sys.stdout.write(help_text())
         elif verb == "schema":
             sys.stdout.write(_schema(words))
+        elif verb != "run" and all("=" in word and not word.startswith("-") for word in words):
+            from framework.config.compose import composed
+            from framework.runner import perform
+
+            perform(verb, composed(words), typed)
         else:
             with _hydra_folders(verb, words) as folders:
                 _start_hydra(verb, [*folders, *words], typed)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import framework
-from framework.core.errors import ConfigError, FrameworkError
+from framework.core.errors import FrameworkError
 from framework.core.release import Release
 
 _MODULE = Path("framework", "gitops", "composed.py")
@@ -133,30 +133,10 @@ def _called(words: Sequence[str]) -> Any:
     Raises:
         ConfigError: it does not make a valid config.
     """
-    import yaml
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.errors import HydraException
-    from omegaconf import open_dict
-    from omegaconf.errors import OmegaConfBaseException
-
-    from framework.config.composition import as_addition, problem
-    from framework.config.recipes import register
-    from framework.core.paths import SHARE
+    from framework.config.compose import composed
     from framework.runner import called
 
-    register()
-    GlobalHydra.instance().clear()
-    try:
-        initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune")
-        composed = compose("config", [as_addition(word) for word in words], return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        with open_dict(composed):
-            del composed["hydra"]
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        raise ConfigError(problem(error, words)) from None
-    return called(composed, " ".join(["run", *words]))
+    return called(composed(words), " ".join(["run", *words]))
 
 
 def main() -> None:

@@ -42,6 +42,13 @@ def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
     assert instruction("CMD")[0].startswith(str(container["command"])[:-1].replace("'", '"'))
 
 
+def test_it_runs_as_the_user_of_a_training_job_too() -> None:
+    from framework.launcher import pod
+
+    assert instruction("USER") == [f"{pod._USER}:{pod._USER}"]
+    assert pod.COMMAND[:2] == ("python", "-m")
+
+
 def test_all_that_is_copied_is_there_and_not_ignored() -> None:
     copied = [
         word

@@ -16,7 +16,7 @@ def deployment_rules(config: Config) -> list[str]:
             f"deployment: this target answers {', '.join(target.tasks)}, the model is for {task}; "
             "set deployment=kubernetes",
         ]
-    found += target.export_problems(config.export)
+    found += target.export_problems(config.export, config.serving)
     if not target.takes_adapters and not config.tuning.merges:
         found.append(
             "deployment: what this tuning method trains cannot become part of the weights, and this target "

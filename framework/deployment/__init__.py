@@ -80,8 +80,8 @@ class Deployment(Component, ABC):
             if not is_pinned(image)
         ]
 
-    def export_problems(self, export: Export) -> list[str]:
-        """Return why it cannot serve what *export* writes, each with the override that mends it."""
+    def export_problems(self, export: Export, serving: Serving) -> list[str]:
+        """Return why it cannot serve what *export* writes as *serving* says, each with what mends it."""
         if not self.engines or export.engine in self.engines:
             return []
         return [

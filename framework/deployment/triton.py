@@ -126,13 +126,25 @@ model_warmup [
 ]
 """
 
-    def export_problems(self, export: Export) -> list[str]:
+    def export_problems(self, export: Export, serving: Serving) -> list[str]:
         """Name what of *export* Triton cannot open, or not as it is asked to; see the base class."""
-        found = super().export_problems(export)
-        if isinstance(export, TensorRT) and export.runtime != "tensorrt":
+        found = super().export_problems(export, serving)
+        if not isinstance(export, TensorRT):
+            return found
+        if export.runtime != "tensorrt":
             found.append(
                 f"export.runtime: Triton opens engines of tensorrt, not of {export.runtime}; "
                 "set export.runtime=tensorrt or export=onnx"
+            )
+        if serving.max_batch_size > export.batch.max:
+            found.append(
+                f"serving.max_batch_size: the engine takes {export.batch.max} rows in a call, Triton would give "
+                f"it {serving.max_batch_size}; set serving.max_batch_size={export.batch.max}"
+            )
+        if not export.length.min <= self.warmup_tokens <= export.length.max:
+            found.append(
+                f"deployment.warmup_tokens: the engine takes rows of {export.length.min} to "
+                f"{export.length.max} tokens; set deployment.warmup_tokens={export.length.max}"
             )
         return found
 

@@ -89,10 +89,18 @@ def test_a_release_that_triton_cannot_open_is_refused(release, deliver, fields, 
 
 @pytest.mark.parametrize(
     ("export", "mend"),
-    [(Transformers(), "export=onnx"), (TensorRT(), "export.runtime=tensorrt"), (Onnx(), None)],
+    [
+        (Transformers(), "set export=onnx"),
+        (TensorRT(), "set export.runtime=tensorrt"),
+        (TensorRT(runtime="tensorrt", batch={"opt": 1, "max": 4}), "set serving.max_batch_size=4"),
+        (TensorRT(runtime="tensorrt", length={"opt": 4, "max": 8}), "set deployment.warmup_tokens=8"),
+        (TensorRT(runtime="tensorrt"), None),
+        (Onnx(), None),
+    ],
 )
-def test_an_export_that_triton_cannot_open_names_the_one_that_it_can(export, mend):
-    assert [mend in problem for problem in Triton().export_problems(export)] == ([True] if mend else [])
+def test_an_export_that_triton_cannot_open_names_what_mends_it(export, mend):
+    problems = Triton().export_problems(export, LitServe(max_batch_size=8))
+    assert [mend in problem for problem in problems] == ([True] if mend else [])
 
 
 def test_an_engine_without_a_gpu_and_a_key_that_nobody_asks_for_are_refused(release, deliver):

@@ -138,8 +138,8 @@ model_warmup [
             )
         if serving.max_batch_size > export.batch.max:
             found.append(
-                f"serving.max_batch_size: the engine takes {export.batch.max} rows in a call, Triton would give "
-                f"it {serving.max_batch_size}; set serving.max_batch_size={export.batch.max}"
+                f"serving.max_batch_size: the engine takes {export.batch.max} rows in a call, and Triton "
+                f"would give it {serving.max_batch_size}; set serving.max_batch_size={export.batch.max}"
             )
         if not export.length.min <= self.warmup_tokens <= export.length.max:
             found.append(

@@ -32,8 +32,13 @@ class Repository:
             GitError: it lies in none, or there is no Git.
         """
         found = cls(folder)
-        inside = found.ask("rev-parse", "--is-inside-work-tree")
-        if inside != "true":
+        done = found.attempt("rev-parse", "--is-inside-work-tree")
+        if "safe.directory" in done.stderr:
+            raise GitError(
+                f"{folder.resolve()}: it belongs to another user, so Git does not trust it; allow it by "
+                f"`git config --global --add safe.directory {folder.resolve()}`"
+            )
+        if done.stdout.strip() != "true":
             raise GitError(
                 f"{folder.resolve()}: not a Git repository, and Git is the only way into a cluster; "
                 "call this in a clone, or begin one with `git init` and a first commit"
@@ -98,12 +103,12 @@ class Repository:
         found: list[str | None] = []
         for _ in names:
             head, _, rest = rest.partition(b"\n")
-            kind, _, size = head.decode().rpartition(" ")
-            if not kind.endswith(" blob"):
+            kind, _, size = head.decode(errors="replace").rpartition(" ")
+            if not size.isdigit():  # "<name> missing"
                 found.append(None)
                 continue
-            found.append(rest[: int(size)].decode(errors="replace"))
-            rest = rest[int(size) + 1 :]
+            body, rest = rest[: int(size)], rest[int(size) + 1 :]
+            found.append(body.decode(errors="replace") if kind.endswith(" blob") else None)
         return found
 
 

@@ -83,7 +83,11 @@ def ask(tree: Path, questions: Sequence[Question]) -> list[Answer]:
     done = subprocess.run(
         [sys.executable, "-P", "-m", "framework.gitops.composed"],
         cwd=tree,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute))},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)),
+            "PYTHONDONTWRITEBYTECODE": "1",  # nothing is left in the tree
+        },
         input=given,
         capture_output=True,
         text=True,

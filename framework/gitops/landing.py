@@ -46,6 +46,8 @@ class Place:
     base: str
     direct: bool
     """Whether the commit lands on the base itself, instead of on a branch of its own."""
+    environments: str
+    """The folder, below the caller's, that a change may touch."""
 
     def tip(self) -> str:
         """Return the newest commit of the base, as the remote has it where there is one.
@@ -119,7 +121,7 @@ def place_of(
     chosen = base.removeprefix(f"{remote}/") if base else main or current
     if not chosen:
         raise GitError("HEAD: not on a branch; name the one to start from as base=<branch>")
-    place = Place(repository, remote, chosen, direct)
+    place = Place(repository, remote, chosen, direct, environments)
     if remote and chosen == current:
         tip = place.tip()
         ahead = repository.run("rev-list", "--count", f"{tip}..HEAD").strip()
@@ -142,7 +144,7 @@ def land(place: Place, change: Callable[[Repository], Change]) -> Landed:
         tip = place.tip()
         with work_tree(place.repository, tip) as tree:
             made = change(tree)
-            commit = _commit(tree, made.message)
+            commit = _commit(tree, place.environments, made.message)
         if _bring(place, commit, tip, made.branch):
             updated = _follow(place, commit) if place.direct else False
             return Landed(place, commit, made.branch, made.message, updated)
@@ -189,8 +191,8 @@ def _stopping() -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _commit(tree: Repository, message: str) -> str:
-    tree.run("add", "--all", ".")
+def _commit(tree: Repository, folder: str, message: str) -> str:
+    tree.run("add", "--all", "--", folder)
     if tree.attempt("diff", "--cached", "--quiet").returncode == 0:
         raise GitError("nothing to commit: the branch holds exactly this already")
     done = tree.attempt("commit", "--quiet", "--file", "-", given=message)

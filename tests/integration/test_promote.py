@@ -1,10 +1,15 @@
 """Promoting with real Git: a bare remote, a team's own clone, and all that may go wrong."""
 
 import os
+import signal
+import time
+from pathlib import Path
 
 import pytest
 
 from framework.core.release import LOCK
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_promotion_is_one_commit_on_a_branch_and_renders_the_folder(gitops, run, clone, remote):
@@ -45,6 +50,7 @@ def test_a_direct_promotion_lands_on_the_branch_and_is_not_done_twice(gitops, cl
     assert "nothing to promote" in gitops.refused(clone, *words)
 
 
+@pytest.mark.slow
 def test_without_a_remote_the_branch_stays_here(gitops, clone):
     done = gitops.verb(clone, "promote", "release=one", "from=dev", "to=staging")
     assert done.returncode == 0, done.stderr
@@ -57,6 +63,7 @@ def test_without_a_remote_the_branch_stays_here(gitops, clone):
     assert gitops.git(clone, "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_pull_request_is_opened_where_gh_is_there(gitops, clone, remote, tmp_path, monkeypatch):
     tool = tmp_path / "bin" / "gh"
     tool.parent.mkdir()
@@ -78,6 +85,7 @@ def test_a_pull_request_is_opened_where_gh_is_there(gitops, clone, remote, tmp_p
     assert "gh opened no pull request (not logged in); open a pull request from" in done.stdout
 
 
+@pytest.mark.slow
 def test_three_promotions_at_once_all_land(gitops, clone, remote, tmp_path, start):
     clones = [clone, tmp_path / "second", tmp_path / "third"]
     for folder in clones[1:]:
@@ -179,3 +187,35 @@ def test_a_remote_that_is_gone_and_no_git_at_all_are_one_sentence(
     assert done.returncode == 1
     assert "not a Git repository" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_promotion_that_is_stopped_leaves_all_as_it_was(gitops, clone, remote, start, tmp_path):
+    hook = clone / ".git" / "hooks" / "pre-commit"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/began\nexec sleep 5\n")
+    hook.chmod(0o755)
+    before = gitops.state(clone), gitops.git(remote, "for-each-ref")
+    process = start(clone, "promote", "release=one", "from=dev", "to=staging")
+    while process.poll() is None and not (tmp_path / "began").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said == "Stopped by SIGTERM; Git is as it was.\n"
+    assert (gitops.state(clone), gitops.git(remote, "for-each-ref")) == before
+
+
+@pytest.mark.slow
+def test_only_the_environments_are_committed(gitops, clone, remote):
+    """A team's own plugin, which is imported in the work tree, leaves nothing there."""
+    (clone / "plugin").mkdir()
+    (clone / "plugin" / "__init__.py").write_text("")
+    (clone / "conf" / "config.yaml").write_text(
+        (ROOT / "conf" / "config.yaml").read_text().replace("plugins: []", "plugins: [plugin]")
+    )
+    gitops.git(clone, "add", "plugin", "conf")
+    gitops.git(clone, "commit", "-qm", "a plugin")
+    gitops.git(clone, "push", "-q")
+    done = gitops.verb(clone, "promote", "release=one", "from=dev", "to=staging", "push=direct")
+    assert done.returncode == 0, done.stderr
+    changed = gitops.git(remote, "diff", "--name-only", "main^", "main").splitlines()
+    assert all(name.startswith("environments/staging/one/") for name in changed)

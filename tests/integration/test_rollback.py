@@ -60,6 +60,7 @@ def test_the_last_release_comes_back_in_one_commit(gitops, history, remote):
     assert gitops.git(history, "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_release_that_was_rolled_back_from_is_skipped_until_it_is_promoted_again(gitops, history, remote):
     for expected in "ba":
         assert gitops.verb(history, *WORDS).returncode == 0
@@ -98,6 +99,7 @@ def test_what_the_recipe_changed_since_is_told(gitops, history, remote):
     assert told.split() == ["production/one/service-one.yaml"]
 
 
+@pytest.mark.slow
 def test_releases_that_no_longer_pass_are_named(gitops, history, remote):
     option = history / "conf" / "environment" / "production.yaml"
     option.write_text(option.read_text().replace("min: 0.7", "min: 0.8"))
@@ -108,6 +110,7 @@ def test_releases_that_no_longer_pass_are_named(gitops, history, remote):
     assert f"{'b' * 12}: tuned.exact_match is 0.75, the gate asks for >= 0.8" in said
 
 
+@pytest.mark.slow
 def test_it_can_be_proposed_instead(gitops, history, remote):
     done = gitops.verb(history, *WORDS, "push=branch")
     assert done.returncode == 0, done.stderr
@@ -128,6 +131,7 @@ def test_where_there_is_nothing_to_go_back_to(gitops, history, words, says):
     assert says in gitops.refused(history, *words)
 
 
+@pytest.mark.slow
 def test_a_place_that_ran_one_release_only(gitops, clone):
     said = gitops.refused(clone, "rollback", "release=two", "environment=dev")
     assert "no earlier release is sealed in Git's history" in said
@@ -138,6 +142,7 @@ def test_a_shallow_clone_cannot_tell(gitops, history, remote, tmp_path):
     assert "git fetch --unshallow" in gitops.refused(tmp_path / "shallow", *WORDS)
 
 
+@pytest.mark.slow
 def test_three_rollbacks_at_once_all_land(gitops, clone, remote, tmp_path, start):
     names = ("one", "two", "three")
     for name in names:

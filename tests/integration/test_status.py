@@ -155,6 +155,7 @@ def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
     assert "it is in production, staging; add environment=" in said
 
 
+@pytest.mark.slow
 def test_the_way_back_from_a_pod_that_runs_an_earlier_release(gitops, rendered, api):
     service = next(item for item in objects(rendered, "staging/two") if item["kind"] == "Service")
     pod = {**service, "kind": "Pod", "metadata": {**service["metadata"], "name": "two-7f-x"}}

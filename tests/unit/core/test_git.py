@@ -1,0 +1,51 @@
+"""Git by its command: what it answers, and what it says where it cannot."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from framework.core.errors import GitError
+from framework.core.git import Repository, said
+
+
+@pytest.fixture
+def repository(tmp_path):
+    settings = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "lines.txt").write_bytes(b"one\r\ntwo\n")
+    (tmp_path / "deep" / "bytes").write_bytes(b"\xff\xfe")
+    (tmp_path / "empty").write_bytes(b"")
+    for words in (("init", "-q", "-b", "main"), ("add", "."), ("commit", "-q", "-m", "first")):
+        subprocess.run(["git", *settings, *words], cwd=tmp_path, check=True, capture_output=True)
+    return Repository.around(tmp_path)
+
+
+def test_files_are_read_as_they_are_and_missing_ones_are_none(repository):
+    names = ["HEAD:deep/lines.txt", "HEAD:nothing", "HEAD:deep/bytes", "HEAD:empty", "HEAD:deep", "x:y"]
+    assert repository.blobs(names) == ["one\r\ntwo\n", None, "\ufffd\ufffd", "", None, None]
+    assert repository.blobs([]) == []
+
+
+def test_a_folder_knows_where_it_lies(repository):
+    assert repository.prefix == ""
+    assert Repository.around(repository.folder / "deep").prefix == "deep/"
+
+
+def test_what_git_refuses_is_one_sentence(repository, tmp_path, monkeypatch):
+    with pytest.raises(GitError, match="git switch: fatal: invalid reference: nowhere"):
+        repository.run("switch", "nowhere")
+    assert repository.ask("rev-parse", "--verify", "--quiet", "nowhere") is None
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path.parent / f"{tmp_path.name}-plain").mkdir()
+    with pytest.raises(GitError, match="not a Git repository"):
+        Repository.around(tmp_path.parent / f"{tmp_path.name}-plain")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(GitError, match="git: this command is not installed"):
+        Repository.around(Path(tmp_path))
+
+
+def test_the_telling_line_is_chosen():
+    assert said("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
+    assert said("\nonly this\n") == "only this"
+    assert said("") == ""

@@ -49,8 +49,19 @@ def broken_rules(config: Config) -> list[str]:
         *_in_last_phase(config, _unmerged_rules),
         *_gate_rules(config),
         *_in_last_phase(config, deployment_rules),
+        *_launcher_rules(config),
         *_in_each_phase(config, _fit_rules),
     ]
+
+
+def _launcher_rules(config: Config) -> list[str]:
+    sources = [part for part in config.walk() if isinstance(part, Source)]
+    try:
+        return config.launcher.problems(
+            config.publish.url, sources, not config.environment.allow_unpinned_image
+        )
+    except SourceError:
+        return []  # a file that is not there at all, which _source_rules names
 
 
 def _in_each_phase(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:

@@ -19,7 +19,7 @@ from framework.config.load import load
 from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
 from framework.core import versions
-from framework.core.errors import PlanError, ReleaseError
+from framework.core.errors import ReleaseError
 from framework.core.files import write_whole
 from framework.core.release import LOCK, Release
 from framework.core.store import Store
@@ -73,7 +73,6 @@ class Call:
             machines=layout.nodes,
             processes=layout.processes // layout.nodes,
             gpus=config.environment.hardware.device == "cuda",
-            pinned=not config.environment.allow_unpinned_image,
             saving_seconds=max(training.grace_seconds for training in trainings),
         )
 
@@ -137,16 +136,13 @@ def planned(call: Call) -> Plan:
     """Return the plan of a call, fit for where it is built.
 
     Raises:
-        PlanError: it cannot be built there.
+        PlanError: it cannot run.
     """
     config = call.config
     if not config.launcher.here:
         # Which versions must stay, the environments of this folder say, and only here are they to be seen.
         config = config.model_copy(update={"publish": config.publish.model_copy(update={"keep": None})})
-    plan = make_plan(config, call.recipe)
-    if problems := config.launcher.problems(call.work(plan)):
-        raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
-    return plan
+    return make_plan(config, call.recipe)
 
 
 def _forget_old_versions(call: Call) -> None:

@@ -6,12 +6,14 @@ the release.
 
 import signal
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from framework.core.component import Component
 from framework.core.errors import FrameworkError
 from framework.core.release import Release
+from framework.core.source import Source
 from framework.core.step import Step
 from framework.core.store import Store
 
@@ -54,8 +56,6 @@ class Work:
     """How many processes train on each of them."""
     gpus: bool
     """Whether each process has a GPU."""
-    pinned: bool
-    """Whether images must be named by their digest."""
     saving_seconds: float
     """What training may take to finish its step and save, once it is told to stop."""
 
@@ -80,8 +80,14 @@ class Launcher(Component, ABC):
     here: ClassVar[bool] = True
     """Whether that is this machine, with its files and its store."""
 
-    def problems(self, work: Work) -> list[str]:
-        """Return one line for everything that keeps *work* from being built there."""
+    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
+        """Return one line for everything that keeps a recipe from being built there.
+
+        Args:
+            url: the model store.
+            sources: whatever the recipe reads.
+            pinned: whether images must be named by their digest.
+        """
         return []
 
     def preview(self, work: Work) -> str:

@@ -5,6 +5,7 @@ the runner finds the lock. Which kind of object runs the pods, an option says.
 """
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, ClassVar, Self
 
@@ -144,21 +145,21 @@ class ClusterLauncher(Launcher):
         asked = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
         return {key: value for key, value in asked.items() if value is not None}
 
-    def problems(self, work: Work) -> list[str]:
+    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
         """Name what the pods could not reach: files of this machine, and a model store on its disk."""
         found = []
-        if (scheme := work.url.partition("://")[0]) in ("file", "local") or scheme == work.url:
+        if (scheme := url.partition("://")[0]) in ("file", "local") or scheme == url:
             found.append(
-                f"publish.url: '{work.url}' would lie in a pod that ends; set "
+                f"publish.url: '{url}' would lie in a pod that ends; set "
                 "publish.url=s3://<bucket>/models or launcher=local"
             )
-        if work.pinned and not is_pinned(self.image):
+        if pinned and not is_pinned(self.image):
             image = self.image.partition("@")[0]
             found.append(
                 f"launcher.image: '{self.image}' is not pinned by digest, which this environment requires; "
                 f"set launcher.image={image}@sha256:<its digest>"
             )
-        for source in self._left_behind(work):
+        for source in self._left_behind(sources):
             found.append(
                 f"launcher: '{source.url}' lies on this machine only; copy it to a model store or the hub "
                 "and give that URL instead (such as data.train=s3://<bucket>/rows.jsonl), or build an image "
@@ -166,8 +167,7 @@ class ClusterLauncher(Launcher):
             )
         return found
 
-    def _left_behind(self, work: Work) -> list[Source]:
-        sources = [part for step in work.steps for part in step.stage.walk() if isinstance(part, Source)]
+    def _left_behind(self, sources: Iterable[Source]) -> list[Source]:
         alone = [source for source in sources if source.local and not self._in_image(source)]
         return list({source.url: source for source in alone}.values())
 

@@ -73,7 +73,6 @@ def rendered(option: str, size: str) -> list[dict[str, Any]]:
             machines=4 if size == "four" else 1,
             processes=8 if size == "four" else 1,
             gpus=size == "four",
-            pinned=False,
             saving_seconds=25.0,
         )
     )
@@ -200,7 +199,7 @@ def _work(case: tuple[str, str]) -> Work:
     model = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
     step = Step("model", FetchModel(model=model, seed=0))
     url, store = "s3://b/m", Store(Path("store"))
-    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), None, 1, 1, False, False, 25.0)
+    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), None, 1, 1, False, 25.0)
 
 
 def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:

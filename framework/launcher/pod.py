@@ -26,6 +26,7 @@ STORE = "/gitune/store"
 COMMAND = ("python", "-m", "framework.worker", f"/etc/gitune/{JOB}")
 
 _SHARED = "/gitune"
+_WORKING_FOLDER = "/srv"
 _USER = 10001
 _SPARE_SECONDS = 30
 """Seconds besides what training needs to save, until a pod that is told to stop is killed."""
@@ -113,7 +114,10 @@ def _container(launcher: "ClusterLauncher", work: Work, environment: list[Object
             {"mountPath": _SHARED, "name": "store"},
             {"mountPath": "/tmp", "name": "tmp"},
             {"mountPath": "/dev/shm", "name": "shm"},
+            # What options write below the working folder, such as curves, stays with the store.
+            {"mountPath": f"{_WORKING_FOLDER}/.gitune", "name": "store", "subPath": "runs"},
         ],
+        "workingDir": _WORKING_FOLDER,
     }
     if launcher.secret is not None:
         container["envFrom"] = [{"secretRef": {"name": launcher.secret}}]

@@ -11,7 +11,7 @@ from pathlib import Path
 from framework.config.recipes import GROUP, listed, recipe_names, relative
 from framework.core.errors import GitError
 from framework.core.git import Repository, said
-from framework.core.release import LOCK
+from framework.core.release import LOCK, Release
 from framework.gitops.words import read
 
 _ENVIRONMENTS = Path("environments")
@@ -38,6 +38,7 @@ def changed_recipes(base: str) -> list[str]:
 
     Raises:
         GitError: Git cannot compare the two.
+        ReleaseError: a lock was edited.
     """
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -47,7 +48,7 @@ def changed_recipes(base: str) -> list[str]:
     from framework.core.paths import SHARE
 
     touched = _touched(base)
-    released = {json.loads(lock.read_text())["recipe"] for lock in _ENVIRONMENTS.glob(f"*/*/{LOCK}")}
+    released = {Release.read(lock).recipe for lock in _ENVIRONMENTS.glob(f"*/*/{LOCK}")}
     names = [name for name in recipe_names(Path("recipes")) if not listed(name)]
     register()
     GlobalHydra.instance().clear()

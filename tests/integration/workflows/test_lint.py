@@ -88,6 +88,12 @@ def test_verbs_that_are_called_are_there(file: Path) -> None:
     assert called <= {*VERBS}
 
 
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.stem)
+def test_what_is_decided_is_decided_by_run_and_not_in_a_workflow(file: Path) -> None:
+    for script in scripts(file):
+        assert len(script.splitlines()) <= 10, script
+
+
 def test_a_job_with_a_write_token_runs_no_pull_requests_code() -> None:
     """Who opens a pull request could otherwise write with it."""
     for file in WORKFLOWS:

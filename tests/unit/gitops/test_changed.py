@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from framework.core.errors import GitError
+from framework.core.errors import GitError, ReleaseError
+from framework.core.release import Release
 from framework.gitops.changed import changed_recipes
 
-LOCK = '{"recipe": "released"}'
+GOLDEN = Path(__file__).parents[2] / "golden" / "tiny.lock"
+LOCK = Release.read(GOLDEN).model_copy(update={"recipe": "released"}).text()
 BASED = (
     "defaults:\n- override /model: tiny\n- override /data: {data}\n- override /tuning: ours\nname: {name}\n"
 )
@@ -87,3 +89,9 @@ def test_what_happened_on_the_base_meanwhile_is_not_ours(git, tmp_path) -> None:
 def test_an_unknown_base_is_named_with_the_way_out(git) -> None:
     with pytest.raises(GitError, match=r"base=0000: Git cannot compare .*git fetch --unshallow"):
         changed_recipes("0000")
+
+
+def test_an_edited_lock_is_refused(git, team) -> None:
+    team("environments/staging/released/release.lock", LOCK.replace("released", "other"))
+    with pytest.raises(ReleaseError, match="its seal does not fit"):
+        changed_recipes("main")

@@ -70,7 +70,8 @@ class Publish(Component):
     that ``run`` is called in."""
     keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
     """Versions of a release that stay in the model store, the newest; older ones are removed when another is
-    published, but none that a lock in ``environments/`` names, here or on a branch. None keeps all."""
+    published, but none that a place of ``environments/`` runs, here or on a branch, or ran shortly before.
+    None keeps all."""
 
 
 class Phase(Component):

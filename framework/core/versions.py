@@ -17,6 +17,10 @@ from framework.core.modelstore import LIST, explained, is_local, open_store
 from framework.core.release import LOCK, Release
 
 FOLDER = "releases"
+_WAY_BACK = 4
+"""Locks of a place that count as needed: the one that runs, and those before it."""
+_COMMITS = 1000
+"""Commits below the environments that are looked at for them."""
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
@@ -94,7 +98,8 @@ def needed_by(environments: Path) -> frozenset[str]:
     """Return the hex digits of every key and digest that a lock of *environments* names.
 
     It looks at the folder as it stands and, where it lies in Git, as it is at ``HEAD`` and at the tip of
-    every branch, those of remotes included, as they were fetched last.
+    every branch, those of remotes included, as they were fetched last; and at the last few locks of each
+    place, which a rollback may have to go back to.
     """
     texts = [lock.read_text(errors="replace") for lock in environments.glob(f"*/*/{LOCK}")]
     texts += _committed(environments) if environments.is_dir() else []
@@ -108,12 +113,27 @@ def _committed(environments: Path) -> Iterable[str]:
         return []
     tips = repository.run("for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").split()
     head = repository.ask("rev-parse", "--verify", "--quiet", "HEAD")
-    found = set()
-    for tip in {*tips, *([head] if head else [])}:
+    tips += [head] if head else []
+    found = _recent(repository, tips) if tips else set()
+    for tip in {*tips}:
         for line in repository.run("ls-tree", "-r", "-z", tip, "--", ".").split("\0"):
             if line.endswith(f"/{LOCK}"):
                 found.add(line.split()[2])
     return [text for text in repository.blobs(sorted(found)) if text is not None]
+
+
+def _recent(repository: Repository, tips: list[str]) -> set[str]:
+    """Return the last locks of each place, as Git calls them, newest commit first."""
+    form = ("--raw", "--no-abbrev", "--no-renames", "--format=")
+    log = repository.run("log", f"--max-count={_COMMITS}", *form, *{*tips}, "--", ".")
+    last: dict[str, list[str]] = {}
+    for line in log.splitlines():
+        words, _, path = line.partition("\t")
+        if path.endswith(f"/{LOCK}"):
+            new, known = words.split()[3], last.setdefault(path, [])
+            if len(known) < _WAY_BACK and new not in known:
+                known.append(new)
+    return {blob for blobs in last.values() for blob in blobs}
 
 
 def _locks(store: Any, folder: str) -> list[str]:

@@ -117,3 +117,16 @@ def test_locks_are_looked_for_in_the_folder_and_on_every_branch(tmp_path):
     lock("dev", "c")
     assert {"a" * 64, "b" * 64, "c" * 64} <= needed_by(environments)
     assert "d" * 64 not in needed_by(environments)
+
+
+def test_what_a_place_ran_before_is_needed_to_go_back_to(tmp_path):
+    git(tmp_path, "init", "-q", "-b", "main")
+    for digit in "789abcd":
+        file = tmp_path / "environments" / "production" / "tiny" / LOCK
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(TINY.model_copy(update={"plan": digit * 64, "digest": f"sha256:{digit * 64}"}).text())
+        git(tmp_path, "add", ".")
+        git(tmp_path, "commit", "-q", "-m", digit)
+    git(tmp_path, "checkout", "-q", "--detach")
+    git(tmp_path, "branch", "-q", "-D", "main")
+    assert {digit for digit in "789abcd" if digit * 64 in needed_by(tmp_path / "environments")} == {*"abcd"}

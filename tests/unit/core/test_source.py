@@ -143,3 +143,12 @@ def test_a_local_file_with_another_sha256_is_refused(here: Path) -> None:
         with pytest.raises(SourceError, match=f"should be {'0' * 64}, got {sha(b'x')}"):
             ask()
     assert Source(url="x").resolve() == Source(url="x", sha256=sha(b"x"))
+
+
+def test_only_the_frameworks_own_files_come_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("{}\n")
+    assert Source(url="recipes/data/tiny/train.jsonl").shipped
+    assert not Source(url="rows.jsonl").shipped
+    assert not Source(url=str(tmp_path / "rows.jsonl")).shipped
+    assert not Source(url="s3://bucket/recipes/rows.jsonl").shipped

@@ -7,10 +7,10 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from framework.core.errors import SourceError
+from framework.core.errors import ReleaseError, SourceError
 from framework.core.modelstore import pull, push
 from framework.core.release import LOCK, Release
-from framework.core.versions import needed_by, prune, record
+from framework.core.versions import find, needed_by, prune, record
 
 TINY = Release.read(Path(__file__).parents[2] / "golden" / "tiny.lock")
 
@@ -130,3 +130,24 @@ def test_what_a_place_ran_before_is_needed_to_go_back_to(tmp_path):
     git(tmp_path, "checkout", "-q", "--detach")
     git(tmp_path, "branch", "-q", "-D", "main")
     assert {digit for digit in "789abcd" if digit * 64 in needed_by(tmp_path / "environments")} == {*"abcd"}
+
+
+def test_a_version_is_found_by_its_plan(url, tmp_path):
+    first, second = (publish(url, tmp_path, number) for number in (1, 2))
+    assert [find(url, "tiny", release.plan) for release in (first, second)] == [first, second]
+    assert find(url, "tiny", "f" * 64) is None
+    assert find(url, "other", first.plan) is None
+
+
+def test_an_edited_version_is_refused(tmp_path):
+    url = f"file://{tmp_path}/store"
+    release = publish(url, tmp_path, 1)
+    lock = tmp_path / "store" / "releases" / "tiny" / f"{release.plan}.lock"
+    lock.write_text(lock.read_text().replace('"recipe": "tiny"', '"recipe": "mine"'))
+    with pytest.raises(ReleaseError, match="its seal does not fit"):
+        find(url, "tiny", release.plan)
+
+
+def test_a_store_that_cannot_be_read_is_one_sentence():
+    with pytest.raises(SourceError, match=r"nowhere://models/releases/tiny/.* cannot read"):
+        find("nowhere://models", "tiny", "f" * 64)

@@ -94,6 +94,8 @@ class Handler(BaseHTTPRequestHandler):
                 return self.refuse(code, message)
         try:
             getattr(self, f"on_{self.command.lower()}")(path, query, body)
+        except ConnectionError:  # who asked is gone
+            self.close_connection = True
         except Exception:
             cluster.faults.append(traceback.format_exc())
             self.refuse(418, "the test's own server failed")

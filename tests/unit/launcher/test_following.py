@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -232,3 +234,10 @@ def test_no_kubeconfig_says_what_to_set(tmp_path: Any, monkeypatch: pytest.Monke
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     with pytest.raises(ClusterError, match=r"no cluster to submit to: .*set KUBECONFIG or launcher\.context"):
         begin()
+
+
+def test_nothing_heavy_is_loaded_before_a_job_is_followed() -> None:
+    look = "import sys, framework.launcher.trainjob, framework.launcher.jobset, framework.launcher.following"
+    code = f"{look}; print([name for name in ('kubernetes', 'torch', 'fsspec') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

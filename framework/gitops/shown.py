@@ -60,9 +60,14 @@ def _headline(each: Difference, word: Callable[[str], str] = str) -> str:
         return f"new, {each.step_count} steps"
     if not each:
         return "nothing changes"
-    again = f"{len(each.steps)} of {each.step_count} steps would run again"
-    moved = sum(1 for text in each.manifests.values() if text)
-    return f"{len(each.config)} keys differ, {again}, {moved} of {len(each.manifests)} environments change"
+    parts = [
+        f"config keys that differ: {len(each.config)}",
+        f"steps that would run again: {len(each.steps)} of {each.step_count}",
+    ]
+    if each.manifests:
+        moved = sum(1 for text in each.manifests.values() if text)
+        parts.append(f"environments that change: {moved} of {len(each.manifests)}")
+    return "; ".join(parts)
 
 
 def _section(each: Difference, most: int) -> str:

@@ -56,7 +56,9 @@ def _in_git(each: Standing) -> tuple[list[str], bool]:
     if each.release is None:
         return [f"  problem     {each.problem}", *last], True
     release = each.release
-    gates = [f"{metric} {bound}" for metric, bound in sorted(release.gates.items())]
+    gates = [
+        f"{metric} {_value(release, metric)} ({bound})" for metric, bound in sorted(release.gates.items())
+    ]
     state = "equal to a fresh render"
     if each.stale:
         state = f"not what rendering gives ({', '.join(each.stale)}); run `run render`"
@@ -152,6 +154,11 @@ def _facts(release: Release, path: str) -> list[str]:
         f"  recipe      {release.recipe}",
         f"  commit      {_commit(release)}",
     ]
+
+
+def _value(release: Release, metric: str) -> str:
+    found = release.metrics.get(metric)
+    return "not recorded" if found is None else f"{found:g}"
 
 
 def _commit(release: Release) -> str:

@@ -102,6 +102,7 @@ def test_git_alone_says_what_is_stale_and_what_is_not(gitops, rendered, no_clust
     assert "Promote two to staging" in two
     one = told[told.index("staging/one") : told.index("staging/two")]
     assert "not what rendering gives (staging/one/app.json, " in one
+    assert "passed when built: tuned.exact_match 0.75 (>= 0.5)" in two
     assert "no cluster is configured (KUBECONFIG): Git alone" in told
     done = gitops.verb(rendered, "status", "check=true")
     assert "are not as they should be" in done.stderr

@@ -32,7 +32,10 @@ def test_what_changes_is_named_with_its_reason():
     assert found.steps == (("tune", "rank 8 -> 4"), ("merge", "after tune"))
     assert found.gone == ("old",)
     text = as_text("main at 1", [found])
-    assert "x: 2 keys differ, 2 of 3 steps would run again, 0 of 1 environments change" in text
+    counts = (
+        "config keys that differ: 2; steps that would run again: 2 of 3; environments that change: 0 of 1"
+    )
+    assert f"x: {counts}\n" in text
     assert "  runs again merge: after tune" in text
     assert "  manifests  dev/x: nothing changes" in text
 

@@ -55,6 +55,8 @@ def main(file: Path) -> int:
     code = 0
     try:
         steps = read_steps(job)
+        for key in job["again"]:
+            store.forget(steps[key])
         total = job["total"]
         for key in job["pending"]:
             _build(store, steps[key], job["positions"][key], total)

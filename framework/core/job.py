@@ -12,7 +12,12 @@ from framework.core.step import Stage, Step
 
 
 def write_job(
-    steps: Sequence[Step], pending: Iterable[Step], store: str, plugins: Iterable[str], machines: int = 1
+    steps: Sequence[Step],
+    pending: Iterable[Step],
+    store: str,
+    plugins: Iterable[str],
+    machines: int = 1,
+    again: Iterable[Step] = (),
 ) -> str:
     """Return the text of a job: every step by key, and the keys that are to be built.
 
@@ -22,6 +27,7 @@ def write_job(
         store: the absolute path of the artifacts' store, where the worker will run.
         plugins: the packages besides ``framework`` that options may come from.
         machines: how many work on it; all but the first join where it trains.
+        again: what is built even where the store has it, since what it left elsewhere is gone.
     """
     job = {
         "store": store,
@@ -30,6 +36,7 @@ def write_job(
         "total": len(steps),
         "positions": {step.key: number for number, step in enumerate(steps, 1)},
         "pending": [step.key for step in pending],
+        "again": [step.key for step in again],
         "steps": [
             {
                 "key": step.key,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -74,6 +75,8 @@ class Kubelet:
 
     def look(self) -> None:
         self.cluster.script.append(self.look)
+        if not any(body["kind"] == "TrainJob" for body in self.cluster.bodies):
+            return  # somebody asks whether the job is there
         if self.process is None:
             self.process = self.start()
         lines = self.log.read_text().splitlines()
@@ -139,6 +142,17 @@ def test_a_recipe_is_trained_in_a_cluster_and_rendered_here(
     assert again.returncode == 0, again.stderr
     assert "nothing to build" in again.stdout
     assert len(cluster.bodies) == submitted
+
+    # A version that has left the model store is published again, from what the cluster's store holds.
+    shutil.rmtree(tmp_path / "bucket")
+    cluster.script, cluster.bodies = [], []
+    cluster.logs.clear()
+    kubelet = Kubelet(cluster, team, tmp_path / "pod")
+    lost = run(*WORDS)
+    assert lost.returncode == 0, lost.stdout + lost.stderr
+    assert "has ended without a release; starting it again" in lost.stdout
+    assert json.loads((tmp_path / "work/environments/dev/tiny/release.lock").read_text()) == lock
+    assert (tmp_path / "bucket" / "models" / "releases" / "tiny" / f"{lock['plan']}.lock").is_file()
 
     # A gate that is missed: the worker's own sentence and exit code, and nothing is rendered.
     cluster.job, cluster.script, cluster.bodies = "", [], []

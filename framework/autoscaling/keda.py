@@ -14,7 +14,8 @@ from framework.monitoring import Monitoring
 class Keda(Elastic):
     """A ScaledObject by the queue, and by CPU; requests a second and p99 where they are asked for.
 
-    Where Prometheus does not answer, the least number of pods is kept, or what runs where that is more.
+    Where Prometheus does not answer, the least number of pods is kept, or what runs where that is more;
+    scaled by a percentile alone, the number stays as it is.
     """
 
     waiting_per_pod: Annotated[float, Field(gt=0)] | None = 4
@@ -45,7 +46,8 @@ class Keda(Elastic):
             "scaleTargetRef": target,
             "triggers": [{"type": "cpu", "name": "cpu", **cpu}, *triggers],
         }
-        if triggers:  # KEDA refuses a fallback for CPU alone
+        # KEDA refuses a fallback where nothing is divided by the pods: for CPU or a percentile alone.
+        if any(trigger["metricType"] == "AverageValue" for trigger in triggers):
             spec["fallback"] = {
                 "behavior": "currentReplicasIfHigher",
                 "failureThreshold": self.failure_threshold,

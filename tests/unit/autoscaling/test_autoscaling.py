@@ -62,9 +62,11 @@ def test_keda_asks_prometheus_and_keeps_its_pods_where_nobody_answers(rendered):
     assert shrink["stabilizationWindowSeconds"] == 300
 
 
-def test_keda_by_cpu_alone_has_no_fallback_which_it_would_refuse(rendered):
-    spec = rendered(autoscaling=("keda", {"waiting_per_pod": None}))["ScaledObject"]["spec"]
-    assert [trigger["type"] for trigger in spec["triggers"]] == ["cpu"]
+@pytest.mark.parametrize(("p99", "asked"), [(None, ["cpu"]), (2.5, ["cpu", "p99"])])
+def test_keda_by_no_queue_has_no_fallback_which_it_would_refuse(rendered, p99, asked):
+    chosen = {"waiting_per_pod": None, "p99_seconds": p99}
+    spec = rendered(autoscaling=("keda", chosen))["ScaledObject"]["spec"]
+    assert [trigger["name"] for trigger in spec["triggers"]] == asked
     assert "fallback" not in spec
 
 

@@ -79,7 +79,7 @@ def changes(files: Mapping[str, str], root: Path) -> Changes:
 
     Raises:
         ReleaseError: the release's folder cannot be read, is a link out of *root*, or holds somebody's
-            own file under a name that was rendered.
+            own file under a name that was rendered; or another release has an object of that name.
     """
     folder = _release_folder(files, root)
     try:
@@ -94,6 +94,7 @@ def changes(files: Mapping[str, str], root: Path) -> Changes:
             f"{root / mine[0]}: this file was not written by `run render`, which needs its name; "
             "move it out of the release's folder"
         )
+    _unshared(files, root / folder)
     return Changes(
         added=tuple(sorted(set(files) - there)),
         changed=tuple(sorted(name for name in old if name in files and old[name] != files[name])),
@@ -145,6 +146,25 @@ def _release_folder(files: Mapping[str, str], root: Path) -> str:
     if (root / folder).resolve() != root.resolve() / folder:
         raise ReleaseError(f"{root / folder}: this folder is a link to another place; replace it by a folder")
     return folder
+
+
+def _unshared(files: Mapping[str, str], folder: Path) -> None:
+    """Refuse an object that a release beside this one has too: ``x-canary``'s Service is also ``x``'s second.
+
+    Both would own it in the cluster. Only a name that begins with the other's can share one so.
+    """
+    if f"{folder.parent.name}/{folder.name}/{APP}" not in files or not folder.parent.is_dir():
+        return
+    mine = {name.rpartition("/")[2] for name in files if name.endswith(".yaml")}
+    for other in sorted(folder.parent.iterdir()):
+        short, long = sorted((folder.name, other.name), key=len)
+        if not long.startswith(f"{short}-") or not (other / APP).is_file():
+            continue
+        if shared := sorted(mine & {path.name for path in other.glob("*.yaml")}):
+            raise ReleaseError(
+                f"{other / shared[0]}: the release '{folder.name}' has an object of this kind and name too; "
+                f"call one of the two releases otherwise, or remove {other}"
+            )
 
 
 def _generated(path: Path) -> str | None:

@@ -123,6 +123,19 @@ def test_a_stale_object_is_removed_and_nothing_else(tmp_path):
     assert len(list((tmp_path / "dev" / "other").iterdir())) == 9
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_releases_with_an_object_of_one_name_are_refused(tmp_path, first, render_with, measured):
+    judged = {"rollout": "blue-green", "monitoring": measured, "environment": "production"}
+    pinned = ("kubernetes", {"image": f"registry.example.com/server@sha256:{'5' * 64}"})
+    names = ("tiny", "tiny-preview")
+    texts = [render_with(**judged, deployment=pinned, release={"name": name}) for name in names]
+    write(texts[first], tmp_path)
+    write(render_with(**judged, deployment=pinned, release={"name": "tiny-chat"}), tmp_path)
+    with pytest.raises(ReleaseError, match=r"analysistemplate-tiny-preview\.yaml: .* has an object of this"):
+        write(texts[1 - first], tmp_path)
+    assert not (tmp_path / "production" / names[1 - first]).exists()
+
+
 def test_changes_writes_nothing(tmp_path):
     assert len(changes(rendered(), tmp_path / "none").added) == 9
     assert diff_text(rendered(), tmp_path / "none").startswith("--- /dev/null\n+++ b/dev/tiny/app.json\n")

@@ -159,7 +159,8 @@ class ClusterDeployment(Deployment):
         outward = self.store_port if fetched else None
         rollout = self.rollout(delivery)
         callers = list(self.ingress_from)
-        callers += [peer for peer in (*delivery.traffic.callers, *rollout.callers) if peer not in callers]
+        for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers):
+            callers += [] if peer in callers else [peer]
         return [
             *([] if rollout.carries_files else [config_map(identity, workload.files)]),
             service_account(identity, self.image_pull_secret),

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from framework.core.component import Component
 from framework.environment import Environment
 from framework.manifests.identity import Object
+from framework.manifests.values import Peer
 from framework.manifests.workload import Workload
 
 
@@ -15,6 +16,11 @@ class Monitoring(Component, ABC):
     @abstractmethod
     def query_url(self) -> str | None:
         """Where PromQL is answered inside the cluster; None where nothing is measured."""
+
+    @property
+    def callers(self) -> tuple[Peer, ...]:
+        """Who reads the pods' metrics, and so must be let in by the network policy."""
+        return ()
 
     @property
     def secret_names(self) -> tuple[str, ...]:

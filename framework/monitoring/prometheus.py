@@ -6,7 +6,7 @@ from pydantic import Field
 
 from framework.environment import Environment, Namespace
 from framework.manifests.identity import ARM, Identity, Object
-from framework.manifests.values import LabelKey, LabelValue, ObjectName
+from framework.manifests.values import LabelKey, LabelValue, ObjectName, Peer
 from framework.manifests.workload import Workload
 from framework.monitoring import Monitoring, grafana
 from framework.monitoring.alerts import alerts
@@ -29,6 +29,8 @@ class Prometheus(Monitoring):
 
     prometheus_url: Url = "http://prometheus-operated.monitoring.svc:9090"
     """Where Prometheus answers inside the cluster, for rollouts and autoscalers that ask it."""
+    prometheus_namespace: Namespace = "monitoring"
+    """Where Prometheus runs, which the release's network policy lets in whoever else may call."""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels by which your Prometheus Operator selects its objects, such as
     ``{release: kube-prometheus-stack}``; empty where it takes all."""
@@ -56,6 +58,11 @@ class Prometheus(Monitoring):
     def query_url(self) -> str:
         """Where PromQL is answered inside the cluster."""
         return self.prometheus_url
+
+    @property
+    def callers(self) -> tuple[Peer, ...]:
+        """The namespace of Prometheus."""
+        return (Peer(namespaces={"kubernetes.io/metadata.name": self.prometheus_namespace}),)
 
     @property
     def secret_names(self) -> tuple[str, ...]:

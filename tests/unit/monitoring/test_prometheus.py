@@ -215,3 +215,17 @@ def test_the_option_gives_the_defaults():
     option = yaml.safe_load((paths.SHARE / "conf/monitoring/prometheus.yaml").read_text())
     assert Monitoring.model_validate(option) == Prometheus()
     assert Prometheus().query_url == "http://prometheus-operated.monitoring.svc:9090"
+
+
+@pytest.mark.parametrize("where", ["monitoring", "observability"])
+def test_prometheus_is_let_in_whoever_else_may_call(render_with, where):
+    target = {
+        "image": f"registry.example.com/server@sha256:{'5' * 64}",
+        "ingress_from": [{"pods": {"app": "web"}}],
+    }
+    watching = ("prometheus", {"dashboards": False, "prometheus_namespace": where})
+    texts = render_with(deployment=("kubernetes", target), monitoring=watching)
+    (rule,) = yaml.safe_load(texts["production/tiny/networkpolicy-tiny.yaml"])["spec"]["ingress"]
+    reading = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": where}}}
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "web"}}}, reading]
+    assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]

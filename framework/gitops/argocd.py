@@ -181,12 +181,12 @@ def _application_set(given: Mapping[str, str]) -> _Object:
 def _sync_policy() -> _Object:
     """Return how folders are brought into the cluster.
 
-    No ``PruneLast``: it adds a wave behind the workload, and a sync that waits there for a canary to end
-    would keep the commit that rolls it back waiting too. A retry looks at the newest commit, for the same
-    reason. No ``RespectIgnoreDifferences``: for a field inside a list of a custom kind, such as a route's
-    weight, Argo CD then keeps the whole live list, so that no change of a route would ever arrive
-    (argo-cd issues 17694 and 27480). A sync in the middle of a rollout sends requests to the release that
-    serves, until the rollout's controller has its say again.
+    No ``PruneLast`` for all: it adds a wave behind the workload, and a sync that waits there for a canary to
+    end would keep the commit that rolls it back waiting too; only what runs pods asks for it. A retry looks
+    at the newest commit, for the same reason. No ``RespectIgnoreDifferences``: for a field inside a list of a
+    custom kind, such as a route's weight, Argo CD then keeps the whole live list, so that no change of a
+    route would ever arrive (argo-cd issues 17694 and 27480). A sync in the middle of a rollout sends requests
+    to the release that serves, until the rollout's controller has its say again.
     """
     return {
         "automated": {"allowEmpty": False, "prune": True, "selfHeal": True},

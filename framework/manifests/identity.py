@@ -11,17 +11,23 @@ from framework.core.release import Release
 
 Object = dict[str, Any]
 
-_LAST_WAVE = {"argocd.argoproj.io/sync-wave": "1"}
+_WAVE, _OPTIONS = "argocd.argoproj.io/sync-wave", "argocd.argoproj.io/sync-options"
+_SCALER = {_WAVE: "1"}
+_PODS = {_OPTIONS: "PruneLast=true", _WAVE: "1"}
 _SYNC: Mapping[str, Mapping[str, str]] = {
-    **dict.fromkeys(
-        ("Deployment", "HorizontalPodAutoscaler", "InferenceService", "Rollout", "ScaledObject"), _LAST_WAVE
-    ),
-    "Service": {"argocd.argoproj.io/sync-options": "ServerSideApply=false"},
+    "Deployment": _PODS,
+    "HorizontalPodAutoscaler": _SCALER,
+    "InferenceService": _PODS,
+    "Rollout": _PODS,
+    "ScaledObject": _SCALER,
+    "Service": {_OPTIONS: "ServerSideApply=false"},
 }
 """What Argo CD is told of a kind. What replaces and scales pods comes after all that it refers to, and must
 be the last wave: only there a sync ends without waiting for health, so that a commit which rolls back need
-not wait for a canary. A Service's selector is one value to a server-side apply, which would take the pods'
-hash out of it that a rollout has put in; a client-side apply leaves it."""
+not wait for a canary. What runs pods goes only once what took its place is healthy: where a recipe goes from
+``rolling`` to another rollout, the Deployment would else be gone before the Rollout has a pod. No other sync
+prunes one, so none waits for that. A Service's selector is one value to a server-side apply, which would take
+the pods' hash out of it that a rollout has put in; a client-side apply leaves it."""
 ARM = "gitune.dev/arm"
 """The label that tells the arms of an A/B test apart, on pods and in their measurements."""
 

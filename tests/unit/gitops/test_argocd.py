@@ -99,6 +99,17 @@ def test_nothing_keeps_a_rollback_waiting_for_a_canary(application_set):
         assert wave in ("0", "1"), file
 
 
+def test_what_runs_pods_stays_until_its_successor_is_healthy():
+    kinds = {"Deployment": 0, "InferenceService": 0, "Rollout": 0}
+    for file in RENDERED:
+        item = yaml.safe_load(file.read_text())
+        options = item.get("metadata", {}).get("annotations", {}).get("argocd.argoproj.io/sync-options", "")
+        assert ("PruneLast=true" in options) == (item.get("kind") in kinds), file
+        if item.get("kind") in kinds:
+            kinds[item["kind"]] += 1
+    assert all(kinds.values())
+
+
 def test_namespaces_enforce_the_level_restricted_and_readers_read_no_secret():
     kinds = {plural for kind in KINDS.values() for plural in [kind.plural]}
     for place in environments():

@@ -3,6 +3,7 @@
 It turns what the server refuses into one sentence. What the objects mean, it does not know.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -108,9 +109,10 @@ class Api:
         rest = b""
         try:
             response = self._call("GET", f"{path_of(pod)}/log", None, query, "application/json")
-            for chunk in response.stream():
-                *whole, rest = (rest + chunk).split(b"\n")
-                yield from (line.decode(errors="replace") for line in whole)
+            with contextlib.closing(response):
+                for chunk in response.stream():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    yield from (line.decode(errors="replace") for line in whole)
         except (urllib3.exceptions.HTTPError, self._refusal()) as error:
             raise Silence(str(error)) from None
         if rest:

@@ -4,8 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from framework.autoscaling import Autoscaling
+from framework.environment import Environment
 from framework.manifests.identity import Identity, Object
 from framework.manifests.workload import Workload
+from framework.monitoring import Monitoring
 from framework.rollout.analysis import use
 from framework.rollout.judged import Judged
 from framework.traffic import Traffic
@@ -16,8 +19,7 @@ _ROUTE = "shadow"
 class Shadow(Judged):
     """Copies of real requests, judged against the originals; then all requests, as no user saw a failure.
 
-    Copied are the requests that ask the model, which all are ``POST``. With traffic=gateway-api the
-    Gateway must know the filter ``RequestMirror``, and the Rollouts plugin the step ``setMirrorRoute``.
+    Copied are the requests that ask the model, which all are ``POST``.
     """
 
     percent: Annotated[int, Field(ge=1, le=100)] = 100
@@ -54,3 +56,20 @@ class Shadow(Judged):
                 "trafficRouting": {**traffic.routing(identity), "managedRoutes": [{"name": _ROUTE}]},
             }
         }
+
+    def problems(
+        self,
+        traffic: Traffic,
+        autoscaling: Autoscaling,
+        monitoring: Monitoring,
+        environment: Environment,
+        start_seconds: int,
+    ) -> list[str]:
+        """Refuse traffic that copies nothing, of which the judge would never see a request."""
+        found = super().problems(traffic, autoscaling, monitoring, environment, start_seconds)
+        if traffic.splits and not traffic.mirrors:
+            found.append(
+                "rollout: a shadow is sent copies of requests, and Argo Rollouts' plugin for the Gateway API "
+                "sends none; set traffic=istio or rollout=canary"
+            )
+        return found

@@ -15,7 +15,9 @@ class Traffic(Component, ABC):
     """Routes to a release's Services."""
 
     splits: ClassVar[bool] = False
-    """Whether it can share requests out between two Services: by weight, by a header, and as copies."""
+    """Whether it can share requests out between two Services: by weight and by a header."""
+    mirrors: ClassVar[bool] = False
+    """Whether it can send copies of requests to a second Service, and throw their answers away."""
 
     @property
     def callers(self) -> tuple[Peer, ...]:

@@ -1,11 +1,12 @@
 """Kubernetes' Gateway API: one HTTPRoute, for whichever implementation runs the Gateway.
 
-The standard (v1, channel ``standard`` of Gateway API 1.6) has weights, header matches, mirroring and
-timeouts. It has no outlier detection and no connection pool, and its retries are still experimental, so
-none of them is rendered here. An implementation's own objects bring them: Envoy Gateway's
-``BackendTrafficPolicy`` (``healthCheck.passive``, ``retry``), or Istio as the implementation, which obeys
-a ``DestinationRule``; who needs them from here takes ``traffic=istio``. Weights are moved by Argo Rollouts
-through its plugin ``argoproj-labs/gatewayAPI``.
+The standard (v1, channel ``standard`` of Gateway API 1.6) has weights, header matches and timeouts. It has
+no outlier detection and no connection pool, and its retries are still experimental, so none of them is
+rendered here. An implementation's own objects bring them: Envoy Gateway's ``BackendTrafficPolicy``
+(``healthCheck.passive``, ``retry``), or Istio as the implementation, which obeys a ``DestinationRule``; who
+needs them from here takes ``traffic=istio``. Weights are moved by Argo Rollouts through its plugin
+``argoproj-labs/gatewayAPI``, which passes over the step that copies requests without a word (its issue 32):
+nothing is mirrored, though the standard could.
 """
 
 from collections.abc import Sequence

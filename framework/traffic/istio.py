@@ -6,7 +6,7 @@ leave injection off in the releases' namespace.
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -20,6 +20,8 @@ _API = "networking.istio.io/v1"
 
 class Istio(GatewayTraffic):
     """Retries with exponential back-off, timeouts, a connection pool and outlier detection."""
+
+    mirrors: ClassVar[bool] = True
 
     retries: Annotated[int, Field(ge=0, le=10)] = 3
     """Further tries of a request that failed before an answer began."""

@@ -74,12 +74,12 @@ CASES = {
     ("production", "blue-green"): {"rollout": "blue-green", "traffic": "gateway-api"},
     ("production", "shadow"): {
         "rollout": "shadow",
-        "traffic": "gateway-api",
+        "traffic": "istio",
         "autoscaling": ("hpa", {"waiting_per_pod": 4, "p99_seconds": 2.5, "spare_replicas": 1}),
     },
     ("production", "ab"): {
         "rollout": ("ab", {"header": "x-arm"}),
-        "traffic": "istio",
+        "traffic": "gateway-api",
         "autoscaling": ("fixed", {"count": 4}),
     },
     ("production", "watched"): {

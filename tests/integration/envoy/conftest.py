@@ -105,7 +105,7 @@ def routes_of(found: dict) -> list[dict]:
                 "to": {ref["name"]: ref["weight"] for ref in rule["backendRefs"]},
                 "retries": {"perTryTimeout": timeouts.get("backendRequest"), "attempts": 0, "retryOn": "5xx"},
                 "timeout": timeouts.get("request"),
-                "mirror": next((f["requestMirror"] for f in rule.get("filters", [])), None),
+                "mirror": None,
             }
         )
     # The more a rule asks for, the earlier it is tried: Gateway API's order, where paths are alike.
@@ -178,8 +178,7 @@ def _route(route: dict, match: dict) -> dict:
             wait = int(retries["backoff"].removesuffix("ms")) / 1000
             action["retry_policy"]["retry_back_off"] = {"base_interval": f"{wait}s"}
     if mirror := route["mirror"]:
-        name = mirror["host"].split(".")[0] if "host" in mirror else mirror["backendRef"]["name"]
-        action["request_mirror_policies"] = [{"cluster": name}]
+        action["request_mirror_policies"] = [{"cluster": mirror["host"].split(".")[0]}]
     return {"match": {"prefix": "/", "headers": headers}, "route": action}
 
 

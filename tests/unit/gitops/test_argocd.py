@@ -76,6 +76,18 @@ def test_every_rendered_kind_may_pass_and_reach_its_own_namespace_only():
         assert "*" not in str(project)
 
 
+def test_nobody_is_warned_of_what_the_command_itself_put_into_a_namespace():
+    files = committed()
+    for place in environments():
+        ignored = files[f"appproject-gitune-{place.name}.yaml"]["spec"]["orphanedResources"]["ignore"]
+        named = {(each["group"], each["kind"], each.get("name")) for each in ignored}
+        for item in files.values():
+            if item["metadata"].get("namespace") == place.namespace:
+                group = item["apiVersion"].rpartition("/")[0]
+                assert (group, item["kind"], item["metadata"]["name"]) in named
+        assert not {kind for _, kind, _ in named} & {"Deployment", "Rollout", "Service"}
+
+
 def test_an_application_is_made_of_what_app_json_holds(application_set):
     made = str(application_set["template"])
     given = {"environment", "name", "namespace", "path"}

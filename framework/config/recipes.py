@@ -47,7 +47,10 @@ def listed(name: str) -> list[str]:
     file = next((found for found in files if found is not None and found.is_file()), None)
     if file is None or not _lists(file):
         return []
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError):
+        return []  # no list that could be read; composing it as a recipe says what is wrong where
     names = content.get("recipes")
     if set(content) != {"recipes"} or not isinstance(names, list) or not names:
         raise ConfigError(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework.config.recipes import GROUP, listed, recipe_names, relative
-from framework.core.errors import GitError
+from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository, said
 from framework.core.release import LOCK, Release
 from framework.gitops.words import read
@@ -32,6 +32,7 @@ def changed_recipes(base: str) -> list[str]:
 
     A recipe whose own file, or rows below ``recipes/``, changed is one of them; where an option did, only
     recipes that have a release already are: an option's new default trains nothing for the first time.
+    Of a recipe that cannot be read, its own file alone counts; who plans it says what is wrong.
 
     Args:
         base: a commit, branch or tag; compared is what HEAD has beyond what both have.
@@ -43,7 +44,6 @@ def changed_recipes(base: str) -> list[str]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    from framework.config.provenance import merged_files
     from framework.config.recipes import register
     from framework.core.paths import SHARE
 
@@ -55,14 +55,29 @@ def changed_recipes(base: str) -> list[str]:
     found = []
     with initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune"):
         for name in names:
-            files = {relative(file): file for _, file in merged_files("config", [f"+{GROUP}={name}"])}
-            text = "".join(file.read_text(encoding="utf-8") for file in files.values())
+            files, text = _merged(name)
             own = [file for file in touched if file.startswith("recipes/")]
             if any(file in files or (not file.endswith(".yaml") and file in text) for file in own) or (
-                name in released and touched & files.keys()
+                name in released and touched & files
             ):
                 found.append(name)
     return found
+
+
+def _merged(recipe: str) -> tuple[set[str], str]:
+    """Return the files that make the recipe, relative to the working folder, and their text."""
+    import yaml
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from framework.config.provenance import merged_files
+
+    try:
+        files = [file for _, file in merged_files("config", [f"+{GROUP}={recipe}"])]
+        text = "".join(file.read_text(encoding="utf-8") for file in files)
+    except (FrameworkError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError):
+        return {f"recipes/{recipe}.yaml"}, ""
+    return {relative(file) for file in files}, text
 
 
 def _touched(base: str) -> set[str]:

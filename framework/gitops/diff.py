@@ -97,4 +97,4 @@ def _at(words: tuple[str, ...], place: str) -> tuple[str, ...]:
 
 
 def _text(lock: Path) -> str | None:
-    return lock.read_text(encoding="utf-8") if lock.is_file() else None
+    return lock.read_text(encoding="utf-8", errors="replace") if lock.is_file() else None

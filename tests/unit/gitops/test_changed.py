@@ -95,3 +95,12 @@ def test_an_edited_lock_is_refused(git, team) -> None:
     team("environments/staging/released/release.lock", LOCK.replace("released", "other"))
     with pytest.raises(ReleaseError, match="its seal does not fit"):
         changed_recipes("main")
+
+
+@pytest.mark.parametrize(
+    "text", [b"name: [\n", b"recipes: [\n", b"\xff\n", b"defaults:\n- override /model: none\n"]
+)
+def test_a_recipe_that_cannot_be_read_is_changed_by_its_own_file(git, tmp_path, text) -> None:
+    (tmp_path / "recipes/deep/new.yaml").write_bytes(text)
+    git("commit", "-qam", "Break")
+    assert changed_recipes("main") == ["deep/new"]

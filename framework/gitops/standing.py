@@ -10,14 +10,14 @@ from typing import Any
 
 import yaml
 
-from framework.core.errors import FrameworkError, GitError
+from framework.core.errors import FrameworkError, GitError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops.cluster import Cluster
 from framework.gitops.composed import Answer, Question, answer
 from framework.gitops.drift import drift
 from framework.gitops.locks import place, unmet, words_of
-from framework.stages.render import changes
+from framework.stages.render import HEADER, changes
 
 
 @dataclass(frozen=True)
@@ -77,16 +77,31 @@ def _standing(environments: str, lock: Path, repository: Repository | None) -> S
 
 
 def rendered(environments: str, standing: Standing) -> dict[str, dict[str, Any]]:
-    """Return the objects that Git holds of a release, by file name."""
+    """Return the objects that were rendered for a release, by file name.
+
+    Raises:
+        ReleaseError: a file was edited so that it is no object any more.
+    """
     folder = Path(environments, standing.environment, standing.name)
     found = {}
     for file in sorted(folder.glob("*.yaml")):
-        body = yaml.load(
-            file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
-        if isinstance(body, dict) and "kind" in body:  # not what compose reads on one machine
+        text = file.read_text(encoding="utf-8", errors="replace")
+        if not text.startswith(HEADER):  # somebody's own
+            continue
+        try:
+            body = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        except yaml.YAMLError:
+            body = None
+        if not isinstance(body, dict) or ("kind" in body and not _is_named(body)):
+            raise ReleaseError(f"{file}: no object of Kubernetes any more; restore the file from Git")
+        if "kind" in body:  # not what compose reads on one machine
             found[file.name] = body
     return found
+
+
+def _is_named(body: dict[str, Any]) -> bool:
+    meta = body.get("metadata")
+    return "apiVersion" in body and isinstance(meta, dict) and {"name", "namespace"} <= meta.keys()
 
 
 def drifts(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str]:

@@ -170,6 +170,19 @@ def test_the_way_back_from_a_pod_that_runs_an_earlier_release(gitops, rendered, 
     assert f"release     two sha256:{'a' * 64}" in done.stdout
 
 
+def test_what_is_no_object_is_passed_over_or_named(gitops, rendered, api):
+    folder = rendered / "environments" / "staging" / "two"
+    (folder / "own.yaml").write_text("kind: Kustomization\n")  # not ours to judge
+    words = ("status", "environment=staging", "release=two")
+    assert gitops.verb(rendered, *words).returncode == 0
+    file = folder / "deployment-two.yaml"
+    file.write_text(file.read_text().replace("metadata:", "metadata: ["))
+    said = gitops.verb(rendered, *words, "object=deployment/two").stderr
+    assert said == (
+        f"{file.relative_to(rendered)}: no object of Kubernetes any more; restore the file from Git\n"
+    )
+
+
 def test_an_api_server_that_is_gone_or_refuses_is_one_sentence(gitops, rendered, api):
     api.refuse = 403
     done = gitops.verb(rendered, "status", "release=two")

@@ -6,7 +6,7 @@ configuration gives.
 
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from framework.core.errors import GitError
 
 _BYTES = "surrogateescape"
 """How bytes that are no UTF-8 travel through text, so that sizes stay true."""
+_CALLERS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+"""What Git tells a hook of the repository that called it: here the folder alone says which one is meant."""
 _SECONDS = 300
 """Longest time that one command may take; a server that hangs is an error."""
 
@@ -72,12 +74,12 @@ class Repository:
         Raises:
             GitError: there is no Git, or no answer.
         """
-        plain: Mapping[str, str] = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+        kept = {key: value for key, value in os.environ.items() if key not in _CALLERS}
         try:
             done = subprocess.run(
                 ["git", *words],
                 cwd=self.folder,
-                env={**os.environ, **plain},
+                env={**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
                 input=given.encode(),
                 capture_output=True,
                 timeout=_SECONDS,

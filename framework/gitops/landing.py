@@ -192,7 +192,8 @@ def _stopping() -> Iterator[None]:
 
 
 def _commit(tree: Repository, folder: str, message: str) -> str:
-    tree.run("add", "--all", "--", folder)
+    # A fresh tree holds nothing but what was rendered; a lock that .gitignore names still belongs to it.
+    tree.run("add", "--all", "--force", "--", folder)
     if tree.attempt("diff", "--cached", "--quiet").returncode == 0:
         raise GitError("nothing to commit: the branch holds exactly this already")
     done = tree.attempt("commit", "--quiet", "--file", "-", given=message)

@@ -11,7 +11,7 @@ from framework.gitops.composed import Answer, Question, ask
 from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import place, read_lock, short, unmet, words_of
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.words import choice, name, read
+from framework.gitops.words import choice, name, read, subfolder
 from framework.stages.render import write
 
 
@@ -24,13 +24,14 @@ def promote(words: Sequence[str]) -> None:
     optional = {"push": "branch", "base": "", "environments": "environments"}
     given = read("promote", words, ("release", "from", "to"), optional)
     release, start, end = (name(key, given[key]) for key in ("release", "from", "to"))
+    environments = subfolder("environments", given["environments"])
     direct = choice("push", given["push"], ("branch", "direct")) == "direct"
     if start == end:
         raise ConfigError(f"command line 'to={end}': the release is there already; name another environment")
-    where = place_of(Path(), given["environments"], given["base"] or None, direct)
+    where = place_of(Path(), environments, given["base"] or None, direct)
 
     def change(tree: Repository) -> Change:
-        return _promoted(tree.folder, given["environments"], release, start, end, where.base)
+        return _promoted(tree.folder, environments, release, start, end, where.base)
 
     propose(land(where, change))
 

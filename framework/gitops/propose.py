@@ -15,7 +15,7 @@ from framework.gitops.composed import Question, ask
 from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import read_lock, short, words_of
 from framework.gitops.promote import require_gates
-from framework.gitops.words import choice, read
+from framework.gitops.words import choice, read, subfolder
 from framework.stages.render import write
 
 _ROOM = 60_000
@@ -30,7 +30,7 @@ def propose(words: Sequence[str]) -> None:
     """
     optional = {"push": "branch", "base": "", "environments": "environments", "reports": ".gitune/reports"}
     given = read("propose", words, (), optional)
-    environments = given["environments"]
+    environments = subfolder("environments", given["environments"])
     direct = choice("push", given["push"], ("branch", "direct")) == "direct"
     folders = _changed(Repository.around(Path()), environments)
     if not folders:
@@ -51,7 +51,7 @@ def propose(words: Sequence[str]) -> None:
 def _changed(repository: Repository, environments: str) -> list[str]:
     """Return the folders of the locks that no commit holds as they are, relative to the working folder."""
     root = Path(environments)
-    listed = repository.run("ls-files", "--modified", "--others", "--exclude-standard", "-z", environments)
+    listed = repository.run("ls-files", "--modified", "--others", "-z", "--", environments)
     names = {Path(each) for each in listed.split("\0") if each}
     return sorted(
         each.parent.as_posix()

@@ -13,7 +13,7 @@ from framework.gitops.history import Version, candidates, versions
 from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import place, read_lock, short, unmet, words_of
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.words import choice, name, read
+from framework.gitops.words import choice, name, read, subfolder
 from framework.stages.render import write
 
 _MOST = 20
@@ -41,7 +41,7 @@ def rollback(words: Sequence[str]) -> None:
     given = read("rollback", words, ("release", "environment"), optional)
     release, environment = (name(key, given[key]) for key in ("release", "environment"))
     direct = choice("push", given["push"], ("branch", "direct")) == "direct"
-    environments = given["environments"]
+    environments = subfolder("environments", given["environments"])
     where = place_of(Path(), environments, given["base"] or None, direct)
     path = place(environments, environment, release)
     done: list[_Restored] = []

@@ -11,7 +11,7 @@ from framework.gitops.cluster import Cluster
 from framework.gitops.history import versions
 from framework.gitops.locks import place, short
 from framework.gitops.standing import Standing, drifts, rendered, standings
-from framework.gitops.words import choice, name, read
+from framework.gitops.words import choice, name, read, subfolder
 
 _DIGEST = "gitune.dev/digest"
 _RELEASE = "app.kubernetes.io/instance"
@@ -28,7 +28,7 @@ def status(words: Sequence[str]) -> None:
     given = read("status", words, (), {**optional, "check": "false", "environments": "environments"})
     environment, release = (given[key] and name(key, given[key]) for key in ("environment", "release"))
     check = choice("check", given["check"], ("false", "true")) == "true"
-    root = given["environments"]
+    root = subfolder("environments", given["environments"])
     found = standings(root, environment, release)
     if not found:
         wanted = "/".join(part or "*" for part in (environment, release))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 from framework.core.errors import ConfigError
 from framework.core.words import nearest
@@ -38,6 +39,18 @@ def read(
         example = " ".join(f"{key}=<{key}>" for key in required)
         raise ConfigError(f"command line: '{missing[0]}=' is missing; call it as: run {verb} {example}")
     return {**optional, **found}
+
+
+def subfolder(key: str, value: str) -> str:
+    """Return *value*, a folder below the working folder, as Git writes it.
+
+    Raises:
+        ConfigError: it lies elsewhere, where no commit of this folder would hold it.
+    """
+    path = PurePosixPath(value)
+    if path.is_absolute() or ".." in path.parts or not path.name:
+        raise ConfigError(f"command line '{key}={value}': name a folder below this one, such as environments")
+    return path.as_posix()
 
 
 def name(key: str, value: str) -> str:

@@ -128,6 +128,10 @@ def test_an_edited_lock_is_refused(gitops, clone, remote):
     [
         (("release=one", "from=dev", "to=prod"), "environment=prod: no such option; "),
         (
+            ("release=one", "from=dev", "to=staging", "environments=/tmp/environments"),
+            "command line 'environments=/tmp/environments': name a folder below this one",
+        ),
+        (
             ("release=one", "from=qa", "to=staging"),
             "environments/qa/one/release.lock: no such lock on main; there",
         ),
@@ -219,3 +223,24 @@ def test_only_the_environments_are_committed(gitops, clone, remote):
     assert done.returncode == 0, done.stderr
     changed = gitops.git(remote, "diff", "--name-only", "main^", "main").splitlines()
     assert all(name.startswith("environments/staging/one/") for name in changed)
+
+
+def test_a_lock_that_gitignore_names_lands_all_the_same(gitops, clone, remote):
+    (clone / ".gitignore").write_text("*.lock\n")
+    gitops.git(clone, "add", ".gitignore")
+    gitops.git(clone, "commit", "-qm", "Ignore locks")
+    gitops.git(clone, "push", "-q")
+    words = ("release=one", "from=dev", "to=staging", "push=direct")
+    # A slash at the end is what a shell's completion leaves.
+    assert gitops.verb(clone, "promote", *words, "environments=environments/").returncode == 0
+    assert gitops.lock(remote, "main", "staging") == gitops.release("one", "a")
+
+
+def test_what_a_hook_is_told_of_its_own_repository_is_not_ours(gitops, clone, remote, tmp_path, monkeypatch):
+    before = gitops.state(clone)
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_DIR", str(tmp_path / "other"))
+        patch.setenv("GIT_INDEX_FILE", str(clone / ".git" / "index"))
+        done = gitops.verb(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert done.returncode == 0, done.stderr
+    assert gitops.state(clone) == before

@@ -105,6 +105,27 @@ def test_a_job_with_a_write_token_runs_no_pull_requests_code() -> None:
                 assert not (writes and pulls and checks_out), f"{file.name}: {name}"
 
 
+def test_a_bots_token_is_made_for_the_step_that_uses_it() -> None:
+    """An app's token lives for an hour, and a training may take a day."""
+    made = 0
+    for file in WORKFLOWS:
+        for job in jobs(file).values():
+            for step, after in zip(job["steps"], job["steps"][1:], strict=False):
+                if step.get("uses") == "./.github/actions/bot":
+                    made += 1
+                    assert after["env"]["GH_TOKEN"] == f"${{{{ steps.{step['id']}.outputs.token }}}}", file
+    assert made == 3
+
+
+def test_a_rollback_waits_for_no_promotion() -> None:
+    """A promotion holds its group while it waits for a reviewer."""
+    groups = [
+        read(ROOT / f".github/workflows/{name}.yaml")["concurrency"]["group"]
+        for name in ("promote", "rollback")
+    ]
+    assert len({group.partition("$")[0] for group in groups} - {""}) == 2
+
+
 def test_a_commit_to_environments_alone_starts_no_work() -> None:
     """A merged lock that started a training would start the next one."""
     for file in WORKFLOWS:

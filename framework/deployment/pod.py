@@ -4,6 +4,7 @@ It meets the Pod Security level ``restricted``. The init container's command lin
 ``framework.server``'s; what the server itself does, this module does not know.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
 from framework.manifests.scheduling import GPU, placement
+from framework.manifests.values import amount
 
 if TYPE_CHECKING:
     from framework.deployment.cluster import ClusterDeployment
@@ -182,9 +184,11 @@ def _fetch(
 
 def _resources(target: "ClusterDeployment", gpus: int) -> Object:
     gpu = {GPU: str(gpus)} if gpus else {}
+    # All that the pod may write: on a full node, those that wrote more than they asked for go first.
+    disk = math.ceil((amount(target.model_space) + amount(target.temporary_space)) / 2**20)
     return {
         "limits": {**target.limits.model_dump(), **gpu},
-        "requests": {**target.requests.model_dump(), "ephemeral-storage": target.model_space, **gpu},
+        "requests": {**target.requests.model_dump(), "ephemeral-storage": f"{disk}Mi", **gpu},
     }
 
 

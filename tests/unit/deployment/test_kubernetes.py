@@ -231,6 +231,17 @@ def test_a_peer_with_both_kinds_of_labels_must_match_both():
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "temporary", "asked"), [("10Gi", "1Gi", "11264Mi"), ("1G", "512Mi", "1466Mi")]
+)
+def test_a_pod_asks_for_all_the_disk_that_it_may_fill(model, temporary, asked):
+    spec = pod(target=Kubernetes(model_space=model, temporary_space=temporary))
+    limits = {v["name"]: v["emptyDir"]["sizeLimit"] for v in spec["volumes"] if "emptyDir" in v}
+    assert limits == {"model": model, "tmp": temporary}
+    for each in spec["containers"] + spec["initContainers"]:
+        assert each["resources"]["requests"]["ephemeral-storage"] == asked
+
+
 def test_gpus_go_to_the_server_alone():
     spec = pod(target=Kubernetes(gpus=2))
     resources = spec["containers"][0]["resources"]

@@ -4,7 +4,6 @@ It meets the Pod Security level ``restricted``. The init container's command lin
 ``framework.server``'s; what the server itself does, this module does not know.
 """
 
-import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
 from framework.manifests.scheduling import GPU, placement
-from framework.manifests.values import amount
+from framework.manifests.values import amount, binary
 
 if TYPE_CHECKING:
     from framework.deployment.cluster import ClusterDeployment
@@ -185,10 +184,10 @@ def _fetch(
 def _resources(target: "ClusterDeployment", gpus: int) -> Object:
     gpu = {GPU: str(gpus)} if gpus else {}
     # All that the pod may write: on a full node, those that wrote more than they asked for go first.
-    disk = math.ceil((amount(target.model_space) + amount(target.temporary_space)) / 2**20)
+    disk = binary(amount(target.model_space) + amount(target.temporary_space))
     return {
         "limits": {**target.limits.model_dump(), **gpu},
-        "requests": {**target.requests.model_dump(), "ephemeral-storage": f"{disk}Mi", **gpu},
+        "requests": {**target.requests.model_dump(), "ephemeral-storage": disk, **gpu},
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from framework.gitops.owned import is_owned, ours
 from framework.manifests.values import amount
 
-_QUANTITIES = re.compile(r".*\.(?:requests|limits)\.\w+|.*\.(?:sizeLimit|averageValue|storage)")
+_QUANTITIES = re.compile(r".*\.(?:requests|limits)\.[\w./-]+|.*\.(?:sizeLimit|averageValue|storage)")
 _ABSENT = "nothing"
 _WIDE = 120
 

@@ -4,6 +4,7 @@ An API server checks these only once the commit has reached it; here they fail w
 does not know which field uses which.
 """
 
+import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
@@ -41,6 +42,19 @@ def amount(quantity: str) -> Decimal:
     """
     digits = quantity.rstrip("mkMGTKi")
     return Decimal(digits) * _SUFFIXES[quantity[len(digits) :]]
+
+
+def binary(size: Decimal) -> str:
+    """Return *size* bytes, rounded up to whole Mi, as an API server writes them.
+
+    >>> binary(Decimal(11 * 1024**3)), binary(Decimal(1))
+    ('11Gi', '1Mi')
+    """
+    whole, suffixes = math.ceil(size / 1024**2), iter("MGT")
+    suffix = next(suffixes)
+    while suffix != "T" and whole % 1024 == 0:
+        whole, suffix = whole // 1024, next(suffixes)
+    return f"{whole}{suffix}i"
 
 
 def _positive(quantity: str) -> str:

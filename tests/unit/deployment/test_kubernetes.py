@@ -232,7 +232,7 @@ def test_a_peer_with_both_kinds_of_labels_must_match_both():
 
 
 @pytest.mark.parametrize(
-    ("model", "temporary", "asked"), [("10Gi", "1Gi", "11264Mi"), ("1G", "512Mi", "1466Mi")]
+    ("model", "temporary", "asked"), [("10Gi", "1Gi", "11Gi"), ("1G", "512Mi", "1466Mi")]
 )
 def test_a_pod_asks_for_all_the_disk_that_it_may_fill(model, temporary, asked):
     spec = pod(target=Kubernetes(model_space=model, temporary_space=temporary))

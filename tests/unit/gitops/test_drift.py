@@ -64,8 +64,9 @@ def test_containers_are_told_by_their_names_and_not_by_their_places(pair):
 @pytest.mark.parametrize(
     ("git", "live", "count"), [("0.5", "500m", 0), ("2048Ki", "2Mi", 0), ("1", "1500m", 1)]
 )
-def test_one_amount_written_otherwise_is_no_drift(git, live, count):
-    ours, theirs = ({"kind": "X", "resources": {"limits": {"cpu": each}}} for each in (git, live))
+@pytest.mark.parametrize("resource", ["cpu", "ephemeral-storage", "example.com/nic"])
+def test_one_amount_written_otherwise_is_no_drift(git, live, count, resource):
+    ours, theirs = ({"kind": "X", "resources": {"limits": {resource: each}}} for each in (git, live))
     assert len(drift(ours, theirs)) == count
     assert len(drift({"kind": "X", "text": git}, {"text": live})) == 1
 

@@ -1,4 +1,7 @@
-"""What ran in a place before: the lock's versions in Git, newest first."""
+"""What ran in a place before: the lock's versions in Git, newest first.
+
+A branch's own line tells it: of what was merged, the merge is what changed the place.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +24,7 @@ class Version:
     digest: str
     """The model's digest; empty where the text names none."""
     rolled_back: str
-    """The digest that this commit put away as bad; empty for most commits."""
+    """The digest that this commit put away as bad, by a rollback or a revert; empty for most commits."""
     ran_at: str
     """The last commit at which this lock was the one that ran."""
 
@@ -41,13 +44,15 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
         raise GitError(
             "this clone has no whole history, which says what ran before; fetch it: git fetch --unshallow"
         )
-    form = "--format=%H%x1f%(trailers:key=Gitune-Rolled-Back,valueonly,separator=%x20)"
-    lines = repository.run("log", "--topo-order", form, tip, "--", path).splitlines()
+    keys = ("Gitune-Release", "Gitune-Rolled-Back")
+    form = "%x1f".join(["%H", *(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)])
+    lines = repository.run("log", "--first-parent", f"--format={form}", tip, "--", path).splitlines()
     commits = [line.split("\x1f") for line in lines if line]
     name = f"{repository.prefix}{path}"
-    texts = repository.blobs(f"{commit}:{name}" for commit, _ in commits)
+    texts = repository.blobs(f"{commit}:{name}" for commit, *_ in commits)
+    digests = [digest_of(text or "") for text in texts]
     found, ran_at = [], tip
-    for (commit, bad), text in zip(commits, texts, strict=True):
+    for number, ((commit, ours, bad), text) in enumerate(zip(commits, texts, strict=True)):
         if text is None:  # the release was taken out of the environment
             ran_at = f"{commit}^"
             continue
@@ -55,9 +60,23 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
             release = Release.parse(text, path)
         except ReleaseError:
             release = None
-        found.append(Version(commit, text, release, digest_of(text), bad.strip(), ran_at))
+        put_away = bad.strip() or ("" if ours.strip() else _reverted(digests[number:]))
+        found.append(Version(commit, text, release, digests[number], put_away, ran_at))
         ran_at = f"{commit}^"
     return found
+
+
+def _reverted(digests: Sequence[str]) -> str:
+    """Return the digest that a commit which says nothing of it put away; empty where it put none.
+
+    Args:
+        digests: as that commit, and those before it, left them, newest first.
+
+    >>> _reverted(["b", "c", "b", "a"]), _reverted(["c", "b", "c", "b"]), _reverted(["b", "a"])
+    ('c', '', '')
+    """
+    now, before, past = digests[0], next(iter(digests[1:]), ""), list(reversed(digests[1:]))
+    return before if now in past and past.index(now) < past.index(before) else ""
 
 
 def candidates(past: Sequence[Version], wanted: str) -> list[Version]:

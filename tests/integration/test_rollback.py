@@ -77,6 +77,30 @@ def test_a_release_that_was_rolled_back_from_is_skipped_until_it_is_promoted_aga
     assert running(gitops, remote) == "b"
 
 
+def test_a_plain_revert_puts_a_release_away_too(gitops, history, remote):
+    gitops.git(history, "revert", "--no-edit", "HEAD")
+    gitops.git(history, "push", "-q")
+    assert running(gitops, remote) == "b"
+    assert gitops.verb(history, *WORDS).returncode == 0
+    assert running(gitops, remote) == "a"
+
+
+def test_what_ran_is_what_was_merged_however_it_was_merged(gitops, history, remote):
+    gitops.git(history, "branch", "second")
+    gitops.git(history, "switch", "-qc", "first")
+    gitops.put(history, gitops.release("one", "d"), "production")
+    gitops.git(history, "switch", "-q", "second")
+    gitops.put(history, gitops.release("one", "e"), "production")
+    gitops.git(history, "switch", "-q", "main")
+    gitops.git(history, "merge", "-q", "--no-ff", "first")
+    # A conflict that is settled for one side leaves the other side out of that side's history.
+    gitops.git(history, "merge", "-q", "--no-ff", "-X", "theirs", "second")
+    gitops.git(history, "push", "-q")
+    assert running(gitops, remote) == "e"
+    assert gitops.verb(history, *WORDS).returncode == 0
+    assert running(gitops, remote) == "d"
+
+
 def test_an_edited_lock_is_left_behind_and_never_gone_back_to(gitops, history, remote):
     file = history / "environments" / "production" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95").replace("c" * 64, "d" * 64))

@@ -89,7 +89,10 @@ def counted():
 
 def answered(url, query):
     """The value of a query, None where there is none; an error of its own where it is not PromQL."""
-    found = httpx.get(f"{url}/api/v1/query", params={"query": query}).json()
+    response = httpx.get(f"{url}/api/v1/query", params={"query": query})
+    if response.status_code == 503:  # it is still starting
+        return None
+    found = response.json()
     assert found["status"] == "success", (query, found)
     result = found["data"]["result"]
     return float(result[0]["value"][1]) if result else None

@@ -131,7 +131,8 @@ REACH = {
     "benchmark": {"benchmark", "gate export", "publish"},
     "publish": {"publish"},
     "name": {"publish"},
-    **{key: set() for key in ("serving", "deployment", "environment", "tracking", "store")},
+    **{key: set() for key in ("serving", "deployment", "rollout", "autoscaling", "traffic", "monitoring")},
+    **{key: set() for key in ("secrets", "environment", "launcher", "tracking", "store")},
     **{key: set() for key in ("environments", "reports", "plugins")},
 }
 """The steps that a change of each key of the config must build again, and no others."""
@@ -142,7 +143,11 @@ def test_the_reach_of_every_key_is_stated():
     assert set(GROUPS) <= set(REACH)
 
 
-UNTOUCHED = {"url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep", "global_batch_size"}
+UNTOUCHED = {
+    *("url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep", "global_batch_size"),
+    *("api_key_secret", "requests", "limits"),  # whole parts, where there are none
+    *("cpu", "memory", "model_space", "temporary_space"),  # another text is no amount
+}
 BOUNDS = (
     "max_difference",
     "reference_agreement",

@@ -1,6 +1,5 @@
 """A job is submitted, followed and ended as an API server tells, without a cluster."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from framework.core.errors import ClusterError, StepError
-from framework.launcher import Interrupted, api
+from framework.launcher import Interrupted, api, following
 from framework.launcher.following import follow
 
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
@@ -179,8 +178,16 @@ def test_an_image_that_cannot_be_pulled_is_told_once(cluster: Any, capfd: pytest
     assert capfd.readouterr().err == "  ImagePullBackOff: no such image\n"
 
 
-def test_a_signal_leaves_the_job_running_and_says_how_to_go_on(cluster: Any) -> None:
-    cluster.script = [lambda: os.kill(os.getpid(), signal.SIGINT)]
+def test_a_signal_leaves_the_job_running_and_says_how_to_go_on(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(seconds: float) -> None:
+        # The handler itself: a signal to a whole process that holds many libraries' threads has ended it.
+        handler = signal.getsignal(signal.SIGINT)
+        assert callable(handler)
+        handler(signal.SIGINT, None)
+
+    monkeypatch.setattr(following.time, "sleep", pause)
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(Interrupted, match="TrainJob tiny-0 goes on in the cluster") as stopped:
         begin()

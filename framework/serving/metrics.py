@@ -72,13 +72,20 @@ class Metrics:
         waiting.set_function(lambda: float(len(self.queue)))
         oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
         oldest.set_function(lambda: self.queue.oldest())
+        self._versions: set[str] = set()
+        self._introduce(release)
+
+    def _introduce(self, release: Release) -> None:
+        """Tell what is served, and what was measured of it before."""
+        from prometheus_client import Gauge
+
         labels = ["release", "digest", "engine", "base_model"]
-        info = Gauge(names.RELEASE_INFO, "What is served.", labels, registry=registry)
+        info = Gauge(names.RELEASE_INFO, "What is served.", labels, registry=self.registry)
         info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
-        measured = Gauge(names.RELEASE_METRIC, "Measured before publishing.", ["metric"], registry=registry)
+        about = "Measured before publishing."
+        measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=self.registry)
         for metric, value in sorted(release.metrics.items()):
             measured.labels(metric).set(value)
-        self._versions: set[str] = set()
 
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
         """Report the resident memory of the process that *pid* names at each scrape."""

@@ -211,6 +211,20 @@ def test_what_runbooks_tell_to_look_at_is_promql_over_known_names(tmp_path, run_
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_what_runbooks_tell_to_get_is_got_where_only_some_operators_are_installed():
+    always = {"certificate", "certificaterequest", "challenge", "order"}  # cert-manager's stand together
+    always |= {"endpointslices", "events", "hpa", "pods", "service"}
+    books = (REPOSITORY / "docs" / "runbooks").glob("Gitune*.md")
+    got = [
+        kinds
+        for book in books
+        for kinds in re.findall(r"kubectl -n \S+(?: namespace>)? get (\S+)", book.read_text())
+    ]
+    assert len(got) >= 8
+    # Of several kinds kubectl gets none where the cluster lacks one.
+    assert [kinds for kinds in got if "," in kinds and not set(kinds.split(",")) <= always] == []
+
+
 def test_the_option_gives_the_defaults():
     option = yaml.safe_load((paths.SHARE / "conf/monitoring/prometheus.yaml").read_text())
     assert Monitoring.model_validate(option) == Prometheus()

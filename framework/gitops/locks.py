@@ -49,6 +49,14 @@ def short(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
 
 
+def source(release: Release, digits: int = 40) -> str:
+    """Return the commit that *release* was built from, and whether that is all that it was built from."""
+    if not release.commit:
+        return "files outside of Git"
+    commit, _, changed = release.commit.partition("-")
+    return commit[:digits] + (" with uncommitted changes" if changed else "")
+
+
 def unmet(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> list[str]:
     """Return a sentence for each bound that the release's recorded metrics do not meet.
 

@@ -1,6 +1,7 @@
 """``run promote``: copy a release's lock forward, render it there, and propose that as one commit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from framework.core.bound import Bound
@@ -9,7 +10,7 @@ from framework.core.git import Repository
 from framework.core.release import Release
 from framework.gitops.composed import Answer, Question, ask
 from framework.gitops.landing import Change, land, place_of
-from framework.gitops.locks import place, read_lock, short, unmet, words_of
+from framework.gitops.locks import place, read_lock, short, source, unmet, words_of
 from framework.gitops.proposal import propose, trailers
 from framework.gitops.words import choice, name, read, subfolder
 from framework.stages.render import write
@@ -49,14 +50,29 @@ def _promoted(folder: Path, environments: str, release: str, start: str, end: st
             f"{place(environments, end, release)}: {end} has {short(found.digest)} already; there is "
             "nothing to promote"
         )
-    answer = ask(folder, [Question(words_of(found, end, environments), found.text())])[0].checked()
+    answer = rendered(folder, found, end, environments)
     require_gates(answer, found, end)
     write(answer.files, folder / environments)
     subject = f"Promote {release} to {end}: {short(found.digest)}"
     proof = _proof(answer, found)
-    body = f"From {start}, where it was built from recipe {found.recipe}.\n{proof}"
+    body = f"From {start}. Built from recipe {found.recipe} at {source(found)}.\n{proof}"
     tail = trailers(release, end, found.digest)
     return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{release}-{end}-{short(found.digest)}")
+
+
+def rendered(folder: Path, release: Release, environment: str, environments: str) -> Answer:
+    """Return what the tree in *folder* renders of *release* in *environment*.
+
+    Raises:
+        FrameworkError: it cannot, and where in the tree what mends that belongs.
+    """
+    answer = ask(folder, [Question(words_of(release, environment, environments), release.text())])[0]
+    if "; set " in answer.error:
+        where = f"conf/environment/{environment}.yaml"
+        if release.recipe != "(none)":
+            where = f"recipes/{release.recipe}.yaml or {where}"
+        answer = replace(answer, error=f"{answer.error}; write that into {where} and commit it")
+    return answer.checked()
 
 
 def require_gates(answer: Answer, release: Release, environment: str) -> None:

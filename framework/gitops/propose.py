@@ -11,10 +11,9 @@ from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops import proposal
-from framework.gitops.composed import Question, ask
 from framework.gitops.landing import Change, land, place_of
-from framework.gitops.locks import read_lock, short, words_of
-from framework.gitops.promote import require_gates
+from framework.gitops.locks import read_lock, short, source
+from framework.gitops.promote import rendered, require_gates
 from framework.gitops.words import choice, read, subfolder
 from framework.stages.render import write
 
@@ -35,6 +34,8 @@ def propose(words: Sequence[str]) -> None:
     folders = _changed(Repository.around(Path()), environments)
     if not folders:
         print(f"Nothing to propose: every lock below {environments}/ is committed.")
+        if Repository.around(Path()).run("status", "--porcelain", "--untracked-files=all", environments):
+            print("Other files there changed with the recipe or its options: commit them together.")
     for folder in folders:
         where = place_of(Path(), environments, given["base"] or None, direct, apart=folders)
         environment, name = folder.split("/")[-2:]
@@ -45,7 +46,9 @@ def propose(words: Sequence[str]) -> None:
         ) -> Change:
             return _proposed(tree.folder, environments, folder, environment, found)
 
-        proposal.propose(land(where, change), _report(Path(given["reports"]) / f"{name}.md"))
+        landed = land(where, change)
+        proposal.propose(landed, _report(Path(given["reports"]) / f"{name}.md"))
+        print(f"  its files still lie here, in no commit; before you pull: git stash push -u {folder}")
 
 
 def _changed(repository: Repository, environments: str) -> list[str]:
@@ -66,15 +69,14 @@ def _proposed(folder: Path, environments: str, place: str, environment: str, rel
     Raises:
         FrameworkError: it is not fit for the environment.
     """
-    question = Question(words_of(release, environment, environments), release.text())
-    answer = ask(folder, [question])[0].checked()
+    answer = rendered(folder, release, environment, environments)
     require_gates(answer, release, environment)
     if f"{environments}/{next(iter(answer.files)).rpartition('/')[0]}" != place:
         raise ReleaseError(f"{place}: environment={environment} renders elsewhere; name it like its folder")
     write(answer.files, folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
     subject = f"Release {release.name} to {environment}: {short(release.digest)}"
-    body = f"Built from recipe {release.recipe}. Gates that it passed:\n\n{passed}"
+    body = f"Built from recipe {release.recipe} at {source(release)}. Gates that it passed:\n\n{passed}"
     tail = proposal.trailers(release.name, environment, release.digest)
     branch = f"train/{release.name}-{environment}-{short(release.digest)}"
     return Change(f"{subject}\n\n{body}\n{tail}", branch)

@@ -1,5 +1,6 @@
 """``run status``: every release in every environment, in Git and in a cluster, and the way back to one."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from framework.core.git import Repository
 from framework.core.release import Release
 from framework.gitops.cluster import Cluster
 from framework.gitops.history import versions
-from framework.gitops.locks import place, short
+from framework.gitops.locks import place, short, source, words_of
+from framework.gitops.rows import row
 from framework.gitops.standing import Standing, drifts, rendered, standings
 from framework.gitops.words import choice, name, read, subfolder
 
@@ -40,7 +42,7 @@ def status(words: Sequence[str]) -> None:
     wrong = 0
     told = f"cluster {cluster.server}" if cluster else "no cluster is configured (KUBECONFIG): Git alone"
     for each in found:
-        lines, bad = _in_git(each)
+        lines, bad = _in_git(root, each)
         print("\n".join([each.place, *lines]))
         wrong += bad
     print(f"\n{told}")
@@ -50,7 +52,7 @@ def status(words: Sequence[str]) -> None:
         raise FrameworkError(f"{wrong} of these are not as they should be; see above")
 
 
-def _in_git(each: Standing) -> tuple[list[str], bool]:
+def _in_git(root: str, each: Standing) -> tuple[list[str], bool]:
     """Return the lines on a release, and whether something is wrong with it."""
     last = [f"  last change {each.last_change}"] if each.last_change else []
     if each.release is None:
@@ -59,15 +61,21 @@ def _in_git(each: Standing) -> tuple[list[str], bool]:
     gates = [
         f"{metric} {_value(release, metric)} ({bound})" for metric, bound in sorted(release.gates.items())
     ]
-    state = "equal to a fresh render"
+    first, *more = gates or ["none"]
+    state = ["equal to a fresh render"]
     if each.stale:
-        state = f"not what rendering gives ({', '.join(each.stale)}); run `run render`"
+        names = ", ".join(file.removeprefix(f"{each.place}/") for file in each.stale)
+        state = f"not what rendering gives ({names})".split(", ")
+    met = "gates are met" if each.answer.gates else "no gates of its own"
     lines = [
-        f"  release     {short(release.digest)}, recipe {release.recipe}, built from {_commit(release)}",
+        row(
+            "release", short(release.digest), f"recipe {release.recipe}", f"built from {source(release, 12)}"
+        ),
         *last,
-        f"  gates       passed when built: {', '.join(gates) or 'none'}",
-        f"  here        {'; '.join(each.missed) or 'the gates of this environment are met'}",
-        f"  rendered    {state}",
+        row("gates", f"passed when built: {first}", *more),
+        row("here", *each.missed or [f"{each.environment}: {met}"]),
+        row("rendered", *state),
+        *([f"  mend it by  {_render(root, each)}"] if each.stale else []),
     ]
     return lines, bool(each.stale or each.missed)
 
@@ -119,7 +127,8 @@ def _way_back(root: str, found: Sequence[Standing], wanted: str, cluster: Cluste
                 *_release_of(root, each, live),
             ]
     known = sorted({name[:-5].replace("-", "/", 1) for each in found for name in rendered(root, each)})
-    raise ReleaseError(f"object={wanted}: nowhere in {root} or the cluster; there are {', '.join(known)}")
+    where = f"{root} or the cluster" if cluster else f"{root}, and no cluster is configured (KUBECONFIG)"
+    raise ReleaseError(f"object={wanted}: nowhere in {where}; there are {', '.join(known)}")
 
 
 def _namespace(root: str, each: Standing) -> str:
@@ -141,25 +150,32 @@ def _release_of(root: str, each: Standing, item: dict[str, Any]) -> list[str]:
 
 
 def _facts(release: Release, path: str) -> list[str]:
-    metrics = [f"{metric}={value:g}" for metric, value in sorted(release.metrics.items())]
+    measured: dict[str, list[str]] = {}
+    for metric, value in sorted(release.metrics.items()):
+        candidate, dot, name = metric.partition(".")
+        measured.setdefault(candidate if dot else "", []).append(f"{name or metric}={value:g}")
     gates = [f"{metric} {bound}" for metric, bound in sorted(release.gates.items())]
     return [
         f"  release     {release.name} {release.digest}",
         f"  lock        {path}",
         f"  model       {release.model_uri}",
-        f"  metrics     {' '.join(metrics)}",
-        f"  gates       {', '.join(gates) or 'none'}",
+        "  metrics",
+        *(row(candidate, *values, margin=4) for candidate, values in measured.items()),
+        row("gates", *gates or ["none"]),
         f"  data        {release.data_digest}",
         f"  base model  {release.base_model} ({release.base_model_license})",
         f"  recipe      {release.recipe}",
-        f"  commit      {_commit(release)}",
+        f"  commit      {source(release)}",
     ]
+
+
+def _render(root: str, each: Standing) -> str:
+    """Return the command that renders a release again."""
+    assert each.release is not None
+    words = words_of(each.release, each.environment, root)
+    return shlex.join(["run", "render", *(word for word in words if word != "environments=environments")])
 
 
 def _value(release: Release, metric: str) -> str:
     found = release.metrics.get(metric)
     return "not recorded" if found is None else f"{found:g}"
-
-
-def _commit(release: Release) -> str:
-    return release.commit or "no commit"

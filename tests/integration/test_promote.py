@@ -244,3 +244,15 @@ def test_what_a_hook_is_told_of_its_own_repository_is_not_ours(gitops, clone, re
         done = gitops.verb(clone, "promote", "release=one", "from=dev", "to=staging")
     assert done.returncode == 0, done.stderr
     assert gitops.state(clone) == before
+
+
+def test_what_the_tree_lacks_is_said_with_the_file_that_it_belongs_into(gitops, clone, remote):
+    recipe = clone / "recipes" / "served.yaml"
+    recipe.write_text(recipe.read_text().partition("deployment:")[0])
+    gitops.git(clone, "commit", "-qam", "no image")
+    gitops.git(clone, "push", "-q")
+    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert "is not pinned by digest, which staging requires; set deployment.image=" in said
+    assert said.endswith(
+        "; write that into recipes/served.yaml or conf/environment/staging.yaml and commit it\n"
+    )

@@ -29,6 +29,9 @@ def test_a_new_lock_is_one_commit_on_a_branch_and_the_folder_is_left_as_it_is(gi
     assert '"namespace"' in gitops.git(remote, "show", f"{branch}:environments/dev/one/app.json")
     assert "- tuned.exact_match >= 0.5" in gitops.git(remote, "show", "-s", "--format=%B", branch)
     assert gitops.state(clone) == before
+    assert f"at {gitops.release('one', 'b').commit}. Gates" in gitops.git(
+        remote, "show", "-s", "--format=%B", branch
+    )
     assert "proposed already" in gitops.refused(clone, "propose")
 
 
@@ -72,6 +75,22 @@ def test_where_no_lock_changed_there_is_nothing_to_do(gitops, clone):
         0,
         "Nothing to propose: every lock below environments/ is committed.\n",
     )
+
+
+def test_files_that_changed_without_their_lock_are_named(gitops, clone):
+    (clone / "environments" / "dev" / "one" / "app.json").write_text("{}")
+    assert "commit them together" in gitops.verb(clone, "propose").stdout
+
+
+@pytest.mark.parametrize("name", ["one", "first"])
+def test_what_it_says_before_a_pull_lets_the_pull_through(gitops, clone, remote, name):
+    built(gitops, clone, "b", name)
+    told = gitops.verb(clone, "propose").stdout
+    command = told[told.index("git stash") :].split()
+    assert command[-1] == f"environments/dev/{name}"
+    gitops.git(clone, *command[1:])
+    gitops.git(clone, "pull", "--quiet", "--ff-only", "origin", f"train/{name}-dev-{'b' * 12}")
+    assert gitops.lock(clone, "HEAD", "dev", name) == gitops.release(name, "b")
 
 
 @pytest.mark.parametrize(

@@ -96,12 +96,17 @@ def test_git_alone_says_what_is_stale_and_what_is_not(gitops, rendered, no_clust
     done = gitops.verb(rendered, "status")
     assert done.returncode == 0, done.stderr
     told = done.stdout
-    assert "staging/two\n  release     aaaaaaaaaaaa, recipe served, built from 0123456789abcdef" in told
+    assert "staging/two\n  release     aaaaaaaaaaaa, recipe served, built from 0123456789ab" in told
     two = told[told.index("staging/two") :]
     assert "rendered    equal to a fresh render" in two
     assert "Promote two to staging" in two
     one = told[told.index("staging/one") : told.index("staging/two")]
-    assert "not what rendering gives (staging/one/app.json, " in one
+    assert "not what rendering gives (app.json, " in one
+    assert "  mend it by  run render +recipe=served environment=staging name=one\n" in one
+    assert "here        staging: gates are met" in one
+    dev = told[: told.index("staging/")]
+    assert "here        dev: no gates of its own" in dev
+    assert max(map(len, one.splitlines())) <= 80
     assert "passed when built: tuned.exact_match 0.75 (>= 0.5)" in two
     assert "no cluster is configured (KUBECONFIG): Git alone" in told
     done = gitops.verb(rendered, "status", "check=true")
@@ -141,16 +146,18 @@ def test_drift_is_named_field_by_field(gitops, rendered, api):
 def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
     done = gitops.verb(rendered, "status", "object=deployment/two")
     assert done.returncode == 0, done.stderr
-    lines = dict(line.split(None, 1) for line in done.stdout.splitlines()[1:] if "base model" not in line)
+    lines = dict(line.split(None, 1) for line in done.stdout.splitlines()[1:] if line[14:].strip())
     assert lines["release"] == f"two sha256:{'a' * 64}"
     assert lines["lock"] == "environments/staging/two/release.lock"
     assert lines["data"] == f"sha256:{'2' * 64}"
     assert lines["recipe"] == "served"
     assert lines["commit"] == "0123456789abcdef0123456789abcdef01234567"
-    assert "tuned.exact_match=0.75" in lines["metrics"]
+    assert "exact_match=0.75" in lines["tuned"]
+    assert done.stdout.index("  metrics\n") < done.stdout.index("    tuned ") < done.stdout.index("  gates ")
     assert lines["gates"] == "tuned.exact_match >= 0.5"
     assert "base model  random Llama, 2 layers, seed 0 (Apache-2.0)" in done.stdout
-    assert "object=pod/x: nowhere" in gitops.refused(rendered, "status", "object=pod/x")
+    nowhere = gitops.refused(rendered, "status", "object=pod/x")
+    assert "object=pod/x: nowhere in environments, and no cluster is configured (KUBECONFIG)" in nowhere
     gitops.verb(rendered, "promote", "release=two", "from=staging", "to=production", "push=direct")
     said = gitops.refused(rendered, "status", "object=service/two")
     assert "it is in production, staging; add environment=" in said

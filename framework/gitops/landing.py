@@ -144,7 +144,7 @@ def land(place: Place, change: Callable[[Repository], Change]) -> Landed:
         tip = place.tip()
         with work_tree(place.repository, tip) as tree:
             made = change(tree)
-            commit = _commit(tree, place.environments, made.message)
+            commit = _commit(tree, place, made.message)
         if _bring(place, commit, tip, made.branch):
             updated = _follow(place, commit) if place.direct else False
             return Landed(place, commit, made.branch, made.message, updated)
@@ -191,11 +191,12 @@ def _stopping() -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _commit(tree: Repository, folder: str, message: str) -> str:
+def _commit(tree: Repository, place: Place, message: str) -> str:
     # A fresh tree holds nothing but what was rendered; a lock that .gitignore names still belongs to it.
-    tree.run("add", "--all", "--force", "--", folder)
+    tree.run("add", "--all", "--force", "--", place.environments)
     if tree.attempt("diff", "--cached", "--quiet").returncode == 0:
-        raise GitError("nothing to commit: the branch holds exactly this already")
+        follow = f"; follow it: git pull {place.remote} {place.base}" if place.remote else ""
+        raise GitError(f"{place.base}: it holds exactly this already; nothing to commit{follow}")
     done = tree.attempt("commit", "--quiet", "--file", "-", given=message)
     if done.returncode:
         reason = said(done.stderr) or said(done.stdout)

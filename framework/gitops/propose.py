@@ -7,11 +7,11 @@ promotion. It does not know how the release was built.
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.errors import ReleaseError
+from framework.core.errors import FrameworkError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops import proposal
-from framework.gitops.landing import Change, land, place_of
+from framework.gitops.landing import Change, Place, land, place_of
 from framework.gitops.locks import read_lock, short, source
 from framework.gitops.promote import rendered, require_gates
 from framework.gitops.words import choice, read, subfolder
@@ -24,8 +24,10 @@ _ROOM = 60_000
 def propose(words: Sequence[str]) -> None:
     """Propose each lock that differs from the last commit, one after the other.
 
+    One that cannot be proposed, since it was already or is not fit, keeps no other back.
+
     Raises:
-        FrameworkError: a release is not fit for its environment, or Git is not ready.
+        FrameworkError: a release is not fit for its environment, or Git is not ready; a line for each.
     """
     optional = {"push": "branch", "base": "", "environments": "environments", "reports": ".gitune/reports"}
     given = read("propose", words, (), optional)
@@ -36,19 +38,35 @@ def propose(words: Sequence[str]) -> None:
         print(f"Nothing to propose: every lock below {environments}/ is committed.")
         if Repository.around(Path()).run("status", "--porcelain", "--untracked-files=all", environments):
             print("Other files there changed with the recipe or its options: commit them together.")
+    failed: list[FrameworkError] = []
     for folder in folders:
-        where = place_of(Path(), environments, given["base"] or None, direct, apart=folders)
-        environment, name = folder.split("/")[-2:]
-        found = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
+        try:
+            where = place_of(Path(), environments, given["base"] or None, direct, apart=folders)
+            _propose(where, folder, Path(given["reports"]))
+        except FrameworkError as error:
+            if error.exit_code > 128:  # a signal
+                raise
+            failed.append(error)
+    if failed:
+        failure = FrameworkError("\n".join(dict.fromkeys(map(str, failed))))
+        failure.exit_code = failed[0].exit_code
+        raise failure
 
-        def change(
-            tree: Repository, found: Release = found, environment: str = environment, folder: str = folder
-        ) -> Change:
-            return _proposed(tree.folder, environments, folder, environment, found)
 
-        landed = land(where, change)
-        proposal.propose(landed, _report(Path(given["reports"]) / f"{name}.md"))
-        print(f"  its files still lie here, in no commit; before you pull: git stash push -u {folder}")
+def _propose(where: Place, folder: str, reports: Path) -> None:
+    """Propose the lock in *folder*.
+
+    Raises:
+        FrameworkError: it is not fit, or Git refuses.
+    """
+    environment, name = folder.split("/")[-2:]
+    found = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
+
+    def change(tree: Repository) -> Change:
+        return _proposed(tree.folder, where.environments, folder, environment, found)
+
+    proposal.propose(land(where, change), _report(reports / f"{name}.md"))
+    print(f"  its files still lie here, in no commit; before you pull: git stash push -u {folder}")
 
 
 def _changed(repository: Repository, environments: str) -> list[str]:

@@ -69,6 +69,16 @@ def test_each_of_several_locks_is_proposed_by_itself(gitops, clone, remote):
         assert gitops.lock(remote, branch, "dev", other) == gitops.release(other, "a")
 
 
+def test_one_that_was_proposed_already_keeps_no_other_back(gitops, clone, remote):
+    built(gitops, clone, "b", "one")
+    assert gitops.verb(clone, "propose").returncode == 0
+    built(gitops, clone, "c", "two")
+    done = gitops.verb(clone, "propose")
+    assert done.returncode == 1
+    assert "train/one-dev-bbbbbbbbbbbb: proposed already on origin" in done.stderr
+    assert gitops.lock(remote, f"train/two-dev-{'c' * 12}", "dev", "two") == gitops.release("two", "c")
+
+
 def test_where_no_lock_changed_there_is_nothing_to_do(gitops, clone):
     done = gitops.verb(clone, "propose")
     assert (done.returncode, done.stdout) == (

@@ -79,6 +79,10 @@ class Release(Component):
             raise ReleaseError(f"{path}: no release yet; build one with `run +recipe=<name>`") from None
         except ValueError as error:
             raise ReleaseError(f"{path}: not JSON ({error}); restore the file from Git") from None
+        except OSError as error:
+            raise ReleaseError(
+                f"{path}: cannot be read: {error.strerror}; restore the file from Git"
+            ) from None
 
     @classmethod
     def parse(cls, text: str, place: str) -> "Release":
@@ -93,8 +97,8 @@ class Release(Component):
             release = cls.model_validate(body)
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ReleaseError(f"{place}: {where}: {first['msg']}; restore the file from Git") from None
+            where = "".join(f"{part}: " for part in (place, ".".join(map(str, first["loc"]))) if part)
+            raise ReleaseError(f"{where}{first['msg']}; restore the file from Git") from None
         except ValueError as error:
             raise ReleaseError(f"{place}: not JSON ({error}); restore the file from Git") from None
         if seal is None:

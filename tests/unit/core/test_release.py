@@ -76,6 +76,11 @@ def test_a_binary_lock_is_one_sentence(tmp_path: Path) -> None:
         Release.read(tmp_path / LOCK)
 
 
+def test_what_is_no_file_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="cannot be read: Is a directory; restore the file from Git"):
+        Release.read(tmp_path)
+
+
 def test_a_missing_lock_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="build one with `run"):
         Release.read(tmp_path / LOCK)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.errors import FrameworkError, GitError
+from framework.core.errors import ConfigError, FrameworkError, GitError
 from framework.core.git import Repository
 from framework.core.release import LOCK
 from framework.gitops.changed import changed_recipes
@@ -31,6 +31,8 @@ def diff(words: Sequence[str]) -> None:
     repository = Repository.around(Path())
     name, commit = _base(repository, given["base"])
     named = [word.partition("=")[2] for word in typed if word.lstrip("+").startswith("recipe=")]
+    if named and (len(named) > 1 or not all(named[0].split(","))):
+        raise ConfigError("command line 'recipe=': name recipes once, with commas between: +recipe=a,b")
     rest = tuple(word for word in typed if not word.lstrip("+").startswith("recipe="))
     recipes = named[0].split(",") if named else changed_recipes(commit)
     with work_tree(repository, commit) as tree:

@@ -57,3 +57,5 @@ def test_a_base_that_is_not_there_is_one_sentence(gitops, branch):
         branch, "diff", "+recipe=served", "base=next"
     )
     assert "format=html" in gitops.refused(branch, "diff", "+recipe=served", "format=html")
+    for words in (("+recipe=served", "+recipe=tiny"), ("recipe=",), ("+recipe=served,",)):
+        assert "name recipes once, with commas between" in gitops.refused(branch, "diff", *words)

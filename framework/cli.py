@@ -47,7 +47,8 @@ def main() -> None:
     verb = words.pop(0) if words and words[0] in VERBS else "run"
     _stop_on_signals(typed)
     try:
-        _refuse_stray_words(words)
+        if verb not in GIT_VERBS or verb == "diff":  # the others know their own words
+            _refuse_stray_words(words)
         if verb in GIT_VERBS and not (_HELP | _COMPLETION) & {*words}:
             from framework.gitops.verbs import perform as perform_git
 

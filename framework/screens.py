@@ -87,7 +87,20 @@ def _manifest_lines(config: Config, differences: str | None) -> str:
         return _wrap(f"Manifests: {folder}/ is rendered once the release is built.")
     if not differences:
         return f"Manifests: {folder}/ is up to date."
-    return f"Manifests: {folder}/ would change:\n\n{differences.rstrip()}"
+    return f"Manifests: {folder}/ would change:\n\n{brief(differences)}"
+
+
+def brief(differences: str) -> str:
+    """Return a unified diff in which a file that comes or goes as a whole is one line."""
+    lines = differences.splitlines()
+    found, whole = [], False
+    for line, after in zip(lines, [*lines[1:], ""], strict=False):
+        if line.startswith("--- ") and after.startswith("+++ "):
+            comes, goes = line == "--- /dev/null", after == "+++ /dev/null"
+            whole = comes or goes
+            found += [f"new file {after[6:]}" if comes else f"no more  {line[6:]}"] if whole else []
+        found += [] if whole else [line]
+    return "\n".join(found)
 
 
 def why_not(step: Step, store: Store) -> str:
@@ -173,7 +186,7 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
         "",
         f"{release.name}: {work} ({len(plan.steps)} steps, {_duration(took)} of work in all)",
         f"  release    {folder}/{LOCK}",
-        f"  digest     {release.digest[:19]}… in {_short(release.model_uri)}",
+        f"  digest     {release.digest[:19]}… in {_short(release.model_uri, 43)}",
         f"  manifests  {folder}/ ({changed} files changed)",
         "",
         *_numbers(release, config),
@@ -181,6 +194,7 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
         *(_first_example(plan, store) if open_task(config.model.task).generates else ()),
         "Next:",
         *(f"  {line}" for line in _next_commands(config, release)),
+        *(["  run propose"] if changes and release.commit else []),
     ]
     return "\n".join(lines)
 

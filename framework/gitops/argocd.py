@@ -6,6 +6,7 @@ project that lets through the rendered kinds and nothing of the cluster, and an 
 judges the health of Rollouts, InferenceServices, ScaledObjects and HTTPRoutes: it ships these checks.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ _READER = "gitune-reader"
 _SILENCE = "deny"
 _RBAC = "rbac.authorization.k8s.io"
 _Object = dict[str, Any]
+_SSH = re.compile(r"[^@/]+@[^:/]+:.+")
+_PASSWORD = re.compile(r"^(https?://)[^@/]*@")
+"""A user or token in an address: it would be committed, and Argo CD has its own."""
 _EXPECTED = [
     {"group": "", "kind": "ConfigMap", "name": "argo-gatewayapi-configmap"},
     {"group": "", "kind": "PersistentVolumeClaim"},
@@ -56,9 +60,13 @@ def argocd(words: Sequence[str]) -> None:
         "environments": "environments",
     }
     given = read("argocd", words, (), optional)
-    repo = given["repo"] or Repository.around(Path()).ask("remote", "get-url", "origin")
-    if not repo:
-        raise ConfigError("repo: Argo CD must know where this repository is; give its address as repo=<url>")
+    repo = given["repo"] or Repository.around(Path()).ask("remote", "get-url", "origin") or ""
+    if "://" not in repo and _SSH.fullmatch(repo) is None:
+        known = f"'{repo}' is a path of this machine" if repo else "no remote 'origin' tells"
+        raise ConfigError(
+            f"repo: Argo CD must reach this repository, and {known}; give its address as repo=<url>"
+        )
+    repo = _PASSWORD.sub(r"\1", repo)
     given["environments"] = subfolder("environments", given["environments"])
     folder = Path(given["environments"], "argocd")
     files = texts(environments(), {**given, "repo": repo})

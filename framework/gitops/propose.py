@@ -66,7 +66,9 @@ def _propose(where: Place, folder: str, reports: Path) -> None:
         return _proposed(tree.folder, where.environments, folder, environment, found)
 
     proposal.propose(land(where, change), _report(reports / f"{name}.md"))
-    print(f"  its files still lie here, in no commit; before you pull: git stash push -u {folder}")
+    if folder in _changed(Repository.around(Path()), where.environments):
+        print("  its files still lie here, in no commit; make room before you pull:")
+        print(f"    git stash push -u {folder}")
 
 
 def _changed(repository: Repository, environments: str) -> list[str]:

@@ -13,6 +13,7 @@ from framework.gitops.history import Version, candidates, versions
 from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import place, read_lock, short, unmet, words_of
 from framework.gitops.proposal import propose, trailers
+from framework.gitops.rows import sentence
 from framework.gitops.words import choice, name, read, subfolder
 from framework.stages.render import write
 
@@ -139,10 +140,12 @@ def _consequences(done: _Restored, direct: bool) -> list[str]:
     else:
         seen = done.answer.config["environment"]["sync_seconds"]
         lines.append(
-            f"  a sync takes up to {seen + seconds} s: Argo CD looks at Git within {seen} s "
-            f"(at once by a webhook), then the release answers within {seconds} s"
+            sentence(
+                f"a sync takes up to {seen + seconds} s: Argo CD looks at Git within {seen} s "
+                f"(at once by a webhook), then the release answers within {seconds} s"
+            )
         )
     if done.differing:
-        lines.append("  the recipe or its options changed since; not as they were when this release ran:")
+        lines.append("  the recipe or its options changed since; files not as they were then:")
         lines += [f"    {each}" for each in done.differing]
     return lines

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from framework.gitops.differences import Difference
+from framework.screens import brief
 
 MARKER = "<!-- gitune diff -->"
 """The first line of the comment, by which it is found again to be updated."""
@@ -26,7 +27,7 @@ def as_text(base: str, found: Sequence[Difference]) -> str:
         lines += [f"  gone       {label}" for label in each.gone]
         for place, text in each.manifests.items():
             lines.append(f"  manifests  {place}: {'would change' if text else 'nothing changes'}")
-            lines += [f"    {line}" for line in text.splitlines()]
+            lines += [f"    {line}" for line in brief(text).splitlines()]
     return "\n".join(lines if found else [*lines, "", "no recipe changes"])
 
 

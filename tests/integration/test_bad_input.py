@@ -61,6 +61,10 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
             ["frobnicate"],
             "command line 'frobnicate': neither a verb nor key=value; verbs are: plan, render, ",
         ),
+        (
+            ["promote", "tiny"],
+            "command line 'tiny': `run promote` does not know this; it takes release=",
+        ),
         (["+recipe=tiny", "plan"], "command line 'plan': the verb comes first: run plan …\n"),
         (
             ["plan", "+recipe=quikstart"],

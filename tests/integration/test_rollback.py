@@ -119,7 +119,7 @@ def test_what_the_recipe_changed_since_is_told(gitops, history, remote):
     gitops.git(history, "push", "-q")
     done = gitops.verb(history, *WORDS)
     assert done.returncode == 0, done.stderr
-    told = done.stdout.partition("changed since; not as they were when this release ran:\n")[2]
+    told = done.stdout.partition("changed since; files not as they were then:\n")[2]
     assert told.split() == ["production/one/service-one.yaml"]
 
 

@@ -9,8 +9,9 @@ from framework.core.files import sha256_of
 from framework.core.paths import SHARE
 from framework.core.release import Release
 from framework.core.store import RECORD, Store
+from framework.gitops.differences import manifest_diff
 from framework.plan import make_plan
-from framework.screens import _numbers, plan_table, why_not
+from framework.screens import _numbers, brief, plan_table, why_not
 
 
 @pytest.fixture
@@ -140,3 +141,12 @@ def test_a_metric_of_any_task_is_shown(config):
         ["span", "F1", "0.015", "0.863"],
         ["accuracy", "98.6%"],
     ]
+
+
+def test_a_file_that_comes_or_goes_is_one_line_of_a_diff_and_a_changed_one_is_shown():
+    old = {"dev/x/a.yaml": "a: 1\nb: 2\n", "dev/x/gone.yaml": "--- c\n-- d\n"}
+    new = {"dev/x/a.yaml": "a: 1\nb: 3\n", "dev/x/come.yaml": "e: 1\n"}
+    changed = manifest_diff({"dev/x/a.yaml": old["dev/x/a.yaml"]}, {"dev/x/a.yaml": new["dev/x/a.yaml"]})
+    shown = brief(manifest_diff(old, new))
+    assert shown == f"{changed}new file dev/x/come.yaml\nno more  dev/x/gone.yaml"
+    assert "-b: 2\n+b: 3\n" in shown

@@ -44,6 +44,22 @@ def test_what_lies_there_is_what_the_command_writes(tmp_path, monkeypatch):
     assert written == {file.name: file.read_text() for file in COMMITTED.glob("*.yaml")}
 
 
+def test_a_path_of_this_machine_is_no_address_and_a_token_is_not_committed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    subprocess.run(["git", "remote", "add", "origin", "../remote.git"], check=True)
+    with pytest.raises(FrameworkError, match=r"'\.\./remote\.git' is a path of this machine; give its"):
+        argocd([])
+    assert not (tmp_path / "environments").exists()
+    origin = "https://me:hidden@git.example.org/models.git"
+    subprocess.run(["git", "remote", "set-url", "origin", origin], check=True)
+    argocd([])
+    written = (tmp_path / "environments" / "argocd" / "applicationset-gitune.yaml").read_text()
+    assert "hidden" not in written
+    assert "https://git.example.org/models.git" in written
+    argocd(["repo=git@git.example.org:models.git"])
+
+
 def test_the_judge_finds_no_problem():
     if not JUDGE.exists():
         pytest.skip("shared/kubernetes/check_manifests.py is not beside this clone")

@@ -70,6 +70,9 @@ def _restore(
         read_lock(tree.folder, path, branch)  # says which locks there are
     past = versions(tree, "HEAD", path)
     found = candidates(past, wanted)[:_MOST]
+    if wanted and len(found) > 1:
+        many = ", ".join(short(each.digest) for each in found)
+        raise ReleaseError(f"{path}: to={wanted} may mean {many}; give more digits of one")
     questions = [
         Question(words_of(each.release, environment, environments), each.text)
         for each in found

@@ -147,6 +147,7 @@ def test_it_can_be_proposed_instead(gitops, history, remote):
     ("words", "says"),
     [
         ((*WORDS, "to=ffff"), "no earlier release has a digest that begins with ffff; there are bbbb"),
+        ((*WORDS, "to=sha256:"), f"to=sha256: may mean {'b' * 12}, {'a' * 12}; give more digits of one"),
         ((*WORDS[:2], "environment=staging"), "no such lock on main; there are dev/one"),
         ((*WORDS[:2], "environment=dev", "to=9"), "begins with 9; there are bbbbbbbbbbbb, aaaaaaaaaaaa"),
     ],

@@ -64,7 +64,7 @@ def sentence(error: ErrorDetails, root: type[Component], raw: Any) -> str:
         return f"should be a mapping{known}, got {_shown(error['input'])}"
     if kind == "too_short":
         return f"should have at least {error['ctx']['min_length']} items, got {_shown(error['input'])}"
-    message = error["msg"].removeprefix("Input ").replace("valid tuple", "list")
+    message = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid tuple", "list")
     if kind.startswith("target_") or isinstance(error["input"], Mapping):
         return message
     return f"{message}, got {_shown(error['input'])}{_near_value(error)}"
@@ -87,13 +87,17 @@ def _unknown_key(
 
 
 def _elsewhere(path: Sequence[int | str], root: type[Component], raw: Any) -> list[str]:
-    """Return the other groups' keys that have the last name of *path*, such as ``'training.epochs'``."""
+    """Return other places' keys that have the last name of *path*, such as ``'training.epochs'``."""
     if not isinstance(raw, Mapping):
         return []
     key = str(path[-1])
     others = [group for group in root.model_fields if group in raw and group not in path]
     owners = {group: owner(root, raw, (group,)) for group in others}
-    return [f"'{group}.{key}'" for group, found in owners.items() if found and key in found.model_fields]
+    plain = key in root.model_fields and not isinstance(raw.get(key, {}), Mapping)
+    top = [f"'{key}'"] if len(path) > 1 and plain else []
+    return top + [
+        f"'{group}.{key}'" for group, found in owners.items() if found and key in found.model_fields
+    ]
 
 
 def _near_value(error: ErrorDetails) -> str:

@@ -175,9 +175,10 @@ def test_the_right_name_is_really_there(ours, config):
 
 
 def test_a_key_of_another_group_is_found(told):
-    assert told("+recipe=tiny", "epochs=3", "tuning.learning_rate=1") == [
+    assert told("+recipe=tiny", "epochs=3", "tuning.learning_rate=1", "training.seed=1") == [
         "command line 'epochs=3': unknown key; did you mean 'training.epochs'?",
         "command line 'tuning.learning_rate=1': unknown key; did you mean 'training.learning_rate'?",
+        "command line 'training.seed=1': unknown key; did you mean 'seed'?",
     ]
 
 

@@ -19,10 +19,12 @@ from framework.config.load import load
 from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
 from framework.core import versions
-from framework.core.errors import ReleaseError
+from framework.core.bound import unmet
+from framework.core.errors import GateError, ReleaseError
 from framework.core.files import write_whole
 from framework.core.release import LOCK, Release
 from framework.core.store import Store
+from framework.environment import Environment
 from framework.launcher import Work
 from framework.plan import Plan, make_plan
 from framework.stages.publish import source_commit
@@ -126,10 +128,24 @@ def build(call: Call) -> None:
         return
     release = built.release
     call.config.tracking.register(release)
+    _require_gates(call.config.environment, release)
     changes = write(call.render(release), call.environments)
     if not call.config.launcher.here:
         _forget_old_versions(call)
     print(screens.summary(call.config, plan, call.store, release, changes, built.steps))
+
+
+def _require_gates(environment: Environment, release: Release) -> None:
+    """Keep a release out of an environment that a promotion would keep it out of.
+
+    Raises:
+        GateError: its metrics miss a bound.
+    """
+    if missed := unmet(environment.gates, release.metrics):
+        raise GateError(
+            f"{release.name}: published, but not rendered: it does not pass the gates of {environment.name}: "
+            f"{'; '.join(missed)}; train a better one, or build it with environment=dev"
+        )
 
 
 def planned(call: Call) -> Plan:

@@ -3,6 +3,7 @@
 It does not know which metrics there are.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, model_validator
@@ -55,3 +56,21 @@ def _flat(gates: Any) -> Any:
 Gates = Annotated[dict[str, Bound], BeforeValidator(_flat)]
 """Bounds by metric: ``exact_match``, or ``int4.exact_match``, which may also stand as ``exact_match`` below
 ``int4``."""
+
+
+def unmet(gates: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each bound that recorded metrics do not meet.
+
+    Args:
+        gates: bounds by metric; a name without a candidate is the tuned model's.
+        metrics: flat, as a release has them: ``<candidate>.<metric>``.
+    """
+    found = []
+    for name, bound in sorted(gates.items()):
+        flat = name if "." in name else f"tuned.{name}"
+        value = metrics.get(flat)
+        if value is None:
+            found.append(f"{flat} was not measured, the gate asks for {bound}")
+        elif not bound.admits(value):
+            found.append(f"{flat} is {value:g}, the gate asks for {bound}")
+    return found

@@ -198,6 +198,13 @@ class ClusterDeployment(Deployment):
             *self.rollout(delivery).problems(*parts, self.start_seconds),
             *delivery.secrets.problems(self.wanted_secrets(delivery), environment),
         ]
+        count = delivery.autoscaling.replicas(environment)
+        least, most = environment.min_replicas, environment.max_replicas
+        if count is not None and not least <= count <= most:
+            found.append(
+                f"autoscaling.count: {count} pods are outside {environment.name}'s {least} to {most}; "
+                f"set autoscaling.count={least}"
+            )
         sized = self.sized(delivery)
         found += [
             f"environment.limits: {environment.name}'s sizes and the deployment's do not fit: a pod asks for "

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from framework.core import bound
 from framework.core.bound import Bound
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK, Release
@@ -64,15 +65,8 @@ def unmet(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> 
         gates: an environment's bounds by metric; a name without a candidate is the tuned model's.
         release: whose metrics are judged.
     """
-    found = []
-    for name, sides in sorted(gates.items()):
-        bound, flat = Bound.model_validate(dict(sides)), name if "." in name else f"tuned.{name}"
-        value = release.metrics.get(flat)
-        if value is None:
-            found.append(f"{flat} was not measured, the gate asks for {bound}")
-        elif not bound.admits(value):
-            found.append(f"{flat} is {value:g}, the gate asks for {bound}")
-    return found
+    bounds = {name: Bound.model_validate(dict(sides)) for name, sides in gates.items()}
+    return bound.unmet(bounds, release.metrics)
 
 
 def words_of(release: Release, environment: str, environments: str) -> tuple[str, ...]:

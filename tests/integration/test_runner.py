@@ -109,6 +109,13 @@ def test_a_missed_gate_is_one_sentence_and_leaves_no_release(folder: Path, run: 
     assert list((folder / ".gitune/store").glob("*/.building-*")) == []
 
 
+def test_a_build_goes_around_no_gate_of_its_environment(folder: Path, run: Run) -> None:
+    done = run(folder, TINY, "environment.name=staging", "environment.gates.exact_match.min=0.99")
+    assert done.returncode == 1
+    assert "it does not pass the gates of staging: tuned.exact_match is 0.75" in done.stderr
+    assert not (folder / "environments" / "staging").exists()
+
+
 def test_a_model_that_left_the_model_store_is_published_again(folder: Path, run: Run) -> None:
     before = lock(folder)
     shutil.rmtree(folder / ".gitune" / "models")

@@ -5,6 +5,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from framework.autoscaling.fixed import Fixed
 from framework.autoscaling.hpa import Hpa
 from framework.core.errors import ReleaseError
 from framework.core.release import Release
@@ -130,6 +131,13 @@ def test_sizes_of_an_environment_that_cross_the_targets_are_refused():
     (problem,) = Kubernetes().problems(delivery(small))
     assert "memory" in problem
     assert "environment.requests" in problem
+
+
+@pytest.mark.parametrize("count", [1, 11])
+def test_a_fixed_number_of_pods_lies_within_the_environments(count):
+    environment = DEV.model_copy(update={"min_replicas": 2, "max_replicas": 10})
+    (problem,) = Kubernetes().problems(delivery(environment, autoscaling=Fixed(count=count)))
+    assert problem.endswith("set autoscaling.count=2")
 
 
 def test_the_autoscaler_owns_the_replicas():

@@ -66,6 +66,21 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
     return found
 
 
+def put_away_by(past: Sequence[Version], digest: str) -> str:
+    """Return the commit that put *digest* away as bad, if it has not run since; else nothing.
+
+    Args:
+        past: as ``versions`` returns it.
+        digest: the model's, as a release has it.
+    """
+    for version in past:
+        if version.rolled_back == digest:
+            return version.commit
+        if version.digest == digest:
+            return ""
+    return ""
+
+
 def _reverted(digests: Sequence[str]) -> str:
     """Return the digest that a commit which says nothing of it put away; empty where it put none.
 

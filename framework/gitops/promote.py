@@ -1,5 +1,6 @@
 """``run promote``: copy a release's lock forward, render it there, and propose that as one commit."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from framework.core.errors import ConfigError, GateError, GitError
 from framework.core.git import Repository
 from framework.core.release import Release
 from framework.gitops.composed import Answer, Question, ask
+from framework.gitops.history import put_away_by, versions
 from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import place, read_lock, short, source, unmet, words_of
 from framework.gitops.proposal import propose, trailers
@@ -32,17 +34,18 @@ def promote(words: Sequence[str]) -> None:
     where = place_of(Path(), environments, given["base"] or None, direct)
 
     def change(tree: Repository) -> Change:
-        return _promoted(tree.folder, environments, release, start, end, where.base)
+        return _promoted(tree, environments, release, start, end, where.base)
 
     propose(land(where, change))
 
 
-def _promoted(folder: Path, environments: str, release: str, start: str, end: str, branch: str) -> Change:
-    """Write the promotion into *folder*.
+def _promoted(tree: Repository, environments: str, release: str, start: str, end: str, branch: str) -> Change:
+    """Write the promotion into *tree*.
 
     Raises:
         FrameworkError: there is nothing to promote, or it is not fit.
     """
+    folder = tree.folder
     found = read_lock(folder, place(environments, start, release), branch)
     there = folder / place(environments, end, release)
     if there.is_file() and there.read_text(encoding="utf-8", errors="replace") == found.text():
@@ -55,9 +58,20 @@ def _promoted(folder: Path, environments: str, release: str, start: str, end: st
     write(answer.files, folder / environments)
     subject = f"Promote {release} to {end}: {short(found.digest)}"
     proof = _proof(answer, found)
-    body = f"From {start}. Built from recipe {found.recipe} at {source(found)}.\n{proof}"
+    again = _again(tree, place(environments, end, release), found, end)
+    if again:
+        print(f"warning: {again}", file=sys.stderr, end="")
+    body = f"From {start}. Built from recipe {found.recipe} at {source(found)}.\n{proof}{again}"
     tail = trailers(release, end, found.digest)
     return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{release}-{end}-{short(found.digest)}")
+
+
+def _again(tree: Repository, path: str, found: Release, end: str) -> str:
+    """Say that the release was put away as bad before; a shallow clone does not know."""
+    if not (tree.folder / path).is_file() or tree.ask("rev-parse", "--is-shallow-repository") == "true":
+        return ""
+    commit = put_away_by(versions(tree, "HEAD", path), found.digest)
+    return f"{short(found.digest)} was rolled back from {end} in {commit[:12]}.\n" if commit else ""
 
 
 def rendered(folder: Path, release: Release, environment: str, environments: str) -> Answer:

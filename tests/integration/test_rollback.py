@@ -60,6 +60,17 @@ def test_the_last_release_comes_back_in_one_commit(gitops, history, remote):
     assert gitops.git(history, "status", "--porcelain") == ""
 
 
+def test_a_release_that_was_rolled_back_from_is_not_promoted_again_in_silence(gitops, history, remote):
+    assert gitops.verb(history, *WORDS).returncode == 0
+    put_away = gitops.git(remote, "rev-parse", "main")
+    again = ("promote", "release=one", "from=dev", "to=production", "push=direct")
+    done = gitops.verb(history, *again)
+    assert done.returncode == 0, done.stderr
+    told = f"{'c' * 12} was rolled back from production in {put_away[:12]}."
+    assert f"warning: {told}" in done.stderr
+    assert told in gitops.git(remote, "show", "-s", "--format=%b", "main")
+
+
 @pytest.mark.slow
 def test_a_release_that_was_rolled_back_from_is_skipped_until_it_is_promoted_again(gitops, history, remote):
     for expected in "ba":

@@ -13,9 +13,9 @@ from benchmarks.training import one, write_model, write_rows
 
 _FEW, _MANY = 3, 23
 _MIB = 2**20
-_FULL = {"_target_": "framework.tuning.full.Full"}
+_FULL = {"_target_": "framework.build.tuning.full.Full"}
 _QLORA = {
-    "_target_": "framework.tuning.lora.LoRA",
+    "_target_": "framework.build.tuning.lora.LoRA",
     "rank": 8,
     "alpha": 16,
     "base_precision": "nf4",
@@ -26,7 +26,7 @@ _QLORA = {
 def _layout(target: str, batch: int, accumulation: int = 1, **fields: Any) -> dict[str, Any]:
     """Return full tuning in a layout of two processes that takes 8 rows a step as all others do."""
     training = {"micro_batch_size": batch, "gradient_accumulation_steps": accumulation}
-    layout = {"_target_": f"framework.parallelism.{target}", **fields}
+    layout = {"_target_": f"framework.build.parallelism.{target}", **fields}
     return {"tuning": _FULL, "training": training, "parallelism": layout}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.process import build
-from framework.engine import Engine, Sampling, open_engine
+from framework.build.engine import Engine, Sampling, open_engine
 
 _TURNS = 5
 _PROMPT = [5 + index % 50 for index in range(64)]

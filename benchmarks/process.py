@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-RUN = [sys.executable, "-m", "framework.cli"]
+RUN = [sys.executable, "-m", "framework.cli.main"]
 
 BARE_APP = """
 import hydra

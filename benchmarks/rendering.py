@@ -15,8 +15,8 @@ import yaml
 from framework.config.schema import BASES
 from framework.core.paths import SHARE
 from framework.core.release import Release
-from framework.deployment import Delivery
-from framework.stages.render import render
+from framework.delivery.deployment import Delivery
+from framework.render import render
 
 RELEASES = 1000
 PINNED = f"registry.example.com/gitune/server@sha256:{'5' * 64}"

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.training_floor import LEARNING_RATE, ROWS, report
+from framework.build.model.tiny import TinyCausalLM
+from framework.build.stages.tune import Tune
 from framework.core.step import Workspace
-from framework.model.tiny import TinyCausalLM
-from framework.stages.tune import Tune
 
-_LORA = {"_target_": "framework.tuning.lora.LoRA", "rank": 8, "alpha": 16}
-_SINGLE = {"_target_": "framework.parallelism.single.Single"}
+_LORA = {"_target_": "framework.build.tuning.lora.LoRA", "rank": 8, "alpha": 16}
+_SINGLE = {"_target_": "framework.build.parallelism.single.Single"}
 
 
 def train(folder: Path, options: dict[str, Any]) -> dict[str, float]:
     """Train one epoch, changed by *options* of each group; return what was measured."""
-    from framework.training.batches import read_examples
-    from framework.training.module import TuneModule
+    from framework.build.training.batches import read_examples
+    from framework.build.training.module import TuneModule
 
     started: list[float] = []
     step = TuneModule.optimizer_step
@@ -53,7 +53,7 @@ def _stage(options: dict[str, Any]) -> Tune:
             "model": TinyCausalLM(name="benchmark", license="none", parameters=15e6).dump(),
             "tuning": options.get("tuning", _LORA),
             "training": {
-                "_target_": "framework.training.supervised.Supervised",
+                "_target_": "framework.build.training.supervised.Supervised",
                 **training,
                 **options.get("training", {}),
             },

@@ -16,7 +16,7 @@ from framework.core.errors import ConfigError, FrameworkError
 from framework.core.modelstore import check, pull
 from framework.core.release import Release
 from framework.serving import Serving
-from framework.serving.triton import DESCRIPTION, lay_out
+from framework.serving.triton_repository import DESCRIPTION, lay_out
 
 
 def main(argv: Sequence[str] | None = None) -> int:

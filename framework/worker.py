@@ -18,13 +18,13 @@ import time
 import warnings
 from pathlib import Path
 
+from framework.build.training.join import join
 from framework.core.errors import FrameworkError
-from framework.core.files import write_whole
+from framework.core.filesystem import write_whole
 from framework.core.job import read_steps
-from framework.core.machine import MESSAGE, machine, over_file
+from framework.core.machine_rank import MESSAGE, machine, over_file
 from framework.core.step import Step
 from framework.core.store import Store
-from framework.training.machines import join
 
 QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",

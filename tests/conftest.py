@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from framework.model import Model
+    from framework.build.model import Model
 
 # Before torch is imported: two processes with two threads each on two cores starve each other.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-COMMAND = (sys.executable, "-c", "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()")
+COMMAND = (
+    sys.executable,
+    "-c",
+    "import sys; sys.argv[0] = 'run'; from framework.cli.main import main; main()",
+)
 ROOT = Path(__file__).parent.parent
 
 TEMPLATE = (
@@ -82,7 +86,7 @@ def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Llama as plain ONNX with its cache as tensors, float32."""
-    from framework.export.onnx import Onnx
+    from framework.build.export.onnx import Onnx
 
     folder = tmp_path_factory.mktemp("tiny-onnx")
     Onnx().write(tiny_llama, folder)
@@ -92,7 +96,7 @@ def tiny_onnx(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="session")
 def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Llama as OpenVINO runs it, float32."""
-    from framework.export.openvino import OpenVino
+    from framework.build.export.openvino import OpenVino
 
     folder = tmp_path_factory.mktemp("tiny-openvino")
     OpenVino().write(tiny_llama, folder)
@@ -218,7 +222,7 @@ def built_tiny(tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Any]
 @pytest.fixture(scope="session")
 def tiny_model() -> "Model":
     """The model option of the recipe ``tiny``."""
-    from framework.model.tiny import TinyCausalLM
+    from framework.build.model.tiny import TinyCausalLM
 
     return TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
 
@@ -234,9 +238,9 @@ def tiny_base(tiny_model: "Model", tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="session")
 def tiny_data(tiny_model: "Model", tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifact of the step ``data`` of the recipe ``tiny``: 32 rows to train on, 8 to test."""
+    from framework.build.data.files import Files
+    from framework.build.stages.data import PrepareData
     from framework.core.step import Workspace
-    from framework.data.files import Files
-    from framework.stages.data import PrepareData
 
     folder = tmp_path_factory.mktemp("tiny-data")
     rows = ROOT / "recipes" / "data" / "tiny"
@@ -251,12 +255,12 @@ def tiny_data(tiny_model: "Model", tiny_base: Path, tmp_path_factory: pytest.Tem
 @pytest.fixture(scope="session")
 def tiny_tuned(tiny_model: "Model", tiny_base: Path, tiny_data: Path, tmp_path_factory: Any) -> Path:
     """A merged folder: the tiny model after full tuning, so that its answers are sure."""
+    from framework.build.parallelism.single import Single
+    from framework.build.stages.merge import Merge
+    from framework.build.stages.tune import Tune
+    from framework.build.training.supervised import Supervised
+    from framework.build.tuning.full import Full
     from framework.core.step import Workspace
-    from framework.parallelism.single import Single
-    from framework.stages.merge import Merge
-    from framework.stages.tune import Tune
-    from framework.training.supervised import Supervised
-    from framework.tuning.full import Full
 
     tuned, merged = tmp_path_factory.mktemp("tiny-tuned"), tmp_path_factory.mktemp("tiny-merged")
     training = Supervised(learning_rate=3e-3, epochs=20, precision="fp32")
@@ -296,8 +300,8 @@ def _rendered(release: dict[str, Any] | None = None, **groups: Any) -> dict[str,
 
     from framework.config.schema import BASES
     from framework.core.release import Release
-    from framework.deployment import Delivery
-    from framework.stages.render import render
+    from framework.delivery.deployment import Delivery
+    from framework.render import render
 
     parts: dict[str, Any] = {}
     for group, choice in {**_CHOSEN, **groups}.items():
@@ -313,7 +317,7 @@ def _rendered(release: dict[str, Any] | None = None, **groups: Any) -> dict[str,
 @pytest.fixture(scope="session")
 def measured() -> Any:
     """A cluster with a Prometheus that others render the objects of."""
-    from framework.monitoring import Monitoring
+    from framework.delivery.monitoring import Monitoring
 
     class Measured(Monitoring):
         @property

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.recipes import GROUP, recipe_names, relative
 from framework.core.paths import SHARE
-from framework.core.words import nearest
+from framework.core.suggest import nearest
 
 NOT_A_NAME = re.compile(r"null|true|false|[-+]?\d[\d_]*(\.\d*)?(e[-+]?\d+)?|\{.*\}|", re.IGNORECASE)
 """Values that Hydra reads as something else than an option's name."""

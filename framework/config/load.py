@@ -14,7 +14,7 @@ from framework.config.provenance import KeyPath, Places
 from framework.config.schema import GROUPS, Config
 from framework.core.component import TARGET
 from framework.core.errors import ConfigError
-from framework.core.words import nearest
+from framework.core.suggest import nearest
 
 Problems = dict[tuple[int | str, ...], str]
 """What is wrong with a key, by its path."""

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic_core import ErrorDetails
 
 from framework.core.component import TARGET, Component
-from framework.core.words import nearest
+from framework.core.suggest import nearest
 
 FOREIGN = {
     "lora_r": "tuning.rank",

@@ -9,69 +9,28 @@ from typing import Annotated, Any, get_args
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from framework.autoscaling import Autoscaling
-from framework.compression import Compression, ExportCompression, ModelCompression
-from framework.core.bound import Gates
-from framework.core.component import TARGET, UNKEYED, Component
-from framework.data import Data
-from framework.deployment import Delivery, Deployment
-from framework.environment import Environment
-from framework.evaluation import Evaluation
-from framework.export import Export
-from framework.launcher import Launcher
-from framework.model import Model
-from framework.monitoring import Monitoring
-from framework.parallelism import Parallelism
-from framework.rollout import Rollout
-from framework.secrets import Secrets
+from framework.build.compression import Compression, ExportCompression, ModelCompression
+from framework.build.data import Data
+from framework.build.evaluation import Evaluation
+from framework.build.export import Export
+from framework.build.launcher import Launcher
+from framework.build.model import Model
+from framework.build.parallelism import Parallelism
+from framework.build.stages.benchmark import Benchmark
+from framework.build.stages.publish import Publish
+from framework.build.tracking import Tracking
+from framework.build.training import Training
+from framework.build.tuning import Tuning
+from framework.core.component import TARGET, Component
+from framework.core.gates import Gates
+from framework.delivery.autoscaling import Autoscaling
+from framework.delivery.deployment import Delivery, Deployment
+from framework.delivery.environment import Environment
+from framework.delivery.monitoring import Monitoring
+from framework.delivery.rollout import Rollout
+from framework.delivery.secrets import Secrets
+from framework.delivery.traffic import Traffic
 from framework.serving import Serving
-from framework.tracking import Tracking
-from framework.traffic import Traffic
-from framework.training import Training
-from framework.tuning import Tuning
-
-
-class Benchmark(Component):
-    """How fast each candidate is: measured the same way for all of them."""
-
-    prompt_tokens: Annotated[int, Field(ge=1)] = 64
-    """Tokens of the prompt that the first token is timed on, or of a classifier's row."""
-    new_tokens: Annotated[int, Field(ge=3)] = 32
-    """Tokens that are generated one by one for decode speed and its percentiles."""
-    warmup: Annotated[int, Field(ge=0)] = 1
-    """Calls before the clock starts; 0 counts what a runtime prepares on its first call."""
-    repeats: Annotated[int, Field(ge=1)] = 3
-    """How often the whole measurement is taken, ten times as often for classifiers; medians, percentiles
-    and spreads are over all of it."""
-    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 4, 16)
-    """Rows of one classifier call, or prompts that are answered at once, in growing order; classifiers'
-    headline speed is of the last."""
-    max_latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """The bound within which the best batch size is chosen, in milliseconds: p99 of a classifier's call, or
-    between two tokens of an answer. None chooses the fastest."""
-    threads: Annotated[int, Field(ge=1)] = 1
-    """CPU threads of every engine, equal for all candidates."""
-
-    @field_validator("batch_sizes")
-    @classmethod
-    def _growing(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        if list(sizes) != sorted(set(sizes)):
-            raise PydanticCustomError(
-                "batch_sizes", "give each size once, in growing order, such as [1, 4, 16]"
-            )
-        return sizes
-
-
-class Publish(Component):
-    """Where finished models go."""
-
-    url: str = "file://.gitune/models"
-    """The model store: any URL that fsspec opens; a ``file://`` path may be relative to the folder
-    that ``run`` is called in."""
-    keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
-    """Versions of a release that stay in the model store, the newest; older ones are removed when another is
-    published, but none that a place of ``environments/`` runs, here or on a branch, or ran shortly before.
-    None keeps all."""
 
 
 class Phase(Component):

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from framework.core.errors import SourceError
-from framework.core.files import cache_folder, files_below, remembered_sha256
+from framework.core.filesystem import cache_folder, files_below, remembered_sha256
 
 RECORD = "source.json"
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """The model store: published model folders, each under its own digest, at any URL fsspec opens.
 
 Layout: ``<url>/<hex digest>/…`` with the list ``SHA256SUMS`` written last, so that a folder without
-it is unfinished. The digest is that of ``framework.core.files.tree_digest`` over all other files,
+it is unfinished. The digest is that of ``framework.core.filesystem.tree_digest`` over all other files,
 which is the sha256 of the list itself. The store knows nothing of releases or engines.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from framework.core.errors import SourceError
-from framework.core.files import files_below, sha256_of, tree_digest
+from framework.core.filesystem import files_below, sha256_of, tree_digest
 
 LIST = "SHA256SUMS"
 

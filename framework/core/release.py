@@ -32,11 +32,11 @@ class Release(Component):
     model_uri: str
     """Where the model lies, as configured: any URL that fsspec opens, or a path."""
     digest: Digest
-    """The digest of the published folder; see ``framework.core.files.tree_digest``."""
+    """The digest of the published folder; see ``framework.core.filesystem.tree_digest``."""
     engine: str
     """The engine that runs the published folder, such as ``genai``."""
     task: str
-    """What the model does: the name of a module of ``framework.task``, such as ``causal-lm``."""
+    """What the model does: the name of a module of ``framework.build.task``, such as ``causal-lm``."""
     base_model: str
     """The base model's source, with the revision or version that was used."""
     base_model_license: str

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from framework.core import download, hub, pypi, remote
+from framework.core import download, hub, pypi
+from framework.core import remote_files as remote
 from framework.core.errors import SourceError
 from framework.core.paths import SHARE
 from framework.core.step import Fingerprinted
@@ -35,7 +36,7 @@ class Source(Fingerprinted):
     """Where the bytes are. A relative path is looked up in the working folder, then in the framework's."""
     sha256: str | None = None
     """64 hex digits. Of a file: its sha256. Of a folder: the sha256 of what ``sha256sum`` prints for
-    its files in path order (``framework.core.files.tree_digest``). None is not checked."""
+    its files in path order (``framework.core.filesystem.tree_digest``). None is not checked."""
 
     @model_validator(mode="before")
     @classmethod

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from framework.core.errors import FrameworkError, StoreError
-from framework.core.files import files_below, sha256_of
-from framework.core.memory import peak_memory, reset_peak_memory
+from framework.core.filesystem import files_below, sha256_of
+from framework.core.peak_memory import peak_memory, reset_peak_memory
 from framework.core.step import Step, Workspace
 
 RECORD = "artifact.json"

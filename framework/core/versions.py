@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.core.errors import GitError
-from framework.core.files import write_whole
+from framework.core.filesystem import write_whole
 from framework.core.git import Repository
 from framework.core.modelstore import LIST, explained, is_local, open_store
 from framework.core.release import LOCK, Release

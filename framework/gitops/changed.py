@@ -12,7 +12,7 @@ from framework.config.recipes import GROUP, listed, recipe_names, relative
 from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository, said
 from framework.core.release import LOCK, Release
-from framework.gitops.words import read
+from framework.gitops.arguments import read
 
 _ENVIRONMENTS = Path("environments")
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from framework.core.errors import ConfigError, FrameworkError, GitError
 from framework.core.git import Repository
 from framework.core.release import LOCK
+from framework.gitops.arguments import choice, read
 from framework.gitops.changed import changed_recipes
-from framework.gitops.composed import Answer, Question, answer, ask
+from framework.gitops.commit import work_tree
+from framework.gitops.diff_format import as_markdown, as_text
 from framework.gitops.differences import Difference, compared, manifest_diff
-from framework.gitops.landing import work_tree
-from framework.gitops.shown import as_markdown, as_text
-from framework.gitops.words import choice, read
+from framework.gitops.remote_compose import Answer, Question, answer, ask
 
 _OWN = ("base", "format")
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framework.core.component import TARGET
-from framework.gitops.composed import Answer
-from framework.screens import reason
+from framework.gitops.remote_compose import Answer
+from framework.run.screens import reason
 
 ABSENT = "(none)"
 

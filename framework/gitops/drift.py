@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from framework.gitops.owned import is_owned, ours
+from framework.gitops.managed_fields import is_owned, ours
 from framework.manifests.values import amount
 
 _QUANTITIES = re.compile(r".*\.(?:requests|limits)\.[\w./-]+|.*\.(?:sizeLimit|averageValue|storage)")

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from framework.core import bound
-from framework.core.bound import Bound
+from framework.core import gates as bound
 from framework.core.errors import ReleaseError
+from framework.core.gates import Bound
 from framework.core.release import LOCK, Release
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from framework.core.bound import Bound
 from framework.core.errors import ConfigError, GateError, GitError
+from framework.core.gates import Bound
 from framework.core.git import Repository
 from framework.core.release import Release
-from framework.gitops.composed import Answer, Question, ask
+from framework.gitops.arguments import choice, name, read, subfolder
+from framework.gitops.commit import Change, land, place_of
 from framework.gitops.history import put_away_by, versions
-from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import place, read_lock, short, source, unmet, words_of
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.words import choice, name, read, subfolder
-from framework.stages.render import write
+from framework.gitops.remote_compose import Answer, Question, ask
+from framework.render import write
 
 
 def promote(words: Sequence[str]) -> None:

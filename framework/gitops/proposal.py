@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from framework.gitops.landing import Landed
+from framework.gitops.commit import Landed
 
 _TRAILER = "Gitune-"
 _SSH = re.compile(r"(?:ssh://)?[^@/]+@([^:/]+)(?::\d+/|[:/])(.+)")

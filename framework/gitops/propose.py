@@ -11,11 +11,11 @@ from framework.core.errors import FrameworkError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops import proposal
-from framework.gitops.landing import Change, Place, land, place_of
+from framework.gitops.arguments import choice, read, subfolder
+from framework.gitops.commit import Change, Place, land, place_of
 from framework.gitops.locks import read_lock, short, source
 from framework.gitops.promote import rendered, require_gates
-from framework.gitops.words import choice, read, subfolder
-from framework.stages.render import write
+from framework.render import write
 
 _ROOM = 60_000
 """Characters of a report that a pull request holds beside what else it says."""

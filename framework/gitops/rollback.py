@@ -8,14 +8,14 @@ from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import Release
-from framework.gitops.composed import Answer, Question, ask
+from framework.gitops.arguments import choice, name, read, subfolder
+from framework.gitops.commit import Change, land, place_of
 from framework.gitops.history import Version, candidates, versions
-from framework.gitops.landing import Change, land, place_of
 from framework.gitops.locks import place, read_lock, short, unmet, words_of
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.rows import sentence
-from framework.gitops.words import choice, name, read, subfolder
-from framework.stages.render import write
+from framework.gitops.remote_compose import Answer, Question, ask
+from framework.gitops.text_layout import sentence
+from framework.render import write
 
 _MOST = 20
 """How many earlier releases are looked at."""

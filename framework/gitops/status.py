@@ -8,12 +8,12 @@ from typing import Any
 from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import Release
-from framework.gitops.cluster import Cluster
+from framework.gitops.arguments import choice, name, read, subfolder
 from framework.gitops.history import versions
+from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import place, short, source, words_of
-from framework.gitops.rows import row
-from framework.gitops.standing import Standing, drifts, rendered, standings
-from framework.gitops.words import choice, name, read, subfolder
+from framework.gitops.release_status import Standing, drifts, rendered, standings
+from framework.gitops.text_layout import row
 
 _DIGEST = "gitune.dev/digest"
 _RELEASE = "app.kubernetes.io/instance"

@@ -8,7 +8,7 @@ is a PromQL duration, such as ``5m``. Where a server does not tell something, it
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.core import metrics
+from framework.core import metric_names as metrics
 
 _ONCE = "max without (service, job, endpoint)"
 """A pod behind two Services is scraped through both; so it counts once."""

@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from framework.build.stages.benchmark import BATCHES, Measure
+from framework.build.stages.data import SPLITS
+from framework.build.stages.evaluate import METRICS, Evaluate, read_metrics
+from framework.build.stages.gate import Gate
+from framework.build.stages.parity import CompareExports
 from framework.config.schema import Config
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import Store
-from framework.plan import Plan
+from framework.plan.build import Plan
 from framework.report.settings import settings
-from framework.stages.benchmark import BATCHES, Measure
-from framework.stages.data import SPLITS
-from framework.stages.evaluate import METRICS, Evaluate, read_metrics
-from framework.stages.gate import Gate
-from framework.stages.parity import CompareExports
 
 _LISTED = 256
 """Most values of one list that are shown."""

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from framework.report import story, tables
+from framework.report import narrative as story
+from framework.report import tables
 from framework.report.facts import Facts
 from framework.report.tables import Table
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from framework.report import charts, story, tables
+from framework.report import charts, tables
+from framework.report import narrative as story
 from framework.report.facts import Facts
 from framework.report.tables import Cell, Table
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from framework.build.stages.evaluate import METRIC_LOSS
 from framework.report.facts import Candidate, Facts
 from framework.report.numbers import (
     cost_per_million_tokens,
@@ -13,7 +14,6 @@ from framework.report.numbers import (
     title,
     written,
 )
-from framework.stages.evaluate import METRIC_LOSS
 
 _PARITY = ("max_difference", "mean_difference", "agreement", "generation_agreement")
 _SPEED = (

@@ -22,13 +22,13 @@ import uvicorn
 from litserve.specs.base import LitSpec
 from litserve.utils import WorkerSetupStatus, wrap_litserve_start
 
+from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import Serving
+from framework.serving.entity_worker import TagWorker
+from framework.serving.model_worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
 from framework.serving.routes import CHAT, CLASSIFY, Desk
-from framework.serving.tags import TagWorker
-from framework.serving.worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
-from framework.task import open_task
 
 MAX_BODY = 4 * 2**20
 """Bytes of a request's body; more is answered with 413."""

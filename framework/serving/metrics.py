@@ -1,4 +1,4 @@
-"""What the server counts, under the names of ``framework.core.metrics``.
+"""What the server counts, under the names of ``framework.core.metric_names``.
 
 Knows Prometheus; knows neither HTTP frameworks nor models.
 """
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from framework.core import metrics as names
+from framework.core import metric_names as names
 from framework.core.release import Release
 from framework.serving.outputs import Judgement, Run
 

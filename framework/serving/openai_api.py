@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from framework.engine import Sampling
+from framework.build.engine import Sampling
 
 DONE = "data: [DONE]\n\n"
 Body = TypeVar("Body", bound=BaseModel)

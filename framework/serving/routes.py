@@ -19,11 +19,13 @@ from litserve.utils import LitAPIStatus, ResponseBufferItem
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from framework.build.task import open_task
 from framework.core.release import Release
 from framework.serving import API_KEY
 from framework.serving.asgi import Counted, Keyed, unless_gone, word_errors
 from framework.serving.feedback import FeedbackRequest
 from framework.serving.metrics import Metrics
+from framework.serving.model_worker import SLOTS, Shared
 from framework.serving.openai_api import (
     DONE,
     ApiError,
@@ -36,8 +38,6 @@ from framework.serving.openai_api import (
     usage,
 )
 from framework.serving.outputs import judge
-from framework.serving.worker import SLOTS, Shared
-from framework.task import open_task
 
 CHAT = "/v1/chat/completions"
 CLASSIFY = "/v1/classify"

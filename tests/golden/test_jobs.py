@@ -16,14 +16,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from framework.build.launcher import Launcher, Work
+from framework.build.launcher.cluster_launcher import ClusterLauncher
+from framework.build.model.tiny import TinyCausalLM
+from framework.build.stages.model import FetchModel
 from framework.core import yaml as ours
 from framework.core.step import Step
 from framework.core.store import Store
-from framework.launcher import Launcher, Work
-from framework.launcher.cluster import ClusterLauncher
 from framework.manifests.values import amount
-from framework.model.tiny import TinyCausalLM
-from framework.stages.model import FetchModel
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
@@ -187,7 +187,7 @@ def test_all_objects_of_a_job_have_its_name_and_lead_back_to_the_plan(case: tupl
 
 def test_pod_names_stay_names(case: tuple[str, str]) -> None:
     """JobSet appends the group, two indexes and five letters; the result must be a label's value."""
-    launcher = Launcher.model_validate({"_target_": "framework.launcher.jobset.JobSet"})
+    launcher = Launcher.model_validate({"_target_": "framework.build.launcher.jobset.JobSet"})
     assert isinstance(launcher, ClusterLauncher)
     work = Work(**{**vars(_work(case)), "name": "a" * 28 + "-" + "b" * 11})
     name = launcher.identity(work).name
@@ -208,7 +208,7 @@ def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:
         pytest.skip("KUBECONFIG is not set: no cluster to ask")
     from kubernetes import client, config
 
-    from framework.launcher.api import folder_of
+    from framework.manifests.kubernetes_api import folder_of
 
     config.load_kube_config(os.environ["KUBECONFIG"])
     for item in rendered(*case):

@@ -15,7 +15,7 @@ import yaml
 
 from framework.core.release import Release
 from framework.manifests.values import amount
-from framework.stages.render import changes, diff_text, write
+from framework.render import changes, diff_text, write
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]

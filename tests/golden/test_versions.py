@@ -24,7 +24,7 @@ from typing import Any, get_args
 
 import pytest
 
-import framework.stages
+import framework.build.stages
 from framework.core.component import Component
 from framework.core.step import Stage
 
@@ -32,7 +32,7 @@ FILE = Path(__file__).parent / "versions.json"
 ROOT = Path(framework.__file__).parent.parent
 UPDATE = "GITUNE_UPDATE_GOLDEN=1 pytest tests/golden/test_versions.py"
 GROUPS = ("data", "model", "tuning", "training", "parallelism", "evaluation", "compression", "export")
-ELSEWHERE = ("framework.core", "framework.config", "framework.plan", "framework.rules", "framework.estimate")
+ELSEWHERE = ("framework.core", "framework.config", "framework.plan")
 
 
 def shape(node: Any) -> Any:
@@ -110,15 +110,15 @@ def depends_on(stage: type[Stage]) -> list[str]:
             continue
         found.add(module)
         waiting |= imported(module)
-        if module == "framework.engine":
+        if module == "framework.build.engine":
             waiting |= below(module)  # opened by name
     return sorted(found)
 
 
 def stages() -> dict[str, type[Stage]]:
     found = {}
-    for info in pkgutil.iter_modules(framework.stages.__path__):
-        module = importlib.import_module(f"framework.stages.{info.name}")
+    for info in pkgutil.iter_modules(framework.build.stages.__path__):
+        module = importlib.import_module(f"framework.build.stages.{info.name}")
         for kind in vars(module).values():
             if inspect.isclass(kind) and issubclass(kind, Stage) and kind.__module__ == module.__name__:
                 found[kind.name] = kind
@@ -169,11 +169,17 @@ def test_every_kind_of_work_is_covered() -> None:
     assert len(found["stages"]) >= 11
     covered = set(found["modules"])
     for group in GROUPS:
-        assert below(f"framework.{group}") <= covered, group
-    assert {"framework.training.module", "framework.export.folder", "framework.engine.genai"} <= covered
-    assert {"framework.training.trainer", "framework.tuning.lora"} <= {*found["stages"]["tune"]["modules"]}
-    assert "framework.export.folder" in found["stages"]["merge"]["modules"]
-    assert "framework.engine.genai" in found["stages"]["evaluate"]["modules"]
+        assert below(f"framework.build.{group}") <= covered, group
+    assert {
+        "framework.build.training.module",
+        "framework.build.export.companion_files",
+        "framework.build.engine.genai",
+    } <= covered
+    assert {"framework.build.training.trainer", "framework.build.tuning.lora"} <= {
+        *found["stages"]["tune"]["modules"]
+    }
+    assert "framework.build.export.companion_files" in found["stages"]["merge"]["modules"]
+    assert "framework.build.engine.genai" in found["stages"]["evaluate"]["modules"]
     assert not any(module.startswith(ELSEWHERE) for module in covered)
     assert all(stage["version"] >= 1 for stage in found["stages"].values())
 
@@ -182,10 +188,10 @@ def test_a_change_asks_for_a_new_version_and_a_new_version_to_be_recorded() -> N
     recorded = current()
     changed = json.loads(json.dumps(recorded))
     assert complaint(recorded, changed) is None
-    changed["modules"]["framework.tuning.lora"] = "another"
+    changed["modules"]["framework.build.tuning.lora"] = "another"
     said = complaint(recorded, changed)
     assert said is not None
-    assert "framework.tuning.lora changed: bump the version of stage tune" in said
+    assert "framework.build.tuning.lora changed: bump the version of stage tune" in said
     assert "stage merge" in said
     assert "stage data" not in said
     assert "record that the bytes stay the same: GITUNE_UPDATE_GOLDEN=1 pytest" in said

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from framework.cli import VERBS
+from framework.cli.main import VERBS
 from framework.config.schema import GROUPS
 from framework.core.paths import SHARE
 
@@ -30,7 +30,7 @@ def imported(environ, tmp_path):
     def call(*words: str) -> set[str]:
         code = (
             "import sys; sys.argv[0] = 'run'\n"
-            "from framework.cli import main\n"
+            "from framework.cli.main import main\n"
             "try:\n    main()\nfinally:\n"
             "    print('\\n', *{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
         )
@@ -144,7 +144,7 @@ def test_schema_is_the_committed_one(run, tmp_path):
     ],
 )
 def test_the_shell_completes(line, wanted, unwanted, environ, tmp_path):
-    code = "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()"
+    code = "import sys; sys.argv[0] = 'run'; from framework.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "-sc", "query=bash"],
         cwd=tmp_path,
@@ -170,7 +170,7 @@ def test_the_composed_config_can_be_seen(run, tmp_path):
     assert "name: tiny-random-llama" in done.stdout
 
 
-@pytest.mark.parametrize("python", [("-m", "framework.cli")])
+@pytest.mark.parametrize("python", [("-m", "framework.cli.main")])
 def test_the_module_is_the_command(python, environ, tmp_path):
     done = subprocess.run(
         [sys.executable, *python, "plan", "+recipe=tiny"], cwd=tmp_path, env=environ, capture_output=True
@@ -183,7 +183,7 @@ def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
     (tmp_path / "ours" / "__init__.py").write_text("")
     (tmp_path / "ours" / "model.py").write_text(
         "from framework.core.errors import StepError\n"
-        "from framework.model.tiny import TinyCausalLM\n\n\n"
+        "from framework.build.model.tiny import TinyCausalLM\n\n\n"
         "class Ours(TinyCausalLM):\n    def materialise(self, output, seed):\n"
         "        raise StepError('the plugin ran in the worker')\n"
     )

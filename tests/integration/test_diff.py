@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework.gitops.shown import MARKER
+from framework.gitops.diff_format import MARKER
 
 
 @pytest.fixture

@@ -11,14 +11,15 @@ import httpx
 import pytest
 from prometheus_client import start_http_server
 
-from framework.core import metrics, yaml
+from framework.core import metric_names as metrics
+from framework.core import yaml
 from framework.core.release import Release
+from framework.delivery.monitoring.alerts import alerts
+from framework.delivery.monitoring.panels import boards
+from framework.delivery.monitoring.recording import groups
+from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.signals import GITUNE
-from framework.monitoring.alerts import alerts
-from framework.monitoring.bounds import Bounds
-from framework.monitoring.panels import boards
-from framework.monitoring.recording import groups
-from framework.monitoring.watched import Watched
 from framework.serving.metrics import Metrics
 from framework.serving.outputs import judge
 

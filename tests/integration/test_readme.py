@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from framework.cli import VERBS
+from framework.cli.main import VERBS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -47,12 +47,12 @@ def test_a_tuning_method_is_two_files(run, built_tiny: Path, tmp_path: Path) -> 
     """The README's example as a team's own package: planned, trained, merged, exported."""
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
     code = next(block for block in blocks("python") if "class LoHa" in block)
-    option = next(block for block in blocks("yaml") if "framework.tuning.loha" in block)
+    option = next(block for block in blocks("yaml") if "framework.build.tuning.loha" in block)
     package = tmp_path / "team"
     package.mkdir()
     (package / "loha.py").write_text(code)
     (tmp_path / "conf/tuning").mkdir(parents=True)
-    (tmp_path / "conf/tuning/loha.yaml").write_text(option.replace("framework.tuning", "team"))
+    (tmp_path / "conf/tuning/loha.yaml").write_text(option.replace("framework.build.tuning", "team"))
     words = ["+recipe=tiny", "plugins=[team]", "tuning=loha", "tuning.rank=8", "gates.exact_match.min=0"]
     done = run(tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -105,7 +105,7 @@ def test_each_that_is_not_built_is_named_with_its_own_command(
 
 def test_a_report_loads_no_heavy_library() -> None:
     code = (
-        "import sys, framework.runner\n"
+        "import sys, framework.run.runner\n"
         "from framework.report import facts, markdown, page\n"
         "print({'torch', 'numpy', 'transformers', 'matplotlib'} & {*sys.modules})"
     )

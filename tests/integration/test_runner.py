@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from framework.stages.benchmark import Measure
+from framework.build.stages.benchmark import Measure
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = "+recipe=tiny"

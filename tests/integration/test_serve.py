@@ -20,12 +20,12 @@ import httpx
 import openai
 import pytest
 
-from framework.core import metrics
+from framework.build.engine import open_engine
+from framework.core import metric_names as metrics
 from framework.core.modelstore import push
 from framework.core.release import Release
-from framework.engine import open_engine
 from framework.serving.litserve import LitServe
-from framework.serving.text import open_tokenizer, prompt_ids
+from framework.serving.tokenization import open_tokenizer, prompt_ids
 
 ROOT = Path(__file__).parents[2]
 HELLO = [{"role": "user", "content": "hello world"}]

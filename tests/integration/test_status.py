@@ -211,7 +211,7 @@ def test_an_api_server_that_is_gone_or_refuses_is_one_sentence(gitops, rendered,
 @pytest.mark.parametrize("folder", sorted(GOLDEN.glob("*/*")), ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_a_real_api_server_would_take_it(folder):
     """Server-side apply in a dry run, strict about fields, in the namespace ``default``."""
-    from framework.gitops.cluster import Cluster, _root
+    from framework.gitops.live_objects import Cluster, _root
 
     cluster = Cluster.chosen("")
     items = [yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")]

@@ -10,29 +10,28 @@ import pytest
 import torch
 from PIL import Image
 
-from framework.config.schema import Benchmark
+from framework.build.data.files import Files
+from framework.build.engine.attached_adapter import attach
+from framework.build.evaluation.held_out import HeldOut
+from framework.build.export import Export, Parity
+from framework.build.export.onnx import Onnx
+from framework.build.export.transformers import Transformers
+from framework.build.model import Model
+from framework.build.model.tiny_encoder import TinyEncoder
+from framework.build.model.tiny_t5 import TinySeq2Seq
+from framework.build.model.tiny_vilt import TinyImageText
+from framework.build.parallelism.single import Single
+from framework.build.stages.benchmark import Benchmark, Measure
+from framework.build.stages.data import PrepareData
+from framework.build.stages.evaluate import Evaluate, read_metrics
+from framework.build.stages.merge import Merge
+from framework.build.stages.parity import CompareExports
+from framework.build.stages.tune import Tune
+from framework.build.training.supervised import Supervised
+from framework.build.tuning import Tuning
+from framework.build.tuning.full import Full
+from framework.build.tuning.lora import LoRA
 from framework.core.step import Workspace
-from framework.data.files import Files
-from framework.engine.adapter import attach
-from framework.evaluation.held_out import HeldOut
-from framework.export import Export, Parity
-from framework.export.onnx import Onnx
-from framework.export.transformers import Transformers
-from framework.model import Model
-from framework.model.tiny_encoder import TinyEncoder
-from framework.model.tiny_t5 import TinySeq2Seq
-from framework.model.tiny_vilt import TinyImageText
-from framework.parallelism.single import Single
-from framework.stages.benchmark import Measure
-from framework.stages.data import PrepareData
-from framework.stages.evaluate import Evaluate, read_metrics
-from framework.stages.merge import Merge
-from framework.stages.parity import CompareExports
-from framework.stages.tune import Tune
-from framework.training.supervised import Supervised
-from framework.tuning import Tuning
-from framework.tuning.full import Full
-from framework.tuning.lora import LoRA
 
 ABOUT: dict[str, Any] = {"name": "tiny", "license": "Apache-2.0", "parameters": 1e5}
 

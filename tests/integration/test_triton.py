@@ -12,9 +12,9 @@ import yaml
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from framework.build.export.onnx import Onnx
 from framework.core.modelstore import push
 from framework.core.release import LOCK
-from framework.export.onnx import Onnx
 
 ROOT = Path(__file__).parents[2]
 TYPES = {"TYPE_INT64": np.int64}

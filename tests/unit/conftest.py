@@ -16,7 +16,7 @@ from framework.config.load import load
 from framework.config.recipes import SearchPath, register
 from framework.config.schema import Config
 from framework.core.paths import SHARE
-from framework.plan import Plan, make_plan
+from framework.plan.build import Plan, make_plan
 
 
 @pytest.fixture

@@ -7,20 +7,21 @@ from pkgutil import iter_modules
 import pytest
 import yaml
 
-from framework.compression import ExportCompression
+from framework.build.compression import ExportCompression
+from framework.build.stages.parity import WIDTHS
 from framework.config.schema import BASES, GROUPS, SEVERAL
 from framework.core.component import Component
 from framework.core.paths import SHARE
-from framework.stages.parity import WIDTHS
 
 CONF = SHARE / "conf"
 OPTIONS = sorted(CONF.glob("*/*.yaml"))
 
 
 def concrete(group: str) -> dict[str, type[Component]]:
-    """Every concrete option class that is defined below ``framework/<group>/``, by its full name."""
+    """Every concrete option class that is defined in the group's folder, by its full name."""
     base = BASES[group]
-    package = import_module(f"framework.{group}")
+    assert base.__module__ in {f"framework{half}.{group}" for half in (".build", ".delivery", "")}
+    package = import_module(base.__module__)
     found = {}
     for module in iter_modules(package.__path__, f"{package.__name__}."):
         for name, cls in inspect.getmembers(import_module(module.name), inspect.isclass):
@@ -50,7 +51,7 @@ def test_an_option_gives_only_keys_of_its_class(file):
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_class_of_a_group_is_named_by_an_option(group):
     named = {content(file)["_target_"] for file in (CONF / group).glob("*.yaml")}
-    assert concrete(group), f"framework/{group}/ defines no option"
+    assert concrete(group), f"no option is defined for {group}"
     assert set(concrete(group)) == named
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from framework.build.tuning.full import Full
 from framework.core.errors import PlanError
 from framework.core.release import Release
 from framework.core.store import Store
-from framework.plan import make_plan
-from framework.screens import _forgetting, plan_table
-from framework.tuning.full import Full
+from framework.plan.build import make_plan
+from framework.run.screens import _forgetting, plan_table
 
 RECIPE = """defaults:
 - /data@phases.general.data: mix

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
+from framework.build.data.files import Files
+from framework.build.model import Model
+from framework.build.stages.data import PrepareData
+from framework.build.stages.model import FetchModel
 from framework.core.errors import StepError
 from framework.core.job import read_steps, write_job
 from framework.core.step import Step
 from framework.core.store import Store
-from framework.data.files import Files
-from framework.model import Model
-from framework.stages.data import PrepareData
-from framework.stages.model import FetchModel
 
 ROOT = Path(__file__).parents[2]
 

@@ -145,7 +145,7 @@ def _script(file: Path, text: str) -> None:
 def _toolchain(folder: Path) -> None:
     """Write what stands in for setup-python's interpreter, for the packages and for gh."""
     python = sys.executable
-    call = "import sys; sys.argv[0] = 'run'; from framework.cli import main; main()"
+    call = "import sys; sys.argv[0] = 'run'; from framework.cli.main import main; main()"
     _script(
         folder / "toolchain" / "python",
         f'#!/bin/sh\nif [ "$1 $2" != "-m venv" ]; then exec {python} "$@"; fi\n'

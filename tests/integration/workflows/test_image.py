@@ -43,7 +43,7 @@ def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
 
 
 def test_it_runs_as_the_user_of_a_training_job_too() -> None:
-    from framework.launcher import pod
+    from framework.build.launcher import worker_pod as pod
 
     assert instruction("USER") == [f"{pod._USER}:{pod._USER}"]
     assert pod.COMMAND[:2] == ("python", "-m")
@@ -83,7 +83,7 @@ def test_what_it_installs_serves_without_the_checkout(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("*.whl")
     for words, said in (
         (["-m", "framework.server", "--help"], "--fetch-only"),
-        (["-m", "framework.cli", "plan", "+recipe=tiny"], "publish"),
+        (["-m", "framework.cli.main", "plan", "+recipe=tiny"], "publish"),
     ):
         subprocess.run([sys.executable, "-m", "zipfile", "-e", str(file), str(tmp_path / "site")], check=True)
         done = subprocess.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from framework.cli import VERBS
+from framework.cli.main import VERBS
 
 ROOT = Path(__file__).parents[3]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))

@@ -91,7 +91,7 @@ def test_a_plugin_is_not_imported_and_its_keys_are_allowed(team, tmp_path):
     jsonschema.Draft202012Validator(schema).validate({"tuning": {"strength": 1}})
 
 
-@pytest.mark.parametrize("text", ["a: [\n", "_target_: framework.tuning.nope.X\n"])
+@pytest.mark.parametrize("text", ["a: [\n", "_target_: framework.build.tuning.nope.X\n"])
 def test_an_option_that_cannot_be_read_is_named(team, tmp_path, text):
     team("conf/tuning/mine.yaml", text)
     with pytest.raises(ConfigError, match=r"^conf/tuning/mine\.yaml: cannot be described: "):

@@ -91,7 +91,8 @@ def test_a_problem_names_the_file_and_the_line(team, told, body, line):
 
 def test_the_file_that_holds_the_key_is_blamed_not_one_that_holds_its_group(team, told):
     team(
-        "conf/training/fast.yaml", "_target_: framework.training.supervised.Supervised\n\nlearning_rate: -1\n"
+        "conf/training/fast.yaml",
+        "_target_: framework.build.training.supervised.Supervised\n\nlearning_rate: -1\n",
     )
     team("recipes/x.yaml", f"{TINY}- override /training: fast\ntraining: {{epochs: 2}}\n")
     assert told("+recipe=x") == [
@@ -121,7 +122,7 @@ def test_the_last_override_of_a_key_is_blamed(told):
 
 
 def test_choosing_an_option_is_not_writing_its_keys(team, told):
-    team("conf/tuning/lora.yaml", "_target_: framework.tuning.lora.LoRA\nrank: 0\n")
+    team("conf/tuning/lora.yaml", "_target_: framework.build.tuning.lora.LoRA\nrank: 0\n")
     assert told("+recipe=tiny", "tuning=lora") == [
         "conf/tuning/lora.yaml:2: tuning.rank: should be greater than or equal to 1, got 0"
     ]
@@ -190,11 +191,11 @@ def test_a_key_of_another_group_is_found(told):
         ("3", "is outside the allowed packages"),
         ("framework.nope.X", "cannot be imported: No module named 'framework.nope'"),
         (
-            "framework.model.tiny.Nope",
-            "cannot be imported: module 'framework.model.tiny' has no attribute 'Nope'",
+            "framework.build.model.tiny.Nope",
+            "cannot be imported: module 'framework.build.model.tiny' has no attribute 'Nope'",
         ),
-        ("framework.tuning.lora.LoRA", "is not a framework.model.Model"),
-        ("framework.model.Model", "is not a framework.model.Model"),
+        ("framework.build.tuning.lora.LoRA", "is not a framework.build.model.Model"),
+        ("framework.build.model.Model", "is not a framework.build.model.Model"),
     ],
 )
 def test_a_target_that_may_not_be_used(told, target, said):
@@ -202,7 +203,7 @@ def test_a_target_that_may_not_be_used(told, target, said):
     assert line.startswith(f"command line 'model._target_={target}': _target_ '{target}' {said}")
 
 
-PLUGIN = "from framework.tuning.full import Full\n\n\nclass Mine(Full):\n    strength: int = 1\n"
+PLUGIN = "from framework.build.tuning.full import Full\n\n\nclass Mine(Full):\n    strength: int = 1\n"
 
 
 @pytest.fixture

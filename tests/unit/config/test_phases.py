@@ -1,8 +1,8 @@
 import pytest
 
+from framework.build.tuning.full import Full
+from framework.build.tuning.lora import LoRA
 from framework.core.errors import ConfigError
-from framework.tuning.full import Full
-from framework.tuning.lora import LoRA
 
 HEAD = """defaults:
 - /data@phases.second.data: factbook
@@ -57,7 +57,7 @@ def test_the_last_phase_is_what_the_rest_of_the_config_is_about(phased):
 
 
 def test_an_option_that_is_chosen_again_inherits_nothing(team, config):
-    team("conf/tuning/wide.yaml", "_target_: framework.tuning.lora.LoRA\nrank: 64\n")
+    team("conf/tuning/wide.yaml", "_target_: framework.build.tuning.lora.LoRA\nrank: 64\n")
     choice = "- /tuning@phases.only.tuning: wide\n"
     team(
         "recipes/x.yaml",

@@ -8,7 +8,7 @@ from framework.config.load import load
 from framework.config.recipes import listed, recipe_names, relative
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
-from framework.plan import make_plan
+from framework.plan.build import make_plan
 
 RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 
@@ -44,7 +44,7 @@ def test_the_callers_recipe_comes_before_the_frameworks(team, config):
 
 
 def test_the_callers_option_comes_before_the_frameworks(team, config):
-    team("conf/tuning/lora.yaml", "_target_: framework.tuning.lora.LoRA\nrank: 3\n")
+    team("conf/tuning/lora.yaml", "_target_: framework.build.tuning.lora.LoRA\nrank: 3\n")
     team("conf/tuning/narrow.yaml", "defaults: [lora]\nalpha: 7\n")
     assert config("+recipe=tiny", "tuning=lora").tuning.rank == 3
     narrow = config("+recipe=tiny", "tuning=narrow").tuning

@@ -4,14 +4,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from framework.core.bound import Bound
+from framework.build.model import Model
+from framework.build.tuning import Tuning
+from framework.build.tuning.lora import LoRA
 from framework.core.component import Component
+from framework.core.gates import Bound
 from framework.core.source import Source
-from framework.model import Model
-from framework.tuning import Tuning
-from framework.tuning.lora import LoRA
 
-CHOSEN = {"_target_": "framework.tuning.lora.LoRA", "rank": 3}
+CHOSEN = {"_target_": "framework.build.tuning.lora.LoRA", "rank": 3}
 
 
 def kind_of(call) -> str:
@@ -43,10 +43,10 @@ def test_a_group_without_a_target_has_no_option(value):
         ("", "target_refused"),
         (None, "target_refused"),
         ("framework.nope.X", "target_missing"),
-        ("framework.tuning.lora.Nope", "target_missing"),
-        ("framework.tuning.Tuning", "target_wrong_kind"),
-        ("framework.model.tiny.TinyCausalLM", "target_wrong_kind"),
-        ("framework.core.words.nearest", "target_wrong_kind"),
+        ("framework.build.tuning.lora.Nope", "target_missing"),
+        ("framework.build.tuning.Tuning", "target_wrong_kind"),
+        ("framework.build.model.tiny.TinyCausalLM", "target_wrong_kind"),
+        ("framework.core.suggest.nearest", "target_wrong_kind"),
     ],
 )
 def test_a_target_must_be_a_concrete_class_of_the_group(target, kind):
@@ -103,7 +103,7 @@ def nested() -> Nested:
 
 def test_a_dump_is_json_and_gives_back_an_equal_component(nested):
     dumped = json.loads(json.dumps(nested.dump()))
-    assert dumped["tuning"]["_target_"] == "framework.tuning.lora.LoRA"
+    assert dumped["tuning"]["_target_"] == "framework.build.tuning.lora.LoRA"
     assert dumped["many"][0]["rank"] == 4
     del dumped["_target_"]  # the class of this test is not below framework
     assert Nested.model_validate(dumped) == nested

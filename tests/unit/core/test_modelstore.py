@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.core.errors import SourceError
-from framework.core.files import tree_digest
+from framework.core.filesystem import tree_digest
 from framework.core.modelstore import LIST, check, pull, push
 
 

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from framework.core.component import Component
 from framework.core.errors import SourceError
-from framework.core.files import tree_digest
+from framework.core.filesystem import tree_digest
 from framework.core.paths import SHARE
 from framework.core.source import Source
 

@@ -102,9 +102,10 @@ def test_inputs_change_the_key_by_content_and_slot() -> None:
 
 def test_a_key_is_the_same_in_another_process() -> None:
     code = (
-        "from framework.stages.tune import Tune\nfrom framework.model.tiny import TinyCausalLM\n"
-        "from framework.tuning.lora import LoRA\nfrom framework.training.supervised import Supervised\n"
-        "from framework.parallelism.single import Single\nfrom framework.core.step import Step\n"
+        "from framework.build.stages.tune import Tune\nfrom framework.build.model.tiny import TinyCausalLM\n"
+        "from framework.build.tuning.lora import LoRA\n"
+        "from framework.build.training.supervised import Supervised\n"
+        "from framework.build.parallelism.single import Single\nfrom framework.core.step import Step\n"
         "stage = Tune(model=TinyCausalLM(name='t', license='x', parameters=1e5),\n"
         "  tuning=LoRA(target_modules=('q_proj', 'v_proj')), training=Supervised(),\n"
         "  parallelism=Single(), device='cpu', seed=1)\nprint(Step('tune', stage).key)"

@@ -10,7 +10,7 @@ import yaml
 
 from framework.core.errors import FrameworkError
 from framework.gitops.argocd import HEADER, argocd, environments, texts
-from framework.gitops.owned import KINDS
+from framework.gitops.managed_fields import KINDS
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "environments" / "argocd"

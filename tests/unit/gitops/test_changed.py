@@ -26,8 +26,10 @@ def git(team: Callable[[str, str], Path], tmp_path: Path) -> Callable[..., None]
         identity = ["-c", "user.name=T", "-c", "user.email=t@example.com"]
         subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
 
-    team("conf/tuning/ours.yaml", "_target_: framework.tuning.lora.LoRA\nrank: 3\n")
-    team("conf/data/rows.yaml", "_target_: framework.data.files.Files\ntrain: recipes/data/rows.jsonl\n")
+    team("conf/tuning/ours.yaml", "_target_: framework.build.tuning.lora.LoRA\nrank: 3\n")
+    team(
+        "conf/data/rows.yaml", "_target_: framework.build.data.files.Files\ntrain: recipes/data/rows.jsonl\n"
+    )
     team("recipes/data/rows.jsonl", "{}\n")
     team("recipes/released.yaml", BASED.format(data="tiny", name="released"))
     team("recipes/deep/new.yaml", BASED.format(data="rows", name="new"))

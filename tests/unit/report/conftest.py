@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from framework.core.files import files_below, sha256_of
+from framework.build.stages.benchmark import BATCHES, Measure
+from framework.build.stages.evaluate import Evaluate
+from framework.build.stages.evaluate_phases import EvaluatePhases
+from framework.build.stages.parity import CompareExports
+from framework.core.filesystem import files_below, sha256_of
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import RECORD, Store
-from framework.plan import make_plan
+from framework.plan.build import make_plan
 from framework.report.facts import Facts, gather
-from framework.stages.benchmark import BATCHES, Measure
-from framework.stages.evaluate import Evaluate
-from framework.stages.evaluate_phases import EvaluatePhases
-from framework.stages.parity import CompareExports
 
 NASTY = '<script>alert(1)</script> | & "q" \' `x` [a](javascript:b)\nnext\x05'
 """What rows may hold; no part of it may come to life in a page."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.core import metrics as names
+from framework.core import metric_names as names
 from framework.core.release import Release
 from framework.serving.asgi import Counted
 from framework.serving.metrics import Metrics

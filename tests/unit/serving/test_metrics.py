@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.core import metrics as names
+from framework.core import metric_names as names
 from framework.core.release import Release
 from framework.serving.metrics import VERSIONS, Metrics, Queue, resident_bytes
 from framework.serving.outputs import judge

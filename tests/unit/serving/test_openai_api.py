@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from framework.engine import Sampling
+from framework.build.engine import Sampling
 from framework.serving.openai_api import ApiError, ChatRequest, ClassifyRequest, Reply, read_request
 
 HELLO = {"model": "m", "messages": [{"role": "user", "content": "hello"}]}

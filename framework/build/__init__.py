@@ -1,0 +1,1 @@
+"""The build half: what turns a config into a published release. Knows nothing of delivery."""

@@ -1,0 +1,38 @@
+"""FP8: weights and activations as 8-bit floats (E4M3), for GPUs that multiply them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from framework.build.compression import ExportCompression, Exported
+from framework.build.compression.calibration import calibration_rows, write_decisions
+from framework.build.compression.modelopt import calibrated, write_own_layout
+
+
+class Fp8(ExportCompression):
+    """One scale for each weight and one for each layer's input, by ModelOpt; vLLM serves the folder.
+
+    It needs an Ada or Hopper GPU to be quick; the torch engine gives the same numbers anywhere.
+    """
+
+    label: ClassVar[str] = "fp8"
+    tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
+    exports: ClassVar[tuple[str, ...]] = ("torch",)
+    plain_weights: ClassVar[bool] = True
+    bits: ClassVar[Literal[4, 8, 16]] = 8
+    least_share: ClassVar[float] = 0.9
+
+    calibration_rows: Annotated[int, Field(gt=0)] = 64
+    """Training rows that show the ranges of activations, evenly spread over the data."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return ModelOpt's distribution."""
+        return {"nvidia-modelopt": "compress"}
+
+    def compress(self, exported: Exported, output: Path) -> None:
+        """Measure the ranges on training rows and quantise; see the base class."""
+        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        write_own_layout(calibrated(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
+        write_decisions(output, calibration_rows=numbers, method="max")

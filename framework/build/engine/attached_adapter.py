@@ -1,0 +1,108 @@
+"""Adapters that cannot become part of the weights: attached to an open model, from a folder beside it.
+
+A folder with such an adapter is the base model's own with ``adapter/`` below it. Knows PEFT's two
+files and our bottleneck's; not what trained them.
+"""
+
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from framework.build.engine.model_folder import ADAPTER_CONFIG, read_json
+from framework.core.errors import ServeError
+
+WEIGHTS = "adapter_model.safetensors"
+BOTTLENECK = "BOTTLENECK"
+"""``peft_type`` of our own adapter, which peft does not know."""
+
+
+@contextlib.contextmanager
+def without_known_warnings() -> Iterator[None]:
+    """Keep back what peft and bitsandbytes, which it imports where there is one, say of their own code."""
+    # An advice on faster kernels for 4-bit inference on CPUs, given on import.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # peft 0.21 asks for it by the name that transformers 6 will drop.
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        # AdaLoRA's pattern has names of its own, which a check meant for LoRA does not know.
+        warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+        yield
+
+
+def attach(model: Any, folder: Path) -> Any:
+    """Return *model* with the adapter in *folder*, in evaluation mode.
+
+    Raises:
+        ServeError: the adapter does not suit the model.
+    """
+    body = read_json(folder, ADAPTER_CONFIG)
+    try:
+        adapted = (
+            _bottleneck(model, folder, body) if body.get("peft_type") == BOTTLENECK else _peft(model, folder)
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise ServeError(f"{folder}: the adapter does not suit its model: {first_line}") from error
+    return adapted.eval()
+
+
+def _peft(model: Any, folder: Path) -> Any:
+    with without_known_warnings():
+        from peft import PeftModel
+
+        adapted = PeftModel.from_pretrained(model, str(folder))
+    if virtual_tokens(adapted):
+        number_positions(adapted)
+    return adapted
+
+
+def _bottleneck(model: Any, folder: Path, body: dict[str, Any]) -> Any:
+    from safetensors.torch import load_file
+
+    from framework.build.engine.bottleneck import insert, load
+
+    insert(model, body["target_modules"], body["width"], body["activation"])
+    if odd := load(model, load_file(folder / WEIGHTS)):
+        raise ValueError(f"{odd[0]} is not in the model, or has another shape there")
+    return model
+
+
+def virtual_tokens(model: Any) -> int:
+    """Return how many places of the context a learnt prompt takes; 0 where there is none."""
+    config = getattr(model, "active_peft_config", None)
+    return int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
+
+
+def following(model: Any) -> Any:
+    """Return what continues a sequence that *model* has begun: a learnt prompt stands once, before it."""
+    return model.get_base_model() if virtual_tokens(model) else model
+
+
+def number_positions(adapted: Any) -> None:
+    """Let a language model with a learnt prompt count padding out of its positions.
+
+    peft puts the prompt before the padding and drops positions that are given. Counted from the mask,
+    the prompt is as far from the text in a padded batch as it is from a single row.
+    """
+    from peft import PeftModelForCausalLM
+
+    if (
+        not isinstance(adapted, PeftModelForCausalLM)
+        or adapted.active_peft_config.peft_type == "PREFIX_TUNING"
+    ):
+        return
+
+    def drop(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return args, {name: value for name, value in kwargs.items() if name != "position_ids"}
+
+    def count(module: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        mask = kwargs.get("attention_mask")
+        if mask is None or kwargs.get("inputs_embeds") is None:
+            return args, kwargs
+        return args, {**kwargs, "position_ids": (mask.long().cumsum(1) - 1).clamp(min=0)}
+
+    adapted.register_forward_pre_hook(drop, with_kwargs=True)
+    adapted.get_base_model().register_forward_pre_hook(count, with_kwargs=True)

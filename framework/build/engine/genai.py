@@ -1,0 +1,159 @@
+"""onnxruntime-genai: a decoder graph beside its ``genai_config.json``.
+
+Generating goes through the runtime's own loop with its key-value cache; logits of whole rows come
+from a plain ONNX Runtime session on the same graph, opened only when they are asked for.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from framework.build.engine import GREEDY, Sampling
+from framework.build.engine.model_folder import GENAI, context_length, end_of_sequence, read_json, room
+from framework.build.engine.onnxruntime import open_session
+from framework.build.engine.text_engine import TextEngine
+from framework.core.errors import ServeError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
+    """Open a folder that onnxruntime-genai's model builder wrote.
+
+    Args:
+        folder: genai_config.json, model.onnx and its external data.
+        threads: CPU threads; 0 leaves the runtime's own choice.
+
+    Raises:
+        ServeError: the folder is not such a folder, or the runtime cannot read it.
+    """
+    import onnxruntime_genai as og
+
+    if not (folder / GENAI).is_file():
+        raise ServeError(f"{folder}: has no {GENAI}, so it is no onnxruntime-genai model; export it again")
+    og.disable_telemetry_events()
+    try:
+        config = og.Config(str(folder))
+        if threads:
+            session = {"session_options": {"intra_op_num_threads": threads}}
+            config.overlay(json.dumps({"model": {"decoder": session}}))
+        model = og.Model(config)
+    except Exception as error:  # the runtime raises bare RuntimeError and its own types
+        first_line = str(error).partition("\n")[0]
+        raise ServeError(f"{folder}: onnxruntime-genai cannot open it: {first_line}") from error
+    return GenaiEngine(folder, model, threads)
+
+
+class GenaiEngine(TextEngine):
+    """An open decoder."""
+
+    runtime: ClassVar[str] = "genai"
+    wrong_kind: ClassVar[str] = (
+        "the genai engine runs language models; open a classifier with onnxruntime or torch"
+    )
+
+    def __init__(self, folder: Path, model: Any, threads: int) -> None:
+        self.folder = folder
+        self.model = model
+        self.threads = threads
+        self.ends = end_of_sequence(folder)
+        self.context = context_length(folder)
+
+    @cached_property
+    def session(self) -> Any:
+        """The same graph as a plain session; it holds the weights once more."""
+        decoder = read_json(self.folder, GENAI)["model"]["decoder"]
+        return open_session(self.folder / decoder["filename"], self.threads)
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
+        """Return, for each row of T token ids, float32 logits of shape (T, vocabulary)."""
+        import numpy as np
+
+        past = self._empty_cache()
+        inputs = {given.name for given in self.session.get_inputs()}
+        found = []
+        for row in rows:
+            ids = np.asarray([row], np.int64)
+            feed = {
+                "input_ids": ids,
+                "attention_mask": np.ones_like(ids),
+                "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
+                **past,
+            }
+            (scores,) = self.session.run(["logits"], {name: feed[name] for name in inputs})
+            found.append(np.asarray(scores[0], np.float32))
+        return found
+
+    def generate(
+        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> Iterator[int]:
+        """Yield the token ids that follow *prompt*, one by one.
+
+        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
+
+        Raises:
+            ServeError: the prompt is longer than the context.
+        """
+        import numpy as np
+        import onnxruntime_genai as og
+
+        length = len(prompt) + room(len(prompt), max_new_tokens, self.context)
+        if length == len(prompt):
+            return
+        params = og.GeneratorParams(self.model)
+        least = {"min_length": length} if sampling.past_end else {}
+        params.set_search_options(max_length=length, **least, **_search(sampling))
+        generator = og.Generator(self.model, params)
+        generator.append_tokens(np.asarray(prompt, np.int32))
+        while not generator.is_done():
+            generator.generate_next_token()
+            token = int(generator.get_next_tokens()[0])
+            if token in self.ends and not sampling.past_end:
+                return
+            yield token
+
+    def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
+        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+        import numpy as np
+        import onnxruntime_genai as og
+
+        length = len(prompts[0]) + new_tokens
+        params = og.GeneratorParams(self.model)
+        greedy = _search(GREEDY)
+        params.set_search_options(max_length=length, min_length=length, batch_size=len(prompts), **greedy)
+        generator = og.Generator(self.model, params)
+        generator.append_tokens(np.asarray(prompts, np.int32))
+        while not generator.is_done():
+            generator.generate_next_token()
+            yield [int(token) for token in generator.get_next_tokens()]
+
+    def _empty_cache(self) -> "dict[str, np.ndarray]":
+        """Return a key-value cache of no positions: arrays of shape (1, heads, 0, head size)."""
+        import numpy as np
+
+        decoder = read_json(self.folder, GENAI)["model"]["decoder"]
+        shape = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
+        kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+        return {
+            given.name: np.zeros(shape, kinds[given.type])
+            for given in self.session.get_inputs()
+            if given.name.startswith("past_key_values.")
+        }
+
+
+def _search(sampling: Sampling) -> dict[str, Any]:
+    """Return the runtime's search options; all are named, since the folder has defaults of its own."""
+    if sampling.temperature == 0:
+        return {"do_sample": False, "num_beams": 1}
+    seed = {} if sampling.seed is None else {"random_seed": sampling.seed}
+    return {
+        "do_sample": True,
+        "num_beams": 1,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": 0,
+        **seed,
+    }

@@ -1,0 +1,137 @@
+"""Classifiers and language models as plain ONNX, by torch's exporter."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from framework.build.export import Export
+from framework.build.export.companion_files import copy_companions
+from framework.build.export.tracing import Traceable, classifier, decoder
+from framework.core.errors import StepError
+from framework.core.silence_libraries import quiet
+
+if TYPE_CHECKING:
+    from torch.onnx import ONNXProgram
+
+GRAPH = "model.onnx"
+
+
+class Onnx(Export):
+    """``model.onnx``, for classifiers with inputs ``input_ids`` and ``attention_mask``, output ``logits``.
+
+    Inputs are (batch, sequence) int64, the output float32 (batch, classes), or (batch, sequence, tags)
+    where words are tagged; batch and sequence are free. Language models have their key-value cache as
+    inputs and outputs too: see ``framework.build.export.tracing.decoder``.
+    Tracing takes about 4 s of one core a layer: 112 s for SmolLM2-135M's 30. ``export=onnx-genai`` builds
+    its graph sooner.
+    """
+
+    engine: ClassVar[str] = "onnxruntime"
+    tasks: ClassVar[tuple[str, ...]] = (
+        "causal-lm",
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
+    unmerged: ClassVar[tuple[str, ...]] = tasks[1:]
+
+    opset: int = 20
+    """ONNX operator set; 20 is what onnxruntime and TensorRT of today both read."""
+
+    def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
+        """Trace the model and write it in float32, or with weights of 4 or 8 bits; see the base class."""
+        from framework.build.engine.torch import open_model
+
+        source = open_model(model)
+        with quiet():
+            if source.can_generate():
+                # Plain products are the quickest to trace, and as quick to run.
+                source.set_attn_implementation("eager")
+                traceable = decoder(source, "onnx")
+            else:
+                traceable = classifier(source)
+            program = self._trace(traceable, type(source).__name__)
+        _name_axes(program, traceable)
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # lines of source files, by their paths on this machine
+        program.save(output / GRAPH)
+        copy_companions(model, output)
+        if precision != "fp32":
+            self._compress(output, output, precision, block_size)
+
+    def compress_weights(
+        self, exported: Path, model: Path, output: Path, precision: str, block_size: int = 32
+    ) -> None:
+        """Compress the weights of the graph in *exported*; see the base class."""
+        self._compress(exported, output, precision, block_size)
+        copy_companions(model, output)
+
+    def _compress(self, exported: Path, output: Path, precision: str, block_size: int) -> None:
+        from framework.build.export.onnx_weights import compress
+
+        if precision not in ("int8", "int4"):
+            raise StepError(f"export=onnx cannot write weights in {precision}; set compression=int8-weight")
+        # Eight bits need few scales.
+        size = None if precision == "int8" else block_size
+        compress(exported / GRAPH, output / GRAPH, int(precision[3:]), size)
+
+    def _trace(self, traceable: Traceable, architecture: str) -> "ONNXProgram":
+        import torch
+        from torch.export import Dim
+
+        dims: dict[str, Any] = {name: Dim(name) for name in ("batch", "past")}
+        # Torch finds out by itself what bounds a sequence, or is the sum of two others; it would not be told.
+        free = [
+            {axis: dims.get(name, Dim.DYNAMIC) for axis, name in axes.items()}
+            for axes in traceable.inputs.values()
+        ]
+        shapes = tuple(
+            [free.pop(0) for _ in given] if isinstance(given, list) else free.pop(0)
+            for given in traceable.given
+        )
+        try:
+            with torch.inference_mode():
+                traced = torch.export.export(
+                    traceable.module, traceable.given, dynamic_shapes=shapes, strict=False
+                )
+            program = torch.onnx.export(
+                traced,
+                dynamo=True,
+                input_names=list(traceable.inputs),
+                output_names=list(traceable.outputs),
+                opset_version=self.opset,
+                verbose=False,
+            )
+        except Exception as error:  # a model's own code may fail in any way on tensors without values
+            raise StepError(
+                f"export=onnx cannot express {architecture}: {_reason(error)}; set export=transformers"
+            ) from error
+        if program is None:
+            raise StepError("export=onnx: torch returned no graph; set export=transformers")
+        return program
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what went wrong at the very start; torch wraps it in advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _name_axes(program: "ONNXProgram", traceable: Traceable) -> None:
+    """Give the graph's free axes our names in place of torch's symbols."""
+    import onnx_ir
+
+    graph = program.model.graph
+    names = {
+        str(value.shape[axis]): name
+        for value, axes in zip(graph.inputs, traceable.inputs.values(), strict=True)
+        for axis, name in axes.items()
+        if value.shape is not None
+    }
+    values = [*graph.inputs, *(out for node in graph.all_nodes() for out in node.outputs)]
+    for value in values:
+        for axis, size in enumerate(value.shape or ()):
+            if isinstance(size, onnx_ir.SymbolicDim) and size.value is not None and value.shape is not None:
+                named = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), size.value)
+                value.shape[axis] = onnx_ir.SymbolicDim(named)

@@ -1,0 +1,227 @@
+"""Language models and classifiers as OpenVINO's intermediate representation, for CPUs."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from framework.build.export import Export
+from framework.build.export.companion_files import copy_companions
+from framework.build.export.tracing import Traceable, classifier, decoder
+from framework.core.errors import StepError
+from framework.core.silence_libraries import quiet
+
+GRAPH = "openvino_model.xml"
+"""The graph; its weights lie beside it in ``openvino_model.bin``."""
+
+
+class OpenVino(Export):
+    """``openvino_model.xml`` and ``.bin``, as OpenVINO's own server and GenAI library read them too.
+
+    Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence), the output is float32
+    ``logits``. A language model keeps its key-value cache as state, has ``position_ids`` where the
+    model wants them, and ``beam_idx`` (batch,), the row of the state that each row goes on from.
+    """
+
+    engine: ClassVar[str] = "openvino"
+    tasks: ClassVar[tuple[str, ...]] = (
+        "causal-lm",
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
+
+    symmetric: bool = True
+    """Whether 4-bit weights have a scale a block only, which is quicker, or a zero point too, which is
+    closer to float."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return OpenVINO and NNCF, which compresses weights for it."""
+        return {"openvino": "openvino", "nncf": "openvino"}
+
+    def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
+        """Trace the model and write it as ``fp32``, ``fp16``, ``int8`` or ``int4``; see the base class."""
+        from framework.build.engine.torch import open_model
+
+        source = open_model(model)
+        with quiet(), unreported():
+            traceable = decoder(source, "openvino") if source.can_generate() else classifier(source)
+            graph = _convert(traceable, type(source).__name__)
+            self._save(graph, output, precision, block_size)
+        copy_companions(model, output)
+
+    def compress_weights(
+        self, exported: Path, model: Path, output: Path, precision: str, block_size: int = 32
+    ) -> None:
+        """Compress the weights of the graph in *exported*; see the base class."""
+        import openvino
+
+        with quiet(), unreported():
+            try:
+                graph = openvino.Core().read_model(exported / GRAPH)
+            except RuntimeError as error:
+                raise StepError(
+                    f"{exported / GRAPH}: OpenVINO cannot read it; export the model again"
+                ) from error
+            self._save(graph, output, precision, block_size)
+        copy_companions(model, output)
+
+    def _save(self, graph: Any, output: Path, precision: str, block_size: int) -> None:
+        import nncf
+        import openvino
+
+        modes = nncf.CompressWeightsMode
+        if precision in ("int8", "int4"):
+            if not (lengths := _row_lengths(graph)):
+                raise StepError(
+                    f"compression={precision}-weight: no matrix of the graph is in float any more; leave out "
+                    "the compression before it"
+                )
+            if precision == "int4":
+                _require_whole_blocks(lengths, block_size)
+                mode = modes.INT4_SYM if self.symmetric else modes.INT4_ASYM
+                graph = nncf.compress_weights(graph, mode=mode, group_size=block_size)
+            else:
+                graph = nncf.compress_weights(graph, mode=modes.INT8_ASYM)
+        elif precision not in ("fp32", "fp16"):
+            raise StepError(f"export=openvino cannot write {precision}; set compression=int8-weight")
+        _number(graph)
+        openvino.save_model(graph, output / GRAPH, compress_to_fp16=precision == "fp16")
+
+
+@contextlib.contextmanager
+def unreported() -> Iterator[None]:
+    """Keep OpenVINO and NNCF from reporting their use to their makers while the block runs."""
+    silent = {"CI": "true", "NNCF_CI": "1"}  # both hold back in tests of their own
+    before = {name: os.environ.get(name) for name in silent}
+    os.environ.update(silent)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _convert(traceable: Traceable, architecture: str) -> Any:
+    """Return the model as an OpenVINO graph whose inputs and outputs have our names."""
+    import openvino
+
+    try:
+        graph = openvino.convert_model(traceable.module, example_input=traceable.given)
+    except Exception as error:  # a model's own code may fail in any way when it is traced
+        raise StepError(
+            f"export=openvino cannot express {architecture}: {_reason(error)}; set export=transformers"
+        ) from error
+    for port, (name, axes), example in zip(
+        graph.inputs, traceable.inputs.items(), traceable.tensors, strict=True
+    ):
+        port.get_tensor().set_names({name})
+        port.get_node().set_friendly_name(name)
+        sizes = [-1 if axis in axes else size for axis, size in enumerate(example.shape)]
+        port.get_node().set_partial_shape(openvino.PartialShape(sizes))
+    for port, name in zip(graph.outputs, traceable.outputs, strict=True):
+        port.get_tensor().set_names({name})
+    graph.validate_nodes_and_infer_types()
+    past = [name for name in traceable.inputs if name.startswith("past_key_values.")]
+    if past:
+        _keep_state(graph, dict(zip(past, traceable.outputs[1:], strict=True)))
+    return graph
+
+
+def _reason(error: Exception) -> str:
+    """Return the line that names the operators which OpenVINO does not know, or else the first."""
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    summed_up = lines.index("Summary:") + 1 if "Summary:" in lines[:-1] else 0
+    return lines[summed_up]
+
+
+def _keep_state(graph: Any, cache: dict[str, str]) -> None:
+    """Turn the cache into state that stays in the runtime from one call to the next.
+
+    Args:
+        graph: changed in place.
+        cache: by the name of each input the name of the output that it becomes.
+    """
+    import numpy as np
+    import openvino
+    from openvino import opset13 as op
+    from openvino.passes import MakeStateful, Manager
+
+    beams = op.parameter([-1], openvino.Type.i32, name="beam_idx")
+    beams.output(0).get_tensor().set_names({"beam_idx"})
+    ids = graph.input("input_ids")
+    shapes = {name: graph.input(name).get_partial_shape() for name in cache}
+    for name in cache:
+        past = graph.input(name)
+        takers = past.get_target_inputs()
+        chosen = op.gather(past, beams, op.constant(0, openvino.Type.i64))
+        for taker in takers:
+            taker.replace_source_output(chosen.output(0))
+    graph.add_parameters([beams])
+    passes = Manager()
+    passes.register_pass(MakeStateful(cache))
+    passes.run_passes(graph)
+    zero = op.constant(np.array([0], np.int64))
+    rows = op.gather(op.shape_of(ids, "i64"), zero, op.constant(0, openvino.Type.i64))
+    for node in graph.get_ops():
+        if node.get_type_name() == "ReadValue":
+            shape = shapes[next(name for name in cache if node.get_variable_id().startswith(name))]
+            heads, size = (op.constant(np.array([shape[axis].get_length()], np.int64)) for axis in (1, 3))
+            empty = op.broadcast(op.constant(0.0, openvino.Type.f32), op.concat([rows, heads, zero, size], 0))
+            node.set_arguments([empty])
+    graph.validate_nodes_and_infer_types()
+
+
+def _number(graph: Any) -> None:
+    """Name each inner node by its kind and place, where its name counts all that the process ever made."""
+    graph.set_friendly_name("model")
+    for place, node in enumerate(graph.get_ordered_ops()):
+        kind = node.get_type_name()
+        if kind != "Parameter":
+            node.set_friendly_name(f"{kind}_{place}")
+        if kind not in ("Parameter", "Result"):
+            for port in node.outputs():
+                if "logits" not in port.get_names():
+                    port.get_tensor().set_names(set())
+
+
+def _row_lengths(graph: Any) -> list[int]:
+    """Return how many weights a row has, of each matrix in float that is multiplied with."""
+    found = []
+    for node in graph.get_ops():
+        if node.get_type_name() == "MatMul":
+            source = node.input_value(1).get_node()
+            if source.get_type_name() == "Convert":  # of half precision on disk
+                source = source.input_value(0).get_node()
+            shape = source.get_output_partial_shape(0)
+            if (
+                source.get_type_name() == "Constant"
+                and source.get_element_type().is_real()
+                and len(shape) == 2
+            ):
+                found.append(shape[1 if node.get_attributes()["transpose_b"] else 0].get_length())
+    return found
+
+
+def _require_whole_blocks(lengths: list[int], block_size: int) -> None:
+    """Refuse a block size that does not divide every row.
+
+    Raises:
+        StepError: it does not, with one that does.
+    """
+    whole = math.gcd(*lengths)
+    if whole % block_size == 0:
+        return
+    fitting = [size for size in (256, 128, 64, 32, 16) if whole % size == 0]
+    change = (
+        f"set compression.int4-weight.block_size={fitting[0]}" if fitting else "set compression=int8-weight"
+    )
+    raise StepError(
+        f"compression=int4-weight: blocks of {block_size} weights do not divide the rows of every matrix, "
+        f"which are multiples of {whole}; {change}"
+    )

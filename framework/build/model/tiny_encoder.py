@@ -1,0 +1,79 @@
+"""A random BERT with a byte tokenizer: every kind of classifier in seconds, with nothing to download."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from framework.build.data.row_formats import Row
+from framework.build.model import Encoded, Model
+from framework.build.model.bytelevel import PAD, byte_tokenizer
+from framework.build.model.labelled import encode_class, encode_classes, encode_tags, label_config
+from framework.build.task.bioes import tag_names
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_CLS, _SEP = "[CLS]", "[SEP]"
+_ENCODE = {"single-label": encode_class, "multi-label": encode_classes, "entities": encode_tags}
+_TASKS = {
+    "single-label": "sequence-classification",
+    "multi-label": "multi-label-classification",
+    "entities": "token-classification",
+}
+
+
+class TinyEncoder(Model):
+    """Random weights, drawn from the seed; it learns small tasks and nothing else."""
+
+    problem: Literal["single-label", "multi-label", "entities"] = "single-label"
+    """One class a text, any number of them, or a tag for every word."""
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The classes, or the entities."""
+    layers: Annotated[int, Field(ge=1)] = 2
+    """Encoder layers."""
+    hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
+    """Width of the residual stream; heads are 32 wide."""
+    context: Annotated[int, Field(ge=16)] = 256
+    """Longest sequence."""
+
+    @property
+    def task(self) -> str:
+        """Return the task of ``problem``."""
+        return _TASKS[self.problem]
+
+    @property
+    def origin(self) -> str:
+        """Say that nothing was downloaded."""
+        return "random"
+
+    def materialise(self, output: Path, seed: int) -> None:
+        """Write the model with weights drawn from *seed*."""
+        import torch
+        import transformers
+        from transformers import BertConfig
+
+        tokenizer = byte_tokenizer(_CLS, _SEP, surround=True)
+        names = tag_names(self.labels) if self.problem == "entities" else self.labels
+        config = BertConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=self.hidden_size,
+            intermediate_size=self.hidden_size * 2,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.hidden_size // 32,
+            max_position_embeddings=self.context,
+            pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+            **label_config(names),
+        )
+        if self.problem == "multi-label":
+            config.problem_type = "multi_label_classification"
+        kind = "BertForTokenClassification" if self.problem == "entities" else "BertForSequenceClassification"
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = getattr(transformers, kind)(config)
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+        """Return token ids and labels; see ``framework.build.model.labelled``."""
+        return _ENCODE[self.problem](tokenizer, row, self.labels)

@@ -1,0 +1,61 @@
+"""A random T5 with a byte tokenizer: encoder and decoder in seconds, with nothing to download."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.build.data.row_formats import Row
+from framework.build.model import Encoded, Model
+from framework.build.model.bytelevel import byte_tokenizer
+from framework.build.model.seq2seq import TEMPLATE, encode_answer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_END = "</s>"
+
+
+class TinySeq2Seq(Model):
+    """Random weights, drawn from the seed; it learns small tasks and nothing else."""
+
+    task: ClassVar[str] = "seq2seq"
+
+    layers: Annotated[int, Field(ge=1)] = 2
+    """Layers of the encoder, and of the decoder."""
+    hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
+    """Width of the residual stream; heads are 32 wide."""
+
+    @property
+    def origin(self) -> str:
+        """Say that nothing was downloaded."""
+        return "random"
+
+    def materialise(self, output: Path, seed: int) -> None:
+        """Write the model with weights drawn from *seed*."""
+        import torch
+        from transformers import T5Config, T5ForConditionalGeneration
+
+        tokenizer = byte_tokenizer(_END, eos_token=_END, chat_template=TEMPLATE)
+        config = T5Config(
+            vocab_size=len(tokenizer),
+            d_model=self.hidden_size,
+            d_kv=32,
+            d_ff=self.hidden_size * 2,
+            num_layers=self.layers,
+            num_heads=self.hidden_size // 32,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = T5ForConditionalGeneration(config)
+        model.save_pretrained(output)
+        tokenizer.save_pretrained(output)
+
+    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+        """Return what is read and what is written; see ``framework.build.model.seq2seq``."""
+        return encode_answer(tokenizer, row)

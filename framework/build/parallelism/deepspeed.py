@@ -1,0 +1,219 @@
+"""DeepSpeed's ZeRO: optimiser, gradients and weights shared out, stage by stage."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from framework.build.parallelism import Device, Way
+from framework.build.parallelism.distributed import Distributed
+from framework.core.errors import StepError
+from framework.core.source import Source
+from framework.core.suggest import nearest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_DECIDED = {
+    "train_batch_size": "training.micro_batch_size",
+    "train_micro_batch_size_per_gpu": "training.micro_batch_size",
+    "gradient_accumulation_steps": "training.gradient_accumulation_steps",
+    "gradient_clipping": "training.gradient_clipping",
+    "optimizer": "training.learning_rate and training.weight_decay",
+    "scheduler": "training.schedule and training.warmup_ratio",
+    "fp16": "training.precision=fp16",
+    "bf16": "training.precision=bf16",
+    "amp": "training.precision",
+    "torch_autocast": "training.precision",
+}
+"""Keys of DeepSpeed's config that the recipe decides, and what decides them there."""
+_DECIDED_ZERO = {
+    "stage": "parallelism=deepspeed-1, -2 or -3",
+    "offload_optimizer": "parallelism.offload",
+    "offload_param": "parallelism.offload",
+}
+# fmt: off
+_KNOWN = frozenset({
+    "activation_checkpointing", "aio", "checkpoint", "comms_logger", "communication_data_type",
+    "compile", "csv_monitor", "data_efficiency", "data_types", "disable_allgather", "disable_python_gc",
+    "dump_state", "flops_profiler", "gradient_allreduce_op", "gradient_predivide_factor",
+    "hybrid_engine", "log_level", "memory_breakdown", "prescale_gradients", "sparse_gradients",
+    "steps_per_print", "tensorboard", "timers", "use_data_before_expert_parallelism",
+    "wall_clock_breakdown", "wandb", "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer",
+    "zero_optimization",
+})
+# fmt: on
+"""The other keys at the top of DeepSpeed's config (deepspeed.ai/docs/config-json)."""
+
+
+class DeepSpeed(Distributed):
+    """ZeRO (Rajbhandari et al., 2019, arXiv:1910.02054), through DeepSpeed and Lightning."""
+
+    size_key: ClassVar[str] = "parallelism.replicas"
+
+    replicas: Annotated[int, Field(ge=1)] = 2
+    """Processes, each with rows of its own."""
+    stage: Literal[1, 2, 3] = 2
+    """What is shared out: 1 the optimiser's state; 2 the gradients too; 3 the weights as well, each put
+    together where it is used."""
+    offload: Literal["none", "cpu", "nvme"] = "none"
+    """Where what is shared out waits: on the GPU, in the machine's memory, or on a fast disk (stage 3
+    only), which is slow but fits where nothing else does."""
+    nvme_path: Path = Path("/local_nvme")
+    """A folder on the fast disk, for ``offload: nvme``."""
+    config: dict[str, Any] = Field(default={})
+    """More of DeepSpeed's own config, as in its JSON file. What the recipe decides is refused here, unless
+    it says ``auto``."""
+    config_file: Source | None = None
+    """The same as a JSON file; ``config`` adds to it and wins."""
+
+    @field_validator("config")
+    @classmethod
+    def _check_config(cls, config: dict[str, Any]) -> dict[str, Any]:
+        if found := _problems(config):
+            raise PydanticCustomError("deepspeed_config", "{problem}", {"problem": found[0]})
+        return config
+
+    @model_validator(mode="after")
+    def _check_offload(self) -> Self:
+        if self.offload == "nvme" and self.stage < 3:
+            raise PydanticCustomError("offload", "'offload: nvme' needs 'stage: 3'; use 'offload: cpu'")
+        return self
+
+    @property
+    def processes(self) -> int:
+        """As many as there are replicas."""
+        return self.replicas
+
+    @property
+    def ways(self) -> frozenset[Way]:
+        """The optimiser is spread; from stage 3 on the weights are."""
+        return frozenset({"optimizer", "sharded"} if self.stage == 3 else {"optimizer"})
+
+    def problems(self) -> list[str]:
+        """Name what is wrong with ``config_file``, if it lies here already."""
+        if self.config_file is None or not self.config_file.local:
+            return []
+        try:
+            self._from_file()
+        except StepError as error:
+            return [str(error)]
+        return []
+
+    def strategy(self, device: Device, precision: str, clipping: float) -> Any:
+        """Return our subclass of Lightning's DeepSpeed strategy."""
+        from importlib.util import find_spec
+
+        if find_spec("deepspeed") is None:
+            raise StepError(
+                "parallelism: DeepSpeed is not installed: pip install deepspeed, or set parallelism=fsdp2"
+            )
+        if self.offload == "nvme" and not self.nvme_path.is_dir():
+            raise StepError(
+                f"parallelism.nvme_path: {self.nvme_path} is not a folder; "
+                "set parallelism.nvme_path=<a folder on a fast disk>, or parallelism.offload=cpu"
+            )
+        from framework.build.parallelism.deepspeed_strategy import Zero
+
+        return Zero(self.engine_config(precision, clipping), device)
+
+    def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
+        """Leave the precision to DeepSpeed, else as all layouts of several processes."""
+        return {**super().trainer_arguments(device, precision, clipping), "precision": "32-true"}
+
+    def engine_config(self, precision: str, clipping: float) -> dict[str, Any]:
+        """Return DeepSpeed's whole config, without the batch sizes, which Lightning adds."""
+        given = _merged(self._from_file(), self.config)
+        zero: dict[str, Any] = {"overlap_comm": False, "contiguous_gradients": True}
+        zero |= {key: value for key, value in given.pop("zero_optimization", {}).items() if value != "auto"}
+        zero["stage"] = self.stage
+        if self.offload != "none":
+            place: dict[str, Any] = {"device": self.offload}
+            if self.offload == "nvme":
+                place["nvme_path"] = str(self.nvme_path)
+            zero["offload_optimizer"] = place
+            if self.stage == 3:
+                zero["offload_param"] = dict(place)
+        found = {
+            # We give torch's own optimiser; DeepSpeed's needs a compiler.
+            "zero_allow_untested_optimizer": True,
+            "zero_force_ds_cpu_optimizer": False,
+            "steps_per_print": 10**9,
+            **{key: value for key, value in given.items() if value != "auto" and key not in _DECIDED},
+            "zero_optimization": zero,
+            "gradient_clipping": clipping,
+        }
+        if precision != "fp32":
+            # Weights stay float32, as everywhere here; DeepSpeed's own bf16 would round frozen ones.
+            kind = {"bf16": "bfloat16", "fp16": "float16"}[precision]
+            found["torch_autocast"] = {"enabled": True, "dtype": kind}
+        return found
+
+    def _from_file(self) -> dict[str, Any]:
+        if self.config_file is None:
+            return {}
+        name = f"parallelism.config_file: {self.config_file.url}"
+        try:
+            found = json.loads(self.config_file.fetch().read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StepError(f"{name} cannot be read as JSON: {error}") from error
+        if not isinstance(found, dict):
+            raise StepError(f"{name} holds no JSON object")
+        if problems := _problems(found):
+            raise StepError(f"{name}: {problems[0]}")
+        return found
+
+    def clip(self, weights: Any, largest: float) -> None:
+        """Leave it to DeepSpeed, which holds the gradients; it was told how in its config."""
+
+    def gather(self, module: Any) -> "dict[str, Tensor] | None":
+        """Put the weights together one after the other, where they were shared out."""
+        if self.stage < 3:
+            return None
+        from deepspeed.runtime.zero import GatheredParameters
+
+        seen: dict[int, Tensor] = {}
+        found = dict(module.model.named_buffers())
+        for name, weight in module.model.named_parameters(remove_duplicate=False):
+            with GatheredParameters([weight]):
+                if self.rank == 0:
+                    if id(weight) not in seen:
+                        seen[id(weight)] = weight.detach().cpu().clone()
+                    found[name] = seen[id(weight)]  # tied weights stay one tensor
+        return {name: found[name] for name in module.model.state_dict() if name in found}
+
+
+def _problems(config: dict[str, Any]) -> list[str]:
+    """Return what DeepSpeed would not understand in *config*, or what the recipe decides."""
+    found = []
+    for key, value in config.items():
+        if key in _DECIDED:
+            if value != "auto":
+                found.append(f"'{key}' is decided by {_DECIDED[key]}; remove it here")
+        elif key not in _KNOWN:
+            guess = nearest(key, (*_KNOWN, *_DECIDED))
+            hint = f"; did you mean '{guess}'?" if guess else ""
+            found.append(f"'{key}' is not a key of DeepSpeed's config{hint}")
+    zero = config.get("zero_optimization", {})
+    if not isinstance(zero, dict):
+        return [*found, "'zero_optimization' should be an object"]
+    for key, owner in _DECIDED_ZERO.items():
+        if zero.get(key, "auto") != "auto":
+            found.append(f"'zero_optimization.{key}' is decided by {owner}; remove it here")
+    return found
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Return *first* with *second* laid over it, object by object.
+
+    >>> _merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4})
+    {'a': {'b': 3, 'c': 2}, 'd': 4}
+    """
+    both = {key: _merged(first[key], second[key]) for key in first if _nested(first, second, key)}
+    return {**first, **second, **both}
+
+
+def _nested(first: dict[str, Any], second: dict[str, Any], key: str) -> bool:
+    return isinstance(first[key], dict) and isinstance(second.get(key), dict)

@@ -1,0 +1,119 @@
+"""Stage ``evaluate``: one candidate on the held-out rows."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.build.engine import Engine, open_engine
+from framework.build.engine.model_folder import label_names
+from framework.build.evaluation import Base, Evaluation
+from framework.build.model import Model
+from framework.build.task import LABEL_MASK, Example, Task, open_task
+from framework.build.training.batches import read_examples
+from framework.core.step import Stage, Workspace
+
+METRICS = "metrics.json"
+METRIC_LOSS = "metric_loss"
+"""How much of the task's main metric a candidate has lost against the tuned model, as a share of it."""
+
+
+class Evaluate(Stage):
+    """Measure one candidate through its engine; writes ``metrics.json`` and ``examples.jsonl``."""
+
+    name: ClassVar[str] = "evaluate"
+    version: ClassVar[int] = 4
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
+
+    candidate: str
+    """The prefix of the metrics: ``base``, ``tuned``, ``fp32``, ``int4`` …"""
+    engine: str
+    """The engine that runs the candidate."""
+    model: Model
+    """The model option: its task and its tokenizer."""
+    evaluation: Evaluation
+    """What is measured."""
+    examples: Annotated[int, Field(ge=0)] = 2
+    """Answers that are written out, for people to read; a classifier, whose answers are quick, gives four
+    times as many."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Evaluate input ``candidate`` on the test rows of input ``data``.
+
+        Input ``tuned``, where there is one, is the evaluation of the model that the candidate came from.
+        """
+        engine = open_engine(self.engine, inputs["candidate"])
+        rows = read_examples(inputs["data"] / "test.safetensors")
+        tokenizer = self.model.tokenizer(inputs["data_model"])
+        base = Base(
+            decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
+            open=lambda: open_engine("torch", inputs["data_model"]),
+        )
+        measured = self.evaluation.measure(engine, self.model.task, rows, base)
+        if "tuned" in inputs:
+            measured[METRIC_LOSS] = metric_loss(
+                open_task(self.model.task), measured, read_metrics(inputs["tuned"])
+            )
+        write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
+        if open_task(self.model.task).generates:
+            shown = self._examples(engine, base, rows)
+        else:
+            shown = self._choices(engine, base, rows, label_names(inputs["data_model"]))
+        lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
+        (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def _examples(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
+        task, shown = open_task(self.model.task), []
+        for row in rows[: self.examples]:
+            prompt, answer = task.asked(row)
+            written = list(engine.generate(prompt, len(answer) + 16)) if prompt else []
+            shown.append(
+                {
+                    "prompt": base.decode(prompt),
+                    "expected": base.decode(answer),
+                    "answer": base.decode(written),
+                }
+            )
+        return shown
+
+    def _choices(
+        self, engine: Engine, base: Base, rows: Sequence[Example], names: Sequence[str]
+    ) -> list[dict[str, str]]:
+        task = open_task(self.model.task)
+        kept = rows[: 4 * self.examples]
+        return [
+            {
+                "prompt": base.decode(row[0].tolist()),
+                "expected": task.in_words(row[1][row[1] != LABEL_MASK].tolist(), names),
+                "answer": task.in_words(logits.argmax(-1).tolist(), names),
+            }
+            for row, logits in zip(kept, task.logits(engine, kept), strict=True)
+        ]
+
+
+def metric_loss(task: Task, measured: Mapping[str, float], tuned: Mapping[str, float]) -> float:
+    """Return ``METRIC_LOSS``: 0 where nothing is lost, negative where the candidate is better.
+
+    Args:
+        task: names its main metric first; language models are judged by perplexity, where less is better.
+        measured: the candidate's metrics.
+        tuned: those of the tuned model, as ``tuned.<metric>``.
+    """
+    if "perplexity" in task.metrics:
+        return measured["perplexity"] / tuned["tuned.perplexity"] - 1
+    before, now = tuned[f"tuned.{task.metrics[0]}"], measured[task.metrics[0]]
+    return 1 - now / before if before else -now
+
+
+def write_metrics(output: Path, metrics: dict[str, float]) -> None:
+    """Write flat ``<candidate>.<metric>`` numbers as ``metrics.json``."""
+    text = json.dumps({name: round(value, 6) for name, value in metrics.items()}, indent=2, sort_keys=True)
+    (output / METRICS).write_text(text + "\n")
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Read what ``write_metrics`` wrote."""
+    metrics: dict[str, float] = json.loads((folder / METRICS).read_text())
+    return metrics

@@ -1,0 +1,24 @@
+"""Stage ``export``: the merged model for an engine, uncompressed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from framework.build.export import Export
+from framework.core.step import Stage, Workspace
+
+
+class ExportModel(Stage):
+    """Write the float32 export: what is shipped, or what the compressed one is made and judged by."""
+
+    name: ClassVar[str] = "export"
+    version: ClassVar[int] = 3
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime-genai", "onnxscript")
+
+    export: Export
+    """The exporter."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Export input ``model``."""
+        self.export.write(inputs["model"], output)
+        self.export.finish(output, workspace.cache)

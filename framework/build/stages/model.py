@@ -1,0 +1,27 @@
+"""Stage ``model``: from a source to one clean Hugging Face folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.build.model import Model
+from framework.core.step import Stage, Workspace
+
+
+class FetchModel(Stage):
+    """Fetch the base model and write it in float32 with tokenizer and chat template."""
+
+    name: ClassVar[str] = "model"
+    version: ClassVar[int] = 2
+    libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+
+    model: Model
+    """The model option."""
+    seed: Annotated[int, Field(ge=0)]
+    """Draws what the source does not hold: a classifier's head."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Write the folder; needs no inputs."""
+        self.model.materialise(output, self.seed)

@@ -1,0 +1,148 @@
+"""Stage ``publish``: the shipped candidate to the model store, and its release."""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.build.model import Model
+from framework.build.stages.data import SPLITS
+from framework.build.stages.evaluate import METRICS, read_metrics
+from framework.core import versions
+from framework.core.component import UNKEYED, Component
+from framework.core.errors import StepError
+from framework.core.filesystem import sha256_of
+from framework.core.machine_rank import COMMIT
+from framework.core.modelstore import push
+from framework.core.release import LOCK, Release
+from framework.core.step import Stage, Workspace
+from framework.core.store import RECORD
+
+
+class Publish(Component):
+    """Where finished models go."""
+
+    url: str = "file://.gitune/models"
+    """The model store: any URL that fsspec opens; a ``file://`` path may be relative to the folder
+    that ``run`` is called in."""
+    keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
+    """Versions of a release that stay in the model store, the newest; older ones are removed when another is
+    published, but none that a place of ``environments/`` runs, here or on a branch, or ran shortly before.
+    None keeps all."""
+
+
+class PublishRelease(Stage):
+    """Push the candidate by its digest, and forget its oldest versions; writes ``release.lock``."""
+
+    name: ClassVar[str] = "publish"
+    version: ClassVar[int] = 2
+
+    release: str
+    """The release's name."""
+    recipe: str
+    """The recipe it was built from."""
+    publish: Publish
+    """Where models go."""
+    model: Model
+    """The base model, for the release's origin and licence."""
+    engine: str
+    """The engine that runs what is published."""
+    plan: str
+    """The key over every step that the release rests on: 64 hex digits."""
+    environments: Annotated[str, UNKEYED] = "environments"
+    """The folder of the rendered manifests, whose locks name versions that stay."""
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Push input ``shipped``; every other input gives its metrics or gates to the release.
+
+        Raises:
+            StepError: a metric is no number.
+            SourceError: the model store refuses.
+        """
+        metrics: dict[str, float] = {}
+        gates: dict[str, str] = {}
+        for folder in inputs.values():
+            if (folder / METRICS).is_file():
+                metrics |= read_metrics(folder)
+            if (folder / "gates.json").is_file():
+                gates |= json.loads((folder / "gates.json").read_text())
+        if broken := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
+            raise StepError(
+                f"publish: {broken[0]} is {metrics[broken[0]]}, which proves nothing; train at a lower "
+                "training.learning_rate, or evaluate other rows"
+            )
+        shipped = inputs["shipped"]
+        published = workspace.scratch / "published"
+        _copy_without_record(shipped, published)
+        uri, digest = push(published, self.publish.url)
+        template = shipped / "chat_template.jinja"
+        release = Release(
+            name=self.release,
+            recipe=self.recipe,
+            plan=self.plan,
+            model_uri=uri,
+            digest=digest,
+            engine=self.engine,
+            task=self.model.task,
+            base_model=self.model.origin,
+            base_model_license=self.model.license,
+            data_digest=_data_digest(inputs),
+            chat_template_digest=f"sha256:{sha256_of(template)}" if template.is_file() else None,
+            metrics=metrics,
+            gates=gates,
+            commit=source_commit(),
+        )
+        versions.record(self.publish.url, release)
+        if self.publish.keep is not None:
+            needed = versions.needed_by(Path(self.environments))
+            versions.prune(self.publish.url, self.release, self.publish.keep, needed)
+        (output / LOCK).write_text(release.text(), encoding="utf-8")
+
+
+def _copy_without_record(folder: Path, copy: Path) -> None:
+    """Link the model's files, without the store's own record of the artifact."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(RECORD), copy_function=_link)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _data_digest(inputs: Mapping[str, Path]) -> str:
+    """Return the digest of the canonical rows of both splits, of every phase in turn."""
+    folders = [folder for slot, folder in inputs.items() if slot.partition(" ")[0] == "data"]
+    files = [(folder / f"{split}.jsonl", split) for folder in folders for split in SPLITS]
+    lines = "".join(f"{sha256_of(file)}  {split}.jsonl\n" for file, split in files)
+    return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
+
+
+def source_commit() -> str | None:
+    """Return the working folder's commit, ``-dirty`` if tracked files changed; None without Git.
+
+    In a job, it is the commit that the job was planned from.
+    """
+    if planned := os.environ.get(COMMIT):
+        return planned
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit and git("status", "--porcelain", "--untracked-files=no"):
+        return f"{commit}-dirty"
+    return commit or None

@@ -1,0 +1,68 @@
+"""Sequence classification: one class for a whole row."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from framework.build.engine import Engine
+from framework.build.task import Batch, Example, Task
+from framework.build.task.padding import padded_right
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+_ROWS = 32  # rows a call of the engine
+
+
+class SequenceClasses(Task):
+    """The only label of a row is the index of its class."""
+
+    name: ClassVar[str] = "sequence-classification"
+    auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
+    peft_type: ClassVar[str] = "SEQ_CLS"
+    generates: ClassVar[bool] = False
+    metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+
+    def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
+        """Pad on the right: ``input_ids`` and ``attention_mask`` are (rows, T), ``labels`` (rows,)."""
+        from torch import cat
+
+        return {**padded_right(rows, pad), "labels": cat([labels for _, labels, *_ in rows])}
+
+    def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]]:
+        """Shorten the text; an encoder expects its end token at the end."""
+        return [*ids[: limit - 1], ids[-1]], labels
+
+    def weight(self, labels: "Tensor") -> int:
+        """Return 1."""
+        return 1
+
+    def loss(self, model: Any, batch: Batch) -> "Tensor":
+        """Return the summed cross entropy of the rows' classes."""
+        import torch
+
+        inputs = {name: value for name, value in batch.items() if name != "labels"}
+        logits = model(**inputs).logits.float()
+        return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
+
+    def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
+        """Return for each row (1, classes)."""
+        ids = [ids.tolist() for ids, *_ in rows]
+        parts = [engine.classify(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS)]
+        return [row[None] for part in parts for row in part]
+
+    def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
+        """Return the share of right classes, and the mean of the classes' F1."""
+        import torch
+        from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+        logits = torch.cat([torch.from_numpy(part) for part in self.logits(engine, rows)])
+        wanted = torch.cat([labels for _, labels, *_ in rows])
+        classes = logits.shape[1]
+        return {
+            "accuracy": float(multiclass_accuracy(logits, wanted, num_classes=classes, average="micro")),
+            "macro_f1": float(multiclass_f1_score(logits, wanted, num_classes=classes, average="macro")),
+        }
+
+
+TASK = SequenceClasses

@@ -1,0 +1,87 @@
+"""MLflow: runs in a database or on a server, and a registry that gets every release."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.build.tracking import Tracking
+from framework.core.errors import FrameworkError, ReleaseError, StepError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+    from framework.core.release import Release
+
+_FILE = "sqlite:///"
+
+
+class MLflow(Tracking):
+    """A run of the experiment, and a version of the registered model for each release; extra ``track``.
+
+    A server's user and password are read from the environment, as MLflow does
+    (``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``, or ``MLFLOW_TRACKING_TOKEN``).
+    """
+
+    url: str = "sqlite:///.gitune/mlflow.db"
+    """The tracking server, or a database in a file that needs none; a path is relative to the folder that
+    ``run`` is called in."""
+
+    def logger(self, run: str) -> "Logger":
+        """Return Lightning's ``MLFlowLogger``, on the run that has the tag ``gitune.run`` = *run*."""
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        client = self._client(StepError)
+        try:
+            found = client.get_experiment_by_name(self.experiment)
+            runs = found and client.search_runs([found.experiment_id], f"tags.`gitune.run` = '{run}'")
+            known = runs[0].info.run_id if runs else None
+            return MLFlowLogger(
+                self.experiment,
+                run_name=run,
+                tracking_uri=self.url,
+                tags={"gitune.run": run},
+                run_id=known,
+                artifact_location=None,
+            )
+        except Exception as error:  # of the database, the network or the server
+            raise StepError(f"tracking: {self._trouble(error)}") from error
+
+    def register(self, release: "Release") -> None:
+        """Make a version of the registered model ``release.name``, unless one has its digest already."""
+        client = self._client(ReleaseError)
+        try:
+            known = client.search_model_versions(f"name = '{release.name}'")
+            if any(version.tags.get("digest") == release.digest for version in known):
+                return
+            if not client.search_registered_models(f"name = '{release.name}'"):
+                client.create_registered_model(release.name)
+            tags = {
+                "digest": release.digest,
+                "plan": release.plan,
+                "recipe": release.recipe,
+                "base_model": release.base_model,
+                **({"commit": release.commit} if release.commit else {}),
+                **{name: f"{value:.6g}" for name, value in release.metrics.items()},
+            }
+            client.create_model_version(release.name, source=release.model_uri, tags=tags)
+        except Exception as error:
+            raise ReleaseError(
+                f"the release is published, but not in MLflow's registry: {self._trouble(error)}"
+            ) from error
+
+    def _client(self, kind: type[FrameworkError]) -> Any:
+        if self.url.startswith(_FILE):
+            Path(self.url.removeprefix(_FILE)).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            from mlflow import MlflowClient
+
+            return MlflowClient(self.url, self.url)
+        except ModuleNotFoundError as error:
+            raise kind(
+                "tracking: MLflow is not installed; pip install 'gitune[track]', or set tracking=none"
+            ) from error
+        except Exception as error:
+            raise kind(f"tracking: {self._trouble(error)}") from error
+
+    def _trouble(self, error: Exception) -> str:
+        first_line = str(error).partition("\n")[0]
+        return f"{self.url}: {first_line}; check tracking.url, or set tracking=none"

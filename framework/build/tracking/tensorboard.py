@@ -1,0 +1,27 @@
+"""TensorBoard: curves in files, watched with ``tensorboard --logdir``."""
+
+from typing import TYPE_CHECKING
+
+from framework.build.tracking import Tracking
+from framework.core.errors import StepError
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
+
+
+class TensorBoard(Tracking):
+    """Event files below a folder, ``<folder>/<experiment>/<run>/``; needs the extra ``track``."""
+
+    folder: str = ".gitune/tensorboard"
+    """Where the files go; relative to the folder that ``run`` is called in."""
+
+    def logger(self, run: str) -> "Logger":
+        """Return Lightning's ``TensorBoardLogger``."""
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        try:
+            return TensorBoardLogger(self.folder, name=self.experiment, version=run)
+        except ModuleNotFoundError as error:
+            raise StepError(
+                "tracking: TensorBoard is not installed; pip install 'gitune[track]', or set tracking=none"
+            ) from error

@@ -1,0 +1,86 @@
+"""From a training option to an optimiser and its schedule. It knows neither model nor rows."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from framework.build.training import Training
+from framework.core.errors import StepError
+
+if TYPE_CHECKING:
+    from torch.nn import Parameter
+    from torch.optim import Optimizer
+
+_BETAS = {"adamw": (0.9, 0.999), "lion": (0.9, 0.99)}
+
+
+def make_optimizer(
+    training: Training, trained: "Sequence[Parameter]", kernel: "Mapping[str, Any] | None" = None
+) -> "Optimizer":
+    """Return the optimiser of *trained* weights; matrices decay, biases and norms do not.
+
+    Args:
+        training: names the optimiser and its numbers.
+        trained: the weights.
+        kernel: how torch's own AdamW goes through them, as the layout says.
+
+    Raises:
+        StepError: 8-bit states were asked for and bitsandbytes is not installed.
+    """
+    import torch
+
+    from framework.build.training.lion import Lion
+
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": training.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    kind, _, bits = training.optimizer.partition("-")
+    rate, betas = training.learning_rate, training.betas or _BETAS[kind]
+    small = _bitsandbytes(training.optimizer) if bits else None
+    if kind == "lion":
+        return small.Lion8bit(groups, lr=rate, betas=betas) if small else Lion(groups, rate, betas)
+    if small:
+        found: Optimizer = small.AdamW8bit(groups, lr=rate, betas=betas, eps=training.epsilon)
+        return found
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=training.epsilon, **(kernel or {}))
+
+
+def _bitsandbytes(wanted: str) -> Any:
+    try:
+        from bitsandbytes import optim
+    except ImportError as error:
+        raise StepError(
+            f"training.optimizer: {wanted} needs bitsandbytes; install gitune[qlora], or set "
+            f"training.optimizer={wanted.removesuffix('-8bit')}"
+        ) from error
+    return optim
+
+
+def make_schedule(training: Training, optimizer: "Optimizer", steps: int) -> Any:
+    """Return torch's ``LambdaLR`` over *steps* optimiser steps, stepped once after each."""
+    from torch.optim.lr_scheduler import LambdaLR
+
+    return LambdaLR(optimizer, lambda step: learning_rate_share(training, step, steps))
+
+
+def learning_rate_share(training: Training, step: int, steps: int) -> float:
+    """Return the share of the peak learning rate after *step* of *steps* optimiser steps."""
+    warmup = round(steps * training.warmup_ratio)
+    if step < warmup:
+        return step / warmup
+    if training.schedule == "inverse-sqrt":
+        shape = math.sqrt(max(warmup, 1) / max(step, warmup, 1))
+    else:
+        start = warmup
+        if training.schedule == "wsd":
+            start = max(warmup, steps - round(steps * training.decay_ratio))
+        done = min(max(step - start, 0) / max(steps - start, 1), 1.0)
+        shape = {
+            "constant": 1.0,
+            "linear": 1.0 - done,
+            "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
+            "wsd": 1.0 - math.sqrt(done),
+        }[training.schedule]
+    return training.min_learning_rate_ratio + (1.0 - training.min_learning_rate_ratio) * shape

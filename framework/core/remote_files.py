@@ -1,0 +1,85 @@
+"""Every URL that fsspec opens (``s3://``, ``gs://``, ``https://``, ``memory://``…): a file or folder.
+
+Credentials are those that each store's own client finds. It knows nothing of caches and hashes.
+"""
+
+import errno
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from framework.core.errors import SourceError
+from framework.core.suggest import nearest
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def problem(scheme: str) -> str | None:
+    """Say what is wrong with a scheme that fsspec does not know, or None."""
+    from fsspec.registry import known_implementations, registry
+
+    # fsspec's own name for local paths would hide them from the key, which must see their content.
+    known = {*known_implementations, *registry, "pypi"} - {"local"}
+    if scheme in known:
+        return None
+    near = nearest(scheme, sorted(known))
+    hint = f"did you mean '{near}://'?" if near else "use hf://, pypi://, file://, s3:// or https://"
+    return f"unknown scheme '{scheme}://'; {hint}"
+
+
+def get(url: str, into: Path) -> Path:
+    """Put the file, or every file of the folder, below *into*.
+
+    Raises:
+        SourceError: the backend is not installed, there is nothing there, or it cannot be reached.
+    """
+    filesystem, path = _open(url)
+    try:
+        return _copy(filesystem, path, into)
+    except FileNotFoundError as error:
+        raise SourceError(f"{url}: there is neither file nor folder; check the URL") from error
+    except Exception as error:  # every store's client has its own tree of errors
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(
+            f"{url}: cannot be downloaded ({why}); check network and credentials, "
+            "or copy it here and give its path as the source's url"
+        ) from error
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """Return the file system of *url* and the path in it."""
+    from fsspec.core import url_to_fs
+    from fsspec.registry import known_implementations
+
+    try:
+        filesystem, path = url_to_fs(url)
+    except ImportError as error:
+        scheme = url.partition("://")[0]
+        package = str(known_implementations[scheme]["class"]).partition(".")[0]
+        if package == "fsspec":  # its own class, with a client of another name
+            package = getattr(error.__cause__, "name", None) or str(error)
+        raise SourceError(
+            f"{url}: {scheme}:// needs a package that is not installed; run `pip install {package}`"
+        ) from error
+    except ValueError as error:
+        raise SourceError(f"{url}: {error}") from error
+    return filesystem, str(path)
+
+
+def _copy(filesystem: Any, path: str, into: Path) -> Path:
+    result = into / (PurePosixPath(path).name or "content")
+    # Over HTTP every page with links would pass for a folder.
+    web = "http" in filesystem.protocol or "https" in filesystem.protocol
+    if web or not filesystem.isdir(path):
+        filesystem.get_file(path, str(result))
+        return result
+    root = path.rstrip("/")
+    for name in filesystem.find(path):
+        inner = PurePosixPath(name.removeprefix(root).lstrip("/"))
+        if ".." in inner.parts:
+            raise SourceError(f"{root}: holds the unsafe path '{name}'")
+        target = result / inner
+        target.parent.mkdir(parents=True, exist_ok=True)
+        filesystem.get_file(name, str(target))
+    return result

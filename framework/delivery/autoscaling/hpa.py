@@ -1,0 +1,50 @@
+"""Kubernetes' own autoscaler.
+
+CPU it knows by itself. Whatever else it scales by, an adapter must serve as custom metrics of the pods:
+prometheus-adapter, with a rule for each; docs/rollouts.md shows them.
+"""
+
+from framework.delivery.autoscaling.elastic import Elastic
+from framework.delivery.environment import Environment
+from framework.delivery.monitoring import Monitoring
+from framework.manifests.identity import Object
+from framework.manifests.workload import Workload
+
+WAITING = "gitune_waiting"
+REQUESTS = "gitune_requests_per_second"
+P99 = "gitune_p99_seconds"
+"""The names of a pod's custom metrics, the same for every server."""
+
+
+class Hpa(Elastic):
+    """A HorizontalPodAutoscaler by CPU, and by custom metrics where they are asked for."""
+
+    def objects(
+        self, workload: Workload, target: Object, environment: Environment, monitoring: Monitoring
+    ) -> list[Object]:
+        """Return one HorizontalPodAutoscaler."""
+        aim = {"type": "Utilization", "averageUtilization": self.target_cpu_percent}
+        asked = {WAITING: self.waiting_per_pod, REQUESTS: self.requests_per_pod, P99: self.p99_seconds}
+        custom = [_pods_metric(name, value) for name, value in asked.items() if value is not None]
+        spec = {
+            "behavior": self.behavior,
+            "maxReplicas": environment.max_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": aim}}, *custom],
+            "minReplicas": self.least(environment),
+            "scaleTargetRef": target,
+        }
+        return [workload.identity.object("autoscaling/v2", "HorizontalPodAutoscaler", spec=spec)]
+
+
+def _pods_metric(name: str, value: float) -> Object:
+    aim = {"type": "AverageValue", "averageValue": _quantity(value)}
+    return {"type": "Pods", "pods": {"metric": {"name": name}, "target": aim}}
+
+
+def _quantity(value: float) -> str:
+    """Return *value* as a quantity, which has no exponents.
+
+    >>> _quantity(4.0), _quantity(0.25)
+    ('4', '250m')
+    """
+    return f"{value:g}" if value == int(value) and value < 1e5 else f"{round(value * 1000)}m"

@@ -1,0 +1,165 @@
+"""NVIDIA's Triton in Kubernetes: classifiers as ONNX graphs or TensorRT engines, batched as requests come.
+
+Our server's image fetches the model, checks it and lays it out as Triton's model repository. What a
+client sends is tokens, not text: ``input_ids`` and ``attention_mask``, and it gets ``logits``.
+"""
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from framework.build.export import Export
+from framework.build.export.tensorrt import TensorRT
+from framework.core.errors import ReleaseError
+from framework.core.release import LOCK, Release
+from framework.delivery.deployment import Delivery
+from framework.delivery.deployment.cluster_deployment import ClusterDeployment
+from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, scratch, server_pod
+from framework.manifests.identity import Object
+from framework.manifests.signals import TRITON
+from framework.manifests.values import Image, Port
+from framework.manifests.workload import Workload
+from framework.serving import Serving
+from framework.serving.triton_repository import DESCRIPTION
+
+REPOSITORY = f"{MODEL_FOLDER}/repository"
+"""Triton's model repository in the pod."""
+_BACKENDS = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
+_INPUTS = ("input_ids", "attention_mask")
+
+
+class Triton(ClusterDeployment):
+    """Pods of Triton."""
+
+    engines: ClassVar[tuple[str, ...]] = tuple(_BACKENDS)
+    tasks: ClassVar[tuple[str, ...]] = (
+        "sequence-classification",
+        "multi-label-classification",
+        "token-classification",
+    )
+    remedy: ClassVar[str] = "export=onnx"
+
+    image: Image = "nvcr.io/nvidia/tritonserver:26.08-py3"
+    """Triton's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``. A TensorRT engine opens
+    only in an image with the TensorRT that built it."""
+    fetch_image: Image = "gitune/server:0.1.0"
+    """Our server\'s image, which fetches the model and checks it before the server starts."""
+    grpc_port: Port = 8001
+    """The port of KServe's protocol over gRPC, in the pods and of the Service."""
+    metrics_port: Port = 8002
+    """The port of the metrics, in the pods and of the Service."""
+    instances: Annotated[int, Field(ge=1)] = 1
+    """Copies of the model in each pod, on each GPU where there are some, that work side by side."""
+    warmup_tokens: Annotated[int, Field(ge=1)] = 16
+    """Tokens of the row that Triton answers for itself before it says that it is ready."""
+
+    def workload(self, release: Release, delivery: Delivery) -> Workload:
+        """Return pods that fetch the model, check it, lay it out and start Triton.
+
+        Raises:
+            ReleaseError: the release's model lies where no volume can be mounted.
+        """
+        identity, target = self.identity(release, delivery), self.sized(delivery)
+        volumes, mounts = [], []
+        if self.model_image is not None:  # the model's own volume cannot be written to
+            volumes = [scratch("repository", self.model_space)]
+            mounts = [{"mountPath": REPOSITORY, "name": "repository"}]
+        pod = server_pod(
+            target,
+            identity,
+            release.model_uri,
+            target.server(delivery.serving.port),
+            flags=("--triton-repository", REPOSITORY),
+            volumes=volumes,
+            mounts=mounts,
+        )
+        return Workload(
+            identity=identity,
+            pod=pod,
+            files={LOCK: release.text(), DESCRIPTION: self.description(release, delivery.serving)},
+            service_port=self.service_port,
+            start_seconds=self.start_seconds,
+            signals=TRITON,
+            ports={"grpc": self.grpc_port, "metrics": self.metrics_port},
+        )
+
+    def server(self, port: int) -> Object:
+        """Return Triton's container, which answers over HTTP on *port*."""
+        found = container("server", self.image, self, gpus=self.gpus)
+        found |= answering(self, port, alive="/v2/health/live", ready="/v2/health/ready")
+        for name, number in (("grpc", self.grpc_port), ("metrics", self.metrics_port)):
+            found["ports"].append({"containerPort": number, "name": name, "protocol": "TCP"})
+        found["command"] = ["tritonserver"]
+        found["args"] = [
+            f"--model-repository={REPOSITORY}",
+            f"--http-port={port}",
+            f"--grpc-port={self.grpc_port}",
+            f"--metrics-port={self.metrics_port}",
+            "--metrics-config=summary_latencies=true",
+            f"--exit-timeout-secs={self.grace_seconds}",
+        ]
+        if self.model_image is not None:
+            mount = {"mountPath": REPOSITORY, "name": "repository", "readOnly": True}
+            found["volumeMounts"].append(mount)
+        return found
+
+    def description(self, release: Release, serving: Serving) -> str:
+        """Return the model's ``config.pbtxt``; Triton reads inputs and outputs from the model itself."""
+        kind = "KIND_GPU" if self.gpus else "KIND_CPU"
+        zeros = f"data_type: TYPE_INT64 dims: [ {self.warmup_tokens} ] zero_data: true"
+        inputs = "\n".join(f'    inputs {{ key: "{name}" value {{ {zeros} }} }}' for name in _INPUTS)
+        return f"""name: "{release.name}"
+backend: "{_BACKENDS[release.engine]}"
+max_batch_size: {serving.max_batch_size}
+dynamic_batching {{
+  max_queue_delay_microseconds: {round(serving.batch_timeout * 1_000_000)}
+}}
+instance_group [
+  {{ count: {self.instances} kind: {kind} }}
+]
+model_warmup [
+  {{
+    name: "first-answer"
+    batch_size: 1
+{inputs}
+  }}
+]
+"""
+
+    def export_problems(self, export: Export, serving: Serving) -> list[str]:
+        """Name what of *export* Triton cannot open, or not as it is asked to; see the base class."""
+        found = super().export_problems(export, serving)
+        if not isinstance(export, TensorRT):
+            return found
+        if export.runtime != "tensorrt":
+            found.append(
+                f"export.runtime: Triton opens engines of tensorrt, not of {export.runtime}; "
+                "set export.runtime=tensorrt or export=onnx"
+            )
+        if serving.max_batch_size > export.batch.max:
+            found.append(
+                f"serving.max_batch_size: the engine takes {export.batch.max} rows in a call, and Triton "
+                f"would give it {serving.max_batch_size}; set serving.max_batch_size={export.batch.max}"
+            )
+        if not export.length.min <= self.warmup_tokens <= export.length.max:
+            found.append(
+                f"deployment.warmup_tokens: the engine takes rows of {export.length.min} to "
+                f"{export.length.max} tokens; set deployment.warmup_tokens={export.length.max}"
+            )
+        return found
+
+    def problems(self, delivery: Delivery) -> list[str]:
+        """Refuse an API key, which Triton would not ask for; see the base class."""
+        found = super().problems(delivery)
+        if self.api_key_secret is not None:
+            found.append(
+                "deployment.api_key_secret: Triton knows no API keys and would let everybody in; set "
+                "deployment.api_key_secret=null and keep callers out by deployment.ingress_from"
+            )
+        return found
+
+    def refuse(self, release: Release) -> None:
+        """Make sure that *release* is one that these pods can run; see the base class."""
+        super().refuse(release)
+        if release.engine == "tensorrt" and not self.gpus:
+            raise ReleaseError(f"{LOCK}: engine: tensorrt runs on a GPU alone; set deployment.gpus=1")

@@ -1,0 +1,109 @@
+"""Dashboards as Grafana's JSON, and the ConfigMap by which Grafana's sidecar finds them.
+
+Needs ``grafana-foundation-sdk``, which is imported only here and only to build. One version of it stands
+for one version of Grafana, so it is pinned exactly. What is shown, ``panels`` says.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Any
+
+from framework.delivery.monitoring.panels import Board, Panel
+from framework.manifests.identity import Identity, Object
+
+SDK = "grafana_foundation_sdk"
+WIDTH, HEIGHT, COLUMNS = 12, 8, 2
+"""Of a panel, in the 24 columns of Grafana's grid, and how many stand side by side."""
+SOURCE = "${datasource}"
+"""The dashboard's variable that names the Prometheus to ask."""
+
+
+def is_installed() -> bool:
+    """Tell whether dashboards can be built."""
+    return find_spec(SDK) is not None
+
+
+def config_map(identity: Identity, boards: Sequence[Board], label: str, folder: str) -> Object:
+    """Return the ConfigMap of *boards*, one file each.
+
+    Args:
+        identity: whose dashboards they are.
+        boards: what they show.
+        label: the label that Grafana's sidecar looks for.
+        folder: the folder of Grafana that they go to.
+    """
+    return identity.object(
+        "v1",
+        "ConfigMap",
+        name=f"{identity.name}-dashboards",
+        labels={label: "1"},
+        annotations={"grafana_folder": folder},
+        data={
+            f"{identity.namespace}-{identity.name}-{board.level}.json": text(identity, board)
+            for board in boards
+        },
+    )
+
+
+def text(identity: Identity, board: Board) -> str:
+    """Return a dashboard as JSON text."""
+    from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+    whose = f"{identity.namespace}/{identity.name}"
+    # Grafana allows 40 characters; the same place has the same address after each render.
+    uid = hashlib.sha256(f"{whose}/{board.level}".encode()).hexdigest()[:20]
+    built = (
+        Dashboard(f"{board.title} · {identity.name} ({identity.namespace})")
+        .uid(uid)
+        .tags(["gitune", identity.name, board.level])
+        .refresh("30s")
+        .time("now-6h", "now")
+        .timezone("browser")
+        .readonly()
+        .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+    )
+    for number, panel in enumerate(board.panels):
+        built.with_panel(_graph(panel, number))
+    plain = json.loads(json.dumps(built.build(), cls=JSONEncoder))
+    return json.dumps(plain, indent=2, sort_keys=True) + "\n"
+
+
+def _graph(panel: Panel, number: int) -> Any:
+    from grafana_foundation_sdk.builders.common import GraphThresholdsStyleConfig
+    from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
+    from grafana_foundation_sdk.builders.prometheus import Dataquery
+    from grafana_foundation_sdk.builders.timeseries import Panel as Graph
+    from grafana_foundation_sdk.models.common import GraphThresholdsStyleMode
+    from grafana_foundation_sdk.models.dashboard import (
+        DataSourceRef,
+        GridPos,
+        Threshold,
+        ThresholdsMode,
+    )
+
+    row, column = divmod(number, COLUMNS)
+    source = DataSourceRef(type_val="prometheus", uid=SOURCE)
+    graph = (
+        Graph()
+        .id(number + 1)
+        .title(panel.title)
+        .description(panel.about)
+        .unit(panel.unit)
+        .min(0)
+        .datasource(source)
+        .grid_pos(GridPos(h=HEIGHT, w=WIDTH, x=column * WIDTH, y=row * HEIGHT))
+    )
+    for letter, (query, legend) in zip("ABCDEFGH", panel.queries, strict=False):
+        graph.with_target(
+            Dataquery().expr(query).legend_format(legend).ref_id(letter).datasource(source).range()
+        )
+    if panel.above is not None or panel.below is not None:
+        low, high = ("green", "red") if panel.below is None else ("red", "green")
+        bound = panel.above if panel.below is None else panel.below
+        steps = [Threshold(value=None, color=low), Threshold(value=bound, color=high)]
+        graph.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+        graph.thresholds_style(GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
+    return graph

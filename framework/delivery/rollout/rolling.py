@@ -1,0 +1,30 @@
+"""A plain Deployment: pods are replaced one by one, each once the new one is ready."""
+
+from framework.delivery.monitoring import Monitoring
+from framework.delivery.rollout import Rollout
+from framework.delivery.traffic import Traffic
+from framework.manifests.identity import Identity, Object
+from framework.manifests.objects import deployment, service
+from framework.manifests.workload import Workload
+
+
+class Rolling(Rollout):
+    """Replaces pods without a gap; nothing judges the new release but its own probes."""
+
+    def objects(
+        self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
+    ) -> list[Object]:
+        """Return a Deployment and its Service."""
+        return [deployment(workload, replicas), service(workload)]
+
+    def scaled(self, identity: Identity) -> Object:
+        """Return the reference to the Deployment."""
+        return {"apiVersion": "apps/v1", "kind": "Deployment", "name": identity.name}
+
+    def services(self, identity: Identity) -> tuple[str, ...]:
+        """Return the one Service."""
+        return (identity.name,)
+
+    def rollback_seconds(self, start_seconds: int) -> int:
+        """Return the time of the first pod: every other follows it one by one."""
+        return start_seconds

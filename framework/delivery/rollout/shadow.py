@@ -1,0 +1,75 @@
+"""Shadow: a new release gets copies of the requests; its answers are thrown away, its measurements kept."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from framework.delivery.autoscaling import Autoscaling
+from framework.delivery.environment import Environment
+from framework.delivery.monitoring import Monitoring
+from framework.delivery.rollout.analysis import use
+from framework.delivery.rollout.judged import Judged
+from framework.delivery.traffic import Traffic
+from framework.manifests.identity import Identity, Object
+from framework.manifests.workload import Workload
+
+_ROUTE = "shadow"
+
+
+class Shadow(Judged):
+    """Copies of real requests, judged against the originals; then all requests, as no user saw a failure.
+
+    Copied are the requests that ask the model, which all are ``POST``.
+    """
+
+    percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """Percent of the requests that are copied; the new release gets as many percent of the pods."""
+    mirror_seconds: Annotated[int, Field(ge=60)] = 3600
+    """How long requests are copied."""
+
+    @property
+    def judged_seconds(self) -> int:
+        """The time of the copies."""
+        return self.mirror_seconds
+
+    def beside(self, identity: Identity) -> str:
+        """Return the shadow's Service."""
+        return f"{identity.name}-shadow"
+
+    def strategy(self, workload: Workload, traffic: Traffic) -> Object:
+        """Return a canary with no weight but a mirror."""
+        identity = workload.identity
+        match = [{"method": {"exact": "POST"}, "path": {"prefix": "/"}}]
+        return {
+            "canary": {
+                "analysis": {**use(identity.name), "startingStep": 3},
+                "canaryService": self.beside(identity),
+                "scaleDownDelaySeconds": 60,  # until every proxy has heard that the old pods leave
+                "stableService": identity.name,
+                "steps": [
+                    {"setWeight": 0},
+                    {"setCanaryScale": {"weight": self.percent}},
+                    {"setMirrorRoute": {"match": match, "name": _ROUTE, "percentage": self.percent}},
+                    {"pause": {"duration": f"{self.mirror_seconds}s"}},
+                    {"setMirrorRoute": {"name": _ROUTE}},  # without a match it is taken away
+                ],
+                "trafficRouting": {**traffic.routing(identity), "managedRoutes": [{"name": _ROUTE}]},
+            }
+        }
+
+    def problems(
+        self,
+        traffic: Traffic,
+        autoscaling: Autoscaling,
+        monitoring: Monitoring,
+        environment: Environment,
+        start_seconds: int,
+    ) -> list[str]:
+        """Refuse traffic that copies nothing, of which the judge would never see a request."""
+        found = super().problems(traffic, autoscaling, monitoring, environment, start_seconds)
+        if traffic.splits and not traffic.mirrors:
+            found.append(
+                "rollout: a shadow is sent copies of requests, and Argo Rollouts' plugin for the Gateway API "
+                "sends none; set traffic=istio or rollout=canary"
+            )
+        return found

@@ -1,0 +1,16 @@
+"""No routes: callers inside the cluster use the Service itself."""
+
+from collections.abc import Sequence
+
+from framework.delivery.environment import Environment
+from framework.delivery.traffic import Traffic
+from framework.manifests.identity import Object
+from framework.manifests.workload import Workload
+
+
+class NoTraffic(Traffic):
+    """Leaves the Service as it is."""
+
+    def objects(self, workload: Workload, services: Sequence[str], environment: Environment) -> list[Object]:
+        """Return nothing."""
+        return []

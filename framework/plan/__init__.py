@@ -1,0 +1,1 @@
+"""Steps, estimates and rules of a config; pure."""

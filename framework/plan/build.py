@@ -1,0 +1,274 @@
+"""The plan: a config as a graph of steps.
+
+Pure: it reads local files' hashes and library versions for the keys, and writes nothing. Whether a
+step is built already, the store knows; what it will cost, ``framework.plan.estimate``.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import cast
+
+from framework.build.export import Parity
+from framework.build.model import Model
+from framework.build.stages.benchmark import Measure
+from framework.build.stages.compress import Compress, Reshape
+from framework.build.stages.data import PrepareData
+from framework.build.stages.evaluate import METRIC_LOSS, Evaluate
+from framework.build.stages.evaluate_phases import EvaluatePhases
+from framework.build.stages.export import ExportModel
+from framework.build.stages.gate import Gate
+from framework.build.stages.merge import Merge
+from framework.build.stages.model import FetchModel
+from framework.build.stages.parity import CompareExports, width_metric
+from framework.build.stages.publish import PublishRelease
+from framework.build.stages.tune import Tune
+from framework.build.task import open_task
+from framework.config.schema import REFERENCE, Config, Phase
+from framework.core.errors import PlanError
+from framework.core.gates import Bound
+from framework.core.step import Step
+from framework.plan.rules import broken_rules, cautions
+
+Rows = dict[str, Step]
+"""The data step of each phase by its name, in their order; of a recipe without phases by the name ""."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every step of a config, inputs before what needs them; the last one makes the release."""
+
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def last(self) -> Step:
+        """The step that publishes and writes ``release.lock``."""
+        return self.steps[-1]
+
+    @property
+    def key(self) -> str:
+        """The key over every step that the release rests on, by which the model store knows its lock."""
+        return cast(PublishRelease, self.last.stage).plan
+
+    def step(self, label: str) -> Step:
+        """Return the step that the table calls *label*."""
+        return next(step for step in self.steps if step.label == label)
+
+
+def make_plan(config: Config, recipe: str) -> Plan:
+    """Turn a config into steps.
+
+    Raises:
+        PlanError: options that cannot work together, each with the override that mends it, or local
+            files that are missing.
+    """
+    if problems := broken_rules(config):
+        raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
+    described = config.model
+    # What only describes a model shapes no byte; a corrected licence must not train again.
+    undescribed = described.model_copy(update={"license": "", "parameters": 1.0})
+    config = config.model_copy(update={"model": undescribed})
+    model = Step("model", FetchModel(model=config.model, seed=config.seed))
+    bounds = _bounds_by_candidate(config)
+    rows, tested, merge, passed = _trained(config, model, bounds)
+    quality = Step(
+        "gate quality",
+        Gate(bounds=bounds.pop("base", {}) | bounds.pop("tuned", {})),
+        {step.label: step for step in tested},
+    )
+    reshaped, remade = _reshaped(config, model, rows, merge, quality)
+    torch_folders = {"tuned": merge, **reshaped}
+    exported_bounds = {name: bound for group in bounds.values() for name, bound in group.items()}
+    shipped_part = _exported(config, model, rows, torch_folders, [quality, *remade], exported_bounds)
+    judged = {step.label: step for step in [*tested, *passed, quality, *remade]}
+    inputs = {**_slots(rows), **judged, **shipped_part}
+    covered = hashlib.sha256("".join(sorted(step.key for step in inputs.values())).encode()).hexdigest()
+    publish_stage = PublishRelease(
+        release=config.name,
+        recipe=recipe,
+        publish=config.publish,
+        model=described,
+        engine=config.export.engine,
+        plan=covered,
+        environments=config.environments,
+    )
+    publish = Step("publish", publish_stage, inputs)
+    return Plan(tuple(publish.walk()), tuple(cautions(config)))
+
+
+def _trained(
+    config: Config, model: Step, bounds: dict[str, dict[str, Bound]]
+) -> tuple[Rows, list[Step], Step, list[Step]]:
+    """Return each phase's rows, the evaluations of base and candidates, the last merge, and earlier gates.
+
+    A phase goes on from the merged weights of the one before. Its gate, where it has bounds (they are
+    taken out of *bounds*), stops the plan before the next phase is trained.
+    """
+    phases = config.phases or {"": Phase(data=config.data, tuning=config.tuning, training=config.training)}
+    rows: Rows = {
+        name: Step(f"data {name}".strip(), PrepareData(data=phase.data, model=config.model), {"model": model})
+        for name, phase in phases.items()
+    }
+    tested = [_evaluate(config, "base", "torch", model, rows, model)]
+    # Rows that are wrong in the last phase should stop the plan before the first is trained.
+    folder, last, after = model, list(phases)[-1], tuple(rows.values()) if config.phases else ()
+    gates = []
+    for name, phase in phases.items():
+        tune = _tune(config, f"tune {name}".strip(), phase, {"model": folder, "data": rows[name]}, after)
+        merge = Merge(model=config.model, tuning=phase.tuning)
+        folder = Step(f"merge {name}".strip(), merge, {"model": folder, "tune": tune})
+        tested.append(_evaluate(config, "tuned" if name == last else name, "torch", folder, rows, model))
+        if name != last and (own := bounds.pop(name, {})):
+            gates.append(Step(f"gate {name}", Gate(bounds=own), {tested[-1].label: tested[-1]}))
+            after = (gates[-1],)
+    return rows, tested, folder, gates
+
+
+def _slots(rows: Rows) -> dict[str, Step]:
+    """Return every phase's rows by slot: those of the last, by which exports are judged too, as ``data``."""
+    *earlier, last = rows
+    return {**{f"data {name}": rows[name] for name in earlier}, "data": rows[last]}
+
+
+def _evaluate(
+    config: Config,
+    candidate: str,
+    engine: str,
+    folder: Step,
+    rows: Rows,
+    model: Step,
+    tuned: Step | None = None,
+) -> Step:
+    *earlier, _ = rows
+    stage = Evaluate(candidate=candidate, engine=engine, model=config.model, evaluation=config.evaluation)
+    if earlier:
+        fields = {name: getattr(stage, name) for name in type(stage).model_fields}
+        stage = EvaluatePhases(**fields, phases=tuple(earlier))
+    needs = {"candidate": folder, **_slots(rows), "data_model": model}
+    return Step(f"evaluate {candidate}", stage, needs | ({"tuned": tuned} if tuned else {}))
+
+
+def _tune(config: Config, label: str, phase: Phase, needs: dict[str, Step], after: tuple[Step, ...]) -> Step:
+    """Return the training of a phase, or of what a compression takes for one."""
+    stage = Tune(
+        model=config.model,
+        tuning=phase.tuning,
+        training=phase.training,
+        parallelism=config.parallelism,
+        device=config.environment.hardware.device,
+        seed=config.seed,
+        tracking=config.tracking,
+    )
+    return Step(label, stage, needs, after)
+
+
+def _reshaped(
+    config: Config, model: Step, rows: Rows, merge: Step, passed: Step
+) -> tuple[dict[str, Step], list[Step]]:
+    """Return the folder of each candidate that is made before the export, and their evaluations.
+
+    Nothing is compressed before the tuned model has passed; no byte depends on the bounds.
+    """
+    folders: dict[str, Step] = {}
+    tested, folder, data = [], merge, _slots(rows)["data"]
+    tuned = passed.needs["evaluate tuned"]
+    for label, option in config.reshapings.items():
+        if option.reshapes:
+            # How it is trained again shapes no byte of what is trained.
+            plain = {"training": type(option).model_fields["training"].default}
+            stage = Reshape(compression=option.model_copy(update=plain), model=config.model)
+            folder = Step(f"reshape {label}", stage, {"model": folder, "data": data}, (passed,))
+        if option.tuning is not None and option.training is not None:
+            needs = {"model": folder, "data": data}
+            if option.taught:
+                needs["teacher"] = _teacher(config, label, option.teacher_model) or merge
+            phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
+            tune = _tune(config, f"tune {label}", phase, needs, (passed,))
+            merged = Merge(model=config.model, tuning=option.tuning)
+            folder = Step(f"merge {label}", merged, {"model": folder, "tune": tune})
+        folders[label] = folder
+        tested.append(_evaluate(config, label, "torch", folder, rows, model, tuned))
+    return folders, tested
+
+
+def _teacher(config: Config, label: str, teacher: Model | None) -> Step | None:
+    if teacher is None:
+        return None
+    return Step(f"teacher {label}", FetchModel(model=teacher, seed=config.seed))
+
+
+def _exported(
+    config: Config,
+    model: Step,
+    rows: Rows,
+    folders: dict[str, Step],
+    passed: list[Step],
+    bounds: dict[str, Bound],
+) -> dict[str, Step]:
+    """Return every step behind the quality gate, by label; the shipped one also as ``shipped``.
+
+    Args:
+        config: the whole config.
+        model: the base model.
+        rows: the data steps.
+        folders: the Hugging Face folders by candidate, the last of which is exported.
+        passed: what must have succeeded before anything is exported.
+        bounds: those of the gates that are left.
+    """
+    engine = config.export.engine_on(config.environment.hardware.device)
+    data = _slots(rows)["data"]
+    # The bounds of parity shape no export's bytes; looser ones must not export again.
+    exporter = config.export.model_copy(update={"parity": Parity()})
+    source = list(folders.values())[-1]
+    # Nothing is exported before the tuned model has passed; its bytes do not depend on the bounds.
+    last = Step(f"export {REFERENCE}", ExportModel(export=exporter), {"model": source}, tuple(passed))
+    candidates = {REFERENCE: last}
+    for label, option in config.reductions.items():
+        stage = Compress(compression=option, export=exporter, model=config.model)
+        last = Step(f"compress {label}", stage, {"model": source, "exported": last, "data": data})
+        candidates[label] = last
+    judging = [*config.reductions] or [REFERENCE]
+    tuned = passed[0].needs["evaluate tuned"]
+    evaluated = [_evaluate(config, label, engine, candidates[label], rows, model, tuned) for label in judging]
+    extent = Parity(rows=config.export.parity.rows, generations=config.export.parity.generations)
+    parity_stage = CompareExports(
+        parity=extent, task=config.model.task, engine=engine, candidates=tuple(candidates)
+    )
+    parity = Step("parity", parity_stage, {"model": source, "data": data, **candidates})
+    engines = {**dict.fromkeys(folders, "torch"), **dict.fromkeys(candidates, engine)}
+    measure = Measure(benchmark=config.benchmark, task=config.model.task, engines=engines)
+    measured = Step("benchmark", measure, {**folders, **candidates})
+    judged = {step.label: step for step in (*evaluated, parity, measured)}
+    own = {step.label: step for step in passed[1:]}
+    gate = Step("gate export", Gate(bounds=_parity_bounds(config) | bounds), judged | own)
+    return {"shipped": last, **judged, gate.label: gate}
+
+
+def _parity_bounds(config: Config) -> dict[str, Bound]:
+    parity = config.export.parity
+    bounds = {
+        f"{REFERENCE}.max_difference": Bound(max=parity.max_difference),
+        f"{REFERENCE}.agreement": Bound(min=parity.reference_agreement),
+    }
+    for label, option in config.reductions.items():
+        bounds[f"{label}.agreement"] = Bound(min=parity.agreement)
+        # A file that claims so few bits is opened and counted.
+        bounds[f"{label}.{width_metric(option.bits)}"] = Bound(min=option.least_share)
+    if parity.generations and open_task(config.model.task).generates:
+        least = dict.fromkeys(config.reductions, parity.generation_agreement)
+        shares = {REFERENCE: parity.reference_generation_agreement, **least}
+        asked = {label: share for label, share in shares.items() if share}
+        bounds |= {f"{label}.generation_agreement": Bound(min=share) for label, share in asked.items()}
+    if parity.max_metric_loss is not None:
+        for label in [*config.reductions] or [REFERENCE]:
+            bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)
+    return bounds
+
+
+def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:
+    """Return the recipe's bounds by flat metric name, those of each candidate together."""
+    found: dict[str, dict[str, Bound]] = {}
+    for name, bound in config.gates.items():
+        flat = name if "." in name else f"tuned.{name}"
+        found.setdefault(flat.partition(".")[0], {})[flat] = bound
+    return found

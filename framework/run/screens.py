@@ -1,0 +1,299 @@
+"""What the terminal shows: the plan's table and the last screen, in 80 columns.
+
+Text only: nothing here decides or changes anything.
+"""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+from framework.build.task import open_task
+from framework.config.schema import REFERENCE, Config
+from framework.core.component import TARGET
+from framework.core.release import LOCK, Release
+from framework.core.step import Step
+from framework.core.store import RECORD, Store
+from framework.plan.build import Plan
+from framework.plan.estimate import Rows, count_rows, estimate, view
+from framework.render import Changes
+
+_WIDTH = 80
+_WHY_WIDTH = 30
+_SHOWN = {
+    "exact_match": ("exact match", "{:.1%}"),
+    "perplexity": ("answer perplexity", "{:.2f}"),
+    "accuracy": ("accuracy", "{:.1%}"),
+    "macro_f1": ("macro F1", "{:.3f}"),
+    "agreement": ("agrees with tuned", "{:.1%}"),
+    "prefill_tokens_per_second": ("prefill tokens/s", "{:.0f}"),
+    "decode_tokens_per_second": ("decode tokens/s", "{:.0f}"),
+    "decode_p99_ms": ("decode p99 ms", "{:.1f}"),
+    "rows_per_second": ("rows/s", "{:.0f}"),
+    "batch_p99_ms": ("batch p99 ms", "{:.1f}"),
+}
+"""The title and the form of metrics whose name alone says too little, and of speeds."""
+
+
+def plan_table(config: Config, plan: Plan, store: Store, differences: str | None, elsewhere: str = "") -> str:
+    """Return the plan: each step, cached or why not, and what it will take.
+
+    *elsewhere* says what is started where it is not built on this machine.
+    """
+    hardware = config.environment.hardware
+    rows = _rows(config, plan, store)
+    width = max(16, *(len(step.label) for step in plan.steps))
+    lines = [f"{'step':<{width}} {'state':<7} {'why':<{_WHY_WIDTH}} {'time':>8} {'memory':>9}"]
+    seconds = 0.0
+    for step in plan.steps:
+        record = store.record(step)
+        if record:
+            state, why = "cached", ""
+            time, memory = f"{record['seconds']:.0f} s", _size(record["peak_memory_bytes"])
+        else:
+            state, why = "run", why_not(step, store)
+            expected = estimate(step, config, rows)
+            seconds += expected.seconds
+            time, memory = f"~{expected.seconds:.0f} s", f"~{_size(expected.memory)}"
+        lines.append(f"{step.label:<{width}} {state:<7} {why:<{_WHY_WIDTH}} {time:>8} {memory:>9}".rstrip())
+    cost = seconds / 3600 * hardware.price_per_hour
+    priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
+    lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
+    lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
+    lines += [_wrap(elsewhere)] if elsewhere else []
+    lines.append(_manifest_lines(config, differences))
+    return "\n".join(lines)
+
+
+def _rows(config: Config, plan: Plan, store: Store) -> dict[str, Rows]:
+    """Return how much data each data step gives, by its key."""
+    found = {}
+    for step in plan.steps:
+        if step.stage.name == "tune":
+            data = step.needs["data"]
+            found[data.key] = count_rows(
+                view(step, config), store.folder(data) if store.record(data) else None
+            )
+    return found
+
+
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+
+
+def _manifest_lines(config: Config, differences: str | None) -> str:
+    folder = f"{config.environments}/{config.environment.name}/{config.name}"
+    if differences is None:
+        return _wrap(f"Manifests: {folder}/ is rendered once the release is built.")
+    if not differences:
+        return f"Manifests: {folder}/ is up to date."
+    return f"Manifests: {folder}/ would change:\n\n{brief(differences)}"
+
+
+def brief(differences: str) -> str:
+    """Return a unified diff in which a file that comes or goes as a whole is one line."""
+    lines = differences.splitlines()
+    found, whole = [], False
+    for line, after in zip(lines, [*lines[1:], ""], strict=False):
+        if line.startswith("--- ") and after.startswith("+++ "):
+            comes, goes = line == "--- /dev/null", after == "+++ /dev/null"
+            whole = comes or goes
+            found += [f"new file {after[6:]}" if comes else f"no more  {line[6:]}"] if whole else []
+        found += [] if whole else [line]
+    return "\n".join(found)
+
+
+def why_not(step: Step, store: Store) -> str:
+    """Say why *step* is not built: what differs from the last artifact of the same label."""
+    last = _latest(step, store)
+    if last is None:
+        return "not built yet"
+    return _fit(reason(last["identity"], step.identity()) or "removed from the store")
+
+
+def reason(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say what differs first between two identities of a step, such as ``tuning.rank 16 -> 8``.
+
+    Empty where nothing does. A step of the same spec whose input differs is ``after`` that one.
+    """
+    for part in ("version", "libraries"):
+        if old[part] != new[part]:
+            return f"{part} of the stage changed"
+    if (found := _difference(old["spec"], new["spec"])) is not None:
+        return found
+    if old["content"] != new["content"]:
+        return "a local file changed"
+    changed = [slot for slot, key in new["inputs"].items() if old["inputs"].get(slot) != key]
+    if not changed:
+        return ""
+    return f"after {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else "")
+
+
+def _latest(step: Step, store: Store) -> dict[str, Any] | None:
+    found: list[tuple[float, dict[str, Any]]] = []
+    for file in (store.root / step.stage.name).glob(f"*/{RECORD}"):
+        record = json.loads(file.read_text())
+        if record.get("label") == step.label:
+            found.append((file.stat().st_mtime, record))
+    return max(found, key=lambda pair: pair[0])[1] if found else None
+
+
+def _difference(old: Any, new: Any, path: str = "") -> str | None:
+    """Return the first place where two specs differ, such as ``tuning.rank 16 -> 8``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        if old.get(TARGET) != new.get(TARGET):
+            names = (str(spec.get(TARGET)).rpartition(".")[2] for spec in (old, new))
+            return f"{path} {' -> '.join(names)}"
+        for key in [*new, *(key for key in old if key not in new)]:
+            inner = f"{path}.{key}" if path else str(key)
+            if inner == "plan":  # of the publish stage: all that its inputs say already
+                continue
+            if (found := _difference(old.get(key), new.get(key), inner)) is not None:
+                return found
+        return None
+    if old == new:
+        return None
+    if isinstance(old, dict) or isinstance(new, dict):
+        return f"{path} is {'new' if old is None else 'gone' if new is None else 'another'}"
+    return f"{path} {old} -> {new}"
+
+
+def _fit(text: str) -> str:
+    """Shorten *text* to the column; its end says more than its beginning."""
+    return text if len(text) <= _WHY_WIDTH else f"…{text[1 - _WHY_WIDTH :]}"
+
+
+def rendered(config: Config, changes: Changes) -> str:
+    """Return one line on what rendering changed, and one for every file."""
+    folder = f"{config.environments}/{config.environment.name}/{config.name}/"
+    if not changes:
+        return f"Rendered {folder}: nothing changed."
+    names = [
+        *(f"  + {name}" for name in changes.added),
+        *(f"  ~ {name}" for name in changes.changed),
+        *(f"  - {name}" for name in changes.removed),
+    ]
+    return "\n".join([f"Rendered {folder}:", *names])
+
+
+def summary(config: Config, plan: Plan, store: Store, release: Release, changes: Changes, built: int) -> str:
+    """Return the last screen: what was built, where, before and after, and what to try next."""
+    took = sum((store.record(step) or {}).get("seconds", 0.0) for step in plan.steps)
+    work = f"{built} steps built" if built else "nothing to build, everything was cached"
+    folder = f"{config.environments}/{config.environment.name}/{config.name}"
+    changed = len(changes.added) + len(changes.changed) + len(changes.removed)
+    lines = [
+        "",
+        f"{release.name}: {work} ({len(plan.steps)} steps, {_duration(took)} of work in all)",
+        f"  release    {folder}/{LOCK}",
+        f"  digest     {release.digest[:19]}… in {_short(release.model_uri, 43)}",
+        f"  manifests  {folder}/ ({changed} files changed)",
+        "",
+        *_numbers(release, config),
+        *_forgetting(release, config),
+        *(_first_example(plan, store) if open_task(config.model.task).generates else ()),
+        "Next:",
+        *(f"  {line}" for line in _next_commands(config, release)),
+        *(["  run propose"] if changes and release.commit else []),
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(release: Release, config: Config) -> list[str]:
+    """Return a table: candidates across, metrics down; phases have a table of their own."""
+    order = ("base", "tuned", *config.candidates)
+    candidates = sorted(
+        {name.partition(".")[0] for name in release.metrics} - set(config.phases),
+        key=lambda name: order.index(name) if name in order else len(order),
+    )
+    lines = [f"  {'':<20}" + "".join(f"{name:>12}" for name in candidates)]
+    for metric, (title, form) in _shown(config).items():
+        values = [release.metrics.get(f"{candidate}.{metric}") for candidate in candidates]
+        if any(value is not None for value in values):
+            cells = "".join(f"{'' if value is None else form.format(value):>12}" for value in values)
+            lines.append(f"  {title:<20}{cells}".rstrip())
+    sizes = [release.metrics.get(f"{candidate}.size_bytes") for candidate in candidates]
+    cells = "".join(f"{'' if size is None else f'{size / 1e6:.1f} MB':>12}" for size in sizes)
+    return [*lines, f"  {'size':<20}{cells}".rstrip(), ""]
+
+
+def _shown(config: Config) -> dict[str, tuple[str, str]]:
+    """Return title and form of every metric that the last screen shows: what is measured, then speeds."""
+    measured = config.evaluation.metrics(config.model.task)
+    return {
+        name: (name.replace("_", " ").replace("f1", "F1"), "{:.3f}")
+        for name in measured
+        if name not in _SHOWN
+    } | _SHOWN
+
+
+def _forgetting(release: Release, config: Config) -> list[str]:
+    """Return a table for each metric: candidates down, the phases' test rows across.
+
+    Down a column one reads what became of a skill; the candidate that was trained for it last is marked.
+    """
+    *earlier, last = config.phases or ("",)
+    if not earlier:
+        return []
+    reduced = [label for label in config.candidates if label != REFERENCE or label == config.shipped]
+    candidates = ["base", *earlier, "tuned", *reduced]
+    cell = 2 + max(8, *(len(name) for name in config.phases))
+    across = (_WIDTH - 22) // cell
+    lines = []
+    for metric, (title, form) in _shown(config).items():
+        for start in range(0, len(config.phases), across):
+            columns = list(config.phases)[start : start + across]
+            names = [metric if phase == last else f"{phase}_{metric}" for phase in columns]
+            if any(f"tuned.{name}" not in release.metrics for name in names):
+                continue
+            lines.append(f"  {title:<20}" + "".join(f"{phase:>{cell}}" for phase in columns))
+            for candidate in candidates:
+                trained = last if candidate == "tuned" else candidate
+                values = [form.format(release.metrics[f"{candidate}.{name}"]) for name in names]
+                cells = (
+                    f"*{value}" if phase == trained else value
+                    for phase, value in zip(columns, values, strict=True)
+                )
+                lines.append(f"  {candidate:<20}" + "".join(f"{text:>{cell}}" for text in cells))
+    return ["  On each phase's test rows (* right after its training):", *lines, ""] if lines else []
+
+
+def _first_example(plan: Plan, store: Store) -> list[str]:
+    """Return one held-out question with the answers of base and tuned model."""
+    answers = {}
+    for candidate in ("base", "tuned"):
+        file = store.folder(plan.step(f"evaluate {candidate}")) / "examples.jsonl"
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []  # built elsewhere
+        if not lines:
+            return []
+        answers[candidate] = json.loads(lines[0])
+    rows = {
+        "wanted": answers["tuned"]["expected"],
+        "base": answers["base"]["answer"],
+        "tuned": answers["tuned"]["answer"],
+    }
+    return [*(f"  {name:<8}{_short(' '.join(text.split()), 68)}" for name, text in rows.items()), ""]
+
+
+def _next_commands(config: Config, release: Release) -> list[str]:
+    recipe = f"+recipe={release.recipe}" if release.recipe != "(none)" else f"name={release.name}"
+    ranked = "rank" in type(config.tuning).model_fields
+    change, swept = ("tuning.rank=8", "4,32") if ranked else ("training.learning_rate=1e-4", "1e-4,5e-4")
+    return [
+        f"run serve {recipe}",
+        f"run report {recipe}",
+        f"run plan {recipe} {change}",
+        f"run -m {recipe} {change.partition('=')[0]}={swept}",
+    ]
+
+
+def _short(text: str, width: int = 50) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _size(count: float) -> str:
+    return f"{count / 2**30:.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"

@@ -1,0 +1,264 @@
+"""The process that holds the model, as litserve runs it: one for chat, one for classifiers.
+
+Only ``framework.serving.app`` imports this module, once litserve is known to be there. It knows the
+queue's payloads; HTTP is the other process's business.
+"""
+# ruff: noqa: TID253
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+# litserve sends the API object to the worker by pickle, so its class must be found in a module.
+import litserve
+from litserve.loops import LitLoop
+from litserve.utils import LitAPIStatus, LoopResponseType
+
+from framework.build.engine import Engine, Sampling, open_engine
+from framework.build.engine.model_folder import class_names, context_length, read_json
+from framework.core.errors import FrameworkError, ServeError
+from framework.serving.openai_api import ApiError
+from framework.serving.tokenization import growing_text, open_tokenizer, prompt_ids, until_stop
+
+_log = logging.getLogger(__name__)
+SLOTS = 4096
+"""More than can wait at once: a slot is taken again only after so many requests."""
+
+
+class Shared:
+    """Memory that the server and its worker both see; travels to the worker when that is started."""
+
+    def __init__(self) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self.cancelled = spawn.RawArray("b", SLOTS)
+        self.queues_pid = spawn.RawValue("i", 0)
+        """The process that holds litserve's queues."""
+        self.model_pid = spawn.RawValue("i", 0)
+        """The process that holds the model, known once it has started."""
+        self.failure, self.report = spawn.Pipe(duplex=False)
+        """The sentence that says why the worker could not start."""
+
+
+class _Worker(litserve.LitAPI):  # type: ignore[misc]
+    """What both kinds share: opening, saying why not, and never outliving the server."""
+
+    engine: Engine
+    tokenizer: Any
+    context: int | None
+
+    def __init__(self, folder: Path, engine: str, threads: int, shared: Shared, **options: Any) -> None:
+        super().__init__(**options)
+        self.folder, self.engine_name, self.threads = folder, engine, threads
+        self.shared = shared
+
+    def setup(self, device: str) -> None:
+        """Open the folder and answer once, so that being ready means having answered."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # may reach the whole group; the server ends the worker
+        self.shared.model_pid.value = os.getpid()
+        threading.Thread(target=self._end_with_parent, daemon=True).start()
+        os.environ["HF_HUB_OFFLINE"] = "1"
+        try:
+            self.tokenizer = open_tokenizer(self.folder)
+            self.context = context_length(self.folder)
+            self.engine = open_engine(self.engine_name, self.folder, self.threads)
+            self.warm_up()
+        except FrameworkError as error:
+            self.shared.report.send(str(error))
+            raise SystemExit(1) from None
+
+    @abstractmethod
+    def warm_up(self) -> None:
+        """Answer once."""
+
+    def decode_request(self, request: Any) -> Any:
+        """Return the payload as it came through the queue."""
+        return request
+
+    def encode_response(self, output: Any) -> Any:
+        """Return what ``predict`` gave."""
+        return output
+
+    def _end_with_parent(self) -> None:
+        """End when the server was killed without a chance to end its children; end the queues too."""
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            wait([parent.sentinel])
+            with contextlib.suppress(ProcessLookupError):
+                # Not SIGTERM: forked from the server, that process has the server's handler for it.
+                os.kill(self.shared.queues_pid.value, signal.SIGKILL)
+            os._exit(1)
+
+
+class ChatWorker(_Worker):
+    """Generates one answer after another."""
+
+    def warm_up(self) -> None:
+        """Produce a first token."""
+        if not self.tokenizer.chat_template:
+            raise ServeError(f"{self.folder}: the tokenizer has no chat template; add chat_template.jinja")
+        for _ in self.engine.generate(prompt_ids(self.tokenizer, [{"role": "user", "content": "Hi"}]), 1):
+            break
+
+    def predict(self, x: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Yield ``prompt_tokens``, then pieces of ``text``, then ``finish_reason``; or one ``error``.
+
+        Nothing more follows once the client has hung up.
+        """
+        if self.shared.cancelled[x["slot"]]:
+            return
+        try:
+            ids, limit = self._prompt(x)
+        except ApiError as error:
+            yield {"status": error.status, "error": error.body()}
+            return
+        yield {"prompt_tokens": len(ids)}
+        count = 0
+
+        def counted() -> Iterator[int]:
+            nonlocal count
+            for token in self.engine.generate(ids, limit, Sampling(**x["sampling"])):
+                count += 1
+                yield token
+                if self.shared.cancelled[x["slot"]]:
+                    return
+
+        stopped = False
+
+        def pieces() -> Iterator[str]:
+            nonlocal stopped
+            text = growing_text(counted(), self._decode)
+            stopped = yield from until_stop(text, x["stops"])
+
+        for text in pieces():
+            if text:
+                yield {"text": text}
+        reason = "length" if count >= limit and not stopped else "stop"
+        yield {"finish_reason": reason, "completion_tokens": count}
+
+    def _prompt(self, x: dict[str, Any]) -> tuple[list[int], int]:
+        """Return the prompt's ids and the most tokens that may follow.
+
+        Raises:
+            ApiError: the template refuses the messages, or they do not fit.
+        """
+        try:
+            ids = prompt_ids(self.tokenizer, x["messages"])
+        except ValueError as error:
+            raise ApiError(400, str(error), param="messages") from None
+        limit, asked = x["limit"]
+        if self.context is not None:
+            left = self.context - len(ids)
+            wanted = limit if asked else 1
+            if wanted > left:
+                raise ApiError(
+                    400,
+                    f"This model's context is {self.context} tokens, but the messages have {len(ids)} "
+                    f"and the answer needs {wanted}; shorten them or ask for fewer",
+                    param="messages",
+                    code="context_length_exceeded",
+                )
+            limit = min(limit, left)
+        return ids, limit
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+class ClassifyWorker(_Worker):
+    """Classifies texts, as many together as wait."""
+
+    labels: Sequence[str]
+    several: bool
+
+    def warm_up(self) -> None:
+        """Classify one text."""
+        self.labels = class_names(self.folder)
+        problem = read_json(self.folder, "config.json").get("problem_type")
+        self.several = problem == "multi_label_classification"
+        classes = self.engine.classify([self._ids("Hi")]).shape[1]
+        if classes != len(self.labels):
+            raise ServeError(f"{self.folder}: {classes} classes, but config.json names {len(self.labels)}")
+
+    def predict(self, x: Sequence[str]) -> list[dict[str, Any]]:
+        """Return for each text its label and scores, or why it is refused."""
+        import numpy as np
+
+        rows = [self._ids(text) for text in x]
+        fits = [self.context is None or len(row) <= self.context for row in rows]
+        kept = [row for row, fit in zip(rows, fits, strict=True) if fit]
+        scores = iter(())
+        if kept:
+            logits = self.engine.classify(kept).astype(np.float64)
+            top = 0.0 if self.several else logits.max(-1, keepdims=True)
+            shares = np.exp(np.clip(logits - top, -700, 700))
+            # Each class stands against its own no, or against all others.
+            scores = iter((shares / (1 + shares if self.several else shares.sum(-1, keepdims=True))).tolist())
+        return [
+            self._answer(row, next(scores), len(kept)) if fit else self._too_long(row)
+            for row, fit in zip(rows, fits, strict=True)
+        ]
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer(text, truncation=False)["input_ids"])
+
+    def _answer(self, row: list[int], scores: list[float], batch: int) -> dict[str, Any]:
+        by_label = dict(zip(self.labels, scores, strict=True))
+        best = max(by_label, key=by_label.__getitem__)
+        said: dict[str, Any] = {"label": best, "score": by_label[best]}
+        if self.several:
+            said = {"labels": [label for label, score in by_label.items() if score > 0.5]}
+        return {**said, "scores": by_label, "tokens": len(row), "batch": batch}
+
+    def _too_long(self, row: list[int]) -> dict[str, Any]:
+        why = f"a text has {len(row)} tokens, but this model sees {self.context}; shorten it"
+        error = ApiError(400, why, param="input", code="context_length_exceeded")
+        return {"status": error.status, "error": error.body()}
+
+
+class GatheringLoop(LitLoop):  # type: ignore[misc]
+    """Waits for a first text, then ``batch_timeout`` seconds for others to join it.
+
+    litserve's own batching loop asks the queue a thousand times a second even when nobody calls.
+    """
+
+    def run(
+        self,
+        lit_api: ClassifyWorker,
+        device: str,
+        worker_id: int,
+        request_queue: Any,
+        transport: Any,
+        workers_setup_status: Any,
+        callback_runner: Any,
+    ) -> None:
+        """Answer one batch."""
+        waiting: list[Any] = []
+        until = None
+        while len(waiting) < lit_api.max_batch_size:
+            left = 1.0 if until is None else max(0.0, until - time.monotonic())
+            try:
+                waiting.append(request_queue.get(timeout=left))
+            except Empty:
+                break
+            until = until or time.monotonic() + lit_api.batch_timeout
+        if not waiting:
+            return
+        try:
+            answers = lit_api.predict([text for *_, text in waiting])
+            outcome = LitAPIStatus.OK
+        except Exception:
+            _log.exception("the model failed on a batch of %d texts", len(waiting))
+            answers, outcome = [{}] * len(waiting), LitAPIStatus.ERROR
+        for (consumer, uid, _, _), answer in zip(waiting, answers, strict=True):
+            self.put_response(transport, consumer, uid, answer, outcome, LoopResponseType.REGULAR)

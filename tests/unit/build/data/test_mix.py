@@ -1,0 +1,128 @@
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from pydantic import ValidationError
+
+from framework.build.data import Data, Split
+from framework.build.data.mix import Mix
+from framework.core.errors import DataError
+
+Write = Callable[[str, str], str]
+PYRAMID = {"general": 60, "domain": 30, "task": 10}
+
+
+@pytest.fixture
+def mix(write: Write) -> Callable[..., Mix]:
+    """A mix of files with so many rows: ``mix({"a": (20, 0.5)}, rows=10)``; each has two rows to test on."""
+
+    def make(parts: dict[str, tuple[int, float]], **fields: object) -> Mix:
+        made = {}
+        for name, (count, share) in parts.items():
+            train = "".join(json.dumps({"text": f"{name} {index}"}) + "\n" for index in range(count))
+            test = "".join(json.dumps({"text": f"{name} test {index}"}) + "\n" for index in range(2))
+            files = {"train": write(f"{name}.jsonl", train), "test": write(f"{name}-test.jsonl", test)}
+            made[name] = {"data": {"_target_": "framework.build.data.files.Files", **files}, "share": share}
+        return Mix.model_validate({"parts": made, **fields})
+
+    return make
+
+
+def texts(data: Data, split: Split = "train") -> list[str]:
+    return [line.raw["text"] for line in data.read(split)]
+
+
+def counted(data: Data) -> dict[str, int]:
+    return Counter(text.split()[0] for text in texts(data))
+
+
+def test_the_pyramid_has_its_shares_and_repeats_nothing(mix) -> None:
+    chosen = mix({name: (100, share) for name, share in PYRAMID.items()}, rows=100)
+    assert counted(chosen) == PYRAMID
+    assert len(set(texts(chosen))) == 100
+
+
+def test_without_rows_it_is_as_large_as_the_scarcest_part_allows(mix) -> None:
+    assert counted(mix({"a": (100, 0.75), "b": (20, 0.25)})) == {"a": 60, "b": 20}
+    assert counted(mix({"a": (7, 1)})) == {"a": 7}
+
+
+@pytest.mark.parametrize("rows", range(1, 12))
+def test_rounded_counts_add_up(mix, rows) -> None:
+    assert sum(counted(mix({"a": (20, 1), "b": (20, 1), "c": (20, 1)}, rows=rows)).values()) == rows
+
+
+def test_the_order_is_mixed_always_the_same_and_of_the_seed(mix) -> None:
+    parts = {"a": (50, 1), "b": (50, 1)}
+    first = texts(mix(parts, rows=60))
+    assert first == texts(mix(parts, rows=60))
+    assert first == texts(mix(dict(reversed(parts.items())), rows=60))
+    assert first != texts(mix(parts, rows=60, seed=1))
+    assert {text.split()[0] for text in first[:20]} == {"a", "b"}
+
+
+def test_more_rows_keep_those_that_fewer_had(mix) -> None:
+    parts = {"a": (50, 2), "b": (50, 1)}
+    assert set(texts(mix(parts, rows=30))) < set(texts(mix(parts, rows=60)))
+
+
+def test_too_few_rows_are_refused_unless_they_may_repeat(mix) -> None:
+    parts = {"many": (100, 0.5), "few": (3, 0.5)}
+    with pytest.raises(
+        DataError, match=r"^data\.parts\.few: it has 3 rows, its share of data\.rows=20 is 10; "
+    ):
+        texts(mix(parts, rows=20))
+    repeated = Counter(texts(mix(parts, rows=20, repeat=True)))
+    assert sorted(count for text, count in repeated.items() if text.startswith("few")) == [3, 3, 4]
+    assert {count for text, count in repeated.items() if text.startswith("many")} == {1}
+
+
+def test_test_rows_are_those_of_the_named_parts(mix) -> None:
+    parts = {"new": (10, 9), "old": (10, 1)}
+    assert texts(mix(parts), "test") == ["new test 0", "new test 1", "old test 0", "old test 1"]
+    assert texts(mix(parts, test_parts=["new"]), "test") == ["new test 0", "new test 1"]
+    few = texts(mix(parts, test_rows=3), "test")
+    assert len(few) == 3
+    assert set(few) < set(texts(mix(parts), "test"))
+
+
+def test_broken_lines_of_every_part_are_reported_and_not_counted(mix, write) -> None:
+    chosen = mix({"a": (4, 1), "b": (4, 1)})
+    write("a.jsonl", '{"text": "a 0"}\nnot json\n{"text": "a 2"}\n')
+    lines = list(chosen.read("train"))
+    assert counted_good(lines) == {"a": 2, "b": 2}
+    (broken,) = [line for line in lines if line.problem]
+    assert (broken.file.rpartition("/")[2], broken.number) == ("a.jsonl", 2)
+
+
+def counted_good(lines) -> dict[str, int]:
+    return Counter(line.raw["text"].split()[0] for line in lines if line.problem is None)
+
+
+def test_a_part_without_rows_is_named(mix, write) -> None:
+    chosen = mix({"a": (4, 1), "b": (4, 1)})
+    write("b.jsonl", "not json\n")
+    with pytest.raises(DataError, match=r"^data\.parts\.b: it has no training row that can be read"):
+        list(chosen.read("train"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"test_parts": ["c"]}, "there is no part 'c'; there are a"),
+        ({"repeat": True}, "'repeat' needs 'rows'"),
+        ({"rows": 0}, "greater than or equal to 1"),
+        ({"test_parts": []}, "at least 1 item"),
+    ],
+)
+def test_what_does_not_fit_together(mix, fields, said) -> None:
+    with pytest.raises(ValidationError, match=said):
+        mix({"a": (4, 1)}, **fields)
+
+
+def test_it_survives_the_way_to_a_worker_whatever_the_order_of_its_parts(mix) -> None:
+    chosen = mix({"z": (9, 1), "a": (9, 1)})
+    travelled = Data.model_validate(json.loads(json.dumps(chosen.dump(), sort_keys=True)))
+    assert list(travelled.walk()) == list(chosen.walk())
+    assert texts(travelled) == texts(chosen)

@@ -1,0 +1,118 @@
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from framework.build.engine import open_engine
+from framework.build.evaluation.held_out import HeldOut
+from framework.build.training.batches import read_examples
+from framework.core.gates import Bound
+
+
+class Fixed:
+    """An engine whose logits are given: what a metric makes of them can be worked out by hand."""
+
+    def __init__(self, logits: dict[tuple[int, ...], list[list[float]]]) -> None:
+        self.given = logits
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        return [np.array(self.given[tuple(row)], np.float32) for row in rows]
+
+    def classify(self, rows: Sequence[Sequence[int]]) -> np.ndarray:
+        return np.concatenate(self.logits(rows))
+
+
+def example(ids: list[int], labels: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.tensor(ids), torch.tensor(labels)
+
+
+def test_perplexity_and_exact_match_by_hand() -> None:
+    half, third = [math.log(0.5), math.log(0.3), math.log(0.2)], [math.log(1 / 3)] * 3
+    engine = Fixed({(1, 0, 2): [half, third, third], (2, 1, 0): [third, half, third]})
+    rows = [example([1, 0, 2], [-100, 0, -100]), example([2, 1, 0], [-100, 1, 0])]
+    found = HeldOut().measure(engine, "causal-lm", rows)
+    # Labelled: 0 after 1 (0.5, arg-max), 1 after 2 (1/3, a tie that arg-max gives to 0), 0 after 1 (0.5).
+    assert found["perplexity"] == pytest.approx(math.exp(-(2 * math.log(0.5) + math.log(1 / 3)) / 3))
+    assert found["exact_match"] == 0.5
+    assert tuple(found) == HeldOut().metrics("causal-lm")
+
+
+def test_only_the_first_rows_are_measured() -> None:
+    sure = [[100.0, 0.0], [100.0, 0.0]]
+    engine = Fixed({(1, 0): sure, (1, 1): sure})
+    rows = [example([1, 0], [-100, 0]), example([1, 1], [-100, 1])]
+    assert HeldOut(rows=1).measure(engine, "causal-lm", rows)["exact_match"] == 1.0
+    assert HeldOut().measure(engine, "causal-lm", rows)["exact_match"] == 0.5
+
+
+def test_a_hopeless_model_has_a_finite_perplexity() -> None:
+    engine = Fixed({(1, 0): [[0.0, 1e6], [0.0, 0.0]]})
+    found = HeldOut().measure(engine, "causal-lm", [example([1, 0], [-100, 0])])
+    assert math.isfinite(found["perplexity"])
+
+
+def test_accuracy_and_macro_f1_by_hand() -> None:
+    scores = [[2.0, 1, 0], [2, 1, 0], [0, 2, 1], [0, 2, 1], [0, 2, 1], [2, 0, 1]]
+    wanted = [0, 0, 1, 0, 1, 2]
+    engine = Fixed({(index,): [row] for index, row in enumerate(scores)})
+    rows = [example([index], [label]) for index, label in enumerate(wanted)]
+    found = HeldOut().measure(engine, "sequence-classification", rows)
+    # Guessed 0 0 1 1 1 0: class 0 has 2 of 3 found, 2 of 3 right; class 1 2 of 2 and 2 of 3; class 2 none.
+    assert found["accuracy"] == pytest.approx(4 / 6)
+    assert found["macro_f1"] == pytest.approx((2 / 3 + 0.8 + 0) / 3)
+    assert tuple(found) == HeldOut().metrics("sequence-classification")
+
+
+def test_exact_match_is_what_greedy_generation_writes(
+    tiny_tuned: Path, tiny_base: Path, tiny_data: Path
+) -> None:
+    """Teacher forcing is one forward a row; here it is held against real generation, row by row."""
+    rows = [*read_examples(tiny_data / "test.safetensors"), *read_examples(tiny_data / "train.safetensors")]
+    verdicts = set()
+    for folder in (tiny_tuned, tiny_base):
+        engine = open_engine("torch", folder)
+        end = 258
+        for ids, labels in rows:
+            start = int((labels != -100).int().argmax())
+            answer = [int(label) for label in labels if label != -100]
+            assert answer[-1] == end
+            written = [*engine.generate(ids[:start].tolist(), len(answer)), end]
+            found = HeldOut().measure(engine, "causal-lm", [(ids, labels)])["exact_match"]
+            assert found == float(written == answer)
+            verdicts.add(found)
+    assert verdicts == {0.0, 1.0}  # both happen, or this would prove nothing
+
+
+def test_perplexity_is_what_transformers_computes(tiny_tuned: Path, tiny_data: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_tuned)
+    rows = read_examples(tiny_data / "test.safetensors")
+    total, tokens = 0.0, 0
+    with torch.no_grad():
+        for ids, labels in rows:
+            kept = int((labels[1:] != -100).sum())
+            total += float(model(input_ids=ids[None], labels=labels[None]).loss) * kept
+            tokens += kept
+    found = HeldOut().measure(open_engine("torch", tiny_tuned), "causal-lm", rows)
+    assert found["perplexity"] == pytest.approx(math.exp(total / tokens), rel=1e-5)
+
+
+def test_a_bound_admits_what_is_inside() -> None:
+    assert Bound(min=0.5).admits(0.5)
+    assert not Bound(min=0.5).admits(0.4999)
+    assert Bound(min=0.5, max=1).admits(1.0)
+    assert not Bound(max=1).admits(1.1)
+    assert not Bound(min=0).admits(math.nan)
+    assert not Bound(max=0).admits(math.nan)
+    assert str(Bound(min=0.5, max=1)) == ">= 0.5 and <= 1"
+
+
+@pytest.mark.parametrize("sides", [{}, {"min": 2, "max": 1}])
+def test_a_bound_that_means_nothing_is_refused(sides: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        Bound(**sides)

@@ -1,0 +1,252 @@
+"""A job is submitted, followed and ended as an API server tells, without a cluster."""
+
+import signal
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from framework.build.launcher import Interrupted
+from framework.build.launcher import follow_job as following
+from framework.build.launcher.follow_job import follow
+from framework.core.errors import ClusterError, StepError
+from framework.manifests import kubernetes_api as api
+
+RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
+METADATA = {"name": "tiny-0", "namespace": "training"}
+OBJECTS = [
+    {"apiVersion": "v1", "kind": "ConfigMap", "metadata": METADATA, "data": {"job.json": "{}"}},
+    {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": METADATA, "spec": {}},
+    {
+        "apiVersion": "trainer.kubeflow.org/v1alpha1",
+        "kind": "TrainJob",
+        "metadata": METADATA,
+        "spec": {"suspend": True},
+    },
+]
+FOLDER = "/apis/trainer.kubeflow.org/v1alpha1/namespaces/training/trainjobs"
+
+
+def ended(code: int, message: str = "", **more: Any) -> dict[str, Any]:
+    return {"terminated": {"exitCode": code, "message": message, **more}}
+
+
+def begin() -> None:
+    objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]
+    follow(objects, "Complete", None, "run +recipe=tiny launcher=trainjob", pause=0.01)
+
+
+def created(cluster: Any) -> list[str]:
+    return [body["kind"] for body in cluster.bodies]
+
+
+def admit(cluster: Any) -> None:
+    cluster.objects[cluster.job]["spec"] = {"suspend": False}
+
+
+def test_a_job_is_submitted_queued_followed_and_ended(cluster: Any, capfd: pytest.CaptureFixture) -> None:
+    def queue() -> None:
+        place = "/apis/kueue.x-k8s.io/v1beta2/namespaces/training/workloads/w"
+        uid = cluster.objects[cluster.job]["metadata"]["uid"]
+        waits = {
+            "type": "QuotaReserved",
+            "status": "False",
+            "message": "insufficient quota for nvidia.com/gpu",
+        }
+        labels = {"kueue.x-k8s.io/job-uid": uid}
+        cluster.objects[place] = {"metadata": {"labels": labels}, "status": {"conditions": [waits]}}
+
+    def schedule() -> None:
+        admit(cluster)
+        unplaced = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available"}
+        cluster.pod("p", {}, conditions=[unplaced])
+
+    def start() -> None:
+        cluster.pod("p", RUNNING)
+        cluster.says("p", "[ 1/3] model", "  done in 1.0 s, peak 0.5 GiB")
+
+    def end() -> None:
+        cluster.says("p", "[ 2/3] data", "", "last words")
+        cluster.pod("p", ended(0))
+        cluster.ends("Complete")
+
+    cluster.script = [queue, lambda: None, schedule, start, lambda: None, end]
+    begin()
+    told = capfd.readouterr()
+    assert told.out.splitlines() == [
+        "Submitted TrainJob training/tiny-0; Ctrl-C leaves it running.",
+        "[ 1/3] model",
+        "  done in 1.0 s, peak 0.5 GiB",
+        "[ 2/3] data",
+        "",
+        "last words",
+    ]
+    assert told.err.splitlines() == [
+        "  queued by Kueue: insufficient quota for nvidia.com/gpu",
+        "  no machine for it yet: 0/3 nodes are available",
+    ]
+    assert created(cluster) == ["ConfigMap", "NetworkPolicy", "TrainJob"]
+    owner = cluster.objects["/api/v1/namespaces/training/configmaps/tiny-0"]["metadata"]["ownerReferences"]
+    uid = cluster.objects[cluster.job]["metadata"]["uid"]
+    version = "trainer.kubeflow.org/v1alpha1"
+    assert owner == [{"apiVersion": version, "kind": "TrainJob", "name": "tiny-0", "uid": uid}]
+
+
+def test_a_second_call_follows_the_job_that_runs(cluster: Any, capfd: pytest.CaptureFixture) -> None:
+    cluster.job = f"{FOLDER}/tiny-0"
+    cluster.objects[cluster.job] = {"metadata": {**METADATA, "uid": "u"}, **OBJECTS[-1], "spec": {}}
+    cluster.objects[cluster.job]["metadata"] = {**METADATA, "uid": "u"}
+    cluster.pod("p", RUNNING)
+    cluster.says("p", "[ 1/3] model")
+    cluster.script = [lambda: None, lambda: None, lambda: cluster.ends("Complete")]
+    begin()
+    assert created(cluster) == []
+    assert capfd.readouterr().out.splitlines() == [
+        "TrainJob training/tiny-0 is there already; following it. Ctrl-C leaves it running.",
+        "[ 1/3] model",
+    ]
+
+
+def test_a_job_that_failed_before_is_started_again(cluster: Any, capfd: pytest.CaptureFixture) -> None:
+    cluster.job = f"{FOLDER}/tiny-0"
+    failed = {"conditions": [{"type": "Failed", "status": "True"}]}
+    cluster.objects[cluster.job] = {**OBJECTS[-1], "metadata": {**METADATA, "uid": "old"}, "status": failed}
+    left = "/api/v1/namespaces/training/configmaps/tiny-0"
+    cluster.objects[left] = {**OBJECTS[0], "metadata": dict(METADATA), "data": {"job.json": "another's"}}
+    cluster.script = [lambda: None, lambda: cluster.ends("Complete")]
+    begin()
+    assert "has ended without a release; starting it again" in capfd.readouterr().out
+    assert ("DELETE", cluster.job) in cluster.asked
+    assert created(cluster) == ["ConfigMap", "NetworkPolicy", "TrainJob"]
+    assert cluster.objects[left]["data"] == {"job.json": "{}"}
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_the_workers_own_message_and_exit_code_come_back(cluster: Any, code: int) -> None:
+    def end() -> None:
+        cluster.pod("p", ended(code, "gate quality: tuned.exact_match is 0.1, asked is >= 0.5\n"))
+        cluster.ends("Failed", "jobset failed")
+
+    cluster.script = [end]
+    with pytest.raises(StepError, match="gate quality: tuned") as error:
+        begin()
+    assert str(error.value) == "gate quality: tuned.exact_match is 0.1, asked is >= 0.5"
+    assert error.value.exit_code == code
+
+
+def test_memory_that_ran_out_says_what_to_change(cluster: Any) -> None:
+    def end() -> None:
+        cluster.pod("p", ended(137, reason="OOMKilled"))
+        cluster.ends("Failed", "BackoffLimitExceeded")
+
+    cluster.script = [end]
+    with pytest.raises(StepError, match=r"raise launcher\.limits\.memory") as error:
+        begin()
+    assert error.value.exit_code == 1
+
+
+def test_a_job_that_fails_without_a_pod_says_why(cluster: Any) -> None:
+    cluster.script = [lambda: cluster.ends("Failed", "job was active longer than its deadline")]
+    with pytest.raises(StepError, match="tiny-0: job was active longer than its deadline"):
+        begin()
+
+
+def test_a_lost_pods_successor_is_followed_and_nothing_is_told_twice(
+    cluster: Any, capfd: pytest.CaptureFixture
+) -> None:
+    def first() -> None:
+        admit(cluster)
+        cluster.pod("p", RUNNING)
+        cluster.says("p", "step 1", "step 2")
+
+    def second() -> None:
+        cluster.pod("q", RUNNING, created="2026-01-01T01:00:00Z")
+        cluster.says("q", "step 2", "step 3")
+
+    cluster.script = [first, lambda: None, second, lambda: None, lambda: cluster.ends("Complete")]
+    begin()
+    assert capfd.readouterr().out.splitlines()[1:] == ["step 1", "step 2", "step 2", "step 3"]
+
+
+def test_an_image_that_cannot_be_pulled_is_told_once(cluster: Any, capfd: pytest.CaptureFixture) -> None:
+    def wait() -> None:
+        admit(cluster)
+        cluster.pod("p", {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})
+
+    cluster.script = [wait, lambda: None, lambda: None, lambda: cluster.ends("Complete")]
+    begin()
+    assert capfd.readouterr().err == "  ImagePullBackOff: no such image\n"
+
+
+def test_a_signal_leaves_the_job_running_and_says_how_to_go_on(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pause(seconds: float) -> None:
+        # The handler itself: a signal to a whole process that holds many libraries' threads has ended it.
+        handler = signal.getsignal(signal.SIGINT)
+        assert callable(handler)
+        handler(signal.SIGINT, None)
+
+    monkeypatch.setattr(following.time, "sleep", pause)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Interrupted, match="TrainJob tiny-0 goes on in the cluster") as stopped:
+        begin()
+    said = str(stopped.value)
+    assert "run +recipe=tiny launcher=trainjob\n" in said
+    assert said.endswith("kubectl delete trainjob -n training tiny-0")
+    assert stopped.value.exit_code == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    assert cluster.job in cluster.objects
+
+
+def test_a_deleted_job_is_no_silent_end(cluster: Any) -> None:
+    cluster.script = [lambda: cluster.objects.pop(cluster.job)]
+    with pytest.raises(ClusterError, match="TrainJob tiny-0: deleted while it was followed"):
+        begin()
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (403, r"POST .*/trainjobs: not allowed: no; let an administrator bind the Role"),
+        (404, r"POST .*/trainjobs: the cluster does not know this kind of object"),
+        (422, r"POST .*/trainjobs: the cluster refuses it: no; mend the key of launcher"),
+    ],
+)
+def test_what_the_server_refuses_is_one_sentence(cluster: Any, code: int, said: str) -> None:
+    cluster.refusals["POST", "/trainjobs"] = (code, "no")
+    with pytest.raises(ClusterError, match=said) as error:
+        begin()
+    assert "\n" not in str(error.value)
+
+
+def test_a_server_that_stumbles_is_asked_again(cluster: Any) -> None:
+    cluster.refusals["GET", "/tiny-0"] = (503, "overloaded")
+    mend = threading.Timer(0.3, lambda: cluster.refusals.clear())
+    mend.start()
+    cluster.script = [lambda: cluster.ends("Complete")]
+    begin()
+    mend.join()
+    assert [path for _, path in cluster.asked].count(f"{FOLDER}/tiny-0") > 2
+
+
+def test_a_server_that_is_gone_is_one_sentence(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "OUTAGE_SECONDS", 0.2)
+    cluster.refusals["GET", "/tiny-0"] = (503, "overloaded")
+    with pytest.raises(ClusterError, match=r"does not answer .*the same command follows it"):
+        begin()
+
+
+def test_no_kubeconfig_says_what_to_set(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    with pytest.raises(ClusterError, match=r"no cluster to submit to: .*set KUBECONFIG or launcher\.context"):
+        begin()
+
+
+def test_nothing_heavy_is_loaded_before_a_job_is_followed() -> None:
+    look = "import sys; from framework.build.launcher import follow_job, jobset, trainjob"
+    code = f"{look}; print([name for name in ('kubernetes', 'torch', 'fsspec') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

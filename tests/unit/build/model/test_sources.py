@@ -1,0 +1,140 @@
+"""Models that come from a folder or a file: what is written is clean, in float32, and equal."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from framework.build.model.causal_lm import CausalLM
+from framework.build.model.sequence_classification import SequenceClassification
+from framework.core.errors import StepError
+
+LABELS = ("no", "perhaps", "yes")
+
+
+def causal(folder: Path) -> CausalLM:
+    return CausalLM(name="m", license="x", parameters=1e5, source=f"file://{folder}")
+
+
+def classifier(folder: Path) -> SequenceClassification:
+    return SequenceClassification(
+        name="m", license="x", parameters=1e4, source=f"file://{folder}", labels=LABELS
+    )
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    (tmp_path / "output").mkdir()
+    return tmp_path / "output"
+
+
+@pytest.fixture
+def copy(tiny_llama: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_llama, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def test_a_folder_is_written_as_it_was(tiny_llama: Path, output: Path) -> None:
+    option = causal(tiny_llama)
+    option.materialise(output, seed=0)
+    before, after = option.open(tiny_llama).state_dict(), option.open(output).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "generation_config.json"} <= {
+        path.name for path in output.iterdir()
+    }
+    assert option.origin == f"file://{tiny_llama}"
+
+
+def test_half_precision_becomes_float32(copy: Path, output: Path) -> None:
+    from transformers import AutoModelForCausalLM
+
+    half = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.bfloat16)
+    half.save_pretrained(copy)
+    causal(copy).materialise(output, seed=0)
+    plain = AutoModelForCausalLM.from_pretrained(output)
+    assert all(weight.dtype == torch.float32 for weight in plain.parameters())
+    assert all(torch.equal(a.float(), b) for a, b in zip(half.parameters(), plain.parameters(), strict=True))
+    assert json.loads((output / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_the_end_token_of_the_tokenizer_ends_generation_too(copy: Path, output: Path) -> None:
+    """A model's own generation config often names another token than the chat template's end."""
+    body = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
+    causal(copy).materialise(output, seed=0)
+    written = json.loads((output / "generation_config.json").read_text())
+    assert written["eos_token_id"] == [1, 7]
+    assert written["pad_token_id"] == 1
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(copy: Path, output: Path) -> None:
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(StepError, match="no chat template; choose an instruction-tuned model"):
+        causal(copy).materialise(output, seed=0)
+
+
+def break_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def unknown_kind(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "no-such-kind"}')
+
+
+def truncate_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def no_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def no_tokenizer(folder: Path) -> None:
+    for file in folder.glob("tokenizer*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize("damage", [break_config, unknown_kind, truncate_weights, no_weights, no_tokenizer])
+def test_a_folder_that_cannot_be_opened_is_one_sentence(copy: Path, output: Path, damage: object) -> None:
+    assert callable(damage)
+    damage(copy)
+    with pytest.raises(StepError) as caught:
+        causal(copy).materialise(output, seed=0)
+    assert str(caught.value).startswith(f"file://{copy}: transformers cannot open it: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_classifier_gets_a_head_of_the_seed_and_its_labels(tiny_bert: Path, output: Path) -> None:
+    from transformers import BertModel
+
+    plain = output.parent / "encoder"
+    BertModel.from_pretrained(tiny_bert).save_pretrained(plain)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(tiny_bert / name, plain / name)
+    heads = []
+    for seed in (1, 1, 2):
+        option = classifier(plain)
+        option.materialise(output, seed)
+        model = option.open(output)
+        heads.append(model.classifier.weight.clone())
+        assert model.config.id2label == dict(enumerate(LABELS))
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    base = BertModel.from_pretrained(plain).state_dict()
+    assert all(torch.equal(base[name], model.bert.state_dict()[name]) for name in base)
+
+
+def test_a_classifiers_folder_that_cannot_be_opened_is_one_sentence(tmp_path: Path, output: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.json").write_text("{}")
+    with pytest.raises(StepError, match="transformers cannot open it") as caught:
+        classifier(tmp_path / "empty").materialise(output, seed=0)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,84 @@
+import re
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from framework.build.parallelism.ddp import DDP
+from framework.build.parallelism.mesh import Mesh
+from framework.build.parallelism.tensor_plan import cut
+from framework.core.errors import StepError
+
+
+class Side:
+    """One side of a mesh, as far as it is asked for its size."""
+
+    def __init__(self, processes: int) -> None:
+        self.processes = processes
+
+    def size(self) -> int:
+        return self.processes
+
+
+def llama(**given: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 24, "num_hidden_layers": 1, "vocab_size": 8, "intermediate_size": 48}
+    return LlamaForCausalLM(LlamaConfig(**{**sizes, **given}))
+
+
+def test_heads_that_cannot_be_shared_out_evenly() -> None:
+    six = llama(num_attention_heads=6, num_key_value_heads=6)
+    with pytest.raises(StepError, match=r"set parallelism\.tensor=3"):
+        cut(six, list(six.model.layers), Side(4))
+    one = llama(num_attention_heads=6, num_key_value_heads=1)
+    with pytest.raises(
+        StepError, match=re.escape("6 attention heads (1 of keys) evenly; set parallelism=fsdp2")
+    ):
+        cut(one, list(one.model.layers), Side(2))
+
+
+def test_an_architecture_that_nobody_has_looked_at() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=8))
+    with pytest.raises(StepError, match="of a 'gpt2' model is not known; set parallelism=fsdp2"):
+        cut(model, list(model.transformer.h), Side(2))
+
+
+def test_processes_that_compute_a_batch_together_see_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    mesh, seen = Mesh(data=2, tensor=3), []
+    for number in range(mesh.processes):
+        monkeypatch.setenv("RANK", str(number))
+        seen.append(mesh.data_rank)
+    assert seen == [0, 0, 0, 1, 1, 1]
+    assert mesh.data_parallel == 2
+
+
+def test_sizes_that_make_no_sense() -> None:
+    with pytest.raises(ValidationError, match="cannot be spread evenly over 2 machines"):
+        DDP(replicas=3, machines=2)
+    with pytest.raises(ValidationError, match="needs fully sharded weights"):
+        Mesh(data=1, tensor=2, cpu_offload=True)
+
+
+def test_the_norm_of_plain_gradients_is_that_of_torch() -> None:
+    import torch
+
+    weights = [torch.nn.Parameter(torch.ones(3)), torch.nn.Parameter(torch.ones(2, 2))]
+    for weight in weights:
+        weight.grad = torch.full_like(weight, 2.0)
+    norm = Mesh().clip(weights, 1.0)
+    assert float(norm) == pytest.approx(28**0.5)
+    assert float(torch.nn.utils.get_total_norm([w.grad for w in weights])) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_a_process_keeps_is_what_the_plan_counts() -> None:
+    from framework.build.parallelism.deepspeed import DeepSpeed
+
+    def shares(layout: Any) -> tuple[float, float]:
+        return layout.weight_share, layout.optimizer_share
+
+    assert shares(Mesh(data=2, tensor=2)) == (0.25, 0.25)
+    assert shares(DeepSpeed(stage=2, replicas=4)) == (1.0, 0.25)
+    assert shares(DDP(replicas=4)) == (1.0, 1.0)

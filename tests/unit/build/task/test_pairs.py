@@ -1,0 +1,45 @@
+"""Tasks with exports and tuning methods: what cannot be is refused with the override that works."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from framework.core.errors import PlanError
+from framework.plan.build import Plan
+
+TASKS = {
+    "multi-label-classification": ("model=tiny-encoder", "model.labels=[a,b]", "model.problem=multi-label"),
+    "token-classification": ("model=tiny-encoder", "model.labels=[a]", "model.problem=entities"),
+    "seq2seq": ("model=tiny-t5",),
+    "image-text-classification": ("model=tiny-vilt", "model.labels=[a,b]"),
+}
+BASE = ("+recipe=tiny", "~gates", "export=onnx-genai", "compression=int4-weight")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_cannot_be_exported_names_the_export_that_can(task: str, plan: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan(*BASE, *TASKS[task])
+    (change,) = re.findall(r"the model is for [\w-]+; set (.*)$", str(caught.value))
+    mended = plan(*BASE, *TASKS[task], *change.split())
+    assert mended.step("benchmark").stage.task == task
+    served = task != "image-text-classification"
+    assert served != any("no server answers" in warning for warning in mended.warnings)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_prompt_is_learnt_only_where_it_can_be(task: str, plan: Callable[..., Plan]) -> None:
+    words = (*BASE, *TASKS[task], "export=transformers", "compression=none", "tuning=prompt")
+    if task == "multi-label-classification":
+        assert plan(*words).step("tune").stage.model.task == task
+        return
+    with pytest.raises(PlanError, match="; set tuning=lora"):
+        plan(*words)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("tuning", ["full", "head", "lora", "dora", "ia3", "oft", "adapter"])
+def test_other_methods_plan(task: str, tuning: str, plan: Callable[..., Plan]) -> None:
+    words = (*BASE, *TASKS[task], "export=transformers", "compression=none", f"tuning={tuning}")
+    assert plan(*words).last.label == "publish"

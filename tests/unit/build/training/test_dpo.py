@@ -1,0 +1,114 @@
+"""Direct preference optimisation on a tiny model: its loss by hand, and what it does to preferences."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework.build.data.files import Files
+from framework.build.engine import open_engine
+from framework.build.evaluation import Base
+from framework.build.evaluation.preference import PreferenceEvaluation
+from framework.build.model import Model
+from framework.build.parallelism.single import Single
+from framework.build.stages.data import PrepareData
+from framework.build.stages.merge import Merge
+from framework.build.task.preference_pairs import Preferences, preferred, with_reference
+from framework.build.training import Folders
+from framework.build.training.batches import read_examples
+from framework.build.training.dpo import Dpo
+from framework.build.tuning import Tuning
+from framework.build.tuning.full import Full
+from framework.build.tuning.lora import LoRA
+from framework.core.errors import PlanError, StepError
+from framework.core.step import Workspace
+from framework.plan.build import Plan
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Questions with a right answer that is chosen, and a longer wrong one."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for split, numbers in (("train", range(24)), ("test", range(24, 32))):
+        names = ("even", "odd")
+        rows = [
+            {"prompt": f"{n}?", "chosen": names[n % 2], "rejected": f"not {names[n % 2]}"} for n in numbers
+        ]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = Files(train=str(folder / "train.jsonl"), test=str(folder / "test.jsonl"), max_length=128)
+    (folder / "rows").mkdir()
+    PrepareData(data=data, model=tiny_model).run({"model": tiny_base}, folder / "rows", Workspace(folder))
+    return folder / "rows"
+
+
+def test_the_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
+    rows = read_examples(pairs / "train.safetensors")[:3]
+    base = tiny_model.open(tiny_base).requires_grad_(False)
+    known = with_reference(base, rows, pad=0)
+    task = Preferences(beta=0.3)
+    # Nothing has been learnt: every margin is 0.
+    assert float(task.loss(base, task.collate(known, 0))) == pytest.approx(3 * math.log(2), rel=1e-5)
+    with torch.no_grad():
+        for weight in base.parameters():
+            weight += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+    by_hand = 0.0
+    for ids, labels, others, other_labels, reference in known:
+        sums = []
+        for tokens, wanted in ((ids, labels), (others, other_labels)):
+            shares = base(tokens[None]).logits[0].log_softmax(-1)
+            places = [place for place in range(len(tokens) - 1) if wanted[place + 1] != -100]
+            sums.append(sum(float(shares[place, tokens[place + 1]]) for place in places))
+        margin = (sums[0] - sums[1]) - float(reference[0] - reference[1])
+        by_hand += math.log(1 + math.exp(-0.3 * margin))
+    assert float(task.loss(base, task.collate(known, 0))) == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "rate"), [(Full(), 2e-3), (LoRA(rank=4, alpha=8), 1e-2)], ids=["full", "lora"]
+)
+def test_the_chosen_answers_become_likelier_than_the_rejected(
+    tuning: Tuning, rate: float, tiny_model: Model, tiny_base: Path, pairs: Path, tmp_path: Path
+) -> None:
+    output, scratch, merged = tmp_path / "out", tmp_path / "scratch", tmp_path / "merged"
+    for folder in (output, scratch, merged):
+        folder.mkdir()
+    option = Dpo(learning_rate=rate, micro_batch_size=4, max_steps=24, precision="fp32")
+    option.fit(tiny_model, tuning, Single(), "cpu", Folders(tiny_base, pairs, output, scratch), 0)
+    losses = [json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step begins at the reference
+    assert losses[-1] < 0.5
+    Merge(model=tiny_model, tuning=tuning).run(
+        {"model": tiny_base, "tune": output}, merged, Workspace(merged)
+    )
+    rows = read_examples(pairs / "test.safetensors")
+    base = Base(decode=lambda ids: "", open=lambda: open_engine("torch", tiny_base))
+    found = PreferenceEvaluation().measure(open_engine("torch", merged), "causal-lm", rows, base)
+    assert tuple(found) == PreferenceEvaluation().metrics("causal-lm")
+    assert found["reward_accuracy"] == 1.0
+    gained = preferred(open_engine("torch", merged), rows) - preferred(open_engine("torch", tiny_base), rows)
+    assert found["reward_margin"] == pytest.approx(float(gained.mean()), rel=1e-5)
+    assert found["reward_margin"] > 2
+
+
+def test_rows_without_a_rejected_answer_are_refused(
+    tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path)
+    with pytest.raises(StepError, match="row 1 has no rejected answer; give rows of 'prompt', 'chosen'"):
+        Dpo(max_steps=8, precision="fp32").fit(tiny_model, Full(), Single(), "cpu", folders, 0)
+
+
+def test_a_classifier_prefers_nothing(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanError, match=r"this option is for causal-lm, .*; set training=supervised"):
+        plan("+recipe=sentiment", "training=dpo")
+    words: Any = (
+        "+recipe=tiny",
+        "training=dpo",
+        "evaluation=preference",
+        "gates={reward_accuracy: {min: 0.9}}",
+    )
+    assert plan(*words).last.label == "publish"

@@ -1,0 +1,183 @@
+"""Real ranks under torchrun that die, drift apart or are told to stop."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+FAULTY = """
+import os, signal
+from framework.build.tuning.lora import LoRA
+
+class Dying(LoRA):
+    '''A rank is killed as the system kills; once, or every time.'''
+    at: int
+    who: str = "1"
+    always: bool = False
+    def after_step(self, model, step):
+        first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
+        if step == self.at and os.environ["RANK"] == self.who and (first or self.always):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+class Drifting(LoRA):
+    '''One bit of one weight flips on one rank.'''
+    rank_number: int
+    at: int
+    def after_step(self, model, step):
+        if step == self.at and os.environ["RANK"] == str(self.rank_number):
+            weight = next(p for p in model.parameters() if p.requires_grad).data
+            weight.view(-1).view(__import__("torch").int32)[7] ^= 1 << 18
+"""
+SCRIPT = """
+import sys, json
+from pathlib import Path
+from framework.core.errors import FrameworkError
+from framework.build.model.tiny import TinyCausalLM
+from framework.build.parallelism.ddp import DDP
+from framework.build.training import Folders
+from framework.build.training.launch import train_in_ranks
+from framework.build.training.supervised import Supervised
+from framework.worker import _stop
+import faulty, signal
+from framework.build.tuning.lora import LoRA
+
+signal.signal(signal.SIGTERM, _stop)
+base, data, output, scratch = map(Path, sys.argv[1:5])
+tuning, training, layout = map(json.loads, sys.argv[5:])
+kind = getattr(faulty, tuning.pop("kind"), LoRA)
+for folder in (output, scratch):
+    folder.mkdir(exist_ok=True)
+training = Supervised(**{"learning_rate": 3e-3, "precision": "fp32", "micro_batch_size": 4, **training})
+model = TinyCausalLM(name="tiny", license="x", parameters=1e5)
+try:
+    train_in_ranks(training, model, kind(rank=4, alpha=8, dropout=0.1, **tuning), DDP(**layout), "cpu",
+        Folders(base, data, output, scratch), 0)
+except FrameworkError as error:
+    print(error, file=sys.stderr)
+    sys.exit(1)
+"""
+Launch = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def launch(tiny_base: Path, tiny_data: Path, tmp_path: Path, environ: dict[str, str]) -> Launch:
+    """Start ranks that train the tiny model into ``tmp_path / name``; standard error is a pipe."""
+
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    path = os.pathsep.join([str(tmp_path), environ["PYTHONPATH"]])
+
+    def begin(name: str, tuning: dict, training: dict, **layout: int) -> "subprocess.Popen[str]":
+        places = map(str, (tiny_base, tiny_data, tmp_path / name, tmp_path / f"{name}-scratch"))
+        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *places]
+        command += [json.dumps(part) for part in (tuning, training, layout)]
+        return subprocess.Popen(
+            command, env={**environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
+        )
+
+    return begin
+
+
+def end(process: "subprocess.Popen[str]") -> str:
+    """Return what the process said to its end."""
+    assert process.stderr is not None
+    with process.stderr:
+        said = process.stderr.read()
+    process.wait(120)
+    return said
+
+
+PLAIN = {"kind": "LoRA"}
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_is_started_again_and_ends_with_the_same_weights(
+    launch: Launch, tmp_path: Path
+) -> None:
+    """12 steps undisturbed, and 12 in which a rank is killed at the 7th."""
+    training = {"epochs": 3, "checkpoint_every_steps": 3}
+    whole = launch("whole", PLAIN, training)
+    said = end(whole)
+    assert whole.returncode == 0, said
+    killed = launch("killed", {"kind": "Dying", "at": 7}, training)
+    said = end(killed)
+    assert killed.returncode == 0, said
+    assert "a rank died; all start again from the last checkpoint (1 of at most 3 times)" in said
+    assert "Traceback" not in said
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "killed"))
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) <= 1e-6
+    assert (tmp_path / "killed" / "log.jsonl").read_text() == (tmp_path / "whole" / "log.jsonl").read_text()
+
+
+@pytest.mark.slow
+def test_the_rank_that_writes_may_die_too(launch: Launch, tmp_path: Path) -> None:
+    """At step 7, while the checkpoint of step 6 may still be on its way."""
+    killed = launch(
+        "killed", {"kind": "Dying", "at": 7, "who": "0"}, {"epochs": 3, "checkpoint_every_steps": 3}
+    )
+    said = end(killed)
+    assert killed.returncode == 0, said
+    assert "a rank died; all start again from the last checkpoint (1 of at most 3 times)" in said
+    assert len((tmp_path / "killed" / "log.jsonl").read_text().splitlines()) == 12
+
+
+@pytest.mark.slow
+def test_a_rank_that_always_dies_is_given_up(launch: Launch) -> None:
+    dying = launch("a", {"kind": "Dying", "at": 2, "always": True}, {"epochs": 1}, max_restarts=1)
+    said = end(dying)
+    assert dying.returncode == 1
+    assert "(1 of at most 1 times)" in said
+    assert "tune: rank 1 was ended by SIGKILL" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("replicas", "odd", "named"),
+    [(3, 2, "rank 2 holds another '"), (2, 1, "ranks 0 and 1 hold each another '")],
+)
+def test_a_flipped_bit_is_found_and_not_tried_again(
+    launch: Launch, replicas: int, odd: int, named: str
+) -> None:
+    drifting = launch(
+        "a",
+        {"kind": "Drifting", "rank_number": odd, "at": 3},
+        {"epochs": 3, "check_ranks_every_steps": 2},
+        replicas=replicas,
+    )
+    said = end(drifting)
+    assert drifting.returncode == 1
+    assert f"tune: at step 4 {named}" in said
+    assert "leave that machine out" in said
+    assert "Traceback" not in said
+    assert "a rank died" not in said
+
+
+@pytest.mark.slow
+def test_ranks_that_are_told_to_stop_save_at_one_step_and_go_on(launch: Launch, tmp_path: Path) -> None:
+    training = {"epochs": 30, "checkpoint_every_steps": 1000, "max_steps": 100}
+    whole = launch("whole", PLAIN, training)
+    said = end(whole)
+    assert whole.returncode == 0, said
+    cut = launch("cut", PLAIN, training)
+    assert cut.stderr is not None
+    assert any("step 20/100" in line for line in cut.stderr)
+    cut.send_signal(signal.SIGTERM)
+    said = end(cut)
+    assert cut.returncode == 143, said
+    assert "torch/distributed" not in said  # torchrun's own logs
+    assert "Traceback" not in said
+    (kept,) = (tmp_path / "cut-scratch").glob("*.ckpt")
+    step = int(kept.stem.partition("-")[2])
+    assert 20 <= step < 100
+    assert f"stopped by SIGTERM; a checkpoint of step {step} was saved" in said
+    again = launch("cut", PLAIN, training)
+    said = end(again)
+    assert again.returncode == 0, said
+    first, second = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("whole", "cut"))
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) <= 1e-6

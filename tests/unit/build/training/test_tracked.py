@@ -1,0 +1,82 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.build.tracking.mlflow import MLflow
+from framework.build.tracking.tensorboard import TensorBoard
+from framework.build.tracking.wandb import Wandb
+from framework.build.tuning.lora import LoRA
+
+Fit = Callable[..., Path]
+
+
+def curves(folder: Path) -> dict[str, list[int]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def test_a_run_is_watched_and_goes_on_in_its_folder(fit: Fit, cut_off: Callable[..., None], tmp_path: Path):
+    pytest.importorskip("tensorboard")
+    tracking = TensorBoard(experiment="x", folder=str(tmp_path / "boards"))
+    options = {"epochs": 2, "checkpoint_every_steps": 4, "tracking": tracking}
+    cut_off(5, "a", LoRA(), **options)
+    watched = fit("a", LoRA(), **options)
+    (run,) = (tmp_path / "boards" / "x").iterdir()
+    assert run.name == "a-scratch"[:12]
+    found = curves(run)
+    assert {"loss", "learning_rate", "tokens_per_second", "memory_gib"} <= set(found)
+    assert set(found["loss"]) == set(range(1, 9))
+    plain = fit("b", LoRA(), epochs=2)
+    assert (watched / "log.jsonl").read_bytes() == (plain / "log.jsonl").read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore")  # of alembic and sqlalchemy below MLflow
+@pytest.mark.slow  # the tables of a new database take ten seconds
+def test_a_run_that_goes_on_is_one_run(fit: Fit, cut_off: Any, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    from mlflow import MlflowClient
+
+    database = f"sqlite:///{tmp_path}/below/mlflow.db"
+
+    tracking = MLflow(experiment="x", url=database)
+    options = {"epochs": 2, "checkpoint_every_steps": 4, "tracking": tracking}
+    cut_off(5, "a", LoRA(), **options)
+    client = MlflowClient(database)
+    experiment = client.get_experiment_by_name("x").experiment_id
+    assert client.search_runs([experiment])[0].info.status == "FAILED"
+    fit("a", LoRA(), **options)
+    (run,) = client.search_runs([experiment])
+    assert run.info.status == "FINISHED"
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert {point.step for point in history} == set(range(1, 9))
+    assert run.data.params["training/learning_rate"] == "0.003"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_offline_run_needs_no_account(
+    fit: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    fit("a", LoRA(), epochs=1, tracking=Wandb(experiment="x", folder=str(tmp_path / "watched")))
+    (written,) = (tmp_path / "watched" / "wandb").glob("offline-run-*-a-scratch/run-a-scratch.wandb")
+    assert b"tokens_per_second" in written.read_bytes()
+
+
+def test_a_server_that_is_gone_does_not_end_training(
+    fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    from lightning.pytorch.loggers import TensorBoardLogger
+
+    def refuse(self, metrics: dict[str, float], step: int) -> None:
+        raise OSError("connection lost\nwith a long story")
+
+    monkeypatch.setattr(TensorBoardLogger, "log_metrics", refuse)
+    fit("a", LoRA(), epochs=1, tracking=TensorBoard(folder=str(tmp_path / "boards")))
+    assert capfd.readouterr().err.count("tracking: connection lost; training goes on without it\n") == 1

@@ -1,0 +1,95 @@
+"""QLoRA: a base in four bits that stays the same, and an adapter that is merged into the float one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from framework.build.tuning.lora import LoRA
+from framework.core.errors import StepError
+
+pytest.importorskip("bitsandbytes")
+QLORA = LoRA(rank=4, alpha=8, base_precision="nf4")
+Open = Callable[[str], Any]
+
+
+def begin(open_base: Open, tuning: LoRA = QLORA, task: str = "causal-lm") -> Any:
+    torch.manual_seed(0)
+    return tuning.apply(open_base(task), task)
+
+
+def quantised(model: Any) -> dict[str, torch.Tensor]:
+    return {name: part for name, part in model.state_dict().items() if part.dtype == torch.uint8}
+
+
+def test_linear_layers_but_the_head_are_in_four_bits(open_base: Open) -> None:
+    for task, linear in (("causal-lm", 14), ("sequence-classification", 13)):
+        packed = quantised(begin(open_base, task=task))
+        weights = {name: part for name, part in packed.items() if name.endswith("base_layer.weight")}
+        assert len(weights) == linear
+        assert not [name for name in weights if "lm_head" in name or "classifier" in name]
+        plain = open_base(task).state_dict()
+        for name, part in weights.items():
+            own = name.removeprefix("base_model.model.").replace(".base_layer.", ".")
+            assert part.numel() == plain[own].numel() / 2
+
+
+def test_the_base_is_rebuilt_and_kept_bit_for_bit(open_base: Open, train: Callable[..., Any]) -> None:
+    """A checkpoint holds the adapter alone, so a resumed run must find the very base again."""
+    model = begin(open_base)
+    before = {name: part.clone() for name, part in model.state_dict().items() if "lora_" not in name}
+    again = begin(open_base).state_dict()
+    assert all(torch.equal(part, again[name]) for name, part in before.items())
+    model.eval()(input_ids=torch.arange(1, 9)[None])  # an evaluation between steps repacks nothing
+    for autocast in (False, True):
+        train(QLORA, model.train(), "causal-lm", 1e-2, autocast=autocast)
+    after = model.state_dict()
+    assert all(torch.equal(part, after[name]) for name, part in before.items())
+
+
+def test_its_gradients_are_those_of_the_unpacked_weights(open_base: Open) -> None:
+    import bitsandbytes as bnb
+
+    model = begin(open_base, LoRA(rank=4, alpha=8, base_precision="nf4", double_quantization=False))
+    layer = model.get_submodule("base_model.model.model.layers.0.mlp.down_proj.base_layer")
+    weight = bnb.functional.dequantize_4bit(layer.weight.data, layer.weight.quant_state)
+    x = torch.randn(3, 5, 128, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    given, wanted = layer(x), torch.nn.functional.linear(x, weight)
+    assert torch.allclose(given, wanted, atol=1e-5)
+    one = torch.autograd.grad(given.square().sum(), x, retain_graph=True)[0]
+    assert torch.allclose(one, torch.autograd.grad(wanted.square().sum(), x)[0], atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+
+
+@torch.no_grad()
+def test_the_adapter_is_merged_into_the_float_base(
+    open_base: Open, train: Callable[..., Any], logits: Callable[[Any], torch.Tensor], tmp_path: Any
+) -> None:
+    model = begin(open_base)
+    with torch.enable_grad():
+        train(QLORA, model.train(), "causal-lm", 1e-2)
+    QLORA.save(model.eval(), tmp_path)
+    merged = QLORA.merge(open_base("causal-lm"), tmp_path)
+    start = open_base("causal-lm").state_dict()
+    name = "model.layers.0.self_attn.q_proj"
+    parts = {key: value for key, value in model.state_dict().items() if name in key}
+    rows = next(value for key, value in parts.items() if "lora_A" in key)
+    columns = next(value for key, value in parts.items() if "lora_B" in key)
+    wanted = start[f"{name}.weight"] + 2 * columns @ rows
+    assert torch.allclose(merged.state_dict()[f"{name}.weight"], wanted, atol=1e-6)
+    # What was learnt on four bits holds on the float base: nearer to the tuned model than the base is.
+    apart = (logits(merged) - logits(model)).abs().mean()
+    assert apart < 0.5 * (logits(open_base("causal-lm")) - logits(model)).abs().mean()
+
+
+def test_without_bitsandbytes_it_says_what_to_install(open_base: Open, monkeypatch: Any) -> None:
+    monkeypatch.setattr("framework.build.tuning.nf4.find_spec", lambda name: None)
+    with pytest.raises(StepError, match=r"needs bitsandbytes: pip install 'gitune\[qlora\]'"):
+        begin(open_base)
+
+
+def test_four_bits_are_what_the_plan_counts() -> None:
+    assert QLORA.weight_bytes() < LoRA(base_precision="nf4", double_quantization=False).weight_bytes() < 0.6
+    assert LoRA().weight_bytes() == 4

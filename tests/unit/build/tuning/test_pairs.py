@@ -1,0 +1,75 @@
+"""Options that tuning decides: every one plans, and an impossible pair names the override that works."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from framework.config.schema import Config
+from framework.core.errors import PlanError
+from framework.core.paths import SHARE
+from framework.plan.build import Plan
+from framework.plan.estimate import tune_memory
+
+OPTIONS = sorted(path.stem for path in (SHARE / "conf" / "tuning").glob("*.yaml"))
+UNMERGED = ("adapter", "p-tuning", "prefix", "prompt")
+
+
+def test_every_method_asked_for_is_an_option() -> None:
+    asked = "full head lora rslora dora pissa adalora ia3 oft qlora prompt prefix p-tuning adapter lora-all"
+    assert set(asked.split()) <= set(OPTIONS)
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_plans(option: str, plan: Callable[..., Plan]) -> None:
+    words = ("+recipe=tiny", f"tuning={option}")
+    if option in UNMERGED:
+        with pytest.raises(PlanError, match="; set export=transformers compression=none, or a"):
+            plan(*words)
+        words = (*words, "export=transformers", "compression=none")
+    assert plan(*words).last.label == "publish"
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option != "prefix"])
+def test_every_option_but_prefix_plans_a_classifier(option: str, plan: Callable[..., Plan]) -> None:
+    found = plan("+recipe=sentiment", f"tuning={option}")
+    assert found.step("export fp32").stage.export.engine == "onnxruntime"  # also what does not merge
+
+
+def test_what_a_method_cannot_tune_is_refused(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanError, match=r"tuning: this method is for causal-lm, .*; set tuning=lora"):
+        plan("+recipe=sentiment", "tuning=prefix")
+
+
+def test_compression_of_the_plain_folder_is_refused(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanError) as caught:
+        plan("+recipe=tiny", "export=transformers", "compression=int4-weight")
+    assert (
+        "compression.int4-weight: works on exports for genai, openvino, onnxruntime, this one is for torch; "
+        in (str(caught.value))
+    )
+
+
+def test_an_earlier_adapters_bytes_enter_the_key(plan: Callable[..., Plan], tmp_path: Any) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    words = ("+recipe=tiny", "tuning=lora", f"tuning.from_adapter={tmp_path}")
+    first = plan(*words).step("tune").key
+    assert plan(*words).step("tune").key == first
+    (tmp_path / "adapter_config.json").write_text('{"r": 4}')
+    assert plan(*words).step("tune").key != first
+    with pytest.raises(PlanError, match="there is neither file nor folder"):
+        plan("+recipe=tiny", "tuning=lora", f"tuning.from_adapter={tmp_path / 'nowhere'}")
+
+
+def test_four_bits_make_a_model_fit(config: Callable[..., Config], plan: Callable[..., Plan]) -> None:
+    words = (
+        "+recipe=quickstart",
+        "model.parameters=7e9",
+        "environment.hardware.device=cuda",
+        "environment.hardware.memory_gib=16",
+        "training.micro_batch_size=1",
+    )
+    assert tune_memory(config(*words, "tuning=qlora")) < tune_memory(config(*words, "tuning=lora")) / 2
+    with pytest.raises(PlanError, match="it fits with tuning=qlora"):
+        plan(*words, "tuning=lora")
+    plan(*words, "tuning=qlora")

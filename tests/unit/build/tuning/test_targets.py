@@ -1,0 +1,60 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from framework.build.tuning.ia3 import IA3
+from framework.build.tuning.lora import LoRA
+from framework.build.tuning.oft import OFT
+from framework.build.tuning.targets import resolve
+from framework.core.errors import StepError
+
+Open = Callable[[str], Any]
+
+
+def adapted(model: Any) -> set[str]:
+    return {
+        name.split(".lora_A")[0].removeprefix("base_model.model.")
+        for name in model.state_dict()
+        if "lora_A" in name
+    }
+
+
+def test_presets_by_architecture(open_base: Open) -> None:
+    assert resolve("attention", open_base("causal-lm")) == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    both = LoRA(target_modules="attention-mlp").apply(open_base("causal-lm"), "causal-lm")
+    every = LoRA(target_modules="all-linear").apply(open_base("causal-lm"), "causal-lm")
+    assert adapted(both) == adapted(every)
+    bert = open_base("sequence-classification")
+    layers = adapted(LoRA(target_modules="attention-mlp").apply(bert, "sequence-classification"))
+    assert len(layers) == 2 * 6
+    assert not [name for name in layers if "pooler" in name]
+
+
+def test_an_unknown_architecture_is_told_what_to_name(open_base: Open) -> None:
+    model = open_base("causal-lm")
+    model.config.model_type = "newcomer"
+    for tuning in (LoRA(target_modules="attention"), IA3()):
+        with pytest.raises(
+            StepError, match=r"'newcomer' model are not known; name them in tuning.target_modules"
+        ):
+            tuning.apply(model, "causal-lm")
+
+
+def test_ia3_takes_names_and_refuses_unknown_ones(open_base: Open) -> None:
+    named = IA3(target_modules=("v_proj",), feedforward_modules=("down_proj",))
+    names = [
+        n
+        for n, part in named.apply(open_base("causal-lm"), "causal-lm").named_parameters()
+        if part.requires_grad
+    ]
+    assert len(names) == 4
+    with pytest.raises(StepError, match=r"tuning.feedforward_modules: no linear layer is called 'dwon_proj'"):
+        IA3(target_modules=("v_proj",), feedforward_modules=("dwon_proj",)).apply(
+            open_base("causal-lm"), "causal-lm"
+        )
+
+
+def test_a_block_that_does_not_divide_is_told_which_does(open_base: Open) -> None:
+    with pytest.raises(StepError, match=r"tuning.block_size: 48 does not divide .* set tuning.block_size=64"):
+        OFT(block_size=48).apply(open_base("causal-lm"), "causal-lm")

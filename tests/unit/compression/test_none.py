@@ -1,9 +1,0 @@
-from framework.compression import ExportCompression, ModelCompression
-from framework.compression.none import NoCompression
-
-
-def test_the_float_export_is_what_is_shipped() -> None:
-    """No step compresses: it is neither of the kinds that a step runs, and its candidate is the reference."""
-    assert NoCompression.changes_nothing
-    assert NoCompression.label == "fp32"
-    assert not issubclass(NoCompression, ExportCompression | ModelCompression)

@@ -1,0 +1,95 @@
+import copy
+import sys
+from pathlib import Path
+
+import pytest
+
+from framework.delivery.autoscaling import Autoscaling
+from framework.delivery.deployment.kserve import KServe
+from framework.delivery.deployment.kubernetes import Kubernetes
+from framework.delivery.rollout import Rollout
+
+SHARED = Path(__file__).parents[5] / "shared" / "kubernetes"
+
+
+class Fixed(Autoscaling):
+    def objects(self, workload, target, environment, monitoring):
+        return []
+
+
+class Canary(Rollout):
+    def objects(self, workload, replicas, traffic, monitoring):
+        return []
+
+    def scaled(self, identity):
+        return {}
+
+    def services(self, identity):
+        return (identity.name,)
+
+    def rollback_seconds(self, start_seconds):
+        return 0
+
+
+def built(target, release, delivery):
+    return {item["kind"]: item for item in target.objects(release, delivery)}
+
+
+def test_option_file_shows_every_field_with_its_default(shown):
+    text, target = shown("kserve")
+    assert set(text) == set(KServe.model_fields) | {"_target_"}
+    assert target == KServe()
+
+
+def test_the_predictor_is_the_pod_of_our_own_server(release, deliver):
+    predictor = built(KServe(), release(), deliver())["InferenceService"]["spec"]["predictor"]
+    template = built(Kubernetes(), release(), deliver())["Deployment"]["spec"]["template"]
+    pod = {key: predictor[key] for key in template["spec"]}
+    assert pod["containers"][0].pop("name") == "kserve-container"
+    assert template["spec"]["containers"][0].pop("name") == "server"
+    assert pod == template["spec"]
+    assert predictor["annotations"] == template["metadata"]["annotations"]  # another config, other pods
+
+
+def test_kserve_makes_the_rest(release, deliver):
+    objects = built(KServe(), release(), deliver("production"))
+    assert set(objects) == {
+        "ConfigMap",
+        "InferenceService",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "ServiceAccount",
+    }
+    service = objects["InferenceService"]
+    assert service["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+    assert service["metadata"]["annotations"]["serving.kserve.io/autoscalerClass"] == "hpa"
+    predictor = service["spec"]["predictor"]
+    assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 10)
+    assert (predictor["scaleMetric"], predictor["scaleTarget"]) == ("cpu", 70)
+    # KServe gives the labels of its object to the pods, which policy and budget find by them.
+    selector = objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
+    assert selector.items() <= service["metadata"]["labels"].items()
+
+
+def test_nothing_is_left_for_the_api_server_to_fill_in(release, deliver, monkeypatch):
+    if not SHARED.exists():
+        pytest.skip("shared/kubernetes is not beside this clone")
+    monkeypatch.syspath_prepend(str(SHARED))
+    sys.modules.pop("check_manifests", None)
+    import check_manifests
+
+    service = built(KServe(), release(), deliver())["InferenceService"]
+    schema, _ = check_manifests.schema_of(service["apiVersion"], service["kind"])
+    filled = copy.deepcopy(service)
+    check_manifests.fill_defaults(filled, schema, schema)
+    assert filled == service
+
+
+def test_what_kserve_would_undo_is_refused(deliver):
+    target = KServe(image=f"gitune/server@sha256:{'a' * 64}")
+    assert target.problems(deliver("production")) == []
+    (problem,) = target.problems(deliver("production", rollout=Canary()))
+    assert "rollout=rolling" in problem
+    (problem,) = target.problems(deliver("production", autoscaling=Fixed()))
+    assert "autoscaling=hpa" in problem
+    assert target.problems(deliver("dev", rollout=Canary())) == []  # dev replaces pods in one go anyway

@@ -1,0 +1,111 @@
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from framework.build.export.onnx import Onnx
+from framework.build.export.tensorrt import TensorRT
+from framework.build.export.transformers import Transformers
+from framework.core.errors import ReleaseError
+from framework.delivery.deployment.triton import Triton
+from framework.serving.litserve import LitServe
+
+CLASSIFIER = {"task": "sequence-classification", "engine": "onnxruntime"}
+
+
+def test_option_file_shows_every_field_with_its_default(shown):
+    text, target = shown("triton")
+    assert set(text) == set(Triton.model_fields) | {"_target_"}
+    assert target == Triton()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "engine", "kind"),
+    [(0, "onnxruntime", "KIND_CPU"), (1, "onnxruntime", "KIND_GPU"), (1, "tensorrt", "KIND_GPU")],
+)
+def test_tritons_own_parser_reads_what_the_model_is_told(release, deliver, gpus, engine, kind):
+    serving = LitServe(max_batch_size=16, batch_timeout=0.005)
+    target = Triton(gpus=gpus, instances=2, warmup_tokens=32)
+    workload = target.workload(release(**CLASSIFIER | {"engine": engine}), deliver(serving=serving))
+    parsed = text_format.Parse(workload.files["config.pbtxt"], model_config_pb2.ModelConfig())
+    assert parsed.name == "tiny"
+    assert parsed.backend == engine
+    assert parsed.max_batch_size == 16
+    assert parsed.dynamic_batching.max_queue_delay_microseconds == 5000
+    (group,) = parsed.instance_group
+    assert (group.count, model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)) == (2, kind)
+    (warmup,) = parsed.model_warmup
+    assert set(warmup.inputs) == {"input_ids", "attention_mask"}
+    for given in warmup.inputs.values():
+        assert list(given.dims) == [32]
+        assert given.zero_data
+        assert model_config_pb2.DataType.Name(given.data_type) == "TYPE_INT64"
+
+
+def test_the_repository_that_is_laid_out_is_the_one_that_triton_opens(release, deliver):
+    workload = Triton().workload(release(**CLASSIFIER), deliver())
+    (fetch,), (server,) = workload.pod["initContainers"], workload.pod["containers"]
+    repository = fetch["args"][fetch["args"].index("--triton-repository") + 1]
+    assert f"--model-repository={repository}" in server["args"]
+    model = next(mount for mount in server["volumeMounts"] if mount["name"] == "model")
+    assert repository.startswith(f"{model['mountPath']}/")
+    assert model["readOnly"]
+
+
+def test_a_mounted_model_is_laid_out_in_a_volume_of_its_own(release, deliver):
+    image = f"registry.example.com/models/tiny@sha256:{'b' * 64}"
+    workload = Triton(model_image=image).workload(release(**CLASSIFIER), deliver())
+    (check,), (server,) = workload.pod["initContainers"], workload.pod["containers"]
+    mounts = {
+        container["name"]: {m["name"]: m for m in container["volumeMounts"]} for container in (check, server)
+    }
+    assert "readOnly" not in mounts["check-model"]["repository"]
+    assert mounts["server"]["repository"]["readOnly"]
+    assert f"--model-repository={mounts['server']['repository']['mountPath']}" in server["args"]
+    assert {"emptyDir": {"sizeLimit": "10Gi"}, "name": "repository"} in workload.pod["volumes"]
+
+
+def test_every_port_is_bound_named_served_and_let_through(release, deliver):
+    objects = {item["kind"]: item for item in Triton().objects(release(**CLASSIFIER), deliver())}
+    server = objects["Deployment"]["spec"]["template"]["spec"]["containers"][0]
+    bound = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert bound == {"http": 8000, "grpc": 8001, "metrics": 8002}
+    for name, number in bound.items():
+        assert f"--{name}-port={number}" in server["args"]
+    assert {port["name"] for port in objects["Service"]["spec"]["ports"]} == set(bound)
+    (rule,) = objects["NetworkPolicy"]["spec"]["ingress"]
+    assert {port["port"] for port in rule["ports"]} == set(bound)
+    assert Triton().workload(release(**CLASSIFIER), deliver()).metrics_port == "metrics"
+    assert server["startupProbe"]["httpGet"]["path"] == "/v2/health/ready"
+
+
+@pytest.mark.parametrize(
+    ("fields", "mend"),
+    [({"engine": "torch"}, "export=onnx"), ({"task": "causal-lm"}, "deployment=kubernetes")],
+)
+def test_a_release_that_triton_cannot_open_is_refused(release, deliver, fields, mend):
+    with pytest.raises(ReleaseError, match=f"release.lock: {next(iter(fields))}: .*{mend}"):
+        Triton().files(release(**CLASSIFIER | fields), deliver())
+
+
+@pytest.mark.parametrize(
+    ("export", "mend"),
+    [
+        (Transformers(), "set export=onnx"),
+        (TensorRT(), "set export.runtime=tensorrt"),
+        (TensorRT(runtime="tensorrt", batch={"opt": 1, "max": 4}), "set serving.max_batch_size=4"),
+        (TensorRT(runtime="tensorrt", length={"opt": 4, "max": 8}), "set deployment.warmup_tokens=8"),
+        (TensorRT(runtime="tensorrt"), None),
+        (Onnx(), None),
+    ],
+)
+def test_an_export_that_triton_cannot_open_names_what_mends_it(export, mend):
+    problems = Triton().export_problems(export, LitServe(max_batch_size=8))
+    assert [mend in problem for problem in problems] == ([True] if mend else [])
+
+
+def test_an_engine_without_a_gpu_and_a_key_that_nobody_asks_for_are_refused(release, deliver):
+    with pytest.raises(ReleaseError, match=r"set deployment\.gpus=1"):
+        Triton().files(release(**CLASSIFIER | {"engine": "tensorrt"}), deliver())
+    (problem,) = Triton(api_key_secret={"name": "keys"}).problems(deliver())
+    assert "deployment.api_key_secret=null" in problem
+    assert "deployment.ingress_from" in problem

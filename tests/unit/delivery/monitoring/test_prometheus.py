@@ -1,0 +1,246 @@
+"""What ``monitoring=prometheus`` renders: known names, whole dashboards, routes that reach somebody."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from framework.core import metric_names as metrics
+from framework.core import paths
+from framework.core import yaml as ours
+from framework.core.release import Release
+from framework.delivery.environment import Environment
+from framework.delivery.monitoring import Monitoring, grafana
+from framework.delivery.monitoring.prometheus import Prometheus
+from framework.manifests.identity import Identity
+from framework.manifests.signals import GITUNE, TRITON, VLLM
+from framework.manifests.workload import Workload
+from framework.serving.metrics import Metrics
+
+REPOSITORY = Path(__file__).parents[4]
+JUDGE = REPOSITORY.parent / "shared" / "kubernetes" / "check_manifests.py"
+RELEASE = Release.read(REPOSITORY / "tests" / "golden" / "tiny.lock")
+SERVERS = {"ours": GITUNE, "vllm": VLLM, "triton": TRITON}
+EXPORTERS = {
+    "prometheus": {"up"},
+    "cadvisor": {"container_cpu_usage_seconds_total", "container_memory_working_set_bytes"},
+    "kube-state-metrics": {"kube_pod_container_resource_limits"},
+    "cert-manager": {"certmanager_certificate_expiration_timestamp_seconds"},
+    "dcgm-exporter": {f"DCGM_FI_DEV_{name}" for name in ("GPU_UTIL", "GPU_TEMP", "FB_USED", "FB_FREE")},
+    "vllm": {
+        "http_requests_total",
+        "vllm:e2e_request_latency_seconds_bucket",
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+        "vllm:request_queue_time_seconds_bucket",
+        "vllm:request_success_total",
+        *(
+            f"vllm:request_{what}_tokens_{end}"
+            for what in ("prompt", "generation")
+            for end in ("sum", "count")
+        ),
+    },
+    "triton": {
+        "nv_inference_pending_request_count",
+        "nv_inference_queue_summary_us",
+        "nv_inference_request_failure",
+        "nv_inference_request_success",
+        "nv_inference_request_summary_us",
+    },
+}
+WORDS = {"and", "or", "unless", "offset", "bool"}
+
+
+def workload(signals=GITUNE, **changed):
+    identity = Identity.of(RELEASE, "staging")
+    whole = Workload(identity, pod={}, files={}, service_port=80, start_seconds=60, signals=signals)
+    return replace(whole, **changed)
+
+
+def environment():
+    return Environment.model_validate(
+        yaml.safe_load((paths.SHARE / "conf/environment/staging.yaml").read_text())
+    )
+
+
+def rendered(signals=GITUNE, **options):
+    found = Prometheus(**options).objects(workload(signals), environment())
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in found}
+
+
+def dashboards(signals=GITUNE):
+    files = rendered(signals)["ConfigMap/tiny-dashboards"]["data"]
+    return {name: json.loads(text) for name, text in files.items()}
+
+
+def queries(signals):
+    """Every PromQL that rules and dashboards ask."""
+    for group in rendered(signals)["PrometheusRule/tiny"]["spec"]["groups"]:
+        yield from (rule["expr"] for rule in group["rules"])
+    for board in dashboards(signals).values():
+        yield from (target["expr"] for panel in board["panels"] for target in panel["targets"])
+
+
+def asked(query):
+    """The metrics in a query: what is left of it without labels, durations, functions and words."""
+    bare = re.sub(r'"[^"]*"', "", query)
+    bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|offset \w+|\b(by|without|on|ignoring)\s*\([^)]*\)", " ", bare)
+    names = re.findall(r"(?<![\w:])[A-Za-z_:][\w:]*(?!\w)(?!\s*\()", bare)
+    return {name for name in names if name not in WORDS}
+
+
+def exposed():
+    """Every series that our own server answers a scrape with."""
+    seen = Metrics(RELEASE)
+    seen.watch_memory("server", os.getpid)
+    seen.reported("a", {"completed": True}, 5)
+    for counter in (seen.requests, seen.timeouts, seen.bad_outputs, seen.seconds):
+        counter.labels(*["x"] * len(counter._labelnames))
+    return {sample.name for family in seen.registry.collect() for sample in family.samples}
+
+
+@pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
+def test_every_metric_that_is_asked_for_is_told_by_somebody(signals):
+    known = exposed() | metrics.RECORDED | {name for names in EXPORTERS.values() for name in names}
+    for query in queries(signals):
+        assert asked(query), query
+        assert asked(query) <= known, query
+
+
+def test_metrics_are_found_in_a_query():
+    assert asked('sum by (pod) (rate(a:b_total{x="y{z"}[5m] offset 1w)) / on (pod) c > 0 or vector(0)') == {
+        "a:b_total",
+        "c",
+    }
+
+
+@pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
+def test_every_recorded_name_that_is_asked_for_is_recorded(signals):
+    groups = rendered(signals)["PrometheusRule/tiny"]["spec"]["groups"]
+    recorded = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
+    assert recorded <= metrics.RECORDED
+    for query in queries(signals):
+        assert {name for name in asked(query) if name.startswith("gitune:")} <= recorded, query
+    if signals is GITUNE:
+        assert recorded == metrics.RECORDED
+
+
+@pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
+def test_every_query_is_promql(signals, tmp_path, run_tool):
+    rules = [{"record": f"query{number}", "expr": query} for number, query in enumerate(queries(signals))]
+    (tmp_path / "rules.yaml").write_text(ours.dump({"groups": [{"name": "all", "rules": rules}]}))
+    done = run_tool("promtool", "check", "rules", tmp_path / "rules.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dashboards_without_their_package_are_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setattr(grafana, "SDK", "no_such_package")
+    (problem,) = Prometheus().problems()
+    assert "pip install 'gitune[monitoring]'" in problem
+    assert Prometheus(dashboards=False).problems() == []
+
+
+def test_the_pods_of_every_service_are_scraped_where_they_tell():
+    spec = rendered(labels={"release": "stack"}, scrape_seconds=30)["ServiceMonitor/tiny"]
+    assert spec["metadata"]["labels"]["release"] == "stack"
+    (endpoint,) = spec["spec"]["endpoints"]
+    assert (endpoint["port"], endpoint["path"], endpoint["interval"]) == ("http", "/metrics", "30s")
+    assert spec["spec"]["selector"]["matchLabels"] == dict(workload().identity.selector)
+    told = workload(TRITON, ports={"metrics": 8002})
+    monitor = Prometheus().objects(told, environment())[0]
+    assert monitor["spec"]["endpoints"][0]["port"] == "metrics"
+
+
+def test_dashboards_and_routes_are_rendered_where_they_are_wanted():
+    wanted = {"ConfigMap/tiny-dashboards", "AlertmanagerConfig/tiny"}
+    assert wanted & set(rendered(dashboards=False)) == set()
+    assert wanted <= set(rendered(alert_secret="alerts"))
+
+
+def test_logs_are_kept_for_thirty_days():
+    kept = rendered()["ConfigMap/tiny-log-retention"]["data"]["staging.yaml"]
+    assert yaml.safe_load(kept) == {"overrides": {"staging": {"retention_period": "720h"}}}
+
+
+def test_an_api_server_would_take_every_object(tmp_path):
+    if not JUDGE.exists():
+        pytest.skip("shared/kubernetes/check_manifests.py is not beside this clone")
+    for name, signals in SERVERS.items():
+        for key, item in rendered(signals, alert_secret="alerts", labels={"release": "stack"}).items():
+            (tmp_path / f"{name}-{key.replace('/', '-')}.yaml").write_text(ours.dump(item))
+    judged = subprocess.run([sys.executable, JUDGE, tmp_path], capture_output=True, text=True, check=False)
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    assert "15 objects" in judged.stdout
+
+
+def test_every_alert_has_a_runbook_that_says_what_it_means_what_to_look_at_and_what_to_do():
+    folder = REPOSITORY / "docs" / "runbooks"
+    groups = rendered()["PrometheusRule/tiny"]["spec"]["groups"]
+    names = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    assert {path.stem for path in folder.glob("Gitune*.md")} == names
+    for name in names:
+        text = (folder / f"{name}.md").read_text()
+        assert text.startswith(f"# {name}\n")
+        assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
+            "What it means",
+            "What to look at",
+            "What to do",
+        ]
+
+
+def test_what_runbooks_tell_to_look_at_is_promql_over_known_names(tmp_path, run_tool):
+    known = exposed() | metrics.RECORDED | {name for names in EXPORTERS.values() for name in names}
+    books = [book.read_text() for book in (REPOSITORY / "docs" / "runbooks").glob("Gitune*.md")]
+    found = [
+        line
+        for text in books
+        for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL)
+        for line in block.splitlines()
+    ]
+    assert len(found) > len(books)
+    for query in found:
+        assert asked(query) <= known, query
+    rules = [{"record": f"query{number}", "expr": query} for number, query in enumerate(found)]
+    (tmp_path / "rules.yaml").write_text(ours.dump({"groups": [{"name": "all", "rules": rules}]}))
+    done = run_tool("promtool", "check", "rules", tmp_path / "rules.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_runbooks_tell_to_get_is_got_where_only_some_operators_are_installed():
+    always = {"certificate", "certificaterequest", "challenge", "order"}  # cert-manager's stand together
+    always |= {"endpointslices", "events", "hpa", "pods", "service"}
+    books = (REPOSITORY / "docs" / "runbooks").glob("Gitune*.md")
+    got = [
+        kinds
+        for book in books
+        for kinds in re.findall(r"kubectl -n \S+(?: namespace>)? get (\S+)", book.read_text())
+    ]
+    assert len(got) >= 8
+    # Of several kinds kubectl gets none where the cluster lacks one.
+    assert [kinds for kinds in got if "," in kinds and not set(kinds.split(",")) <= always] == []
+
+
+def test_the_option_gives_the_defaults():
+    option = yaml.safe_load((paths.SHARE / "conf/monitoring/prometheus.yaml").read_text())
+    assert Monitoring.model_validate(option) == Prometheus()
+    assert Prometheus().query_url == "http://prometheus-operated.monitoring.svc:9090"
+
+
+@pytest.mark.parametrize("where", ["monitoring", "observability"])
+def test_prometheus_is_let_in_whoever_else_may_call(render_with, where):
+    target = {
+        "image": f"registry.example.com/server@sha256:{'5' * 64}",
+        "ingress_from": [{"pods": {"app": "web"}}],
+    }
+    watching = ("prometheus", {"dashboards": False, "prometheus_namespace": where})
+    texts = render_with(deployment=("kubernetes", target), monitoring=watching)
+    (rule,) = yaml.safe_load(texts["production/tiny/networkpolicy-tiny.yaml"])["spec"]["ingress"]
+    reading = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": where}}}
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "web"}}}, reading]
+    assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]

@@ -1,0 +1,91 @@
+"""The comment of a pull request: always whole, never too long, and nobody can break out of it."""
+
+import pytest
+
+from framework.gitops.diff_format import LIMIT, MARKER, as_markdown, as_text
+from framework.gitops.differences import Difference, compared, manifest_diff
+from framework.gitops.remote_compose import Answer
+
+
+def identity(**changes):
+    plain = {"version": 1, "libraries": {}, "spec": {"rank": 8}, "content": [], "inputs": {}}
+    return plain | changes
+
+
+def step(label, key, **changes):
+    return {"label": label, "key": key, "identity": identity(**changes)}
+
+
+OLD = Answer(
+    config={"name": "x", "tuning": {"_target_": "framework.build.tuning.lora.Lora", "rank": 8}},
+    steps=(step("tune", "a"), step("merge", "b", inputs={"tune": "a"}), step("data", "c"), step("old", "d")),
+)
+NEW = Answer(
+    config={"name": "x", "tuning": {"_target_": "framework.build.tuning.full.Full"}},
+    steps=(step("tune", "e", spec={"rank": 4}), step("merge", "f", inputs={"tune": "e"}), step("data", "c")),
+)
+
+
+def test_what_changes_is_named_with_its_reason():
+    found = compared("x", OLD, NEW, {"dev/x": ""})
+    assert found.config == (("tuning", "Lora", "Full"), ("tuning.rank", "8", "(none)"))
+    assert found.steps == (("tune", "rank 8 -> 4"), ("merge", "after tune"))
+    assert found.gone == ("old",)
+    text = as_text("main at 1", [found])
+    counts = (
+        "config keys that differ: 2; steps that would run again: 2 of 3; environments that change: 0 of 1"
+    )
+    assert f"x: {counts}\n" in text
+    assert "  runs again merge: after tune" in text
+    assert "  manifests  dev/x: nothing changes" in text
+
+
+def test_a_stage_whose_code_changed_runs_again():
+    new = Answer(config=OLD.config, steps=(step("tune", "e", version=2), *OLD.steps[1:]))
+    assert compared("x", OLD, new, {}).steps == (("tune", "version of the stage changed"),)
+
+
+def test_equal_answers_are_no_difference_and_a_new_recipe_is_called_one():
+    assert not compared("x", OLD, OLD, {"dev/x": ""})
+    assert "x: nothing changes" in as_text("main", [compared("x", OLD, OLD, {})])
+    new = compared("x", Answer(error="no such recipe"), NEW, {})
+    assert "x: new, 3 steps" in as_text("main", [new])
+    broken = compared("x", OLD, Answer(error="tuning.rnak: unknown key", exit_code=2), {})
+    assert "x: cannot be planned: tuning.rnak" in as_text("main", [broken])
+    assert broken.exit_code == 2
+
+
+def test_manifests_are_compared_file_by_file():
+    text = manifest_diff({"dev/x/a.yaml": "a: 1\n", "dev/x/b.yaml": "b: 1\n"}, {"dev/x/a.yaml": "a: 2\n"})
+    assert "--- a/dev/x/a.yaml\n+++ b/dev/x/a.yaml\n" in text
+    assert "-a: 1\n+a: 2\n" in text
+    assert "--- a/dev/x/b.yaml\n+++ /dev/null\n" in text
+
+
+@pytest.mark.parametrize("count", [1, 40, 2000])
+@pytest.mark.parametrize("lines", [0, 30, 30_000])
+def test_the_comment_fits_whatever_changes(count, lines):
+    diff = "".join(f"+line {number}\n" for number in range(lines))
+    one = Difference("r" * 30, config=(("k", "1", "x" * 5000),), steps=(("tune", "new"),), step_count=3)
+    found = [Difference(**{**vars(one), "manifests": {"dev/x": diff}}) for _ in range(count)]
+    text = as_markdown("main", found)
+    assert text.startswith(f"{MARKER}\n")
+    assert len(text) <= LIMIT
+    assert text.count("<details>") == text.count("</details>")
+    if count == 1 and lines == 30:
+        assert "+line 29\n" in text
+    if lines == 30_000 and count == 1:
+        assert "…and 29000 more lines." in text
+    if count == 2000:
+        assert "more recipes than a comment holds" in text
+
+
+def test_values_cannot_break_out_of_the_comment():
+    nasty = "a | b `c` <img> @somebody\n#1"
+    text = as_markdown("main", [Difference("x", config=(("k", nasty, "y"),), steps=(), step_count=1)])
+    row = next(line for line in text.splitlines() if "somebody" in line)
+    assert row.count("|") == 4
+    assert not any(sign in row for sign in ("`", "@", "<img"))
+    fenced = as_markdown("main", [Difference("x", manifests={"dev/x": "+```\n+</details>\n"})])
+    assert "````diff\n+```\n" in fenced
+    assert "No recipe changes." in as_markdown("main", [])

@@ -1,0 +1,152 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from framework.config.recipes import listed, recipe_names
+from framework.core.filesystem import sha256_of
+from framework.core.paths import SHARE
+from framework.core.release import Release
+from framework.core.store import RECORD, Store
+from framework.gitops.differences import manifest_diff
+from framework.plan.build import make_plan
+from framework.run.screens import _numbers, brief, plan_table, why_not
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def remember(store: Store, plan) -> None:
+    """Leave the records of a built plan in the store, as the store itself writes them."""
+    for step in plan.steps:
+        folder = store.folder(step)
+        folder.mkdir(parents=True)
+        counted = {split: {"rows": 10, "tokens": 100} for split in ("train", "test")}
+        summary = folder / "summary.json"
+        summary.write_text(json.dumps(counted))
+        stat = summary.stat()
+        file = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": sha256_of(summary)}
+        record = {
+            "key": step.key,
+            "label": step.label,
+            "identity": step.identity(),
+            "seconds": 61.0,
+            "peak_memory_bytes": 2**30,
+            "files": {summary.name: file},
+        }
+        (folder / RECORD).write_text(json.dumps(record))
+
+
+RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_plan_fits_80_columns(name, device, config, store):
+    chosen = config(
+        f"+recipe={name}", f"environment.hardware.device={device}", "environment.hardware.price_per_hour=2.5"
+    )
+    text = plan_table(chosen, make_plan(chosen, name), store, None)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert f"On {device}: about " in text
+    assert re.search(r"about \d+\.\d\d at 2\.5 an hour", text)
+
+
+def test_warnings_and_long_names_are_wrapped(config, store):
+    chosen = config("+recipe=tiny", "model=smollm2-135m", f"name={'n' * 40}", "environment=production", IMAGE)
+    text = plan_table(chosen, make_plan(chosen, "x"), store, None)
+    assert "warning: hf://HuggingFaceTB/SmolLM2-135M-Instruct@main is not pinned" in text
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+
+
+IMAGE = f"deployment.image=gitune/server@sha256:{'0' * 64}"
+
+
+def test_nothing_is_built_at_first(plan, store):
+    assert {why_not(step, store) for step in plan("+recipe=tiny").steps} == {"not built yet"}
+
+
+def test_what_is_built_shows_what_it_really_took(config, store):
+    chosen = config("+recipe=tiny")
+    plan = make_plan(chosen, "tiny")
+    remember(store, plan)
+    text = plan_table(chosen, plan, store, "")
+    assert text.count("cached") == len(plan.steps)
+    assert "61 s" in text
+    assert "On cpu: about 0 s to run." in text
+    assert "Manifests: environments/dev/tiny/ is up to date." in text
+    assert "would change:\n\n+replicas" in plan_table(chosen, plan, store, "+replicas\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "label", "why"),
+    [
+        (("tuning.rank=8",), "tune", "tuning.rank 16 -> 8"),
+        (("tuning.rank=8",), "merge", "tuning.rank 16 -> 8"),
+        (("tuning.rank=8",), "evaluate tuned", "after candidate"),
+        (("tuning.rank=8",), "publish", "after benchmark and 6 more"),
+        (("tuning=full",), "tune", "tuning LoRA -> Full"),
+        (("data.max_length=64",), "data", "data.max_length 128 -> 64"),
+        (("data.max_length=64",), "tune", "after data"),
+        (("gates.exact_match.min=0.25",), "gate quality", "…d.exact_match.min 0.5 -> 0.25"),
+        (("gates.exact_match.min=0.25",), "publish", "after gate quality"),
+        (("+gates.perplexity.max=9",), "gate quality", "bounds.tuned.perplexity is new"),
+        (("seed=1",), "model", "seed 0 -> 1"),
+        (("publish.url=s3://bucket",), "publish", "….gitune/models -> s3://bucket"),
+        (("name=other",), "publish", "release tiny -> other"),
+    ],
+)
+def test_why_a_step_is_not_cached(words, label, why, plan, store):
+    remember(store, plan("+recipe=tiny", "tuning=lora"))
+    told = why_not(plan("+recipe=tiny", "tuning=lora", *words).step(label), store)
+    assert len(told) <= 30
+    assert told == why
+
+
+def test_a_changed_file_is_the_reason(team, plan, store):
+    words = ("+recipe=tiny", "data=files", "data.train=rows.jsonl")
+    team("rows.jsonl", '{"text": "a"}\n')
+    remember(store, plan(*words))
+    team("rows.jsonl", '{"text": "another"}\n')
+    assert why_not(plan(*words).step("data"), store) == "a local file changed"
+
+
+def altered(store: Store, step, **parts) -> None:
+    """Pretend that the step's artifact was made by another version of the framework."""
+    file: Path = store.folder(step) / RECORD
+    record = json.loads(file.read_text())
+    record["identity"] |= parts
+    file.parent.rename(file.parent.with_name("older"))
+    (store.root / step.stage.name / "older" / RECORD).write_text(json.dumps(record))
+
+
+def test_another_version_of_the_stage_is_the_reason(plan, store):
+    chosen = plan("+recipe=tiny")
+    remember(store, chosen)
+    altered(store, chosen.step("tune"), version=0)
+    altered(store, chosen.step("merge"), libraries={"torch": "1.0"})
+    altered(store, chosen.step("data"))
+    assert why_not(chosen.step("tune"), store) == "version of the stage changed"
+    assert why_not(chosen.step("merge"), store) == "libraries of the stage changed"
+    assert why_not(chosen.step("data"), store) == "removed from the store"
+
+
+def test_a_metric_of_any_task_is_shown(config):
+    measured = {"base.span_f1": 0.015, "tuned.span_f1": 0.8625, "tuned.accuracy": 0.986}
+    lines = _numbers(Release.model_construct(metrics=measured), config("+recipe=entities"))
+    assert [line.split() for line in lines[1:3]] == [
+        ["span", "F1", "0.015", "0.863"],
+        ["accuracy", "98.6%"],
+    ]
+
+
+def test_a_file_that_comes_or_goes_is_one_line_of_a_diff_and_a_changed_one_is_shown():
+    old = {"dev/x/a.yaml": "a: 1\nb: 2\n", "dev/x/gone.yaml": "--- c\n-- d\n"}
+    new = {"dev/x/a.yaml": "a: 1\nb: 3\n", "dev/x/come.yaml": "e: 1\n"}
+    changed = manifest_diff({"dev/x/a.yaml": old["dev/x/a.yaml"]}, {"dev/x/a.yaml": new["dev/x/a.yaml"]})
+    shown = brief(manifest_diff(old, new))
+    assert shown == f"{changed}new file dev/x/come.yaml\nno more  dev/x/gone.yaml"
+    assert "-b: 2\n+b: 3\n" in shown

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from framework.build.launcher import Work
-from framework.build.stages.publish import source_commit
+from framework.build.launcher import Built, Work
 from framework.config.load import load
 from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
@@ -71,7 +70,6 @@ class Call:
             store=self.store,
             url=config.publish.url,
             plugins=config.plugins,
-            commit=None if config.launcher.here else source_commit(),
             machines=layout.nodes,
             processes=layout.processes // layout.nodes,
             gpus=config.environment.hardware.device == "cuda",
@@ -84,8 +82,8 @@ class Call:
         return render(release, config.deployment, config.delivery)
 
 
-def perform(verb: str, composed: DictConfig, command: str) -> None:
-    """Do what *verb* asks with the config that Hydra composed.
+def perform(verb: str, composed: DictConfig, command: str) -> Built | None:
+    """Run *verb* with the config that Hydra composed; return the release if the verb builds one.
 
     Raises:
         FrameworkError: whatever keeps it from being done.
@@ -95,15 +93,18 @@ def perform(verb: str, composed: DictConfig, command: str) -> None:
 
         choices = HydraConfig.get().runtime.choices
         print(pin(str(choices["model"]), composed.model))
-        return
+        return None
+    call = called(composed, command)
+    if verb == "run":
+        return build(call)
     actions = {
-        "run": build,
         "plan": show_plan,
         "render": render_again,
         "serve": serve,
         "report": report,
     }
-    actions[verb](called(composed, command))
+    actions[verb](call)
+    return None
 
 
 def called(composed: DictConfig, command: str) -> Call:
@@ -118,21 +119,28 @@ def called(composed: DictConfig, command: str) -> Call:
     return Call(load(composed), str(choices.get("recipe") or NO_RECIPE), command, own)
 
 
-def build(call: Call) -> None:
-    """Build every step that is missing, render the release and show what came out."""
-    plan = planned(call)
+def build(call: Call) -> Built | None:
+    """Build every missing step, render the release and print the result.
+
+    Returns:
+        The release with its metrics; None if the launcher only wrote the job.
+    """
+    plan = make_plan(call.config, call.recipe)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    built = call.config.launcher.build(call.work(plan))
-    if built is None:
-        return
+    run = call.config.launcher.submit(call.work(plan))
+    if run is None:
+        return None
+    run.follow()
+    built = run.wait()
     release = built.release
     call.config.tracking.register(release)
     _require_gates(call.config.environment, release)
     changes = write(call.render(release), call.environments)
-    if not call.config.launcher.here:
-        _forget_old_versions(call)
+    if built.steps:
+        _prune_versions(call)
     print(screens.summary(call.config, plan, call.store, release, changes, built.steps))
+    return built
 
 
 def _require_gates(environment: Environment, release: Release) -> None:
@@ -148,20 +156,8 @@ def _require_gates(environment: Environment, release: Release) -> None:
         )
 
 
-def planned(call: Call) -> Plan:
-    """Return the plan of a call, fit for where it is built.
-
-    Raises:
-        PlanError: it cannot run.
-    """
-    config = call.config
-    if not config.launcher.here:
-        # Which versions must stay, the environments of this folder say, and only here are they to be seen.
-        config = config.model_copy(update={"publish": config.publish.model_copy(update={"keep": None})})
-    return make_plan(config, call.recipe)
-
-
-def _forget_old_versions(call: Call) -> None:
+def _prune_versions(call: Call) -> None:
+    """Remove old versions from the model store; locks of this folder's environments name those that stay."""
     publish = call.config.publish
     if publish.keep is not None:
         versions.prune(publish.url, call.config.name, publish.keep, versions.needed_by(call.environments))
@@ -169,7 +165,7 @@ def _forget_old_versions(call: Call) -> None:
 
 def show_plan(call: Call) -> None:
     """Print what a run would do, and change nothing."""
-    plan = planned(call)
+    plan = make_plan(call.config, call.recipe)
     differences = None
     if call.store.record(plan.last) is not None:
         release = Release.read(call.store.folder(plan.last) / LOCK)
@@ -189,7 +185,7 @@ def serve(call: Call) -> None:
     """Serve the release of this very config until a signal."""
     from framework.server import serve_release
 
-    plan = planned(call)
+    plan = make_plan(call.config, call.recipe)
     release = call.config.launcher.find(call.work(plan))
     if release is None:
         raise ReleaseError(

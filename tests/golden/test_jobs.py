@@ -54,6 +54,12 @@ CASES: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def planned_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit that jobs are planned from, instead of this checkout's own."""
+    monkeypatch.setenv("GITUNE_COMMIT", "c" * 40)
+
+
 def rendered(option: str, size: str) -> list[dict[str, Any]]:
     given = yaml.safe_load((REPOSITORY / "conf" / "launcher" / f"{option}.yaml").read_text())
     launcher = Launcher.model_validate(given | CASES[option, size])
@@ -69,7 +75,6 @@ def rendered(option: str, size: str) -> list[dict[str, Any]]:
             store=Store(Path(".gitune/store")),
             url="s3://bucket/models",
             plugins=(),
-            commit="c" * 40,
             machines=4 if size == "four" else 1,
             processes=8 if size == "four" else 1,
             gpus=size == "four",
@@ -199,7 +204,7 @@ def _work(case: tuple[str, str]) -> Work:
     model = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
     step = Step("model", FetchModel(model=model, seed=0))
     url, store = "s3://b/m", Store(Path("store"))
-    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), None, 1, 1, False, 25.0)
+    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), 1, 1, False, 25.0)
 
 
 def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:

@@ -115,14 +115,14 @@ class Repository:
         return found
 
 
-def source_commit(folder: Path | None = None) -> str | None:
-    """Return the commit of *folder* (default: the working folder); None without Git.
+def source_commit() -> str | None:
+    """Return the commit that a release is built from: the working folder's, or in a job the planned one."""
+    return os.environ.get(COMMIT) or checkout_commit(Path())
 
-    It ends in ``-dirty`` if tracked files changed. In a job it is the commit that the job was planned from.
-    """
-    if planned := os.environ.get(COMMIT):
-        return planned
-    repository = Repository(folder or Path())
+
+def checkout_commit(folder: Path) -> str | None:
+    """Return the commit of *folder*, with ``-dirty`` if tracked files changed; None without Git."""
+    repository = Repository(folder)
     try:
         commit = repository.ask("rev-parse", "HEAD")
         if commit and repository.ask("status", "--porcelain", "--untracked-files=no"):

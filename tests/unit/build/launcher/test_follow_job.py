@@ -185,9 +185,7 @@ def test_an_image_that_cannot_be_pulled_is_told_once(cluster: Any, capfd: pytest
     assert capfd.readouterr().err == "  ImagePullBackOff: no such image\n"
 
 
-def test_signal_leaves_the_job_running(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signal_leaves_the_job_running(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def pause(seconds: float) -> None:
         # The handler itself: a signal to a whole process that holds many libraries' threads has ended it.
         handler = signal.getsignal(signal.SIGINT)

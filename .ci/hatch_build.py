@@ -4,6 +4,7 @@
 without a record, nothing is recorded.
 """
 
+import os
 import subprocess
 import tempfile
 from pathlib import Path
@@ -29,6 +30,8 @@ class RecordCommit(BuildHookInterface):
 
 
 def _commit(root: Path) -> str | None:
+    if given := os.environ.get("GITUNE_COMMIT"):  # a container build, which sees no .git
+        return given
     if (root / RECORD).is_file():
         return (root / RECORD).read_text(encoding="utf-8").strip()
     if not (root / ".git").exists():  # a folder inside somebody else's repository

@@ -26,6 +26,7 @@ from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
 from framework.core.gates import Bound
+from framework.core.problem import Problem
 from framework.core.step import Step
 from framework.plan.rules import broken_rules, cautions
 
@@ -38,7 +39,8 @@ class Plan:
     """Every step of a config, inputs before what needs them; the last one makes the release."""
 
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+    """What works but may surprise."""
 
     @property
     def last(self) -> Step:
@@ -63,7 +65,7 @@ def make_plan(config: Config, recipe: str) -> Plan:
             files that are missing.
     """
     if problems := broken_rules(config):
-        raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
+        raise PlanError("The plan cannot run:", problems)
     described = config.model
     # What only describes a model shapes no byte; a corrected licence must not train again.
     undescribed = described.model_copy(update={"license": "", "parameters": 1.0})

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -65,6 +66,6 @@ class Rollout(Component, ABC):
         monitoring: Monitoring,
         environment: Environment,
         start_seconds: int,
-    ) -> list[str]:
-        """Return what keeps this rollout from working with the rest, each with the override that mends it."""
+    ) -> list[Problem]:
+        """Return what keeps this rollout from working with the other options."""
         return []

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.manifests.identity import Identity, Object
 
@@ -20,6 +21,6 @@ class Secrets(Component, ABC):
             wanted: each Secret's type, such as ``Opaque``, by its name.
         """
 
-    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
-        """Return what keeps them from being made, each with what mends it."""
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[Problem]:
+        """Return what keeps the Secrets *wanted* from being made in *environment*."""
         return []

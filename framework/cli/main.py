@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.cli.help import help_text
-from framework.config.composition import as_addition, options, problem
+from framework.config.composition import as_addition, composition_error, options
 from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
@@ -142,7 +142,7 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if not composing:
             raise
-        raise ConfigError(problem(error, words)) from None
+        raise composition_error(error, words) from None
     except OSError as error:
         if not composing or isinstance(error, BrokenPipeError):
             raise

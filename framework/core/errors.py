@@ -102,5 +102,10 @@ class ServeError(FrameworkError):
     """A model folder cannot be opened, or the server cannot start or continue."""
 
 
+def invalid_config(problems: Iterable[Problem], lines: Iterable[str] | None = None) -> ConfigError:
+    """Return the one error of all *problems* of a config; see ``ConfigError``."""
+    return ConfigError("Config is invalid:", problems, lines)
+
+
 def _message(heading: str, lines: Iterable[str]) -> str:
     return "\n  ".join([heading, *lines]) if heading else "\n".join(lines)

@@ -36,6 +36,15 @@ class Problem:
             alternatives.append(self.advice)
         return f"{self.reason}; {', or '.join(alternatives)}" if alternatives else self.reason
 
+    def at(self, place: str, names_key: bool = False) -> str:
+        """Return this problem in words, after the *place* where its key is written.
+
+        Args:
+            place: such as ``recipes/x.yaml:7``.
+            names_key: whether *place* names the key already.
+        """
+        return f"{place}: {self.sentence if names_key else self}"
+
     def within(self, prefix: str, groups: Collection[str]) -> "Problem":
         """Return this problem with the keys of *groups* moved below *prefix*, such as ``phases.task``.
 

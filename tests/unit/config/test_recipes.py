@@ -101,7 +101,7 @@ def test_a_list_names_recipes_that_are_there(name):
 
 def test_a_list_stands_alone_in_its_file(team):
     team("recipes/both.yaml", "# two\nrecipes: [tiny, quickstart]\nseed: 1\n")
-    with pytest.raises(ConfigError, match=r"recipes/both.yaml:1: 'recipes' stands alone in its file"):
+    with pytest.raises(ConfigError, match=r"recipes/both.yaml:1: recipes: must be the only key"):
         listed("both")
     team("recipes/both.yaml", "# two\nrecipes: [tiny, quickstart]\n")
     assert listed("both") == ["tiny", "quickstart"]

@@ -38,7 +38,7 @@ def test_nothing_is_built_in_an_empty_store(plan, store):
         (("gates.exact_match.min=0.25",), "publish", "after gate quality"),
         (("+gates.perplexity.max=9",), "gate quality", "bounds.tuned.perplexity is new"),
         (("seed=1",), "model", "seed 0 -> 1"),
-        (("publish.url=s3://bucket",), "publish", "publish.url .gitune/models -> s3://bucket"),
+        (("publish.url=s3://bucket",), "publish", "publish.url file://.gitune/models -> s3://bucket"),
         (("name=other",), "publish", "release tiny -> other"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_file_of_another_tool_is_taken_but_for_what_the_recipe_decides(tmp_pat
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("[1]", "holds no JSON object"),
+        ("[1]", "is not a JSON object"),
         ("{", "cannot be read as JSON"),
         ('{"optimizer": {"type": "Adam"}}', "'optimizer' is decided by training.learning_rate"),
     ],

@@ -40,7 +40,7 @@ def everything_installed(monkeypatch) -> None:
             ("export=transformers", "compression=none"),
         ),
         (
-            (*TRITON, "export.runtime=tensorrt-rtx"),
+            (*ENGINE, "deployment=triton", "environment.hardware.device=cuda"),
             "export.runtime",
             ("export.runtime=tensorrt", "export=onnx"),
         ),

@@ -24,9 +24,6 @@ from framework.delivery.deployment.server_pod import (
     is_remote,
     store_folder,
 )
-from framework.delivery.rollout.rolling import Rolling
-from framework.delivery.secrets.none import NoSecrets
-from framework.delivery.traffic.none import NoTraffic
 from framework.manifests.identity import Identity, Object
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
@@ -105,12 +102,12 @@ class Compose(Deployment):
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what one machine cannot do, and unpinned images."""
         problems = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
-        if delivery.environment.progressive and not isinstance(delivery.rollout, Rolling):
+        if delivery.environment.progressive and not delivery.rollout.plain:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
-        if not isinstance(delivery.traffic, NoTraffic):
+        if delivery.traffic.routes:
             problems.append(Problem("deployment", "Docker Compose has no gateway", ("traffic=none",)))
-        if not isinstance(delivery.secrets, NoSecrets):
+        if delivery.secrets.creates:
             reason = "Docker Compose reads secrets from files on its machine"
             problems.append(Problem("deployment", reason, ("secrets=none",)))
         return problems

@@ -15,7 +15,6 @@ from framework.delivery.autoscaling.hpa import Hpa
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.kubernetes import own_workload
-from framework.delivery.rollout.rolling import Rolling
 from framework.manifests.identity import Object
 from framework.manifests.values import Image
 from framework.manifests.workload import Workload
@@ -78,7 +77,7 @@ class KServe(ClusterDeployment):
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what KServe controls itself, and would undo; see the base class."""
         problems = super().problems(delivery)
-        if not isinstance(self.rollout(delivery), Rolling):
+        if not self.rollout(delivery).plain:
             reason = "KServe replaces pods itself and supports no other rollout"
             problems.append(Problem("deployment", reason, ("rollout=rolling", "deployment=kubernetes")))
         scaling = delivery.autoscaling

@@ -17,6 +17,8 @@ from framework.manifests.workload import Workload
 class Rollout(Component, ABC):
     """Replaces the pods of a release, and says how long a way back takes."""
 
+    plain: ClassVar[bool] = False
+    """Whether it is the update of pods that every target does itself."""
     carries_files: ClassVar[bool] = False
     """Whether its pods hold the server's files themselves, so that they need no ConfigMap."""
 

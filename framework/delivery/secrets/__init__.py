@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from framework.core.component import Component
 from framework.core.problem import Problem
@@ -11,6 +12,9 @@ from framework.manifests.identity import Identity, Object
 
 class Secrets(Component, ABC):
     """Brings Secrets into the namespace."""
+
+    creates: ClassVar[bool] = True
+    """Whether it creates them."""
 
     @abstractmethod
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:

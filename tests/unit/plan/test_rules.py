@@ -1,9 +1,13 @@
 """The rules across groups: each names the key it is about, and overrides that fix it."""
 
+from pathlib import Path
+
 import pytest
 
+from framework.build import task
 from framework.core.errors import PlanError
 from framework.core.problem import Problem
+from framework.plan import rules
 
 CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
 CASES = [
@@ -189,3 +193,11 @@ def test_unpinned_source_is_a_caution(plan):
 
 def test_problems_are_equal_by_value():
     assert len({Problem("a", "b", ("c=1",)), Problem("a", "b", ("c=1",))}) == 1
+
+
+def test_rules_name_no_task():
+    tasks = [file.stem.replace("_", "-") for file in Path(task.__file__).parent.glob("*_*.py")]
+    assert "causal-lm" in tasks
+    for file in Path(rules.__file__).parent.glob("*.py"):
+        text = file.read_text()
+        assert not [name for name in (*tasks, "seq2seq") if f'"{name}"' in text], file.name

@@ -58,7 +58,7 @@ def render(release: Release, deployment: Deployment, delivery: Delivery) -> dict
             "letters, digits and dashes, a letter first"
         )
     if problems := deployment.problems(delivery):
-        raise PlanError("\n".join(problems))
+        raise PlanError(problems=problems)
     environment = delivery.environment
     folder = f"{environment.name}/{release.name}"
     files = {f"{folder}/{LOCK}": release.text()}

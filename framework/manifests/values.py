@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 _SUFFIXES = {
     "m": Decimal("0.001"),
@@ -126,6 +127,12 @@ def is_pinned(image: str) -> bool:
     False
     """
     return re.search(r"@sha256:[0-9a-f]{64}$", image) is not None
+
+
+def unpinned(key: str, image: str, environment: str) -> Problem:
+    """Return that the *image* at *key* is not pinned by digest, which *environment* requires."""
+    reason = f"'{image}' is not pinned by digest, which {environment} requires"
+    return Problem(key, reason, (f"{key}={image.partition('@')[0]}@sha256:<digest>",))
 
 
 class SecretKey(Component):

@@ -18,6 +18,7 @@ from framework.core import versions, yaml
 from framework.core.errors import ReleaseError, StepError
 from framework.core.filesystem import write_whole
 from framework.core.job import write_job
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.core.source import Source
 from framework.manifests.identity import Identity, Object
@@ -32,6 +33,7 @@ from framework.manifests.values import (
     ObjectName,
     Port,
     is_pinned,
+    unpinned,
 )
 
 JOBS = Path(".gitune/jobs")
@@ -145,27 +147,24 @@ class ClusterLauncher(Launcher):
         asked = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
         return {key: value for key, value in asked.items() if value is not None}
 
-    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
-        """Name what the pods could not reach: files of this machine, and a model store on its disk."""
-        found = []
+    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[Problem]:
+        """Return what the pods could not reach: files of this machine, and a model store on its disk."""
+        problems = []
         if (scheme := url.partition("://")[0]) in ("file", "local") or scheme == url:
-            found.append(
-                f"publish.url: '{url}' would lie in a pod that ends; set "
-                "publish.url=s3://<bucket>/models or launcher=local"
-            )
+            reason = f"'{url}' would be deleted with the job's pod"
+            overrides = ("publish.url=s3://<bucket>/models", "launcher=local")
+            problems.append(Problem("publish.url", reason, overrides))
         if pinned and not is_pinned(self.image):
-            image = self.image.partition("@")[0]
-            found.append(
-                f"launcher.image: '{self.image}' is not pinned by digest, which this environment requires; "
-                f"set launcher.image={image}@sha256:<its digest>"
-            )
+            problems.append(unpinned("launcher.image", self.image, "the environment"))
+        advice = (
+            "upload it to a model store or the hub and use that URL (such as "
+            "data.train=s3://<bucket>/rows.jsonl), or build an image with its folder and name that in "
+            "launcher.image_folders"
+        )
         for source in self._left_behind(sources):
-            found.append(
-                f"launcher: '{source.url}' lies on this machine only; copy it to a model store or the hub "
-                "and give that URL instead (such as data.train=s3://<bucket>/rows.jsonl), or build an image "
-                "that has its folder and name that in launcher.image_folders, or set launcher=local"
-            )
-        return found
+            reason = f"'{source.url}' is on this machine only"
+            problems.append(Problem("launcher", reason, ("launcher=local",), advice))
+        return problems
 
     def _left_behind(self, sources: Iterable[Source]) -> list[Source]:
         alone = [source for source in sources if source.local and not self._in_image(source)]

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
 from framework.manifests.identity import Object
@@ -29,6 +30,6 @@ class Autoscaling(Component, ABC):
         """Return the number that stands in the manifest, or None where the autoscaler owns it."""
         return None
 
-    def problems(self, monitoring: Monitoring) -> list[str]:
-        """Return what keeps this option from working, each with the override that mends it."""
+    def problems(self, monitoring: Monitoring) -> list[Problem]:
+        """Return what keeps this option from working with *monitoring*."""
         return []

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.delivery.autoscaling.elastic import Elastic
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -71,14 +72,12 @@ class Keda(Elastic):
         )
         return [(name, query, value, kind) for name, query, value, kind in asked if value is not None]
 
-    def problems(self, monitoring: Monitoring) -> list[str]:
-        """Refuse to scale by a query that nobody answers."""
+    def problems(self, monitoring: Monitoring) -> list[Problem]:
+        """Return that nothing answers KEDA's queries."""
         if monitoring.query_url is not None:
             return []
-        return [
-            "autoscaling: KEDA asks Prometheus, and nothing measures; set monitoring=prometheus or "
-            "autoscaling=hpa"
-        ]
+        reason = "KEDA queries Prometheus, and no metrics are collected"
+        return [Problem("autoscaling", reason, ("monitoring=prometheus", "autoscaling=hpa"))]
 
 
 def _prometheus(name: str, query: str, threshold: float, kind: str, address: str) -> Object:

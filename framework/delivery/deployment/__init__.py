@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.export import Export
 from framework.core.component import Component
 from framework.core.errors import ReleaseError
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
@@ -18,7 +18,7 @@ from framework.delivery.rollout import Rollout
 from framework.delivery.secrets import Secrets
 from framework.delivery.traffic import Traffic
 from framework.manifests.identity import Object
-from framework.manifests.values import is_pinned
+from framework.manifests.values import is_pinned, unpinned
 from framework.serving import Serving
 
 
@@ -45,9 +45,13 @@ class Deployment(Component, ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks that it answers; empty for all that the server option answers."""
     takes_adapters: ClassVar[bool] = True
-    """Whether it serves a folder whose adapter is no part of the weights."""
+    """Whether it serves an adapter that is not merged into the weights."""
+    libraries: ClassVar[Mapping[str, str]] = {}
+    """The only library whose engines it opens (``Export.library``), by engine."""
+    batches: ClassVar[bool] = False
+    """Whether it sends up to ``serving.max_batch_size`` rows to the engine in one call."""
     remedy: ClassVar[str] = ""
-    """The overrides that build a folder which it serves."""
+    """The overrides that build a folder it serves."""
 
     gpus: Annotated[int, Field(ge=0)] = 0
     """NVIDIA GPUs of each replica."""
@@ -56,12 +60,16 @@ class Deployment(Component, ABC):
     def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
         """Return what serves *release*: by file name an object, or a text that is written as it is."""
 
-    @abstractmethod
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Return what keeps this target from that delivery, empty where nothing does.
+    @property
+    def warmup_row(self) -> int | None:
+        """Tokens of the row that it sends to the engine before any request; None where it sends none."""
+        return None
 
-        Each is one sentence that names the override which mends it. The plan shows them before any
-        work is done, and rendering refuses.
+    @abstractmethod
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return what keeps this target from serving as *delivery* says.
+
+        The plan shows them before any work is done, and rendering refuses.
         """
 
     @property
@@ -69,24 +77,14 @@ class Deployment(Component, ABC):
     def images(self) -> Mapping[str, str]:
         """The images that run or are mounted, by the field that names each."""
 
-    def unpinned(self, environment: Environment) -> list[str]:
-        """Name every image that *environment* wants to be pinned by digest, and is not."""
+    def unpinned(self, environment: Environment) -> list[Problem]:
+        """Return every image that *environment* requires to be pinned by digest, and is not."""
         if environment.allow_unpinned_image:
             return []
         return [
-            f"deployment.{field}: '{image}' is not pinned by digest, which {environment.name} requires; "
-            f"set deployment.{field}={image.partition('@')[0]}@sha256:<its digest>"
+            unpinned(f"deployment.{field}", image, environment.name)
             for field, image in self.images.items()
             if not is_pinned(image)
-        ]
-
-    def export_problems(self, export: Export, serving: Serving) -> list[str]:
-        """Return why it cannot serve what *export* writes as *serving* says, each with what mends it."""
-        if not self.engines or export.engine in self.engines:
-            return []
-        return [
-            f"deployment: this target runs {' or '.join(self.engines)}, the export is for {export.engine}; "
-            f"set {self.remedy}, or deployment=kubernetes"
         ]
 
     def refuse(self, release: Release) -> None:

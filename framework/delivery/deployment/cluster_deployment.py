@@ -12,6 +12,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery, Deployment
 from framework.delivery.deployment.server_pod import PROBE_PERIOD, is_remote
@@ -187,11 +188,11 @@ class ClusterDeployment(Deployment):
         """Return the chosen rollout, or a plain one in an environment that has no traffic to judge by."""
         return delivery.rollout if delivery.environment.progressive else Rolling()
 
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Refuse what the parts cannot do together, and an image that another could be put in place of."""
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return the delivery options that do not work together, and unpinned images."""
         environment, monitoring = delivery.environment, delivery.monitoring
         parts = (delivery.traffic, delivery.autoscaling, monitoring, environment)
-        found = [
+        problems = [
             *delivery.traffic.problems(environment),
             *monitoring.problems(),
             *delivery.autoscaling.problems(monitoring),
@@ -201,18 +202,19 @@ class ClusterDeployment(Deployment):
         count = delivery.autoscaling.replicas(environment)
         least, most = environment.min_replicas, environment.max_replicas
         if count is not None and not least <= count <= most:
-            found.append(
-                f"autoscaling.count: {count} pods are outside {environment.name}'s {least} to {most}; "
-                f"set autoscaling.count={least}"
-            )
+            reason = f"{count} pods are outside {environment.name}'s range of {least} to {most}"
+            problems.append(Problem("autoscaling.count", reason, (f"autoscaling.count={least}",)))
         sized = self.sized(delivery)
-        found += [
-            f"environment.limits: {environment.name}'s sizes and the deployment's do not fit: a pod asks for "
-            f"{getattr(sized.requests, key)} {key} and may have {getattr(sized.limits, key)}; set both "
-            "environment.requests and environment.limits"
+        problems += [
+            Problem(
+                "environment.limits",
+                f"a pod requests {getattr(sized.requests, key)} {key}, above its limit of "
+                f"{getattr(sized.limits, key)}",
+                advice="set both environment.requests and environment.limits",
+            )
             for key in sized.requests.above(sized.limits)
         ]
-        return [*found, *self.unpinned(environment)]
+        return [*problems, *self.unpinned(environment)]
 
     def sized(self, delivery: Delivery) -> Self:
         """Return this target with the environment's own sizes, where it has any."""

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment
 from framework.delivery.deployment import compose_services as companions
@@ -23,9 +24,6 @@ from framework.delivery.deployment.server_pod import (
     is_remote,
     store_folder,
 )
-from framework.delivery.rollout.rolling import Rolling
-from framework.delivery.secrets.none import NoSecrets
-from framework.delivery.traffic.none import NoTraffic
 from framework.manifests.identity import Identity, Object
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
@@ -101,16 +99,18 @@ class Compose(Deployment):
         project = self._project(release, delivery, [LOCK, *files], list(dashboards))
         return {"compose.yaml": project, **files}
 
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Refuse what one machine cannot do, and an image that another could be put in place of."""
-        found = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
-        if delivery.environment.progressive and not isinstance(delivery.rollout, Rolling):
-            found.append("deployment: one machine has one server at a time; set rollout=rolling")
-        if not isinstance(delivery.traffic, NoTraffic):
-            found.append("deployment: one machine has no gateway; set traffic=none")
-        if not isinstance(delivery.secrets, NoSecrets):
-            found.append("deployment: compose takes secrets from files on its machine; set secrets=none")
-        return found
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return what one machine cannot do, and unpinned images."""
+        problems = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
+        if delivery.environment.progressive and not delivery.rollout.plain:
+            reason = "Docker Compose runs one server at a time"
+            problems.append(Problem("deployment", reason, ("rollout=rolling",)))
+        if delivery.traffic.routes:
+            problems.append(Problem("deployment", "Docker Compose has no gateway", ("traffic=none",)))
+        if delivery.secrets.creates:
+            reason = "Docker Compose reads secrets from files on its machine"
+            problems.append(Problem("deployment", reason, ("secrets=none",)))
+        return problems
 
     def _project(
         self, release: Release, delivery: Delivery, files: Sequence[str], dashboards: Sequence[str]

@@ -9,12 +9,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.autoscaling.hpa import Hpa
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.kubernetes import own_workload
-from framework.delivery.rollout.rolling import Rolling
 from framework.manifests.identity import Object
 from framework.manifests.values import Image
 from framework.manifests.workload import Workload
@@ -74,20 +74,18 @@ class KServe(ClusterDeployment):
         )
         return [service], (f"{identity.name}-predictor",)
 
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Refuse what KServe does itself, and would undo; see the base class."""
-        found = super().problems(delivery)
-        if not isinstance(self.rollout(delivery), Rolling):
-            found.append(
-                "deployment: KServe replaces pods by itself, which no other rollout can steer; "
-                "set rollout=rolling or deployment=kubernetes"
-            )
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return what KServe controls itself, and would undo; see the base class."""
+        problems = super().problems(delivery)
+        if not self.rollout(delivery).plain:
+            reason = "KServe replaces pods itself and supports no other rollout"
+            problems.append(Problem("deployment", reason, ("rollout=rolling", "deployment=kubernetes")))
         scaling = delivery.autoscaling
         if not isinstance(scaling, Hpa) or any(
             (scaling.waiting_per_pod, scaling.requests_per_pod, scaling.p99_seconds)
         ):
-            found.append(
-                "deployment: KServe scales pods by itself, on their CPU alone; set autoscaling=hpa without "
-                "waiting_per_pod, requests_per_pod and p99_seconds, or deployment=kubernetes"
-            )
-        return found
+            signals = ("waiting_per_pod", "requests_per_pod", "p99_seconds")
+            cpu_only = " ".join(f"autoscaling.{signal}=null" for signal in signals)
+            overrides = (f"autoscaling=hpa {cpu_only}", "deployment=kubernetes")
+            problems.append(Problem("deployment", "KServe scales pods by CPU only", overrides))
+        return problems

@@ -4,13 +4,13 @@ Our server's image fetches the model, checks it and lays it out as Triton's mode
 client sends is tokens, not text: ``input_ids`` and ``attention_mask``, and it gets ``logits``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.export import Export
-from framework.build.export.tensorrt import TensorRT
 from framework.core.errors import ReleaseError
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
@@ -37,6 +37,8 @@ class Triton(ClusterDeployment):
         "multi-label-classification",
         "token-classification",
     )
+    libraries: ClassVar[Mapping[str, str]] = {"tensorrt": "tensorrt"}
+    batches: ClassVar[bool] = True
     remedy: ClassVar[str] = "export=onnx"
 
     image: Image = "nvcr.io/nvidia/tritonserver:26.08-py3"
@@ -126,37 +128,21 @@ model_warmup [
 ]
 """
 
-    def export_problems(self, export: Export, serving: Serving) -> list[str]:
-        """Name what of *export* Triton cannot open, or not as it is asked to; see the base class."""
-        found = super().export_problems(export, serving)
-        if not isinstance(export, TensorRT):
-            return found
-        if export.runtime != "tensorrt":
-            found.append(
-                f"export.runtime: Triton opens engines of tensorrt, not of {export.runtime}; "
-                "set export.runtime=tensorrt or export=onnx"
-            )
-        if serving.max_batch_size > export.batch.max:
-            found.append(
-                f"serving.max_batch_size: the engine takes {export.batch.max} rows in a call, and Triton "
-                f"would give it {serving.max_batch_size}; set serving.max_batch_size={export.batch.max}"
-            )
-        if not export.length.min <= self.warmup_tokens <= export.length.max:
-            found.append(
-                f"deployment.warmup_tokens: the engine takes rows of {export.length.min} to "
-                f"{export.length.max} tokens; set deployment.warmup_tokens={export.length.max}"
-            )
-        return found
+    @property
+    def warmup_row(self) -> int:
+        """The row of ``warmup_tokens``."""
+        return self.warmup_tokens
 
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Refuse an API key, which Triton would not ask for; see the base class."""
-        found = super().problems(delivery)
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return an API key, which Triton would not ask for; see the base class."""
+        problems = super().problems(delivery)
         if self.api_key_secret is not None:
-            found.append(
-                "deployment.api_key_secret: Triton knows no API keys and would let everybody in; set "
-                "deployment.api_key_secret=null and keep callers out by deployment.ingress_from"
+            reason = "Triton has no API keys and would answer every request"
+            advice = "restrict callers by deployment.ingress_from"
+            problems.append(
+                Problem("deployment.api_key_secret", reason, ("deployment.api_key_secret=null",), advice)
             )
-        return found
+        return problems
 
     def refuse(self, release: Release) -> None:
         """Make sure that *release* is one that these pods can run; see the base class."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.manifests.identity import Object
 from framework.manifests.values import Peer
@@ -31,6 +32,6 @@ class Monitoring(Component, ABC):
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
         """Return what scrapes, alerts and shows."""
 
-    def problems(self) -> list[str]:
-        """Return what keeps this option from working, each with the override that mends it."""
+    def problems(self) -> list[Problem]:
+        """Return what keeps this option from working."""
         return []

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment, Namespace
 from framework.delivery.monitoring import Monitoring, grafana
 from framework.delivery.monitoring.alerts import alerts
@@ -69,14 +70,12 @@ class Prometheus(Monitoring):
         """The Secret of the webhooks, if there is one."""
         return () if self.alert_secret is None else (self.alert_secret,)
 
-    def problems(self) -> list[str]:
-        """Refuse dashboards where what builds them is not installed."""
+    def problems(self) -> list[Problem]:
+        """Return dashboards whose builder is not installed."""
         if not self.dashboards or grafana.is_installed():
             return []
-        return [
-            "monitoring.dashboards: needs grafana-foundation-sdk; pip install 'gitune[monitoring]', or set "
-            "monitoring.dashboards=false"
-        ]
+        reason, advice = "requires grafana-foundation-sdk", "pip install 'gitune[monitoring]'"
+        return [Problem("monitoring.dashboards", reason, ("monitoring.dashboards=false",), advice)]
 
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
         """Return the ServiceMonitor, the rules, the log retention, and what else is wanted."""

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -16,6 +17,8 @@ from framework.manifests.workload import Workload
 class Rollout(Component, ABC):
     """Replaces the pods of a release, and says how long a way back takes."""
 
+    plain: ClassVar[bool] = False
+    """Whether it is the update of pods that every target does itself."""
     carries_files: ClassVar[bool] = False
     """Whether its pods hold the server's files themselves, so that they need no ConfigMap."""
 
@@ -65,6 +68,6 @@ class Rollout(Component, ABC):
         monitoring: Monitoring,
         environment: Environment,
         start_seconds: int,
-    ) -> list[str]:
-        """Return what keeps this rollout from working with the rest, each with the override that mends it."""
+    ) -> list[Problem]:
+        """Return what keeps this rollout from working with the other options."""
         return []

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from framework.core.problem import Problem
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -22,6 +23,8 @@ from framework.manifests.workload import Workload
 
 LIMIT_SECONDS = 300
 """What an abort and a rollback may take: five minutes."""
+_WEBHOOK_SECONDS = 10
+"""Time until Argo CD syncs where a webhook notifies it."""
 REACTION_SECONDS = 10
 """What the controller takes to act, and proxies to hear of it."""
 _API = "argoproj.io/v1alpha1"
@@ -153,36 +156,35 @@ class Judged(Rollout):
         monitoring: Monitoring,
         environment: Environment,
         start_seconds: int,
-    ) -> list[str]:
-        """Refuse to judge without measurements or means, and a way back that takes too long."""
-        found = []
+    ) -> list[Problem]:
+        """Return missing metrics or traffic splitting, and a rollback or an abort that takes too long."""
+        problems = []
         if monitoring.query_url is None:
-            found.append(
-                "rollout: a new release is judged by measurements, and nothing measures; set "
-                "monitoring=prometheus or rollout=rolling"
-            )
+            reason = "a new release is judged by its metrics, and none are collected"
+            problems.append(Problem("rollout", reason, ("monitoring=prometheus", "rollout=rolling")))
         if self.shares_requests and not traffic.splits:
-            found.append(
-                "rollout: requests are shared out between two releases, and nothing can; set traffic=istio, "
-                "traffic=gateway-api or rollout=blue-green"
-            )
+            reason = "requests are split between two releases, which this traffic option cannot do"
+            overrides = ("traffic=istio", "traffic=gateway-api", "rollout=blue-green")
+            problems.append(Problem("rollout", reason, overrides))
         if self.abort_seconds > LIMIT_SECONDS:
-            found.append(
-                f"rollout.window_seconds: an abort may take {self.abort_seconds} s, above {LIMIT_SECONDS} s; "
-                "set rollout.window_seconds=120 rollout.interval_seconds=30 rollout.failure_limit=1"
-            )
-        return [*found, *self._slow(environment, start_seconds)]
+            reason = f"an abort may take {self.abort_seconds} s, above {LIMIT_SECONDS} s"
+            shorter = "rollout.window_seconds=120 rollout.interval_seconds=30 rollout.failure_limit=1"
+            problems.append(Problem("rollout.window_seconds", reason, (shorter,)))
+        return [*problems, *self._slow_rollback(environment, start_seconds)]
 
-    def _slow(self, environment: Environment, start_seconds: int) -> list[str]:
+    def _slow_rollback(self, environment: Environment, start_seconds: int) -> list[Problem]:
         back = environment.sync_seconds + self.rollback_seconds(start_seconds)
         if back <= LIMIT_SECONDS:
             return []
         # A pod's start is as long for the fetch as for the load, in whole periods of a probe.
         fitting = (LIMIT_SECONDS - environment.sync_seconds - REACTION_SECONDS) // 20 * 10
-        start = f"deployment.startup_seconds={fitting}" if fitting > 0 else "environment.sync_seconds=10"
-        return [
-            f"rollout: a rollback may take {back} s, above {LIMIT_SECONDS} s: {environment.sync_seconds} s "
-            f"until Argo CD sees it and {start_seconds} s to start pods; set {start}, "
-            "environment.sync_seconds=10 where a webhook tells Argo CD, or rollout=blue-green, which keeps "
-            "the old pods"
-        ]
+        overrides = [f"deployment.startup_seconds={fitting}"] if fitting > 0 else []
+        if back - environment.sync_seconds + _WEBHOOK_SECONDS <= LIMIT_SECONDS:
+            overrides.append(f"environment.sync_seconds={_WEBHOOK_SECONDS}")
+        if environment.sync_seconds + REACTION_SECONDS <= LIMIT_SECONDS:
+            overrides.append("rollout=blue-green")  # keeps the old pods
+        reason = (
+            f"a rollback may take {back} s, above {LIMIT_SECONDS} s: {environment.sync_seconds} s until "
+            f"Argo CD syncs (about {_WEBHOOK_SECONDS} s with a webhook) and {start_seconds} s to start pods"
+        )
+        return [Problem("rollout", reason, tuple(overrides))]

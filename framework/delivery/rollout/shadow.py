@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -64,12 +65,10 @@ class Shadow(Judged):
         monitoring: Monitoring,
         environment: Environment,
         start_seconds: int,
-    ) -> list[str]:
-        """Refuse traffic that copies nothing, of which the judge would never see a request."""
-        found = super().problems(traffic, autoscaling, monitoring, environment, start_seconds)
+    ) -> list[Problem]:
+        """Return traffic that cannot mirror requests, so that the shadow would never see one."""
+        problems = super().problems(traffic, autoscaling, monitoring, environment, start_seconds)
         if traffic.splits and not traffic.mirrors:
-            found.append(
-                "rollout: a shadow is sent copies of requests, and Argo Rollouts' plugin for the Gateway API "
-                "sends none; set traffic=istio or rollout=canary"
-            )
-        return found
+            reason = "a shadow needs mirrored requests, which Argo Rollouts' Gateway API plugin does not send"
+            problems.append(Problem("rollout", reason, ("traffic=istio", "rollout=canary")))
+        return problems

@@ -2,14 +2,19 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.manifests.identity import Identity, Object
 
 
 class Secrets(Component, ABC):
     """Brings Secrets into the namespace."""
+
+    creates: ClassVar[bool] = True
+    """Whether it creates them."""
 
     @abstractmethod
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
@@ -20,6 +25,6 @@ class Secrets(Component, ABC):
             wanted: each Secret's type, such as ``Opaque``, by its name.
         """
 
-    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
-        """Return what keeps them from being made, each with what mends it."""
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[Problem]:
+        """Return what keeps the Secrets *wanted* from being made in *environment*."""
         return []

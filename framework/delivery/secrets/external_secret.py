@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.secrets import Secrets
 from framework.manifests.identity import Identity, Object
@@ -46,11 +47,11 @@ class ExternalSecret(Secrets):
         """Return one ExternalSecret for each Secret."""
         return [self._external(identity, name, kind) for name, kind in wanted.items()]
 
-    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
-        """Name a store that is not given."""
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[Problem]:
+        """Return that no store is configured."""
         if self.store is not None or not wanted:
             return []
-        return ["secrets.store: names the SecretStore that opens the vault; set secrets.store=<its name>"]
+        return [Problem("secrets.store", "no SecretStore is named", ("secrets.store=<name>",))]
 
     def _external(self, identity: Identity, name: str, kind: str) -> Object:
         names = {"namespace": identity.namespace, "release": identity.name, "secret": name}

@@ -14,6 +14,7 @@ import yaml
 from pydantic import Field
 
 from framework.core.errors import PlanError
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.secrets import Secrets
 from framework.manifests.identity import Identity, Object
@@ -39,15 +40,15 @@ class SealedSecret(Secrets):
         """
         return [self._sealed(identity, name, kind) for name, kind in wanted.items()]
 
-    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
-        """Name every file that is missing or wrong."""
-        found = []
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[Problem]:
+        """Return every file that is missing or wrong."""
+        problems: list[Problem] = []
         for name, kind in wanted.items():
             try:
                 self._read(environment.namespace, name, kind)
             except PlanError as error:
-                found.append(str(error))
-        return found
+                problems += error.problems
+        return problems
 
     def _sealed(self, identity: Identity, name: str, kind: str) -> Object:
         sealed = self._read(identity.namespace, name, kind)
@@ -64,16 +65,20 @@ class SealedSecret(Secrets):
     def _read(self, namespace: str, name: str, kind: str) -> Object:
         """Return the object in the file, checked."""
         path = Path(self.folder) / namespace / f"{name}.yaml"
-        seal = f"seal it again: kubeseal --namespace {namespace} --format yaml < secret.yaml > {path}"
+
+        def refused(reason: str) -> PlanError:
+            seal = f"seal it again: kubeseal --namespace {namespace} --format yaml < secret.yaml > {path}"
+            return PlanError(problems=[Problem("secrets", f"{path}: {reason}", advice=seal)])
+
         try:
             body = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise PlanError(f"{path}: the Secret '{name}' is not sealed there; {seal}") from None
+            raise refused(f"there is no sealed Secret '{name}'") from None
         except (OSError, ValueError, yaml.YAMLError) as error:
             first_line = str(error).partition("\n")[0]
-            raise PlanError(f"{path}: cannot be read: {first_line}; {seal}") from None
+            raise refused(f"cannot be read: {first_line}") from None
         if wrong := _wrong(body, namespace, name, kind):
-            raise PlanError(f"{path}: {wrong}; {seal}")
+            raise refused(wrong)
         return dict(body)
 
 

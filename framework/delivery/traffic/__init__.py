@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import Peer
@@ -14,6 +15,8 @@ from framework.manifests.workload import Workload
 class Traffic(Component, ABC):
     """Routes to a release's Services."""
 
+    routes: ClassVar[bool] = True
+    """Whether it creates routes."""
     splits: ClassVar[bool] = False
     """Whether it can share requests out between two Services: by weight and by a header."""
     mirrors: ClassVar[bool] = False
@@ -41,6 +44,6 @@ class Traffic(Component, ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} cannot share requests out")
 
-    def problems(self, environment: Environment) -> list[str]:
-        """Return what keeps this option out of *environment*, each with the override that mends it."""
+    def problems(self, environment: Environment) -> list[Problem]:
+        """Return what keeps this option from working in *environment*."""
         return []

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.traffic import Traffic
 from framework.manifests.identity import Identity
@@ -55,11 +56,9 @@ class GatewayTraffic(Traffic):
         """Return the name that callers outside use."""
         return f"{identity.name}.{environment.domain}"
 
-    def problems(self, environment: Environment) -> list[str]:
-        """Refuse an environment without a domain."""
+    def problems(self, environment: Environment) -> list[Problem]:
+        """Return an environment without a domain."""
         if environment.domain is not None:
             return []
-        return [
-            f"environment.domain: the gateway must know by which name {environment.name}'s releases are "
-            "asked for; set environment.domain=<a domain of yours> or traffic=none"
-        ]
+        reason = f"the gateway needs the domain of {environment.name}'s releases"
+        return [Problem("environment.domain", reason, ("environment.domain=<domain>", "traffic=none"))]

@@ -7,13 +7,12 @@ the runner finds the lock. Which kind of object runs the pods, an option says.
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from framework.build.launcher import Built, Launcher, Work
-from framework.build.launcher.worker_pod import JOB, STORE, network_policy
+from framework.build.launcher.worker_pod import JOB, STORE, WorkerSettings, network_policy
 from framework.core import versions, yaml
 from framework.core.errors import ReleaseError, StepError
 from framework.core.filesystem import write_whole
@@ -22,17 +21,7 @@ from framework.core.release import Release
 from framework.core.source import Source
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import config_map
-from framework.manifests.scheduling import Capacity, Toleration
-from framework.manifests.values import (
-    Amounts,
-    Bytes,
-    Image,
-    LabelKey,
-    LabelValue,
-    ObjectName,
-    Port,
-    is_pinned,
-)
+from framework.manifests.values import LabelValue, Port, is_pinned
 
 JOBS = Path(".gitune/jobs")
 """The folder of rendered jobs, one a job, relative to the folder that ``run`` is called in."""
@@ -42,7 +31,7 @@ _MOST_BYTES = 1_000_000
 """Most bytes of a ConfigMap, as an API server takes it, less some for its metadata."""
 
 
-class ClusterLauncher(Launcher):
+class ClusterLauncher(Launcher, WorkerSettings):
     """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's own command."""
 
     here: ClassVar[bool] = False
@@ -51,58 +40,21 @@ class ClusterLauncher(Launcher):
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = "training"
     """The Kubernetes namespace of jobs; it should enforce the Pod Security level ``restricted``."""
-    image: Image = "gitune/trainer:0.1.0"
-    """An image with this very version of the framework and of its libraries; pin it by digest."""
     image_folders: tuple[str, ...] = ()
-    """Folders of the working folder that the image's working folder has too, such as ``recipes``: local
-    files below them need no URL."""
+    """Folders that the image's working folder also has, such as ``recipes``. Local files below them need no
+    URL."""
     context: str | None = None
-    """The context of the kubeconfig file; None takes the current one, or the pod's own account."""
+    """The kubeconfig's context; None uses the current one, or the pod's own account."""
     submit: bool = True
     """Whether the job is submitted and followed; false only writes it to ``.gitune/jobs/``."""
     queue: LabelValue | None = "training"
-    """Kueue's LocalQueue in the namespace, which decides when a job may start; None starts it at once."""
+    """Kueue's LocalQueue in the namespace, which admits the job; None starts it at once."""
     priority: LabelValue | None = None
-    """Kueue's WorkloadPriorityClass: who comes first in the queue, and who is sent back to it."""
-    priority_class: ObjectName | None = None
-    """The PriorityClass of the pods."""
-    requests: Amounts = Amounts(cpu="4", memory="16Gi")
-    """What each machine is promised."""
-    limits: Amounts = Amounts(cpu="8", memory="32Gi")
-    """The most that each machine gets."""
-    shared_memory: Bytes = "2Gi"
-    """``/dev/shm``, by which the processes of a machine talk; it is a part of the limit."""
-    temporary_space: Bytes = "20Gi"
-    """Disk for ``/tmp``."""
-    store_claim: ObjectName = "gitune-store"
-    """The PersistentVolumeClaim of the store and its checkpoints; several machines need ReadWriteMany."""
-    service_account: ObjectName = "gitune-trainer"
-    """The pods' account; they get no token of it."""
-    secret: ObjectName | None = None
-    """The Secret whose keys become variables, to open model store, hub and tracking server."""
+    """Kueue's WorkloadPriorityClass: the job's priority in the queue and under preemption."""
     egress_ports: tuple[Port, ...] = (443,)
-    """TCP ports that pods may reach outside the job: of the model store, the hub, the tracking server."""
-    node_selector: dict[LabelKey, LabelValue] = Field(default={})
-    """Labels that a machine must have; Kueue adds those of the flavour that it chose."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Taints that do not keep the pods off a machine; that of GPU nodes is tolerated where GPUs train."""
-    capacity: Capacity = Capacity()
-    """Whether machines that the cloud may take back train; ``any`` leaves it to Kueue's flavours."""
-    topology: LabelKey | None = "topology.kubernetes.io/zone"
-    """What several machines should have in common, where there is room; None is nothing."""
-    max_restarts: Annotated[int, Field(ge=0)] = 3
-    """How often lost pods are replaced, from the last checkpoint; those that a spot pool took back do not
-    count, and a reason that would only come again ends the job."""
+    """TCP ports outside the job that pods can reach: of model store, hub and tracking server."""
     deadline_seconds: Annotated[int, Field(ge=1)] | None = None
-    """Longest time that a job may run once it was admitted; None is for ever."""
-
-    @model_validator(mode="after")
-    def _requests_below_limits(self) -> Self:
-        for key in self.requests.above(self.limits):
-            raise PydanticCustomError(
-                "crossed_resources", "'requests.{key}' is above 'limits.{key}'", {"key": key}
-            )
-        return self
+    """Longest time that a job can run after admission; None sets no limit."""
 
     @abstractmethod
     def running(self, work: Work, identity: Identity) -> list[Object]:

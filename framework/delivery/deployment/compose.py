@@ -15,18 +15,12 @@ from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment
 from framework.delivery.deployment import compose_services as companions
 from framework.delivery.deployment.kubernetes import settings_text
-from framework.delivery.deployment.server_pod import (
-    CONFIG_FOLDER,
-    MODEL,
-    MODEL_FOLDER,
-    WORKING_FOLDER,
-    is_remote,
-    store_folder,
-)
+from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
 from framework.delivery.rollout.rolling import Rolling
 from framework.delivery.secrets.none import NoSecrets
 from framework.delivery.traffic.none import NoTraffic
 from framework.manifests.identity import Identity, Object
+from framework.manifests.pod import CONFIG_FOLDER, WORKING_FOLDER
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload

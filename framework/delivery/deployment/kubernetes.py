@@ -9,15 +9,9 @@ import json
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import (
-    CONFIG_FOLDER,
-    MODEL,
-    answering,
-    container,
-    server_command,
-    server_pod,
-)
+from framework.delivery.deployment.server_pod import MODEL, answering, container, server_command, server_pod
 from framework.manifests.identity import Object
+from framework.manifests.pod import CONFIG_FOLDER
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Image, amount
 from framework.manifests.workload import Workload

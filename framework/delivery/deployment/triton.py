@@ -14,8 +14,9 @@ from framework.core.errors import ReleaseError
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, scratch, server_pod
+from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, server_pod
 from framework.manifests.identity import Object
+from framework.manifests.pod import scratch
 from framework.manifests.signals import TRITON
 from framework.manifests.values import Image, Port
 from framework.manifests.workload import Workload
@@ -69,9 +70,9 @@ class Triton(ClusterDeployment):
             identity,
             release.model_uri,
             target.server(delivery.serving.port),
-            flags=("--triton-repository", REPOSITORY),
-            volumes=volumes,
-            mounts=mounts,
+            fetch_flags=("--triton-repository", REPOSITORY),
+            fetch_mounts=mounts,
+            extra_volumes=volumes,
         )
         return Workload(
             identity=identity,

@@ -12,17 +12,9 @@ from pydantic import Field
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import (
-    CONFIG_FOLDER,
-    MODEL,
-    PROBE_PERIOD,
-    TEMPORARY_FOLDER,
-    answering,
-    container,
-    scratch,
-    server_pod,
-)
+from framework.delivery.deployment.server_pod import MODEL, PROBE_PERIOD, answering, container, server_pod
 from framework.manifests.identity import Object
+from framework.manifests.pod import CONFIG_FOLDER, TEMPORARY_FOLDER, scratch
 from framework.manifests.signals import VLLM
 from framework.manifests.values import Amounts, Bytes, Image
 from framework.manifests.workload import Workload
@@ -79,7 +71,7 @@ class Vllm(ClusterDeployment):
         memory = scratch("shared-memory", self.shared_memory, medium="Memory")
         return Workload(
             identity=identity,
-            pod=server_pod(target, identity, release.model_uri, server, volumes=[memory]),
+            pod=server_pod(target, identity, release.model_uri, server, extra_volumes=[memory]),
             files={LOCK: release.text(), FIRST_TOKEN: Path(__file__).with_name(FIRST_TOKEN).read_text()},
             service_port=self.service_port,
             start_seconds=self.start_seconds,

@@ -14,11 +14,26 @@ from typing import Any, NoReturn
 from framework.build.launcher import Interrupted
 from framework.build.launcher.worker_pod import CONTAINER
 from framework.core.errors import ClusterError, StepError
+from framework.manifests.api_connection import ApiConnection, Remedies
 from framework.manifests.identity import Object
-from framework.manifests.kubernetes_api import Api, Silence
+from framework.manifests.kubernetes_api import KubernetesApi, Silence
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
-_WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/namespaces/{}/workloads"
+_WORKLOAD = ("kueue.x-k8s.io/v1beta2", "Workload")
+OUTAGE_SECONDS = 300.0
+"""How long a request is repeated while the API server does not answer."""
+_REMEDIES = Remedies(
+    connect="set KUBECONFIG or launcher.context=<name>, or only write the job with launcher.submit=false",
+    unreachable=(
+        "check KUBECONFIG and the network; a submitted job keeps running, and the same command follows it"
+    ),
+    forbidden="ask an administrator to bind the Role in environments/argocd/training/ to this account",
+    unknown_kind=(
+        "install its controller (Kubeflow Trainer or JobSet), choose the other of launcher=trainjob and "
+        "launcher=jobset, or set launcher.namespace"
+    ),
+    invalid="fix the launcher setting it names",
+)
 _BAD_WAITS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 _KILLED = 128 + signal.SIGKILL
 
@@ -41,7 +56,7 @@ def follow(
         ClusterError: the API server refuses or is gone, or the job was deleted.
     """
     with _interruptible(objects[-1], command):
-        api = Api(context)
+        api = KubernetesApi(ApiConnection(context, _REMEDIES, OUTAGE_SECONDS))
         _submit(api, objects, done)
         _Following(api, objects[-1], done, pause).to_the_end()
 
@@ -64,7 +79,7 @@ def _interruptible(job: Object, command: str) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _submit(api: Api, objects: Sequence[Object], done: str) -> None:
+def _submit(api: KubernetesApi, objects: Sequence[Object], done: str) -> None:
     *parts, job = objects
     where = f"{job['kind']} {job['metadata']['namespace']}/{job['metadata']['name']}"
     there = api.get(job)
@@ -84,7 +99,7 @@ def _submit(api: Api, objects: Sequence[Object], done: str) -> None:
     owner = there or api.get(job)
     for part in parts:
         if owner is not None:
-            api.adopt(part, owner)
+            api.set_owner(part, owner)
 
 
 def _ended(job: Object, done: str) -> Object | None:
@@ -97,9 +112,8 @@ def _ended(job: Object, done: str) -> Object | None:
 class _Following:
     """One job, and how much of it has been told."""
 
-    def __init__(self, api: Api, job: Object, done: str, pause: float) -> None:
+    def __init__(self, api: KubernetesApi, job: Object, done: str, pause: float) -> None:
         self.api, self.job, self.done, self.pause = api, job, done, pause
-        self.pods = f"/api/v1/namespaces/{job['metadata']['namespace']}/pods"
         self.told: set[str] = set()
         self.heard: dict[str, str] = {}
         """The time of the last line that was passed on, by the pod's uid."""
@@ -124,17 +138,16 @@ class _Following:
 
     def _first_pod(self) -> Object | None:
         """Return the newest pod of the first machine: one that was lost is replaced by another."""
-        name = self.job["metadata"]["name"]
-        pods = self.api.listed(self.pods, f"app.kubernetes.io/instance={name},{_INDEX}=0")
-        for pod in pods:  # in lists, objects come without the two
-            pod |= {"apiVersion": "v1", "kind": "Pod"}
+        metadata = self.job["metadata"]
+        labels = {"app.kubernetes.io/instance": metadata["name"], _INDEX: "0"}
+        pods = self.api.items("v1", "Pod", metadata["namespace"], labels)
         return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
 
     def _queued(self, job: Object) -> str:
         """Say why Kueue does not admit the job yet."""
-        uid, place = job["metadata"].get("uid"), self.job["metadata"]["namespace"]
-        found = self.api.listed(_WORKLOADS.format(place), f"kueue.x-k8s.io/job-uid={uid}", optional=True)
-        for workload in found:
+        metadata = job["metadata"]
+        labels = {"kueue.x-k8s.io/job-uid": str(metadata.get("uid"))}
+        for workload in self.api.items(*_WORKLOAD, metadata["namespace"], labels, optional=True):
             for condition in workload.get("status", {}).get("conditions") or []:
                 if condition["type"] == "QuotaReserved" and condition["status"] != "True":
                     return f"queued by Kueue: {condition.get('message', '')}"
@@ -152,7 +165,7 @@ class _Following:
             return
         key = str(pod["metadata"]["uid"])
         with contextlib.suppress(Silence):
-            for line in self.api.lines(pod, CONTAINER, follow):
+            for line in self.api.log_lines(pod, CONTAINER, follow):
                 when, _, text = line.partition(" ")
                 if when > self.heard.get(key, ""):
                     self.heard[key] = when

@@ -13,15 +13,24 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from framework.manifests import kubernetes_api as api
+from framework.build.launcher import follow_job
 
 Object = dict[str, Any]
+KINDS = {
+    "/api/v1": {"ConfigMap": "configmaps", "Pod": "pods"},
+    "/apis/kueue.x-k8s.io/v1beta2": {"Workload": "workloads"},
+    "/apis/networking.k8s.io/v1": {"NetworkPolicy": "networkpolicies"},
+    "/apis/jobset.x-k8s.io/v1alpha2": {"JobSet": "jobsets"},
+    "/apis/trainer.kubeflow.org/v1alpha1": {"TrainJob": "trainjobs", "TrainingRuntime": "trainingruntimes"},
+}
+"""What the server knows of: the plural of each kind, by group and version."""
 
 
 class Cluster:
     """What the server keeps, and what was asked of it."""
 
     def __init__(self) -> None:
+        self.kinds = dict(KINDS)
         self.objects: dict[str, Object] = {}
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[Object] = []
@@ -126,6 +135,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def on_get(self, path: str, query: dict[str, str], body: Object) -> None:
         cluster = self.cluster
+        if path in cluster.kinds:
+            kinds = cluster.kinds[path].items()
+            resources = [{"name": plural, "kind": kind} for kind, plural in kinds]
+            return self.answer(200, {"kind": "APIResourceList", "resources": resources})
         if path.endswith("/log"):
             assert query["timestamps"] == "true"
             return self.answer(
@@ -163,7 +176,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr(api, "OUTAGE_SECONDS", 10.0)
+    monkeypatch.setattr(follow_job, "OUTAGE_SECONDS", 10.0)
     yield found
     server.shutdown()
     server.server_close()

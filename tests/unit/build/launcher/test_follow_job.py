@@ -12,7 +12,6 @@ from framework.build.launcher import Interrupted
 from framework.build.launcher import follow_job as following
 from framework.build.launcher.follow_job import follow
 from framework.core.errors import ClusterError, StepError
-from framework.manifests import kubernetes_api as api
 
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 METADATA = {"name": "tiny-0", "namespace": "training"}
@@ -208,18 +207,31 @@ def test_a_deleted_job_is_no_silent_end(cluster: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "remedy"),
     [
-        (403, r"POST .*/trainjobs: not allowed: no; let an administrator bind the Role"),
-        (404, r"POST .*/trainjobs: the cluster does not know this kind of object"),
-        (422, r"POST .*/trainjobs: the cluster refuses it: no; mend the key of launcher"),
+        (403, "environments/argocd/training/"),
+        (404, "launcher=trainjob and launcher=jobset"),
+        (422, "launcher setting"),
     ],
 )
-def test_what_the_server_refuses_is_one_sentence(cluster: Any, code: int, said: str) -> None:
+def test_refusal_is_one_sentence_with_its_remedy(cluster: Any, code: int, remedy: str) -> None:
     cluster.refusals["POST", "/trainjobs"] = (code, "no")
-    with pytest.raises(ClusterError, match=said) as error:
+    with pytest.raises(ClusterError, match=rf"POST .*/trainjobs: .*; .*{remedy}") as error:
         begin()
     assert "\n" not in str(error.value)
+
+
+def test_kind_that_is_not_installed_is_named(cluster: Any) -> None:
+    del cluster.kinds["/apis/trainer.kubeflow.org/v1alpha1"]
+    with pytest.raises(ClusterError, match=r"TrainJob of trainer\.kubeflow\.org.*launcher=jobset"):
+        begin()
+
+
+def test_kueue_is_optional(cluster: Any, capfd: pytest.CaptureFixture) -> None:
+    cluster.refusals["GET", "/workloads"] = (403, "no")
+    cluster.script = [lambda: None, lambda: cluster.ends("Complete")]
+    begin()
+    assert capfd.readouterr().err == "  queued: waiting for Kueue to admit it\n"
 
 
 def test_a_server_that_stumbles_is_asked_again(cluster: Any) -> None:
@@ -233,15 +245,15 @@ def test_a_server_that_stumbles_is_asked_again(cluster: Any) -> None:
 
 
 def test_a_server_that_is_gone_is_one_sentence(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "OUTAGE_SECONDS", 0.2)
+    monkeypatch.setattr(following, "OUTAGE_SECONDS", 0.2)
     cluster.refusals["GET", "/tiny-0"] = (503, "overloaded")
-    with pytest.raises(ClusterError, match=r"does not answer .*the same command follows it"):
+    with pytest.raises(ClusterError, match=r"cannot be reached \(503.*the same command follows it"):
         begin()
 
 
 def test_no_kubeconfig_says_what_to_set(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(ClusterError, match=r"no cluster to submit to: .*set KUBECONFIG or launcher\.context"):
+    with pytest.raises(ClusterError, match=r"set KUBECONFIG or launcher\.context=.*launcher\.submit=false"):
         begin()
 
 

@@ -25,6 +25,15 @@ class Autoscaling(Component, ABC):
             monitoring: where the measurements are.
         """
 
+    @property
+    def cpu_target_percent(self) -> int | None:
+        """CPU use that it targets, in percent of the requests; None where it scales on anything else too."""
+        return None
+
+    def least(self, environment: Environment) -> int:
+        """Return the smallest number of pods."""
+        return environment.min_replicas
+
     def replicas(self, environment: Environment) -> int | None:
         """Return the number that stands in the manifest, or None where the autoscaler owns it."""
         return None

@@ -19,6 +19,12 @@ P99 = "gitune_p99_seconds"
 class Hpa(Elastic):
     """A HorizontalPodAutoscaler by CPU, and by custom metrics where they are asked for."""
 
+    @property
+    def cpu_target_percent(self) -> int | None:
+        """CPU use that it targets, in percent of the requests; None with custom metrics."""
+        custom = (self.waiting_per_pod, self.requests_per_pod, self.p99_seconds)
+        return None if any(custom) else self.target_cpu_percent
+
     def objects(
         self, workload: Workload, target: Object, environment: Environment, monitoring: Monitoring
     ) -> list[Object]:

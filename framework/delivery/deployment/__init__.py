@@ -64,6 +64,13 @@ class Deployment(Component, ABC):
         work is done, and rendering refuses.
         """
 
+    def rollback_seconds(self, delivery: Delivery) -> int | None:
+        """Return the longest time from a changed manifest until the previous release answers.
+
+        None where no cluster applies the manifests.
+        """
+        return None
+
     @property
     @abstractmethod
     def images(self) -> Mapping[str, str]:

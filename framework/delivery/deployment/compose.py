@@ -16,9 +16,6 @@ from framework.delivery.deployment import Delivery, Deployment
 from framework.delivery.deployment import compose_services as companions
 from framework.delivery.deployment.kubernetes import settings_text
 from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
-from framework.delivery.rollout.rolling import Rolling
-from framework.delivery.secrets.none import NoSecrets
-from framework.delivery.traffic.none import NoTraffic
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, WORKING_FOLDER
 from framework.manifests.signals import GITUNE
@@ -98,11 +95,11 @@ class Compose(Deployment):
     def problems(self, delivery: Delivery) -> list[str]:
         """Refuse what one machine cannot do, and an image that another could be put in place of."""
         found = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
-        if delivery.environment.progressive and not isinstance(delivery.rollout, Rolling):
+        if delivery.environment.progressive and delivery.rollout.progressive:
             found.append("deployment: one machine has one server at a time; set rollout=rolling")
-        if not isinstance(delivery.traffic, NoTraffic):
+        if delivery.traffic.routes:
             found.append("deployment: one machine has no gateway; set traffic=none")
-        if not isinstance(delivery.secrets, NoSecrets):
+        if delivery.secrets.creates:
             found.append("deployment: compose takes secrets from files on its machine; set secrets=none")
         return found
 

@@ -10,11 +10,9 @@ from typing import Annotated
 from pydantic import Field
 
 from framework.core.release import Release
-from framework.delivery.autoscaling.hpa import Hpa
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.kubernetes import own_workload
-from framework.delivery.rollout.rolling import Rolling
 from framework.manifests.identity import Object
 from framework.manifests.values import Image
 from framework.manifests.workload import Workload
@@ -53,15 +51,11 @@ class KServe(ClusterDeployment):
                 "type": "RollingUpdate",
             },
             "maxReplicas": environment.max_replicas,
-            "minReplicas": environment.min_replicas,
+            "minReplicas": scaling.least(environment),
             "timeout": self.timeout_seconds,
         }
-        if isinstance(scaling, Hpa):  # all others are refused before
-            predictor |= {
-                "minReplicas": scaling.least(environment),
-                "scaleMetric": "cpu",
-                "scaleTarget": scaling.target_cpu_percent,
-            }
+        if scaling.cpu_target_percent is not None:  # ``problems`` refuses every other autoscaler
+            predictor |= {"scaleMetric": "cpu", "scaleTarget": scaling.cpu_target_percent}
         annotations = {
             "serving.kserve.io/autoscalerClass": "hpa",
             "serving.kserve.io/deploymentMode": "Standard",
@@ -77,15 +71,12 @@ class KServe(ClusterDeployment):
     def problems(self, delivery: Delivery) -> list[str]:
         """Refuse what KServe does itself, and would undo; see the base class."""
         found = super().problems(delivery)
-        if not isinstance(self.rollout(delivery), Rolling):
+        if self.rollout(delivery).progressive:
             found.append(
                 "deployment: KServe replaces pods by itself, which no other rollout can steer; "
                 "set rollout=rolling or deployment=kubernetes"
             )
-        scaling = delivery.autoscaling
-        if not isinstance(scaling, Hpa) or any(
-            (scaling.waiting_per_pod, scaling.requests_per_pod, scaling.p99_seconds)
-        ):
+        if delivery.autoscaling.cpu_target_percent is None:
             found.append(
                 "deployment: KServe scales pods by itself, on their CPU alone; set autoscaling=hpa without "
                 "waiting_per_pod, requests_per_pod and p99_seconds, or deployment=kubernetes"

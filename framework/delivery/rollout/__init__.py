@@ -16,6 +16,8 @@ from framework.manifests.workload import Workload
 class Rollout(Component, ABC):
     """Replaces the pods of a release, and says how long a way back takes."""
 
+    progressive: ClassVar[bool] = True
+    """Whether the new release and the previous one serve side by side before the switch is final."""
     carries_files: ClassVar[bool] = False
     """Whether its pods hold the server's files themselves, so that they need no ConfigMap."""
 

@@ -1,5 +1,7 @@
 """A plain Deployment: pods are replaced one by one, each once the new one is ready."""
 
+from typing import ClassVar
+
 from framework.delivery.monitoring import Monitoring
 from framework.delivery.rollout import Rollout
 from framework.delivery.traffic import Traffic
@@ -10,6 +12,8 @@ from framework.manifests.workload import Workload
 
 class Rolling(Rollout):
     """Replaces pods without a gap; nothing judges the new release but its own probes."""
+
+    progressive: ClassVar[bool] = False
 
     def objects(
         self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import ClassVar
 
 from framework.core.component import Component
 from framework.delivery.environment import Environment
@@ -10,6 +11,9 @@ from framework.manifests.identity import Identity, Object
 
 class Secrets(Component, ABC):
     """Brings Secrets into the namespace."""
+
+    creates: ClassVar[bool] = True
+    """Whether it renders objects that create the Secrets."""
 
     @abstractmethod
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:

@@ -14,6 +14,8 @@ from framework.manifests.workload import Workload
 class Traffic(Component, ABC):
     """Routes to a release's Services."""
 
+    routes: ClassVar[bool] = True
+    """Whether requests from outside the cluster reach the release."""
     splits: ClassVar[bool] = False
     """Whether it can share requests out between two Services: by weight and by a header."""
     mirrors: ClassVar[bool] = False

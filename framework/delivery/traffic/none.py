@@ -1,6 +1,7 @@
 """No routes: callers inside the cluster use the Service itself."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from framework.delivery.environment import Environment
 from framework.delivery.traffic import Traffic
@@ -10,6 +11,8 @@ from framework.manifests.workload import Workload
 
 class NoTraffic(Traffic):
     """Leaves the Service as it is."""
+
+    routes: ClassVar[bool] = False
 
     def objects(self, workload: Workload, services: Sequence[str], environment: Environment) -> list[Object]:
         """Return nothing."""

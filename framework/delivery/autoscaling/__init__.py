@@ -1,4 +1,4 @@
-"""The base of every autoscaling option: how many pods serve."""
+"""The base class of the autoscaling options."""
 
 from abc import ABC, abstractmethod
 
@@ -10,7 +10,7 @@ from framework.manifests.workload import Workload
 
 
 class Autoscaling(Component, ABC):
-    """Keeps the number of pods between the environment's bounds."""
+    """Sets the number of pods, within the environment's bounds."""
 
     @abstractmethod
     def objects(
@@ -20,9 +20,9 @@ class Autoscaling(Component, ABC):
 
         Args:
             workload: the pods.
-            target: the reference to what is scaled.
-            environment: gives the least and the most replicas.
-            monitoring: where the measurements are.
+            target: reference to the object that is scaled.
+            environment: the smallest and largest number of replicas.
+            monitoring: the source of metrics.
         """
 
     @property
@@ -35,7 +35,7 @@ class Autoscaling(Component, ABC):
         return environment.min_replicas
 
     def replicas(self, environment: Environment) -> int | None:
-        """Return the number that stands in the manifest, or None where the autoscaler owns it."""
+        """Return the number of replicas in the manifest; None where an autoscaler owns it."""
         return None
 
     def problems(self, monitoring: Monitoring) -> list[str]:

@@ -1,7 +1,7 @@
-"""What all launchers into a cluster share: the job's objects, their submission, and the lock at the end.
+"""The base class of the launchers into a cluster: the job's objects, their submission, the release's lock.
 
-The pods build into a store on a volume of their namespace and publish to a remote model store, where
-the runner finds the lock. Which kind of object runs the pods, an option says.
+The pods build into a store on a volume of their namespace and publish to a remote model store, where the
+runner finds the lock. The options decide which kind of object runs the pods.
 """
 
 from abc import abstractmethod
@@ -24,19 +24,19 @@ from framework.manifests.objects import config_map
 from framework.manifests.values import LabelValue, Port, is_pinned
 
 JOBS = Path(".gitune/jobs")
-"""The folder of rendered jobs, one a job, relative to the folder that ``run`` is called in."""
+"""Folder of the rendered jobs, relative to the working folder."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 _MOST_BYTES = 1_000_000
-"""Most bytes of a ConfigMap, as an API server takes it, less some for its metadata."""
+"""The API server's size limit of a ConfigMap, less some bytes for its metadata."""
 
 
 class ClusterLauncher(Launcher, WorkerSettings):
-    """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's own command."""
+    """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's command."""
 
     here: ClassVar[bool] = False
     done: ClassVar[str]
-    """The condition by which the job's object says that all went well."""
+    """The condition of the job's object that reports success."""
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = "training"
     """The Kubernetes namespace of jobs; it should enforce the Pod Security level ``restricted``."""
@@ -58,28 +58,28 @@ class ClusterLauncher(Launcher, WorkerSettings):
 
     @abstractmethod
     def running(self, work: Work, identity: Identity) -> list[Object]:
-        """Return the objects that run the pods; the last one is the job itself, the others go before."""
+        """Return the objects that run the pods: first what the job refers to, the job itself last."""
 
     def objects(self, work: Work) -> list[Object]:
-        """Return all objects of the job for *work*, in the order in which they are created.
+        """Return all objects of the job for *work*, in order of creation.
 
         Raises:
-            StepError: the plan is too large for a ConfigMap.
+            StepError: the plan exceeds the size limit of a ConfigMap.
         """
         identity = self.identity(work)
-        # A job is submitted where the model store has no lock, whatever the cluster's store says.
+        # The model store has no lock, so the job publishes even if the cluster's store has that step.
         text = write_job(work.steps, work.steps, STORE, work.plugins, work.machines, [work.last])
         if len(text.encode()) > _MOST_BYTES:
             raise StepError(
-                f"launcher: the job takes {len(text.encode())} bytes, a ConfigMap {_MOST_BYTES}; split the "
-                "recipe's phases into recipes of their own, or set launcher=local"
+                f"launcher: the job has {len(text.encode())} bytes, a ConfigMap holds {_MOST_BYTES}; split "
+                "the recipe's phases into separate recipes, or set launcher=local"
             )
         files = config_map(identity, {JOB: text}) | {"immutable": True}
         return [files, network_policy(identity, self.egress_ports), *self.running(work, identity)]
 
     def identity(self, work: Work) -> Identity:
-        """Return the name, labels and annotations of the job's objects: one plan, one name."""
-        # With what JobSet adds, a pod's name must still be a label's value.
+        """Return the name, labels and annotations of the job's objects; the plan determines the name."""
+        # A pod's name, with JobSet's suffixes, must fit a label's value.
         name = f"{work.name[:29].rstrip('-')}-{work.last.key[:12]}"
         selector = {"app.kubernetes.io/instance": name, "app.kubernetes.io/name": "gitune-trainer"}
         labels = {"app.kubernetes.io/managed-by": "gitune", "app.kubernetes.io/part-of": "gitune"}
@@ -94,9 +94,9 @@ class ClusterLauncher(Launcher, WorkerSettings):
 
     @property
     def queue_labels(self) -> dict[str, str]:
-        """What Kueue reads on the job."""
-        asked = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
-        return {key: value for key, value in asked.items() if value is not None}
+        """The job's labels for Kueue."""
+        labels = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
+        return {key: value for key, value in labels.items() if value is not None}
 
     def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
         """Name what the pods could not reach: files of this machine, and a model store on its disk."""
@@ -121,30 +121,30 @@ class ClusterLauncher(Launcher, WorkerSettings):
         return found
 
     def _left_behind(self, sources: Iterable[Source]) -> list[Source]:
-        alone = [source for source in sources if source.local and not self._in_image(source)]
-        return list({source.url: source for source in alone}.values())
+        local = [source for source in sources if source.local and not self._in_image(source)]
+        return list({source.url: source for source in local}.values())
 
     def _in_image(self, source: Source) -> bool:
-        """Tell whether the image has the file too: the framework's own, or one in a folder that is named."""
+        """Return whether the image also has the file: shipped with the framework, or in ``image_folders``."""
         path = Path(source.url.removeprefix("file://"))
-        named = any(path.is_relative_to(folder) for folder in self.image_folders)
-        return named or source.shipped
+        in_folder = any(path.is_relative_to(folder) for folder in self.image_folders)
+        return in_folder or source.shipped
 
     def preview(self, work: Work) -> str:
-        """Say which object would be submitted, where, and how large it is."""
+        """Return which object would be submitted, where, and its size."""
         *_, job = self.objects(work)
         gpus = f" with {work.processes} GPUs each" if work.gpus else ""
         machines = f"{work.machines} machines" if work.machines > 1 else "1 machine"
         queue = f", queue {self.queue}" if self.queue is not None else ""
         name = job["metadata"]["name"]
         return (
-            f"Job: {job['kind']} {name} in namespace {self.namespace}{queue}: {machines}{gpus}. What the "
-            f"store of claim {self.store_claim} holds is not built again. launcher.submit=false writes the "
+            f"Job: {job['kind']} {name} in namespace {self.namespace}{queue}: {machines}{gpus}. Steps in "
+            f"the store of claim {self.store_claim} are not built again. launcher.submit=false writes the "
             f"objects to {JOBS}/{name}/."
         )
 
     def find(self, work: Work) -> Release | None:
-        """Read the lock that the model store keeps of each release."""
+        """Return the release whose lock is in the model store; see the base class."""
         release = versions.find(work.url, work.name, work.plan)
         return release if release is not None and release.recipe == work.recipe else None
 

@@ -1,7 +1,6 @@
-"""Submit a job, pass its log on, and end as its worker ended.
+"""Submits a job, prints its log, and ends as its worker ended.
 
-Called again for a job that runs, it follows that one; one that failed is replaced, and goes on from the
-store. It knows pods and conditions; what the objects run, it does not know.
+A job that already runs is followed. A job that failed is replaced and resumes from the store.
 """
 
 import contextlib
@@ -34,42 +33,42 @@ _REMEDIES = Remedies(
     ),
     invalid="fix the launcher setting it names",
 )
-_BAD_WAITS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+_START_ERRORS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 _KILLED = 128 + signal.SIGKILL
 
 
 def follow(
     objects: Sequence[Object], done: str, context: str | None, command: str, pause: float = 3.0
 ) -> None:
-    """See that the job runs, pass its first machine's log on, and return once it ended well.
+    """Submit the job unless it runs, print its first machine's log, and return when it succeeded.
 
     Args:
-        objects: the job, last, and what it needs.
-        done: the job's condition for a good end.
+        objects: the objects that the job refers to, and the job last.
+        done: the job's condition that reports success.
         context: the kubeconfig's context.
-        command: the command as it was typed.
-        pause: seconds between two looks at the job.
+        command: the user's command line.
+        pause: seconds between two polls of the job.
 
     Raises:
-        Interrupted: a signal came; the job goes on.
-        StepError: the worker failed, with its own message and exit code.
-        ClusterError: the API server refuses or is gone, or the job was deleted.
+        Interrupted: a signal arrived; the job keeps running.
+        StepError: the worker failed; carries its message and exit code.
+        ClusterError: the API server refuses or cannot be reached, or the job was deleted.
     """
     with _interruptible(objects[-1], command):
         api = KubernetesApi(ApiConnection(context, _REMEDIES, OUTAGE_SECONDS))
         _submit(api, objects, done)
-        _Following(api, objects[-1], done, pause).to_the_end()
+        _Following(api, objects[-1], done, pause).run()
 
 
 @contextlib.contextmanager
 def _interruptible(job: Object, command: str) -> Iterator[None]:
-    """Leave the job alone where a signal ends us: hours of work should not hang on a terminal."""
+    """Keep the job running when a signal ends this process."""
     name, kind = job["metadata"]["name"], job["kind"]
 
     def stop(number: int, frame: object) -> NoReturn:
-        end = f"kubectl delete {kind.lower()} -n {job['metadata']['namespace']} {name}"
-        goes_on = f"{kind} {name} goes on in the cluster. The same command follows it again"
-        raise Interrupted(number, f"{goes_on}:\n  {command}\nThis ends it:\n  {end}")
+        delete = f"kubectl delete {kind.lower()} -n {job['metadata']['namespace']} {name}"
+        running = f"{kind} {name} keeps running in the cluster. The same command follows it again"
+        raise Interrupted(number, f"{running}:\n  {command}\nTo delete it:\n  {delete}")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -80,71 +79,71 @@ def _interruptible(job: Object, command: str) -> Iterator[None]:
 
 
 def _submit(api: KubernetesApi, objects: Sequence[Object], done: str) -> None:
-    *parts, job = objects
+    *dependencies, job = objects
     where = f"{job['kind']} {job['metadata']['namespace']}/{job['metadata']['name']}"
-    there = api.get(job)
-    if there is not None and _ended(there, done) is not None:
-        print(f"{where} has ended without a release; starting it again", flush=True)
+    existing = api.get(job)
+    if existing is not None and _end_condition(existing, done) is not None:
+        print(f"{where} ended without a release; starting it again", flush=True)
         api.delete(job)
-        there = None
-    if there is None:
-        for part in parts:
-            if api.create(part) is None:  # of a job that is gone; what it says may be another job's
-                api.delete(part)
-                api.create(part)
-        there = api.create(job)
+        existing = None
+    if existing is None:
+        for dependency in dependencies:
+            if api.create(dependency) is None:  # left by a deleted job, perhaps with other content
+                api.delete(dependency)
+                api.create(dependency)
+        existing = api.create(job)
         print(f"Submitted {where}; Ctrl-C leaves it running.", flush=True)
     else:
-        print(f"{where} is there already; following it. Ctrl-C leaves it running.", flush=True)
-    owner = there or api.get(job)
-    for part in parts:
+        print(f"{where} already exists; following it. Ctrl-C leaves it running.", flush=True)
+    owner = existing or api.get(job)
+    for dependency in dependencies:
         if owner is not None:
-            api.set_owner(part, owner)
+            api.set_owner(dependency, owner)
 
 
-def _ended(job: Object, done: str) -> Object | None:
-    """Return the condition that says that the job has ended, or None."""
+def _end_condition(job: Object, done: str) -> Object | None:
+    """Return the condition that ended the job; None while it runs."""
     conditions = job.get("status", {}).get("conditions") or []
-    ends = [each for each in conditions if each["type"] in (done, "Failed") and each["status"] == "True"]
-    return ends[0] if ends else None
+    final = (entry for entry in conditions if entry["type"] in (done, "Failed") and entry["status"] == "True")
+    return next(final, None)
 
 
 class _Following:
-    """One job, and how much of it has been told."""
+    """A job, and which of its messages and log lines were printed."""
 
     def __init__(self, api: KubernetesApi, job: Object, done: str, pause: float) -> None:
         self.api, self.job, self.done, self.pause = api, job, done, pause
-        self.told: set[str] = set()
-        self.heard: dict[str, str] = {}
-        """The time of the last line that was passed on, by the pod's uid."""
+        self.reported: set[str] = set()
+        self.last_line_times: dict[str, str] = {}
+        """Timestamp of the last printed log line, by the pod's UID."""
 
-    def to_the_end(self) -> None:
+    def run(self) -> None:
         while True:
             job = self.api.get(self.job)
             if job is None:
                 raise ClusterError(
-                    f"{self.job['kind']} {self.job['metadata']['name']}: deleted while it was followed; type "
-                    "the same command again to go on from what the store holds"
+                    f"{self.job['kind']} {self.job['metadata']['name']}: deleted while it was followed; run "
+                    "the same command again to resume from the store"
                 )
-            end, pod = _ended(job, self.done), self._first_pod()
+            end, pod = _end_condition(job, self.done), self._first_pod()
             if job.get("spec", {}).get("suspend") and end is None:
-                self._tell(self._queued(job))
+                self._report(self._queued(job))
             elif pod is not None:
-                self._tell(_waiting(pod))
-                self._pass_on(pod, follow=end is None)
+                self._report(_waiting(pod))
+                self._print_log(pod, follow=end is None)
             if end is not None:
                 return self._conclude(end, pod)
             time.sleep(self.pause)
 
     def _first_pod(self) -> Object | None:
-        """Return the newest pod of the first machine: one that was lost is replaced by another."""
+        """Return the newest pod of the first machine; a lost pod is replaced by a new one."""
         metadata = self.job["metadata"]
         labels = {"app.kubernetes.io/instance": metadata["name"], _INDEX: "0"}
         pods = self.api.items("v1", "Pod", metadata["namespace"], labels)
         return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
 
     def _queued(self, job: Object) -> str:
-        """Say why Kueue does not admit the job yet."""
+        """Return why Kueue has not admitted the job."""
         metadata = job["metadata"]
         labels = {"kueue.x-k8s.io/job-uid": str(metadata.get("uid"))}
         for workload in self.api.items(*_WORKLOAD, metadata["namespace"], labels, optional=True):
@@ -153,13 +152,13 @@ class _Following:
                     return f"queued by Kueue: {condition.get('message', '')}"
         return "queued: waiting for Kueue to admit it"
 
-    def _tell(self, line: str) -> None:
-        if line and line not in self.told:
-            self.told.add(line)
+    def _report(self, line: str) -> None:
+        if line and line not in self.reported:
+            self.reported.add(line)
             print(f"  {line}", file=sys.stderr, flush=True)
 
-    def _pass_on(self, pod: Object, follow: bool) -> None:
-        """Print what the pod's log says beyond what has been passed on; return when it falls silent."""
+    def _print_log(self, pod: Object, follow: bool) -> None:
+        """Print the new lines of the pod's log; return when no more arrive."""
         state = _state(pod)
         if not ("running" in state or "terminated" in state):
             return
@@ -167,15 +166,15 @@ class _Following:
         with contextlib.suppress(Silence):
             for line in self.api.log_lines(pod, CONTAINER, follow):
                 when, _, text = line.partition(" ")
-                if when > self.heard.get(key, ""):
-                    self.heard[key] = when
+                if when > self.last_line_times.get(key, ""):
+                    self.last_line_times[key] = when
                     print(text, flush=True)
 
     def _conclude(self, end: Object, pod: Object | None) -> None:
-        """Return if *end* is a good one.
+        """Return if *end* reports success.
 
         Raises:
-            StepError: it is not.
+            StepError: the job failed.
         """
         if end["type"] == self.done:
             return
@@ -183,28 +182,28 @@ class _Following:
         code, name = int(terminated.get("exitCode") or 0), self.job["metadata"]["name"]
         if code == _KILLED or terminated.get("reason") == "OOMKilled":
             raise StepError(
-                f"{name}: the worker was ended by SIGKILL; the system ends what takes too much memory: raise "
-                "launcher.limits.memory, or set training.micro_batch_size=1; the same command goes on"
+                f"{name}: the worker was killed (SIGKILL), most likely because it ran out of memory; raise "
+                "launcher.limits.memory or set training.micro_batch_size=1; the same command resumes it"
             )
-        said = str(terminated.get("message") or "").strip() if code else ""
-        failure = StepError(said or f"{name}: {end.get('message') or end.get('reason') or 'it failed'}")
+        message = str(terminated.get("message") or "").strip() if code else ""
+        failure = StepError(message or f"{name}: {end.get('message') or end.get('reason') or 'it failed'}")
         failure.exit_code = code or failure.exit_code
         raise failure
 
 
 def _state(pod: Object) -> dict[str, Any]:
-    """Return the state of the worker's container, empty where there is none yet."""
+    """Return the state of the worker's container; empty before it exists."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    found: dict[str, Any] = next((each["state"] for each in statuses if each["name"] == CONTAINER), {})
-    return found
+    state: dict[str, Any] = next((entry["state"] for entry in statuses if entry["name"] == CONTAINER), {})
+    return state
 
 
 def _waiting(pod: Object) -> str:
-    """Say what keeps a pod from starting, where that is more than a moment's matter."""
-    waits = _state(pod).get("waiting") or {}
-    if waits.get("reason") in _BAD_WAITS:
-        return f"{waits['reason']}: {waits.get('message', '')}"
+    """Return why a pod does not start; empty where it is only starting up."""
+    waiting = _state(pod).get("waiting") or {}
+    if waiting.get("reason") in _START_ERRORS:
+        return f"{waiting['reason']}: {waiting.get('message', '')}"
     for condition in pod.get("status", {}).get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no machine for it yet: {condition.get('message', '')}"
+            return f"not scheduled yet: {condition.get('message', '')}"
     return ""

@@ -12,7 +12,7 @@ from pydantic import Field
 from framework.build.launcher import Work
 from framework.core.machine_rank import COMMIT, MESSAGE, RUN
 from framework.manifests.identity import Identity, Object
-from framework.manifests.objects import name_lookups
+from framework.manifests.objects import dns_egress
 from framework.manifests.pod import (
     CONFIG_FOLDER,
     WORKING_FOLDER,
@@ -172,7 +172,7 @@ def network_policy(identity: Identity, ports: Sequence[int]) -> Object:
     own = [{"podSelector": {"matchLabels": dict(identity.selector)}}]
     outward = [{"port": port, "protocol": "TCP"} for port in ports]
     spec = {
-        "egress": [name_lookups(), {"to": own}, *([{"ports": outward}] if outward else [])],
+        "egress": [dns_egress(), {"to": own}, *([{"ports": outward}] if outward else [])],
         "ingress": [{"from": own}],
         "podSelector": {"matchLabels": dict(identity.selector)},
         "policyTypes": ["Ingress", "Egress"],

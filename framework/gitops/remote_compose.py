@@ -119,7 +119,6 @@ def _fixable(error: ConfigError | PlanError) -> bool:
 
 
 def _answer(question: Question) -> Answer:
-    from framework.delivery.deployment.cluster_deployment import ClusterDeployment
     from framework.plan.build import make_plan
 
     call = _called(question.words)
@@ -128,15 +127,12 @@ def _answer(question: Question) -> Answer:
     if question.planned:
         plan = make_plan(config, call.recipe)
         steps = [{"label": each.label, "key": each.key, "identity": each.identity()} for each in plan.steps]
-    target, seconds = config.deployment, None
-    if isinstance(target, ClusterDeployment):
-        seconds = target.rollout(config.delivery).rollback_seconds(target.start_seconds)
     return Answer(
         config=config.dump(),
         steps=tuple(steps),
         files=None if question.lock is None else call.render(Release.parse(question.lock, "release.lock")),
         gates={name: {"min": b.min, "max": b.max} for name, b in config.environment.gates.items()},
-        way_back_seconds=seconds,
+        way_back_seconds=config.deployment.rollback_seconds(config.delivery),
     )
 
 

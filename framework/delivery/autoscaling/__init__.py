@@ -1,4 +1,4 @@
-"""The base of every autoscaling option: how many pods serve."""
+"""The base class of the autoscaling options."""
 
 from abc import ABC, abstractmethod
 
@@ -11,7 +11,7 @@ from framework.manifests.workload import Workload
 
 
 class Autoscaling(Component, ABC):
-    """Keeps the number of pods between the environment's bounds."""
+    """Sets the number of pods, within the environment's bounds."""
 
     @abstractmethod
     def objects(
@@ -21,13 +21,22 @@ class Autoscaling(Component, ABC):
 
         Args:
             workload: the pods.
-            target: the reference to what is scaled.
-            environment: gives the least and the most replicas.
-            monitoring: where the measurements are.
+            target: reference to the object that is scaled.
+            environment: the smallest and largest number of replicas.
+            monitoring: the source of metrics.
         """
 
+    @property
+    def cpu_target_percent(self) -> int | None:
+        """CPU use that it targets, in percent of the requests; None where it scales on anything else too."""
+        return None
+
+    def least(self, environment: Environment) -> int:
+        """Return the smallest number of pods."""
+        return environment.min_replicas
+
     def replicas(self, environment: Environment) -> int | None:
-        """Return the number that stands in the manifest, or None where the autoscaler owns it."""
+        """Return the number of replicas in the manifest; None where an autoscaler owns it."""
         return None
 
     def problems(self, monitoring: Monitoring) -> list[Problem]:

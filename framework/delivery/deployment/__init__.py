@@ -1,4 +1,4 @@
-"""The base of every deployment target: which files serve a release."""
+"""The base class of the deployment targets: which files serve a release."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from framework.serving import Serving
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where a release goes and how: all that rendering depends on besides the target and the release."""
+    """All options that rendering depends on, except the target itself."""
 
     serving: Serving
     environment: Environment
@@ -36,14 +36,14 @@ class Delivery:
 
 
 class Deployment(Component, ABC):
-    """Where and how a release runs. Rendering is a pure function: same input, same bytes."""
+    """Where a release runs. Rendering is a pure function: same input, same bytes."""
 
     synced: ClassVar[bool] = True
-    """Whether the files are Kubernetes objects, which Argo CD brings into a cluster."""
+    """Whether the files are Kubernetes objects, which Argo CD applies to a cluster."""
     engines: ClassVar[tuple[str, ...]] = ()
-    """The engines whose folders it serves (``Export.engine``); empty for all."""
+    """Engines whose exports it serves (``Export.engine``); empty for all."""
     tasks: ClassVar[tuple[str, ...]] = ()
-    """The tasks that it answers; empty for all that the server option answers."""
+    """Tasks that it serves; empty for all that the server option serves."""
     takes_adapters: ClassVar[bool] = True
     """Whether it serves an adapter that is not merged into the weights."""
     libraries: ClassVar[Mapping[str, str]] = {}
@@ -58,7 +58,7 @@ class Deployment(Component, ABC):
 
     @abstractmethod
     def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
-        """Return what serves *release*: by file name an object, or a text that is written as it is."""
+        """Return the objects, or texts written verbatim, that serve *release*, by file name."""
 
     @property
     def warmup_row(self) -> int | None:
@@ -72,10 +72,17 @@ class Deployment(Component, ABC):
         The plan shows them before any work is done, and rendering refuses.
         """
 
+    def rollback_seconds(self, delivery: Delivery) -> int | None:
+        """Return the longest time from a changed manifest until the previous release answers.
+
+        None where no cluster applies the manifests.
+        """
+        return None
+
     @property
     @abstractmethod
     def images(self) -> Mapping[str, str]:
-        """The images that run or are mounted, by the field that names each."""
+        """Images that run or are mounted, by field name."""
 
     def unpinned(self, environment: Environment) -> list[Problem]:
         """Return every image that *environment* requires to be pinned by digest, and is not."""
@@ -88,7 +95,7 @@ class Deployment(Component, ABC):
         ]
 
     def refuse(self, release: Release) -> None:
-        """Make sure that *release* is one that this target serves.
+        """Raise unless this target serves *release*.
 
         Raises:
             ReleaseError: it was built for another engine or another task.
@@ -96,10 +103,10 @@ class Deployment(Component, ABC):
         if self.engines and release.engine not in self.engines:
             raise ReleaseError(
                 f"{LOCK}: engine: this target runs {' or '.join(self.engines)}, the release is for "
-                f"{release.engine}; set deployment=kubernetes, or build it again with {self.remedy}"
+                f"{release.engine}; set deployment=kubernetes, or rebuild it with {self.remedy}"
             )
         if self.tasks and release.task not in self.tasks:
             raise ReleaseError(
-                f"{LOCK}: task: this target answers {', '.join(self.tasks)}, the release is for "
+                f"{LOCK}: task: this target serves {', '.join(self.tasks)}, the release is for "
                 f"{release.task}; set deployment=kubernetes"
             )

@@ -1,7 +1,7 @@
-"""NVIDIA's Triton in Kubernetes: classifiers as ONNX graphs or TensorRT engines, batched as requests come.
+"""NVIDIA Triton in Kubernetes: classifiers as ONNX graphs or TensorRT engines, with dynamic batching.
 
-Our server's image fetches the model, checks it and lays it out as Triton's model repository. What a
-client sends is tokens, not text: ``input_ids`` and ``attention_mask``, and it gets ``logits``.
+Our own image fetches the model, verifies it and writes Triton's model repository. Clients send tokens, not
+text: ``input_ids`` and ``attention_mask``. They get ``logits``.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,9 @@ from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, scratch, server_pod
+from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, server_pod
 from framework.manifests.identity import Object
+from framework.manifests.pod import scratch
 from framework.manifests.signals import TRITON
 from framework.manifests.values import Image, Port
 from framework.manifests.workload import Workload
@@ -43,27 +44,27 @@ class Triton(ClusterDeployment):
 
     image: Image = "nvcr.io/nvidia/tritonserver:26.08-py3"
     """Triton's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``. A TensorRT engine opens
-    only in an image with the TensorRT that built it."""
+    only with the version of TensorRT that built it."""
     fetch_image: Image = "gitune/server:0.1.0"
-    """Our server\'s image, which fetches the model and checks it before the server starts."""
+    """Our own server's image, which fetches and verifies the model before Triton starts."""
     grpc_port: Port = 8001
-    """The port of KServe's protocol over gRPC, in the pods and of the Service."""
+    """Port of the gRPC inference protocol, in the pods and on the Service."""
     metrics_port: Port = 8002
-    """The port of the metrics, in the pods and of the Service."""
+    """Port of the metrics, in the pods and on the Service."""
     instances: Annotated[int, Field(ge=1)] = 1
-    """Copies of the model in each pod, on each GPU where there are some, that work side by side."""
+    """Model instances that run in parallel in each pod, per GPU where there are any."""
     warmup_tokens: Annotated[int, Field(ge=1)] = 16
-    """Tokens of the row that Triton answers for itself before it says that it is ready."""
+    """Tokens of the warmup request that Triton runs before it reports ready."""
 
     def workload(self, release: Release, delivery: Delivery) -> Workload:
-        """Return pods that fetch the model, check it, lay it out and start Triton.
+        """Return the pods that fetch the model, verify it, write the model repository and start Triton.
 
         Raises:
-            ReleaseError: the release's model lies where no volume can be mounted.
+            ReleaseError: no volume can be mounted for the release's model.
         """
         identity, target = self.identity(release, delivery), self.sized(delivery)
         volumes, mounts = [], []
-        if self.model_image is not None:  # the model's own volume cannot be written to
+        if self.model_image is not None:  # an image volume is read-only
             volumes = [scratch("repository", self.model_space)]
             mounts = [{"mountPath": REPOSITORY, "name": "repository"}]
         pod = server_pod(
@@ -71,9 +72,9 @@ class Triton(ClusterDeployment):
             identity,
             release.model_uri,
             target.server(delivery.serving.port),
-            flags=("--triton-repository", REPOSITORY),
-            volumes=volumes,
-            mounts=mounts,
+            fetch_flags=("--triton-repository", REPOSITORY),
+            fetch_mounts=mounts,
+            extra_volumes=volumes,
         )
         return Workload(
             identity=identity,
@@ -86,13 +87,13 @@ class Triton(ClusterDeployment):
         )
 
     def server(self, port: int) -> Object:
-        """Return Triton's container, which answers over HTTP on *port*."""
-        found = container("server", self.image, self, gpus=self.gpus)
-        found |= answering(self, port, alive="/v2/health/live", ready="/v2/health/ready")
+        """Return Triton's container, which serves HTTP on *port*."""
+        server = container("server", self.image, self, gpus=self.gpus)
+        server |= answering(self, port, alive="/v2/health/live", ready="/v2/health/ready")
         for name, number in (("grpc", self.grpc_port), ("metrics", self.metrics_port)):
-            found["ports"].append({"containerPort": number, "name": name, "protocol": "TCP"})
-        found["command"] = ["tritonserver"]
-        found["args"] = [
+            server["ports"].append({"containerPort": number, "name": name, "protocol": "TCP"})
+        server["command"] = ["tritonserver"]
+        server["args"] = [
             f"--model-repository={REPOSITORY}",
             f"--http-port={port}",
             f"--grpc-port={self.grpc_port}",
@@ -102,11 +103,11 @@ class Triton(ClusterDeployment):
         ]
         if self.model_image is not None:
             mount = {"mountPath": REPOSITORY, "name": "repository", "readOnly": True}
-            found["volumeMounts"].append(mount)
-        return found
+            server["volumeMounts"].append(mount)
+        return server
 
     def description(self, release: Release, serving: Serving) -> str:
-        """Return the model's ``config.pbtxt``; Triton reads inputs and outputs from the model itself."""
+        """Return the model's ``config.pbtxt``; Triton reads inputs and outputs from the model."""
         kind = "KIND_GPU" if self.gpus else "KIND_CPU"
         zeros = f"data_type: TYPE_INT64 dims: [ {self.warmup_tokens} ] zero_data: true"
         inputs = "\n".join(f'    inputs {{ key: "{name}" value {{ {zeros} }} }}' for name in _INPUTS)
@@ -145,7 +146,7 @@ model_warmup [
         return problems
 
     def refuse(self, release: Release) -> None:
-        """Make sure that *release* is one that these pods can run; see the base class."""
+        """Raise unless these pods can run *release*; see the base class."""
         super().refuse(release)
         if release.engine == "tensorrt" and not self.gpus:
-            raise ReleaseError(f"{LOCK}: engine: tensorrt runs on a GPU alone; set deployment.gpus=1")
+            raise ReleaseError(f"{LOCK}: engine: tensorrt needs a GPU; set deployment.gpus=1")

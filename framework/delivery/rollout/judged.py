@@ -1,7 +1,6 @@
-"""The base of the rollouts that Argo Rollouts drives and measurements judge.
+"""The base class of the rollouts that Argo Rollouts runs and judges by metrics.
 
-All have the same pods, Services and judge, and the same sum of seconds; which requests the new release
-gets meanwhile, each says by itself.
+They share pods, Services, analysis and time limits. Subclasses decide which requests the new release gets.
 """
 
 from abc import abstractmethod
@@ -15,7 +14,7 @@ from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
 from framework.delivery.rollout import Rollout
-from framework.delivery.rollout.analysis import Margins, Pace, judgement
+from framework.delivery.rollout.analysis import Margins, Pace, comparison
 from framework.delivery.traffic import Traffic
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import service
@@ -26,46 +25,47 @@ LIMIT_SECONDS = 300
 _WEBHOOK_SECONDS = 10
 """Time until Argo CD syncs where a webhook notifies it."""
 REACTION_SECONDS = 10
-"""What the controller takes to act, and proxies to hear of it."""
+"""Time until the controller acts and proxies notice."""
 _API = "argoproj.io/v1alpha1"
 
 
 class Judged(Rollout):
-    """A Rollout of Argo Rollouts, ended by itself where the new release is worse than the old one."""
+    """An Argo Rollouts Rollout, aborted where the new release is worse than the old one."""
 
     carries_files: ClassVar[bool] = True
     shares_requests: ClassVar[bool] = True
-    """Whether requests are shared out between two Services, which not every traffic option can."""
+    """Whether requests are split between two Services, which not every traffic option supports."""
 
     interval_seconds: Annotated[int, Field(ge=5, le=600)] = 30
-    """Time from one measurement to the next."""
+    """Seconds between two measurements."""
     window_seconds: Annotated[int, Field(ge=30, le=3600)] = 120
-    """What a measurement looks back at; the first waits for a whole one. Several scrapes must fit in."""
+    """Look-back window of a measurement, in seconds; must span several scrapes. The first measurement waits
+    for a full window."""
     failure_limit: Annotated[int, Field(ge=0, le=10)] = 1
-    """Bad measurements that are borne; one more ends the rollout and sends all requests back."""
+    """Failed measurements that are tolerated; one more aborts the rollout and reverts all requests."""
     inconclusive_limit: Annotated[int, Field(ge=0)] = 10
-    """Measurements with too few requests that are borne; one more pauses the rollout for a human."""
+    """Measurements with too few requests that are tolerated; one more pauses the rollout for a decision."""
     least_requests: Annotated[int, Field(ge=1)] = 20
-    """Requests in a window that make a measurement; below them nothing is proved."""
+    """Requests in a window below which a measurement is inconclusive."""
     least_failures: Annotated[int, Field(ge=1)] = 3
-    """Failed requests, or bad answers, in a window below which no share of them is too high: windows overlap,
-    so a single one is seen in several measurements."""
+    """Failed requests or bad answers in a window below which their share is ignored. Windows overlap, so a
+    single failure counts in several measurements."""
     error_margin: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """How far the new release's share of failed requests may lie above the old one's."""
+    """Largest excess of the new release's share of failed requests over the old one's."""
     latency_ratio: Annotated[float, Field(gt=0)] = 1.5
-    """The new release's 99th percentile of the answering time, as a multiple of the old one's, at most."""
+    """Largest ratio of the new release's 99th percentile of the latency to the old one's."""
     bad_margin: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """How far the new release's share of plainly bad answers may lie above the old one's: the quality that
-    is seen without a label. Not asked of servers that do not count such answers."""
+    """Largest excess of the new release's share of bad answers over the old one's: quality that needs no
+    labels. Ignored for servers that do not count bad answers."""
 
     @model_validator(mode="after")
-    def _something_is_proved(self) -> "Judged":
+    def _conclusive(self) -> "Judged":
         most = (self.judged_seconds - self.window_seconds) // self.interval_seconds
         if self.inconclusive_limit >= most:
             raise PydanticCustomError(
                 "nothing_proved",
-                "'inconclusive_limit' ({limit}) lets a release through that nobody measured, since there are "
-                "but {most} measurements",
+                "'inconclusive_limit' ({limit}) could promote a release without a conclusive measurement; "
+                "there are only {most} measurements",
                 {"limit": self.inconclusive_limit, "most": most},
             )
         return self
@@ -73,7 +73,7 @@ class Judged(Rollout):
     @property
     @abstractmethod
     def judged_seconds(self) -> int:
-        """For how long is measured."""
+        """How long the release is judged."""
 
     @abstractmethod
     def strategy(self, workload: Workload, traffic: Traffic) -> Object:
@@ -85,7 +85,7 @@ class Judged(Rollout):
 
     @property
     def pace(self) -> Pace:
-        """When and how often is measured."""
+        """Timing and limits of the measurements."""
         return Pace(
             window=self.window_seconds,
             baseline=self.window_seconds,
@@ -100,28 +100,28 @@ class Judged(Rollout):
     def objects(
         self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
     ) -> list[Object]:
-        """Return a Rollout, the Services of both releases, and the judge."""
+        """Return a Rollout, the Services of both releases, and the analysis."""
         if monitoring.query_url is None:
-            raise ValueError("a judged rollout needs measurements; ask 'problems' first")
+            raise ValueError("a judged rollout needs metrics; 'problems' reports it")
         margins = Margins(error=self.error_margin, latency=self.latency_ratio, bad=self.bad_margin)
         return [
             self._rollout(workload, replicas, traffic),
             service(workload),
             service(workload, self.beside(workload.identity)),
-            judgement(workload, monitoring.query_url, margins, self.pace),
+            comparison(workload, monitoring.query_url, margins, self.pace),
         ]
 
     def _rollout(self, workload: Workload, replicas: int | None, traffic: Traffic) -> Object:
-        """Return the Rollout, with the pods' template in it rather than a Deployment beside it.
+        """Return the Rollout, which holds the pods' template instead of referring to a Deployment.
 
-        So an autoscaler, Argo CD and a reader have one object to look at, and nobody scales the other.
+        So autoscaler, Argo CD and readers have a single object.
         """
         spec: dict[str, Any] = {
             "analysis": {"successfulRunHistoryLimit": 3, "unsuccessfulRunHistoryLimit": 3},
             "progressDeadlineAbort": True,
             "progressDeadlineSeconds": workload.progress_seconds,
             "revisionHistoryLimit": 5,
-            # The way back to one of the last releases skips steps and judges.
+            # A rollback to one of the last releases skips steps and analysis.
             "rollbackWindow": {"revisions": 3},
             "selector": {"matchLabels": dict(workload.identity.selector)},
             "strategy": self.strategy(workload, traffic),
@@ -136,17 +136,17 @@ class Judged(Rollout):
         return {"apiVersion": _API, "kind": "Rollout", "name": identity.name}
 
     def services(self, identity: Identity) -> tuple[str, ...]:
-        """Return the Services between which requests are shared out."""
+        """Return the Services that requests are split between."""
         return (identity.name, self.beside(identity)) if self.shares_requests else (identity.name,)
 
     @property
     def abort_seconds(self) -> int:
-        """Wait for a first window, then as many measurements as are borne and one more."""
+        """The first window, then the tolerated failed measurements and one more."""
         measured = self.window_seconds + self.interval_seconds * (self.failure_limit + 1)
         return measured + REACTION_SECONDS
 
     def rollback_seconds(self, start_seconds: int) -> int:
-        """Return the time in which the old release's pods, started all at once, are ready."""
+        """Return the start time of the old release's pods, which start all at once."""
         return start_seconds + REACTION_SECONDS
 
     def problems(

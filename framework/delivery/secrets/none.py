@@ -1,4 +1,4 @@
-"""No objects: the Secrets exist in the namespace already."""
+"""No objects: the Secrets already exist in the namespace."""
 
 from collections.abc import Mapping
 from typing import ClassVar
@@ -8,7 +8,7 @@ from framework.manifests.identity import Identity, Object
 
 
 class NoSecrets(Secrets):
-    """Assumes that the Secrets exist."""
+    """Expects the Secrets in the namespace."""
 
     creates: ClassVar[bool] = False
 

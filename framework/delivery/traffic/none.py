@@ -1,4 +1,4 @@
-"""No routes: callers inside the cluster use the Service itself."""
+"""No routes: callers inside the cluster use the Service directly."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -10,7 +10,7 @@ from framework.manifests.workload import Workload
 
 
 class NoTraffic(Traffic):
-    """Leaves the Service as it is."""
+    """Renders no routes."""
 
     routes: ClassVar[bool] = False
 

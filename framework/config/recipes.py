@@ -117,8 +117,8 @@ class RecipeSource(ConfigSource):
         # The recipes of a list are files too; `glob(*)` would build them twice.
         files = [file.stem for file in folder.glob("*.yaml") if not _lists(file)]
         folders = [sub.name for sub in folder.iterdir() if sub.is_dir() and next(sub.rglob("*.yaml"), None)]
-        wanted = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
-        return sorted(wanted.get(results_filter, files + folders) if results_filter else files + folders)
+        by_type = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
+        return sorted(by_type.get(results_filter, files + folders) if results_filter else files + folders)
 
 
 class SearchPath(SearchPathPlugin):

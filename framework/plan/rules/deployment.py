@@ -24,7 +24,7 @@ def _engine_rules(config: Config) -> list[Problem]:
     """Return an export for an engine, or by a library, that the target does not run."""
     target, export = config.deployment, config.export
     if target.engines and export.engine not in target.engines:
-        reason = f"runs {' or '.join(target.engines)}; the export is for {export.engine}"
+        reason = f"this target runs {' or '.join(target.engines)}; the export is for {export.engine}"
         return [Problem("deployment", reason, (target.remedy, _ANY_TARGET))]
     library = target.libraries.get(export.engine, export.library)
     if export.library != library:

@@ -61,7 +61,9 @@ def in_each_recovery(config: Config, rules: Rules) -> list[Problem]:
         if isinstance(option, ModelCompression) and option.tuning is not None and option.training is not None:
             phase = Phase(data=data, tuning=option.tuning, training=option.training)
             for problem in rules(config.during(phase)):
-                kept = [each for each in problem.overrides if "tuning" not in overridden_groups(each)]
+                kept = [
+                    override for override in problem.overrides if "tuning" not in overridden_groups(override)
+                ]
                 if problem.overrides and not kept:
                     kept = [without(config, name)]
                 kept_problem = replace(problem, overrides=tuple(kept))

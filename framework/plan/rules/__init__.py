@@ -12,6 +12,7 @@ from framework.build.stages.benchmark import Measure
 from framework.build.stages.evaluate import METRIC_LOSS
 from framework.build.stages.evaluate_phases import EvaluatePhases
 from framework.build.stages.parity import CompareExports
+from framework.build.task import open_task
 from framework.build.tuning import Tuning
 from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
@@ -288,7 +289,7 @@ def cautions(config: Config) -> list[str]:
                 "give its sha256, which `run pin model=<option>` does for a model"
             )
     found += [*compression_cautions(config), *export_cautions(config)]
-    served, task = config.serving.tasks, config.model.task
-    if served and task not in served:
+    task = config.model.task
+    if open_task(task).reads_images and not config.serving.reads_images:
         found.append(f"serving: no server answers {task} yet; the release can be used, but not served")
     return list(dict.fromkeys(found))

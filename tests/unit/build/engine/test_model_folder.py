@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from framework.build.engine.model_folder import class_names, context_length, end_of_sequence, pad_token
+from framework.build.engine.model_folder import label_names, context_length, end_of_sequence, pad_token
 from framework.core.errors import ServeError
 
 
@@ -42,12 +42,12 @@ def test_a_roberta_keeps_its_first_positions_for_padding(tmp_path) -> None:
 def test_labels_come_in_order_and_whole(tmp_path) -> None:
     write(tmp_path, config={"id2label": {"1": "b", "0": "a", "10": "k"}})
     with pytest.raises(ServeError, match="name every class"):
-        class_names(tmp_path)
+        label_names(tmp_path)
     write(tmp_path, config={"id2label": {"1": "b", "0": "a"}})
-    assert class_names(tmp_path) == ["a", "b"]
+    assert label_names(tmp_path) == ["a", "b"]
     write(tmp_path, config={})
     with pytest.raises(ServeError, match="name every class"):
-        class_names(tmp_path)
+        label_names(tmp_path)
 
 
 def test_a_torn_file_is_one_sentence(tmp_path) -> None:

@@ -86,9 +86,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m framework.server", description=__doc__)
     parser.add_argument("--release", type=Path, required=True, help="the release.lock")
     parser.add_argument("--config", type=Path, help="the server's options as JSON")
-    parser.add_argument(
-        "--model", type=Path, required=True, help="the model's folder; fetched if it is missing"
-    )
+    parser.add_argument("--model", type=Path, required=True, help="the model's folder; fetched if missing")
     once = parser.add_mutually_exclusive_group()
     once.add_argument("--fetch-only", action="store_true", help="fetch and verify the model, then exit")
     once.add_argument("--check-only", action="store_true", help="verify the fetched model, then exit")

@@ -68,9 +68,7 @@ class Metrics:
         self.queue = Queue()
         waiting = Gauge(names.WAITING, "Texts waiting for the model.", registry=registry)
         waiting.set_function(lambda: float(len(self.queue)))
-        oldest = Gauge(
-            names.OLDEST_WAITING_SECONDS, "Seconds that the oldest text has waited.", registry=registry
-        )
+        oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
         oldest.set_function(lambda: self.queue.oldest())
         self._versions: set[str] = set()
         self._introduce(release)

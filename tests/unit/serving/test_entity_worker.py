@@ -9,7 +9,7 @@ import pytest
 
 from framework.build.engine import open_engine
 from framework.build.model.tiny_encoder import TinyEncoder
-from framework.serving.entity_worker import TagWorker
+from framework.serving.entity_worker import EntityWorker
 from framework.serving.model_worker import ClassifyWorker, Shared
 from framework.serving.tokenization import open_tokenizer
 
@@ -37,7 +37,7 @@ def test_entities_are_given_with_their_place_in_the_text(shared: Shared, tmp_pat
         name="t", license="x", parameters=1e5, problem="entities", labels=("city", "size"), context=32
     )
     model.materialise(tmp_path, seed=0)
-    worker = TagWorker(tmp_path, "torch", 1, shared)
+    worker = EntityWorker(tmp_path, "torch", 1, shared)
     worker.tokenizer = open_tokenizer(tmp_path)
     worker.engine = open_engine("torch", tmp_path, 1)
     worker.context = 32

@@ -1,6 +1,6 @@
 import pytest
 
-from framework.serving.outputs import Run, judge
+from framework.serving.outputs import BadStreak, judge
 
 PROSE = (
     "The committee met on Tuesday to discuss the budget for the coming year. Several members asked for "
@@ -34,7 +34,7 @@ def test_diversity_is_the_share_of_distinct_pairs():
 
 
 def test_a_good_answer_ends_a_run():
-    run = Run()
+    run = BadStreak()
     for text in ("", "", "fine", ""):
         run.add(judge(text, cut=False))
     assert run.length == 1

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from framework.build.engine.model_folder import label_names, context_length, end_of_sequence, pad_token
+from framework.build.engine.model_folder import context_length, end_of_sequence, label_names, pad_token
 from framework.core.errors import ServeError
 
 
@@ -41,12 +41,12 @@ def test_a_roberta_keeps_its_first_positions_for_padding(tmp_path) -> None:
 
 def test_labels_come_in_order_and_whole(tmp_path) -> None:
     write(tmp_path, config={"id2label": {"1": "b", "0": "a", "10": "k"}})
-    with pytest.raises(ServeError, match="name every class"):
+    with pytest.raises(ServeError, match="id2label"):
         label_names(tmp_path)
     write(tmp_path, config={"id2label": {"1": "b", "0": "a"}})
     assert label_names(tmp_path) == ["a", "b"]
     write(tmp_path, config={})
-    with pytest.raises(ServeError, match="name every class"):
+    with pytest.raises(ServeError, match="id2label"):
         label_names(tmp_path)
 
 

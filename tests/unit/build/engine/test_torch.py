@@ -56,7 +56,7 @@ def test_generate_stops_before_any_end_token(engine, tiny_llama, tmp_path) -> No
 
 def test_generate_ends_where_the_context_does(engine) -> None:
     assert len(list(engine.generate([5] * 250, 100))) <= 6
-    with pytest.raises(ServeError, match="300 tokens, but the model sees 256"):
+    with pytest.raises(ServeError, match=r"300 tokens.* 256;"):
         list(engine.generate([5] * 300, 1))
 
 
@@ -83,5 +83,5 @@ def test_classify_is_not_moved_by_padding(tiny_bert) -> None:
 @pytest.mark.parametrize("architectures", ["[]", '["BertModel"]'])
 def test_a_folder_of_another_kind_is_refused(tmp_path, architectures) -> None:
     (tmp_path / "config.json").write_text(f'{{"architectures": {architectures}}}')
-    with pytest.raises(ServeError, match=r"but a class that ends in ForCausalLM, .* is needed"):
+    with pytest.raises(ServeError, match=r"config\.json: .*ForCausalLM"):
         open_engine("torch", tmp_path)

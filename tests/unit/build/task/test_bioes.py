@@ -19,20 +19,20 @@ def test_bioes_stays_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "message"),
     [
-        ("O I-x", "tag 2 is 'I-x', but no span of x is open there"),
-        ("B-y I-x", "tag 2 is 'I-x', but no span of x is open there"),
-        ("S-x E-x", "tag 2 is 'E-x', but no span of x is open there"),
-        ("B-x O S-y", "tag 2 is 'O', but the span of x has no end yet"),
-        ("S-y B-x I-x", "tag 3 is 'I-x', but the span of x has no end"),
-        ("U-x", "tag 1 is 'U-x'; tags are O and"),
-        ("O B-", "tag 2 is 'B-'; tags are O and"),
-        ("O x", "tag 2 is 'x'; tags are O and"),
+        ("O I-x", "tag 2 is 'I-x', but no span of x"),
+        ("B-y I-x", "tag 2 is 'I-x', but no span of x"),
+        ("S-x E-x", "tag 2 is 'E-x', but no span of x"),
+        ("B-x O S-y", "tag 2 is 'O', but the span of x"),
+        ("S-y B-x I-x", "tag 3 is 'I-x', but the span of x"),
+        ("U-x", "tag 1 is 'U-x';"),
+        ("O B-", "tag 2 is 'B-';"),
+        ("O x", "tag 2 is 'x';"),
     ],
 )
-def test_ill_formed_tags_say_where(tags: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_ill_formed_tags_are_located(tags: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         to_bioes(tags.split())
 
 

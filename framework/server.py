@@ -36,12 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             serve_release(release, read_serving(arguments.config), arguments.model)
         if arguments.triton_repository is not None:
-            lay_out(
-                arguments.model,
-                arguments.triton_repository,
-                release.name,
-                arguments.release.parent / DESCRIPTION,
-            )
+            description = arguments.release.parent / DESCRIPTION
+            lay_out(arguments.model, arguments.triton_repository, release.name, description)
     except FrameworkError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -32,7 +32,7 @@ class Told:
         return [9 * np.eye(9, dtype=np.float32)[tags] for tags, _ in zip(self.tags, rows, strict=True)]
 
 
-def test_entities_are_given_with_their_place_in_the_text(shared: Shared, tmp_path: Path) -> None:
+def test_entities_have_their_span_in_the_text(shared: Shared, tmp_path: Path) -> None:
     model = TinyEncoder(
         name="t", license="x", parameters=1e5, problem="entities", labels=("city", "size"), context=32
     )
@@ -55,9 +55,7 @@ def test_entities_are_given_with_their_place_in_the_text(shared: Shared, tmp_pat
     assert refused["status"] == 400
 
 
-def test_labels_that_do_not_exclude_each_other_have_a_score_of_their_own(
-    shared: Shared, tiny_bert: Path, tmp_path: Path
-) -> None:
+def test_multi_label_scores_are_sigmoids(shared: Shared, tiny_bert: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_bert, folder)
     config = json.loads((folder / "config.json").read_text())

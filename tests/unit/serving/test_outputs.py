@@ -23,7 +23,7 @@ PROSE = (
         ("好的" * 40, False, "repeated"),
     ],
 )
-def test_only_plainly_bad_answers_are_bad(text, cut, reason):
+def test_only_obviously_bad_answers_are_bad(text, cut, reason):
     assert judge(text, cut=cut).reason == reason
 
 
@@ -33,7 +33,7 @@ def test_diversity_is_the_share_of_distinct_pairs():
     assert judge(PROSE, cut=False).diversity > 0.8
 
 
-def test_a_good_answer_ends_a_run():
+def test_good_answer_resets_the_streak():
     run = BadStreak()
     for text in ("", "", "fine", ""):
         run.add(judge(text, cut=False))

@@ -13,7 +13,7 @@ def test_bio_becomes_bioes() -> None:
     assert to_bioes(given) == ["O", "S-x", "B-x", "E-x", "O", "B-y", "I-y", "E-y", "S-y", "B-x", "E-x"]
 
 
-def test_bioes_stays_as_it_is() -> None:
+def test_bioes_is_unchanged() -> None:
     given = ["S-x", "B-y", "I-y", "E-y", "O", "S-y"]
     assert to_bioes(given) == given
 
@@ -36,7 +36,7 @@ def test_ill_formed_tags_are_located(tags: str, message: str) -> None:
         to_bioes(tags.split())
 
 
-def test_spans_are_those_of_seqeval_in_strict_mode_on_any_sequence() -> None:
+def test_spans_equal_those_of_strict_seqeval() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from seqeval.scheme import IOBES, Entities

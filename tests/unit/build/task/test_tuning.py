@@ -70,7 +70,7 @@ def rows(name: str) -> list[tuple[torch.Tensor, ...]]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", MODELS)
-def test_it_learns_and_what_is_saved_says_the_same(
+def test_tuned_model_learns_and_reloads_unchanged(
     name: str, method: str, bases: dict[str, Path], tmp_path: Path
 ) -> None:
     model, tuning = MODELS[name], METHODS[method]

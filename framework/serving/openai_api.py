@@ -172,7 +172,7 @@ class Reply:
         fingerprint = f"fp_{digest.removeprefix('sha256:')[:12]}"
         return cls(model, created, fingerprint, f"chatcmpl-{uuid.uuid4().hex}")
 
-    def whole(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
+    def complete(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
         """Return a complete ``chat.completion``."""
         choice = {
             "index": 0,

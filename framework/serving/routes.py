@@ -142,7 +142,7 @@ class ChatService:
             options = body.stream_options
             stream = _streamed(reply, events, prompt, options is not None and options.include_usage)
             return StreamingResponse(stream, media_type="text/event-stream")
-        return JSONResponse(await unless_disconnected(request, _whole(reply, events, prompt)))
+        return JSONResponse(await unless_disconnected(request, _answer(reply, events, prompt)))
 
     async def classify(self, request: Request) -> Response:
         """Classify one or more texts; they can share a batch with texts of other requests."""
@@ -259,7 +259,7 @@ class ChatService:
         return {"id": self.release.name, "object": "model", "created": self.created, "owned_by": "gitune"}
 
 
-async def _whole(reply: Reply, events: AsyncGenerator[dict[str, Any], None], prompt: int) -> dict[str, Any]:
+async def _answer(reply: Reply, events: AsyncGenerator[dict[str, Any], None], prompt: int) -> dict[str, Any]:
     text: list[str] = []
     last: dict[str, Any] = {}
     async with aclosing(events):
@@ -269,7 +269,7 @@ async def _whole(reply: Reply, events: AsyncGenerator[dict[str, Any], None], pro
             else:
                 last = content
     used = usage(prompt, last["completion_tokens"])
-    return reply.whole("".join(text), last["finish_reason"], used)
+    return reply.complete("".join(text), last["finish_reason"], used)
 
 
 async def _streamed(

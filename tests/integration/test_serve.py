@@ -369,7 +369,7 @@ def test_classify_equals_the_engine_and_shares_batches(tiny_bert, tmp_path) -> N
         assert served.sample(f"{metrics.BATCH_ROWS}_bucket", 'le="1.0"') < 4, "nothing was batched"
         long = ask(["fine", "film " * 60])
         assert long.status_code == 400
-        assert "this model sees 32" in long.json()["error"]["message"]
+        assert "context is 32" in long.json()["error"]["message"]
         assert ask([]).status_code == 400
         assert httpx.post(f"{served.url}/v1/chat/completions", json={}).status_code == 404
 
@@ -442,7 +442,7 @@ def test_server_ends_when_its_model_process_dies(tiny_genai, tmp_path) -> None:
         assert isinstance(answers[0], openai.InternalServerError)
         _, said = served.process.communicate(timeout=20)
         assert served.process.returncode == 1
-        assert "the model's process ended while it served (exit code -9)" in said
+        assert "exit code -9" in said
         assert "Traceback" not in said
 
 

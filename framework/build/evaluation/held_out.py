@@ -42,10 +42,10 @@ class HeldOut(Evaluation):
         self, engine: Engine, task: str, rows: Sequence[Example], base: Base
     ) -> dict[str, float]:
         generator = require(engine, Generates)
-        asked = [open_task(task).asked(row) for row in rows[: self.generate_rows]]
-        pairs = [
-            (base.decode(list(generator.generate(prompt, self.new_tokens))), base.decode(answer))
-            for prompt, answer in asked
-            if prompt
-        ]
-        return compare([generated for generated, _ in pairs], [reference for _, reference in pairs])
+        generated, references = [], []
+        for row in rows[: self.generate_rows]:
+            prompt, answer = open_task(task).prompt_and_answer(row)
+            if prompt:
+                generated.append(base.decode(list(generator.generate(prompt, self.new_tokens))))
+                references.append(base.decode(answer))
+        return compare(generated, references)

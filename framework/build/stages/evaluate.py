@@ -69,7 +69,7 @@ class Evaluate(Stage):
     def _answers(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
         task, generator, answers = open_task(self.model.task), require(engine, Generates), []
         for row in rows[: self.examples]:
-            prompt, reference = task.asked(row)
+            prompt, reference = task.prompt_and_answer(row)
             generated = list(generator.generate(prompt, len(reference) + 16)) if prompt else []
             answers.append(
                 {
@@ -88,8 +88,8 @@ class Evaluate(Stage):
         return [
             {
                 "prompt": base.decode(row[0].tolist()),
-                "expected": task.in_words(row[1][row[1] != LABEL_MASK].tolist(), names),
-                "answer": task.in_words(logits.argmax(-1).tolist(), names),
+                "expected": task.format_choices(row[1][row[1] != LABEL_MASK].tolist(), names),
+                "answer": task.format_choices(logits.argmax(-1).tolist(), names),
             }
             for row, logits in zip(kept, task.logits(engine, kept), strict=True)
         ]

@@ -93,7 +93,9 @@ class CompareExports(Stage):
         if not task.generates:
             return Answers(logits, [])
         generator = require(engine, Generates)
-        prompts = [task.asked(row)[0] or row[0][:1].tolist() for row in rows[: self.parity.generations]]
+        compared = rows[: self.parity.generations]
+        # A document has no prompt; its first token serves as one.
+        prompts = [task.prompt_and_answer(row)[0] or row[0][:1].tolist() for row in compared]
         return Answers(logits, [list(generator.generate(prompt, _NEW_TOKENS)) for prompt in prompts])
 
 

@@ -43,9 +43,9 @@ class Task(ABC):
     generates: ClassVar[bool]
     """Whether the answer is text, generated token by token; otherwise the model classifies."""
     labels_words: ClassVar[bool] = False
-    """Whether each word has a label, so that ``labels`` is as long as ``input_ids``; else the row has."""
+    """Whether labels belong to words, so that ``labels`` is as long as ``input_ids``, and not to rows."""
     multi_label: ClassVar[bool] = False
-    """Whether each label is a yes or no of its own, instead of one choice among several."""
+    """Whether each label is a binary decision, instead of one choice among several."""
     reads_images: ClassVar[bool] = False
     """Whether a row has an image beside its text."""
     packs: ClassVar[bool] = False
@@ -99,7 +99,7 @@ class Task(ABC):
 
         return np.array(ids), np.zeros(1, np.int64)
 
-    def asked(self, row: Example) -> tuple[list[int], list[int]]:
+    def prompt_and_answer(self, row: Example) -> tuple[list[int], list[int]]:
         """Return a row's prompt and its reference answer as token ids.
 
         Only for tasks that generate. The prompt is empty for a document, which has labels throughout.
@@ -125,7 +125,7 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} does not read labeled positions alone")
 
-    def in_words(self, choices: Sequence[int], names: Sequence[str]) -> str:
+    def format_choices(self, choices: Sequence[int], names: Sequence[str]) -> str:
         """Format the choices of one row, labels or predictions, for people to read.
 
         Only for tasks that classify; *names* are the labels' names.

@@ -112,7 +112,7 @@ class CausalLanguageModeling(Task):
         positions = [(labels[1:] != LABEL_MASK).nonzero()[:, 0].numpy() for _, labels, *_ in rows]
         return [logits[kept] for logits, kept in zip(by_row, positions, strict=True)]
 
-    def asked(self, row: Example) -> tuple[list[int], list[int]]:
+    def prompt_and_answer(self, row: Example) -> tuple[list[int], list[int]]:
         """Return the tokens before the first answer, and all answers' tokens."""
         ids, labels, *_ = row
         start = int((labels != LABEL_MASK).int().argmax())

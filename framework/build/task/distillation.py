@@ -176,7 +176,7 @@ def divergence(logits: "Tensor", taught: "Tensor", temperature: float, *, binary
         taught: the teacher's. If one model has more choices, only those that both have are compared;
             vocabularies are often padded to a round number.
         temperature: divides both.
-        binary: whether each logit is a yes or no of its own; both can then have any shape.
+        binary: whether each logit is a binary decision; both can then have any shape.
     """
     import torch
 

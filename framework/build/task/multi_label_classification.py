@@ -45,7 +45,7 @@ class MultiLabelClasses(SequenceClasses):
 
         return [np.stack([np.zeros_like(row[0]), row[0]], 1) for row in super().logits(engine, rows)]
 
-    def in_words(self, choices: Sequence[int], names: Sequence[str]) -> str:
+    def format_choices(self, choices: Sequence[int], names: Sequence[str]) -> str:
         """List the classes of the row."""
         return ", ".join(name for name, belongs in zip(names, choices, strict=True) if belongs) or "(none)"
 

@@ -62,10 +62,10 @@ class SequenceToSequence(Task):
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
         """Return, for each row, logits of its answer: (tokens of the answer, vocabulary)."""
-        model, pairs = require(engine, GivesAnswerLogits), [self.asked(row) for row in rows]
+        model, pairs = require(engine, GivesAnswerLogits), [self.prompt_and_answer(row) for row in rows]
         return model.answer_logits([ids for ids, _ in pairs], [answer for _, answer in pairs])
 
-    def asked(self, row: Example) -> tuple[list[int], list[int]]:
+    def prompt_and_answer(self, row: Example) -> tuple[list[int], list[int]]:
         """Return the encoder's tokens and the answer's."""
         ids, labels, *_ = row
         return ids.tolist(), labels.tolist()

@@ -22,7 +22,7 @@ def test_limits_are_respected_or_rejected() -> None:
     assert read().limit(256) == (256, False)
     assert read(max_tokens=5).limit(256) == (5, True)
     assert read(max_tokens=9, max_completion_tokens=5).limit(256) == (5, True)
-    with pytest.raises(ApiError, match="max_tokens is 500, but this server answers at most 256") as caught:
+    with pytest.raises(ApiError, match=r"max_tokens is 500.* 256") as caught:
         read(max_tokens=500).limit(256)
     assert caught.value.body()["error"]["param"] == "max_tokens"
 

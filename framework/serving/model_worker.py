@@ -28,7 +28,7 @@ from framework.build.engine import Classifies, Engine, Generates, Sampling, open
 from framework.build.engine.model_folder import context_length, label_names, read_json
 from framework.core.errors import FrameworkError, ServeError
 from framework.serving.openai_api import ApiError
-from framework.serving.tokenization import growing_text, open_tokenizer, prompt_ids, until_stop
+from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
 
 _log = logging.getLogger(__name__)
 SLOTS = 4096
@@ -138,7 +138,7 @@ class ChatWorker(_Worker):
 
         def pieces() -> Iterator[str]:
             nonlocal stopped
-            text = growing_text(counted(), self._decode)
+            text = streamed_text(counted(), self._decode)
             stopped = yield from until_stop(text, x["stops"])
 
         for text in pieces():

@@ -48,7 +48,7 @@ def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
     return list(ids)
 
 
-def growing_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
+def streamed_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
     """Yield the text of *tokens* in pieces; joined, they equal the text of all tokens decoded at once.
 
     A piece can be empty: a character of several bytes is held back until its last byte arrives.

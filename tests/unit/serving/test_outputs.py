@@ -34,7 +34,7 @@ def test_diversity_is_the_share_of_distinct_pairs():
 
 
 def test_good_answer_resets_the_streak():
-    run = BadStreak()
+    streak = BadStreak()
     for text in ("", "", "fine", ""):
-        run.add(judge(text, cut=False))
-    assert run.length == 1
+        streak.add(judge(text, cut=False))
+    assert streak.length == 1

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from framework.core.errors import ServeError
-from framework.serving.tokenization import growing_text, open_tokenizer, prompt_ids, until_stop
+from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
 
 HARD = ["plain words", "naïve café", "日本語のテキスト", "👩‍👩‍👧 and 🇯🇵", "tabs\tand\n\nlines  ", ""]
 
@@ -16,7 +16,7 @@ def tokenizer(tiny_llama):
 @pytest.mark.parametrize("text", HARD)
 def test_streamed_text_equals_the_decoded_text(tokenizer, text) -> None:
     ids = tokenizer(text)["input_ids"]
-    pieces = list(growing_text(ids, tokenizer.decode))
+    pieces = list(streamed_text(ids, tokenizer.decode))
     assert "".join(pieces) == text
     assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in pieces)
 
@@ -25,7 +25,7 @@ def test_streamed_text_handles_any_bytes(tokenizer) -> None:
     dice = random.Random(0)
     for _ in range(50):
         ids = [dice.randrange(2, len(tokenizer)) for _ in range(40)]
-        assert "".join(growing_text(ids, tokenizer.decode)) == tokenizer.decode(ids)
+        assert "".join(streamed_text(ids, tokenizer.decode)) == tokenizer.decode(ids)
 
 
 def test_prompt_ids_equal_those_of_training(tiny_llama, tokenizer) -> None:

@@ -17,7 +17,7 @@ def client():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "header",
     [
         None,
         "",
@@ -30,8 +30,8 @@ def client():
         "Bearer s3cret-ä more",
     ],
 )
-def test_wrong_key_is_rejected_as_openai_does(client, given):
-    headers = {} if given is None else {"Authorization": given.encode()}
+def test_wrong_key_is_rejected_as_openai_does(client, header):
+    headers = {} if header is None else {"Authorization": header.encode()}
     answer = client.get("/v1/models", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"

@@ -1,4 +1,4 @@
-"""What the counting middleware makes of answers that are whole, cut off and refused."""
+"""Counting of answers that are complete, cut off or rejected."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ def start(status):
 
 
 def counted(*messages, failure=None):
-    """Let an application send *messages*, then end or fail; return what was counted of it."""
+    """Let an application send *messages*, then end or fail; return the counters."""
     metrics = Metrics(RELEASE)
 
     async def app(scope, receive, send):

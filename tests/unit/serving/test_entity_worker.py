@@ -1,4 +1,4 @@
-"""Entities in served texts, and classes that do not exclude each other."""
+"""Entities in served texts, and multi-label scores."""
 
 import json
 import shutil
@@ -22,8 +22,8 @@ def shared():
     memory.report.close()
 
 
-class Told:
-    """An engine that tags the first byte of each word as it is told: -1 for what is no first byte."""
+class FixedTags:
+    """An engine that returns fixed tags for the tokens of each row."""
 
     def __init__(self, *tags: list[int]) -> None:
         self.tags = list(tags)
@@ -45,7 +45,7 @@ def test_entities_have_their_span_in_the_text(shared: Shared, tmp_path: Path) ->
     real = worker.predict(["Rome, 4 km"])[0]
     assert real["tokens"] == 10  # eight bytes and the encoder's two own tokens
     # [CLS] R o m e , 4 k m [SEP]: a city of one word, a size of two.
-    worker.engine = Told([0, 4, 0, 0, 0, 0, 5, 7, 0, 0], [0] * 4)
+    worker.engine = FixedTags([0, 4, 0, 0, 0, 0, 5, 7, 0, 0], [0] * 4)
     text = "Rome,  4 km"
     found, nothing, refused = worker.predict([text, "a b", "a" * 40])
     assert [(e["label"], e["text"]) for e in found["entities"]] == [("city", "Rome"), ("size", "4 km")]

@@ -1,4 +1,4 @@
-"""What the server counts, as a scrape shows it."""
+"""The server's metrics, as a scrape shows them."""
 
 import os
 from pathlib import Path

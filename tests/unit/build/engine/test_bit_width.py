@@ -39,7 +39,7 @@ def test_weights_count_and_their_scales_do_not(tmp_path: Path) -> None:
 
 
 def test_unused_integers_do_not_count(tmp_path: Path) -> None:
-    """An export cannot pass for int8 by what lies in the file beside its float weights."""
+    """Unused integers beside float weights do not make an export int8."""
     found = count_widths(graph(tmp_path, np.ones((4, 6), np.float32)))
     assert found.matrices == {32: 24}
     assert found.share(16) == 0.0

@@ -23,7 +23,7 @@ def reference(tiny_llama: Path) -> Any:
 
 
 def test_logits_equal_those_of_torch(engine: Any, reference: Any) -> None:
-    """In a batch with padding, too; the cache in 8 bits, which OpenVINO would take, is found out here."""
+    """Padded batches too; OpenVINO's default, an 8-bit cache, would fail here."""
     for ours, theirs in zip(engine.logits(ROWS), reference.logits(ROWS), strict=True):
         assert ours.shape == theirs.shape
         assert ours.dtype == np.float32
@@ -85,7 +85,7 @@ def lose_weights(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (break_graph, r"openvino_model\.xml: OpenVINO cannot open it: "),
         (cut_graph, r"openvino_model\.xml: OpenVINO cannot open it: "),
@@ -94,11 +94,11 @@ def lose_weights(folder: Path) -> None:
     ],
 )
 def test_broken_folder_is_reported_in_one_line(
-    tiny_openvino: Path, tmp_path: Path, spoil: Any, said: str
+    tiny_openvino: Path, tmp_path: Path, spoil: Any, message: str
 ) -> None:
     folder = shutil.copytree(tiny_openvino, tmp_path / "model")
     spoil(folder)
-    with pytest.raises(ServeError, match=said) as caught:
+    with pytest.raises(ServeError, match=message) as caught:
         open_engine("openvino", folder)
     assert "\n" not in str(caught.value)
 

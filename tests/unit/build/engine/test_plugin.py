@@ -10,7 +10,7 @@ import torch
 
 from framework.build.engine import Classifies, open_engine, require
 from framework.build.evaluation.held_out import HeldOut
-from framework.build.model.tiny_encoder import TinyEncoder
+from framework.build.model.sequence_classification import SequenceClassification
 from framework.build.stages.evaluate import Evaluate, read_metrics
 from framework.build.task import open_task
 from framework.core.errors import ConfigError, ServeError
@@ -24,7 +24,7 @@ class Constant:
     runtime = "constant"
 
     def classify(self, rows):
-        return np.tile(np.array([0.0, 1.0], np.float32), (len(rows), 1))
+        return np.tile(np.array([0, 1, 0], np.float32), (len(rows), 1))
 
 def open_folder(folder, threads=0):
     return Constant()
@@ -42,15 +42,17 @@ class Moods(SequenceClasses):
 TASK = Moods
 """
 OPTIONS = """
+from typing import ClassVar
+
 from framework.build.export.transformers import Transformers
 from framework.build.model.tiny_encoder import TinyEncoder
 
 class ConstantExport(Transformers):
-    engine = "ourpackage.constant"
-    tasks = ("sequence-classification", "ourpackage.moods")
+    engine: ClassVar[str] = "ourpackage.constant"
+    tasks: ClassVar[tuple[str, ...]] = ("sequence-classification", "ourpackage.moods")
 
 class MoodModel(TinyEncoder):
-    task = "ourpackage.moods"
+    task: ClassVar[str] = "ourpackage.moods"
 """
 WORDS = ("+recipe=tiny", "~gates", "compression=none", "plugins=[ourpackage]", "export=constant")
 
@@ -72,7 +74,7 @@ def plugin(team: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch) ->
 
 def test_plugin_engine_opens_by_its_dotted_path(tmp_path: Path) -> None:
     engine = open_engine("ourpackage.constant", tmp_path)
-    assert require(engine, Classifies).classify([[1], [2]]).tolist() == [[0, 1], [0, 1]]
+    assert require(engine, Classifies).classify([[1], [2]]).tolist() == [[0, 1, 0], [0, 1, 0]]
     with pytest.raises(ServeError, match=r"engine 'ourpackage\.missing'"):
         open_engine("ourpackage.missing", tmp_path)
     with pytest.raises(ServeError, match="engine 'missing'"):
@@ -95,20 +97,18 @@ def test_plan_uses_a_plugins_engine_and_task(plan: Callable[..., Plan]) -> None:
     assert stages["benchmark"].task == "ourpackage.moods"
 
 
-def test_evaluate_runs_a_plugins_engine(tmp_path: Path) -> None:
+def test_evaluate_runs_a_plugins_engine(tiny_bert: Path, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    model = TinyEncoder(name="t", license="none", parameters=1e5, labels=("bad", "good"))
-    base = tmp_path / "base"
-    model.materialise(base, seed=0)
+    model = SequenceClassification(
+        name="b", license="none", parameters=1e4, source=f"file://{tiny_bert}", labels=("a", "b", "c")
+    )
     ids = torch.tensor([5, 6, 7, 8], dtype=torch.int32)
     rows = {"input_ids": ids, "labels": torch.tensor([0, 1], dtype=torch.int32)}
     lengths = {"input_lengths": torch.tensor([2, 2]), "label_lengths": torch.tensor([1, 1])}
     save_file(rows | lengths, tmp_path / "test.safetensors")
-    stage = Evaluate(
-        candidate="fp32", engine="ourpackage.constant", model=model, evaluation=HeldOut(), examples=1
-    )
+    stage = Evaluate(candidate="fp32", engine="ourpackage.constant", model=model, evaluation=HeldOut())
     (tmp_path / "output").mkdir()
-    inputs = {"candidate": base, "data": tmp_path, "data_model": base}
+    inputs = {"candidate": tiny_bert, "data": tmp_path, "data_model": tiny_bert}
     stage.run(inputs, tmp_path / "output", Workspace(tmp_path))
     assert read_metrics(tmp_path / "output")["fp32.accuracy"] == 0.5

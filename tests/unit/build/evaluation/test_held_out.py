@@ -14,7 +14,7 @@ from framework.core.gates import Bound
 
 
 class Fixed:
-    """An engine whose logits are given: what a metric makes of them can be worked out by hand."""
+    """An engine with fixed logits, so that metrics can be computed by hand."""
 
     def __init__(self, logits: dict[tuple[int, ...], list[list[float]]]) -> None:
         self.given = logits
@@ -68,7 +68,7 @@ def test_accuracy_and_macro_f1_of_a_known_case() -> None:
 
 
 def test_exact_match_equals_greedy_generation(tiny_tuned: Path, tiny_base: Path, tiny_data: Path) -> None:
-    """Teacher forcing is one forward a row; here it is held against real generation, row by row."""
+    """Teacher forcing is one forward pass a row; compare it with real generation, row by row."""
     rows = [*read_examples(tiny_data / "test.safetensors"), *read_examples(tiny_data / "train.safetensors")]
     verdicts = set()
     for folder in (tiny_tuned, tiny_base):

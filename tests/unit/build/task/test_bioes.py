@@ -1,4 +1,4 @@
-"""Spans as CoNLL's strict evaluation reads them, and what is no tag sequence."""
+"""Spans as in CoNLL's strict evaluation, and invalid tag sequences."""
 
 import random
 import warnings

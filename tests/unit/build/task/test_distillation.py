@@ -1,4 +1,4 @@
-"""The loss of distillation: by hand in float64, packed and padded, for language models and classifiers."""
+"""The distillation loss against a manual float64 computation, packed and padded, for every kind of model."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ MIX = Mix(temperature=3.0, soft=0.7, hard=0.4, states=0.3)
 
 
 def shaken(model: Any, seed: int) -> Any:
-    """Move every weight, so that student and teacher differ and no two logits are near."""
+    """Perturb every weight, so that student and teacher differ."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
@@ -28,7 +28,7 @@ def shaken(model: Any, seed: int) -> Any:
 
 
 def by_hand(student: Any, teacher: Any, rows: Any) -> torch.Tensor:
-    """One row after the other, whole logits, float64, in torch's own words."""
+    """Compute the loss row by row from full logits, in float64, with torch's functions."""
     total, t = torch.zeros((), dtype=torch.float64), MIX.temperature
     for ids, labels, *_ in rows:
         places = [place for place in range(len(ids) - 1) if labels[place + 1] != LABEL_MASK]

@@ -1,4 +1,4 @@
-"""Tasks with exports and tuning methods: what cannot be is refused with the override that works."""
+"""Tasks with exports and tuning methods: unsupported pairs name an override that works."""
 
 import re
 from collections.abc import Callable
@@ -22,10 +22,10 @@ def test_unsupported_export_names_one_that_works(task: str, plan: Callable[..., 
     with pytest.raises(PlanError) as caught:
         plan(*BASE, *TASKS[task])
     (change,) = re.findall(r"the model is for [\w-]+; set (.*)$", str(caught.value))
-    mended = plan(*BASE, *TASKS[task], *change.split())
-    assert mended.step("benchmark").stage.task == task
+    fixed = plan(*BASE, *TASKS[task], *change.split())
+    assert fixed.step("benchmark").stage.task == task
     served = task != "image-text-classification"
-    assert served != any("no server answers" in warning for warning in mended.warnings)
+    assert served != any("no server answers" in warning for warning in fixed.warnings)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,4 +1,4 @@
-"""Every tuning method on every task: its gradients flow, and merging changes nothing."""
+"""Every tuning method on every task: gradients flow, and merging does not change outputs."""
 
 from pathlib import Path
 from typing import Any

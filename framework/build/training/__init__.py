@@ -63,6 +63,9 @@ class Training(Component, ABC):
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks that this option can train; empty for all."""
 
+    trains_pairs: ClassVar[bool] = False
+    """Whether each row is a pair of answers to the same prompt."""
+
     taught: ClassVar[bool] = False
     """Whether it learns from another model, in ``Folders.teacher``."""
 

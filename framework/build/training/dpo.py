@@ -21,6 +21,7 @@ class Dpo(Supervised):
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
+    trains_pairs: ClassVar[bool] = True
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     """How soon a preference counts as learnt: a small one lets the model go further from the reference."""

@@ -27,6 +27,9 @@ class Tuning(Component, ABC):
     recomputes: ClassVar[bool] = True
     """Whether layers may be computed again in the backward pass instead of keeping their activations."""
 
+    changes_between_steps: ClassVar[bool] = False
+    """Whether ``after_step`` changes weights, so that an average or an earlier copy of them is invalid."""
+
     @property
     def spreads(self) -> frozenset[str]:
         """The ways in which a layout may spread the model while this trains it.

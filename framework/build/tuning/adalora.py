@@ -27,6 +27,7 @@ class AdaLoRA(PeftAdapter):
     """
 
     continues: ClassVar[bool] = False
+    changes_between_steps: ClassVar[bool] = True
 
     rank: Annotated[int, Field(ge=2, le=4096)] = 12
     """Rank of every layer at the start; half as much again as ``target_rank`` is usual."""

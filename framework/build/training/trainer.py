@@ -1,24 +1,24 @@
-"""One call of Lightning's trainer, from the last checkpoint where there is one."""
+"""One run of Lightning's trainer, resumed from the last checkpoint if there is one."""
 
 import logging
 import warnings
 from pathlib import Path
 from typing import Any
 
-from lightning import Trainer
+from lightning import Callback, Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from framework.build.tracking import Tracking
 from framework.build.training import Training
 from framework.build.training.batches import Batches
-from framework.build.training.callbacks import Position, Progress, RandomState
-from framework.build.training.checkpoint_schedule import Saving, resume_from
+from framework.build.training.callbacks import DataPosition, Progress, RandomState
+from framework.build.training.checkpoint_schedule import CheckpointSchedule, resume_from
 from framework.build.training.checkpoints import CheckpointFiles
-from framework.build.training.ema import Average, put_weights
+from framework.build.training.ema import WeightAverage, put_weights
+from framework.build.training.metric_logging import MetricLogging
 from framework.build.training.module import TuneModule
 from framework.build.training.same_weights import SameWeights
-from framework.build.training.tracked import Tracked
-from framework.build.training.validation import Validating
+from framework.build.training.validation import ValidationLoop
 
 _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": "32-true"}
 
@@ -33,40 +33,43 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train *module* for its number of steps.
 
+    Args:
+        module: the model, its loss and its optimizer.
+        batches: what it is trained on.
+        training: its options.
+        layout: the trainer's arguments that the parallelism option decides.
+        scratch: where checkpoints are.
+        tracking: where metrics are sent, from rank 0.
+
     Returns:
-        One entry an optimiser step: ``step``, ``loss`` and ``learning_rate``.
+        One entry per optimizer step: ``step``, ``loss`` and ``learning_rate``.
     """
     progress, files = Progress(), CheckpointFiles(scratch, training.keep_checkpoints)
-    saving = Saving(files, training.checkpoint_every_steps, training.checkpoint_every_minutes)
-    # The scratch folder has the step's key as its name: a run that goes on is the same run.
-    logger = tracking.logger(scratch.name[:12]) if module.parallelism.rank == 0 else None
-    tracked = [Tracked(logger, progress, _settings(module))] if logger else []
-    average = [Average(training.ema_decay)] if training.ema_decay else []
-    validating = []
+    average = WeightAverage(training.ema_decay) if training.ema_decay else None
+    validation = None
     if batches.validation:
-        validating = [Validating(training.validation, batches, progress, average[0] if average else None)]
-    checks = [SameWeights(every)] if (every := training.check_ranks_every_steps) else []
-    # Lightning's advice on loggers and workers is for people who call it themselves.
+        validation = ValidationLoop(training.validation, batches, progress, average)
+    callbacks: list[Callback | None] = [
+        RandomState(batches),
+        progress,
+        DataPosition(batches),
+        average,
+        validation,
+        SameWeights(training.check_ranks_every_steps) if training.check_ranks_every_steps else None,
+        _metric_logging(module, progress, scratch, tracking),
+        CheckpointSchedule(files, training.checkpoint_every_steps, training.checkpoint_every_minutes),
+    ]
+    # Lightning's advice on loggers and workers is for people who call it directly.
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PossibleUserWarning)
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint.*")
+        for pattern in ("does not have many workers", "isinstance.treespec, LeafSpec", "Checkpoint"):
+            warnings.filterwarnings("ignore", message=f".*{pattern}.*")
         trainer = Trainer(
             max_steps=module.steps,
             max_epochs=-1,
             accumulate_grad_batches=training.gradient_accumulation_steps,
-            callbacks=[
-                RandomState(batches),
-                progress,
-                Position(batches),
-                *average,
-                *validating,
-                *checks,
-                *tracked,
-                saving,
-            ],
+            callbacks=[callback for callback in callbacks if callback is not None],
             plugins=[files],
             logger=False,
             enable_progress_bar=False,
@@ -77,17 +80,26 @@ def fit(
             **{"precision": _PRECISION[training.precision], **layout},
         )
         module.train()
-        given = training.resume_from.fetch() if training.resume_from is not None else None
-        trainer.fit(module, batches, ckpt_path=resume_from(scratch) or given, weights_only=False)
+        elsewhere = training.resume_from.fetch() if training.resume_from is not None else None
+        trainer.fit(module, batches, ckpt_path=resume_from(scratch) or elsewhere, weights_only=False)
     module.eval()
-    for kept in average:
-        put_weights(module.model, kept.weights)
-    for judge in validating:
-        judge.put_best(module.model)
+    if average is not None:
+        put_weights(module.model, average.weights)
+    if validation is not None:
+        validation.put_best(module.model)
     return progress.curve
 
 
-def _settings(module: TuneModule) -> dict[str, Any]:
-    """Return what a run is compared by."""
-    parts = {"training": module.training_config, "tuning": module.tuning, "parallelism": module.parallelism}
-    return {name: part.dump() for name, part in parts.items()}
+def _metric_logging(
+    module: TuneModule, progress: Progress, scratch: Path, tracking: Tracking
+) -> MetricLogging | None:
+    """Return the callback that sends metrics to *tracking*; None on other ranks or without tracking."""
+    if module.parallelism.rank > 0:
+        return None
+    # The scratch folder is named by the step's key, so a resumed run continues the same tracked run.
+    logger = tracking.logger(scratch.name[:12])
+    if logger is None:
+        return None
+    options = {"training": module.training_config, "tuning": module.tuning, "parallelism": module.parallelism}
+    settings = {name: option.dump() for name, option in options.items()}
+    return MetricLogging(logger, progress, settings)

@@ -22,8 +22,9 @@ import framework.build.training.trainer  # noqa: F401  imported before ranks are
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism import Parallelism
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders, rank
-from framework.build.training.callbacks import Position
+from framework.build.training import rank
+from framework.build.training.callbacks import DataPosition
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning import Tuning
 from framework.core.paths import SHARE
@@ -87,12 +88,13 @@ def train(
     output, scratch = folder / "output", folder / "scratch"
     output.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(exist_ok=True)
-    folders = Folders(Path(order["base"]), Path(order["data"]), output, scratch)
+    folders = Folders(model=order["base"], data=order["data"], output=output, scratch=scratch)
+    run = TrainingRun(model=MODEL, tuning=tuning, parallelism=layout, device="cpu", folders=folders, seed=0)
     base = {"learning_rate": 3e-3, "precision": "fp32", "max_steps": 20, "epochs": 50}
     option = Supervised.model_validate({**base, "checkpoint_every_steps": 5, **training})
 
     def work() -> None:
-        option.fit(MODEL, tuning, layout, "cpu", folders, 0)
+        option.fit(run)
 
     if not layout.launched:
         work()
@@ -102,9 +104,9 @@ def train(
 
 def train_until_killed(step: int, *arguments: Any) -> None:
     """Train as ``train`` does and die after *step*, without notice but for the checkpoint being written."""
-    counted = Position.on_train_batch_end
+    counted = DataPosition.on_train_batch_end
 
-    def die(self: Position, trainer: Any, *others: Any) -> None:
+    def die(self: DataPosition, trainer: Any, *others: Any) -> None:
         counted(self, trainer, *others)
         if trainer.global_step == step:
             for callback in trainer.callbacks:
@@ -113,7 +115,7 @@ def train_until_killed(step: int, *arguments: Any) -> None:
             trainer.strategy.barrier()
             os._exit(9)
 
-    Position.on_train_batch_end = die  # type: ignore[method-assign]
+    DataPosition.on_train_batch_end = die  # type: ignore[method-assign]
     try:
         if child := os.fork():
             os.waitpid(child, 0)
@@ -122,7 +124,7 @@ def train_until_killed(step: int, *arguments: Any) -> None:
     except SystemExit:
         os._exit(9)
     finally:
-        Position.on_train_batch_end = counted  # type: ignore[method-assign]
+        DataPosition.on_train_batch_end = counted  # type: ignore[method-assign]
 
 
 def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) -> dict[str, Any]:

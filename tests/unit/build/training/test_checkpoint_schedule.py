@@ -94,7 +94,7 @@ import sys
 from pathlib import Path
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.lora import LoRA
 
@@ -103,7 +103,9 @@ for folder in (output, scratch):
     folder.mkdir(exist_ok=True)
 training = Supervised(learning_rate=3e-3, precision="fp32", epochs=200, checkpoint_every_steps=1000)
 model = TinyCausalLM(name="tiny", license="x", parameters=1e5)
-training.fit(model, LoRA(rank=4, alpha=8), Single(), "cpu", Folders(base, data, output, scratch), 0)
+folders = Folders(model=base, data=data, output=output, scratch=scratch)
+parts = {"model": model, "tuning": LoRA(rank=4, alpha=8), "parallelism": Single()}
+training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 """
 
 

@@ -12,7 +12,9 @@ from framework.build.training.checkpoints import CheckpointFiles, damage, latest
 def write(folder: Path, *steps: int, keep: int = 9) -> CheckpointFiles:
     files = CheckpointFiles(folder, keep)
     for step in steps:
-        files.save_checkpoint({"step": step, "weight": torch.full((1000,), float(step))}, files.place(step))
+        files.save_checkpoint(
+            {"step": step, "weight": torch.full((1000,), float(step))}, files.unfinished(step)
+        )
     files.wait()
     return files
 
@@ -35,7 +37,7 @@ def test_training_goes_on_while_a_thread_writes_what_was_there(
     may_write, save = threading.Event(), torch.save
     monkeypatch.setattr(checkpoints.torch, "save", lambda *arguments: may_write.wait(60) and save(*arguments))
     files, weight, curve = CheckpointFiles(tmp_path, 2), torch.zeros(3), [{"loss": 1.0}]
-    files.save_checkpoint({"weight": weight, "curve": curve}, files.place(1))
+    files.save_checkpoint({"weight": weight, "curve": curve}, files.unfinished(1))
     weight += 1  # the next step
     curve.append({"loss": 0.5})
     assert latest(tmp_path.parent / "elsewhere") is None
@@ -49,12 +51,12 @@ def test_training_goes_on_while_a_thread_writes_what_was_there(
 
 def test_what_the_thread_met_is_raised_once_in_training(tmp_path: Path) -> None:
     files = CheckpointFiles(tmp_path / "gone", 2)
-    files.save_checkpoint({"step": 1}, files.place(1))
+    files.save_checkpoint({"step": 1}, files.unfinished(1))
     with pytest.raises(FileNotFoundError):
         files.wait()
     files.check()
     (tmp_path / "gone").mkdir()
-    files.save_checkpoint({"step": 2}, files.place(2))
+    files.save_checkpoint({"step": 2}, files.unfinished(2))
     files.wait()
     assert names(tmp_path / "gone") == ["step-000000002.ckpt"]
 
@@ -97,11 +99,11 @@ def test_half_written_ones_are_swept_and_without_any_training_begins(tmp_path: P
 def test_a_folder_of_parts_is_whole_or_passed_over(tmp_path: Path) -> None:
     files = write(tmp_path, 10)
     for step in (20, 30):
-        parts = files.place(step) / "model"
+        parts = files.unfinished(step) / "model"
         parts.mkdir(parents=True)
         for rank in range(2):
             (parts / f"rank-{rank}").write_bytes(bytes(100))
-        files.finish_folder(files.place(step))
+        files.finish_folder(files.unfinished(step))
     assert latest(tmp_path) == tmp_path / "step-000000030.ckpt"
     (tmp_path / "step-000000030.ckpt" / "model" / "rank-1").write_bytes(bytes(99))
     (tmp_path / "step-000000020.ckpt" / "parts.json").unlink()

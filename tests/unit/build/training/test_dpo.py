@@ -18,9 +18,9 @@ from framework.build.parallelism.single import Single
 from framework.build.stages.data import PrepareData
 from framework.build.stages.merge import Merge
 from framework.build.task.preference_pairs import Preferences, preferred, with_reference
-from framework.build.training import Folders
 from framework.build.training.batches import read_examples
 from framework.build.training.dpo import Dpo
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -43,6 +43,12 @@ def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathF
     (folder / "rows").mkdir()
     PrepareData(data=data, model=tiny_model).run({"model": tiny_base}, folder / "rows", Workspace(folder))
     return folder / "rows"
+
+
+def on_cpu(model: Model, tuning: Tuning, folders: Folders) -> TrainingRun:
+    return TrainingRun(
+        model=model, tuning=tuning, parallelism=Single(), device="cpu", folders=folders, seed=0
+    )
 
 
 def test_the_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
@@ -77,7 +83,8 @@ def test_the_chosen_answers_become_likelier_than_the_rejected(
     for folder in (output, scratch, merged):
         folder.mkdir()
     option = Dpo(learning_rate=rate, micro_batch_size=4, max_steps=24, precision="fp32")
-    option.fit(tiny_model, tuning, Single(), "cpu", Folders(tiny_base, pairs, output, scratch), 0)
+    folders = Folders(model=tiny_base, data=pairs, output=output, scratch=scratch)
+    option.fit(on_cpu(tiny_model, tuning, folders))
     losses = [json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step begins at the reference
     assert losses[-1] < 0.5
@@ -97,9 +104,9 @@ def test_the_chosen_answers_become_likelier_than_the_rejected(
 def test_rows_without_a_rejected_answer_are_refused(
     tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path)
+    folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
     with pytest.raises(StepError, match="row 1 has no rejected answer; give rows of 'prompt', 'chosen'"):
-        Dpo(max_steps=8, precision="fp32").fit(tiny_model, Full(), Single(), "cpu", folders, 0)
+        Dpo(max_steps=8, precision="fp32").fit(on_cpu(tiny_model, Full(), folders))
 
 
 def test_a_classifier_prefers_nothing(plan: Callable[..., Plan]) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from framework.build.training import micro_batch_search as fitting
-from framework.build.training.memory_estimate import what_saves_most
+from framework.build.training.memory_estimate import rank_memory_savings
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -115,7 +115,7 @@ def test_what_really_cannot_be_allocated_is_recognised() -> None:
 
 
 def advice(training: Supervised, tuning: Any, parameters: float, longest: int) -> list[str]:
-    return what_saves_most(training, tuning, parameters, longest, generates=True, on_cpu=False)
+    return rank_memory_savings(training, tuning, parameters, longest, generates=True, on_cpu=False)
 
 
 def test_advice_fits_the_run() -> None:

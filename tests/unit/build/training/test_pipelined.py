@@ -17,9 +17,9 @@ from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.pipeline import Pipeline
 from framework.build.parallelism.pipeline_stage import refuse
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
 from framework.build.training.launch import train_in_ranks
-from framework.build.training.pipelined import widened
+from framework.build.training.pipelined import pad_left
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -79,15 +79,16 @@ def train(base: Path, tiny_data: Path, tmp_path: Path, faulty: Any) -> Callable[
         output, scratch = tmp_path / name, tmp_path / f"{name}-scratch"
         for folder in (output, scratch):
             folder.mkdir(exist_ok=True)
-        folders = Folders(base, tiny_data, output, scratch)
+        folders = Folders(model=base, data=tiny_data, output=output, scratch=scratch)
+        run = TrainingRun(
+            model=MODEL, tuning=tuning, parallelism=layout, device="cpu", folders=folders, seed=0
+        )
         if isinstance(layout, Single):
-            Supervised(micro_batch_size=8, max_steps=steps, **TRAINING).fit(
-                MODEL, tuning, layout, "cpu", folders, 0
-            )
+            Supervised(micro_batch_size=8, max_steps=steps, **TRAINING).fit(run)
         else:
             parts = {"micro_batch_size": 2, "gradient_accumulation_steps": 4 // layout.data}
             training = Supervised(max_steps=steps, **parts, **TRAINING)
-            train_in_ranks(training, MODEL, tuning, layout, "cpu", folders, 0)
+            train_in_ranks(training, run)
         return output
 
     return begin
@@ -197,7 +198,7 @@ def test_a_step_is_widened_on_the_left_without_a_label(tiny_data: Path) -> None:
         "position_ids": torch.tensor([[0, 0, 1], [0, 1, 2]]),
         "labels": torch.tensor([[-100, -100, 8], [-100, 6, 7]]),
     }
-    for wide, name in zip(widened(batch), batch, strict=True):
+    for wide, name in zip(pad_left(batch), batch, strict=True):
         assert wide.shape == (2, 32)
         assert torch.equal(wide[:, -3:], batch[name])
         assert set(wide[:, :-3].flatten().tolist()) == ({-100} if name == "labels" else {0})

@@ -40,14 +40,14 @@ from pathlib import Path
 from framework.core.errors import FrameworkError
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.ddp import DDP
-from framework.build.training import Folders
 from framework.build.training.launch import train_in_ranks
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
-from framework.worker import _stop
+from framework.core.signals import exit_with_signal, handle_signals
 import faulty, signal
 from framework.build.tuning.lora import LoRA
 
-signal.signal(signal.SIGTERM, _stop)
+handle_signals(exit_with_signal, [signal.SIGTERM])
 base, data, output, scratch = map(Path, sys.argv[1:5])
 tuning, training, layout = map(json.loads, sys.argv[5:])
 kind = getattr(faulty, tuning.pop("kind"), LoRA)
@@ -56,8 +56,10 @@ for folder in (output, scratch):
 training = Supervised(**{"learning_rate": 3e-3, "precision": "fp32", "micro_batch_size": 4, **training})
 model = TinyCausalLM(name="tiny", license="x", parameters=1e5)
 try:
-    train_in_ranks(training, model, kind(rank=4, alpha=8, dropout=0.1, **tuning), DDP(**layout), "cpu",
-        Folders(base, data, output, scratch), 0)
+    folders = Folders(model=base, data=data, output=output, scratch=scratch)
+    tuning = kind(rank=4, alpha=8, dropout=0.1, **tuning)
+    parts = {"model": model, "tuning": tuning, "parallelism": DDP(**layout)}
+    train_in_ranks(training, TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 except FrameworkError as error:
     print(error, file=sys.stderr)
     sys.exit(1)

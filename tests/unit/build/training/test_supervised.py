@@ -159,7 +159,7 @@ import os, signal, sys
 from pathlib import Path
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.lora import LoRA
 
@@ -174,8 +174,9 @@ if kill != "never":
     callbacks.Progress._show = die
 model = TinyCausalLM(name="tiny", license="x", parameters=1e5)
 training = Supervised(learning_rate=3e-3, precision="fp32", epochs=3, checkpoint_every_steps=3)
-folders = Folders(*map(Path, (base, data, output, scratch)))
-training.fit(model, LoRA(rank=4, alpha=8, dropout=0.1), Single(), "cpu", folders, int(seed))
+folders = Folders(model=base, data=data, output=output, scratch=scratch)
+parts = {"model": model, "tuning": LoRA(rank=4, alpha=8, dropout=0.1), "parallelism": Single()}
+training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=seed))
 """
 
 

@@ -46,12 +46,12 @@ def split(data: Path, held: int, seed: int = 0) -> Batches:
 def test_rows_that_are_held_back_are_never_trained_on(tiny_data: Path) -> None:
     batches = split(tiny_data, 5)
     seen = {row for place in range(30) for row in batches.at(place)["rows"]}
-    held = {row for batch in batches.held_back() for row in batch["rows"]}
+    held = {row for batch in batches.held_out() for row in batch["rows"]}
     assert held == set(batches.validation)
     assert len(held) == 5
     assert seen == set(range(32)) - held
     assert set(split(tiny_data, 5, seed=1).validation) != held
-    assert split(tiny_data, 0).kept == list(range(32))
+    assert split(tiny_data, 0).trained == list(range(32))
 
 
 @pytest.mark.parametrize(("tuning", "average"), [(Full(), 0.0), (LORA, 0.9)])

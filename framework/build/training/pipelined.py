@@ -83,7 +83,7 @@ class PipelinedModule(TuneModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Clip by the gradient norm over all stages."""
         stage: Any = self.model.stage
-        stage.add_up_tied()
+        stage.sum_tied_gradients()
         norm = stage.clip(self.training_config.gradient_clipping)
         self.guard.check_norm(float(norm), self.global_step + 1, self._norm_again)
 

@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from framework.build.parallelism.ddp import DDP
 from framework.build.parallelism.mesh import Mesh
-from framework.build.parallelism.tensor_plan import cut
+from framework.build.parallelism.tensor_plan import shard_linear_layers
 from framework.core.errors import StepError
 
 
@@ -30,12 +30,12 @@ def llama(**given: Any) -> Any:
 def test_heads_that_cannot_be_shared_out_evenly() -> None:
     six = llama(num_attention_heads=6, num_key_value_heads=6)
     with pytest.raises(StepError, match=r"set parallelism\.tensor=3"):
-        cut(six, list(six.model.layers), Side(4))
+        shard_linear_layers(six, list(six.model.layers), Side(4))
     one = llama(num_attention_heads=6, num_key_value_heads=1)
     with pytest.raises(
         StepError, match=re.escape("6 attention heads (1 of keys) evenly; set parallelism=fsdp2")
     ):
-        cut(one, list(one.model.layers), Side(2))
+        shard_linear_layers(one, list(one.model.layers), Side(2))
 
 
 def test_an_architecture_that_nobody_has_looked_at() -> None:
@@ -43,7 +43,7 @@ def test_an_architecture_that_nobody_has_looked_at() -> None:
 
     model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=8))
     with pytest.raises(StepError, match="of a 'gpt2' model is not known; set parallelism=fsdp2"):
-        cut(model, list(model.transformer.h), Side(2))
+        shard_linear_layers(model, list(model.transformer.h), Side(2))
 
 
 def test_processes_that_compute_a_batch_together_see_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.pipeline import Pipeline
-from framework.build.parallelism.pipeline_stage import refuse
+from framework.build.parallelism.pipeline_stage import check_stages
 from framework.build.parallelism.single import Single
 from framework.build.training.launch import train_in_ranks
 from framework.build.training.pipelined import pad_left
@@ -218,13 +218,13 @@ def test_what_cannot_be_cut_into_stages_is_refused_with_what_works(base: Path, t
     from transformers import AutoModelForSequenceClassification
 
     model = MODEL.open(base)
-    refuse(model, model, 4)
+    check_stages(model, model, 4)
     with pytest.raises(StepError, match=r"5 stages cannot share 4 layers; set parallelism.stages=4"):
-        refuse(model, model, 5)
+        check_stages(model, model, 5)
     model.requires_grad_(False)
     model.model.layers[3].requires_grad_(True)
     with pytest.raises(StepError, match=r"trains nothing in stage 0.*set parallelism=fsdp2"):
-        refuse(model, model, 2)
+        check_stages(model, model, 2)
     bert = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     with pytest.raises(StepError, match=r"layer to layer of a 'bert' model; set parallelism=fsdp2"):
-        refuse(bert, bert, 2)
+        check_stages(bert, bert, 2)

@@ -20,7 +20,7 @@ from framework.build.training.join import join
 from framework.core.errors import FrameworkError
 from framework.core.filesystem import write_whole
 from framework.core.job import read_steps
-from framework.core.machine_rank import MESSAGE, machine, over_file
+from framework.core.machine_rank import MESSAGE, machine_rank, over_file
 from framework.core.parent_watch import exit_with_parent
 from framework.core.signals import exit_with_signal, handle_signals, ignore_signals
 from framework.core.step import Step
@@ -48,7 +48,7 @@ def main(file: Path) -> int:
     job = json.loads(file.read_text(encoding="utf-8"))
     store = Store(Path(job["store"]))
     over = over_file(store.root, job["steps"][-1]["key"])
-    if machine() > 0:
+    if machine_rank() > 0:
         return join(store.root, job["pending"], over)
     for stale in over.parent.glob(f"{over.name.partition('-')[0]}-*.over"):
         stale.unlink(missing_ok=True)  # of earlier runs

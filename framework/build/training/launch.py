@@ -25,7 +25,7 @@ from framework.build.training.rank_job import RANK_JOB, RankJob
 from framework.build.training.run import TrainingRun
 from framework.core import errors
 from framework.core.errors import FrameworkError, StepError
-from framework.core.machine_rank import MASTER, PORT, machine
+from framework.core.machine_rank import MASTER, PORT, machine_rank
 from framework.core.signals import describe_exit
 
 FAILURE = "failure.json"
@@ -105,7 +105,7 @@ def main(file: Path) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     torchrun: Any = torch.distributed.run
-    if machine() == 0:
+    if machine_rank() == 0:
         (file.parent / FAILURE).unlink(missing_ok=True)
     try:
         torchrun.run(torchrun.parse_args(_torchrun_arguments(file)))
@@ -136,7 +136,7 @@ def _torchrun_arguments(file: Path) -> list[str]:
     else:
         first = f"{os.environ[MASTER]}:{os.environ.get(PORT, _PORT)}"
         arguments += [f"--rdzv-endpoint={first}", f"--rdzv-id={file.parent.name[:12]}"]
-        arguments += [f"--rdzv-conf=is_host={int(machine() == 0)},join_timeout={_JOIN_TIMEOUT}"]
+        arguments += [f"--rdzv-conf=is_host={int(machine_rank() == 0)},join_timeout={_JOIN_TIMEOUT}"]
     return [*arguments, "-m", "framework.build.training.rank", str(file)]
 
 

@@ -21,13 +21,13 @@ from framework.build.parallelism.deepspeed import DeepSpeed
         ({"zero_optimization": 3}, "'zero_optimization' should be an object"),
     ],
 )
-def test_what_deepspeed_would_not_take_or_the_recipe_decides(config: dict[str, Any], said: str) -> None:
+def test_unknown_keys_and_keys_of_the_recipe_are_rejected(config: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError) as caught:
         DeepSpeed(config=config)
     assert said in str(caught.value)
 
 
-def test_a_file_of_another_tool_is_taken_but_for_what_the_recipe_decides(tmp_path: Path) -> None:
+def test_config_file_is_merged_with_config(tmp_path: Path) -> None:
     file = tmp_path / "ds.json"
     zero = {"stage": "auto", "reduce_bucket_size": 1000, "allgather_bucket_size": "auto"}
     file.write_text(json.dumps({"train_batch_size": "auto", "zero_optimization": zero, "timers": {}}))
@@ -55,7 +55,7 @@ def test_a_file_of_another_tool_is_taken_but_for_what_the_recipe_decides(tmp_pat
         ('{"optimizer": {"type": "Adam"}}', "'optimizer' is decided by training.learning_rate"),
     ],
 )
-def test_a_file_is_checked_before_anything_runs(content: str, said: str, tmp_path: Path) -> None:
+def test_config_file_is_checked_before_the_run(content: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "ds.json"
     file.write_text(content)
     (problem,) = DeepSpeed(config_file=str(file)).problems()
@@ -63,7 +63,7 @@ def test_a_file_is_checked_before_anything_runs(content: str, said: str, tmp_pat
     assert said in problem
 
 
-def test_where_what_is_shared_out_waits(tmp_path: Path) -> None:
+def test_offload_sets_deepspeeds_devices(tmp_path: Path) -> None:
     third = DeepSpeed(stage=3, offload="nvme", nvme_path=tmp_path).engine_config("fp32", 0.0)
     place = {"device": "nvme", "nvme_path": str(tmp_path)}
     assert third["zero_optimization"]["offload_optimizer"] == place

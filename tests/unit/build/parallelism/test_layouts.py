@@ -117,11 +117,11 @@ def check(found: dict[str, Any]) -> None:
         assert case["configs"][0] == case["configs"][1], name
 
 
-def test_layouts_train_as_one_process_does(train_all: Callable[..., Any]) -> None:
+def test_layouts_train_like_one_process(train_all: Callable[..., Any]) -> None:
     check(train_all(FEW))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_every_layout_goes_on_after_itself_and_after_another(train_all: Callable[..., Any]) -> None:
+def test_every_layout_resumes_after_itself_and_another(train_all: Callable[..., Any]) -> None:
     check(train_all(many()))

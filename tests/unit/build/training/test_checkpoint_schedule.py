@@ -45,7 +45,7 @@ def fit_and_stop_at(step: int, fit: Fit, name: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(("accumulate", "step"), [(1, 1), (1, 7), (2, 6), (1, 12)])
-def test_sigterm_finishes_the_step_saves_and_the_rest_follows(
+def test_sigterm_saves_first_and_the_run_resumes(
     fit: Fit, capsys: pytest.CaptureFixture[str], tmp_path: Path, accumulate: int, step: int
 ) -> None:
     """Step 12 or 6 is the last one: all is trained, but nothing was written yet."""
@@ -62,7 +62,7 @@ def test_sigterm_finishes_the_step_saves_and_the_rest_follows(
     assert (resumed / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
 
 
-def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
+def test_damaged_newest_checkpoint_costs_only_steps(
     fit: Fit, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     whole = fit("whole", LORA, **OPTIONS)
@@ -73,12 +73,12 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
     assert "the checkpoint of step 9 is damaged" in capsys.readouterr().err
 
 
-def test_minutes_count_too(fit: Fit, tmp_path: Path) -> None:
+def test_checkpoint_is_due_after_minutes(fit: Fit, tmp_path: Path) -> None:
     folder = fit("a", LORA, epochs=1, checkpoint_every_minutes=1e-9, keep_checkpoints=3)
     assert kept(folder) == [1, 2, 3]  # the last, the 4th, is what is written to the output
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_training(fit: Fit, monkeypatch: Any) -> None:
+def test_unwritable_checkpoint_stops_training(fit: Fit, monkeypatch: Any) -> None:
     from framework.build.training import checkpoints
 
     def refuse(*arguments: Any) -> None:
@@ -109,7 +109,7 @@ training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 """
 
 
-def test_a_process_that_gets_sigterm_ends_with_143(
+def test_sigterm_exits_with_143(
     tiny_base: Path, tiny_data: Path, tmp_path: Path, environ: dict[str, str]
 ) -> None:
     places = map(str, (tiny_base, tiny_data, tmp_path / "a", tmp_path / "a-scratch"))

@@ -23,7 +23,7 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_the_last_few_are_kept(tmp_path: Path) -> None:
+def test_last_checkpoints_are_kept(tmp_path: Path) -> None:
     write(tmp_path, 10, 20, 30, 100, keep=2)
     assert names(tmp_path) == ["step-000000030.ckpt", "step-000000100.ckpt"]
     newest = latest(tmp_path)
@@ -31,7 +31,7 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert CheckpointFiles(tmp_path, 2).load_checkpoint(newest)["step"] == 100
 
 
-def test_training_goes_on_while_a_thread_writes_what_was_there(
+def test_thread_writes_a_snapshot_of_the_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_write, save = threading.Event(), torch.save
@@ -49,7 +49,7 @@ def test_training_goes_on_while_a_thread_writes_what_was_there(
     assert found["curve"] == [{"loss": 1.0}]
 
 
-def test_what_the_thread_met_is_raised_once_in_training(tmp_path: Path) -> None:
+def test_thread_error_is_raised_once_in_training(tmp_path: Path) -> None:
     files = CheckpointFiles(tmp_path / "gone", 2)
     files.save_checkpoint({"step": 1}, files.unfinished(1))
     with pytest.raises(FileNotFoundError):
@@ -76,7 +76,7 @@ def flip(file: Path) -> None:
 
 
 @pytest.mark.parametrize("hurt", [cut, empty, flip])
-def test_a_damaged_checkpoint_is_passed_over_in_favour_of_the_one_before(tmp_path: Path, hurt) -> None:
+def test_damaged_checkpoint_is_skipped(tmp_path: Path, hurt) -> None:
     write(tmp_path, 20, 30)
     hurt(tmp_path / "step-000000030.ckpt")
     told: list[str] = []
@@ -86,7 +86,7 @@ def test_a_damaged_checkpoint_is_passed_over_in_favour_of_the_one_before(tmp_pat
     assert names(tmp_path) == ["step-000000020.ckpt"]  # or it would stand for a newer one for ever
 
 
-def test_half_written_ones_are_swept_and_without_any_training_begins(tmp_path: Path) -> None:
+def test_unfinished_checkpoints_are_removed(tmp_path: Path) -> None:
     write(tmp_path, 20)
     (tmp_path / "step-000000030.new").write_bytes(b"half")
     (tmp_path / "step-000000040.new").mkdir()
@@ -96,7 +96,7 @@ def test_half_written_ones_are_swept_and_without_any_training_begins(tmp_path: P
     assert latest(tmp_path, lambda line: None) is None
 
 
-def test_a_folder_of_parts_is_whole_or_passed_over(tmp_path: Path) -> None:
+def test_incomplete_checkpoint_folder_is_skipped(tmp_path: Path) -> None:
     files = write(tmp_path, 10)
     for step in (20, 30):
         parts = files.unfinished(step) / "model"
@@ -113,12 +113,12 @@ def test_a_folder_of_parts_is_whole_or_passed_over(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
-def test_whole_checkpoints_have_no_damage(tmp_path: Path) -> None:
+def test_intact_checkpoint_has_no_damage(tmp_path: Path) -> None:
     write(tmp_path, 1)
     assert damage(tmp_path / "step-000000001.ckpt") is None
 
 
-def test_a_snapshot_shares_nothing_with_what_goes_on() -> None:
+def test_snapshot_shares_no_memory() -> None:
     weight = torch.arange(6.0)
     state = {
         "head": weight,

@@ -40,7 +40,7 @@ def losses(folder: Path) -> list[float]:
     ],
     ids=["packed", "padded-recomputed"],
 )
-def test_compiled_training_equals_plain(
+def test_compiled_training_equals_eager_training(
     fit: Fit, fresh: None, tmp_path: Path, tuning: Any, options: dict[str, Any]
 ) -> None:
     options = {"epochs": 2, "learning_rate": 1e-3, **options}
@@ -57,7 +57,7 @@ def test_compiled_training_equals_plain(
     assert any(cache.rglob("*.cpp")), "nothing was compiled"
 
 
-def test_without_a_compiler_it_says_what_to_do(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_reported(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation.shutil, "which", lambda name: None)
     with pytest.raises(StepError, match=r"no C\+\+ compiler .* set training.compile=false$"):
         fit("a", LoRA(), compile=True)

@@ -51,7 +51,7 @@ def on_cpu(model: Model, tuning: Tuning, folders: Folders) -> TrainingRun:
     )
 
 
-def test_the_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
+def test_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
     rows = read_examples(pairs / "train.safetensors")[:3]
     base = tiny_model.open(tiny_base).requires_grad_(False)
     known = with_reference(base, rows, pad=0)
@@ -76,7 +76,7 @@ def test_the_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs
 @pytest.mark.parametrize(
     ("tuning", "rate"), [(Full(), 2e-3), (LoRA(rank=4, alpha=8), 1e-2)], ids=["full", "lora"]
 )
-def test_the_chosen_answers_become_likelier_than_the_rejected(
+def test_chosen_answers_become_more_likely_than_rejected(
     tuning: Tuning, rate: float, tiny_model: Model, tiny_base: Path, pairs: Path, tmp_path: Path
 ) -> None:
     output, scratch, merged = tmp_path / "out", tmp_path / "scratch", tmp_path / "merged"
@@ -101,7 +101,7 @@ def test_the_chosen_answers_become_likelier_than_the_rejected(
     assert found["reward_margin"] > 2
 
 
-def test_rows_without_a_rejected_answer_are_refused(
+def test_rows_without_a_rejected_answer_are_rejected(
     tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
@@ -109,7 +109,7 @@ def test_rows_without_a_rejected_answer_are_refused(
         Dpo(max_steps=8, precision="fp32").fit(on_cpu(tiny_model, Full(), folders))
 
 
-def test_a_classifier_prefers_nothing(plan: Callable[..., Plan]) -> None:
+def test_dpo_is_rejected_for_classifiers(plan: Callable[..., Plan]) -> None:
     with pytest.raises(PlanError, match=r"this option is for causal-lm, .*; set training=supervised"):
         plan("+recipe=sentiment", "training=dpo")
     words: Any = (

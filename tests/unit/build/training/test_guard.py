@@ -46,7 +46,7 @@ def broken(tiny_base: Path, rare: tuple[Path, int], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("packing", [True, False])
-def test_the_row_behind_a_loss_that_is_no_number_is_named(
+def test_row_that_causes_a_nan_loss_is_named(
     fit: Fit, rare: tuple[Path, int], broken: Path, packing: bool
 ) -> None:
     text = (rare[0] / "train.jsonl").read_text().splitlines()[ROW]
@@ -73,7 +73,7 @@ def watched(**options: Any) -> Guard:
     return guard
 
 
-def test_the_row_behind_an_exploding_gradient_is_named() -> None:
+def test_row_that_causes_an_exploding_gradient_is_named() -> None:
     guard = watched()
     guard.check_loss(1.0, [0, 1, 2], 31, lambda batch: 1.0)
     alone = lambda batch: 900.0 if batch["rows"] == [1] else 3.0  # noqa: E731
@@ -87,12 +87,12 @@ def test_the_row_behind_an_exploding_gradient_is_named() -> None:
 
 
 @pytest.mark.parametrize("norm", [199.0, 300.0])
-def test_a_norm_is_judged_by_the_last_steps_and_by_the_clipping(norm: float) -> None:
+def test_norm_limit_depends_on_median_and_clipping(norm: float) -> None:
     guard = watched(gradient_clipping=4.0 if norm > 200 else 1.0)
     guard.check_norm(norm, 31, lambda batch: 1.0)
 
 
-def test_the_first_steps_and_a_growth_of_0_judge_nothing_but_infinity() -> None:
+def test_norm_limit_is_off_at_first_and_with_growth_zero() -> None:
     fresh = Guard(Supervised(), lambda: batches(ROWS), alone=True)
     fresh.check_norm(1e9, 1, lambda batch: 1.0)
     free = watched(max_gradient_growth=0)
@@ -102,11 +102,11 @@ def test_the_first_steps_and_a_growth_of_0_judge_nothing_but_infinity() -> None:
         free.check_norm(float("inf"), 32, lambda b: 1.0 if b["rows"] == [0] else float("nan"))
 
 
-def test_a_scaled_loss_may_overflow() -> None:
+def test_fp16_overflow_is_allowed() -> None:
     watched(precision="fp16").check_norm(float("inf"), 31, lambda batch: 1.0)
 
 
-def test_an_exploding_gradient_stops_a_real_run(fit: Fit, tiny_data: Path) -> None:
+def test_exploding_gradient_stops_a_real_run(fit: Fit, tiny_data: Path) -> None:
     with pytest.raises(
         StepError, match=r"at step 21, because of training row \d+ \(\{.*…\); lower"
     ) as caught:
@@ -114,14 +114,14 @@ def test_an_exploding_gradient_stops_a_real_run(fit: Fit, tiny_data: Path) -> No
     assert "training.max_gradient_growth=" in str(caught.value)
 
 
-def test_the_norms_of_a_resumed_run_are_those_of_the_whole(fit: Fit, cut_off: Callable[..., None]) -> None:
+def test_norms_survive_a_resume(fit: Fit, cut_off: Callable[..., None]) -> None:
     options = {"epochs": 6, "max_gradient_growth": 1e-3, "gradient_clipping": 1e-3}
     cut_off(18, "a", Full(), **options, checkpoint_every_steps=6)
     with pytest.raises(StepError, match="at step 21,"):
         fit("a", Full(), **options)
 
 
-def test_a_step_without_a_label_is_told(fit: Fit, tiny_data: Path, tmp_path: Path) -> None:
+def test_step_without_labels_is_reported(fit: Fit, tiny_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "masked"
     shutil.copytree(tiny_data, folder)
     tensors = load_file(folder / "train.safetensors")
@@ -132,7 +132,7 @@ def test_a_step_without_a_label_is_told(fit: Fit, tiny_data: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("part", "what"), [("input_ids", "token"), ("labels", "label")])
-def test_what_the_model_does_not_have_is_told_before_training(
+def test_ids_outside_the_model_are_reported(
     fit: Fit, tiny_data: Path, tmp_path: Path, part: str, what: str
 ) -> None:
     folder = tmp_path / "outside"
@@ -146,7 +146,7 @@ def test_what_the_model_does_not_have_is_told_before_training(
         fit("a", LoRA(), data=folder)
 
 
-def test_a_class_that_the_model_does_not_have_is_told(tiny_bert: Path, tmp_path: Path) -> None:
+def test_class_outside_the_model_is_reported(tiny_bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     text = tmp_path / "rows.jsonl"
@@ -162,7 +162,7 @@ def test_a_class_that_the_model_does_not_have_is_told(tiny_bert: Path, tmp_path:
     check_rows(given, model)
 
 
-def test_prepared_rows_and_their_text_are_in_one_order(
+def test_encoded_rows_and_their_text_have_one_order(
     tiny_data: Path, tiny_model: Model, tiny_base: Path
 ) -> None:
     tokenizer = tiny_model.tokenizer(tiny_base)

@@ -118,7 +118,7 @@ def alone(model: Model, start: Machine, tmp_path: Path, **training: Any) -> Path
 
 
 @pytest.mark.slow
-def test_two_machines_train_as_one(tiny_model: Model, start: Machine, tmp_path: Path) -> None:
+def test_two_machines_train_like_one_process(tiny_model: Model, start: Machine, tmp_path: Path) -> None:
     shared = steps(tiny_model, DDP(replicas=2, machines=2), epochs=2)
     job = job_of(shared, tmp_path / "two")
     second = start(job, 1)  # it may come first
@@ -132,7 +132,7 @@ def test_two_machines_train_as_one(tiny_model: Model, start: Machine, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_machine_is_lost_the_other_goes_on_and_a_third_takes_its_place(
+def test_lost_machine_is_replaced_while_training_continues(
     tiny_model: Model, start: Machine, tmp_path: Path
 ) -> None:
     training = {"epochs": 100, "max_steps": 300, "checkpoint_every_steps": 5}

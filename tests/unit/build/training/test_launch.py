@@ -30,7 +30,7 @@ def job(tmp_path: Path, **layout: int) -> Path:
     return scratch / "tune.json"
 
 
-def test_one_machine_lets_nobody_else_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_machine_rendezvous_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PET_MASTER_ADDR", "elsewhere")  # Trainer sets it for one machine too
     found = _torchrun_arguments(job(tmp_path))
     assert {"--nnodes=1:1", "--nproc-per-node=8", "--rdzv-endpoint=127.0.0.1:0"} <= set(found)
@@ -38,7 +38,7 @@ def test_one_machine_lets_nobody_else_in(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(("number", "host"), [("0", 1), ("3", 0)])
-def test_several_meet_at_the_first(
+def test_several_machines_rendezvous_at_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: str, host: int
 ) -> None:
     for name, value in (("NODE_RANK", number), ("MASTER_ADDR", "job-node-0-0.job"), ("MASTER_PORT", "29400")):

@@ -19,7 +19,7 @@ def curves(folder: Path) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_a_run_is_watched_and_goes_on_in_its_folder(fit: Fit, cut_off: Callable[..., None], tmp_path: Path):
+def test_resumed_run_logs_to_the_same_folder(fit: Fit, cut_off: Callable[..., None], tmp_path: Path):
     pytest.importorskip("tensorboard")
     tracking = TensorBoard(experiment="x", folder=str(tmp_path / "boards"))
     options = {"epochs": 2, "checkpoint_every_steps": 4, "tracking": tracking}
@@ -36,7 +36,7 @@ def test_a_run_is_watched_and_goes_on_in_its_folder(fit: Fit, cut_off: Callable[
 
 @pytest.mark.filterwarnings("ignore")  # of alembic and sqlalchemy below MLflow
 @pytest.mark.slow  # the tables of a new database take ten seconds
-def test_a_run_that_goes_on_is_one_run(fit: Fit, cut_off: Any, tmp_path: Path) -> None:
+def test_resumed_run_is_one_mlflow_run(fit: Fit, cut_off: Any, tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     from mlflow import MlflowClient
 
@@ -57,7 +57,7 @@ def test_a_run_that_goes_on_is_one_run(fit: Fit, cut_off: Any, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_offline_run_needs_no_account(
+def test_offline_run_needs_no_account(
     fit: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("wandb")
@@ -68,7 +68,7 @@ def test_an_offline_run_needs_no_account(
     assert b"tokens_per_second" in written.read_bytes()
 
 
-def test_a_server_that_is_gone_does_not_end_training(
+def test_lost_server_does_not_end_training(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorboard")

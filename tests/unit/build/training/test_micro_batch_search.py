@@ -27,7 +27,7 @@ def plenty(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
 
 
 @pytest.mark.parametrize(("gib", "size"), [(100, 8), (0.001, 1)])
-def test_auto_takes_what_fits_and_steps_see_the_same_rows(
+def test_auto_size_keeps_the_rows_of_a_step(
     fit: Fit, monkeypatch: pytest.MonkeyPatch, gib: float, size: int
 ) -> None:
     plenty(monkeypatch, gib)
@@ -40,7 +40,7 @@ def test_auto_takes_what_fits_and_steps_see_the_same_rows(
     assert (found / weights).read_bytes() == (same / weights).read_bytes()
 
 
-def test_a_size_in_between_is_found_from_what_was_measured(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_size_is_extrapolated_from_measurements(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fitting, "activation_bytes", lambda *arguments: 1e9)
     for room, size in ((5e9, 4), (3.9e9, 2), (40e9, 32)):
         plenty(monkeypatch, room / fitting._SPARE / 2**30)
@@ -49,13 +49,13 @@ def test_a_size_in_between_is_found_from_what_was_measured(fit: Fit, monkeypatch
         assert log(folder)[0]["micro_batch_size"] == size
 
 
-def test_only_what_divides_a_step_is_taken(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_size_divides_the_rows_of_a_step(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     plenty(monkeypatch, 100)
     folder = fit("a", LORA, micro_batch_size="auto", global_batch_size=12, max_steps=1)
     assert log(folder)[0]["micro_batch_size"] == 4
 
 
-def test_a_run_that_goes_on_keeps_its_size(
+def test_resumed_run_keeps_its_size(
     fit: Fit, cut_off: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"micro_batch_size": "auto", "global_batch_size": 8, "epochs": 2, "checkpoint_every_steps": 2}
@@ -66,7 +66,7 @@ def test_a_run_that_goes_on_keeps_its_size(
     assert (fit("cut", LORA, **options) / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
-def test_a_global_batch_is_the_rows_of_a_step(fit: Fit) -> None:
+def test_global_batch_size_is_the_rows_of_a_step(fit: Fit) -> None:
     one = fit("one", LORA, micro_batch_size=4, global_batch_size=16, epochs=2)
     other = fit("other", LORA, micro_batch_size=4, gradient_accumulation_steps=4, epochs=2)
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
@@ -83,7 +83,7 @@ def test_a_global_batch_is_the_rows_of_a_step(fit: Fit) -> None:
         ),
     ],
 )
-def test_memory_that_runs_out_is_told_with_what_helps(fit: Fit, monkeypatch: Any, error: Exception) -> None:
+def test_out_of_memory_suggests_overrides(fit: Fit, monkeypatch: Any, error: Exception) -> None:
     from framework.build.training.module import TuneModule
 
     def fail(self: TuneModule, batch: Any, index: int) -> None:
@@ -97,7 +97,7 @@ def test_memory_that_runs_out_is_told_with_what_helps(fit: Fit, monkeypatch: Any
     assert len(said.partition("effective first: ")[2].split("; ")) == 3
 
 
-def test_another_error_stays_what_it_is(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_wrapped(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.build.training.module import TuneModule
 
     def fail(self: TuneModule, batch: Any, index: int) -> None:
@@ -108,7 +108,7 @@ def test_another_error_stays_what_it_is(fit: Fit, monkeypatch: pytest.MonkeyPatc
         fit("a", Full())
 
 
-def test_what_really_cannot_be_allocated_is_recognised() -> None:
+def test_failed_allocation_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert fitting._is_out_of_memory(caught.value)
@@ -118,7 +118,7 @@ def advice(training: Supervised, tuning: Any, parameters: float, longest: int) -
     return rank_memory_savings(training, tuning, parameters, longest, generates=True, on_cpu=False)
 
 
-def test_advice_fits_the_run() -> None:
+def test_suggestions_fit_the_run() -> None:
     large = advice(Supervised(micro_batch_size=1), Full(), 8e9, 512)
     assert large[0] == "tuning=qlora"
     assert "tuning=lora" in large

@@ -106,7 +106,7 @@ def equal(folder: Path, one: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_stages_train_as_one_process_though_one_dies(
+def test_two_stages_train_like_one_process_after_a_kill(
     train: Callable[..., Path], faulty: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = train("one", LoRA(rank=4, alpha=8, dropout=0.0), Single())
@@ -125,7 +125,7 @@ def tie(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tied_embeddings_get_the_gradient_of_both_ends(train: Callable[..., Path], base: Path) -> None:
+def test_tied_embeddings_get_both_gradients(train: Callable[..., Path], base: Path) -> None:
     tie(base)
     one = train("one", Full(), Single())
     assert "lm_head.weight" not in load_file(one / "model.safetensors")
@@ -133,7 +133,7 @@ def test_tied_embeddings_get_the_gradient_of_both_ends(train: Callable[..., Path
 
 
 @pytest.mark.slow
-def test_stages_go_on_from_what_one_process_has_saved(
+def test_stages_resume_from_a_single_process_checkpoint(
     train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = train("one", Full(), Single())
@@ -165,7 +165,7 @@ print(json.dumps(model(torch.arange(20)[None]).logits[0, -1].tolist()))
 
 
 @pytest.mark.slow
-def test_data_by_stages_by_tensor_train_as_one_though_one_dies_and_transformers_opens_it(
+def test_3d_trains_like_one_process_after_a_kill(
     train: Callable[..., Path], faulty: Any, environ: dict[str, str]
 ) -> None:
     """Eight processes."""
@@ -181,7 +181,7 @@ def test_data_by_stages_by_tensor_train_as_one_though_one_dies_and_transformers_
     assert opened[1] == pytest.approx(opened[0], abs=1e-3)
 
 
-def test_ranks_are_numbered_by_data_then_stage_then_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_ordered_by_data_then_stage_then_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Pipeline(data=2, stages=2, tensor=2)
     assert layout.processes == 8
     found = []
@@ -191,7 +191,7 @@ def test_ranks_are_numbered_by_data_then_stage_then_tensor(monkeypatch: pytest.M
     assert found == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_a_step_is_widened_on_the_left_without_a_label(tiny_data: Path) -> None:
+def test_step_is_padded_left_without_labels(tiny_data: Path) -> None:
     batch = {
         "input_ids": torch.tensor([[0, 7, 8], [5, 6, 7]]),
         "attention_mask": torch.tensor([[0, 1, 1], [1, 1, 1]]),
@@ -204,7 +204,7 @@ def test_a_step_is_widened_on_the_left_without_a_label(tiny_data: Path) -> None:
         assert set(wide[:, :-3].flatten().tolist()) == ({-100} if name == "labels" else {0})
 
 
-def test_the_plan_says_what_stages_need(config: Callable[..., Config]) -> None:
+def test_rules_report_what_stages_need(config: Callable[..., Config]) -> None:
     words = ("+recipe=tiny", "parallelism=pipeline", "parallelism.stages=4")
     (line,) = broken_rules(config(*words))
     assert line.endswith("cannot keep 4 stages at work; set training.gradient_accumulation_steps=4")
@@ -214,7 +214,7 @@ def test_the_plan_says_what_stages_need(config: Callable[..., Config]) -> None:
     assert [line.partition(":")[0] for line in found] == ["training.neftune_alpha", "training.validation"]
 
 
-def test_what_cannot_be_cut_into_stages_is_refused_with_what_works(base: Path, tiny_bert: Path) -> None:
+def test_unsupported_models_are_rejected_for_stages(base: Path, tiny_bert: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = MODEL.open(base)

@@ -34,7 +34,7 @@ def test_frozen_linear_weights_take_half_the_memory(tiny_model: Model, tiny_base
 @pytest.mark.parametrize(
     "tuning", [LoRA(rank=4), LoRA(rank=4, use_dora=True), IA3()], ids=["lora", "dora", "ia3"]
 )
-def test_nothing_is_learnt_otherwise(fit: Fit, monkeypatch: pytest.MonkeyPatch, tuning: LoRA | IA3) -> None:
+def test_training_result_is_unchanged(fit: Fit, monkeypatch: pytest.MonkeyPatch, tuning: LoRA | IA3) -> None:
     held = fit("held", tuning, precision="bf16", epochs=1)
     monkeypatch.setattr(precision, "cast_frozen", lambda model, kind: None)
     plain = fit("plain", tuning, precision="bf16", epochs=1)
@@ -42,7 +42,7 @@ def test_nothing_is_learnt_otherwise(fit: Fit, monkeypatch: pytest.MonkeyPatch, 
         assert (held / name).read_bytes() == (plain / name).read_bytes()
 
 
-def test_weights_that_others_read_stay_as_they_are(tiny_model: Model, tiny_base: Path) -> None:
+def test_weights_that_other_modules_read_stay_float32(tiny_model: Model, tiny_base: Path) -> None:
     tied = tiny_model.open(tiny_base)
     tied.lm_head.weight = tied.model.embed_tokens.weight
     cast_frozen(tied.requires_grad_(False), "bf16")
@@ -53,7 +53,7 @@ def test_weights_that_others_read_stay_as_they_are(tiny_model: Model, tiny_base:
     assert all(p.dtype == torch.float32 for name, p in dora.named_parameters() if "base_layer" in name)
 
 
-def test_trained_weights_and_fp32_are_left_alone(tiny_model: Model, tiny_base: Path) -> None:
+def test_trained_weights_and_fp32_stay_float32(tiny_model: Model, tiny_base: Path) -> None:
     full = Full().apply(tiny_model.open(tiny_base), "causal-lm")
     cast_frozen(full, "bf16")
     lora = LoRA(rank=4).apply(tiny_model.open(tiny_base), "causal-lm")
@@ -61,7 +61,7 @@ def test_trained_weights_and_fp32_are_left_alone(tiny_model: Model, tiny_base: P
     assert set(kinds(full)) == set(kinds(lora)) == {torch.float32}
 
 
-def test_a_method_that_saves_the_whole_model_keeps_every_bit_of_it(fit: Fit, tiny_base: Path) -> None:
+def test_method_that_saves_all_weights_keeps_every_bit(fit: Fit, tiny_base: Path) -> None:
     from safetensors.torch import load_file
 
     base = load_file(tiny_base / "model.safetensors")

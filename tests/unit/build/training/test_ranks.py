@@ -98,7 +98,7 @@ PLAIN = {"kind": "LoRA"}
 
 
 @pytest.mark.slow
-def test_a_rank_that_dies_is_started_again_and_ends_with_the_same_weights(
+def test_killed_rank_restarts_and_weights_are_the_same(
     launch: Launch, tmp_path: Path
 ) -> None:
     """12 steps undisturbed, and 12 in which a rank is killed at the 7th."""
@@ -117,7 +117,7 @@ def test_a_rank_that_dies_is_started_again_and_ends_with_the_same_weights(
 
 
 @pytest.mark.slow
-def test_the_rank_that_writes_may_die_too(launch: Launch, tmp_path: Path) -> None:
+def test_rank_zero_may_be_killed_too(launch: Launch, tmp_path: Path) -> None:
     """At step 7, while the checkpoint of step 6 may still be on its way."""
     killed = launch(
         "killed", {"kind": "Dying", "at": 7, "who": "0"}, {"epochs": 3, "checkpoint_every_steps": 3}
@@ -129,7 +129,7 @@ def test_the_rank_that_writes_may_die_too(launch: Launch, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_rank_that_always_dies_is_given_up(launch: Launch) -> None:
+def test_restarts_are_limited(launch: Launch) -> None:
     dying = launch("a", {"kind": "Dying", "at": 2, "always": True}, {"epochs": 1}, max_restarts=1)
     said = end(dying)
     assert dying.returncode == 1
@@ -143,7 +143,7 @@ def test_a_rank_that_always_dies_is_given_up(launch: Launch) -> None:
     ("replicas", "odd", "named"),
     [(3, 2, "rank 2 holds another '"), (2, 1, "ranks 0 and 1 hold each another '")],
 )
-def test_a_flipped_bit_is_found_and_not_tried_again(
+def test_flipped_bit_stops_training_without_a_restart(
     launch: Launch, replicas: int, odd: int, named: str
 ) -> None:
     drifting = launch(
@@ -161,7 +161,7 @@ def test_a_flipped_bit_is_found_and_not_tried_again(
 
 
 @pytest.mark.slow
-def test_ranks_that_are_told_to_stop_save_at_one_step_and_go_on(launch: Launch, tmp_path: Path) -> None:
+def test_sigterm_saves_all_ranks_at_one_step_and_resumes(launch: Launch, tmp_path: Path) -> None:
     training = {"epochs": 30, "checkpoint_every_steps": 1000, "max_steps": 100}
     whole = launch("whole", PLAIN, training)
     said = end(whole)

@@ -20,7 +20,7 @@ Fit = Callable[..., Path]
     [(Full(), True), (LoRA(dropout=0.1), True), (LoRA(), False), (Adapter(), True), (Prompt(), False)],
     ids=lambda value: type(value).__name__,
 )
-def test_recomputing_changes_nothing_but_calls_layers_again(fit: Fit, tuning: Tuning, packing: bool) -> None:
+def test_recomputing_calls_layers_again_with_equal_results(fit: Fit, tuning: Tuning, packing: bool) -> None:
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     once, calls = LlamaMLP.forward, []

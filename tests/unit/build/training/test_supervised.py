@@ -34,13 +34,13 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("tuning", [Full(), LoRA(rank=8)], ids=["full", "lora"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_loss_falls(fit: Fit, tuning: Full | LoRA, precision: str) -> None:
+def test_loss_falls(fit: Fit, tuning: Full | LoRA, precision: str) -> None:
     found = losses(fit("a", tuning, epochs=6, learning_rate=1e-2, precision=precision))
     assert len(found) == 24
     assert sum(found[-4:]) / 4 < 0.85 * found[0]
 
 
-def test_the_log_has_one_entry_a_step_and_the_schedule(fit: Fit) -> None:
+def test_log_has_one_entry_per_step_with_learning_rate(fit: Fit) -> None:
     found = log(fit("a", Full(), max_steps=10, epochs=3, warmup_ratio=0.2, learning_rate=1e-3))
     assert [entry["step"] for entry in found] == list(range(1, 11))
     rates = [entry["learning_rate"] for entry in found]
@@ -48,7 +48,7 @@ def test_the_log_has_one_entry_a_step_and_the_schedule(fit: Fit) -> None:
     assert rates == pytest.approx([5e-4, 1e-3, *(1e-3 * left / 8 for left in range(7, -1, -1))])
 
 
-def test_steps_are_counted_as_they_are_taken(fit: Fit) -> None:
+def test_planned_steps_equal_trained_steps(fit: Fit) -> None:
     option = Supervised(micro_batch_size=5, gradient_accumulation_steps=3, epochs=2, precision="fp32")
     assert option.steps(32) == 5  # 64 rows, 15 a step
     assert option.steps(32, ranks=2) == 3
@@ -57,7 +57,7 @@ def test_steps_are_counted_as_they_are_taken(fit: Fit) -> None:
 
 
 @pytest.mark.parametrize("packing", [False, True], ids=["padded", "packed"])
-def test_accumulating_four_of_two_equals_one_of_eight(fit: Fit, packing: bool) -> None:
+def test_accumulating_4_of_2_equals_1_of_8(fit: Fit, packing: bool) -> None:
     """Rows of unequal length: every label counts alike, not every micro batch."""
     one = fit("one", Full(), micro_batch_size=8, epochs=2, packing=packing)
     four = fit("four", Full(), micro_batch_size=2, gradient_accumulation_steps=4, epochs=2, packing=packing)
@@ -65,7 +65,7 @@ def test_accumulating_four_of_two_equals_one_of_eight(fit: Fit, packing: bool) -
     assert apart(one, four) < 2e-3  # AdamW divides by the gradient's size, which magnifies rounding
 
 
-def test_packing_changes_nothing_but_the_work(fit: Fit) -> None:
+def test_packing_changes_only_the_work(fit: Fit) -> None:
     packed, padded = (fit(str(packing), Full(), epochs=2, packing=packing) for packing in (True, False))
     assert losses(packed) == pytest.approx(losses(padded), abs=2e-5)
     assert apart(packed, padded) < 2e-3
@@ -76,7 +76,7 @@ def apart(one: Path, other: Path) -> float:
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-def test_weight_decay_and_clipping_do_something(fit: Fit) -> None:
+def test_weight_decay_and_clipping_have_an_effect(fit: Fit) -> None:
     plain, decayed, clipped = (
         weights(fit(name, Full(), max_steps=3, **option))
         for name, option in (("a", {}), ("b", {"weight_decay": 0.5}), ("c", {"gradient_clipping": 1e-6}))
@@ -85,7 +85,7 @@ def test_weight_decay_and_clipping_do_something(fit: Fit) -> None:
     assert plain != clipped
 
 
-def test_a_loss_that_is_not_finite_stops_with_a_sentence(fit: Fit, tiny_base: Path, tmp_path: Path) -> None:
+def test_non_finite_loss_stops_training(fit: Fit, tiny_base: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base, broken)
     tensors = load_file(broken / "model.safetensors")
@@ -125,7 +125,7 @@ def fit_until(step: int, fit: Fit, name: str, **options: Any) -> None:
         (4, 2, 3, (4, 8, 11)),  # killed again and again
     ],
 )
-def test_resuming_ends_with_the_same_bits(
+def test_resumed_run_is_bit_identical(
     fit: Fit, batch: int, accumulate: int, every: int, killed_at: tuple[int, ...]
 ) -> None:
     options = {
@@ -143,7 +143,7 @@ def test_resuming_ends_with_the_same_bits(
     assert list((resumed.parent / "cut-scratch").glob("*.new")) == []
 
 
-def test_a_resumed_run_does_not_repeat_what_was_done(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_repeats_no_step(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.build.training.module import TuneModule
 
     fit_until(9, fit, "cut", epochs=3, checkpoint_every_steps=4)
@@ -180,7 +180,7 @@ training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=seed))
 """
 
 
-def test_another_process_gives_the_same_bytes_and_kill_9_changes_nothing(
+def test_kill_9_and_another_process_change_no_byte(
     fit: Fit, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     options = {"epochs": 3, "checkpoint_every_steps": 3}

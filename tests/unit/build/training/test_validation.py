@@ -43,7 +43,7 @@ def split(data: Path, held: int, seed: int = 0) -> Batches:
     return Batches(examples, open_task("causal-lm"), 4, 1, seed, validation=held)
 
 
-def test_rows_that_are_held_back_are_never_trained_on(tiny_data: Path) -> None:
+def test_held_out_rows_are_never_trained_on(tiny_data: Path) -> None:
     batches = split(tiny_data, 5)
     seen = {row for place in range(30) for row in batches.at(place)["rows"]}
     held = {row for batch in batches.held_out() for row in batch["rows"]}
@@ -55,7 +55,7 @@ def test_rows_that_are_held_back_are_never_trained_on(tiny_data: Path) -> None:
 
 
 @pytest.mark.parametrize(("tuning", "average"), [(Full(), 0.0), (LORA, 0.9)])
-def test_the_loss_is_that_of_the_saved_weights(
+def test_loss_is_that_of_the_saved_weights(
     fit: Fit, tiny_model: Model, tiny_base: Path, tiny_data: Path, tuning: Any, average: float
 ) -> None:
     options = {"epochs": 2, "validation": Validation(rows=6, every_steps=3), "ema_decay": average}
@@ -67,7 +67,7 @@ def test_the_loss_is_that_of_the_saved_weights(
     assert measured(folder)[7] == pytest.approx(expected, abs=1e-5)
 
 
-def test_measuring_changes_no_step(fit: Fit) -> None:
+def test_validation_changes_no_step(fit: Fit) -> None:
     often, once = (
         fit(name, LoRA(dropout=0.1), epochs=2, validation=Validation(share=0.2, every_steps=every))
         for name, every in (("often", 1), ("once", 100))
@@ -82,7 +82,7 @@ BAD = {"learning_rate": 0.5, "epochs": 5, "warmup_ratio": 1.0}
 """A learning rate that rises until the model is spoilt."""
 
 
-def test_the_best_weights_are_kept_and_a_killed_run_keeps_the_same(
+def test_best_weights_are_kept_across_a_kill(
     fit: Fit,
     cut_off: Callable[..., None],
     tiny_model: Model,
@@ -103,7 +103,7 @@ def test_the_best_weights_are_kept_and_a_killed_run_keeps_the_same(
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_training_ends_when_patience_does(fit: Fit, capfd: pytest.CaptureFixture[str]) -> None:
+def test_patience_stops_training(fit: Fit, capfd: pytest.CaptureFixture[str]) -> None:
     validation = Validation(rows=6, every_steps=1, patience=2)
     losses = list(measured(fit("a", LORA, **BAD, validation=validation)).values())
     lowest = [min(losses[: number + 1]) for number in range(len(losses))]
@@ -114,7 +114,7 @@ def test_training_ends_when_patience_does(fit: Fit, capfd: pytest.CaptureFixture
     assert "; training ends" in capfd.readouterr().err
 
 
-def test_a_run_that_was_killed_as_it_ended_ends_there(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_killed_while_stopping_stops_there(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.build.tuning.peft_adapter import PeftAdapter
 
     options = {
@@ -132,11 +132,11 @@ def test_a_run_that_was_killed_as_it_ended_ends_there(fit: Fit, monkeypatch: pyt
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_more_than_there_is_cannot_be_held_back(fit: Fit) -> None:
+def test_holding_out_all_rows_is_rejected(fit: Fit) -> None:
     with pytest.raises(StepError, match=r"32 of 32 training rows .* set training.validation.rows=3$"):
         fit("a", LORA, validation=Validation(rows=32))
 
 
-def test_a_small_share_is_a_row_at_least() -> None:
+def test_small_share_holds_out_at_least_one_row() -> None:
     assert Validation(share=0.01).count(10) == 1
     assert Validation().count(10) == 0

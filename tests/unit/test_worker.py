@@ -105,7 +105,9 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_job_is_read_back_with_equal_keys(tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_is_read_back_with_equal_keys(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')

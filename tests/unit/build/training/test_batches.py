@@ -159,9 +159,7 @@ def test_padded_batch_has_the_loss_of_single_rows(module: TuneModule) -> None:
         )
 
 
-def test_packed_batch_has_loss_and_gradients_of_single_rows(
-    module: TuneModule, packing: TuneModule
-) -> None:
+def test_packed_batch_has_loss_and_gradients_of_single_rows(module: TuneModule, packing: TuneModule) -> None:
     for seed in range(3):
         examples = ragged(7, seed)
         packed, alone = batch_loss(packing, examples, packed=True), plain_loss(module, examples)
@@ -228,9 +226,7 @@ def test_loss_is_on_labeled_tokens_only(module: TuneModule) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("packed", [False, True])
-def test_document_without_prompt_has_a_loss(
-    module: TuneModule, packing: TuneModule, packed: bool
-) -> None:
+def test_document_without_prompt_has_a_loss(module: TuneModule, packing: TuneModule, packed: bool) -> None:
     ids = torch.arange(10, 20)
     found = batch_loss(packing if packed else module, [(ids, ids)], packed=packed)
     assert float(found) == pytest.approx(float(plain_loss(module, [(ids, ids)])), abs=1e-5)

@@ -31,9 +31,7 @@ def test_last_checkpoints_are_kept(tmp_path: Path) -> None:
     assert CheckpointFiles(tmp_path, 2).load_checkpoint(newest)["step"] == 100
 
 
-def test_thread_writes_a_snapshot_of_the_weights(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thread_writes_a_snapshot_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     may_write, save = threading.Event(), torch.save
     monkeypatch.setattr(checkpoints.torch, "save", lambda *arguments: may_write.wait(60) and save(*arguments))
     files, weight, curve = CheckpointFiles(tmp_path, 2), torch.zeros(3), [{"loss": 1.0}]
@@ -44,9 +42,9 @@ def test_thread_writes_a_snapshot_of_the_weights(
     assert not list(tmp_path.glob("*.ckpt"))
     may_write.set()
     files.wait()
-    found = files.load_checkpoint(tmp_path / "step-000000001.ckpt")
-    assert found["weight"].tolist() == [0, 0, 0]
-    assert found["curve"] == [{"loss": 1.0}]
+    checkpoint = files.load_checkpoint(tmp_path / "step-000000001.ckpt")
+    assert checkpoint["weight"].tolist() == [0, 0, 0]
+    assert checkpoint["curve"] == [{"loss": 1.0}]
 
 
 def test_thread_error_is_raised_once_in_training(tmp_path: Path) -> None:
@@ -61,7 +59,7 @@ def test_thread_error_is_raised_once_in_training(tmp_path: Path) -> None:
     assert names(tmp_path / "gone") == ["step-000000002.ckpt"]
 
 
-def cut(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
@@ -75,15 +73,15 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("hurt", [cut, empty, flip])
-def test_damaged_checkpoint_is_skipped(tmp_path: Path, hurt) -> None:
+@pytest.mark.parametrize("damage_file", [truncate, empty, flip])
+def test_damaged_checkpoint_is_skipped(tmp_path: Path, damage_file) -> None:
     write(tmp_path, 20, 30)
-    hurt(tmp_path / "step-000000030.ckpt")
-    told: list[str] = []
-    assert latest(tmp_path, told.append) == tmp_path / "step-000000020.ckpt"
-    assert len(told) == 1
-    assert told[0].startswith("the checkpoint of step 30 is damaged (")
-    assert names(tmp_path) == ["step-000000020.ckpt"]  # or it would stand for a newer one for ever
+    damage_file(tmp_path / "step-000000030.ckpt")
+    reported: list[str] = []
+    assert latest(tmp_path, reported.append) == tmp_path / "step-000000020.ckpt"
+    assert len(reported) == 1
+    assert "step 30 is damaged (" in reported[0]
+    assert names(tmp_path) == ["step-000000020.ckpt"]  # otherwise it would stay the newest
 
 
 def test_unfinished_checkpoints_are_removed(tmp_path: Path) -> None:
@@ -107,10 +105,10 @@ def test_incomplete_checkpoint_folder_is_skipped(tmp_path: Path) -> None:
     assert latest(tmp_path) == tmp_path / "step-000000030.ckpt"
     (tmp_path / "step-000000030.ckpt" / "model" / "rank-1").write_bytes(bytes(99))
     (tmp_path / "step-000000020.ckpt" / "parts.json").unlink()
-    told: list[str] = []
-    assert latest(tmp_path, told.append) == tmp_path / "step-000000010.ckpt"
-    assert "model/rank-1 is cut off" in told[0]
-    assert len(told) == 2
+    reported: list[str] = []
+    assert latest(tmp_path, reported.append) == tmp_path / "step-000000010.ckpt"
+    assert "model/rank-1" in reported[0]
+    assert len(reported) == 2
 
 
 def test_intact_checkpoint_has_no_damage(tmp_path: Path) -> None:

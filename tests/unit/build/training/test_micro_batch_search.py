@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from framework.build.training import micro_batch_search as fitting
+from framework.build.training import micro_batch_search as search
 from framework.build.training.memory_estimate import rank_memory_savings
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
@@ -22,35 +22,35 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def plenty(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
-    monkeypatch.setattr(fitting, "available_memory", lambda: gib * 2**30)
+def set_free_memory(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
+    monkeypatch.setattr(search, "available_memory", lambda: gib * 2**30)
 
 
 @pytest.mark.parametrize(("gib", "size"), [(100, 8), (0.001, 1)])
 def test_auto_size_keeps_the_rows_of_a_step(
     fit: Fit, monkeypatch: pytest.MonkeyPatch, gib: float, size: int
 ) -> None:
-    plenty(monkeypatch, gib)
-    found = fit("auto", LORA, micro_batch_size="auto", global_batch_size=8, epochs=2)
+    set_free_memory(monkeypatch, gib)
+    auto = fit("auto", LORA, micro_batch_size="auto", global_batch_size=8, epochs=2)
     accumulate = 8 // size
     same = fit("same", LORA, micro_batch_size=size, gradient_accumulation_steps=accumulate, epochs=2)
-    assert log(found)[0] == {"step": 0, "micro_batch_size": size}
-    assert log(found)[1:] == log(same)  # trying draws no random number either
+    assert log(auto)[0] == {"step": 0, "micro_batch_size": size}
+    assert log(auto)[1:] == log(same)  # the search draws no random numbers
     weights = "adapter_model.safetensors"
-    assert (found / weights).read_bytes() == (same / weights).read_bytes()
+    assert (auto / weights).read_bytes() == (same / weights).read_bytes()
 
 
 def test_auto_size_is_extrapolated_from_measurements(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "activation_bytes", lambda *arguments: 1e9)
+    monkeypatch.setattr(search, "activation_bytes", lambda *arguments: 1e9)
     for room, size in ((5e9, 4), (3.9e9, 2), (40e9, 32)):
-        plenty(monkeypatch, room / fitting._SPARE / 2**30)
+        set_free_memory(monkeypatch, room / search._USABLE / 2**30)
         name = str(size)
         folder = fit(name, LORA, micro_batch_size="auto", global_batch_size=32, max_steps=1)
         assert log(folder)[0]["micro_batch_size"] == size
 
 
 def test_auto_size_divides_the_rows_of_a_step(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    plenty(monkeypatch, 100)
+    set_free_memory(monkeypatch, 100)
     folder = fit("a", LORA, micro_batch_size="auto", global_batch_size=12, max_steps=1)
     assert log(folder)[0]["micro_batch_size"] == 4
 
@@ -59,10 +59,10 @@ def test_resumed_run_keeps_its_size(
     fit: Fit, cut_off: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"micro_batch_size": "auto", "global_batch_size": 8, "epochs": 2, "checkpoint_every_steps": 2}
-    plenty(monkeypatch, 0.001)
+    set_free_memory(monkeypatch, 0.001)
     whole = fit("whole", LORA, **options)
     cut_off(5, "cut", LORA, **options)
-    plenty(monkeypatch, 100)
+    set_free_memory(monkeypatch, 100)
     assert (fit("cut", LORA, **options) / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
@@ -92,9 +92,9 @@ def test_out_of_memory_suggests_overrides(fit: Fit, monkeypatch: Any, error: Exc
     monkeypatch.setattr(TuneModule, "training_step", fail)
     with pytest.raises(StepError) as caught:
         fit("a", Full(), micro_batch_size=8)
-    said = str(caught.value)
-    assert "ran out with 8 rows of up to " in said
-    assert len(said.partition("effective first: ")[2].split("; ")) == 3
+    message = str(caught.value)
+    assert "8 row(s)" in message
+    assert len(message.partition("effective first: ")[2].split("; ")) == 3
 
 
 def test_other_errors_are_not_wrapped(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,21 +111,21 @@ def test_other_errors_are_not_wrapped(fit: Fit, monkeypatch: pytest.MonkeyPatch)
 def test_failed_allocation_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert fitting._is_out_of_memory(caught.value)
+    assert search._is_out_of_memory(caught.value)
 
 
-def advice(training: Supervised, tuning: Any, parameters: float, longest: int) -> list[str]:
+def suggestions(training: Supervised, tuning: Any, parameters: float, longest: int) -> list[str]:
     return rank_memory_savings(training, tuning, parameters, longest, generates=True, on_cpu=False)
 
 
 def test_suggestions_fit_the_run() -> None:
-    large = advice(Supervised(micro_batch_size=1), Full(), 8e9, 512)
+    large = suggestions(Supervised(micro_batch_size=1), Full(), 8e9, 512)
     assert large[0] == "tuning=qlora"
     assert "tuning=lora" in large
     assert not any("micro_batch_size" in change for change in large)
-    long_rows = advice(Supervised(micro_batch_size=64, gradient_accumulation_steps=2), LORA, 1e8, 2048)
+    long_rows = suggestions(Supervised(micro_batch_size=64, gradient_accumulation_steps=2), LORA, 1e8, 2048)
     assert long_rows[0] == "training.micro_batch_size=1 training.gradient_accumulation_steps=128"
     assert "training.gradient_checkpointing=true" in long_rows
-    again = advice(Supervised(micro_batch_size=64, gradient_checkpointing=True), LORA, 1e8, 2048)
+    again = suggestions(Supervised(micro_batch_size=64, gradient_checkpointing=True), LORA, 1e8, 2048)
     assert "training.gradient_checkpointing=true" not in again
-    assert "training.gradient_checkpointing=true" not in advice(Supervised(), Prefix(), 1e8, 2048)
+    assert "training.gradient_checkpointing=true" not in suggestions(Supervised(), Prefix(), 1e8, 2048)

@@ -29,7 +29,9 @@ def test_frozen_weights_have_no_checksum() -> None:
 def test_rank_that_differs_is_named() -> None:
     same, other, third = {"a": (1, 1), "b": (2, 2)}, {"a": (1, 1), "b": (3, 3)}, {"a": (1, 1), "b": (4, 4)}
     assert difference([same, same]) == ""
-    assert difference([same, other, same]) == "rank 1 holds another 'b' than the other 2"
-    assert difference([same, other, same, third, same]) == "ranks 1 and 3 hold another 'b' than the other 3"
-    assert difference([same, same, other, other]) == "ranks 0, 1, 2 and 3 hold each another 'b'"
-    assert difference([same, {"c": (9, 9)}, {"c": (9, 9)}, same]) == ""  # stages with layers of their own
+    assert difference([same, other, same]) == "rank 1 has a different 'b' than the other 2"
+    assert (
+        difference([same, other, same, third, same]) == "ranks 1 and 3 have a different 'b' than the other 3"
+    )
+    assert difference([same, same, other, other]) == "ranks 0, 1, 2 and 3 have different values of 'b'"
+    assert difference([same, {"c": (9, 9)}, {"c": (9, 9)}, same]) == ""  # stages with different layers

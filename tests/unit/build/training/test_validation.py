@@ -29,7 +29,7 @@ def measured(folder: Path) -> dict[int, float]:
 
 
 def true_loss(model: Any, examples: list[Any], rows: list[int]) -> float:
-    """The mean over all labels of *rows*, each row by itself."""
+    """The mean loss over all labels of *rows*, computed row by row."""
     task, total, weight = open_task("causal-lm"), 0.0, 0
     for row in rows:
         with torch.no_grad():
@@ -79,7 +79,7 @@ def test_validation_changes_no_step(fit: Fit) -> None:
 
 
 BAD = {"learning_rate": 0.5, "epochs": 5, "warmup_ratio": 1.0}
-"""A learning rate that rises until the model is spoilt."""
+"""A learning rate that rises until training diverges."""
 
 
 def test_best_weights_are_kept_across_a_kill(
@@ -111,7 +111,7 @@ def test_patience_stops_training(fit: Fit, capfd: pytest.CaptureFixture[str]) ->
     assert waited[-2:] == [True, True]
     assert not any(one and other for one, other in itertools.pairwise(waited[:-1]))
     assert len(losses) < math.ceil(26 * 5 / 8)
-    assert "; training ends" in capfd.readouterr().err
+    assert "; stopping early" in capfd.readouterr().err
 
 
 def test_run_killed_while_stopping_stops_there(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_run_killed_while_stopping_stops_there(fit: Fit, monkeypatch: pytest.Mon
 
 
 def test_holding_out_all_rows_is_rejected(fit: Fit) -> None:
-    with pytest.raises(StepError, match=r"32 of 32 training rows .* set training.validation.rows=3$"):
+    with pytest.raises(StepError, match=r"32 of 32 .*; set training.validation.rows=3$"):
         fit("a", LORA, validation=Validation(rows=32))
 
 

@@ -81,13 +81,13 @@ def work(tmp_path: Path, job: Path, stdin: Any = subprocess.PIPE) -> "subprocess
 
 
 def finish(worker: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Wait for its end without closing its standard input, which would end it at once."""
+    """Wait for the end without closing standard input, which would end the worker at once."""
     worker.wait(timeout=60)
     stdin, worker.stdin = worker.stdin, None
-    found = worker.communicate()
+    output = worker.communicate()
     if stdin is not None:
         stdin.close()
-    return found
+    return output
 
 
 def wait_for(marker: Path) -> int:
@@ -120,7 +120,7 @@ def test_job_is_read_back_with_equal_keys(
     assert job["pending"] == [data.key]
     assert job["positions"] == {model.key: 1, data.key: 2}
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "changed"}\n')
-    with pytest.raises(StepError, match="data: a file or a library changed after the plan was made"):
+    with pytest.raises(StepError, match="data: a file or library has changed"):
         read_steps(job)
 
 
@@ -130,7 +130,7 @@ def test_other_library_version_is_named(tiny_model: Model) -> None:
     (entry,) = job["steps"]
     entry["libraries"]["torch"] = "1.0"
     entry["key"] = "0" * 64
-    with pytest.raises(StepError, match=r"model: torch is \d.* here, and was 1\.0 where the plan was made"):
+    with pytest.raises(StepError, match=r"model: planned with torch 1\.0, but \d"):
         read_steps(job)
 
 
@@ -168,14 +168,14 @@ def test_sigterm_leaves_no_partial_artifact(tmp_path: Path, plugin: Any) -> None
     step = Step("sleep", plugin.Sleep(marker=str(tmp_path / "marker")))
     worker = work(tmp_path, write(tmp_path, step))
     wait_for(tmp_path / "marker")
-    worker.send_signal(signal.SIGINT)  # the terminal's Ctrl-C is the runner's to answer
+    worker.send_signal(signal.SIGINT)  # the runner handles the terminal's Ctrl-C
     time.sleep(0.2)
     assert worker.poll() is None
     worker.terminate()
     worker.wait(timeout=10)
     assert worker.returncode == 143
     assert not list((tmp_path / "store" / "sleep").iterdir())
-    os.killpg(worker.pid, signal.SIGKILL)  # the stage's own child, which the runner ends
+    os.killpg(worker.pid, signal.SIGKILL)  # the stage's child; normally the runner ends it
     finish(worker)
 
 
@@ -187,7 +187,7 @@ def test_worker_and_children_exit_with_the_runner(tmp_path: Path, plugin: Any) -
     assert worker.stdin is not None
     worker.stdin.close()
     worker.stdin = None
-    worker.communicate(timeout=5)  # also the child has let go of the output
+    worker.communicate(timeout=5)  # the child has closed its output too
     assert worker.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 5
     while is_running(child) and time.monotonic() < deadline:
@@ -197,7 +197,7 @@ def test_worker_and_children_exit_with_the_runner(tmp_path: Path, plugin: Any) -
 
 
 def test_worker_runs_without_a_runner(tmp_path: Path, plugin: Any) -> None:
-    """A cluster starts the same command with nothing on its standard input."""
+    """A cluster starts the same command without standard input."""
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())), stdin=subprocess.DEVNULL)
     _, err = finish(worker)
     assert err == "the very reason\n"

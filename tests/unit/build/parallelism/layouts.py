@@ -1,8 +1,8 @@
-"""Train in several layouts from one process that has imported everything: ``layouts.py order.json``.
+"""Train in several layouts from one process with all imports done: ``layouts.py order.json``.
 
-Starting ranks costs seconds of imports each; forked, they cost nothing. How ranks are really started is
-tested with ``framework.build.training.launch``. Each case of the order is trained in one process and in its
-layout, and what differs is written beside it.
+Each started rank would need seconds for imports; forked ranks need none. The tests of
+``framework.build.training.launch`` start ranks for real. Each case of the order is trained in one process
+and in its layout; the differences are written beside the order.
 """
 
 import json
@@ -40,7 +40,7 @@ def option(group: str, name: str, **given: Any) -> Any:
 
 
 def fork_ranks(layout: Parallelism, work: Callable[[], None]) -> bool:
-    """Run *work* in every rank of *layout*; tell whether all ended well."""
+    """Run *work* in every rank of *layout*; return whether all succeeded."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -49,8 +49,8 @@ def fork_ranks(layout: Parallelism, work: Callable[[], None]) -> bool:
     deadline = time.monotonic() + SECONDS
     while len(codes) < len(children):
         for child in set(children) - set(codes):
-            found, status = os.waitpid(child, os.WNOHANG)
-            if found:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
                 codes[child] = os.waitstatus_to_exitcode(status)
         if any(codes.values()) or time.monotonic() > deadline:
             for child in set(children) - set(codes):
@@ -103,7 +103,7 @@ def train(
 
 
 def train_until_killed(step: int, *arguments: Any) -> None:
-    """Train as ``train`` does and die after *step*, without notice but for the checkpoint being written."""
+    """Train like ``train``, and exit abruptly after *step*, once the checkpoint is written."""
     counted = DataPosition.on_train_batch_end
 
     def die(self: DataPosition, trainer: Any, *others: Any) -> None:
@@ -144,7 +144,7 @@ def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) 
         if [file.name for file in sorted((killed / "scratch").glob("*.ckpt"))][-1:] != [
             "step-000000010.ckpt"
         ]:
-            raise SystemExit(f"{name}: there is no checkpoint to go on from")
+            raise SystemExit(f"{name}: there is no checkpoint to resume from")
         if killed != together:
             training["resume_from"] = str(killed / "scratch" / "step-000000010.ckpt")
     train(layout, tuning, training, order, together)
@@ -176,8 +176,8 @@ def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) 
 def main(file: Path) -> None:
     torch.set_num_threads(1)
     order = json.loads(file.read_text())
-    found = {name: compare(name, case, order, file.parent) for name, case in order["cases"].items()}
-    (file.parent / "found.json").write_text(json.dumps(found))
+    results = {name: compare(name, case, order, file.parent) for name, case in order["cases"].items()}
+    (file.parent / "results.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

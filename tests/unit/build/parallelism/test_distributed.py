@@ -1,4 +1,4 @@
-"""How a layout goes on where a machine is lost."""
+"""Layouts on fewer machines, after some were lost."""
 
 import pytest
 from pydantic import ValidationError

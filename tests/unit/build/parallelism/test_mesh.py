@@ -1,4 +1,3 @@
-import re
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from framework.core.errors import StepError
 
 
 class Side:
-    """One side of a mesh, as far as it is asked for its size."""
+    """A mesh dimension that has only a size."""
 
     def __init__(self, processes: int) -> None:
         self.processes = processes
@@ -32,9 +31,7 @@ def test_indivisible_heads_are_rejected() -> None:
     with pytest.raises(StepError, match=r"set parallelism\.tensor=3"):
         shard_linear_layers(six, list(six.model.layers), Side(4))
     one = llama(num_attention_heads=6, num_key_value_heads=1)
-    with pytest.raises(
-        StepError, match=re.escape("6 attention heads (1 of keys) evenly; set parallelism=fsdp2")
-    ):
+    with pytest.raises(StepError, match=r"6 attention heads \(1 .*; set parallelism=fsdp2"):
         shard_linear_layers(one, list(one.model.layers), Side(2))
 
 
@@ -42,7 +39,7 @@ def test_unsupported_architecture_is_rejected() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     model = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=8))
-    with pytest.raises(StepError, match="of a 'gpt2' model is not known; set parallelism=fsdp2"):
+    with pytest.raises(StepError, match="'gpt2' models; set parallelism=fsdp2"):
         shard_linear_layers(model, list(model.transformer.h), Side(2))
 
 
@@ -56,9 +53,9 @@ def test_tensor_group_sees_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_invalid_sizes_are_rejected() -> None:
-    with pytest.raises(ValidationError, match="cannot be spread evenly over 2 machines"):
+    with pytest.raises(ValidationError, match="3 processes .* 2 machines"):
         DDP(replicas=3, machines=2)
-    with pytest.raises(ValidationError, match="needs fully sharded weights"):
+    with pytest.raises(ValidationError, match="fully sharded weights"):
         Mesh(data=1, tensor=2, cpu_offload=True)
 
 

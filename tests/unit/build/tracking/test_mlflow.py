@@ -27,7 +27,7 @@ RELEASE = Release(
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A url; the tables are made by the first who asks, which takes seconds."""
+    """A database URL; the first client creates the tables, which takes seconds."""
     pytest.importorskip("mlflow")
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/below/mlflow.db"
 

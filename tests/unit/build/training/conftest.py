@@ -16,7 +16,7 @@ from framework.build.tuning import Tuning
 def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
     """Train the tiny model into a folder below ``tmp_path`` and return that folder.
 
-    A second call with the same name goes on from what the first one left in its scratch folder.
+    A second call with the same name resumes from the scratch folder of the first.
     """
 
     def train(
@@ -49,7 +49,7 @@ def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def cut_off(fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Call ``fit`` and let it die while it works at the step after *step*: ``cut_off(5, "name", tuning)``."""
+    """Call ``fit`` and let it fail in the step after *step*: ``cut_off(5, "name", tuning)``."""
 
     def train(step: int, *words: Any, **options: Any) -> None:
         from framework.build.training.module import TuneModule

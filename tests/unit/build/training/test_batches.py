@@ -21,7 +21,7 @@ CAUSAL, CLASSES = CausalLanguageModelling(), SequenceClasses()
 
 
 def ragged(rows: int, seed: int = 0) -> list[Example]:
-    """Rows of 4 to 20 tokens; the first half of each is prompt."""
+    """Rows of 4 to 20 tokens; the first half of each is the prompt."""
     draw = torch.Generator().manual_seed(seed)
     examples = []
     for _ in range(rows):
@@ -36,7 +36,7 @@ def ragged(rows: int, seed: int = 0) -> list[Example]:
 def test_each_pass_has_every_row_once_in_a_new_order() -> None:
     order = RowOrder(rows=23, seed=3)
     passes = [order[start : start + 23] for start in (0, 23, 46)]
-    assert all(sorted(found) == list(range(23)) for found in passes)
+    assert all(sorted(rows) == list(range(23)) for rows in passes)
     assert passes[0] != passes[1] != passes[2]
     assert order[20:30] == passes[0][20:] + passes[1][:7]
 
@@ -53,17 +53,19 @@ def test_step_split_changes_neither_rows_nor_weight() -> None:
         per_rank = [
             Batches(examples, CAUSAL, micro, accumulation, 0, rank=rank, ranks=ranks) for rank in range(ranks)
         ]
-        found = []
+        result = []
         for step in range(4):
-            parts = [batches.at(step * accumulation + i) for i in range(accumulation) for batches in per_rank]
-            assert len({part["weight"] for part in parts}) == 1
-            found.append((sorted(row for part in parts for row in part["rows"]), parts[0]["weight"]))
-        return found
+            micro_batches = [
+                batches.at(step * accumulation + i) for i in range(accumulation) for batches in per_rank
+            ]
+            (weight,) = {batch["weight"] for batch in micro_batches}
+            result.append((sorted(row for batch in micro_batches for row in batch["rows"]), weight))
+        return result
 
     whole = steps(8, 1, 1)
     assert steps(4, 2, 1) == steps(2, 4, 1) == steps(4, 1, 2) == steps(1, 2, 4) == whole
-    labelled = [int((labels != LABEL_MASK).sum()) for _, labels in examples]
-    assert [weight for _, weight in whole] == [sum(labelled[row] for row in rows) for rows, _ in whole]
+    labeled = [int((labels != LABEL_MASK).sum()) for _, labels in examples]
+    assert [weight for _, weight in whole] == [sum(labeled[row] for row in rows) for rows, _ in whole]
 
 
 def test_iteration_resumes_after_the_taken_batches() -> None:
@@ -90,7 +92,7 @@ def test_left_padded_positions_start_at_the_first_token() -> None:
     assert batch["input_ids"].tolist() == [[7, 8, 9], [1, 1, 5]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
     assert batch["position_ids"].tolist() == [[0, 1, 2], [0, 0, 0]]
-    # Before a row's first token stands nothing that could predict it.
+    # Nothing precedes a row's first token, so nothing can predict it.
     assert batch["labels"].tolist() == [[LABEL_MASK, 8, 9], [LABEL_MASK] * 3]
 
 
@@ -133,7 +135,7 @@ def packing(tiny_model: Model, tiny_base: Path) -> TuneModule:
 
 
 def plain_loss(module: TuneModule, examples: list[Example]) -> torch.Tensor:
-    """Mean over all labelled tokens of rows that go through the model one by one, unpadded."""
+    """The mean loss over all labeled tokens, with one unpadded row per forward pass."""
     losses, tokens = [], 0
     for ids, labels in examples:
         logits = module.model(input_ids=ids[None]).logits[0, :-1].float()
@@ -209,7 +211,7 @@ def test_packed_row_respects_the_sliding_window() -> None:
 
 @torch.no_grad()
 def test_loss_is_on_labeled_tokens_only(module: TuneModule) -> None:
-    """With uniform logits each labelled token costs ln(vocabulary), however long the prompt is."""
+    """With uniform logits each labeled token costs ln(vocabulary), whatever the length of the prompt."""
     examples = ragged(5)
     weight = module.model.lm_head.weight
     kept = weight.clone()
@@ -220,7 +222,7 @@ def test_loss_is_on_labeled_tokens_only(module: TuneModule) -> None:
         weight.copy_(kept)
     changed = [(ids, labels.clone()) for ids, labels in examples]
     for ids, labels in changed:
-        labels[len(ids) // 2 - 1] = int(ids[len(ids) // 2 - 1])  # one prompt token is learnt as well
+        labels[len(ids) // 2 - 1] = int(ids[len(ids) // 2 - 1])  # a prompt token gets a loss too
     assert abs(float(batch_loss(module, changed) - batch_loss(module, examples))) > 1e-4
 
 
@@ -228,8 +230,8 @@ def test_loss_is_on_labeled_tokens_only(module: TuneModule) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_document_without_prompt_has_a_loss(module: TuneModule, packing: TuneModule, packed: bool) -> None:
     ids = torch.arange(10, 20)
-    found = batch_loss(packing if packed else module, [(ids, ids)], packed=packed)
-    assert float(found) == pytest.approx(float(plain_loss(module, [(ids, ids)])), abs=1e-5)
+    loss = batch_loss(packing if packed else module, [(ids, ids)], packed=packed)
+    assert float(loss) == pytest.approx(float(plain_loss(module, [(ids, ids)])), abs=1e-5)
 
 
 def test_biases_and_norms_have_no_weight_decay(module: TuneModule) -> None:

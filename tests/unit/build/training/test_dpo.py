@@ -1,4 +1,4 @@
-"""Direct preference optimisation on a tiny model: its loss by hand, and what it does to preferences."""
+"""DPO on a tiny model: its loss computed by hand, and its effect on preferences."""
 
 import json
 import math
@@ -31,7 +31,7 @@ from framework.plan.build import Plan
 
 @pytest.fixture(scope="module")
 def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Questions with a right answer that is chosen, and a longer wrong one."""
+    """Prompts with a right answer, which is chosen, and a longer wrong one."""
     folder = tmp_path_factory.mktemp("pairs")
     for split, numbers in (("train", range(24)), ("test", range(24, 32))):
         names = ("even", "odd")
@@ -54,15 +54,17 @@ def on_cpu(model: Model, tuning: Tuning, folders: Folders) -> TrainingRun:
 def test_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
     rows = read_examples(pairs / "train.safetensors")[:3]
     base = tiny_model.open(tiny_base).requires_grad_(False)
-    known = with_reference(base, rows, pad=0)
+    pairs_with_reference = with_reference(base, rows, pad=0)
     task = Preferences(beta=0.3)
-    # Nothing has been learnt: every margin is 0.
-    assert float(task.loss(base, task.collate(known, 0))) == pytest.approx(3 * math.log(2), rel=1e-5)
+    # Before training every margin is 0.
+    assert float(task.loss(base, task.collate(pairs_with_reference, 0))) == pytest.approx(
+        3 * math.log(2), rel=1e-5
+    )
     with torch.no_grad():
         for weight in base.parameters():
             weight += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
     by_hand = 0.0
-    for ids, labels, others, other_labels, reference in known:
+    for ids, labels, others, other_labels, reference in pairs_with_reference:
         sums = []
         for tokens, wanted in ((ids, labels), (others, other_labels)):
             shares = base(tokens[None]).logits[0].log_softmax(-1)
@@ -70,7 +72,7 @@ def test_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Pa
             sums.append(sum(float(shares[place, tokens[place + 1]]) for place in places))
         margin = (sums[0] - sums[1]) - float(reference[0] - reference[1])
         by_hand += math.log(1 + math.exp(-0.3 * margin))
-    assert float(task.loss(base, task.collate(known, 0))) == pytest.approx(by_hand, rel=1e-4)
+    assert float(task.loss(base, task.collate(pairs_with_reference, 0))) == pytest.approx(by_hand, rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -86,31 +88,31 @@ def test_chosen_answers_become_more_likely_than_rejected(
     folders = Folders(model=tiny_base, data=pairs, output=output, scratch=scratch)
     option.fit(on_cpu(tiny_model, tuning, folders))
     losses = [json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()]
-    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step begins at the reference
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step starts from the reference
     assert losses[-1] < 0.5
     Merge(model=tiny_model, tuning=tuning).run(
         {"model": tiny_base, "tune": output}, merged, Workspace(merged)
     )
     rows = read_examples(pairs / "test.safetensors")
     base = Base(decode=lambda ids: "", open=lambda: open_engine("torch", tiny_base))
-    found = PreferenceEvaluation().measure(open_engine("torch", merged), "causal-lm", rows, base)
-    assert tuple(found) == PreferenceEvaluation().metrics("causal-lm")
-    assert found["reward_accuracy"] == 1.0
+    metrics = PreferenceEvaluation().measure(open_engine("torch", merged), "causal-lm", rows, base)
+    assert tuple(metrics) == PreferenceEvaluation().metrics("causal-lm")
+    assert metrics["reward_accuracy"] == 1.0
     gained = preferred(open_engine("torch", merged), rows) - preferred(open_engine("torch", tiny_base), rows)
-    assert found["reward_margin"] == pytest.approx(float(gained.mean()), rel=1e-5)
-    assert found["reward_margin"] > 2
+    assert metrics["reward_margin"] == pytest.approx(float(gained.mean()), rel=1e-5)
+    assert metrics["reward_margin"] > 2
 
 
 def test_rows_without_a_rejected_answer_are_rejected(
     tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
-    with pytest.raises(StepError, match="row 1 has no rejected answer; give rows of 'prompt', 'chosen'"):
+    with pytest.raises(StepError, match="row 1 has no rejected answer"):
         Dpo(max_steps=8, precision="fp32").fit(on_cpu(tiny_model, Full(), folders))
 
 
 def test_dpo_is_rejected_for_classifiers(plan: Callable[..., Plan]) -> None:
-    with pytest.raises(PlanError, match=r"this option is for causal-lm, .*; set training=supervised"):
+    with pytest.raises(PlanError, match=r"set training=supervised"):
         plan("+recipe=sentiment", "training=dpo")
     words: Any = (
         "+recipe=tiny",

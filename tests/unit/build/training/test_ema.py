@@ -14,7 +14,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 
 def test_average_is_saved_instead_of_last_weights(fit: Fit) -> None:
-    """Two runs that differ only in their number of steps give the weights after each step."""
+    """Recompute the average from the weights after each step."""
     from framework.build.training.callbacks import Progress
 
     seen: list[dict[str, torch.Tensor]] = []
@@ -33,7 +33,7 @@ def test_average_is_saved_instead_of_last_weights(fit: Fit) -> None:
         kept = saved[name.replace(".default", "")]
         assert not torch.equal(kept, last)
         if start is None:
-            continue  # A starts at random numbers, which nobody saw
+            continue  # the random start of A is unknown
         average = start
         for step, weights in enumerate(seen, 1):
             decay = min(0.5, (1 + step) / (10 + step))

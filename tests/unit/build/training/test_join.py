@@ -1,4 +1,4 @@
-"""Two machines train together for real: two workers that share nothing but a folder and a port."""
+"""Two real workers train together; they share only a folder and a port."""
 
 import os
 import signal
@@ -50,7 +50,7 @@ def steps(model: Model, layout: Parallelism, **training: Any) -> list[Step]:
 
 @pytest.fixture
 def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Machine]:
-    """Start the worker as machine *number* on a job; standard output and error are one file."""
+    """Start the worker as machine *number* of a job; a file gets its standard output and error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -92,14 +92,14 @@ def job_of(steps: list[Step], folder: Path) -> Path:
     return job
 
 
-def said(tmp_path: Path) -> str:
+def logs(tmp_path: Path) -> str:
     return "\n".join(f"--- {log.name}\n{log.read_text()}" for log in sorted(tmp_path.glob("machine-*.log")))
 
 
 def wait_until(true: Callable[[], bool], tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not true():
-        assert time.monotonic() < deadline, said(tmp_path)
+        assert time.monotonic() < deadline, logs(tmp_path)
         time.sleep(0.05)
 
 
@@ -113,7 +113,7 @@ def alone(model: Model, start: Machine, tmp_path: Path, **training: Any) -> Path
     """Train in one process; return the artifact."""
     whole = steps(model, Single(), **training)
     process = start(job_of(whole, tmp_path / "alone"), 0)
-    assert process.wait(120) == 0, said(tmp_path)
+    assert process.wait(120) == 0, logs(tmp_path)
     return Store(tmp_path / "alone" / "store").folder(whole[-1])
 
 
@@ -121,14 +121,14 @@ def alone(model: Model, start: Machine, tmp_path: Path, **training: Any) -> Path
 def test_two_machines_train_like_one_process(tiny_model: Model, start: Machine, tmp_path: Path) -> None:
     shared = steps(tiny_model, DDP(replicas=2, machines=2), epochs=2)
     job = job_of(shared, tmp_path / "two")
-    second = start(job, 1)  # it may come first
+    second = start(job, 1)  # it may start first
     first = start(job, 0)
-    assert first.wait(120) == 0, said(tmp_path)
-    assert second.wait(30) == 0, said(tmp_path)
+    assert first.wait(120) == 0, logs(tmp_path)
+    assert second.wait(30) == 0, logs(tmp_path)
     whole = alone(tiny_model, start, tmp_path, epochs=2)
     assert difference(Store(tmp_path / "two" / "store").folder(shared[-1]), whole) <= 1e-6
     assert not list((tmp_path / "two" / "store" / "scratch").iterdir())
-    assert "joining the first machine where it trains" in said(tmp_path)
+    assert "joining the first machine's trainings" in logs(tmp_path)
 
 
 @pytest.mark.slow
@@ -143,9 +143,9 @@ def test_lost_machine_is_replaced_while_training_continues(
     first, second = start(job, 0), start(job, 1)
     wait_until(lambda: any(scratch.glob("step-*.ckpt")), tmp_path)
     os.killpg(second.pid, signal.SIGKILL)
-    wait_until(lambda: "training on 1 of 2 machines" in said(tmp_path), tmp_path)
+    wait_until(lambda: "training on 1 of 2 machines" in logs(tmp_path), tmp_path)
     third = start(job, 1)
-    assert first.wait(200) == 0, said(tmp_path)
-    assert third.wait(30) == 0, said(tmp_path)
+    assert first.wait(200) == 0, logs(tmp_path)
+    assert third.wait(30) == 0, logs(tmp_path)
     whole = alone(tiny_model, start, tmp_path, **training)
     assert difference(store.folder(shared[-1]), whole) <= 1e-4

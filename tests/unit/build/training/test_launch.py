@@ -1,4 +1,4 @@
-"""What torchrun is told, on one machine and where several meet."""
+"""torchrun's arguments, on one machine and on several."""
 
 from pathlib import Path
 
@@ -32,9 +32,9 @@ def job(tmp_path: Path, **layout: int) -> Path:
 
 def test_single_machine_rendezvous_is_local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PET_MASTER_ADDR", "elsewhere")  # Trainer sets it for one machine too
-    found = _torchrun_arguments(job(tmp_path))
-    assert {"--nnodes=1:1", "--nproc-per-node=8", "--rdzv-endpoint=127.0.0.1:0"} <= set(found)
-    assert "--local-addr=127.0.0.1" in found
+    arguments = _torchrun_arguments(job(tmp_path))
+    assert {"--nnodes=1:1", "--nproc-per-node=8", "--rdzv-endpoint=127.0.0.1:0"} <= set(arguments)
+    assert "--local-addr=127.0.0.1" in arguments
 
 
 @pytest.mark.parametrize(("number", "host"), [("0", 1), ("3", 0)])
@@ -43,9 +43,11 @@ def test_several_machines_rendezvous_at_the_first(
 ) -> None:
     for name, value in (("NODE_RANK", number), ("MASTER_ADDR", "job-node-0-0.job"), ("MASTER_PORT", "29400")):
         monkeypatch.setenv(f"PET_{name}", value)
-    found = _torchrun_arguments(job(tmp_path, machines=4, min_machines=2))
-    assert {"--nnodes=2:4", "--nproc-per-node=2", "--max-restarts=3", "--shutdown-timeout=25"} <= set(found)
-    assert {"--rdzv-backend=c10d", "--rdzv-endpoint=job-node-0-0.job:29400"} <= set(found)
-    assert "--rdzv-id=0123456789ab" in found
-    (conf,) = (word for word in found if word.startswith("--rdzv-conf="))
+    arguments = _torchrun_arguments(job(tmp_path, machines=4, min_machines=2))
+    assert {"--nnodes=2:4", "--nproc-per-node=2", "--max-restarts=3", "--shutdown-timeout=25"} <= set(
+        arguments
+    )
+    assert {"--rdzv-backend=c10d", "--rdzv-endpoint=job-node-0-0.job:29400"} <= set(arguments)
+    assert "--rdzv-id=0123456789ab" in arguments
+    (conf,) = (word for word in arguments if word.startswith("--rdzv-conf="))
     assert f"is_host={host}," in conf

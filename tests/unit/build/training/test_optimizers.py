@@ -26,7 +26,7 @@ def test_optimizer_lowers_loss_and_resumes_exactly(
 ) -> None:
     rate = 1e-2 if optimizer.startswith("adamw") else 2e-3
     options = {"optimizer": optimizer, "learning_rate": rate, "epochs": 4, "checkpoint_every_steps": 3}
-    wide = LoRA(rank=32, alpha=64)  # below 4,096 weights bitsandbytes keeps 32 bits
+    wide = LoRA(rank=32, alpha=64)  # bitsandbytes uses 8 bits from 4,096 weights on
     whole = fit("whole", wide, **options)
     assert losses(whole)[-1] < 0.9 * losses(whole)[0]
 
@@ -60,12 +60,12 @@ def test_lion_update_is_that_of_the_paper() -> None:
 
 
 def test_lion_agrees_with_bitsandbytes() -> None:
-    from bitsandbytes.optim import Lion as Theirs
+    from bitsandbytes.optim import Lion as BitsandbytesLion
 
     start, draw = torch.randn(32, 8), torch.Generator().manual_seed(1)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     one = Lion([ours], lr=1e-2, weight_decay=0.1)
-    other = Theirs([theirs], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+    other = BitsandbytesLion([theirs], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
     for _ in range(5):
         ours.grad = torch.randn(32, 8, generator=draw)
         theirs.grad = ours.grad.clone()
@@ -99,12 +99,12 @@ def test_overlapping_warmup_and_decay_end_at_the_minimum() -> None:
 def rates(**options: object) -> list[float]:
     training = Supervised(learning_rate=1.0, warmup_ratio=0.1, **options)
     optimizer = make_optimizer(training, [torch.nn.Parameter(torch.ones(2, 2))])
-    schedule, found = make_schedule(training, optimizer, 100), []
+    schedule, history = make_schedule(training, optimizer, 100), []
     for _ in range(100):
-        found.append(optimizer.param_groups[0]["lr"])
+        history.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    return [*found, optimizer.param_groups[0]["lr"]]
+    return [*history, optimizer.param_groups[0]["lr"]]
 
 
 def test_schedule_shapes() -> None:

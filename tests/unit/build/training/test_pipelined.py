@@ -1,4 +1,4 @@
-"""Layers in several real processes train as in one, whoever dies on the way."""
+"""Pipelines of real processes train like a single process, even if one is killed."""
 
 import json
 import os
@@ -62,7 +62,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def faulty(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The tuning methods in which the second rank is killed after step 8, once."""
+    """Tuning methods that kill the second rank once, after step 8."""
     (tmp_path / "faulty_stages.py").write_text(FAULTY)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, value in {**environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"}.items():
@@ -73,7 +73,7 @@ def faulty(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def train(base: Path, tiny_data: Path, tmp_path: Path, faulty: Any) -> Callable[..., Path]:
-    """Train into ``tmp_path / name``, with 8 rows a step; the same name again goes on."""
+    """Train into ``tmp_path / name``, with 8 rows per step; a second call with the same name resumes."""
 
     def begin(name: str, tuning: Any, layout: Any, steps: int = 20) -> Path:
         output, scratch = tmp_path / name, tmp_path / f"{name}-scratch"
@@ -168,7 +168,6 @@ print(json.dumps(model(torch.arange(20)[None]).logits[0, -1].tolist()))
 def test_3d_trains_like_one_process_after_a_kill(
     train: Callable[..., Path], faulty: Any, environ: dict[str, str]
 ) -> None:
-    """Eight processes."""
     one = train("one", Full(), Single())
     eight = train("eight", faulty.DyingFull(), Pipeline(data=2, stages=2, tensor=2))
     equal(eight, one)
@@ -219,12 +218,12 @@ def test_unsupported_models_are_rejected_for_stages(base: Path, tiny_bert: Path)
 
     model = MODEL.open(base)
     check_stages(model, model, 4)
-    with pytest.raises(StepError, match=r"5 stages cannot share 4 layers; set parallelism.stages=4"):
+    with pytest.raises(StepError, match=r"set parallelism\.stages=4$"):
         check_stages(model, model, 5)
     model.requires_grad_(False)
     model.model.layers[3].requires_grad_(True)
-    with pytest.raises(StepError, match=r"trains nothing in stage 0.*set parallelism=fsdp2"):
+    with pytest.raises(StepError, match=r"stage 0, .*set parallelism=fsdp2"):
         check_stages(model, model, 2)
     bert = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    with pytest.raises(StepError, match=r"layer to layer of a 'bert' model; set parallelism=fsdp2"):
+    with pytest.raises(StepError, match=r"'bert' models; set parallelism=fsdp2"):
         check_stages(bert, bert, 2)

@@ -15,11 +15,11 @@ from framework.build.tuning.lora import LoRA
 Fit = Callable[..., Path]
 
 
-def kinds(model: torch.nn.Module) -> dict[torch.dtype, int]:
-    found: dict[torch.dtype, int] = {}
+def weights_by_dtype(model: torch.nn.Module) -> dict[torch.dtype, int]:
+    counts: dict[torch.dtype, int] = {}
     for weight in model.parameters():
-        found[weight.dtype] = found.get(weight.dtype, 0) + weight.numel()
-    return found
+        counts[weight.dtype] = counts.get(weight.dtype, 0) + weight.numel()
+    return counts
 
 
 def test_frozen_linear_weights_take_half_the_memory(tiny_model: Model, tiny_base: Path) -> None:
@@ -28,18 +28,18 @@ def test_frozen_linear_weights_take_half_the_memory(tiny_model: Model, tiny_base
     for name, weight in tuned.named_parameters():
         half = "base_layer" in name or name.endswith("lm_head.weight")
         assert weight.dtype == (torch.bfloat16 if half else torch.float32), name
-    assert kinds(tuned)[torch.bfloat16] > kinds(tuned)[torch.float32]
+    assert weights_by_dtype(tuned)[torch.bfloat16] > weights_by_dtype(tuned)[torch.float32]
 
 
 @pytest.mark.parametrize(
     "tuning", [LoRA(rank=4), LoRA(rank=4, use_dora=True), IA3()], ids=["lora", "dora", "ia3"]
 )
 def test_training_result_is_unchanged(fit: Fit, monkeypatch: pytest.MonkeyPatch, tuning: LoRA | IA3) -> None:
-    held = fit("held", tuning, precision="bf16", epochs=1)
+    cast = fit("cast", tuning, precision="bf16", epochs=1)
     monkeypatch.setattr(precision, "cast_frozen", lambda model, kind: None)
     plain = fit("plain", tuning, precision="bf16", epochs=1)
     for name in ("adapter_model.safetensors", "log.jsonl"):
-        assert (held / name).read_bytes() == (plain / name).read_bytes()
+        assert (cast / name).read_bytes() == (plain / name).read_bytes()
 
 
 def test_weights_that_other_modules_read_stay_float32(tiny_model: Model, tiny_base: Path) -> None:
@@ -58,7 +58,7 @@ def test_trained_weights_and_fp32_stay_float32(tiny_model: Model, tiny_base: Pat
     cast_frozen(full, "bf16")
     lora = LoRA(rank=4).apply(tiny_model.open(tiny_base), "causal-lm")
     cast_frozen(lora, "fp32")
-    assert set(kinds(full)) == set(kinds(lora)) == {torch.float32}
+    assert set(weights_by_dtype(full)) == set(weights_by_dtype(lora)) == {torch.float32}
 
 
 def test_method_that_saves_all_weights_keeps_every_bit(fit: Fit, tiny_base: Path) -> None:

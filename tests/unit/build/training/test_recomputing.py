@@ -1,4 +1,4 @@
-"""``gradient_checkpointing``: the same gradients, computed twice and kept never."""
+"""``gradient_checkpointing``: the same gradients from recomputed activations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +29,13 @@ def test_recomputing_calls_layers_again_with_equal_results(fit: Fit, tuning: Tun
         calls.append(1)
         return once(self, x)
 
-    found = {}
+    results = {}
     for name, recompute in (("kept", False), ("again", True)):
         calls.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LlamaMLP, "forward", count)
             folder = fit(name, tuning, gradient_checkpointing=recompute, packing=packing, max_steps=3)
         weights = next(folder.glob("*.safetensors")).read_bytes()
-        found[name] = ((folder / "log.jsonl").read_bytes(), weights, len(calls))
-    assert found["again"][:2] == found["kept"][:2]
-    assert found["again"][2] > 1.4 * found["kept"][2]
+        results[name] = ((folder / "log.jsonl").read_bytes(), weights, len(calls))
+    assert results["again"][:2] == results["kept"][:2]
+    assert results["again"][2] > 1.4 * results["kept"][2]

@@ -24,7 +24,7 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def measured(folder: Path) -> dict[int, float]:
+def validation_losses(folder: Path) -> dict[int, float]:
     return {int(e["step"]): e["validation_loss"] for e in log(folder) if "validation_loss" in e}
 
 
@@ -38,19 +38,19 @@ def true_loss(model: Any, examples: list[Any], rows: list[int]) -> float:
     return total / weight
 
 
-def split(data: Path, held: int, seed: int = 0) -> Batches:
+def split(data: Path, held_out: int, seed: int = 0) -> Batches:
     examples = read_examples(data / "train.safetensors")
-    return Batches(examples, open_task("causal-lm"), 4, 1, seed, validation=held)
+    return Batches(examples, open_task("causal-lm"), 4, 1, seed, validation=held_out)
 
 
 def test_held_out_rows_are_never_trained_on(tiny_data: Path) -> None:
     batches = split(tiny_data, 5)
     seen = {row for place in range(30) for row in batches.at(place)["rows"]}
-    held = {row for batch in batches.held_out() for row in batch["rows"]}
-    assert held == set(batches.validation)
-    assert len(held) == 5
-    assert seen == set(range(32)) - held
-    assert set(split(tiny_data, 5, seed=1).validation) != held
+    held_out = {row for batch in batches.held_out() for row in batch["rows"]}
+    assert held_out == set(batches.validation)
+    assert len(held_out) == 5
+    assert seen == set(range(32)) - held_out
+    assert set(split(tiny_data, 5, seed=1).validation) != held_out
     assert split(tiny_data, 0).trained == list(range(32))
 
 
@@ -60,11 +60,11 @@ def test_loss_is_that_of_the_saved_weights(
 ) -> None:
     options = {"epochs": 2, "validation": Validation(rows=6, every_steps=3), "ema_decay": average}
     folder = fit("a", tuning, **options)
-    assert list(measured(folder)) == [3, 6, 7]
+    assert list(validation_losses(folder)) == [3, 6, 7]
     model = tuning.merge(tiny_model.open(tiny_base), folder).eval()
     batches = split(tiny_data, 6)
     expected = true_loss(model, batches.examples, batches.validation)
-    assert measured(folder)[7] == pytest.approx(expected, abs=1e-5)
+    assert validation_losses(folder)[7] == pytest.approx(expected, abs=1e-5)
 
 
 def test_validation_changes_no_step(fit: Fit) -> None:
@@ -74,7 +74,7 @@ def test_validation_changes_no_step(fit: Fit) -> None:
     )
     weights = "adapter_model.safetensors"
     assert (often / weights).read_bytes() == (once / weights).read_bytes()
-    assert len(measured(often)) == 7
+    assert len(validation_losses(often)) == 7
     assert [e for e in log(often) if "loss" in e] == [e for e in log(once) if "loss" in e]
 
 
@@ -91,7 +91,7 @@ def test_best_weights_are_kept_across_a_kill(
 ) -> None:
     options = {**BAD, "validation": Validation(rows=6, every_steps=1, keep="best")}
     whole = fit("whole", LORA, **options)
-    losses = measured(whole)
+    losses = validation_losses(whole)
     best = min(losses, key=lambda step: losses[step])
     assert best < max(losses)
     model = LORA.merge(tiny_model.open(tiny_base), whole).eval()
@@ -105,7 +105,7 @@ def test_best_weights_are_kept_across_a_kill(
 
 def test_patience_stops_training(fit: Fit, capfd: pytest.CaptureFixture[str]) -> None:
     validation = Validation(rows=6, every_steps=1, patience=2)
-    losses = list(measured(fit("a", LORA, **BAD, validation=validation)).values())
+    losses = list(validation_losses(fit("a", LORA, **BAD, validation=validation)).values())
     lowest = [min(losses[: number + 1]) for number in range(len(losses))]
     waited = [losses[number] > lowest[number] for number in range(len(losses))]
     assert waited[-2:] == [True, True]

@@ -53,7 +53,7 @@ def test_tensor_group_sees_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_invalid_sizes_are_rejected() -> None:
-    with pytest.raises(ValidationError, match="3 processes .* 2 machines"):
+    with pytest.raises(ValidationError, match=r"3 processes .* 2 machines"):
         DDP(replicas=3, machines=2)
     with pytest.raises(ValidationError, match="fully sharded weights"):
         Mesh(data=1, tensor=2, cpu_offload=True)

@@ -68,12 +68,12 @@ class PipelineStrategy(MeshStrategy):
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
         """Load this process's shards of the optimizer state."""
         order = self._order()
-        for optimizer, whole in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+        for optimizer, full in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             numbers = [order.index(self._name(weight)) for weight in weights]
-            state = {own: whole["state"][number] for own, number in enumerate(numbers)}
+            state = {own: full["state"][number] for own, number in enumerate(numbers)}
             groups, start = [], 0
-            for group, saved in zip(optimizer.param_groups, whole["param_groups"], strict=True):
+            for group, saved in zip(optimizer.param_groups, full["param_groups"], strict=True):
                 end = start + len(group["params"])
                 groups.append({**saved, "params": list(range(start, end))})
                 start = end

@@ -15,7 +15,7 @@ _LAYOUT_SETTINGS = ("fused", "foreach", "capturable", "differentiable")
 """Optimizer settings that come from the layout, not from the checkpoint."""
 
 
-def whole(tensor: Any) -> Any:
+def unshard(tensor: Any) -> Any:
     """Return *tensor* unsharded, on the CPU; every process of its mesh must call this."""
     full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full.detach().cpu()
@@ -31,7 +31,7 @@ def whole_state(named: "Iterable[tuple[str, Tensor]]", keep: bool) -> "dict[str,
     state = {}
     for name, tensor in named:
         if id(tensor) not in seen:
-            full = whole(tensor)
+            full = unshard(tensor)
             seen[id(tensor)] = full if keep else None
         if keep:
             state[name] = seen[id(tensor)]
@@ -68,7 +68,7 @@ def optimizer_state(optimizer: "Optimizer", keep: bool) -> dict[str, Any]:
     state = optimizer.state_dict()
     by_number = {}
     for number, values in state["state"].items():
-        full = {name: whole(value) if hasattr(value, "cpu") else value for name, value in values.items()}
+        full = {name: unshard(value) if hasattr(value, "cpu") else value for name, value in values.items()}
         if keep:
             by_number[number] = full
     return {"state": by_number, "param_groups": state["param_groups"]}

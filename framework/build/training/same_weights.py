@@ -30,7 +30,7 @@ class SameWeights(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare after every ``every_steps``-th optimiser step.
+        """Compare after every ``every_steps``-th optimizer step.
 
         Raises:
             StepError: on every rank, naming the ranks that differ from the majority.

@@ -49,7 +49,7 @@ class Supervised(Training):
                 log = [{"step": 0, "micro_batch_size": size}]
             steps = training.steps(len(batches.examples), ranks)
             module = module_class(tuned, training, batches.task, steps, tuning, parallelism)
-            log += fit(module, batches, training, layout, scratch, run.tracking)
+            log += fit(module, batches, layout, scratch, run.tracking)
         if parallelism.rank > 0:
             return  # rank 0 writes for all
         tuning.save(tuned, run.folders.output, module.gathered)

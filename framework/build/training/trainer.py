@@ -1,7 +1,9 @@
 """One run of Lightning's trainer, resumed from the last checkpoint if there is one."""
 
+import contextlib
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,6 @@ from lightning import Callback, Trainer
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from framework.build.tracking import Tracking
-from framework.build.training import Training
 from framework.build.training.batches import Batches
 from framework.build.training.callbacks import DataPosition, Progress, RandomState
 from framework.build.training.checkpoint_schedule import CheckpointSchedule, resume_from
@@ -26,7 +27,6 @@ _PRECISION: dict[str, Any] = {"bf16": "bf16-mixed", "fp16": "16-mixed", "fp32": 
 def fit(
     module: TuneModule,
     batches: Batches,
-    training: Training,
     layout: dict[str, Any],
     scratch: Path,
     tracking: Tracking,
@@ -34,21 +34,20 @@ def fit(
     """Train *module* for its number of steps.
 
     Args:
-        module: the model, its loss and its optimizer.
-        batches: what it is trained on.
-        training: its options.
-        layout: the trainer's arguments that the parallelism option decides.
-        scratch: where checkpoints are.
-        tracking: where metrics are sent, from rank 0.
+        module: the model, its loss, its optimizer and the training option.
+        batches: the rows.
+        layout: arguments of the trainer from the parallelism option.
+        scratch: the folder of the checkpoints.
+        tracking: receives metrics, from rank 0 only.
 
     Returns:
         One entry per optimizer step: ``step``, ``loss`` and ``learning_rate``.
     """
+    training = module.training_config
     progress, files = Progress(), CheckpointFiles(scratch, training.keep_checkpoints)
     average = WeightAverage(training.ema_decay) if training.ema_decay else None
-    validation = None
-    if batches.validation:
-        validation = ValidationLoop(training.validation, batches, progress, average)
+    held_out = bool(batches.validation)
+    validation = ValidationLoop(training.validation, batches, progress, average) if held_out else None
     callbacks: list[Callback | None] = [
         RandomState(batches),
         progress,
@@ -59,25 +58,12 @@ def fit(
         _metric_logging(module, progress, scratch, tracking),
         CheckpointSchedule(files, training.checkpoint_every_steps, training.checkpoint_every_minutes),
     ]
-    # Lightning's advice on loggers and workers is for people who call it directly.
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PossibleUserWarning)
-        for pattern in ("does not have many workers", "isinstance.treespec, LeafSpec", "Checkpoint"):
-            warnings.filterwarnings("ignore", message=f".*{pattern}.*")
+    with _quiet_lightning():
         trainer = Trainer(
-            max_steps=module.steps,
-            max_epochs=-1,
-            accumulate_grad_batches=training.gradient_accumulation_steps,
             callbacks=[callback for callback in callbacks if callback is not None],
             plugins=[files],
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            num_sanity_val_steps=0,
             default_root_dir=scratch,
-            **{"precision": _PRECISION[training.precision], **layout},
+            **{**_trainer_arguments(module), **layout},
         )
         module.train()
         elsewhere = training.resume_from.fetch() if training.resume_from is not None else None
@@ -88,6 +74,33 @@ def fit(
     if validation is not None:
         validation.put_best(module.model)
     return progress.curve
+
+
+def _trainer_arguments(module: TuneModule) -> dict[str, Any]:
+    """Return the trainer's arguments from the training option; our callbacks replace most of its features."""
+    training = module.training_config
+    return {
+        "max_steps": module.steps,
+        "max_epochs": -1,
+        "accumulate_grad_batches": training.gradient_accumulation_steps,
+        "precision": _PRECISION[training.precision],
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+    }
+
+
+@contextlib.contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's advice on loggers and workers, which is for people who call it directly."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)
+        for pattern in ("does not have many workers", "isinstance.treespec, LeafSpec", "Checkpoint"):
+            warnings.filterwarnings("ignore", message=f".*{pattern}.*")
+        yield
 
 
 def _metric_logging(

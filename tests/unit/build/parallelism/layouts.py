@@ -33,10 +33,10 @@ SECONDS = 240
 MODEL = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
 
 
-def option(group: str, name: str, **given: Any) -> Any:
+def option(group: str, name: str, **fields: Any) -> Any:
     base = {"parallelism": Parallelism, "tuning": Tuning}[group]
     content = yaml.safe_load((SHARE / "conf" / group / f"{name}.yaml").read_text())
-    return base.model_validate({**content, **given})
+    return base.model_validate({**content, **fields})
 
 
 def fork_ranks(layout: Parallelism, work: Callable[[], None]) -> bool:

@@ -19,11 +19,11 @@ class Side:
         return self.processes
 
 
-def llama(**given: Any) -> Any:
+def llama(**fields: Any) -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 24, "num_hidden_layers": 1, "vocab_size": 8, "intermediate_size": 48}
-    return LlamaForCausalLM(LlamaConfig(**{**sizes, **given}))
+    return LlamaForCausalLM(LlamaConfig(**{**sizes, **fields}))
 
 
 def test_indivisible_heads_are_rejected() -> None:

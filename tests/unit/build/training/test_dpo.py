@@ -67,9 +67,9 @@ def test_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Pa
     for ids, labels, others, other_labels, reference in pairs_with_reference:
         sums = []
         for tokens, wanted in ((ids, labels), (others, other_labels)):
-            shares = base(tokens[None]).logits[0].log_softmax(-1)
-            places = [place for place in range(len(tokens) - 1) if wanted[place + 1] != -100]
-            sums.append(sum(float(shares[place, tokens[place + 1]]) for place in places))
+            log_probabilities = base(tokens[None]).logits[0].log_softmax(-1)
+            positions = [index for index in range(len(tokens) - 1) if wanted[index + 1] != -100]
+            sums.append(sum(float(log_probabilities[index, tokens[index + 1]]) for index in positions))
         margin = (sums[0] - sums[1]) - float(reference[0] - reference[1])
         by_hand += math.log(1 + math.exp(-0.3 * margin))
     assert float(task.loss(base, task.collate(pairs_with_reference, 0))) == pytest.approx(by_hand, rel=1e-4)

@@ -57,7 +57,7 @@ def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Machine]:
     begun: list[subprocess.Popen[str]] = []
 
     def begin(job: Path, number: int, **more: str) -> "subprocess.Popen[str]":
-        place = {
+        machine = {
             "PET_NODE_RANK": str(number),
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": port,
@@ -68,7 +68,7 @@ def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Machine]:
             begun.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "framework.worker", str(job)],
-                    env={**environ, **place, **more},
+                    env={**environ, **machine, **more},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -100,7 +100,7 @@ def losses(folder: Path) -> list[float]:
 
 def equal(folder: Path, one: Path) -> None:
     assert losses(folder) == pytest.approx(losses(one), abs=1e-5)
-    ours, theirs = (load_file(next(place.glob("*.safetensors"))) for place in (folder, one))
+    ours, theirs = (load_file(next(path.glob("*.safetensors"))) for path in (folder, one))
     assert ours.keys() == theirs.keys()
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) < 1e-5
 
@@ -183,11 +183,11 @@ def test_3d_trains_like_one_process_after_a_kill(
 def test_ranks_are_ordered_by_data_then_stage_then_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Pipeline(data=2, stages=2, tensor=2)
     assert layout.processes == 8
-    found = []
+    data_ranks = []
     for rank in range(8):
         monkeypatch.setenv("RANK", str(rank))
-        found.append(layout.data_rank)
-    assert found == [0, 0, 0, 0, 1, 1, 1, 1]
+        data_ranks.append(layout.data_rank)
+    assert data_ranks == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
 def test_step_is_padded_left_without_labels(tiny_data: Path) -> None:

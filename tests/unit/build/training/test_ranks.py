@@ -75,8 +75,8 @@ def launch(tiny_base: Path, tiny_data: Path, tmp_path: Path, environ: dict[str, 
     path = os.pathsep.join([str(tmp_path), environ["PYTHONPATH"]])
 
     def begin(name: str, tuning: dict, training: dict, **layout: int) -> "subprocess.Popen[str]":
-        places = map(str, (tiny_base, tiny_data, tmp_path / name, tmp_path / f"{name}-scratch"))
-        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *places]
+        folders = map(str, (tiny_base, tiny_data, tmp_path / name, tmp_path / f"{name}-scratch"))
+        command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *folders]
         command += [json.dumps(part) for part in (tuning, training, layout)]
         return subprocess.Popen(
             command, env={**environ, "PYTHONPATH": path}, stderr=subprocess.PIPE, text=True

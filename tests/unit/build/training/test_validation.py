@@ -45,7 +45,7 @@ def split(data: Path, held_out: int, seed: int = 0) -> Batches:
 
 def test_held_out_rows_are_never_trained_on(tiny_data: Path) -> None:
     batches = split(tiny_data, 5)
-    seen = {row for place in range(30) for row in batches.at(place)["rows"]}
+    seen = {row for index in range(30) for row in batches.at(index)["rows"]}
     held_out = {row for batch in batches.held_out() for row in batch["rows"]}
     assert held_out == set(batches.validation)
     assert len(held_out) == 5

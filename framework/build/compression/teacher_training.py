@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from framework.build.model import Model
-from framework.build.training import Folders
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.core.errors import StepError
 
@@ -39,7 +39,7 @@ class Distillation(Supervised):
     compares answers only. Both must be equally wide."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
+        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
     ) -> "tuple[Task, list[Example]]":
         """Return the task with the teacher's opinion in its loss.
 
@@ -47,13 +47,14 @@ class Distillation(Supervised):
             StepError: there is no teacher, or it speaks of other tokens, classes or widths.
         """
         from framework.build.task.distillation import Distilled, Mix
-        from framework.build.training.precision import hold_frozen
+        from framework.build.training.precision import cast_frozen
 
+        model, folders = run.model, run.folders
         if folders.teacher is None:
             raise StepError("training: distillation needs a teacher; set compression=distill")
         teacher: Any = model.open(folders.teacher).requires_grad_(False)
         self._compare(task, base, teacher, model, folders)
-        hold_frozen(teacher, self.precision)
+        cast_frozen(teacher, self.precision)
         mix = Mix(self.temperature, self.soft_weight, self.hard_weight, self.hidden_weight)
         return Distilled(task, teacher, mix), examples
 

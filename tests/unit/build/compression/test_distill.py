@@ -15,8 +15,8 @@ from framework.build.model import Model
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.model.tiny_encoder import TinyEncoder
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
 from framework.build.training.batches import read_examples
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.tuning.full import Full
 from framework.core.errors import StepError
 
@@ -114,8 +114,10 @@ def test_a_classifier_learns_what_its_teacher_thinks(
     )
 
     def fit(teacher: Path | None) -> None:
-        folders = Folders(folder, tmp_path / "rows", tmp_path / "out", tmp_path / "scratch", teacher)
-        training.fit(option, Full(), Single(), "cpu", folders, 0)
+        places = {"output": tmp_path / "out", "scratch": tmp_path / "scratch", "teacher": teacher}
+        folders = Folders(model=folder, data=tmp_path / "rows", **places)
+        parts = {"model": option, "tuning": Full(), "parallelism": Single()}
+        training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 
     TinyEncoder(name="t", license="x", parameters=1, labels=("up", "down", "flat")).materialise(
         tmp_path / "other", seed=3
@@ -136,9 +138,11 @@ def test_other_words_and_other_widths_are_refused(
     tiny_model: Model, tiny_base: Path, tiny_llama: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     def fit(teacher: Path, **fields: Any) -> None:
-        folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path, teacher)
+        places = {"output": tmp_path, "scratch": tmp_path, "teacher": teacher}
+        folders = Folders(model=tiny_base, data=tiny_data, **places)
         option = Distillation(max_steps=2, precision="fp32", **fields)
-        option.fit(tiny_model, Full(), Single(), "cpu", folders, 0)
+        parts = {"model": tiny_model, "tuning": Full(), "parallelism": Single()}
+        option.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 
     with pytest.raises(StepError, match=r"the teacher has another vocabulary .* than the student"):
         fit(tiny_llama)

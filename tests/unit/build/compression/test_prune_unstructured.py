@@ -16,8 +16,8 @@ from framework.build.compression.prune_unstructured import PruneUnstructured
 from framework.build.compression.sparse import Sparse, mask, maskable
 from framework.build.model import Model
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
 from framework.build.training.module import TuneModule
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.core.errors import StepError
@@ -65,9 +65,10 @@ def test_zeros_grow_by_the_cubic_ramp_and_never_go_away(
 
     monkeypatch.setattr(TuneModule, "optimizer_step", watched)
     training = Supervised(learning_rate=3e-3, epochs=5, max_steps=10, precision="fp32")
-    folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path)
+    folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
     tuning = Sparse(ratio=0.8, pattern="none", ramp=0.5)
-    training.fit(tiny_model, tuning, Single(), "cpu", folders, 0)
+    parts = {"model": tiny_model, "tuning": tuning, "parallelism": Single()}
+    training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
     shares = [float(step.float().mean()) for step in seen]
     wanted = [0.8 * (1 - (1 - min(step, 5) / 5) ** 3) for step in range(1, 11)]
     assert shares == pytest.approx(wanted, abs=1e-4)
@@ -105,8 +106,11 @@ def fit_sparse(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Pa
         for folder in (tmp_path / name, tmp_path / f"{name}-scratch"):
             folder.mkdir(exist_ok=True)
         training = Supervised(learning_rate=3e-3, max_steps=8, precision="fp32", checkpoint_every_steps=1)
-        folders = Folders(tiny_base, tiny_data, tmp_path / name, tmp_path / f"{name}-scratch")
-        training.fit(tiny_model, Sparse(ratio=0.5, pattern="2:4", ramp=0.6), Single(), "cpu", folders, 0)
+        places = {"output": tmp_path / name, "scratch": tmp_path / f"{name}-scratch"}
+        folders = Folders(model=tiny_base, data=tiny_data, **places)
+        tuning = Sparse(ratio=0.5, pattern="2:4", ramp=0.6)
+        parts = {"model": tiny_model, "tuning": tuning, "parallelism": Single()}
+        training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
         return tmp_path / name
 
     return fit

@@ -13,10 +13,11 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from framework.build.stages.evaluate import write_metrics
-from framework.build.stages.time_candidate import RESULT, Job
+from framework.build.stages.time_candidate import RESULT, TOGETHER_TOKENS, Job
 from framework.build.task import open_task
 from framework.core.component import Component
 from framework.core.errors import StepError
+from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.filesystem import files_below
 from framework.core.step import Stage, Workspace
 
@@ -120,6 +121,27 @@ class Measure(Stage):
             ]
         write_metrics(output, metrics)
         (output / BATCHES).write_text(json.dumps(batches, indent=2, sort_keys=True) + "\n")
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict for each candidate a process that imports its libraries, then its timed calls."""
+        seconds = sum(self._timing_seconds(engine, workload) for engine in self.engines.values())
+        return Estimate(seconds, LIBRARIES + 2 * workload.weight_bytes)
+
+    def _timing_seconds(self, engine: str, workload: Workload) -> float:
+        """Return the time of one candidate.
+
+        A generated token reads every weight; a token of a prompt costs two operations a weight. In a
+        classifier it costs half of that, since half of an encoder is a table of embeddings.
+        """
+        timing, parameters = self.benchmark, workload.parameters
+        start = 6.0 if engine == "torch" else 1.0
+        if not open_task(self.task).generates:
+            rows = 10 * timing.repeats * sum(timing.batch_sizes)
+            return start + rows * timing.prompt_tokens * parameters / workload.flops
+        batches = [size for size in timing.batch_sizes if size > 1]
+        prompts = (timing.repeats + sum(batches)) * timing.prompt_tokens
+        generated = timing.repeats * timing.new_tokens + TOGETHER_TOKENS * len(batches)
+        return start + 2 * parameters * prompts / workload.flops + generated * 4 * parameters / 1.3e10
 
     def _measured(self, candidate: str, engine: str, folder: Path, scratch: Path) -> dict[str, Any]:
         """Return what ``framework.build.stages.time_candidate`` finds in a process of its own."""

@@ -16,6 +16,7 @@ class Reshape(Stage):
     name: ClassVar[str] = "reshape"
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+    weight_copies: ClassVar[float] = 0.7
 
     compression: ModelCompression
     """The method."""
@@ -33,6 +34,7 @@ class Compress(Stage):
     name: ClassVar[str] = "compress"
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "onnxruntime-genai")
+    weight_copies: ClassVar[float] = 0.7
 
     compression: ExportCompression
     """The method."""

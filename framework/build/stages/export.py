@@ -14,6 +14,7 @@ class ExportModel(Stage):
     name: ClassVar[str] = "export"
     version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime-genai", "onnxscript")
+    weight_copies: ClassVar[float] = 0.7
 
     export: Export
     """The exporter."""

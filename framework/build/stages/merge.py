@@ -23,6 +23,7 @@ class Merge(Stage):
     name: ClassVar[str] = "merge"
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")
+    weight_copies: ClassVar[float] = 0.6
 
     model: Model
     """Opens the base model."""

@@ -16,6 +16,7 @@ class FetchModel(Stage):
     name: ClassVar[str] = "model"
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+    weight_copies: ClassVar[float] = 5.0
 
     model: Model
     """The model option."""

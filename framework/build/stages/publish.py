@@ -43,6 +43,7 @@ class PublishRelease(Stage):
 
     name: ClassVar[str] = "publish"
     version: ClassVar[int] = 2
+    weight_copies: ClassVar[float] = 0.1
 
     release: str
     """The release's name."""

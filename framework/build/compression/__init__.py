@@ -110,7 +110,7 @@ class Exported:
     folder: Path
     """What ``export`` wrote, or the compression before this one."""
     export: Export
-    """The exporter, for methods that quantise while they export."""
+    """The exporter, for methods that quantize while they export."""
     source: Path
     """The Hugging Face folder that was exported, float32."""
     data: Path

@@ -13,7 +13,7 @@ from framework.build.compression.packed import write_packed
 
 
 class Awq(ExportCompression):
-    """Activation-aware weight quantisation by ModelOpt (Lin et al., 2023, arXiv 2306.00978): W4A16.
+    """Activation-aware weight quantization by ModelOpt (Lin et al., 2023, arXiv 2306.00978): W4A16.
 
     The scales are folded into the layers before, so that the folder is plain 4-bit weights in groups: vLLM
     serves it, transformers opens it with ``compressed-tensors``, and the torch engine gives its very numbers.
@@ -37,7 +37,7 @@ class Awq(ExportCompression):
         return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Search the scales on training rows and quantise; see the base class."""
+        """Search the scales on training rows and quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         model = calibrated(exported, rows, "INT4_AWQ_CFG", group_size=self.group_size)
         write_packed(model, fold_scales(model), exported.folder, output, self.group_size)

@@ -1,6 +1,6 @@
-"""Quantised Hugging Face checkpoints: what is asked of a model first, and how its folder is put together.
+"""Quantized Hugging Face checkpoints: what is asked of a model first, and how its folder is put together.
 
-Knows folders and widths of layers; not how weights are quantised.
+Knows folders and widths of layers; not how weights are quantized.
 """
 
 import json
@@ -44,7 +44,7 @@ def layer_widths(model: Any) -> dict[str, int]:
     }
     if not widths:
         raise StepError(
-            f"compression: {type(model).__name__} has no linear layers, which this method quantises; "
+            f"compression: {type(model).__name__} has no linear layers, which this method quantizes; "
             "set compression=none"
         )
     return widths
@@ -70,10 +70,10 @@ def take_over(exported: Path, written: Path, output: Path, dtype: str) -> None:
     """Put weights from *written* and all else from *exported* into *output*.
 
     Args:
-        exported: the folder that was quantised.
+        exported: the folder that was quantized.
         written: what the library saved; config.json there says how the weights are stored.
         output: the folder of the candidate.
-        dtype: the type of what is not quantised.
+        dtype: the type of what is not quantized.
     """
     for file in sorted(written.glob("*.safetensors*")):
         whole = file.read_bytes()

@@ -82,7 +82,7 @@ class Distill(ModelCompression):
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the student; see the base class."""
         if self.student is not None:
-            self.student.materialise(output, seed=0)
+            self.student.materialize(output, seed=0)
             refuse_other_words(model, folder, output)
             # Its own template may be another, but prompts must be put as the rows were.
             model.tokenizer(folder).save_pretrained(output)

@@ -1,4 +1,4 @@
-"""Full training through rounding: each product sees weights and activations as they will be once quantised.
+"""Full training through rounding: each product sees weights and activations as they will be once quantized.
 
 It is no option of the group ``tuning``: what it makes is a compressed model. It knows no rows and no losses.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class FakeQuantised(Full):
+class FakeQuantized(Full):
     """Train all weights, of which every linear layer uses rounded ones; the head too, but for ``8da4w``.
 
     Weights are rounded to the engines' grid (``framework.build.compression.rounding_grid``). Where the
@@ -93,7 +93,7 @@ def _linears(model: Any) -> dict[str, Any]:
     return {path: part for path, part in model.named_modules() if isinstance(part, Linear)}
 
 
-def _prepare(model: Any, paths: list[str], tuning: FakeQuantised) -> None:
+def _prepare(model: Any, paths: list[str], tuning: FakeQuantized) -> None:
     """Replace the linear layers at *paths* by torchao's, which round, in place; weights keep their names."""
     import torch
     from torchao.quantization import quantize_

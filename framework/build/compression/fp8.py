@@ -32,7 +32,7 @@ class Fp8(ExportCompression):
         return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Measure the ranges on training rows and quantise; see the base class."""
+        """Measure the ranges on training rows and quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         write_own_layout(calibrated(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
         write_decisions(output, calibration_rows=numbers, method="max")

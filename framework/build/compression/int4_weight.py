@@ -7,7 +7,7 @@ from framework.build.compression import ExportCompression, Exported
 
 
 class Int4Weight(ExportCompression):
-    """Block-wise round-to-nearest 4-bit weights, quantised by the exporter.
+    """Block-wise round-to-nearest 4-bit weights, quantized by the exporter.
 
     ONNX has them as ``MatMulNBits``, OpenVINO by NNCF. Plain ONNX and OpenVINO keep embeddings and what
     gives the logits in 8 bits; OpenVINO needs blocks that divide the rows of every matrix.

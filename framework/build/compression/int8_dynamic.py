@@ -1,4 +1,4 @@
-"""Dynamic quantisation: int8 weights, activation ranges measured on every call."""
+"""Dynamic quantization: int8 weights, activation ranges measured on every call."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,7 +10,7 @@ from framework.core.silence_libraries import quiet
 
 
 class Int8Dynamic(ExportCompression):
-    """onnxruntime's dynamic quantisation of every matrix product."""
+    """onnxruntime's dynamic quantization of every matrix product."""
 
     label: ClassVar[str] = "int8"
     exports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
@@ -20,14 +20,14 @@ class Int8Dynamic(ExportCompression):
     """One scale for each output channel instead of one a matrix: closer to float, no slower."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Quantise the exported graph and take the rest of the folder over; see the base class."""
+        """Quantize the exported graph and take the rest of the folder over; see the base class."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         graph = open_graph(exported.folder / GRAPH)
-        with companions(exported, output), quiet():  # it advises what the exporter's optimiser has done
+        with companions(exported, output), quiet():  # it advises what the exporter's optimizer has done
             try:
                 quantize_dynamic(
                     graph, output / GRAPH, weight_type=QuantType.QInt8, per_channel=self.per_channel
                 )
-            except Exception as error:  # the quantiser raises bare exceptions of many kinds
-                raise StepError(f"{GRAPH} cannot be quantised: {first_line(error)}") from error
+            except Exception as error:  # the quantizer raises bare exceptions of many kinds
+                raise StepError(f"{GRAPH} cannot be quantized: {first_line(error)}") from error

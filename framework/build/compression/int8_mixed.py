@@ -1,4 +1,4 @@
-"""Static quantisation of the layers that bear it: each is tried alone, those that hurt stay in float."""
+"""Static quantization of the layers that bear it: each is tried alone, those that hurt stay in float."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
 from framework.build.compression.layer_names import layer_names
-from framework.build.compression.qdq import GRAPH, Method, Quantiser, companions
+from framework.build.compression.qdq import GRAPH, Method, Quantizer, companions
 from framework.core.errors import StepError
 
 if TYPE_CHECKING:
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Int8Mixed(ExportCompression):
-    """Like ``int8-static``, but for layers whose quantisation alone moves the logits by more than ``budget``.
+    """Like ``int8-static``, but for layers whose quantization alone moves the logits by more than ``budget``.
 
-    Every layer is quantised once by itself and run over the calibration rows, which takes about as long
+    Every layer is quantized once by itself and run over the calibration rows, which takes about as long
     as exporting the model for each layer of a small encoder.
     """
 
@@ -40,7 +40,7 @@ class Int8Mixed(ExportCompression):
     logits about their mean, no unit. Layers above it stay in float."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Try every layer alone, then quantise those within the budget; see the base class.
+        """Try every layer alone, then quantize those within the budget; see the base class.
 
         Raises:
             StepError: as in the base class, or no layer is within the budget.
@@ -48,22 +48,22 @@ class Int8Mixed(ExportCompression):
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         chosen = (self.method, self.percentile, self.per_channel)
         with companions(exported, output) as scratch:
-            quantiser = Quantiser(exported, rows, scratch / "ranges.json")
-            wanted, alone = quantiser.logits(quantiser.file), scratch / "alone.onnx"
-            quantiser.quantise(alone, quantiser.layers, *chosen)
-            together = relative_difference(wanted, quantiser.logits(alone))
+            quantizer = Quantizer(exported, rows, scratch / "ranges.json")
+            wanted, alone = quantizer.logits(quantizer.file), scratch / "alone.onnx"
+            quantizer.quantize(alone, quantizer.layers, *chosen)
+            together = relative_difference(wanted, quantizer.logits(alone))
             moved = {}
-            for layer in quantiser.layers:
-                quantiser.quantise(alone, [layer], *chosen)
-                moved[layer] = relative_difference(wanted, quantiser.logits(alone))
-            kept = [layer for layer in quantiser.layers if moved[layer] <= self.budget]
+            for layer in quantizer.layers:
+                quantizer.quantize(alone, [layer], *chosen)
+                moved[layer] = relative_difference(wanted, quantizer.logits(alone))
+            kept = [layer for layer in quantizer.layers if moved[layer] <= self.budget]
             if not kept:
                 raise StepError(
                     f"compression=int8-mixed: every layer moves the logits by more than {self.budget:g}, the "
                     f"least by {min(moved.values()):.3g}; raise compression.int8-mixed.budget"
                 )
-            quantiser.quantise(output / GRAPH, kept, *chosen)
-            names = layer_names(quantiser.model, quantiser.weights, exported.source)
+            quantizer.quantize(output / GRAPH, kept, *chosen)
+            names = layer_names(quantizer.model, quantizer.weights, exported.source)
         write_decisions(
             output,
             calibration_rows=numbers,
@@ -72,7 +72,7 @@ class Int8Mixed(ExportCompression):
             all_in_int8=round(together, 6),
             sensitivity={names[layer]: round(value, 6) for layer, value in moved.items()},
             int8=[names[layer] for layer in kept],
-            float=[names[layer] for layer in quantiser.layers if layer not in kept],
+            float=[names[layer] for layer in quantizer.layers if layer not in kept],
         )
 
 

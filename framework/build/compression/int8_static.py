@@ -1,4 +1,4 @@
-"""Static quantisation: int8 weights and activations, whose ranges real training rows have shown."""
+"""Static quantization: int8 weights and activations, whose ranges real training rows have shown."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
 from framework.build.compression.layer_names import layer_names
-from framework.build.compression.qdq import GRAPH, Method, Quantiser, companions
+from framework.build.compression.qdq import GRAPH, Method, Quantizer, companions
 
 
 class Int8Static(ExportCompression):
@@ -33,13 +33,13 @@ class Int8Static(ExportCompression):
     """One scale for each output channel of a weight instead of one a matrix: closer to float."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Calibrate and quantise; see the base class."""
+        """Calibrate and quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         with companions(exported, output) as scratch:
-            quantiser = Quantiser(exported, rows, scratch / "ranges.json")
+            quantizer = Quantizer(exported, rows, scratch / "ranges.json")
             chosen = (self.method, self.percentile, self.per_channel)
-            quantiser.quantise(output / GRAPH, quantiser.layers, *chosen)
-            names = layer_names(quantiser.model, quantiser.weights, exported.source)
+            quantizer.quantize(output / GRAPH, quantizer.layers, *chosen)
+            names = layer_names(quantizer.model, quantizer.weights, exported.source)
         write_decisions(
             output, calibration_rows=numbers, method=self.method, int8=list(names.values()), float=[]
         )

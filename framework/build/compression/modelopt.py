@@ -68,7 +68,7 @@ def calibrated(
 
 
 def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
-    """Write a calibrated model in ModelOpt's layout, all that is not quantised in bfloat16.
+    """Write a calibrated model in ModelOpt's layout, all that is not quantized in bfloat16.
 
     Raises:
         StepError: ModelOpt cannot express the model.
@@ -101,7 +101,7 @@ def _halve(file: Path) -> None:
 
 
 def fold_scales(model: Any) -> dict[str, Any]:
-    """Make the scales before the layers part of what comes before them; return the quantised layers by path.
+    """Make the scales before the layers part of what comes before them; return the quantized layers by path.
 
     Layers that share an input share a scale, their mean, which goes into the norm that makes the input.
     That of a layer behind another one goes into its rows; where there is neither, the scale is taken back.
@@ -135,4 +135,4 @@ def fold_scales(model: Any) -> dict[str, Any]:
 
 def _refused(model: Any, error: Exception) -> StepError:
     first_line = str(error).partition("\n")[0] or type(error).__name__
-    return StepError(f"ModelOpt cannot quantise {type(model).__name__}: {first_line}; set compression=none")
+    return StepError(f"ModelOpt cannot quantize {type(model).__name__}: {first_line}; set compression=none")

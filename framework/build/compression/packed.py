@@ -25,7 +25,7 @@ def write_packed(
 
     Args:
         model: an open language model.
-        layers: its linear layers that are quantised, by path.
+        layers: its linear layers that are quantized, by path.
         exported: the folder it came from.
         output: an empty folder.
         group_size: weights in a row that share a scale, for 4-bit weights and float activations; None for
@@ -39,7 +39,7 @@ def write_packed(
     stored = _others(model, layers)
     for path, layer in layers.items():
         weight = layer.weight.detach().float()
-        stored |= {f"{path}.{name}": part for name, part in _quantised(weight, group_size).items()}
+        stored |= {f"{path}.{name}": part for name, part in _quantized(weight, group_size).items()}
     linear = [path for path, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
     described = _described(group_size, sorted(set(linear) - set(layers)))
     with tempfile.TemporaryDirectory() as scratch:
@@ -63,7 +63,7 @@ def _others(model: Any, layers: Mapping[str, Any]) -> "dict[str, Tensor]":
     }
 
 
-def _quantised(weight: "Tensor", group_size: int | None) -> "dict[str, Tensor]":
+def _quantized(weight: "Tensor", group_size: int | None) -> "dict[str, Tensor]":
     """Return the tensors that stand for a float32 weight (rows, columns)."""
     import torch
 

@@ -1,4 +1,4 @@
-"""Quantisation-aware training: the model learns with the rounding that it will be run with."""
+"""Quantization-aware training: the model learns with the rounding that it will be run with."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from framework.build.compression import Compression, ModelCompression
-from framework.build.compression.fake_quantized import FakeQuantised
+from framework.build.compression.fake_quantized import FakeQuantized
 from framework.build.compression.rounding_grid import Scheme
 from framework.build.training import Training
 from framework.build.training.supervised import Supervised
@@ -21,10 +21,10 @@ _STORED: dict[Scheme, tuple[str, tuple[str, ...]]] = {
 
 
 class Qat(ModelCompression):
-    """Train the tuned model on, with fake quantisation (Jacob et al., 2018, arXiv:1712.05877), by torchao.
+    """Train the tuned model on, with fake quantization (Jacob et al., 2018, arXiv:1712.05877), by torchao.
 
     The folder that it leaves is an ordinary one in float32, whose weights lie on the grid of the integers
-    that they will be. An option that follows and quantises to the same grid changes none of them any more.
+    that they will be. An option that follows and quantizes to the same grid changes none of them any more.
     Embeddings stay as they are, and so does a head that shares their weights: the option that follows rounds
     it, just as it was rounded while it was trained.
     """
@@ -66,4 +66,4 @@ class Qat(ModelCompression):
     @property
     def tuning(self) -> Tuning:
         """Return full training through rounding."""
-        return FakeQuantised(scheme=self.scheme, group_size=self.group_size)
+        return FakeQuantized(scheme=self.scheme, group_size=self.group_size)

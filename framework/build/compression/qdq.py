@@ -1,6 +1,6 @@
-"""Static quantisation of an ONNX graph into Q/DQ form, by ONNX Runtime: the parts that options share.
+"""Static quantization of an ONNX graph into Q/DQ form, by ONNX Runtime: the parts that options share.
 
-``QuantizeLinear`` and ``DequantizeLinear`` pairs stand before every layer that is quantised: ONNX Runtime
+``QuantizeLinear`` and ``DequantizeLinear`` pairs stand before every layer that is quantized: ONNX Runtime
 fuses them, TensorRT takes its precision from them. Knows graphs and rows; which layers, an option says.
 """
 
@@ -42,8 +42,8 @@ class RowReader:
         return next(self._rest, None)
 
 
-class Quantiser:
-    """An exported graph that can be quantised, all layers or some, and what its rows say to it."""
+class Quantizer:
+    """An exported graph that can be quantized, all layers or some, and what its rows say to it."""
 
     def __init__(self, exported: Exported, rows: Sequence[list[int]], cache: Path) -> None:
         """Open the graph in *exported* and check that it runs.
@@ -54,7 +54,7 @@ class Quantiser:
             cache: where ranges are kept, so that they are measured once.
 
         Raises:
-            StepError: the graph is broken, or has no layers to quantise.
+            StepError: the graph is broken, or has no layers to quantize.
         """
         self.file = exported.folder / GRAPH
         self.cache = cache
@@ -64,14 +64,14 @@ class Quantiser:
         self.weights = _weights(self.model, tables=not self.symmetric)
         if not self.weights:
             raise StepError(
-                f"{GRAPH} has no matrix product with constant weights that could be quantised; "
+                f"{GRAPH} has no matrix product with constant weights that could be quantized; "
                 "set compression=none"
             )
         self.layers = [*self.weights]
         _branch_off(self.model, self.weights)
         self.feeds = [feed(self._session(self.file), row) for row in rows]
 
-    def quantise(
+    def quantize(
         self, output: Path, layers: Sequence[str], method: Method, percentile: float, per_channel: bool
     ) -> None:
         """Write the graph with *layers* in int8 to the file *output*; the first call must name all of them.
@@ -79,7 +79,7 @@ class Quantiser:
         It measures the ranges, which later calls go by.
 
         Raises:
-            StepError: the graph has an operator that the quantiser cannot express.
+            StepError: the graph has an operator that the quantizer cannot express.
         """
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -111,8 +111,8 @@ class Quantiser:
                         "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
                     },
                 )
-        except Exception as error:  # the quantiser raises bare exceptions of many kinds
-            raise StepError(f"{GRAPH} cannot be quantised: {first_line(error)}") from error
+        except Exception as error:  # the quantizer raises bare exceptions of many kinds
+            raise StepError(f"{GRAPH} cannot be quantized: {first_line(error)}") from error
 
     def logits(self, graph: Path) -> "list[np.ndarray]":
         """Return what *graph* answers to each row, float32."""
@@ -151,7 +151,7 @@ def open_graph(file: Path) -> Any:
             f"{GRAPH} is no graph that onnx can read ({first_line(error)}); "
             "remove the export from the store and export again"
         ) from error
-    # Shapes recorded by the exporter contradict those of the quantised graph.
+    # Shapes recorded by the exporter contradict those of the quantized graph.
     del model.graph.value_info[:]
     for place, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
@@ -184,7 +184,7 @@ _BRANCH = "_to_int8"
 def _branch_off(model: Any, weights: dict[str, str]) -> None:
     """Give layers an input of their own, a copy of the old one, which those that had the same one share.
 
-    The quantiser rounds a tensor for all who read it: sums and norms shall go on reading the float one.
+    The quantizer rounds a tensor for all who read it: sums and norms shall go on reading the float one.
     """
     from onnx import helper
 

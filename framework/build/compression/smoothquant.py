@@ -37,7 +37,7 @@ class SmoothQuant(ExportCompression):
         return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Smooth by what training rows show, then quantise; see the base class."""
+        """Smooth by what training rows show, then quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         algorithm = {"method": "smoothquant", "alpha": self.alpha}
         model = calibrated(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)

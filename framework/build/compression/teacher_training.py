@@ -20,7 +20,7 @@ class Distillation(Supervised):
     """Knowledge distillation (Hinton et al., 2015, arXiv:1503.02531), in the loop of supervised training.
 
     The teacher reads every batch beside the student, without dropout; where rows are packed it sees them
-    packed, and of a language model's logits only those at labelled places are ever made.
+    packed, and of a language model's logits only those at labeled places are ever made.
     """
 
     taught: ClassVar[bool] = True
@@ -35,7 +35,7 @@ class Distillation(Supervised):
     """Weight of the usual loss on the labels."""
     hidden_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the mean squared difference between each layer's hidden states and those of the teacher's
-    layer that is as far up, at the labelled places, or over a row's tokens where it has one label; 0
+    layer that is as far up, at the labeled places, or over a row's tokens where it has one label; 0
     compares answers only. Both must be equally wide."""
 
     def objective(

@@ -15,7 +15,7 @@ from framework.core.silence_libraries import quiet
 
 
 class W4A8(ExportCompression):
-    """torchao's ``8da4w``: what quantisation-aware training prepares for, and ExecuTorch runs on phones.
+    """torchao's ``8da4w``: what quantization-aware training prepares for, and ExecuTorch runs on phones.
 
     Plain transformers opens the folder where torchao is installed. Weights have 4-bit values but take a byte
     each in the file, as torchao keeps them until a runtime packs them: a quarter of float32. Eager PyTorch
@@ -41,7 +41,7 @@ class W4A8(ExportCompression):
         return {"torchao": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Quantise every layer but the head; see the base class.
+        """Quantize every layer but the head; see the base class.
 
         Raises:
             StepError: as in the base class, or the group size does not divide a layer.
@@ -53,8 +53,8 @@ class W4A8(ExportCompression):
         del model
         with tempfile.TemporaryDirectory() as scratch, quiet():
             config = self._config()
-            quantised = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
-            quantised.save_pretrained(scratch)
+            quantized = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
+            quantized.save_pretrained(scratch)
             take_over(exported.folder, Path(scratch), output, dtype="float32")
         write_decisions(output, method="8da4w", group_size=self.group_size)
 

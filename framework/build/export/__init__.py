@@ -104,7 +104,7 @@ class Export(Component, ABC):
     ) -> None:
         """Write *exported* once more with its weights in *precision*, ``int8`` or ``int4``.
 
-        By default the model is exported again, by exporters that quantise while they export; the others
+        By default the model is exported again, by exporters that quantize while they export; the others
         take the graph that is there already.
 
         Args:

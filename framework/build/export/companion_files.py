@@ -20,6 +20,6 @@ _WEIGHTS = (
 def copy_companions(model: Path, output: Path) -> None:
     """Copy all but the weights of *model*: tokenizer, chat template and configs; *output* then stands alone.
 
-    They replace what an exporter wrote: a served prompt must be tokenised exactly as in training.
+    They replace what an exporter wrote: a served prompt must be tokenized exactly as in training.
     """
     shutil.copytree(model, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_WEIGHTS))

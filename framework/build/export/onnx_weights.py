@@ -70,7 +70,7 @@ def _in_blocks(model: "ModelProto", bits: int, block_size: int, kept: list[str])
     """Return *model* with its float matrices, but for those of the nodes *kept*, as ``MatMulNBits``."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    quantiser = MatMulNBitsQuantizer(
+    quantizer = MatMulNBitsQuantizer(
         model,
         bits=bits,
         block_size=block_size,
@@ -78,8 +78,8 @@ def _in_blocks(model: "ModelProto", bits: int, block_size: int, kept: list[str])
         accuracy_level=_COMPUTED_IN_INT8,
         nodes_to_exclude=kept,
     )
-    quantiser.process()
-    changed: ModelProto = quantiser.model.model
+    quantizer.process()
+    changed: ModelProto = quantizer.model.model
     return changed
 
 

@@ -58,7 +58,7 @@ class EngineOrder:
 def build_engine(order: EngineOrder, graph: Path, output: Path, cache: Path) -> Path:
     """Build the engine of *graph* and return its file, below *output*.
 
-    TensorRT times kernels on the GPU itself, and keeps what it learnt in *cache*; TensorRT-RTX leaves
+    TensorRT times kernels on the GPU itself, and keeps what it learned in *cache*; TensorRT-RTX leaves
     that to the GPU which will run the engine, and needs none to build.
 
     Raises:

@@ -27,7 +27,7 @@ class Model(Component, ABC):
     name: str
     """The name that people know the model by."""
     license: str
-    """The licence of the weights (SPDX identifier where there is one)."""
+    """The license of the weights (SPDX identifier where there is one)."""
     parameters: Annotated[float, Field(gt=0)]
     """Number of weights, for the plan's estimates of time and memory."""
 
@@ -42,11 +42,11 @@ class Model(Component, ABC):
         """Where the weights come from, for the release."""
 
     @abstractmethod
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model as a Hugging Face folder: safetensors, tokenizer, chat template."""
 
     def open(self, folder: Path) -> "PreTrainedModel":
-        """Open a folder that ``materialise`` or a merge wrote: float32, evaluation mode."""
+        """Open a folder that ``materialize`` or a merge wrote: float32, evaluation mode."""
         import torch
         import transformers
 

@@ -27,11 +27,11 @@ class CausalLM(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model in float32 as safetensors with its tokenizer.
 
-        A GGUF file is dequantised. transformers refuses to save such a model, so its weights move
-        into a new one, built from the same config without the quantisation (difference 0).
+        A GGUF file is dequantized. transformers refuses to save such a model, so its weights move
+        into a new one, built from the same config without the quantization (difference 0).
         """
         import torch
         from safetensors import SafetensorError
@@ -47,7 +47,7 @@ class CausalLM(Model):
             first_line = str(error).partition("\n")[0]
             raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
         if getattr(model.config, "quantization_config", None) is not None:
-            model = _without_quantisation(model)
+            model = _without_quantization(model)
         if tokenizer.chat_template is None:
             raise StepError(
                 f"{self.source.url}: the tokenizer has no chat template; choose an instruction-tuned model"
@@ -83,7 +83,7 @@ def _ends(turn: int, known: int | list[int] | None) -> int | list[int]:
     return ends if len(ends) > 1 else turn
 
 
-def _without_quantisation(model: Any) -> Any:
+def _without_quantization(model: Any) -> Any:
     config = type(model.config).from_dict(
         {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
     )

@@ -2,7 +2,7 @@
 
 A conversation is rendered with the tokenizer's chat template; the loss is on the assistant's turns
 only, calls of tools among them, each with the end-of-turn token that makes generation stop; what tools
-answer is read, not learnt. A document is learnt whole.
+answer is read, not learned. A document is learned whole.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -33,7 +33,7 @@ class Seq2Seq(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model in float32 with its tokenizer, which gets a plain chat template if it has none."""
         import torch
         from safetensors import SafetensorError

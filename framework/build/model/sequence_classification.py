@@ -7,7 +7,7 @@ from pydantic import Field
 
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
-from framework.build.model.labelled import encode_class, encode_classes, write_encoder
+from framework.build.model.label_encoding import encode_class, encode_classes, write_encoder
 from framework.core.source import Source
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SequenceClassification(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the encoder in float32 with a head drawn from *seed*."""
         several = {"problem_type": "multi_label_classification"} if self.problem == "multi-label" else {}
         auto_class = "AutoModelForSequenceClassification"

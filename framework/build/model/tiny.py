@@ -38,7 +38,7 @@ class TinyCausalLM(Model):
         """Say that nothing was downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model with weights drawn from *seed*."""
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM

@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
-from framework.build.model.labelled import encode_class, encode_classes, encode_tags, label_config
+from framework.build.model.label_encoding import encode_class, encode_classes, encode_tags, label_config
 from framework.build.task.bioes import tag_names
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class TinyEncoder(Model):
         """Say that nothing was downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model with weights drawn from *seed*."""
         import torch
         import transformers
@@ -75,5 +75,5 @@ class TinyEncoder(Model):
         tokenizer.save_pretrained(output)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return token ids and labels; see ``framework.build.model.labelled``."""
+        """Return token ids and labels; see ``framework.build.model.label_encoding``."""
         return _ENCODE[self.problem](tokenizer, row, self.labels)

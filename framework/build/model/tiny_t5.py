@@ -31,7 +31,7 @@ class TinySeq2Seq(Model):
         """Say that nothing was downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model with weights drawn from *seed*."""
         import torch
         from transformers import T5Config, T5ForConditionalGeneration

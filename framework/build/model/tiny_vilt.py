@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
-from framework.build.model.labelled import encode_class, label_config
+from framework.build.model.label_encoding import encode_class, label_config
 from framework.build.model.picture import read_picture
 from framework.core.errors import DataError
 
@@ -42,7 +42,7 @@ class TinyImageText(Model):
         """Say that nothing was downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the model with weights drawn from *seed*."""
         import torch
         from transformers import ViltConfig, ViltForQuestionAnswering

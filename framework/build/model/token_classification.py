@@ -7,7 +7,7 @@ from pydantic import Field
 
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
-from framework.build.model.labelled import encode_tags, write_encoder
+from framework.build.model.label_encoding import encode_tags, write_encoder
 from framework.build.task.bioes import tag_names
 from framework.core.source import Source
 
@@ -31,7 +31,7 @@ class TokenClassification(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
+    def materialize(self, output: Path, seed: int) -> None:
         """Write the encoder in float32 with a head drawn from *seed*."""
         names = tag_names(self.entities)
         write_encoder(self.source, "AutoModelForTokenClassification", names, output, seed)

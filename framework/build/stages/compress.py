@@ -39,7 +39,7 @@ class Compress(Stage):
     compression: ExportCompression
     """The method."""
     export: Export
-    """The exporter, for methods that quantise while they export."""
+    """The exporter, for methods that quantize while they export."""
     model: Model
     """Names the task."""
 

@@ -25,4 +25,4 @@ class FetchModel(Stage):
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Write the folder; needs no inputs."""
-        self.model.materialise(output, self.seed)
+        self.model.materialize(output, self.seed)

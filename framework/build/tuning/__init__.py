@@ -46,14 +46,14 @@ class Tuning(Component, ABC):
         Args:
             model: the base, float32, on the CPU; it may be changed.
             task: the name of the task.
-            steps: optimiser steps that will follow, for methods with a schedule of their own; 0 if unknown.
+            steps: optimizer steps that will follow, for methods with a schedule of their own; 0 if unknown.
 
         Raises:
             StepError: the model has nothing that this method could train.
         """
 
     def after_step(self, model: "PreTrainedModel", step: int) -> None:
-        """Adjust *model* after optimiser step *step* (from 1), while its gradients are still there."""
+        """Adjust *model* after optimizer step *step* (from 1), while its gradients are still there."""
 
     def penalty(self, model: "PreTrainedModel") -> "Tensor | None":
         """Return what a step's loss grows by, a scalar, whatever the batch; None is nothing."""
@@ -104,5 +104,5 @@ class Tuning(Component, ABC):
         return 0.05 * float(parameters**0.5)
 
     def weight_bytes(self) -> float:
-        """Return the bytes that one frozen weight takes while it is trained on: 4, or fewer if quantised."""
+        """Return the bytes that one frozen weight takes while it is trained on: 4, or fewer if quantized."""
         return 4.0

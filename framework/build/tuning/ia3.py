@@ -1,4 +1,4 @@
-"""IA3: learnt factors on keys, values and feed-forward inputs."""
+"""IA3: learned factors on keys, values and feed-forward inputs."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 

@@ -55,7 +55,7 @@ class LoRA(PeftAdapter):
     arXiv:2305.14314), an eighth of the memory. The adapter is merged into the float base all the same:
     4-bit weights would round it away."""
     double_quantization: bool = True
-    """Quantise nf4's scales too: 0.4 bits a weight less."""
+    """Quantize nf4's scales too: 0.4 bits a weight less."""
 
     @model_validator(mode="after")
     def _check_init(self) -> Self:
@@ -94,11 +94,11 @@ class LoRA(PeftAdapter):
         )
 
     def prepare(self, model: "PreTrainedModel") -> "PreTrainedModel":
-        """Quantise the frozen layers where that is wanted."""
+        """Quantize the frozen layers where that is wanted."""
         if self.base_precision == "nf4":
-            from framework.build.tuning.nf4 import quantise
+            from framework.build.tuning.nf4 import quantize
 
-            quantise(model, self.double_quantization)
+            quantize(model, self.double_quantization)
         return model
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def quantise(model: Any, double: bool) -> None:
+def quantize(model: Any, double: bool) -> None:
     """Replace the linear layers of *model* below its head by frozen nf4 ones, in place.
 
     The same weights give the same four bits, so that a resumed run finds the base that it left.
@@ -29,7 +29,7 @@ def quantise(model: Any, double: bool) -> None:
     layers = [(path, part) for path, part in model.named_modules() if isinstance(part, Linear)]
     chosen = [(path, part) for path, part in layers if id(part) not in above]
     if not chosen:
-        raise StepError(f"tuning.base_precision=nf4: {type(model).__name__} has no linear layer to quantise")
+        raise StepError(f"tuning.base_precision=nf4: {type(model).__name__} has no linear layer to quantize")
     kind = _layer_class()
     for path, part in chosen:
         parent, _, name = path.rpartition(".")
@@ -58,7 +58,7 @@ def _layer_class() -> Any:
                 quant_type="nf4",
                 module=self,
             )
-            self.weight = weight.to("cpu")  # moving it is what quantises it
+            self.weight = weight.to("cpu")  # moving it is what quantizes it
             self.bias = plain.bias
             self.train(plain.training)
 

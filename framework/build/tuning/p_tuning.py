@@ -23,7 +23,7 @@ class PTuning(PeftAdapter):
     continues: ClassVar[bool] = False
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
-    """Learnt embeddings before every text."""
+    """Learned embeddings before every text."""
     encoder: Literal["mlp", "lstm"] = "mlp"
     """The network that writes them."""
     encoder_hidden_size: Annotated[int, Field(ge=1)] = 128
@@ -31,7 +31,7 @@ class PTuning(PeftAdapter):
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        """The optimizer only: the prompt is read outside the layers that put their weights together."""
         return frozenset({"optimizer"})
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:

@@ -1,4 +1,4 @@
-"""Prefix tuning: learnt keys and values before the text, in every layer."""
+"""Prefix tuning: learned keys and values before the text, in every layer."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -23,14 +23,14 @@ class Prefix(PeftAdapter):
     recomputes: ClassVar[bool] = False
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
-    """Learnt keys and values before every text."""
+    """Learned keys and values before every text."""
     encoder_hidden_size: Annotated[int, Field(ge=1)] | None = None
     """Width of a network that writes the prefix while it is trained, which steadies training; None
     trains the prefix itself."""
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        """The optimizer only: the prompt is read outside the layers that put their weights together."""
         return frozenset({"optimizer"})
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:

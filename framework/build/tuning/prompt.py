@@ -1,4 +1,4 @@
-"""Prompt tuning: learnt embeddings before the text."""
+"""Prompt tuning: learned embeddings before the text."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -22,13 +22,13 @@ class Prompt(PeftAdapter):
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm", "sequence-classification", "multi-label-classification")
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
-    """Learnt embeddings before every text."""
+    """Learned embeddings before every text."""
     init: Literal["vocabulary", "random"] = "vocabulary"
     """Start from embeddings of tokens drawn at random, which learns faster, or from random numbers."""
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        """The optimizer only: the prompt is read outside the layers that put their weights together."""
         return frozenset({"optimizer"})
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:

@@ -62,5 +62,5 @@ def refuse_decoder_with_head(model: Any, task_type: str) -> None:
     if task_type == "SEQ_CLS" and hasattr(model, "score"):
         raise StepError(
             f"tuning: {type(model).__name__} classifies by a text's last token, which cannot be found "
-            "behind a learnt prompt; use tuning=lora"
+            "behind a learned prompt; use tuning=lora"
         )

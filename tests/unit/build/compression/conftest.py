@@ -94,7 +94,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Pa
     """A three-class tiny BERT and its folder."""
     option = TinyEncoder(name="bert", license="x", parameters=1e5, labels=("up", "down", "flat"))
     folder = tmp_path_factory.mktemp("tiny-classifier")
-    option.materialise(folder, seed=0)
+    option.materialize(folder, seed=0)
     return option, folder
 
 
@@ -124,11 +124,11 @@ def write_rows() -> Callable[..., None]:
 def export_of(
     write_rows: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Exported]:
-    """Materialise a model, export it, and write rows beside it: what an ``ExportCompression`` starts from."""
+    """Materialize a model, export it, and write rows beside it: what an ``ExportCompression`` starts from."""
 
     def make(model: Model, exporter: Export, count: int = 12) -> Exported:
         source, exported, data = (tmp_path_factory.mktemp(name) for name in ("source", "exported", "data"))
-        model.materialise(source, seed=0)
+        model.materialize(source, seed=0)
         exporter.write(source, exported)
         write_rows(data, count)
         return Exported(exported, exporter, source, data, model)

@@ -117,7 +117,7 @@ def test_a_classifier_learns_what_its_teacher_thinks(
         folders = Folders(folder, tmp_path / "rows", tmp_path / "out", tmp_path / "scratch", teacher)
         training.fit(option, Full(), Single(), "cpu", folders, 0)
 
-    TinyEncoder(name="t", license="x", parameters=1, labels=("up", "down", "flat")).materialise(
+    TinyEncoder(name="t", license="x", parameters=1, labels=("up", "down", "flat")).materialize(
         tmp_path / "other", seed=3
     )
     fit(tmp_path / "other")
@@ -125,7 +125,7 @@ def test_a_classifier_learns_what_its_teacher_thinks(
     assert curve[-1] < 0.8 * curve[0]
     with pytest.raises(StepError, match="distillation needs a teacher; set compression=distill"):
         fit(None)
-    TinyEncoder(name="t", license="x", parameters=1, labels=("yes", "no")).materialise(
+    TinyEncoder(name="t", license="x", parameters=1, labels=("yes", "no")).materialize(
         tmp_path / "other", seed=3
     )
     with pytest.raises(StepError, match="the teacher knows the classes yes, no, the student up, down, flat"):
@@ -143,7 +143,7 @@ def test_other_words_and_other_widths_are_refused(
     with pytest.raises(StepError, match=r"the teacher has another vocabulary .* than the student"):
         fit(tiny_llama)
     wide = tmp_path / "wide"
-    TinyCausalLM(name="w", license="x", parameters=1, hidden_size=128).materialise(wide, seed=1)
+    TinyCausalLM(name="w", license="x", parameters=1, hidden_size=128).materialize(wide, seed=1)
     with pytest.raises(
         StepError, match=r"128 wide, the student's 64; set compression\.distill\.training\.hidden"
     ):

@@ -162,7 +162,7 @@ def test_a_broken_graph_is_one_sentence_and_leaves_none(
         (with_an_input_of_its_own, "wants the input pixels, which training rows do not have"),
     ],
 )
-def test_what_cannot_be_quantised_is_one_sentence_and_leaves_no_graph(
+def test_what_cannot_be_quantized_is_one_sentence_and_leaves_no_graph(
     exported: Exported, tmp_path: Path, broken: Callable[[Exported, Path], Exported], said: str
 ) -> None:
     given, output = tmp_path / "given", tmp_path / "output"

@@ -105,7 +105,7 @@ def test_encoders_lose_channels_too(kind: str, tiny_classifier: tuple[Model, Pat
         rows = [(torch.arange(2, 30), torch.tensor([1]))]
     else:
         option, folder = TinySeq2Seq(name="t5", license="x", parameters=1), tmp_path / "t5"
-        option.materialise(folder, seed=0)
+        option.materialize(folder, seed=0)
     model = option.open(folder)
     before = sum(weight.numel() for weight in model.parameters())
     name, blocks = feed_forwards(model)

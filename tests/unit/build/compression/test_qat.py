@@ -1,4 +1,4 @@
-"""Quantisation-aware training on a tiny model: what it leaves, what converting it changes, and its worth."""
+"""Quantization-aware training on a tiny model: what it leaves, what converting it changes, and its worth."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from framework.build.compression import Exported, ModelCompression
-from framework.build.compression.fake_quantized import FakeQuantised
+from framework.build.compression.fake_quantized import FakeQuantized
 from framework.build.compression.qat import Qat
 from framework.build.compression.rounding_grid import rounded
 from framework.build.compression.w4a8 import W4A8
@@ -64,7 +64,7 @@ def test_a_head_that_is_the_embeddings_is_rounded_only_where_it_multiplies(tmp_p
     model = LlamaForCausalLM(LlamaConfig(vocab_size=50, tie_word_embeddings=True, **sizes)).eval()
     table = model.get_input_embeddings().weight
     before = table.detach().clone()
-    tuning = FakeQuantised(scheme="int4", group_size=32)
+    tuning = FakeQuantized(scheme="int4", group_size=32)
     tuned = tuning.apply(model, "causal-lm")
     hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     assert tuned.lm_head.weight is table
@@ -97,7 +97,7 @@ def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(
 def test_the_rounding_is_that_which_was_trained_with(
     tiny_model: Model, tiny_tuned: Path, tmp_path: Path
 ) -> None:
-    tuning = FakeQuantised(scheme="int8", group_size=32)
+    tuning = FakeQuantized(scheme="int8", group_size=32)
     model = tuning.apply(tiny_model.open(tiny_tuned), "causal-lm").eval()
     with torch.inference_mode():
         wanted = model(IDS).logits
@@ -133,9 +133,9 @@ def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
 
     weight = torch.randn(24, 64, generator=torch.Generator().manual_seed(0))
     four = rounded(weight, "int4", 32)
-    quantiser = MatMulNBitsQuantizer(graph(four), block_size=32, is_symmetric=True, bits=4)
-    quantiser.process()
-    session = onnxruntime.InferenceSession(quantiser.model.model.SerializeToString())
+    quantizer = MatMulNBitsQuantizer(graph(four), block_size=32, is_symmetric=True, bits=4)
+    quantizer.process()
+    session = onnxruntime.InferenceSession(quantizer.model.model.SerializeToString())
     (found,) = session.run(None, {"x": torch.eye(64).numpy()})
     assert torch.equal(torch.from_numpy(found).T, four)
     assert not torch.equal(four, weight)
@@ -148,7 +148,7 @@ def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
 
 def test_a_block_that_does_not_divide_is_refused(tiny_model: Model, tiny_base: Path) -> None:
     with pytest.raises(StepError, match=r"48 does not divide the 64 inputs of model\.layers.*group_size=64"):
-        FakeQuantised(scheme="8da4w", group_size=48).apply(tiny_model.open(tiny_base), "causal-lm")
+        FakeQuantized(scheme="8da4w", group_size=48).apply(tiny_model.open(tiny_base), "causal-lm")
 
 
 @pytest.mark.parametrize("scheme", ["int4", "8da4w"])
@@ -171,11 +171,11 @@ def test_it_costs_less_quality_than_rounding_at_the_end(
     folder = compressed("qat", option, tiny_model, spiked, tiny_data)
     plain = compressed("plain", Plain(training=training), tiny_model, spiked, tiny_data)
 
-    def quantised(each: Path) -> float:
+    def quantized(each: Path) -> float:
         return loss_on(option.tuning.apply(tiny_model.open(each), "causal-lm").eval(), rows)
 
     exact = loss_on(tiny_model.open(plain), rows)
-    post, aware = quantised(plain), quantised(folder)
+    post, aware = quantized(plain), quantized(folder)
     assert post > exact
     assert aware - exact < 0.5 * (post - exact)
 

@@ -52,7 +52,7 @@ def far(one: Path, engine: str, other: Path) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(wanted, given, strict=True))
 
 
-def quantised(folder: Path) -> list[Any]:
+def quantized(folder: Path) -> list[Any]:
     import onnx
 
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
@@ -69,12 +69,12 @@ def test_float_is_equal_and_int4_is_close(tiny_tuned: Path, fp32: Path, int4: Pa
 
 
 def test_int4_weights_really_have_four_bits(fp32: Path, int4: Path) -> None:
-    nodes = quantised(int4)
+    nodes = quantized(int4)
     # Two layers of q k v (one matrix or three), o, gate, up and down, and the head.
     assert len(nodes) in (2 * 5 + 1, 2 * 7 + 1)
     assert {attribute(node, "bits") for node in nodes} == {4}
     assert {attribute(node, "block_size") for node in nodes} == {32}
-    assert quantised(fp32) == []
+    assert quantized(fp32) == []
     sizes = [(folder / "model.onnx.data").stat().st_size for folder in (fp32, int4)]
     # Embedding (259 x 64) and norms stay float; each matrix takes 4 bits and a scale a block.
     assert sizes[1] < 0.45 * sizes[0]
@@ -82,7 +82,7 @@ def test_int4_weights_really_have_four_bits(fp32: Path, int4: Path) -> None:
 
 def test_the_block_size_is_what_was_asked_for(tiny_tuned: Path, fp32: Path, tmp_path: Path) -> None:
     Int4Weight(block_size=16).compress(made_of(tiny_tuned, fp32), tmp_path)
-    assert {attribute(node, "block_size") for node in quantised(tmp_path)} == {16}
+    assert {attribute(node, "block_size") for node in quantized(tmp_path)} == {16}
 
 
 @pytest.mark.parametrize("name", COMPANIONS)

@@ -26,7 +26,7 @@ def encoder(request: Any, tmp_path_factory: Any) -> Path:
     option = TinyEncoder(
         name="tiny", license="Apache-2.0", parameters=1e5, problem=request.param, labels=("bad", "good")
     )
-    option.materialise(folder, seed=0)
+    option.materialize(folder, seed=0)
     return folder
 
 

@@ -28,6 +28,6 @@ def test_it_is_served_by_torch(tiny_llama: Path, tmp_path: Path) -> None:
     assert list(open_engine(Transformers.engine, tmp_path).generate([5, 6, 7], 5)) == wanted
 
 
-def test_it_does_not_quantise(tiny_llama: Path, tmp_path: Path) -> None:
+def test_it_does_not_quantize(tiny_llama: Path, tmp_path: Path) -> None:
     with pytest.raises(StepError, match="cannot write int4; set compression=none"):
         Transformers().write(tiny_llama, tmp_path, precision="int4")

@@ -22,19 +22,19 @@ def turns(*contents: str) -> list[dict[str, str]]:
     return [{"role": roles[index % 2], "content": text} for index, text in enumerate(contents)]
 
 
-def learnt(tokenizer: Any, row: Any) -> str:
+def learned(tokenizer: Any, row: Any) -> str:
     ids, labels = encode_row(tokenizer, row)
     assert len(ids) == len(labels)
     assert all(label in (LABEL_MASK, token) for token, label in zip(ids, labels, strict=True))
     return str(tokenizer.decode([label for label in labels if label != LABEL_MASK]))
 
 
-def test_only_the_answers_are_learnt_each_with_its_end(tokenizer: Any) -> None:
+def test_only_the_answers_are_learned_each_with_its_end(tokenizer: Any) -> None:
     row = {"messages": turns("assistant", "one", "user?", "two\nlines")}
-    assert learnt(tokenizer, row) == "one<|im_end|>two\nlines<|im_end|>"
+    assert learned(tokenizer, row) == "one<|im_end|>two\nlines<|im_end|>"
 
 
-def test_the_white_space_after_the_end_is_not_learnt(tokenizer: Any) -> None:
+def test_the_white_space_after_the_end_is_not_learned(tokenizer: Any) -> None:
     ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
     assert tokenizer.decode(ids[-2:]) == "<|im_end|>\n"
     assert labels[-2] == tokenizer.eos_token_id
@@ -50,11 +50,11 @@ def test_the_prompt_is_what_a_server_would_send(tokenizer: Any) -> None:
 
 
 def test_an_end_token_inside_an_answer_does_not_cut_it(tokenizer: Any) -> None:
-    assert learnt(tokenizer, {"messages": turns("a", "b<|im_end|>c")}) == "b<|im_end|>c<|im_end|>"
+    assert learned(tokenizer, {"messages": turns("a", "b<|im_end|>c")}) == "b<|im_end|>c<|im_end|>"
 
 
-def test_a_document_is_learnt_whole_with_its_end(tokenizer: Any) -> None:
-    assert learnt(tokenizer, {"text": "A passage."}) == "A passage.<|im_end|>"
+def test_a_document_is_learned_whole_with_its_end(tokenizer: Any) -> None:
+    assert learned(tokenizer, {"text": "A passage."}) == "A passage.<|im_end|>"
 
 
 def test_a_template_that_refuses_a_conversation_rejects_the_row(tokenizer: Any) -> None:
@@ -108,12 +108,12 @@ def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, templ
         encode_row(other, {"messages": turns("a", "b", "c", "d")})
 
 
-def test_a_template_whose_turns_end_without_an_end_token_is_learnt_to_its_end(tokenizer: Any) -> None:
+def test_a_template_whose_turns_end_without_an_end_token_is_learned_to_its_end(tokenizer: Any) -> None:
     import copy
 
     other = copy.deepcopy(tokenizer)
     other.chat_template = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"  # noqa: E501
-    assert learnt(other, {"messages": turns("a", "b")}) == "b;"
+    assert learned(other, {"messages": turns("a", "b")}) == "b;"
 
 
 # As models with tools have it: calls in tags, what tools say in turns of their own.
@@ -135,12 +135,12 @@ ASKED: list[dict[str, Any]] = [
 SCHEMA = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
-def test_every_turn_of_the_assistant_is_learnt_and_calls_of_tools_too(tokenizer: Any) -> None:
+def test_every_turn_of_the_assistant_is_learned_and_calls_of_tools_too(tokenizer: Any) -> None:
     able = copy.deepcopy(tokenizer)
     able.chat_template = TOOLS
     row = canonical({"messages": ASKED, "tools": [SCHEMA]})
     call = '<call>{"name": "weather", "arguments": {"city": "Rome"}}</call>'
-    assert learnt(able, row) == f"{call}<|im_end|>Yes.<|im_end|>Any time.<|im_end|>"
+    assert learned(able, row) == f"{call}<|im_end|>Yes.<|im_end|>Any time.<|im_end|>"
     ids, _ = encode_row(able, row)
     assert able.decode(ids).startswith('<|im_start|>system\n[{"type": "function"')
     assert "<|im_start|>tool\n25 C, sun<|im_end|>" in able.decode(ids)

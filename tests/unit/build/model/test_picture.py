@@ -47,7 +47,7 @@ def rows(folder: Path, *images: str) -> Path:
 
 
 def prepare(tmp_path: Path, train: Path, test: Path) -> Path:
-    MODEL.materialise(tmp_path / "model", seed=0)
+    MODEL.materialize(tmp_path / "model", seed=0)
     output = tmp_path / "out"
     output.mkdir()
     data = Files(train=str(train), test=str(test), max_length=32, max_rejected=1.0)

@@ -43,7 +43,7 @@ def copy(tiny_llama: Path, tmp_path: Path) -> Path:
 
 def test_a_folder_is_written_as_it_was(tiny_llama: Path, output: Path) -> None:
     option = causal(tiny_llama)
-    option.materialise(output, seed=0)
+    option.materialize(output, seed=0)
     before, after = option.open(tiny_llama).state_dict(), option.open(output).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "generation_config.json"} <= {
@@ -57,7 +57,7 @@ def test_half_precision_becomes_float32(copy: Path, output: Path) -> None:
 
     half = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.bfloat16)
     half.save_pretrained(copy)
-    causal(copy).materialise(output, seed=0)
+    causal(copy).materialize(output, seed=0)
     plain = AutoModelForCausalLM.from_pretrained(output)
     assert all(weight.dtype == torch.float32 for weight in plain.parameters())
     assert all(torch.equal(a.float(), b) for a, b in zip(half.parameters(), plain.parameters(), strict=True))
@@ -68,7 +68,7 @@ def test_the_end_token_of_the_tokenizer_ends_generation_too(copy: Path, output: 
     """A model's own generation config often names another token than the chat template's end."""
     body = json.loads((copy / "generation_config.json").read_text())
     (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
-    causal(copy).materialise(output, seed=0)
+    causal(copy).materialize(output, seed=0)
     written = json.loads((output / "generation_config.json").read_text())
     assert written["eos_token_id"] == [1, 7]
     assert written["pad_token_id"] == 1
@@ -77,7 +77,7 @@ def test_the_end_token_of_the_tokenizer_ends_generation_too(copy: Path, output: 
 def test_a_tokenizer_without_a_chat_template_is_refused(copy: Path, output: Path) -> None:
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(StepError, match="no chat template; choose an instruction-tuned model"):
-        causal(copy).materialise(output, seed=0)
+        causal(copy).materialize(output, seed=0)
 
 
 def break_config(folder: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_folder_that_cannot_be_opened_is_one_sentence(copy: Path, output: Path
     assert callable(damage)
     damage(copy)
     with pytest.raises(StepError) as caught:
-        causal(copy).materialise(output, seed=0)
+        causal(copy).materialize(output, seed=0)
     assert str(caught.value).startswith(f"file://{copy}: transformers cannot open it: ")
     assert "\n" not in str(caught.value)
 
@@ -122,7 +122,7 @@ def test_a_classifier_gets_a_head_of_the_seed_and_its_labels(tiny_bert: Path, ou
     heads = []
     for seed in (1, 1, 2):
         option = classifier(plain)
-        option.materialise(output, seed)
+        option.materialize(output, seed)
         model = option.open(output)
         heads.append(model.classifier.weight.clone())
         assert model.config.id2label == dict(enumerate(LABELS))
@@ -136,5 +136,5 @@ def test_a_classifiers_folder_that_cannot_be_opened_is_one_sentence(tmp_path: Pa
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text("{}")
     with pytest.raises(StepError, match="transformers cannot open it") as caught:
-        classifier(tmp_path / "empty").materialise(output, seed=0)
+        classifier(tmp_path / "empty").materialize(output, seed=0)
     assert "\n" not in str(caught.value)

@@ -75,7 +75,7 @@ def test_a_language_models_loss_and_gradient_are_those_by_hand(
 @pytest.mark.parametrize("problem", ["single-label", "multi-label", "entities"])
 def test_a_classifiers_loss_is_that_by_hand(problem: Any, tmp_path: Path) -> None:
     option = TinyEncoder(name="x", license="x", parameters=1, problem=problem, labels=("a", "b", "c"))
-    option.materialise(tmp_path, seed=0)
+    option.materialize(tmp_path, seed=0)
     student, teacher = (shaken(option.open(tmp_path), seed) for seed in (1, 2))
     ids = [torch.tensor([5, 6, 7, 8]), torch.tensor([5, 9])]
     labels = {

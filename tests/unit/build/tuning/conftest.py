@@ -44,7 +44,7 @@ def logits(probe: torch.Tensor) -> Callable[[Any], torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., list[float]]:
-    """Train on four rows, steps *first* to *stop* of 20, by an optimiser without state."""
+    """Train on four rows, steps *first* to *stop* of 20, by an optimizer without state."""
 
     def call(
         tuning: Any,

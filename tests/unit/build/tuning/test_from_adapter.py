@@ -25,7 +25,7 @@ Earlier = Callable[[Any, str], tuple[Path, torch.Tensor]]
 
 @pytest.fixture
 def earlier(open_base: Open, train: Callable[..., list[float]], logits: Logits, tmp_path: Path) -> Earlier:
-    """Train for three steps; return the folder of what was learnt, and what the model then says."""
+    """Train for three steps; return the folder of what was learned, and what the model then says."""
 
     def call(tuning: Any, task: str) -> tuple[Path, torch.Tensor]:
         model = tuning.apply(open_base(task), task, steps=20)

@@ -91,7 +91,7 @@ def test_merged_equals_adapter(tiny_model: Model, tiny_base: Path, adapter: Path
     base, plain = tiny_model.open(tiny_base), tiny_model.open(merged)
     wanted, given = adapted(input_ids=IDS).logits, plain(input_ids=IDS).logits
     assert float((wanted - given).abs().max()) <= 1e-5
-    assert float((base(input_ids=IDS).logits - given).abs().max()) > 1e-2  # it has learnt something
+    assert float((base(input_ids=IDS).logits - given).abs().max()) > 1e-2  # it has learned something
 
 
 def test_the_adapter_names_no_place_of_this_machine(adapter: Path) -> None:

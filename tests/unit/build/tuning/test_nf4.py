@@ -19,13 +19,13 @@ def begin(open_base: Open, tuning: LoRA = QLORA, task: str = "causal-lm") -> Any
     return tuning.apply(open_base(task), task)
 
 
-def quantised(model: Any) -> dict[str, torch.Tensor]:
+def quantized(model: Any) -> dict[str, torch.Tensor]:
     return {name: part for name, part in model.state_dict().items() if part.dtype == torch.uint8}
 
 
 def test_linear_layers_but_the_head_are_in_four_bits(open_base: Open) -> None:
     for task, linear in (("causal-lm", 14), ("sequence-classification", 13)):
-        packed = quantised(begin(open_base, task=task))
+        packed = quantized(begin(open_base, task=task))
         weights = {name: part for name, part in packed.items() if name.endswith("base_layer.weight")}
         assert len(weights) == linear
         assert not [name for name in weights if "lm_head" in name or "classifier" in name]
@@ -79,7 +79,7 @@ def test_the_adapter_is_merged_into_the_float_base(
     columns = next(value for key, value in parts.items() if "lora_B" in key)
     wanted = start[f"{name}.weight"] + 2 * columns @ rows
     assert torch.allclose(merged.state_dict()[f"{name}.weight"], wanted, atol=1e-6)
-    # What was learnt on four bits holds on the float base: nearer to the tuned model than the base is.
+    # What was learned on four bits holds on the float base: nearer to the tuned model than the base is.
     apart = (logits(merged) - logits(model)).abs().mean()
     assert apart < 0.5 * (logits(open_base("causal-lm")) - logits(model)).abs().mean()
 

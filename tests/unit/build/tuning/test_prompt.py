@@ -1,4 +1,4 @@
-"""Learnt prompts: where they stand, and that all who open them see the same."""
+"""Learned prompts: where they stand, and that all who open them see the same."""
 
 import shutil
 from collections.abc import Callable
@@ -119,7 +119,7 @@ def test_a_classifier_made_of_a_decoder_is_refused(tiny_base: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(tiny_base, num_labels=3)
-    with pytest.raises(StepError, match="cannot be found behind a learnt prompt; use tuning=lora"):
+    with pytest.raises(StepError, match="cannot be found behind a learned prompt; use tuning=lora"):
         Prompt().apply(model, "sequence-classification")
 
 

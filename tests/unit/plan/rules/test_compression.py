@@ -92,7 +92,7 @@ def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan)
 def test_no_tuning_option_mends_what_a_compression_trains(words, plan):
     with pytest.raises(PlanError) as caught:
         plan(*CLASSIFIER, *words)
-    (said,) = [line for line in str(caught.value).splitlines() if "qat" in line or "FakeQuantised" in line]
+    (said,) = [line for line in str(caught.value).splitlines() if "qat" in line or "FakeQuantized" in line]
     assert "set " in said or "choose " in said or "it fits with " in said
     assert "tuning=" not in said
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from framework.build.model.labelled import encode_classes, encode_tags
+from framework.build.model.label_encoding import encode_classes, encode_tags
 from framework.build.model.sequence_classification import SequenceClassification
 from framework.build.model.tiny_encoder import TinyEncoder
 from framework.build.model.token_classification import TokenClassification
@@ -63,12 +63,12 @@ def test_an_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path
 
     source = f"file://{tiny_bert}"
     several = SequenceClassification(**ABOUT, source=source, labels=("a", "b"), problem="multi-label")
-    several.materialise(tmp_path / "several", seed=0)
+    several.materialize(tmp_path / "several", seed=0)
     config = json.loads((tmp_path / "several" / "config.json").read_text())
     assert several.task == "multi-label-classification"
     assert config["problem_type"] == "multi_label_classification"
     tagger = TokenClassification(**ABOUT, source=source, entities=("x",))
-    tagger.materialise(tmp_path / "tagger", seed=0)
+    tagger.materialize(tmp_path / "tagger", seed=0)
     config = json.loads((tmp_path / "tagger" / "config.json").read_text())
     assert list(config["id2label"].values()) == ["O", "B-x", "I-x", "E-x", "S-x"]
     assert config["architectures"] == ["BertForTokenClassification"]
@@ -79,7 +79,7 @@ def test_an_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path
 def test_the_tiny_encoder_is_the_same_for_the_same_seed(problem: str, tmp_path: Path) -> None:
     model = TinyEncoder(**ABOUT, labels=("a", "b"), problem=problem)
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
-        model.materialise(tmp_path / name, seed)
+        model.materialize(tmp_path / name, seed)
     weights = {
         name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "same", "other")
     }

@@ -4,8 +4,9 @@ Knows no stage. Every stage estimates itself from a ``Workload``; ``framework.pl
 for each step.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 LIBRARIES = 0.6 * 2**30
 """Resident memory of Python with torch, transformers and Lightning imported, measured, in bytes."""
@@ -38,7 +39,12 @@ class DataSize:
     test: float
     """Held-out rows."""
     length: float
-    """Mean tokens of a row."""
+    """Mean tokens of a row; infinite where nothing is known of it."""
+
+    def within(self, max_length: int) -> "DataSize":
+        """Return the size with rows of at most *max_length* tokens; of half of it where nothing is known."""
+        length = max_length / 2 if math.isinf(self.length) else min(self.length, float(max_length))
+        return replace(self, length=length)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from framework.build.data.size_estimate import size_of_files, size_of_unseen
+from framework.build.data.size_estimate import UNSEEN, size_of_files
 from framework.core.component import Component
 from framework.core.estimate import DataSize
 from framework.core.filesystem import files_below
@@ -44,10 +44,10 @@ class Data(Component, ABC):
         """Yield every line of a split in a fixed order, broken ones with their ``problem``."""
 
     def guess_size(self) -> DataSize:
-        """Guess the rows before any is read: from the first local file, else a round number.
+        """Guess the rows before any is read: from the local files, else a round number.
 
-        For the plan's estimate; nothing is downloaded.
+        It is for the plan's estimate. Nothing is downloaded, and ``max_length`` is not applied.
         """
         local = [part.fetch() for part in self.walk() if isinstance(part, Source) and part.local]
         files = [file for path in local for file in (files_below(path) if path.is_dir() else [path])]
-        return size_of_files(files, self.max_length) if files else size_of_unseen(self.max_length)
+        return size_of_files(files) if files else UNSEEN

@@ -97,13 +97,15 @@ class Mix(Data):
 
     def guess_size(self) -> DataSize:
         """Guess from every part's own guess, and its share."""
-        sizes = {name: part.data.guess_size() for name, part in self.parts.items()}
+        sizes = {
+            name: part.data.guess_size().within(part.data.max_length) for name, part in self.parts.items()
+        }
         shares = {name: part.share / self.total_share for name, part in self.parts.items()}
         train = self.rows or min(size.train / shares[name] for name, size in sizes.items())
         limit = self.rows or min(size.train_limit / shares[name] for name, size in sizes.items())
         test = sum(sizes[name].test for name in self.tested)
         length = sum(shares[name] * size.length for name, size in sizes.items())
-        return DataSize(train, limit, min(test, self.test_rows or test), min(length, float(self.max_length)))
+        return DataSize(train, limit, min(test, self.test_rows or test), length)
 
     def _drawn(self, usable: dict[str, list[Line]], counts: dict[str, int]) -> list[Line]:
         """Return the first ``counts`` of each part in the order of the hash, all of them in that order."""

@@ -3,6 +3,7 @@
 Knows files and their sizes; knows no format.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,22 +12,18 @@ from framework.core.estimate import GUESSED_ROWS, MANY_ROWS, DataSize
 _BYTES_PER_TOKEN = 4
 _SAMPLE = 2**20
 
+UNSEEN = DataSize(GUESSED_ROWS, MANY_ROWS, GUESSED_ROWS, math.inf)
+"""The size of a source that is not on this machine: nothing but a limit on the steps is known."""
 
-def size_of_files(files: Sequence[Path], max_length: int) -> DataSize:
+
+def size_of_files(files: Sequence[Path]) -> DataSize:
     """Guess from the sizes of *files*, one or more; a tenth of the rows counts as held out.
 
-    Args:
-        files: files with one row a line, as most formats have it.
-        max_length: most tokens of a row.
+    Most formats have one row a line.
     """
     row = _mean_line(files[0])
     rows = sum(file.stat().st_size for file in files) / row
-    return DataSize(rows, rows, rows / 10, min(row / _BYTES_PER_TOKEN, float(max_length)))
-
-
-def size_of_unseen(max_length: int) -> DataSize:
-    """Guess for a source that is not on this machine: nothing but a limit on the steps is known."""
-    return DataSize(GUESSED_ROWS, MANY_ROWS, GUESSED_ROWS, max_length / 2)
+    return DataSize(rows, rows, rows / 10, row / _BYTES_PER_TOKEN)
 
 
 def _mean_line(file: Path) -> float:

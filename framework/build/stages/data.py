@@ -66,7 +66,7 @@ class PrepareData(Stage):
     def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize:
         """Return the numbers of ``summary.json``, or what the data option guesses."""
         if folder is None:
-            return self.data.guess_size()
+            return self.data.guess_size().within(self.data.max_length)
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
         train, test = summary["train"], summary["test"]
         return DataSize(train["rows"], train["rows"], test["rows"], train["tokens"] / max(train["rows"], 1))

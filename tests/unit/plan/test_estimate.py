@@ -52,25 +52,26 @@ def test_local_files_are_guessed_by_their_first_lines():
     size = LOCAL.guess_size()
     lines = (SHARE / "recipes/data/tiny/train.jsonl").read_text().splitlines()
     assert round(size.train) == round(size.train_limit) == len(lines)
-    assert 0 < size.length <= 64
+    assert 0 < size.within(64).length <= 64
 
 
 def test_unseen_source_counts_as_a_thousand_rows():
-    assert UNSEEN.guess_size() == DataSize(train=1000, train_limit=MANY_ROWS, test=1000, length=32)
+    size = UNSEEN.guess_size().within(64)
+    assert size == DataSize(train=1000, train_limit=MANY_ROWS, test=1000, length=32)
 
 
 def test_mix_is_guessed_from_its_parts():
-    part, local = Mix(parts={"old": Part(data=UNSEEN), "new": Part(data=LOCAL)}), LOCAL.guess_size()
-    size = part.guess_size()
+    mix, local = Mix(parts={"old": Part(data=UNSEEN), "new": Part(data=LOCAL)}), LOCAL.guess_size()
+    size = mix.guess_size()
     assert size.train == 2 * min(1000, local.train)
     assert size.train_limit == 2 * local.train
-    assert size.length == (32 + local.length) / 2
-    assert part.model_copy(update={"rows": 30, "test_rows": 5}).guess_size().train == 30
+    assert size.length == (32 + local.within(64).length) / 2
+    assert mix.model_copy(update={"rows": 30, "test_rows": 5}).guess_size().train == 30
 
 
 def seconds_of_tuning(config, plan, *words: str, data: Data) -> float:
     settings, step = config("+recipe=tiny", *words), plan("+recipe=tiny", *words).step("tune")
-    sizes = {step.needs["data"].key: data.guess_size()}
+    sizes = {step.needs["data"].key: data.guess_size().within(64)}
     return estimate(step, settings, sizes).seconds
 
 

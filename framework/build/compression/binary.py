@@ -1,4 +1,4 @@
-"""Weights of one bit: asked for at times, and answered by ``run plan``."""
+"""1-bit weights: not supported; ``run plan`` gives the reason and an alternative."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from framework.build.compression import Compression
 
 
 class Binary(Compression):
-    """No processor or GPU that an engine here runs on multiplies single bits: only purpose-built chips do."""
+    """Not supported: 1-bit weights need dedicated hardware, and no supported runtime has 1-bit kernels."""
 
     label: ClassVar[str] = "binary"
     impossible: ClassVar[str] = (

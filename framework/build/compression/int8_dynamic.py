@@ -1,4 +1,4 @@
-"""Dynamic quantization: int8 weights, activation ranges measured on every call."""
+"""Dynamic quantization: int8 weights, activation ranges measured in every call."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -10,24 +10,29 @@ from framework.core.silence_libraries import quiet
 
 
 class Int8Dynamic(ExportCompression):
-    """onnxruntime's dynamic quantization of every matrix product."""
+    """ONNX Runtime's dynamic quantization of every matrix product."""
 
     label: ClassVar[str] = "int8"
     exports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     bits: ClassVar[Literal[4, 8, 16]] = 8
 
     per_channel: bool = True
-    """One scale for each output channel instead of one a matrix: closer to float, no slower."""
+    """One scale per output channel instead of one per matrix: more accurate, not slower."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Quantize the exported graph and take the rest of the folder over; see the base class."""
+        """Quantize the exported graph and copy the other files; see the base class."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         graph = open_graph(exported.folder / GRAPH)
-        with companions(exported, output), quiet():  # it advises what the exporter's optimizer has done
+        with (
+            companions(exported, output),
+            quiet(),
+        ):  # it recommends an optimization that the exporter has done
             try:
                 quantize_dynamic(
                     graph, output / GRAPH, weight_type=QuantType.QInt8, per_channel=self.per_channel
                 )
-            except Exception as error:  # the quantizer raises bare exceptions of many kinds
-                raise StepError(f"{GRAPH} cannot be quantized: {first_line(error)}") from error
+            except Exception as error:  # ONNX Runtime's quantizer raises exceptions of many types
+                raise StepError(
+                    f"compression=int8-dynamic: {GRAPH} cannot be quantized: {first_line(error)}"
+                ) from error

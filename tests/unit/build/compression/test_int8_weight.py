@@ -45,7 +45,7 @@ def close(one: Path, engine: str, other: Path) -> float:
     return min(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
 
 
-def test_a_language_model_takes_a_quarter_and_says_the_same(
+def test_int8_language_model_is_smaller_and_close(
     exported: Exported, engine: str, tiny_llama: Path, tmp_path: Path
 ) -> None:
     Int8Weight().compress(exported, tmp_path)
@@ -63,7 +63,7 @@ def test_a_language_model_takes_a_quarter_and_says_the_same(
     assert (tmp_path / "tokenizer.json").read_bytes() == (tiny_llama / "tokenizer.json").read_bytes()
 
 
-def test_four_bits_take_less_and_stay_near(
+def test_int4_weights_are_smaller_and_close(
     exported: Exported, engine: str, tiny_llama: Path, tmp_path: Path
 ) -> None:
     Int4Weight(block_size=32).compress(exported, tmp_path)
@@ -74,9 +74,7 @@ def test_four_bits_take_less_and_stay_near(
     assert 0.8 < close(tiny_llama, engine, tmp_path) < 0.999
 
 
-def test_classifiers_are_compressed_too(
-    engine: str, tiny_bert: Path, tiny_model: Model, tmp_path: Path
-) -> None:
+def test_classifiers_are_compressed(engine: str, tiny_bert: Path, tiny_model: Model, tmp_path: Path) -> None:
     whole, smaller = tmp_path / "whole", tmp_path / "smaller"
     smaller.mkdir()
     if engine == "onnxruntime":
@@ -92,23 +90,21 @@ def test_classifiers_are_compressed_too(
     assert 0 < float(np.abs(wanted - found).max()) < 0.1 * float(np.ptp(wanted))
 
 
-def test_what_is_compressed_already_is_not_compressed_again(
-    exported: Exported, engine: str, tmp_path: Path
-) -> None:
+def test_compressed_graph_is_rejected(exported: Exported, engine: str, tmp_path: Path) -> None:
     once, twice = tmp_path / "once", tmp_path / "twice"
     once.mkdir()
     twice.mkdir()
     Int8Weight().compress(exported, once)
     again = Exported(once, exported.export, exported.source, exported.data, exported.model)
     with pytest.raises(
-        StepError, match=r"compression=int4-weight: no matrix .* is in float any more"
+        StepError, match="compression=int4-weight: the graph has no float matrix left"
     ) as caught:
         Int4Weight().compress(again, twice)
     assert "\n" not in str(caught.value)
     assert list(twice.iterdir()) == []
 
 
-def test_a_corrupt_graph_is_one_sentence_and_leaves_nothing(
+def test_corrupt_graph_is_one_line_and_leaves_no_file(
     exported: Exported, engine: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -123,13 +119,13 @@ def test_a_corrupt_graph_is_one_sentence_and_leaves_nothing(
     assert list(output.iterdir()) == []
 
 
-def test_a_block_may_end_early_in_onnx(tiny_llama: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+def test_last_onnx_block_may_be_shorter(tiny_llama: Path, tiny_onnx: Path, tmp_path: Path) -> None:
     """onnxruntime fills the last block up: a matrix of 64 rows has blocks of 128 as well."""
     Onnx().compress_weights(tiny_onnx, tiny_llama, tmp_path, "int4", block_size=128)
     assert 0.8 < close(tiny_llama, "onnxruntime", tmp_path) < 0.999
 
 
-def test_a_tied_head_is_compressed_with_its_table(tmp_path: Path) -> None:
+def test_tied_head_is_compressed_with_its_embedding(tmp_path: Path) -> None:
     """The graph multiplies with the table's transpose, which is no matrix of its own in the file."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper, save

@@ -2,7 +2,7 @@ from framework.build.compression import ExportCompression, ModelCompression
 from framework.build.compression.none import NoCompression
 
 
-def test_the_float_export_is_what_is_shipped() -> None:
+def test_no_compression_releases_the_float_export() -> None:
     """No step compresses: it is neither of the kinds that a step runs, and its candidate is the reference."""
     assert NoCompression.changes_nothing
     assert NoCompression.label == "fp32"

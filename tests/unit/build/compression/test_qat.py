@@ -36,7 +36,7 @@ def loss_on(model: Any, rows: Any) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["int4", "8da4w", "int8"])
-def test_what_is_left_is_an_ordinary_folder_on_the_grid(
+def test_qat_folder_is_ordinary_and_on_the_grid(
     scheme: Any, tiny_model: Model, tiny_tuned: Path, tiny_data: Path, compressed: Callable[..., Path]
 ) -> None:
     training = Supervised(learning_rate=1e-3, max_steps=6, precision="bf16")
@@ -57,7 +57,7 @@ def test_what_is_left_is_an_ordinary_folder_on_the_grid(
     assert not torch.equal(rounded(table, scheme, 16), table)
 
 
-def test_a_head_that_is_the_embeddings_is_rounded_only_where_it_multiplies(tmp_path: Path) -> None:
+def test_tied_head_is_rounded_only_in_products(tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
@@ -76,7 +76,7 @@ def test_a_head_that_is_the_embeddings_is_rounded_only_where_it_multiplies(tmp_p
     assert opened.lm_head.weight is opened.get_input_embeddings().weight
 
 
-def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(
+def test_w4a8_keeps_the_trained_numbers(
     tiny_model: Model, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Callable[..., Path]
 ) -> None:
     training = Supervised(learning_rate=1e-3, max_steps=6, precision="fp32")
@@ -94,9 +94,7 @@ def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(
         assert not torch.equal(open_model(folder)(IDS).logits, wanted)  # activations are rounded at run time
 
 
-def test_the_rounding_is_that_which_was_trained_with(
-    tiny_model: Model, tiny_tuned: Path, tmp_path: Path
-) -> None:
+def test_saved_rounding_is_that_of_training(tiny_model: Model, tiny_tuned: Path, tmp_path: Path) -> None:
     tuning = FakeQuantized(scheme="int8", group_size=32)
     model = tuning.apply(tiny_model.open(tiny_tuned), "causal-lm").eval()
     with torch.inference_mode():
@@ -111,7 +109,7 @@ def test_the_rounding_is_that_which_was_trained_with(
     assert all(weight.grad is not None for weight in model.parameters())
 
 
-def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
+def test_engines_do_not_change_rounded_weights(tmp_path: Path) -> None:
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
@@ -146,13 +144,13 @@ def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
     assert torch.allclose(torch.from_numpy(integers * found).T, eight, rtol=1e-6, atol=0)
 
 
-def test_a_block_that_does_not_divide_is_refused(tiny_model: Model, tiny_base: Path) -> None:
+def test_indivisible_block_is_rejected(tiny_model: Model, tiny_base: Path) -> None:
     with pytest.raises(StepError, match=r"48 does not divide the 64 inputs of model\.layers.*group_size=64"):
         FakeQuantized(scheme="8da4w", group_size=48).apply(tiny_model.open(tiny_base), "causal-lm")
 
 
 @pytest.mark.parametrize("scheme", ["int4", "8da4w"])
-def test_it_costs_less_quality_than_rounding_at_the_end(
+def test_qat_loses_less_than_rounding_at_the_end(
     scheme: Any,
     tiny_model: Model,
     tiny_tuned: Path,

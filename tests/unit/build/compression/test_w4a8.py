@@ -35,7 +35,7 @@ def quantized(exported: Exported, tmp_path_factory: Any) -> Path:
     return folder
 
 
-def test_its_values_have_four_bits_and_its_answers_are_close(exported: Exported, quantized: Path) -> None:
+def test_w4a8_values_have_four_bits_and_are_close(exported: Exported, quantized: Path) -> None:
     counted = count_widths(quantized)
     assert set(counted.matrices) == {4}
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (exported.folder, quantized)]
@@ -61,7 +61,7 @@ with torch.inference_mode():
 """
 
 
-def test_plain_transformers_gives_the_same_answers(quantized: Path, tmp_path: Path) -> None:
+def test_transformers_gives_the_same_logits(quantized: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", OPEN, str(quantized), str(tmp_path / "logits.npy")]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     own = open_engine("torch", quantized).logits(ROWS[:1])[0]
@@ -90,7 +90,7 @@ def test_another_process_writes_the_same_bytes(exported: Exported, quantized: Pa
     assert tree_digest(tmp_path) == tree_digest(quantized)
 
 
-def test_a_classifier_can_have_it_too(export_of: Callable[..., Exported], tmp_path: Path) -> None:
+def test_w4a8_supports_classifiers(export_of: Callable[..., Exported], tmp_path: Path) -> None:
     model = TinyEncoder(name="tiny", license="x", parameters=1e5, labels=("a", "b", "c"))
     exported = export_of(model, Transformers())
     W4A8(group_size=64).compress(exported, tmp_path)
@@ -99,9 +99,9 @@ def test_a_classifier_can_have_it_too(export_of: Callable[..., Exported], tmp_pa
     assert count_widths(tmp_path).share(4) > W4A8.least_share
 
 
-def test_groups_that_do_not_divide_name_those_that_do(exported: Exported, tmp_path: Path) -> None:
-    said = r"groups of 128 do not divide the 64 inputs of .*q_proj; set compression\.w4a8\.group_size=64"
-    with pytest.raises(StepError, match=said) as caught:
+def test_indivisible_group_size_suggests_one_that_fits(exported: Exported, tmp_path: Path) -> None:
+    message = r"128 does not divide the 64 inputs of .*q_proj; set compression\.w4a8\.group_size=64"
+    with pytest.raises(StepError, match=message) as caught:
         W4A8(group_size=128).compress(exported, tmp_path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []

@@ -20,7 +20,7 @@ def pieces(tiny_bert: Path):
     return AutoTokenizer.from_pretrained(tiny_bert)
 
 
-def test_a_words_tag_is_its_first_pieces_label(pieces) -> None:
+def test_first_piece_of_a_word_has_its_tag(pieces) -> None:
     row = {"tokens": ["good", "filad", "a"], "tags": ["B-x", "I-x", "O"]}
     ids, labels = encode_tags(pieces, row, ["x", "y"])
     shown = pieces.convert_ids_to_tokens(ids)
@@ -33,32 +33,32 @@ def test_a_words_tag_is_its_first_pieces_label(pieces) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "reason"),
     [
-        ({"text": "a"}, "token classification needs 'tokens' and 'tags'"),
-        ({"tokens": ["a"], "tags": ["S-z"]}, "label 'z' is not in model.entities; known are xylem, y"),
+        ({"text": "a"}, "requires 'tokens' and 'tags'"),
+        ({"tokens": ["a"], "tags": ["S-z"]}, "label 'z' is not in model.entities; the labels are xylem, y"),
         ({"tokens": ["a"], "tags": ["S-xylen"]}, "did you mean 'xylem'?"),
         ({"tokens": ["a", "a"], "tags": ["O", "I-y"]}, "tag 2 is 'I-y', but no span of y is open there"),
-        ({"tokens": ["a", "\u200b"], "tags": ["O", "O"]}, r"drops the token '\\u200b'"),
+        ({"tokens": ["a", "\u200b"], "tags": ["O", "O"]}, r"drops the word '\\u200b'"),
     ],
 )
-def test_rows_that_cannot_be_tagged_say_why(pieces, row, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_untaggable_rows_are_rejected(pieces, row, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
         encode_tags(pieces, row, ["xylem", "y"])
 
 
-def test_any_number_of_classes_becomes_ones(pieces) -> None:
+def test_multiple_classes_become_ones(pieces) -> None:
     labels = ("a", "b", "c")
     assert encode_classes(pieces, {"text": "film", "labels": ["c", "a"]}, labels)[1] == [1, 0, 1]
     assert encode_classes(pieces, {"text": "film", "labels": []}, labels)[1] == [0, 0, 0]
     assert encode_classes(pieces, {"text": "film", "label": "b"}, labels)[1] == [0, 1, 0]
-    with pytest.raises(DataError, match=r"label 'd' is not in model.labels; known are a, b, c"):
+    with pytest.raises(DataError, match=r"label 'd' is not in model.labels; the labels are a, b, c"):
         encode_classes(pieces, {"text": "film", "labels": ["d"]}, labels)
-    with pytest.raises(DataError, match="needs 'text' and 'labels'"):
+    with pytest.raises(DataError, match="requires 'text' and 'labels'"):
         encode_classes(pieces, {"text": "film"}, labels)
 
 
-def test_an_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path) -> None:
+def test_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path) -> None:
     import json
 
     source = f"file://{tiny_bert}"
@@ -76,7 +76,7 @@ def test_an_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("problem", ["single-label", "multi-label", "entities"])
-def test_the_tiny_encoder_is_the_same_for_the_same_seed(problem: str, tmp_path: Path) -> None:
+def test_tiny_encoder_is_deterministic(problem: str, tmp_path: Path) -> None:
     model = TinyEncoder(**ABOUT, labels=("a", "b"), problem=problem)
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
         model.materialize(tmp_path / name, seed)

@@ -11,7 +11,7 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_same_seed_gives_the_same_bytes(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
     for name, seed in (("same", 0), ("other", 1)):
@@ -31,7 +31,7 @@ def test_any_text_survives_the_tokenizer(tiny_model: Model, tiny_base: Path) -> 
 
 
 @pytest.mark.parametrize("hidden_size", [64, 128])
-def test_the_shape_is_what_was_asked_for(tmp_path: Path, hidden_size: int) -> None:
+def test_configured_shape_is_applied(tmp_path: Path, hidden_size: int) -> None:
     option = TinyCausalLM(
         name="t", license="x", parameters=1e5, layers=1, hidden_size=hidden_size, context=32
     )

@@ -23,7 +23,7 @@ def quantized(model: Any) -> dict[str, torch.Tensor]:
     return {name: part for name, part in model.state_dict().items() if part.dtype == torch.uint8}
 
 
-def test_linear_layers_but_the_head_are_in_four_bits(open_base: Open) -> None:
+def test_linear_layers_except_the_head_are_nf4(open_base: Open) -> None:
     for task, linear in (("causal-lm", 14), ("sequence-classification", 13)):
         packed = quantized(begin(open_base, task=task))
         weights = {name: part for name, part in packed.items() if name.endswith("base_layer.weight")}
@@ -35,7 +35,7 @@ def test_linear_layers_but_the_head_are_in_four_bits(open_base: Open) -> None:
             assert part.numel() == plain[own].numel() / 2
 
 
-def test_the_base_is_rebuilt_and_kept_bit_for_bit(open_base: Open, train: Callable[..., Any]) -> None:
+def test_nf4_base_is_deterministic_and_frozen(open_base: Open, train: Callable[..., Any]) -> None:
     """A checkpoint holds the adapter alone, so a resumed run must find the very base again."""
     model = begin(open_base)
     before = {name: part.clone() for name, part in model.state_dict().items() if "lora_" not in name}
@@ -48,7 +48,7 @@ def test_the_base_is_rebuilt_and_kept_bit_for_bit(open_base: Open, train: Callab
     assert all(torch.equal(part, after[name]) for name, part in before.items())
 
 
-def test_its_gradients_are_those_of_the_unpacked_weights(open_base: Open) -> None:
+def test_nf4_gradients_match_dequantized_weights(open_base: Open) -> None:
     import bitsandbytes as bnb
 
     model = begin(open_base, LoRA(rank=4, alpha=8, base_precision="nf4", double_quantization=False))
@@ -64,7 +64,7 @@ def test_its_gradients_are_those_of_the_unpacked_weights(open_base: Open) -> Non
 
 
 @torch.no_grad()
-def test_the_adapter_is_merged_into_the_float_base(
+def test_adapter_is_merged_into_the_float_base(
     open_base: Open, train: Callable[..., Any], logits: Callable[[Any], torch.Tensor], tmp_path: Any
 ) -> None:
     model = begin(open_base)
@@ -84,12 +84,12 @@ def test_the_adapter_is_merged_into_the_float_base(
     assert apart < 0.5 * (logits(open_base("causal-lm")) - logits(model)).abs().mean()
 
 
-def test_without_bitsandbytes_it_says_what_to_install(open_base: Open, monkeypatch: Any) -> None:
+def test_missing_bitsandbytes_names_the_extra(open_base: Open, monkeypatch: Any) -> None:
     monkeypatch.setattr("framework.build.tuning.nf4.find_spec", lambda name: None)
-    with pytest.raises(StepError, match=r"needs bitsandbytes: pip install 'gitune\[qlora\]'"):
+    with pytest.raises(StepError, match=r"requires bitsandbytes: pip install 'gitune\[qlora\]'"):
         begin(open_base)
 
 
-def test_four_bits_are_what_the_plan_counts() -> None:
+def test_plan_counts_nf4_bytes() -> None:
     assert QLORA.weight_bytes() < LoRA(base_precision="nf4", double_quantization=False).weight_bytes() < 0.6
     assert LoRA().weight_bytes() == 4

@@ -26,7 +26,7 @@ def encode_class(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[list[
         DataError: the row has no label, or one that is not in *labels*.
     """
     if "text" not in row or "label" not in row:
-        raise DataError("a row for classification requires 'text' and 'label'")
+        raise DataError("classification needs 'text' and 'label'")
     return _ids(tokenizer, row["text"]), [_index(row["label"], labels)]
 
 
@@ -37,7 +37,7 @@ def encode_classes(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[lis
         DataError: the row has no labels, or one that is not in *labels*.
     """
     if "text" not in row or not ("labels" in row or "label" in row):
-        raise DataError("a row for multi-label classification requires 'text' and 'labels', a list")
+        raise DataError("multi-label classification needs 'text' and 'labels', a list")
     row_labels = row["labels"] if "labels" in row else [row["label"]]
     indices = {_index(label, labels) for label in row_labels}
     return _ids(tokenizer, row["text"]), [int(index in indices) for index in range(len(labels))]
@@ -52,7 +52,7 @@ def encode_tags(tokenizer: Any, row: Row, entities: Sequence[str]) -> tuple[list
         DataError: the row has no tags or invalid ones, or the tokenizer drops a word.
     """
     if "tokens" not in row:
-        raise DataError("a row for token classification requires 'tokens' and 'tags'")
+        raise DataError("token classification needs 'tokens' and 'tags'")
     try:
         tags = to_bioes(row["tags"])
     except ValueError as error:
@@ -118,5 +118,5 @@ def _index(label: str, labels: Sequence[str], key: str = "model.labels") -> int:
     if label in labels:
         return labels.index(label)
     guess = nearest(label, labels)
-    hint = f"did you mean '{guess}'?" if guess else f"the labels are {', '.join(labels)}"
+    hint = f"did you mean '{guess}'?" if guess else f"known are {', '.join(labels)}"
     raise DataError(f"label {label!r} is not in {key}; {hint}")

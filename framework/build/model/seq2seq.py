@@ -66,9 +66,7 @@ def encode_answer(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
         DataError: the row has no prompt and answer.
     """
     if "messages" not in row or len(row["messages"]) < 2:
-        raise DataError(
-            "a row for an encoder-decoder requires a prompt and its answer, such as 'messages' with two turns"
-        )
+        raise DataError("an encoder-decoder needs a prompt and its answer, such as 'messages' with two turns")
     *prompt, answer = row["messages"]
     ids = render(tokenizer, prompt, None, prompt=True)
     labels = [int(token) for token in tokenizer(text_target=answer["content"])["input_ids"]]

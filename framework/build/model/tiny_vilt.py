@@ -71,5 +71,5 @@ class TinyImageText(Model):
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
         """Return the text's token ids, the index of its class, and the image's pixels."""
         if "image" not in row:
-            raise DataError("a row for image classification requires 'image' (a path), 'text' and 'label'")
+            raise DataError("image classification needs 'image' (a path), 'text' and 'label'")
         return *encode_class(tokenizer, row, self.labels), read_picture(row["image"], self.image_size)

@@ -142,9 +142,7 @@ def test_unknown_precision_is_rejected(tiny_llama: Path, tmp_path: Path) -> None
         ("Mixtral", {"num_local_experts": 2}, "No conversion rule found for operations: aten::histc"),
     ],
 )
-def test_unsupported_model_is_one_line(
-    tmp_path: Path, kind: str, sizes: dict[str, int], reason: str
-) -> None:
+def test_unsupported_model_is_one_line(tmp_path: Path, kind: str, sizes: dict[str, int], reason: str) -> None:
     import transformers
 
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}

@@ -108,7 +108,7 @@ def test_unreadable_folder_is_one_line(copy: Path, output: Path, damage: object)
     damage(copy)
     with pytest.raises(StepError) as caught:
         causal(copy).materialize(output, seed=0)
-    assert str(caught.value).startswith(f"file://{copy}: transformers cannot open it: ")
+    assert str(caught.value).startswith(f"model.source: transformers cannot open file://{copy}: ")
     assert "\n" not in str(caught.value)
 
 

@@ -85,5 +85,5 @@ def test_best_batch_is_the_fastest_within_the_bound() -> None:
 
 
 def test_batch_sizes_must_ascend() -> None:
-    with pytest.raises(ValueError, match="growing order"):
+    with pytest.raises(ValueError, match="ascending order"):
         Benchmark(batch_sizes=(4, 1))

@@ -24,10 +24,7 @@ class Int8Dynamic(ExportCompression):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         graph = open_graph(exported.folder / GRAPH)
-        with (
-            companions(exported, output),
-            quiet(),
-        ):  # it recommends an optimization that the exporter has done
+        with companions(exported, output), quiet():  # it suggests what the exporter has done already
             try:
                 quantize_dynamic(
                     graph, output / GRAPH, weight_type=QuantType.QInt8, per_channel=self.per_channel

@@ -1,4 +1,4 @@
-"""Hugging Face folders of 16 bits, which transformers opens and PyTorch computes in."""
+"""16-bit Hugging Face folders: transformers opens them, PyTorch computes in their dtype."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Distillation on tiny models: students of all kinds, what they learn, and teachers that cannot teach."""
+"""Distillation on tiny models: kinds of students, what they learn, and incompatible teachers."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def divergence(student: Any, teacher: Any, data: Path) -> float:
-    """The mean divergence of two models over the test rows, as a reader would measure it."""
+    """The mean KL divergence of two models over the test rows."""
     found = []
     for ids, *_ in read_examples(data / "test.safetensors"):
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Graphs of 16 bits: cast for real, run by ONNX Runtime, built into an engine by TensorRT-RTX."""
+"""16-bit graphs: cast by ModelOpt, run by ONNX Runtime, built to an engine by TensorRT-RTX."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ MODEL = TinyEncoder(name="tiny", license="Apache-2.0", parameters=1e5, labels=("
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: Any) -> Path:
-    """What calibration reads of the data step: three rows."""
+    """A data folder with three calibration rows."""
     folder: Path = tmp_path_factory.mktemp("data")
     lengths = torch.tensor([len(row) for row in ROWS])
     labels, ones = torch.tensor([0, 1, 2]), torch.ones(3, dtype=torch.long)
@@ -43,7 +43,7 @@ def data(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def fp32(tiny_bert: Path, tmp_path_factory: Any) -> Path:
-    """What ``export=onnx`` writes: no weights beside the graph's own."""
+    """The output of ``export=onnx``, whose only weights are in the graph."""
     folder: Path = tmp_path_factory.mktemp("fp32")
     apart = shutil.ignore_patterns("*.safetensors")
     return Path(shutil.copytree(tiny_bert, folder, dirs_exist_ok=True, ignore=apart))
@@ -95,7 +95,7 @@ def test_large_activations_stay_in_float32(tiny_bert: Path, fp32: Path, data: Pa
     careful.compress(exported(fp32, data), tmp_path)
     kept = json.loads((tmp_path / "compression.json").read_text())["float32_weights"]
     assert kept
-    # Token ids are larger than any bound, and no number that flows.
+    # Token ids exceed every bound, but are not activations.
     assert not [name for name in kept if "word_embeddings" in name]
     wanted = open_engine("torch", tiny_bert).classify(ROWS)
     assert np.abs(open_engine("onnxruntime", tmp_path).classify(ROWS) - wanted).max() < 0.03
@@ -138,7 +138,7 @@ def test_openvino_writes_fp16(tiny_bert: Path, fp32: Path, data: Path, tmp_path:
 
 
 def test_int8_graph_builds_an_engine(fp32: Path, data: Path, tmp_path: Path) -> None:
-    """The graph that ``int8-static`` writes for TensorRT: its precision is the engine's."""
+    """The engine takes its precision from the graph that ``int8-static`` writes."""
     import onnx
 
     pytest.importorskip("tensorrt_rtx")

@@ -33,7 +33,7 @@ def test_sensitive_layers_stay_in_float_and_are_listed(exported: Exported, tmp_p
     measured = first["sensitivity"]
     assert len(measured) == 3 + 6 + 2  # embeddings, one layer, pooler and head
     assert (first["float"], set(first["int8"])) == ([], set(measured))
-    # A layer's own: not that of all who read the same input.
+    # Per layer, not shared by all layers with the same input.
     layer = "bert.encoder.layer.0.attention.self"
     assert measured[f"{layer}.query"] != measured[f"{layer}.value"]
 

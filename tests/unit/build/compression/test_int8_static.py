@@ -27,7 +27,7 @@ def exported(export_of: Callable[..., Exported]) -> Exported:
 
 
 def far(exported: Exported, output: Path) -> float:
-    """How far the logits are from PyTorch's, over their own spread, on rows that calibrated nothing."""
+    """The relative difference of the logits to PyTorch's, on rows that were not used for calibration."""
     draw = np.random.default_rng(1)
     rows = [draw.integers(4, 250, length).tolist() for length in (3, 17, 40)]
     wanted = open_engine("torch", exported.source).classify(rows)

@@ -1,4 +1,4 @@
-"""The options that ModelOpt carries out: ``awq``, ``fp8`` and ``smoothquant``."""
+"""The options that use ModelOpt: ``awq``, ``fp8`` and ``smoothquant``."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def test_quantized_folder_is_smaller_close_and_deterministic(
     assert set(counted.matrices) == {option.bits}
     assert counted.share(option.bits) >= option.least_share
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (exported.folder, folders[0])]
-    assert sizes[1] < 0.55 * sizes[0]  # embeddings and head are half of so small a model
+    assert sizes[1] < 0.55 * sizes[0]  # embeddings and head are half of this model
     wanted = np.concatenate(open_engine("torch", exported.folder).logits(ROWS))
     engine = open_engine("torch", folders[0])
     given = np.concatenate(engine.logits(ROWS))
@@ -58,7 +58,7 @@ def test_quantized_folder_is_smaller_close_and_deterministic(
 
 
 def test_torch_engine_matches_modelopt(exported: Exported, tmp_path: Path) -> None:
-    """Float32 throughout, so that only the rounding to eight bits is compared, activations too."""
+    """Everything else is float32, so only the rounding of weights and activations is compared."""
     import copy
 
     import modelopt.torch.quantization as quantization
@@ -103,7 +103,7 @@ def test_smoothing_is_folded_into_preceding_layers(exported: Exported, tmp_path:
         wanted = open_model(exported.folder)(row).logits
     assert len(layers) == 2 * 7
     assert float((whole - wanted).abs().max()) < 1e-5
-    assert float((changed - wanted).abs().max()) > 1e-2  # the norms had really taken something over
+    assert float((changed - wanted).abs().max()) > 1e-2  # a scale was folded into the norms
 
 
 OPEN = """
@@ -123,7 +123,7 @@ with torch.inference_mode():
 def test_transformers_gives_the_same_logits(
     exported: Exported, tmp_path: Path, option: ExportCompression, most: float
 ) -> None:
-    """Judged by the library that defines the layout; it rounds activations by a step of its own."""
+    """Checked with the library that defines the layout; it rounds activations slightly differently."""
     pytest.importorskip("compressed_tensors")
     option.compress(exported, tmp_path)
     command = [sys.executable, "-W", "ignore", "-c", OPEN, str(tmp_path), str(tmp_path / "logits.npy")]
@@ -153,7 +153,7 @@ QWEN = {
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
 def test_tied_head_and_biases_are_kept(exported: Exported, tmp_path: Path, option: ExportCompression) -> None:
-    """Qwen's attention has biases, and ModelOpt folds no scale into its layers: it is taken back."""
+    """Qwen's attention has biases, which ModelOpt cannot fold a scale into: the scale is undone."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 

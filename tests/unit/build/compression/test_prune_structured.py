@@ -1,4 +1,4 @@
-"""Channels and heads of tiny models: what is cut, that transformers opens it, and that training recovers."""
+"""Pruned channels and heads of tiny models: selection, compatibility with transformers, recovery."""
 
 import json
 from collections.abc import Callable
@@ -120,7 +120,7 @@ def test_encoders_lose_channels(kind: str, tiny_classifier: tuple[Model, Path], 
             wanted, opened = model(IDS, output_hidden_states=True), option.open(pruned)
             found = opened(IDS, output_hidden_states=True)
         assert torch.equal(found.hidden_states[-1], wanted.hidden_states[-1])
-        # The head's own products round by where its weights lie in memory.
+        # Products of the head round differently with the memory alignment of its weights.
         assert torch.allclose(found.logits, wanted.logits, rtol=0, atol=1e-7)
         with pytest.raises(StepError, match=r"'bert' .*set compression\.prune-structured\.heads_ratio=0"):
             cut_heads(model, 0.5, open_task(option.task), rows)

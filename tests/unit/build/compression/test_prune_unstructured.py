@@ -1,4 +1,4 @@
-"""Sparse training on a tiny model: how many zeros, where, and that they hold through steps and kills."""
+"""Sparse training on a tiny model: number and place of zeros, across steps and killed runs."""
 
 import json
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def test_ratio_of_zeros_is_exact_and_the_loss_falls(
     folder = compressed("sparse", option, tiny_model, tiny_tuned, tiny_data)
     opened = tiny_model.open(folder)
     layers = maskable(opened, pattern)
-    assert len(layers) == 14  # four of attention and three of the feed-forward part, in two layers each
+    assert len(layers) == 14  # four attention and three feed-forward layers in each of two blocks
     for name, layer in layers.items():
         assert zeros(layer.weight) == round(option.ratio * layer.weight.numel()), name
         if pattern == "2:4":
@@ -49,8 +49,8 @@ def test_ratio_of_zeros_is_exact_and_the_loss_falls(
     log = (tmp_path / "sparse-tuned" / "log.jsonl").read_text()
     curve = [json.loads(line)["loss"] for line in log.splitlines()]
     worst = max(curve)
-    assert worst > curve[0]  # zeros cost,
-    assert curve[-1] < 0.5 * (worst + curve[0])  # and the rest learns to do without them
+    assert worst > curve[0]  # zeros cost quality,
+    assert curve[-1] < 0.5 * (worst + curve[0])  # and training recovers most of it
 
 
 def test_zeros_grow_along_the_cubic_ramp_and_stay(
@@ -99,7 +99,7 @@ def test_killed_run_resumes_with_its_masks(
 
 @pytest.fixture
 def fit_sparse(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Train sparsely into a folder; a second call with the same name goes on from the first one's scratch."""
+    """Run sparse training; a second call with the same name resumes from the first one's scratch."""
 
     def fit(name: str) -> Path:
         for folder in (tmp_path / name, tmp_path / f"{name}-scratch"):
@@ -129,7 +129,7 @@ def test_training_that_ends_during_the_ramp_keeps_the_ratio(
 def test_smallest_weights_are_pruned_first() -> None:
     weight = torch.tensor([[0.1, -5.0, 3.0, 4.0], [1.0, 2.0, -0.5, 9.0]])
     assert mask(weight, 0.25, "none").tolist() == [[False, True, True, True], [True, True, False, True]]
-    # Of two fours, that whose two smallest matter least.
+    # The group of four with the smaller pair comes first.
     assert mask(weight, 0.25, "2:4").tolist() == [[True, True, True, True], [False, True, False, True]]
     assert mask(weight, 0.5, "2:4").tolist() == [[False, True, False, True], [False, True, False, True]]
     assert PruneUnstructured.model_validate(yaml.safe_load("pattern: 2:4")).pattern == "2:4"

@@ -1,4 +1,4 @@
-"""Quantization-aware training on a tiny model: what it leaves, what converting it changes, and its worth."""
+"""Quantization-aware training on a tiny model: its weights, their conversion, and its benefit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -158,7 +158,7 @@ def test_qat_loses_less_than_rounding_at_the_end(
     tmp_path: Path,
     compressed: Callable[..., Path],
 ) -> None:
-    """Against the same training without rounding, rounded at the end: same rows, same steps."""
+    """Compared with the same training without fake quantization, rounded at the end."""
     rows = [*read_examples(tiny_data / "train.safetensors"), *read_examples(tiny_data / "test.safetensors")]
     spiked = tmp_path / "spiked"
     with_outliers(tiny_model.open(tiny_tuned)).save_pretrained(spiked)
@@ -179,13 +179,13 @@ def test_qat_loses_less_than_rounding_at_the_end(
 
 
 class Plain(ModelCompression):
-    """Training without anything else."""
+    """Plain training."""
 
     label: ClassVar[str] = "plain"
 
 
 def with_outliers(model: Any) -> Any:
-    """Give *model* a few input channels with large weights, as language models have, without changing it."""
+    """Scale a few input channels of *model* without changing its output, like outliers in language models."""
     with torch.no_grad():
         for layer in model.model.layers:
             for norm, readers in (

@@ -83,7 +83,7 @@ W4A8().compress(Exported(folder, Transformers(), folder, folder, named), output)
 
 @pytest.mark.slow
 def test_another_process_writes_the_same_bytes(exported: Exported, quantized: Path, tmp_path: Path) -> None:
-    """The format's header has a part in any order, which would give each run another digest."""
+    """safetensors writes metadata in varying order, which would change the digest of every run."""
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-W", "ignore", "-c", COMPRESS, str(exported.folder), str(tmp_path)]
     subprocess.run(command, env=environ, check=True, capture_output=True)

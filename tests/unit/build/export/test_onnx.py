@@ -24,7 +24,7 @@ MODEL = TinyEncoder(name="bert", license="Apache-2.0", parameters=1e5, labels=LA
 
 @pytest.fixture(scope="module")
 def model(tiny_bert: Path, tmp_path_factory: Any) -> Path:
-    """A random BERT, wide enough that its weights outweigh its graph."""
+    """A random BERT whose weights are larger than its graph."""
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
     folder: Path = tmp_path_factory.mktemp("bert")
@@ -69,7 +69,7 @@ def size(folder: Path) -> int:
 
 @pytest.mark.parametrize("lengths", [(1,), (2, 2), (5, 5), (64,), (3, 64, 1, 17, 9, 30, 8)])
 def test_untraced_shapes_match(model: Path, fp32: Path, lengths: tuple[int, ...]) -> None:
-    """It was traced with two rows of five; padding must not reach the result either."""
+    """Tracing used two rows of five tokens; padding must not change the result either."""
     given = open_engine("onnxruntime", fp32).classify(rows(*lengths))
     alone = [open_engine("torch", model).classify([row])[0] for row in rows(*lengths)]
     assert given.shape == (len(lengths), 3)
@@ -92,7 +92,7 @@ def test_int8_is_smaller_and_close(model: Path, fp32: Path, int8: Path) -> None:
     wanted = open_engine("torch", model).classify(batch)
     given = open_engine("onnxruntime", int8).classify(batch)
     assert 0 < float(np.abs(wanted - given).max()) < 0.1
-    # Random weights give no class a lead, so closeness is a matter of direction.
+    # With random weights no class dominates, so the direction of the logits is compared.
     cosine = (wanted * given).sum(1) / np.linalg.norm(wanted, axis=1) / np.linalg.norm(given, axis=1)
     assert float(cosine.min()) > 0.99
 
@@ -168,7 +168,7 @@ def test_decoder_has_its_cache_as_inputs_and_outputs(tiny_onnx: Path) -> None:
 
 
 def test_left_padded_rows_match_single_rows(tiny_llama: Path, tiny_onnx: Path) -> None:
-    """What a server that answers unequal prompts together relies on."""
+    """A server that batches prompts of unequal length relies on it."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(tiny_onnx / "model.onnx")

@@ -76,7 +76,7 @@ def test_int4_weights_have_four_bits(fp32: Path, int4: Path) -> None:
     assert {attribute(node, "block_size") for node in nodes} == {32}
     assert quantized(fp32) == []
     sizes = [(folder / "model.onnx.data").stat().st_size for folder in (fp32, int4)]
-    # Embedding (259 x 64) and norms stay float; each matrix takes 4 bits and a scale a block.
+    # Embedding (259 x 64) and norms stay float; matrices have 4 bits and one scale per block.
     assert sizes[1] < 0.45 * sizes[0]
 
 

@@ -41,7 +41,7 @@ def size(folder: Path) -> int:
 
 @pytest.mark.parametrize("lengths", [(1,), (2, 2), (200,), (3, 64, 1, 17, 9, 30, 8)])
 def test_classifiers_match_torch(encoder: Path, tmp_path: Path, lengths: tuple[int, ...]) -> None:
-    """It is traced with two rows of five; padding must not reach the result either."""
+    """Tracing uses two rows of five tokens; padding must not change the result either."""
     OpenVino().write(encoder, tmp_path)
     draw = np.random.default_rng(0)
     rows = [draw.integers(4, 100, length).tolist() for length in lengths]
@@ -56,7 +56,7 @@ def test_classifiers_match_torch(encoder: Path, tmp_path: Path, lengths: tuple[i
 
 
 def test_cache_is_state_with_beam_index(tiny_openvino: Path) -> None:
-    """What OpenVINO's own server and GenAI library ask of a language model."""
+    """OpenVINO Model Server and OpenVINO GenAI require this of a language model."""
     import openvino
 
     graph = openvino.Core().read_model(tiny_openvino / "openvino_model.xml")
@@ -85,7 +85,7 @@ def test_row_continues_the_state_of_its_beam(tiny_openvino: Path, tiny_llama: Pa
     swapped = feed(np.array([[9], [9]]), 3, [1, 0])
     reference = open_engine("torch", tiny_llama)
     for scores, row in zip(swapped, ([20, 30, 40, 9], [5, 6, 7, 9]), strict=True):
-        # OpenVINO keeps the cache in 8 bits unless told otherwise, as nothing here does.
+        # OpenVINO's default cache precision is 8 bits.
         np.testing.assert_allclose(scores[-1], reference.logits([row])[0][-1], atol=0.3)
 
 

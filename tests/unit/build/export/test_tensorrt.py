@@ -1,4 +1,4 @@
-"""Engines are built for real, which TensorRT-RTX does on any machine; to run one takes its GPU."""
+"""TensorRT engines: TensorRT-RTX builds them on any machine; running one requires its GPU."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def exporter(**changes: Any) -> TensorRT:
 
 @pytest.fixture
 def graph(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A folder as ``write`` leaves it: the graph and the model's config."""
+    """A folder with the output of ``write``: the graph and the model's config."""
     return shutil.copytree(tiny_bert, tmp_path / "model")
 
 
@@ -52,7 +52,7 @@ def test_engine_name_has_gpu_and_library(built: Path) -> None:
     assert told["engine"] == file.name
     assert told["version"] == trt.__version__
     assert told["profile"] == {"batch": [1, 8, 32], "length": [1, 16, 32]}
-    # Not an empty shell: the library itself says what it lacks here, and that is no fault of the file.
+    # The engine is complete: the library reports a missing GPU, not a broken file.
     _, faults = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR)).get_engine_validity(file.read_bytes())
     assert not faults & int(trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE)
     assert not faults & int(trt.EngineInvalidityDiagnostics.VERSION_MISMATCH)
@@ -97,7 +97,7 @@ def test_every_setting_enters_the_key() -> None:
 
 
 def profiled(folder: Path, axes: Any) -> Any:
-    """Return the names of a graph's inputs, and the sizes that an engine of it is asked for."""
+    """Return the names of a graph's inputs, and the sizes of its optimization profile."""
     log = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -201,7 +201,7 @@ def test_folder_without_an_engine_is_rejected(tiny_bert: Path) -> None:
 
 
 def test_tensorrt_builds_only_on_its_gpu(graph: Path, tmp_path: Path) -> None:
-    """The full library cannot be installed from PyPI alone; here only the part before it is reached."""
+    """The full library may be missing: only the check before it is tested."""
     order = EngineOrder("tensorrt", "sm89", AXES, tf32=False)
     try:
         import_module("tensorrt")

@@ -93,7 +93,7 @@ def test_conversation_without_an_answer_is_rejected(tokenizer: Any) -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        # Drops what was said before, as templates of reasoning models drop earlier thoughts.
+        # Drops earlier answers, as templates of reasoning models drop earlier thoughts.
         "{{ messages[-1]['content'] }}<|im_end|>{% if add_generation_prompt %}>{% endif %}",
         # Counts the turns at the start.
         "{{ messages|length }}{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}",
@@ -116,7 +116,7 @@ def test_turn_without_an_end_token_is_learned_to_its_end(tokenizer: Any) -> None
     assert learned(other, {"messages": turns("a", "b")}) == "b;"
 
 
-# As models with tools have it: calls in tags, what tools say in turns of their own.
+# The format of models with tools: calls in tags, tool results as separate turns.
 TOOLS = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"

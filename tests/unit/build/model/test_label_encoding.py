@@ -1,4 +1,4 @@
-"""Rows with labels, through real tokenizers."""
+"""Labeled rows with real tokenizers."""
 
 from pathlib import Path
 
@@ -26,10 +26,10 @@ def test_first_piece_of_a_word_has_its_tag(pieces) -> None:
     shown = pieces.convert_ids_to_tokens(ids)
     assert shown[0] == "[CLS]"
     assert shown[-1] == "[SEP]"
-    assert len(shown) > 5  # a word of several pieces is among them
-    starts = [place for place, piece in enumerate(shown) if place and piece[:2] != "##" and piece != "[SEP]"]
-    assert [labels[place] for place in starts] == [1, 3, 0]  # BIO became BIOES: the second word is the end
-    assert all(label == M for place, label in enumerate(labels) if place not in starts)
+    assert len(shown) > 5  # one word has several pieces
+    starts = [index for index, piece in enumerate(shown) if index and piece[:2] != "##" and piece != "[SEP]"]
+    assert [labels[index] for index in starts] == [1, 3, 0]  # BIO became BIOES: the second word is the end
+    assert all(label == M for index, label in enumerate(labels) if index not in starts)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Images beside text: which file, which pixels, and what is refused."""
+"""Images of rows: which file, which pixels, and which are rejected."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Models that come from a folder or a file: what is written is clean, in float32, and equal."""
+"""Models from a folder or a file: the written folder is complete, in float32, and equal."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ def test_half_precision_becomes_float32(copy: Path, output: Path) -> None:
 
 
 def test_tokenizers_end_token_ends_generation(copy: Path, output: Path) -> None:
-    """A model's own generation config often names another token than the chat template's end."""
+    """A model's generation config often has another end token than the chat template."""
     body = json.loads((copy / "generation_config.json").read_text())
     (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
     causal(copy).materialize(output, seed=0)

@@ -36,7 +36,7 @@ def test_language_model_has_its_speeds(tiny_llama: Path, tiny_genai: Path, tmp_p
     assert set(found) == {f"{name}.{metric}" for name in inputs for metric in Measure.metrics("causal-lm")}
     weights = sum(path.stat().st_size for path in tiny_llama.glob("*.safetensors"))
     assert found["tuned.size_bytes"] == weights
-    # Each has a process of its own: no candidate is charged with another one's libraries.
+    # Each runs in its own process: no candidate's memory includes another's libraries.
     assert 2**24 < found["fp32.peak_memory_bytes"] < found["tuned.peak_memory_bytes"] - 2**26
     assert found["fp32.load_seconds"] > 0
 

@@ -31,13 +31,13 @@ def test_ranks_are_removed_down_to_the_target(
     assert ranks(model) == [6] * 14
     train(ADALORA, model, TASK, 1e-2, first=2)
     assert sum(ranks(model)) == 14 * 3
-    assert len(set(ranks(model))) > 1  # not every layer is worth the same
+    assert len(set(ranks(model))) > 1  # importance differs between layers
     ADALORA.save(model, tmp_path)
     pattern = json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"]
     assert sorted(map(sum, pattern.values())) == sorted(ranks(model))
 
 
-@pytest.mark.parametrize("cut", [4, 9, 17])  # before, while and after ranks are taken away
+@pytest.mark.parametrize("cut", [4, 9, 17])  # before, during and after the removal of ranks
 def test_resumed_run_ends_with_the_same_bits(
     cut: int, open_base: Callable[[str], Any], train: Callable[..., Any]
 ) -> None:
@@ -66,7 +66,7 @@ def test_penalty_is_the_distance_from_orthogonality(open_base: Callable[[str], A
     with torch.no_grad():
         for name, part in model.named_parameters():
             if ".lora_A." in name:
-                part.mul_(2**0.5)  # A @ A.T is twice the identity, as far from it as the identity is from 0
+                part.mul_(2**0.5)  # A @ A.T is twice the identity: the distance is the norm of the identity
     assert float(ADALORA.penalty(model).detach()) == pytest.approx(0.5 * 6**0.5 / 2, rel=1e-4)
 
 

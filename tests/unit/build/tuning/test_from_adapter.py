@@ -1,4 +1,4 @@
-"""``from_adapter``: training goes on from an adapter that was trained before."""
+"""``from_adapter``: training continues from an earlier adapter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ Earlier = Callable[[Any, str], tuple[Path, torch.Tensor]]
 
 @pytest.fixture
 def earlier(open_base: Open, train: Callable[..., list[float]], logits: Logits, tmp_path: Path) -> Earlier:
-    """Train for three steps; return the folder of what was learned, and what the model then says."""
+    """Train for three steps; return the adapter's folder and the model's logits."""
 
     def call(tuning: Any, task: str) -> tuple[Path, torch.Tensor]:
         model = tuning.apply(open_base(task), task, steps=20)

@@ -69,5 +69,5 @@ def test_layers_of_other_architectures_are_found() -> None:
     assert final_norms(gpt2) == ["transformer.ln_f"]
     assert list(heads(gpt2)) == ["lm_head"]
     names = trained(Head(layers="last-1").apply(gpt2, "causal-lm"))
-    assert "transformer.wte.weight" in names  # the head's, which it shares
+    assert "transformer.wte.weight" in names  # tied to the head
     assert "transformer.wpe.weight" not in names

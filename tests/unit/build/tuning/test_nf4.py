@@ -1,4 +1,4 @@
-"""QLoRA: a base in four bits that stays the same, and an adapter that is merged into the float one."""
+"""QLoRA: a frozen 4-bit base, and an adapter that is merged into the float base."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,12 +36,12 @@ def test_linear_layers_except_the_head_are_nf4(open_base: Open) -> None:
 
 
 def test_nf4_base_is_deterministic_and_frozen(open_base: Open, train: Callable[..., Any]) -> None:
-    """A checkpoint holds the adapter alone, so a resumed run must find the very base again."""
+    """A checkpoint has only the adapter, so a resumed run must quantize to the same bits."""
     model = begin(open_base)
     before = {name: part.clone() for name, part in model.state_dict().items() if "lora_" not in name}
     again = begin(open_base).state_dict()
     assert all(torch.equal(part, again[name]) for name, part in before.items())
-    model.eval()(input_ids=torch.arange(1, 9)[None])  # an evaluation between steps repacks nothing
+    model.eval()(input_ids=torch.arange(1, 9)[None])  # evaluation must not repack the weights
     for autocast in (False, True):
         train(QLORA, model.train(), "causal-lm", 1e-2, autocast=autocast)
     after = model.state_dict()
@@ -79,7 +79,7 @@ def test_adapter_is_merged_into_the_float_base(
     columns = next(value for key, value in parts.items() if "lora_B" in key)
     wanted = start[f"{name}.weight"] + 2 * columns @ rows
     assert torch.allclose(merged.state_dict()[f"{name}.weight"], wanted, atol=1e-6)
-    # What was learned on four bits holds on the float base: nearer to the tuned model than the base is.
+    # The update works on the float base: the result is closer to the tuned model than the base is.
     apart = (logits(merged) - logits(model)).abs().mean()
     assert apart < 0.5 * (logits(open_base("causal-lm")) - logits(model)).abs().mean()
 

@@ -1,4 +1,4 @@
-"""What holds for every method: it learns, the base keeps its bits, and others open what it saves."""
+"""For every method: training works, the base stays frozen, and other libraries open the result."""
 
 import json
 import os
@@ -61,8 +61,8 @@ PAIRS = [
     for task in (LANGUAGE, CLASSES)
     if not tuning.tasks or task in tuning.tasks
 ]
-# PiSSA trains on a base less its start, which rounds (the tiny BERT's weights are large); of AdaLoRA's
-# ranks those that were taken away are no longer added up.
+# PiSSA subtracts its start from the base, which rounds (the tiny BERT's weights are large). AdaLoRA no longer
+# adds removed ranks.
 EXACT_BUT = {"pissa": 5e-5, "pissa-rs": 5e-5, "adalora": 1e-5, "p-tuning-lstm": 1e-5}
 UNKNOWN_TO_PEFT = ("houlsby", "pfeiffer")
 
@@ -92,7 +92,7 @@ def trained(
     logits: Logits,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str, str], Trained]:
-    """Train a method once a session: ``trained("lora", "causal-lm")``."""
+    """Train a method once per session: ``trained("lora", "causal-lm")``."""
     known: dict[tuple[str, str], Trained] = {}
 
     def call(name: str, task: str) -> Trained:
@@ -171,7 +171,7 @@ print(json.dumps(found))
 def test_peft_and_transformers_open_the_folder(trained: Run, tmp_path: Path, probe: torch.Tensor) -> None:
     tensors, places = {"probe": probe}, {}
     for name, task in PAIRS:
-        if name not in UNKNOWN_TO_PEFT and name != "qlora":  # a float base under what was trained on nf4
+        if name not in UNKNOWN_TO_PEFT and name != "qlora":  # trained on nf4, opened on a float base
             found = trained(name, task)
             key = f"{name} {task}"
             tensors[key] = found.logits.contiguous()
@@ -240,16 +240,16 @@ def test_gathered_state_is_saved(open_base: Open, tmp_path: Path) -> None:
         tuning.save(model, tmp_path / name, state=doubled)
         file = "model.safetensors" if name == "full" else "adapter_model.safetensors"
         own, given = load_file(tmp_path / f"{name}-own" / file), load_file(tmp_path / name / file)
-        if name == "pissa":  # of which half is the start, and stays
+        if name == "pissa":  # half of it is the start, which is constant
             own = {key: part[:4] for key, part in own.items() if "lora_A" in key}
             given = {key: given[key][:4] for key in own}
-        # A prompt is worked out by the model, from its own weights.
+        # The model computes the prompt from its own weights.
         wanted = own if name == "prompt" else {key: 2 * part for key, part in own.items()}
         assert all(torch.equal(given[key], wanted[key]) for key in wanted), name
 
 
 def test_estimates_of_trained_weights_are_close() -> None:
-    """SmolLM2-135M (30 layers of 576) by hand; a factor of three is near enough to decide whether it fits."""
+    """SmolLM2-135M (30 layers of 576), counted by hand; within a factor of three is sufficient."""
     size, width, layers = 134.5e6, 576, 30
     rank = layers * (4 * width * 16 + 2 * (width + 192) * 16 + 3 * (width + 1536) * 16)
     counted = {

@@ -1,4 +1,4 @@
-"""Learned prompts: where they stand, and that all who open them see the same."""
+"""Learned prompts: their position, and that engine and peft agree."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def folder(
     train: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A language model with a trained prompt beside it."""
+    """A language model with a trained prompt."""
     from transformers import AutoModelForCausalLM
 
     place = tmp_path_factory.mktemp("prompts") / request.param
@@ -70,7 +70,7 @@ def test_engine_logits_match_peft_without_the_prompt(folder: Path) -> None:
         assert np.abs(given - wanted).max() <= 1e-5
 
 
-@pytest.mark.filterwarnings("ignore:Position ids are not supported")  # of peft, at what it does itself
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")  # peft warns about its own call
 def test_engine_generates_like_peft(folder: Path) -> None:
     model = opened(folder)
     for row in ROWS:
@@ -90,7 +90,7 @@ def test_engine_generates_like_peft(folder: Path) -> None:
 
 
 def test_padding_does_not_change_the_loss(folder: Path) -> None:
-    """Rows of a padded batch lose what they lose alone: the prompt is as near to the text."""
+    """The prompt is adjacent to the text in a padded batch too."""
     task, tuning = open_task(TASK), METHODS[folder.name]
     from transformers import AutoModelForCausalLM
 

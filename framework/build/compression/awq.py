@@ -8,7 +8,7 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
-from framework.build.compression.modelopt import calibrated, fold_scales
+from framework.build.compression.modelopt import calibrate, fold_scales
 from framework.build.compression.packed import write_packed
 
 
@@ -39,6 +39,6 @@ class Awq(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Search the scales on training rows, then quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        model = calibrated(exported, rows, "INT4_AWQ_CFG", group_size=self.group_size)
+        model = calibrate(exported, rows, "INT4_AWQ_CFG", group_size=self.group_size)
         write_packed(model, fold_scales(model), exported.folder, output, self.group_size)
         write_decisions(output, calibration_rows=numbers, method="awq_lite", group_size=self.group_size)

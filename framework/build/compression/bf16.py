@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from framework.build.compression import ExportCompression, Exported
-from framework.build.compression.sixteen_bit import half_requires, make_half
+from framework.build.compression.sixteen_bit import half_requires, write_half
 
 
 class BFloat16(ExportCompression):
@@ -25,4 +25,4 @@ class BFloat16(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Cast the export; see the base class."""
         # bfloat16 has float32's range: no activation can overflow, so none is measured.
-        make_half(exported, output, "bf16", data_max=float("inf"))
+        write_half(exported, output, "bf16", data_max=float("inf"))

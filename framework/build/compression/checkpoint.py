@@ -65,7 +65,7 @@ def check_groups(widths: dict[str, int], group_size: int, option: str) -> None:
         )
 
 
-def take_over(exported: Path, written: Path, output: Path, dtype: str) -> None:
+def assemble_checkpoint(exported: Path, written: Path, output: Path, dtype: str) -> None:
     """Copy the weights from *written* and everything else from *exported* to *output*.
 
     Args:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows
-from framework.build.compression.sixteen_bit import GRAPHS, half_requires, make_half
+from framework.build.compression.sixteen_bit import GRAPHS, half_requires, write_half
 
 
 class Float16(ExportCompression):
@@ -34,11 +34,11 @@ class Float16(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Cast the export; see the base class."""
         if exported.export.engine not in GRAPHS:
-            make_half(exported, output, "fp16")
+            write_half(exported, output, "fp16")
             return
         with tempfile.TemporaryDirectory() as rows:
             self._write_rows(exported, Path(rows))
-            make_half(exported, output, "fp16", data_max=self.largest, calibration_data=rows)
+            write_half(exported, output, "fp16", data_max=self.largest, calibration_data=rows)
 
     def _write_rows(self, exported: Exported, folder: Path) -> None:
         """Write the graph's inputs of each calibration row to a file."""

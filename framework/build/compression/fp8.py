@@ -8,7 +8,7 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
-from framework.build.compression.modelopt import calibrated, write_own_layout
+from framework.build.compression.modelopt import calibrate, write_modelopt_layout
 
 
 class Fp8(ExportCompression):
@@ -34,5 +34,5 @@ class Fp8(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Measure the ranges on training rows, then quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        write_own_layout(calibrated(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
+        write_modelopt_layout(calibrate(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
         write_decisions(output, calibration_rows=numbers, method="max")

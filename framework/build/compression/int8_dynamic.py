@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from framework.build.compression import ExportCompression, Exported
-from framework.build.compression.qdq import GRAPH, companions, first_line, open_graph
+from framework.build.compression.qdq import GRAPH, first_line, open_graph, prepared_output
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
@@ -24,7 +24,7 @@ class Int8Dynamic(ExportCompression):
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         graph = open_graph(exported.folder / GRAPH)
-        with companions(exported, output), quiet():  # it suggests what the exporter has done already
+        with prepared_output(exported, output), quiet():  # it suggests what the exporter has done already
             try:
                 quantize_dynamic(
                     graph, output / GRAPH, weight_type=QuantType.QInt8, per_channel=self.per_channel

@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
 from framework.build.compression.layer_names import layer_names
-from framework.build.compression.qdq import GRAPH, Method, Quantizer, companions
+from framework.build.compression.qdq import GRAPH, Method, Quantizer, prepared_output
 from framework.core.errors import StepError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Int8Mixed(ExportCompression):
         """
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         settings = (self.method, self.percentile, self.per_channel)
-        with companions(exported, output) as scratch:
+        with prepared_output(exported, output) as scratch:
             quantizer = Quantizer(exported, rows, scratch / "ranges.json")
             expected, trial = quantizer.logits(quantizer.file), scratch / "trial.onnx"
             quantizer.quantize(trial, quantizer.layers, *settings)

@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
 from framework.build.compression.layer_names import layer_names
-from framework.build.compression.qdq import GRAPH, Method, Quantizer, companions
+from framework.build.compression.qdq import GRAPH, Method, Quantizer, prepared_output
 
 
 class Int8Static(ExportCompression):
@@ -35,7 +35,7 @@ class Int8Static(ExportCompression):
     def compress(self, exported: Exported, output: Path) -> None:
         """Calibrate and quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        with companions(exported, output) as scratch:
+        with prepared_output(exported, output) as scratch:
             quantizer = Quantizer(exported, rows, scratch / "ranges.json")
             settings = (self.method, self.percentile, self.per_channel)
             quantizer.quantize(output / GRAPH, quantizer.layers, *settings)

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from framework.build.compression import Exported
-from framework.build.compression.checkpoint import check_groups, check_plain, layer_widths, take_over
+from framework.build.compression.checkpoint import (
+    assemble_checkpoint,
+    check_groups,
+    check_plain,
+    layer_widths,
+)
 from framework.build.engine.torch import open_model
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
@@ -20,7 +25,7 @@ from framework.core.silence_libraries import quiet
 _ALGORITHM = "hf_quant_config.json"
 
 
-def calibrated(
+def calibrate(
     exported: Exported,
     rows: Sequence[list[int]],
     preset: str,
@@ -67,7 +72,7 @@ def calibrated(
     return model
 
 
-def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
+def write_modelopt_layout(model: Any, exported: Exported, output: Path) -> None:
     """Write a calibrated model in ModelOpt's layout; weights that are not quantized become bfloat16.
 
     Raises:
@@ -84,7 +89,7 @@ def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
             raise _refused(model, error) from error
         for file in Path(scratch).glob("*.safetensors"):
             _cast_to_bfloat16(file)
-        take_over(exported.folder, Path(scratch), output, dtype="bfloat16")
+        assemble_checkpoint(exported.folder, Path(scratch), output, dtype="bfloat16")
         shutil.copyfile(Path(scratch) / _ALGORITHM, output / _ALGORITHM)
 
 

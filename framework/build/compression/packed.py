@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.build.compression.checkpoint import take_over
+from framework.build.compression.checkpoint import assemble_checkpoint
 from framework.build.engine.dequantize import COMPRESSED_TENSORS
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def write_packed(
     with tempfile.TemporaryDirectory() as scratch:
         save_file(stored, Path(scratch) / "model.safetensors", {"format": "pt"})
         (Path(scratch) / "config.json").write_text(json.dumps({"quantization_config": config}))
-        take_over(exported, Path(scratch), output, dtype="bfloat16")
+        assemble_checkpoint(exported, Path(scratch), output, dtype="bfloat16")
 
 
 def _others(model: Any, layers: Mapping[str, Any]) -> "dict[str, Tensor]":

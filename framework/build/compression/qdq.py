@@ -127,7 +127,7 @@ class Quantizer:
 
 
 @contextmanager
-def companions(exported: Exported, output: Path) -> Iterator[Path]:
+def prepared_output(exported: Exported, output: Path) -> Iterator[Path]:
     """Copy everything except the graph to *output*; yield a temporary folder."""
     ignored = shutil.ignore_patterns(f"{GRAPH}*", "*.engine", RECORD)
     shutil.copytree(exported.folder, output, dirs_exist_ok=True, ignore=ignored)

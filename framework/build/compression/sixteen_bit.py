@@ -28,7 +28,7 @@ def half_requires(engine: str) -> dict[str, str]:
     return dict.fromkeys(names, "compress") if engine in GRAPHS else {}
 
 
-def make_half(exported: Exported, output: Path, kind: Kind, **choices: Any) -> None:
+def write_half(exported: Exported, output: Path, kind: Kind, **choices: Any) -> None:
     """Write *exported* with 16-bit weights, in the format of its engine.
 
     Args:

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
-from framework.build.compression.modelopt import calibrated, fold_scales
+from framework.build.compression.modelopt import calibrate, fold_scales
 from framework.build.compression.packed import write_packed
 
 
@@ -40,6 +40,6 @@ class SmoothQuant(ExportCompression):
         """Smooth on training rows, then quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         algorithm = {"method": "smoothquant", "alpha": self.alpha}
-        model = calibrated(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
+        model = calibrate(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
         write_packed(model, fold_scales(model), exported.folder, output, group_size=None)
         write_decisions(output, calibration_rows=numbers, method="smoothquant", alpha=self.alpha)

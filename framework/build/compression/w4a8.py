@@ -9,7 +9,12 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import write_decisions
-from framework.build.compression.checkpoint import check_groups, check_plain, layer_widths, take_over
+from framework.build.compression.checkpoint import (
+    assemble_checkpoint,
+    check_groups,
+    check_plain,
+    layer_widths,
+)
 from framework.build.engine.torch import open_model
 from framework.core.silence_libraries import quiet
 
@@ -54,7 +59,7 @@ class W4A8(ExportCompression):
             config = self._config()
             quantized = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
             quantized.save_pretrained(scratch)
-            take_over(exported.folder, Path(scratch), output, dtype="float32")
+            assemble_checkpoint(exported.folder, Path(scratch), output, dtype="float32")
         write_decisions(output, method="8da4w", group_size=self.group_size)
 
     def _config(self) -> Any:

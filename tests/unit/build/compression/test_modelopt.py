@@ -83,11 +83,11 @@ def test_smoothing_is_folded_into_preceding_layers(exported: Exported, tmp_path:
     """Before rounding, the folded model has the logits of the original."""
     import torch
 
-    from framework.build.compression.modelopt import calibrated, fold_scales
+    from framework.build.compression.modelopt import calibrate, fold_scales
     from framework.build.engine.torch import open_model
 
     row = torch.tensor([[5, 6, 7, 8, 9, 10, 200, 201]])
-    folded = calibrated(
+    folded = calibrate(
         exported, row.tolist(), "INT8_SMOOTHQUANT_CFG", {"method": "smoothquant", "alpha": 0.5}
     )
     layers = fold_scales(folded)

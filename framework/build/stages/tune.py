@@ -8,12 +8,15 @@ from pydantic import Field
 
 from framework.build.model import Model
 from framework.build.parallelism import Device, Parallelism
+from framework.build.stages.tune_estimate import training_memory, training_seconds
+from framework.build.task import open_task
 from framework.build.tracking import Tracking
 from framework.build.training import Training
 from framework.build.training.launch import train_in_ranks
 from framework.build.training.run import NO_TRACKING, Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.core.component import UNKEYED
+from framework.core.estimate import Estimate, Workload
 from framework.core.step import Stage, Workspace
 
 
@@ -64,3 +67,19 @@ class Tune(Stage):
             train_in_ranks(self.training, run)
         else:
             self.training.fit(run)
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict by the formulas of ``framework.build.stages.tune_estimate``."""
+        size = workload.data["data"]
+        rows = size.train if self.training.max_steps is None else size.train_limit
+        seconds = training_seconds(self.training, self.tuning, self.parallelism, workload, rows, size.length)
+        memory = training_memory(
+            self.training,
+            self.tuning,
+            self.parallelism,
+            parameters=workload.parameters,
+            length=size.length,
+            generates=open_task(self.model.task).generates,
+            on_cpu=workload.device == "cpu",
+        )
+        return Estimate(seconds, memory)

@@ -44,7 +44,7 @@ def test_invalid_min_machines_is_rejected(fields: dict[str, int]) -> None:
         kind(**{"min_machines": 1, **fields})
 
 
-def test_rule_suggests_rows_that_all_machine_counts_divide(plan) -> None:
+def test_rule_suggests_rows_that_all_machine_counts_divide(plan, fixes) -> None:
     layout = (
         "parallelism=ddp",
         "parallelism.replicas=3",

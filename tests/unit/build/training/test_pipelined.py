@@ -56,7 +56,7 @@ TRAINING: dict[str, Any] = {
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     folder.mkdir()
-    MODEL.materialise(folder, seed=0)
+    MODEL.materialize(folder, seed=0)
     return folder
 
 

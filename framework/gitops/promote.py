@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from framework.core.errors import ConfigError, GateError, GitError
-from framework.core.gates import Bound
+from framework.core.gates import Bound, flat_metric
 from framework.core.git import Repository
 from framework.core.release import Release
 from framework.gitops.arguments import choice, name, read, subfolder
@@ -106,7 +106,7 @@ def _proof(answer: Answer, release: Release) -> str:
     """Return a line for each gate that was met."""
     lines = []
     for metric, sides in sorted(answer.gates.items()):
-        flat = metric if "." in metric else f"tuned.{metric}"
+        flat = flat_metric(metric)
         lines.append(
             f"{flat} is {release.metrics[flat]:g}, the gate asks for {Bound.model_validate(sides)}.\n"
         )

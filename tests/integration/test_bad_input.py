@@ -147,7 +147,7 @@ def test_a_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
     shutil.copytree(built_tiny / ".gitune", tmp_path / ".gitune")
     said = refused("+recipe=tiny", "gates.perplexity.max=0.5", code=1)
     assert "The plan stopped at a gate:\n  tuned.perplexity is " in said
-    assert ", the gate asks for <= 0.5\n" in said
+    assert ", the gate requires <= 0.5\n" in said
     assert not (tmp_path / "environments").exists()
     folders = {path.parent.name for path in (tmp_path / ".gitune" / "store").glob("gate/*/artifact.json")}
     assert len(folders) == 2  # those of the first build

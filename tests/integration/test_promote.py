@@ -22,7 +22,7 @@ def test_a_promotion_is_one_commit_on_a_branch_and_renders_the_folder(gitops, ru
     assert gitops.git(remote, "rev-list", "--count", f"main..{branch}") == "1"
     assert gitops.lock(remote, branch, "staging") == gitops.release("one", "a")
     message = gitops.git(remote, "show", "-s", "--format=%B", branch)
-    assert "tuned.exact_match is 0.75, the gate asks for >= 0.7" in message
+    assert "tuned.exact_match is 0.75, the gate requires >= 0.7" in message
     assert gitops.git(remote, "show", "-s", "--format=%(trailers:only)", branch).splitlines() == [
         "Gitune-Release: one",
         "Gitune-Environment: staging",
@@ -109,7 +109,7 @@ def test_a_gate_that_is_missed_is_named(gitops, clone, remote):
     gitops.git(clone, "push", "-q")
     said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
     assert (
-        "one: it does not pass the gates of staging: tuned.exact_match is 0.6, the gate asks for >= 0.7"
+        "one: it does not pass the gates of staging: tuned.exact_match is 0.6, the gate requires >= 0.7"
         in said
     )
 

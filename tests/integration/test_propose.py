@@ -132,4 +132,4 @@ def test_an_edited_lock_is_refused(gitops, clone, remote):
 def test_a_release_that_misses_its_environments_gates_is_refused(gitops, clone, remote):
     lock = built(gitops, clone, "b", environment="staging")
     lock.write_text(gitops.release("one", "b", exact_match=0.6).text())
-    assert "the gate asks for >= 0.7" in gitops.refused(clone, "propose")
+    assert "the gate requires >= 0.7" in gitops.refused(clone, "propose")

@@ -142,7 +142,7 @@ def test_releases_that_no_longer_pass_are_named(gitops, history, remote):
     gitops.git(history, "push", "-q")
     said = gitops.refused(history, *WORDS)
     assert "no earlier release is fit" in said
-    assert f"{'b' * 12}: tuned.exact_match is 0.75, the gate asks for >= 0.8" in said
+    assert f"{'b' * 12}: tuned.exact_match is 0.75, the gate requires >= 0.8" in said
 
 
 @pytest.mark.slow

@@ -102,7 +102,7 @@ def test_a_missed_gate_is_one_sentence_and_leaves_no_release(folder: Path, run: 
     done = run(folder, TINY, "gates.exact_match.min=0.99")
     assert done.returncode == 1
     assert "The plan stopped at a gate:\n  tuned.exact_match is " in done.stderr
-    assert "the gate asks for >= 0.99" in done.stderr
+    assert "the gate requires >= 0.99" in done.stderr
     assert "Traceback" not in done.stderr
     assert built(done.stdout) == ["gate quality"]
     assert not (folder / "environments").exists()

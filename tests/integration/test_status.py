@@ -121,7 +121,7 @@ def test_an_edited_lock_and_a_missed_gate_are_told(gitops, rendered, no_cluster)
     gitops.put(rendered, gitops.release("three", "b", exact_match=0.6), "production")
     told = gitops.verb(rendered, "status").stdout
     assert f"dev/one\n  problem     {place('environments', 'dev', 'one')}: edited: its seal" in told
-    assert "here        tuned.exact_match is 0.6, the gate asks for >= 0.7" in told
+    assert "here        tuned.exact_match is 0.6, the gate requires >= 0.7" in told
 
 
 def test_drift_is_named_field_by_field(gitops, rendered, api):

@@ -15,6 +15,7 @@ from framework.build.stages.parity import CompareExports
 from framework.build.tuning import Tuning
 from framework.config.schema import REFERENCE, Config
 from framework.core.errors import SourceError
+from framework.core.gates import flat_metric
 from framework.core.source import Source
 from framework.core.suggest import nearest
 from framework.plan.rules.compression import (
@@ -228,7 +229,7 @@ def _gate_rules(config: Config) -> list[str]:
     measured |= dict.fromkeys((config.shipped, *config.reductions), judged)
     found = []
     for name in config.gates:
-        candidate, metric = name.split(".", 1) if "." in name else ("tuned", name)
+        candidate, metric = flat_metric(name).split(".", 1)
         known = measured.get(candidate)
         if known is None:
             found.append(f"gates.{name}: no candidate '{candidate}'; there are {', '.join(measured)}")

@@ -40,7 +40,7 @@ def push(folder: Path, url: str) -> tuple[str, str]:
     listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     name = hashlib.sha256(listing.encode()).hexdigest()
     uri = f"{url.rstrip('/')}/{name}"
-    with explained(uri, "write"):
+    with wrap_store_errors(uri, "write"):
         store, root = open_store(uri)
         sizes = {part: (folder / part).stat().st_size for part in sums}
         if not _is_whole(store, root, listing, sizes):
@@ -59,7 +59,7 @@ def pull(uri: str, digest: str, folder: Path) -> None:
     """
     if folder.is_dir() and tree_digest(folder) == digest:
         return
-    with explained(uri, "read"):
+    with wrap_store_errors(uri, "read"):
         store, root = open_store(uri)
         try:
             listing = store.cat_file(f"{root}/{LIST}")
@@ -70,7 +70,7 @@ def pull(uri: str, digest: str, folder: Path) -> None:
             ) from None
         if (found := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
             raise SourceError(f"{uri}: the release asks for {digest}, but there lies {found}; {_RESTORE}")
-    with explained(str(folder), f"be filled from {uri}"):
+    with wrap_store_errors(str(folder), f"be filled from {uri}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".pulling-", dir=folder.parent) as beside:
             fresh = Path(beside) / "model"
@@ -187,7 +187,7 @@ def is_local(store: Any) -> bool:
 
 
 @contextlib.contextmanager
-def explained(where: str, doing: str) -> Iterator[None]:
+def wrap_store_errors(where: str, doing: str) -> Iterator[None]:
     """Turn what a backend raises into one sentence; backends share no base class for errors."""
     try:
         yield

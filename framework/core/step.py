@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.core.component import Component
+from framework.core.gates import Bound
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,14 @@ class Stage(Component, ABC):
 
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the bytes; they enter the key."""
+
+    def measures(self) -> Mapping[str, str]:
+        """Return the candidates that the stage measures: each one's label and the slot of its input."""
+        return {}
+
+    def gates(self) -> Mapping[str, Bound]:
+        """Return the bounds at which the stage stops the plan, by flat metric name."""
+        return {}
 
     @abstractmethod
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:

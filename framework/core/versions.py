@@ -13,7 +13,7 @@ from typing import Any
 from framework.core.errors import GitError
 from framework.core.filesystem import write_whole
 from framework.core.git import Repository
-from framework.core.modelstore import LIST, explained, is_local, open_store
+from framework.core.modelstore import LIST, is_local, open_store, wrap_store_errors
 from framework.core.release import LOCK, Release
 
 FOLDER = "releases"
@@ -33,7 +33,7 @@ def record(url: str, release: Release) -> str:
         SourceError: the store cannot be written.
     """
     place = f"{url.rstrip('/')}/{FOLDER}/{release.name}/{release.plan}.lock"
-    with explained(place, "write"):
+    with wrap_store_errors(place, "write"):
         store, path = open_store(place)
         if is_local(store):
             write_whole(Path(path), release.text())
@@ -50,7 +50,7 @@ def find(url: str, name: str, plan: str) -> Release | None:
         ReleaseError: the lock was altered.
     """
     place = f"{url.rstrip('/')}/{FOLDER}/{name}/{plan}.lock"
-    with explained(place, "read"):
+    with wrap_store_errors(place, "read"):
         store, path = open_store(place)
         store.invalidate_cache()
         try:
@@ -76,7 +76,7 @@ def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
         SourceError: the store refuses.
     """
     root = url.rstrip("/")
-    with explained(f"{root}/{FOLDER}/{name}", "remove old versions (publish.keep=null keeps all)"):
+    with wrap_store_errors(f"{root}/{FOLDER}/{name}", "remove old versions (publish.keep=null keeps all)"):
         store, base = open_store(root)
         store.invalidate_cache()
         named = {path: _named(store.cat_file(path)) for path in _locks(store, f"{base}/{FOLDER}")}

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from framework.build.stages.evaluate import EXAMPLES
 from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config
 from framework.core.component import TARGET
@@ -262,7 +263,7 @@ def _first_example(plan: Plan, store: Store) -> list[str]:
     """Return one held-out question with the answers of base and tuned model."""
     answers = {}
     for candidate in ("base", "tuned"):
-        file = store.folder(plan.step(f"evaluate {candidate}")) / "examples.jsonl"
+        file = store.folder(plan.step(f"evaluate {candidate}")) / EXAMPLES
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []  # built elsewhere
         if not lines:
             return []

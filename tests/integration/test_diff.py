@@ -58,4 +58,4 @@ def test_a_base_that_is_not_there_is_one_sentence(gitops, branch):
     )
     assert "format=html" in gitops.refused(branch, "diff", "+recipe=served", "format=html")
     for words in (("+recipe=served", "+recipe=tiny"), ("recipe=",), ("+recipe=served,",)):
-        assert "name recipes once, with commas between" in gitops.refused(branch, "diff", *words)
+        assert "name recipes once, separated by commas" in gitops.refused(branch, "diff", *words)

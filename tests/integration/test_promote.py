@@ -37,7 +37,7 @@ def test_a_promotion_is_one_commit_on_a_branch_and_renders_the_folder(gitops, ru
     again = run(clone, "render", "+recipe=served", "environment=staging")
     assert "nothing changed" in again.stdout, again.stdout + again.stderr
     gitops.git(clone, "checkout", "-q", "main")
-    assert "proposed already" in gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert "already proposed" in gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
 
 
 def test_a_direct_promotion_lands_on_the_branch_and_is_not_done_twice(gitops, clone, remote):
@@ -139,10 +139,10 @@ def test_an_edited_lock_is_refused(gitops, clone, remote):
             ("release=four", "from=dev", "to=staging"),
             "no such lock on main; there are dev/one, dev/three, dev/two",
         ),
-        (("release=one", "from=dev", "to=dev"), "the release is there already"),
-        (("release=one", "from=dev"), "'to=' is missing; call it as: run promote release=<release>"),
+        (("release=one", "from=dev", "to=dev"), "to=dev': same as 'from'"),
+        (("release=one", "from=dev"), "'to=' is missing; usage: run promote release=<release>"),
         (("release=one", "form=dev", "to=staging"), "did you mean 'from='?"),
-        (("release=../one", "from=dev", "to=staging"), "a name is lower-case letters, digits and dashes"),
+        (("release=../one", "from=dev", "to=staging"), "use lower-case letters, digits and dashes"),
         (("release=one", "from=dev", "to=staging", "push=force"), "should be one of branch, direct"),
         (("release=one", "from=dev", "to=staging", "base=next"), "origin: it has no branch next"),
     ],
@@ -164,7 +164,7 @@ def test_a_dirty_tree_is_refused(gitops, clone, remote):
 def test_commits_that_nobody_else_has_are_refused(gitops, clone, remote):
     gitops.put(clone, gitops.release("one", "b"))
     said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert "main: 1 commits are not on origin yet; `git push`" in said
+    assert "main: 1 commit(s) not on origin yet; `git push`" in said
 
 
 def test_a_push_that_is_rejected_leaves_all_as_it_was(gitops, clone, remote):
@@ -204,7 +204,7 @@ def test_a_promotion_that_is_stopped_leaves_all_as_it_was(gitops, clone, remote,
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert said == "Stopped by SIGTERM; Git is as it was.\n"
+    assert said == "Stopped by SIGTERM; the repository is unchanged.\n"
     assert (gitops.state(clone), gitops.git(remote, "for-each-ref")) == before
 
 

@@ -32,7 +32,7 @@ def test_a_new_lock_is_one_commit_on_a_branch_and_the_folder_is_left_as_it_is(gi
     assert f"at {gitops.release('one', 'b').commit}. Gates" in gitops.git(
         remote, "show", "-s", "--format=%B", branch
     )
-    assert "proposed already" in gitops.refused(clone, "propose")
+    assert "already proposed" in gitops.refused(clone, "propose")
 
 
 def test_the_report_goes_into_the_pull_request_and_not_into_the_commit(
@@ -75,7 +75,7 @@ def test_one_that_was_proposed_already_keeps_no_other_back(gitops, clone, remote
     built(gitops, clone, "c", "two")
     done = gitops.verb(clone, "propose")
     assert done.returncode == 1
-    assert "train/one-dev-bbbbbbbbbbbb: proposed already on origin" in done.stderr
+    assert "train/one-dev-bbbbbbbbbbbb: already proposed on origin" in done.stderr
     assert gitops.lock(remote, f"train/two-dev-{'c' * 12}", "dev", "two") == gitops.release("two", "c")
 
 

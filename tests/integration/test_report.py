@@ -106,7 +106,7 @@ def test_each_that_is_not_built_is_named_with_its_own_command(
 def test_a_report_loads_no_heavy_library() -> None:
     code = (
         "import sys, framework.run.runner\n"
-        "from framework.report import facts, markdown, page\n"
+        "from framework.report import gather, markdown, page\n"
         "print({'torch', 'numpy', 'transformers', 'matplotlib'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from framework.core.release import LOCK
-from framework.gitops.locks import place
+from framework.gitops.locks import lock_path
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "environments"
 PLURALS = {"NetworkPolicy": "networkpolicies"}
@@ -101,16 +101,16 @@ def test_git_alone_says_what_is_stale_and_what_is_not(gitops, rendered, no_clust
     assert "rendered    equal to a fresh render" in two
     assert "Promote two to staging" in two
     one = told[told.index("staging/one") : told.index("staging/two")]
-    assert "not what rendering gives (app.json, " in one
-    assert "  mend it by  run render +recipe=served environment=staging name=one\n" in one
+    assert "differs from a fresh render (app.json, " in one
+    assert "  fix with    run render +recipe=served environment=staging name=one\n" in one
     assert "here        staging: gates are met" in one
     dev = told[: told.index("staging/")]
     assert "here        dev: no gates of its own" in dev
     assert max(map(len, one.splitlines())) <= 80
     assert "passed when built: tuned.exact_match 0.75 (>= 0.5)" in two
-    assert "no cluster is configured (KUBECONFIG): Git alone" in told
+    assert "no cluster is configured (KUBECONFIG): Git only" in told
     done = gitops.verb(rendered, "status", "check=true")
-    assert "are not as they should be" in done.stderr
+    assert "problems found" in done.stderr
     assert done.returncode == 1
     assert gitops.verb(rendered, "status", "environment=staging", "release=two", "check=true").returncode == 0
 
@@ -120,13 +120,13 @@ def test_an_edited_lock_and_a_missed_gate_are_told(gitops, rendered, no_cluster)
     file.write_text(file.read_text().replace("0.75", "0.95"))
     gitops.put(rendered, gitops.release("three", "b", exact_match=0.6), "production")
     told = gitops.verb(rendered, "status").stdout
-    assert f"dev/one\n  problem     {place('environments', 'dev', 'one')}: edited: its seal" in told
+    assert f"dev/one\n  problem     {lock_path('environments', 'dev', 'one')}: edited: its seal" in told
     assert "here        tuned.exact_match is 0.6, the gate requires >= 0.7" in told
 
 
 def test_drift_is_named_field_by_field(gitops, rendered, api):
     words = ("status", "environment=staging", "release=two")
-    assert "nothing of it is there" in gitops.verb(rendered, *words).stdout
+    assert "none of its objects exist" in gitops.verb(rendered, *words).stdout
     held = {item["kind"]: api.hold(item) for item in objects(rendered, "staging/two")}
     done = gitops.verb(rendered, *words, "check=true")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -137,10 +137,10 @@ def test_drift_is_named_field_by_field(gitops, rendered, api):
     done = gitops.verb(rendered, *words, "check=true")
     assert "service/two spec.ports[http].port: Git has 80, the cluster 99" in done.stdout
     assert "replicas" not in done.stdout
-    assert "1 of these are not as they should be" in done.stderr
+    assert "problems found: 1" in done.stderr
     gone = next(path for path in api.answers if path.endswith("/serviceaccounts/two"))
     del api.answers[gone]
-    assert "serviceaccount/two is not there" in gitops.verb(rendered, *words).stdout
+    assert "serviceaccount/two does not exist" in gitops.verb(rendered, *words).stdout
 
 
 def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
@@ -157,7 +157,7 @@ def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
     assert lines["gates"] == "tuned.exact_match >= 0.5"
     assert "base model  random Llama, 2 layers, seed 0 (Apache-2.0)" in done.stdout
     nowhere = gitops.refused(rendered, "status", "object=pod/x")
-    assert "object=pod/x: nowhere in environments, and no cluster is configured (KUBECONFIG)" in nowhere
+    assert "object=pod/x: not found in environments, and no cluster is configured (KUBECONFIG)" in nowhere
     gitops.verb(rendered, "promote", "release=two", "from=staging", "to=production", "push=direct")
     said = gitops.refused(rendered, "status", "object=service/two")
     assert "it is in production, staging; add environment=" in said
@@ -173,7 +173,7 @@ def test_the_way_back_from_a_pod_that_runs_an_earlier_release(gitops, rendered, 
     assert done.returncode == 0, done.stderr
     done = gitops.verb(rendered, "status", "object=pod/two-7f-x", "environment=staging")
     assert done.returncode == 0, done.stderr
-    assert "not what Git has now" in done.stdout
+    assert "not the release that Git has now" in done.stdout
     assert f"release     two sha256:{'a' * 64}" in done.stdout
 
 
@@ -186,7 +186,7 @@ def test_what_is_no_object_is_passed_over_or_named(gitops, rendered, api):
     file.write_text(file.read_text().replace("metadata:", "metadata: ["))
     said = gitops.verb(rendered, *words, "object=deployment/two").stderr
     assert said == (
-        f"{file.relative_to(rendered)}: no object of Kubernetes any more; restore the file from Git\n"
+        f"{file.relative_to(rendered)}: not a valid Kubernetes object; restore the file from Git\n"
     )
 
 

@@ -97,6 +97,10 @@ class Measure(Stage):
     engines: dict[str, str]
     """The engine of each candidate; its keys are also the slots of the inputs."""
 
+    def measures(self) -> Mapping[str, str]:
+        """Return the timed candidates, each with the input of its name."""
+        return {name: name for name in self.engines}
+
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""

@@ -16,6 +16,7 @@ from framework.build.training.batches import read_examples
 from framework.core.step import Stage, Workspace
 
 METRICS = "metrics.json"
+EXAMPLES = "examples.jsonl"
 METRIC_LOSS = "metric_loss"
 """How much of the task's main metric a candidate has lost against the tuned model, as a share of it."""
 
@@ -38,6 +39,10 @@ class Evaluate(Stage):
     examples: Annotated[int, Field(ge=0)] = 2
     """Answers that are written out, for people to read; a classifier, whose answers are quick, gives four
     times as many."""
+
+    def measures(self) -> Mapping[str, str]:
+        """Return the candidate, which is input ``candidate``."""
+        return {self.candidate: "candidate"}
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Evaluate input ``candidate`` on the test rows of input ``data``.
@@ -62,7 +67,7 @@ class Evaluate(Stage):
         else:
             shown = self._choices(engine, base, rows, label_names(inputs["data_model"]))
         lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
-        (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+        (output / EXAMPLES).write_text("".join(lines), encoding="utf-8")
 
     def _examples(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
         task, shown = open_task(self.model.task), []

@@ -20,6 +20,10 @@ class Gate(Stage):
     bounds: dict[str, Bound]
     """Bounds by flat metric name, such as ``tuned.exact_match``."""
 
+    def gates(self) -> Mapping[str, Bound]:
+        """Return the bounds."""
+        return self.bounds
+
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Check the metrics of every input.
 

@@ -62,6 +62,10 @@ class CompareExports(Stage):
     candidates: tuple[str, ...]
     """Labels of the candidates, which are also the slots of the inputs."""
 
+    def measures(self) -> Mapping[str, str]:
+        """Return the compared candidates, each with the input of its name."""
+        return {name: name for name in self.candidates}
+
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return the names that each candidate gets for *task*, so that a gate can be checked early."""

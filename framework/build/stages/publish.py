@@ -34,7 +34,7 @@ class Publish(Component):
     that ``run`` is called in."""
     keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
     """How many of a release's newest versions the model store keeps. Publishing removes older ones, except
-    those that a lock below ``environments/`` names, here or on a branch, or named recently. None keeps all."""
+    those that a lock below ``environments/`` names or named recently, here or on a branch. None keeps all."""
 
 
 class PublishRelease(Stage):

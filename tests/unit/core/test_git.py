@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.core.errors import GitError
-from framework.core.git import Repository, said
+from framework.core.git import Repository, error_line
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def test_what_git_refuses_is_one_sentence(repository, tmp_path, monkeypatch):
     with pytest.raises(GitError, match="not a Git repository"):
         Repository.around(tmp_path.parent / f"{tmp_path.name}-plain")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(GitError, match="git: this command is not installed"):
+    with pytest.raises(GitError, match="git: command not found"):
         Repository.around(Path(tmp_path))
 
 
 def test_the_telling_line_is_chosen():
-    assert said("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
-    assert said("\nonly this\n") == "only this"
-    assert said("") == ""
+    assert error_line("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
+    assert error_line("\nonly this\n") == "only this"
+    assert error_line("") == ""

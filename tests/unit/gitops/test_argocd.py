@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from framework.core.errors import FrameworkError
-from framework.gitops.argocd import HEADER, argocd, environments, texts
+from framework.gitops.argocd import HEADER, argocd, environments, render_files
 from framework.gitops.managed_fields import KINDS
 
 ROOT = Path(__file__).parents[3]
@@ -48,7 +48,7 @@ def test_a_path_of_this_machine_is_no_address_and_a_token_is_not_committed(tmp_p
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "remote", "add", "origin", "../remote.git"], check=True)
-    with pytest.raises(FrameworkError, match=r"'\.\./remote\.git' is a path of this machine; give its"):
+    with pytest.raises(FrameworkError, match=r"'\.\./remote\.git' is a local path; set repo="):
         argocd([])
     assert not (tmp_path / "environments").exists()
     origin = "https://me:hidden@git.example.org/models.git"
@@ -160,7 +160,7 @@ def test_an_address_is_asked_for_where_git_knows_none(tmp_path, monkeypatch):
     with pytest.raises(FrameworkError, match="not a Git repository"):
         argocd([])
     subprocess.run(["git", "init", "-q"], check=True)
-    with pytest.raises(FrameworkError, match="give its address as repo="):
+    with pytest.raises(FrameworkError, match="set repo="):
         argocd([])
     assert not (tmp_path / "environments").exists()
 
@@ -174,6 +174,6 @@ def test_a_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     given = {"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"}
-    made = texts(environments(), given)
+    made = render_files(environments(), given)
     assert "namespace: team-canaries" in made["appproject-gitune-canaries.yaml"]
     assert "namespace-team-canaries.yaml" in made

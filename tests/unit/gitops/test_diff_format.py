@@ -4,7 +4,7 @@ import pytest
 
 from framework.gitops.diff_format import LIMIT, MARKER, as_markdown, as_text
 from framework.gitops.differences import Difference, compared, manifest_diff
-from framework.gitops.remote_compose import Answer
+from framework.gitops.remote_compose import ComposeResult
 
 
 def identity(**changes):
@@ -16,11 +16,11 @@ def step(label, key, **changes):
     return {"label": label, "key": key, "identity": identity(**changes)}
 
 
-OLD = Answer(
+OLD = ComposeResult(
     config={"name": "x", "tuning": {"_target_": "framework.build.tuning.lora.Lora", "rank": 8}},
     steps=(step("tune", "a"), step("merge", "b", inputs={"tune": "a"}), step("data", "c"), step("old", "d")),
 )
-NEW = Answer(
+NEW = ComposeResult(
     config={"name": "x", "tuning": {"_target_": "framework.build.tuning.full.Full"}},
     steps=(step("tune", "e", spec={"rank": 4}), step("merge", "f", inputs={"tune": "e"}), step("data", "c")),
 )
@@ -41,16 +41,16 @@ def test_what_changes_is_named_with_its_reason():
 
 
 def test_a_stage_whose_code_changed_runs_again():
-    new = Answer(config=OLD.config, steps=(step("tune", "e", version=2), *OLD.steps[1:]))
+    new = ComposeResult(config=OLD.config, steps=(step("tune", "e", version=2), *OLD.steps[1:]))
     assert compared("x", OLD, new, {}).steps == (("tune", "version of the stage changed"),)
 
 
 def test_equal_answers_are_no_difference_and_a_new_recipe_is_called_one():
     assert not compared("x", OLD, OLD, {"dev/x": ""})
     assert "x: nothing changes" in as_text("main", [compared("x", OLD, OLD, {})])
-    new = compared("x", Answer(error="no such recipe"), NEW, {})
+    new = compared("x", ComposeResult(error="no such recipe"), NEW, {})
     assert "x: new, 3 steps" in as_text("main", [new])
-    broken = compared("x", OLD, Answer(error="tuning.rnak: unknown key", exit_code=2), {})
+    broken = compared("x", OLD, ComposeResult(error="tuning.rnak: unknown key", exit_code=2), {})
     assert "x: cannot be planned: tuning.rnak" in as_text("main", [broken])
     assert broken.exit_code == 2
 
@@ -77,7 +77,7 @@ def test_the_comment_fits_whatever_changes(count, lines):
     if lines == 30_000 and count == 1:
         assert "…and 29000 more lines." in text
     if count == 2000:
-        assert "more recipes than a comment holds" in text
+        assert "more recipes than fit into a comment" in text
 
 
 def test_values_cannot_break_out_of_the_comment():

@@ -16,7 +16,8 @@ from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import RECORD, Store
 from framework.plan.build import make_plan
-from framework.report.facts import Facts, gather
+from framework.report.facts import Facts
+from framework.report.gather import gather
 
 NASTY = '<script>alert(1)</script> | & "q" \' `x` [a](javascript:b)\nnext\x05'
 """What rows may hold; no part of it may come to life in a page."""

@@ -105,7 +105,7 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
         ),
         (
             ["+recipe=tiny", "data.train=rowz.jsonl"],
-            "The plan cannot run:\n  rowz.jsonl: there is neither file nor folder at ",
+            "The plan cannot run:\n  rowz.jsonl: no file or folder at ",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -210,7 +210,7 @@ def _swap_record(folder: Path) -> None:
 
 DAMAGES = {
     _truncate: "model.safetensors has 100 bytes, recorded ",
-    _tamper: "model.safetensors has another sha256 than recorded",
+    _tamper: "model.safetensors does not match its recorded sha256",
     _remove_file: "model.safetensors is missing",
     _remove_record: "artifact.json is missing",
     _break_record: "artifact.json is not JSON",
@@ -225,7 +225,7 @@ def test_an_artifact_that_was_altered_is_never_used(damage, built_tiny, refused,
     before = rendered(tmp_path)
     said = refused("+recipe=tiny", code=1)
     folder = next((tmp_path / ".gitune" / "store" / "merge").iterdir())
-    assert said.startswith(f"{folder.relative_to(tmp_path)}: the artifact was altered after it was made: ")
+    assert said.startswith(f"{folder.relative_to(tmp_path)}: the artifact was altered: ")
     assert DAMAGES[damage] in said
     assert said.endswith("; remove the folder to build it again\n")
     assert rendered(tmp_path) == before

@@ -120,7 +120,7 @@ def test_an_edited_lock_is_refused(gitops, clone, remote):
     gitops.git(clone, "commit", "-qam", "better numbers")
     gitops.git(clone, "push", "-q")
     said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert said.startswith(f"environments/dev/one/{LOCK}: edited: its seal does not fit")
+    assert said.startswith(f"environments/dev/one/{LOCK}: edited: its seal does not match")
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_what_else_is_not_committed_is_refused(gitops, clone, remote, spoil, sai
 def test_an_edited_lock_is_refused(gitops, clone, remote):
     lock = built(gitops, clone, "b")
     lock.write_text(lock.read_text().replace("0.75", "0.99"))
-    assert "its seal does not fit" in gitops.refused(clone, "propose")
+    assert "its seal does not match" in gitops.refused(clone, "propose")
 
 
 def test_a_release_that_misses_its_environments_gates_is_refused(gitops, clone, remote):

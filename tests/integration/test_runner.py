@@ -139,7 +139,7 @@ def test_an_altered_artifact_is_named_with_its_mend(folder: Path, run: Run) -> N
         done = run(folder, *verb, TINY)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
-        assert "model.safetensors has another sha256 than recorded; remove the folder" in done.stderr
+        assert "model.safetensors does not match its recorded sha256; remove the folder" in done.stderr
     shutil.rmtree(weights.parent)
     done = run(folder, TINY)
     assert done.returncode == 0, done.stderr

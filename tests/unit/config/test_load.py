@@ -244,7 +244,7 @@ def test_a_plugin_that_breaks_while_it_is_imported_is_named(team, told):
 
 def test_a_password_in_a_url_is_not_repeated(told):
     (line,) = told("+recipe=tiny", "data.train=[a.jsonl,'s3://me:secret@host/x']")
-    assert "holds a password" in line
+    assert "contains a password" in line
     assert "'s3://me:***@host/x'" in line.partition("got ")[2]
 
 

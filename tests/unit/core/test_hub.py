@@ -89,10 +89,10 @@ def test_two_processes_download_once(cache: Path) -> None:
 def test_a_killed_download_starts_again(cache: Path) -> None:
     with Web({"/big.bin": bytes(2_000_000)}) as web:
         script = (
-            "import os, sys; from framework.core import remote, source\n"
+            "import os, sys; from framework.core import remote_files, source\n"
             "def half(url, into):\n"
             "    (into / 'big.bin').write_bytes(b'half'); os.kill(os.getpid(), 9)\n"
-            "remote.get = half; source.Source(url=sys.argv[1]).fetch()"
+            "remote_files.get = half; source.Source(url=sys.argv[1]).fetch()"
         )
         killed = subprocess.run([sys.executable, "-c", script, f"{web.url}/big.bin"], check=False)
         assert killed.returncode == -9
@@ -102,7 +102,7 @@ def test_a_killed_download_starts_again(cache: Path) -> None:
 
 
 def test_a_missing_page_is_one_sentence(cache: Path) -> None:
-    with Web({}) as web, pytest.raises(SourceError, match="neither file nor folder"):
+    with Web({}) as web, pytest.raises(SourceError, match="no such file or folder"):
         Source(url=f"{web.url}/none").fetch()
     with pytest.raises(SourceError, match="check network and credentials"):
         Source(url=f"{web.url}/none").fetch()
@@ -193,7 +193,7 @@ def test_no_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     repository = Source(url="hf://org/name")
     for ask in (repository.fetch, repository.resolve, Source(url="hf://org/name@main/config.json").fetch):
         with pytest.raises(
-            SourceError, match=r"the hub cannot be reached \(.*refused.*\); connect"
+            SourceError, match=r"the hub cannot be reached \(.*refused.*\); check the network"
         ) as caught:
             ask()
         assert "\n" not in str(caught.value)

@@ -87,7 +87,7 @@ def test_an_altered_list_is_refused(model, url, tmp_path) -> None:
     uri, digest = push(model, url)
     store, path = raw(uri, LIST)
     store.pipe_file(path, b"")
-    with pytest.raises(SourceError, match="the release asks for"):
+    with pytest.raises(SourceError, match="the release needs"):
         pull(uri, digest, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
@@ -116,7 +116,7 @@ def test_an_old_model_is_replaced_and_a_right_one_left_alone(model, url, tmp_pat
 
 def test_a_missing_model_and_an_unknown_backend_are_one_sentence(tmp_path) -> None:
     digest = f"sha256:{'0' * 64}"
-    with pytest.raises(SourceError, match="no finished model there"):
+    with pytest.raises(SourceError, match="no complete model there"):
         pull(f"file://{tmp_path}/none", digest, tmp_path / "fetched")
     with pytest.raises(SourceError, match="Protocol not known: nowhere"):
         pull("nowhere://at/all", digest, tmp_path / "fetched")
@@ -134,13 +134,13 @@ def test_a_failed_push_leaves_no_model(model, tmp_path, monkeypatch) -> None:
 
 
 def test_an_empty_folder_is_not_published(tmp_path) -> None:
-    with pytest.raises(SourceError, match="holds no file"):
+    with pytest.raises(SourceError, match="contains no file"):
         push(tmp_path, f"{tmp_path}/store")
 
 
 def test_a_mounted_model_is_only_compared(model, tmp_path) -> None:
     check(tree_digest(model), model)
-    with pytest.raises(SourceError, match="the release asks for sha256:0000"):
+    with pytest.raises(SourceError, match="the release needs sha256:0000"):
         check(f"sha256:{'0' * 64}", model)
-    with pytest.raises(SourceError, match="lies sha256:e3b0c44"):  # nothing was mounted there
+    with pytest.raises(SourceError, match="this is sha256:e3b0c44"):  # nothing was mounted there
         check(tree_digest(model), tmp_path / "nowhere")

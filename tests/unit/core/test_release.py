@@ -91,7 +91,7 @@ def test_an_edited_lock_is_refused(tmp_path: Path, edit: tuple[str, str]) -> Non
     text = release().text()
     (tmp_path / LOCK).write_text(text.replace(*edit))
     assert edit[0] in text
-    with pytest.raises(ReleaseError, match="edited: its seal does not fit the rest; restore") as caught:
+    with pytest.raises(ReleaseError, match="edited: its seal does not match its content; restore") as caught:
         Release.read(tmp_path / LOCK)
     assert "\n" not in str(caught.value)
 
@@ -99,7 +99,7 @@ def test_an_edited_lock_is_refused(tmp_path: Path, edit: tuple[str, str]) -> Non
 def test_a_lock_without_a_seal_is_refused(tmp_path: Path) -> None:
     first = release()
     (tmp_path / LOCK).write_text(first.text().replace(f'  "seal": "{first.seal}",\n', ""))
-    with pytest.raises(ReleaseError, match="it has no seal, so its numbers prove nothing; publish again"):
+    with pytest.raises(ReleaseError, match="it has no seal, so its metrics cannot be trusted; publish again"):
         Release.read(tmp_path / LOCK)
 
 

@@ -95,7 +95,7 @@ def test_a_tampered_copy_is_not_used_when_it_cannot_be_replaced(memory: object) 
     source = Source(url="memory://box/a.txt")
     source.fetch().write_text("tampered")
     fsspec.filesystem("memory").rm("/box/a.txt")
-    with pytest.raises(SourceError, match="neither file nor folder"):
+    with pytest.raises(SourceError, match="no such file or folder"):
         source.fetch()
 
 

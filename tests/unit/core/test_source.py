@@ -49,7 +49,7 @@ def test_a_plain_string_is_a_url_and_survives_the_dump() -> None:
         ("local:///etc/hosts", "unknown scheme 'local://'"),
         ("pypi:/six==1/x", "needs two slashes"),
         ("s3:bucket/x", "needs two slashes"),
-        ("https://me:secret@x/y", "holds a password"),
+        ("https://me:secret@x/y", "contains a password"),
         (" x", "without spaces"),
         ("", "should be a URL or a path"),
         ("file://", "should be a URL or a path"),

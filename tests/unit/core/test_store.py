@@ -181,7 +181,7 @@ def partial_record(folder: Path) -> None:
     ("change", "says"),
     [
         (truncate, "deep/file.txt has 4 bytes, recorded 5"),
-        (tamper, "deep/file.txt has another sha256 than recorded"),
+        (tamper, "deep/file.txt does not match its recorded sha256"),
         (remove, "inputs.json is missing"),
         (add, "deep/more.txt was added"),
         (remove_record, "artifact.json is missing"),

@@ -144,7 +144,7 @@ def test_an_edited_version_is_refused(tmp_path):
     release = publish(url, tmp_path, 1)
     lock = tmp_path / "store" / "releases" / "tiny" / f"{release.plan}.lock"
     lock.write_text(lock.read_text().replace('"recipe": "tiny"', '"recipe": "mine"'))
-    with pytest.raises(ReleaseError, match="its seal does not fit"):
+    with pytest.raises(ReleaseError, match="its seal does not match"):
         find(url, "tiny", release.plan)
 
 

@@ -95,7 +95,7 @@ def test_an_unknown_base_is_named_with_the_way_out(git) -> None:
 
 def test_an_edited_lock_is_refused(git, team) -> None:
     team("environments/staging/released/release.lock", LOCK.replace("released", "other"))
-    with pytest.raises(ReleaseError, match="its seal does not fit"):
+    with pytest.raises(ReleaseError, match="its seal does not match"):
         changed_recipes("main")
 
 

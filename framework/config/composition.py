@@ -13,6 +13,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.recipes import GROUP, recipe_names, relative
+from framework.core.error_text import first_line
 from framework.core.paths import SHARE
 from framework.core.suggest import nearest
 
@@ -77,7 +78,7 @@ def _sentence(error: Exception, words: Sequence[str]) -> str:
     if text.startswith("Ambiguous value"):
         return f"{text}; add -m to do one after the other"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    if cause is not None and (why := str(cause).splitlines()[0]) not in text:
+    if cause is not None and (why := first_line(cause)) not in text:
         text = f"{text} ({why})"
     return text
 

@@ -13,6 +13,7 @@ from framework.config.problems import sentence
 from framework.config.provenance import KeyPath, Places
 from framework.config.schema import GROUPS, Config
 from framework.core.component import TARGET
+from framework.core.error_text import first_line
 from framework.core.errors import ConfigError
 from framework.core.suggest import nearest
 
@@ -115,7 +116,7 @@ def _plain(node: Any, path: tuple[int | str, ...], problems: Problems) -> Any:
         try:
             value = node[key]
         except OmegaConfBaseException as error:
-            problems[inner] = _RAISED.sub("", str(error).splitlines()[0]).strip('"')
+            problems[inner] = _RAISED.sub("", first_line(error)).strip('"')
             continue
         found[key] = _plain(value, inner, problems)
     return found if isinstance(node, DictConfig) else list(found.values())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.report.numbers import written
+from framework.report.numbers import formatted
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = "+recipe=tiny"
@@ -39,7 +39,7 @@ def test_a_report_says_what_was_measured_and_builds_nothing(
     page, text = (tmp_path / "tiny.html").read_text(), (tmp_path / "tiny.md").read_text()
     metrics = lock(built_tiny)["metrics"]
     for name in ("tuned.exact_match", "int4.decode_tokens_per_second", "int4.size_bytes", "base.perplexity"):
-        value = written(name.partition(".")[2], metrics[name])
+        value = formatted(name.partition(".")[2], metrics[name])
         assert f">{value}</td>" in page, name
         assert value in text, name
     for metric in lock(built_tiny)["gates"]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from framework.build.compression import Exported
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 from framework.core.store import RECORD
@@ -245,8 +246,3 @@ def feed(session: Any, row: list[int]) -> "dict[str, np.ndarray]":
                 "set compression=int8-dynamic"
             )
     return fed
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of what a library says, or what kind of error it is."""
-    return str(error).partition("\n")[0] or type(error).__name__

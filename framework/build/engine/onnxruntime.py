@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.engine.model_folder import pad_token
 from framework.build.engine.padded_batches import padded
 from framework.build.engine.text_engine import TextClassifier, TextEngine
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
@@ -36,11 +37,7 @@ def open_session(graph: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public base
-        raise ServeError(f"{graph}: ONNX Runtime cannot open it: {_first_line(error)}") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+        raise ServeError(f"{graph}: ONNX Runtime cannot open it: {first_line(error)}") from error
 
 
 def open_folder(folder: Path, threads: int = 0) -> TextEngine:

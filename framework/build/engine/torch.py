@@ -21,6 +21,7 @@ from framework.build.engine.model_folder import (
     room,
 )
 from framework.build.engine.padded_batches import batches, padded
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
@@ -80,8 +81,7 @@ def open_model(folder: Path) -> Any:
             folder, dtype=getattr(torch, _dtype(folder)), local_files_only=True
         )
     except (OSError, ValueError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: transformers cannot open it: {first_line}") from error
+        raise ServeError(f"{folder}: transformers cannot open it: {first_line(error)}") from error
     return attach(model, folder / ADAPTER) if (folder / ADAPTER).is_dir() else model.eval()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.conversation import encode_row
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 from framework.core.source import Source
@@ -44,8 +45,7 @@ class CausalLM(Model):
                 tokenizer = AutoTokenizer.from_pretrained(where, **options)
                 model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-            first_line = str(error).partition("\n")[0]
-            raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
+            raise StepError(f"{self.source.url}: transformers cannot open it: {first_line(error)}") from error
         if getattr(model.config, "quantization_config", None) is not None:
             model = _without_quantisation(model)
         if tokenizer.chat_template is None:

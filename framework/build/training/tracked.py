@@ -7,6 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from framework.build.training.callbacks import Progress
+from framework.core.error_text import first_line
 
 
 class Tracked(Callback):
@@ -51,5 +52,6 @@ class Tracked(Callback):
             getattr(self.logger, call)(*arguments)
         except Exception as error:  # a server that is gone must not cost hours of training
             self.logger = None
-            first_line = str(error).partition("\n")[0]
-            print(f"  tracking: {first_line}; training goes on without it", file=sys.stderr, flush=True)
+            print(
+                f"  tracking: {first_line(error)}; training goes on without it", file=sys.stderr, flush=True
+            )

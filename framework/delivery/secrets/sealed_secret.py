@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from framework.core.error_text import first_line
 from framework.core.errors import PlanError
 from framework.delivery.environment import Environment
 from framework.delivery.secrets import Secrets
@@ -70,8 +71,7 @@ class SealedSecret(Secrets):
         except FileNotFoundError:
             raise PlanError(f"{path}: the Secret '{name}' is not sealed there; {seal}") from None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            first_line = str(error).partition("\n")[0]
-            raise PlanError(f"{path}: cannot be read: {first_line}; {seal}") from None
+            raise PlanError(f"{path}: cannot be read: {first_line(error)}; {seal}") from None
         if wrong := _wrong(body, namespace, name, kind):
             raise PlanError(f"{path}: {wrong}; {seal}")
         return dict(body)

@@ -20,7 +20,7 @@ def test_what_no_other_beats_in_both_is_filled():
     drawing = trade_off("a", every, [0, 0, 0], "accuracy", "rows_per_second")
     assert marks(drawing) == ["best", "best", "beaten"]
     assert "slow: 90.0% at 10; fast: 80.0% at 100; worse: 70.0% at 50." in drawing
-    assert "rows/s (more is better)" in drawing
+    assert "rows/s (higher is better)" in drawing
 
 
 def test_one_point_is_no_trade_off():
@@ -66,6 +66,6 @@ def test_held_back_rows_have_a_line_of_their_own():
     drawing = loss_curve(
         "a", "tune", [*entries, {"step": 3, "validation_loss": 2.5}, {"step": 4, "loss": 1.5}]
     )
-    assert "held-back rows" in drawing
+    assert "validation loss" in drawing
     assert "The loss falls from 4.000 at step 1 to 1.500 at step 4." in drawing
-    assert "Its highest is 0.1, its last 0.1." in rate_curve("b", "tune", entries)
+    assert "Maximum 0.1, final 0.1." in rate_curve("b", "tune", entries)

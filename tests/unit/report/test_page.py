@@ -121,8 +121,8 @@ def test_where_it_is_from_is_told(read):
 
 def test_a_price_gives_the_cost_of_tokens(read):
     price = "environment.hardware.price_per_hour=3.6"
-    assert "cost of a million tokens" in read("+recipe=tiny", price, quality={"tuned": 0.75}).text
-    assert "cost of" not in read("+recipe=tiny", quality={"tuned": 0.75}).text
+    assert "cost per million tokens" in read("+recipe=tiny", price, quality={"tuned": 0.75}).text
+    assert "cost per" not in read("+recipe=tiny", quality={"tuned": 0.75}).text
 
 
 def test_a_stopped_plan_says_why(read):
@@ -150,7 +150,7 @@ def test_several_recipes_share_what_is_the_same(facts):
     three = facts("+recipe=tiny", "training.epochs=9", quality={"tuned": 0.6}, label="three")
     found = Read(page([one, two, three]))
     assert "3 recipes compared" in found.text
-    assert "What the recipes do differently group one two three" in found.text
+    assert "Differences between the recipes group one two three" in found.text
     assert "training" in found.text
     rows = [
         word for word in found.words if word.strip() in ("base", "one: tuned", "three: tuned", "two: tuned")

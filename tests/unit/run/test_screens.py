@@ -148,5 +148,5 @@ def test_a_file_that_comes_or_goes_is_one_line_of_a_diff_and_a_changed_one_is_sh
     new = {"dev/x/a.yaml": "a: 1\nb: 3\n", "dev/x/come.yaml": "e: 1\n"}
     changed = manifest_diff({"dev/x/a.yaml": old["dev/x/a.yaml"]}, {"dev/x/a.yaml": new["dev/x/a.yaml"]})
     shown = brief(manifest_diff(old, new))
-    assert shown == f"{changed}new file dev/x/come.yaml\nno more  dev/x/gone.yaml"
+    assert shown == f"{changed}new file dev/x/come.yaml\nremoved  dev/x/gone.yaml"
     assert "-b: 2\n+b: 3\n" in shown

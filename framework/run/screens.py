@@ -1,7 +1,4 @@
-"""Terminal screens in 80 columns: the plan's table, and the summary after a run.
-
-Text only: nothing here decides or changes anything.
-"""
+"""Format terminal screens in 80 columns: the plan's table, and the summary after a run."""
 
 import json
 import textwrap

@@ -1,4 +1,4 @@
-"""The comment of a pull request: always whole, never too long, and nobody can break out of it."""
+"""The pull request's comment: complete, within the limit, and safe against injected Markdown."""
 
 import pytest
 
@@ -26,12 +26,12 @@ NEW = ComposeResult(
 )
 
 
-def test_what_changes_is_named_with_its_reason():
-    found = compared("x", OLD, NEW, {"dev/x": ""})
-    assert found.config == (("tuning", "Lora", "Full"), ("tuning.rank", "8", "(none)"))
-    assert found.steps == (("tune", "rank 8 -> 4"), ("merge", "after tune"))
-    assert found.gone == ("old",)
-    text = as_text("main at 1", [found])
+def test_changes_are_listed_with_reasons():
+    difference = compared("x", OLD, NEW, {"dev/x": ""})
+    assert difference.config == (("tuning", "Lora", "Full"), ("tuning.rank", "8", "(none)"))
+    assert difference.steps == (("tune", "rank 8 -> 4"), ("merge", "after tune"))
+    assert difference.gone == ("old",)
+    text = as_text("main at 1", [difference])
     counts = (
         "config keys that differ: 2; steps that would run again: 2 of 3; environments that change: 0 of 1"
     )
@@ -40,12 +40,12 @@ def test_what_changes_is_named_with_its_reason():
     assert "  manifests  dev/x: nothing changes" in text
 
 
-def test_a_stage_whose_code_changed_runs_again():
+def test_changed_stage_code_reruns_the_step():
     new = ComposeResult(config=OLD.config, steps=(step("tune", "e", version=2), *OLD.steps[1:]))
     assert compared("x", OLD, new, {}).steps == (("tune", "version of the stage changed"),)
 
 
-def test_equal_answers_are_no_difference_and_a_new_recipe_is_called_one():
+def test_equal_results_do_not_differ_and_a_new_recipe_is_new():
     assert not compared("x", OLD, OLD, {"dev/x": ""})
     assert "x: nothing changes" in as_text("main", [compared("x", OLD, OLD, {})])
     new = compared("x", ComposeResult(error="no such recipe"), NEW, {})
@@ -64,11 +64,11 @@ def test_manifests_are_compared_file_by_file():
 
 @pytest.mark.parametrize("count", [1, 40, 2000])
 @pytest.mark.parametrize("lines", [0, 30, 30_000])
-def test_the_comment_fits_whatever_changes(count, lines):
+def test_comment_never_exceeds_the_limit(count, lines):
     diff = "".join(f"+line {number}\n" for number in range(lines))
     one = Difference("r" * 30, config=(("k", "1", "x" * 5000),), steps=(("tune", "new"),), step_count=3)
-    found = [Difference(**{**vars(one), "manifests": {"dev/x": diff}}) for _ in range(count)]
-    text = as_markdown("main", found)
+    differences = [Difference(**{**vars(one), "manifests": {"dev/x": diff}}) for _ in range(count)]
+    text = as_markdown("main", differences)
     assert text.startswith(f"{MARKER}\n")
     assert len(text) <= LIMIT
     assert text.count("<details>") == text.count("</details>")

@@ -20,7 +20,7 @@ def store(tmp_path) -> Store:
 
 
 def remember(store: Store, plan) -> None:
-    """Leave the records of a built plan in the store, as the store itself writes them."""
+    """Write the records of a built plan, as the store does."""
     for step in plan.steps:
         folder = store.folder(step)
         folder.mkdir(parents=True)
@@ -45,7 +45,7 @@ RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_plan_fits_80_columns(name, device, config, store):
+def test_plan_fits_80_columns(name, device, config, store):
     chosen = config(
         f"+recipe={name}", f"environment.hardware.device={device}", "environment.hardware.price_per_hour=2.5"
     )
@@ -69,7 +69,7 @@ def test_nothing_is_built_at_first(plan, store):
     assert {why_not(step, store) for step in plan("+recipe=tiny").steps} == {"not built yet"}
 
 
-def test_what_is_built_shows_what_it_really_took(config, store):
+def test_built_steps_show_measured_costs(config, store):
     chosen = config("+recipe=tiny")
     plan = make_plan(chosen, "tiny")
     remember(store, plan)
@@ -99,14 +99,14 @@ def test_what_is_built_shows_what_it_really_took(config, store):
         (("name=other",), "publish", "release tiny -> other"),
     ],
 )
-def test_why_a_step_is_not_cached(words, label, why, plan, store):
+def test_reason_for_a_rebuild_is_shown(words, label, why, plan, store):
     remember(store, plan("+recipe=tiny", "tuning=lora"))
-    told = why_not(plan("+recipe=tiny", "tuning=lora", *words).step(label), store)
-    assert len(told) <= 30
-    assert told == why
+    shown = why_not(plan("+recipe=tiny", "tuning=lora", *words).step(label), store)
+    assert len(shown) <= 30
+    assert shown == why
 
 
-def test_a_changed_file_is_the_reason(team, plan, store):
+def test_changed_file_is_the_reason(team, plan, store):
     words = ("+recipe=tiny", "data=files", "data.train=rows.jsonl")
     team("rows.jsonl", '{"text": "a"}\n')
     remember(store, plan(*words))
@@ -115,7 +115,7 @@ def test_a_changed_file_is_the_reason(team, plan, store):
 
 
 def altered(store: Store, step, **parts) -> None:
-    """Pretend that the step's artifact was made by another version of the framework."""
+    """Change the artifact's record as if another version of the framework had built it."""
     file: Path = store.folder(step) / RECORD
     record = json.loads(file.read_text())
     record["identity"] |= parts
@@ -123,7 +123,7 @@ def altered(store: Store, step, **parts) -> None:
     (store.root / step.stage.name / "older" / RECORD).write_text(json.dumps(record))
 
 
-def test_another_version_of_the_stage_is_the_reason(plan, store):
+def test_changed_stage_version_is_the_reason(plan, store):
     chosen = plan("+recipe=tiny")
     remember(store, chosen)
     altered(store, chosen.step("tune"), version=0)
@@ -134,7 +134,7 @@ def test_another_version_of_the_stage_is_the_reason(plan, store):
     assert why_not(chosen.step("data"), store) == "removed from the store"
 
 
-def test_a_metric_of_any_task_is_shown(config):
+def test_metric_of_any_task_is_shown(config):
     measured = {"base.span_f1": 0.015, "tuned.span_f1": 0.8625, "tuned.accuracy": 0.986}
     lines = _numbers(Release.model_construct(metrics=measured), config("+recipe=entities"))
     assert [line.split() for line in lines[1:3]] == [
@@ -143,7 +143,7 @@ def test_a_metric_of_any_task_is_shown(config):
     ]
 
 
-def test_a_file_that_comes_or_goes_is_one_line_of_a_diff_and_a_changed_one_is_shown():
+def test_added_or_removed_file_is_one_diff_line():
     old = {"dev/x/a.yaml": "a: 1\nb: 2\n", "dev/x/gone.yaml": "--- c\n-- d\n"}
     new = {"dev/x/a.yaml": "a: 1\nb: 3\n", "dev/x/come.yaml": "e: 1\n"}
     changed = manifest_diff({"dev/x/a.yaml": old["dev/x/a.yaml"]}, {"dev/x/a.yaml": new["dev/x/a.yaml"]})

@@ -43,7 +43,7 @@ def push(folder: Path, url: str) -> tuple[str, str]:
     uri = f"{url.rstrip('/')}/{name}"
     with wrap_store_errors(uri, "write"):
         store, root = open_store(uri)
-        sizes = {part: (folder / part).stat().st_size for part in sums}
+        sizes = {file: (folder / file).stat().st_size for file in sums}
         if not _is_complete(store, root, listing, sizes):
             _upload(store, root, folder, listing, list(sums))
     return uri, f"sha256:{name}"

@@ -84,8 +84,8 @@ class Release(Component):
             ) from None
 
     @classmethod
-    def parse(cls, text: str, place: str) -> "Release":
-        """Return the release from a lock's *text*; *place* is its path or URL, for messages.
+    def parse(cls, text: str, source: str) -> "Release":
+        """Return the release from a lock's *text*; *source* is its path or URL, for messages.
 
         Raises:
             ReleaseError: it is incomplete, or was edited.
@@ -96,17 +96,18 @@ class Release(Component):
             release = cls.model_validate(body)
         except ValidationError as error:
             first = error.errors()[0]
-            where = "".join(f"{part}: " for part in (place, ".".join(map(str, first["loc"]))) if part)
-            raise ReleaseError(f"{where}{first['msg']}; restore the file from Git") from None
+            key = ".".join(map(str, first["loc"]))
+            where = f"{source}: {key}" if key else source
+            raise ReleaseError(f"{where}: {first['msg']}; restore the file from Git") from None
         except ValueError as error:
-            raise ReleaseError(f"{place}: not JSON ({error}); restore the file from Git") from None
+            raise ReleaseError(f"{source}: not JSON ({error}); restore the file from Git") from None
         if seal is None:
             raise ReleaseError(
-                f"{place}: it has no seal, so its metrics cannot be trusted; publish again with `run`"
+                f"{source}: it has no seal, so its metrics cannot be trusted; publish again with `run`"
             )
         if seal != release.seal:
             raise ReleaseError(
-                f"{place}: edited: its seal does not match its content; restore the file from Git"
+                f"{source}: edited: its seal does not match its content; restore the file from Git"
             )
         return release
 

@@ -64,7 +64,9 @@ class Source(Fingerprinted):
     @property
     def shipped(self) -> bool:
         """Whether the bytes are part of the framework's installation."""
-        return self.local and any(self._path().is_relative_to(SHARE / part) for part in ("conf", "recipes"))
+        return self.local and any(
+            self._path().is_relative_to(SHARE / folder) for folder in ("conf", "recipes")
+        )
 
     @property
     def pinned(self) -> bool:

@@ -38,7 +38,7 @@ class ReleaseStatus:
     """The last commit that changed the folder; empty without Git."""
 
     @property
-    def place(self) -> str:
+    def folder(self) -> str:
         """The folder below ``environments``, such as ``dev/quickstart``."""
         return f"{self.environment}/{self.name}"
 

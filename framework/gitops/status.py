@@ -49,7 +49,7 @@ def status(words: Sequence[str]) -> None:
     wrong = 0
     for entry in statuses:
         lines, bad = _in_git(root, entry)
-        print("\n".join([entry.place, *lines]))
+        print("\n".join([entry.folder, *lines]))
         wrong += bad
     print(f"\ncluster {cluster.server}" if cluster else "\nno cluster is configured (KUBECONFIG): Git only")
     if cluster:
@@ -70,7 +70,7 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
     first, *more = gates or ["none"]
     state = ["equal to a fresh render"]
     if entry.stale:
-        names = ", ".join(file.removeprefix(f"{entry.place}/") for file in entry.stale)
+        names = ", ".join(file.removeprefix(f"{entry.folder}/") for file in entry.stale)
         state = f"differs from a fresh render ({names})".split(", ")
     met = "gates are met" if entry.answer.gates else "no gates of its own"
     digest, commit = short_digest(release.digest), built_from(release, 12)
@@ -95,7 +95,7 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster) 
     for entry in statuses:
         objects = list(rendered_objects(root, entry).values())
         lines = drift_lines(cluster, objects)
-        print(f"  {entry.place}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
+        print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
         print("".join(f"    {line}\n" for line in lines), end="")
         wrong += bool(lines)
     return wrong
@@ -120,7 +120,7 @@ def _origin(root: str, statuses: Sequence[ReleaseStatus], wanted: str, cluster: 
     if held:
         entry, item = held[0]
         lines = [f"{kind}/{title} in namespace {item['metadata']['namespace']}"]
-        lines.append(f"  rendered    {root}/{entry.place}/{file}")
+        lines.append(f"  rendered    {root}/{entry.folder}/{file}")
         live = cluster.live(item) if cluster else None
         return lines + _release_of(root, entry, item if live is None else live)
     for entry in statuses if cluster else ():

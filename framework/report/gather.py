@@ -1,6 +1,6 @@
 """Read a recipe's facts from the store's finished artifacts.
 
-It goes through the plan's steps and asks each stage and its files; it does not know which stages exist.
+It iterates over the plan's steps and uses what each stage declares and writes. It lists no stage classes.
 """
 
 import json

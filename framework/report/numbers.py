@@ -42,7 +42,7 @@ def less_is_better(metric: str) -> bool:
     """Return whether a lower value of *metric* is better."""
     if metric.endswith("_per_second"):
         return False
-    return any(metric.endswith(part) or part in metric for part in _LESS_IS_BETTER)
+    return any(word in metric for word in _LESS_IS_BETTER)
 
 
 def formatted(metric: str, value: float) -> str:

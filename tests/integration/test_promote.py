@@ -76,8 +76,8 @@ def test_pull_request_is_opened_with_gh(gitops, clone, remote, tmp_path, monkeyp
     assert "pull request made/1" in done.stdout
     branch = f"promote/one-staging-{'a' * 12}"
     title = f"Promote one to staging: {'a' * 12}"
-    arguments = (tmp_path / "words").read_text().splitlines()
-    assert arguments == [
+    typed = (tmp_path / "words").read_text().splitlines()
+    assert typed == [
         "pr",
         "create",
         "--base",

@@ -23,7 +23,7 @@ class Bound(Component):
     @model_validator(mode="after")
     def _needs_a_side(self) -> "Bound":
         if self.min is None and self.max is None:
-            raise PydanticCustomError("empty_bound", "set 'min', 'max' or both")
+            raise PydanticCustomError("empty_bound", "give 'min', 'max' or both")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise PydanticCustomError("crossed_bound", "'min' is above 'max', so no value can pass")
         return self

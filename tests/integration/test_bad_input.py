@@ -63,7 +63,7 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
         ),
         (
             ["promote", "tiny"],
-            "command line 'tiny': `run promote` does not know this; it takes release=",
+            "command line 'tiny': unknown argument of `run promote`; known are release=",
         ),
         (["+recipe=tiny", "plan"], "command line 'plan': the verb comes first: run plan …\n"),
         (

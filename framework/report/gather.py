@@ -131,10 +131,12 @@ class _Artifacts:
         return verdicts
 
     def rows(self) -> list[tuple[Step, dict[str, Any]]]:
-        """Return each data step with its counts and the digest of its rows, by split."""
+        """Return each step that counted tokens, with its counts and the digest of its rows, by split."""
         counted = []
         for step, folder in self.with_file(_ROWS):
             summary = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
+            if not all("tokens" in counts for counts in summary.values()):
+                continue
             files = (self.records[step.key] or {})["files"]
             splits: dict[str, Any] = {
                 split: {**summary[split], "sha256": files[f"{split}.jsonl"]["sha256"]} for split in SPLITS

@@ -12,6 +12,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.recipes import GROUP, recipe_names, relative
+from framework.core.error_text import first_line
 from framework.core.errors import ConfigError, invalid_config
 from framework.core.paths import SHARE
 from framework.core.problem import Problem
@@ -86,7 +87,7 @@ def _hydra_problem(text: str, error: Exception) -> Problem:
     if text.startswith("Ambiguous value"):
         return Problem("", text, advice="add -m to run one after the other")
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else None
-    if cause is not None and (why := str(cause).splitlines()[0]) not in text:
+    if cause is not None and (why := first_line(cause)) not in text:
         text = f"{text} ({why})"
     return Problem("", text)
 

@@ -13,6 +13,7 @@ from framework.config.problems import as_problem
 from framework.config.provenance import Places
 from framework.config.schema import GROUPS, Config
 from framework.core.component import TARGET
+from framework.core.error_text import first_line
 from framework.core.errors import ConfigError, invalid_config
 from framework.core.problem import Problem
 from framework.core.suggest import nearest
@@ -114,7 +115,7 @@ def _plain(node: Any, path: Path, unresolved: Unresolved) -> Any:
         try:
             value = node[key]
         except OmegaConfBaseException as error:
-            reason = _RAISED.sub("", str(error).splitlines()[0]).strip('"')
+            reason = _RAISED.sub("", first_line(error)).strip('"')
             unresolved[inner] = Problem(_dotted(inner), reason)
             continue
         plain[key] = _plain(value, inner, unresolved)

@@ -1,1 +1,1 @@
-"""What every layer stands on: components, steps, the store, releases and the error tree."""
+"""The foundation of every layer: components, steps, the store, releases and the error tree."""

@@ -1,8 +1,8 @@
-"""The base of everything that a config can hold.
+"""The base class of everything in a config.
 
-A ``Component`` is a frozen pydantic model. Where a field is declared with a group's base class, the
-YAML's ``_target_`` chooses the concrete class; it may only lie in ``framework`` or in a package that
-the config names under ``plugins``. It knows nothing of Hydra.
+A ``Component`` is a frozen pydantic model. If a field is declared with a group's base class, ``_target_``
+in the YAML chooses the concrete class, which must be in ``framework`` or in a package listed under the
+config's ``plugins``. This module knows nothing about Hydra.
 """
 
 import inspect
@@ -25,14 +25,14 @@ TARGET = "_target_"
 
 
 class Unkeyed:
-    """Marks a field that shapes no byte of any artifact, as in ``Annotated[int, UNKEYED]``."""
+    """Marks a field that does not affect any artifact's bytes, as in ``Annotated[int, UNKEYED]``."""
 
 
 UNKEYED = Unkeyed()
 
 
 class Component(BaseModel):
-    """A frozen, strict piece of configuration; unknown keys are refused."""
+    """A frozen, strict part of a config; unknown keys are errors."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -57,31 +57,31 @@ class Component(BaseModel):
         rest = {key: item for key, item in value.items() if key != TARGET}
         if chosen is cls:
             return handler(rest)
-        found: Self = chosen.model_validate(rest, context=info.context)
-        return found
+        component: Self = chosen.model_validate(rest, context=info.context)
+        return component
 
     def dump(self) -> dict[str, Any]:
         """Return plain JSON data with the class of every nested component under ``_target_``.
 
-        ``Component.model_validate(dump)`` gives back an equal object: this is how a step travels to
-        its worker.
+        ``Component.model_validate(dump)`` restores an equal object; this is how a step is passed to its
+        worker.
         """
         fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
 
     def spec(self) -> dict[str, Any]:
-        """Return what ``dump`` does, less every field that is marked ``UNKEYED``: what keys are made of."""
+        """Return ``dump`` without the fields marked ``UNKEYED``: the data that enters a key."""
         keyed = {
-            name: _plain(getattr(self, name), whole=False)
+            name: _plain(getattr(self, name), keyed_only=True)
             for name, field in type(self).model_fields.items()
             if not any(isinstance(mark, Unkeyed) for mark in field.metadata)
         }
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
     def requires(self) -> Mapping[str, str]:
-        """Return the optional distributions that it works with, each with the extra that installs it.
+        """Return the optional distributions that it uses, each with the extra that installs it.
 
-        Their versions change the bytes that are written with it, and so enter the keys.
+        Their versions affect the written bytes, so they enter the keys.
         """
         return {}
 
@@ -104,18 +104,22 @@ def components(value: Any) -> Iterator[Component]:
             yield from components(item)
 
 
-def _plain(value: Any, whole: bool = True) -> Any:
+def _plain(value: Any, keyed_only: bool = False) -> Any:
     if isinstance(value, Component):
-        return value.dump() if whole else value.spec()
+        return value.spec() if keyed_only else value.dump()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, whole) for key, item in value.items()}
+        return {str(key): _plain(item, keyed_only) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, whole) for item in value]
+        return [_plain(item, keyed_only) for item in value]
     return to_jsonable_python(value)
 
 
 def _import_class(target: Any, base: type[Component], plugins: tuple[str, ...]) -> type[Any]:
-    """Import *target* and require that it is a concrete subclass of *base*."""
+    """Import *target* and check that it is a concrete subclass of *base*.
+
+    Raises:
+        PydanticCustomError: it is not allowed, cannot be imported, or has the wrong type.
+    """
     allowed = ("framework", *plugins)
     module_name, _, class_name = str(target).rpartition(".")
     if not any(module_name == p or module_name.startswith(f"{p}.") for p in allowed):
@@ -126,19 +130,19 @@ def _import_class(target: Any, base: type[Component], plugins: tuple[str, ...]) 
             {"target": str(target), "allowed": ", ".join(allowed)},
         )
     if plugins and (here := str(Path.cwd())) not in sys.path:
-        sys.path.append(here)  # a plugin may lie in the working folder; what is installed comes first
+        sys.path.append(here)  # a plugin may be in the working folder; installed packages come first
     try:
-        found = getattr(import_module(module_name), class_name)
-    except Exception as error:  # a plugin's module may fail in any way
+        chosen = getattr(import_module(module_name), class_name)
+    except Exception as error:  # importing a plugin can fail in any way
         raise PydanticCustomError(
             "target_missing",
             "_target_ '{target}' cannot be imported: {why}",
             {"target": str(target), "why": str(error) or type(error).__name__},
         ) from None
-    if not (inspect.isclass(found) and issubclass(found, base)) or inspect.isabstract(found):
+    if not (inspect.isclass(chosen) and issubclass(chosen, base)) or inspect.isabstract(chosen):
         raise PydanticCustomError(
             "target_wrong_kind",
             "_target_ '{target}' is not a {base}",
             {"target": str(target), "base": f"{base.__module__}.{base.__qualname__}"},
         )
-    return found
+    return chosen

@@ -1,9 +1,8 @@
-"""What is kept of a download: whole, verified and fetched once, whoever asks and however often.
+"""The download cache: each URL is fetched once, verified, and kept complete or not at all.
 
-Layout below ``cache_folder()/downloads``: ``<key>/source.json`` and ``<key>/content/…``, with
-``<key>.lock`` beside it and ``<key>.partial/`` while it is fetched; the key is the sha256 of the URL, so
-that pinning what was just downloaded costs no second download. This module does not know any protocol:
-a getter is handed an empty folder.
+Layout below ``cache_folder()/downloads``: ``<key>/source.json`` and ``<key>/content/…``, ``<key>.lock``
+beside them, and ``<key>.partial/`` during the download. The key is the sha256 of the URL, so pinning a
+fresh download does not repeat it. This module knows no protocol: a getter receives a folder to fill.
 """
 
 import hashlib
@@ -22,13 +21,13 @@ RECORD = "source.json"
 _log = logging.getLogger(__name__)
 
 Getter = Callable[[str, Path], Path]
-"""``get(url, into)`` puts a file or folder below *into* and returns it, or raises SourceError."""
+"""``get(url, into)`` puts a file or folder below *into* and returns its path, or raises SourceError."""
 
 
 def content_sha256(path: Path) -> str:
-    """Return the hex sha256 of a file, or of a folder as ``files.tree_digest`` computes it.
+    """Return the hex sha256 of a file, or of a folder as ``filesystem.tree_digest`` computes it.
 
-    Files are read only where size or modification time changed since they were last read.
+    A file is only read if its size or modification time changed since it was last read.
     """
     if path.is_file():
         return remembered_sha256(path)
@@ -37,16 +36,16 @@ def content_sha256(path: Path) -> str:
 
 
 def cached(url: str, sha256: str | None, get: Getter, *, resumes: bool = False) -> Path:
-    """Return the downloaded file or folder, calling *get* only if it is not here intact.
+    """Return the downloaded file or folder; *get* is only called if there is no intact copy.
 
     Args:
-        url: what is downloaded.
-        sha256: what ``content_sha256`` must give; None takes what comes, and notices later changes.
+        url: the address.
+        sha256: the expected ``content_sha256``; None accepts any bytes and detects later changes.
         get: fetches into a folder.
-        resumes: whether *get* goes on with what an earlier, broken attempt left.
+        resumes: whether *get* continues a broken download from the files that it left.
 
     Raises:
-        SourceError: *get* failed, the bytes are not the expected ones, or the disk refused.
+        SourceError: *get* failed, the bytes are not the expected ones, or the cache cannot be written.
     """
     root = cache_folder() / "downloads"
     key = hashlib.sha256(url.encode()).hexdigest()
@@ -65,29 +64,29 @@ def cached(url: str, sha256: str | None, get: Getter, *, resumes: bool = False) 
     except OSError as error:
         why = error.strerror or str(error)
         raise SourceError(
-            f"{root}: cannot keep the download of {url}: {why}; "
-            "free space and check permissions there, or set GITUNE_CACHE=<another folder>"
+            f"{root}: cannot store the download of {url}: {why}; "
+            "check free space and permissions there, or set GITUNE_CACHE=<another folder>"
         ) from error
 
 
-def mismatch(url: str, expected: str, found: str) -> str:
-    """Return the sentence for bytes with another sha256 than expected."""
+def mismatch(url: str, expected: str, actual: str) -> str:
+    """Return the message for bytes whose sha256 is not the expected one."""
     return (
-        f"{url}: sha256 should be {expected}, got {found}; somebody changed or damaged these bytes: "
-        "get the right ones, or write the new sha256 if you trust them"
+        f"{url}: sha256 should be {expected}, got {actual}; these bytes were changed or damaged: "
+        "restore the original, or set the new sha256 if you trust them"
     )
 
 
 def _intact(folder: Path, sha256: str | None) -> Path | None:
-    """Return the content of a finished download if its bytes are still those that were fetched."""
+    """Return the content of a finished download if its bytes are unchanged."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         path = folder / "content" / str(record["path"])
-        found = content_sha256(path)
+        actual = content_sha256(path)
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # never fetched, or damaged: fetch it (again)
-    if found != (sha256 or record["sha256"]):
-        _log.warning("%s: the cached copy is not what was asked for; downloading it again", record["url"])
+        return None  # never fetched, or damaged
+    if actual != (sha256 or record["sha256"]):
+        _log.warning("%s: the cached copy has another sha256; downloading it again", record["url"])
         return None
     return path
 
@@ -105,14 +104,14 @@ def _download(url: str, sha256: str | None, get: Getter, folder: Path, resumes: 
         if not resumes:
             shutil.rmtree(partial, ignore_errors=True)
         raise
-    found = content_sha256(path)
-    if sha256 and found != sha256:
+    actual = content_sha256(path)
+    if sha256 and actual != sha256:
         shutil.rmtree(partial)
-        raise SourceError(mismatch(url, sha256, found))
+        raise SourceError(mismatch(url, sha256, actual))
     name = path.relative_to(content).as_posix()
-    record = {"url": url, "sha256": found, "path": name}
+    record = {"url": url, "sha256": actual, "path": name}
     (partial / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
-    if folder.exists():  # a damaged copy; it goes only now that a good one is here
+    if folder.exists():  # a damaged copy, removed only once its replacement is complete
         shutil.rmtree(folder)
     partial.rename(folder)
     return folder / "content" / name

@@ -1,7 +1,7 @@
-"""Small promises about files: hashes that are remembered, writes that are whole or absent.
+"""File helpers: cached hashes and atomic writes.
 
-The memory of hashes lies in the user's cache, keyed by path, size and modification time; a file
-that changed any of them is read again.
+Hashes are cached in the user's cache folder by path, size and modification time. A file is read again if
+any of these changed.
 """
 
 import contextlib
@@ -14,9 +14,9 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Return the user's cache folder for downloads and remembered hashes.
+    """Return the user's cache folder for downloads and hashes.
 
-    ``GITUNE_CACHE`` wins, then ``XDG_CACHE_HOME/gitune``, then ``~/.cache/gitune``.
+    ``GITUNE_CACHE`` comes first, then ``XDG_CACHE_HOME/gitune``, then ``~/.cache/gitune``.
     """
     if chosen := os.environ.get("GITUNE_CACHE"):
         return Path(chosen)
@@ -31,25 +31,23 @@ def sha256_of(path: Path) -> str:
 
 
 def remembered_sha256(path: Path) -> str:
-    """Return ``sha256_of(path)``, reading the bytes only if size or modification time changed."""
+    """Return ``sha256_of(path)``; the file is only read if its size or modification time changed."""
     stat = path.stat()
     stamp = [stat.st_size, stat.st_mtime_ns]
     name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
-    memory = cache_folder() / "hashes" / f"{name}.json"
-    try:
-        known = json.loads(memory.read_text())
-        if known["stamp"] == stamp:
-            return str(known["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        known = None  # never seen, or a torn note: hash again
+    entry = cache_folder() / "hashes" / f"{name}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not cached, or a damaged entry
+        cached = json.loads(entry.read_text())
+        if cached["stamp"] == stamp:
+            return str(cached["sha256"])
     digest = sha256_of(path)
     with contextlib.suppress(OSError):  # a full or read-only cache only costs time
-        write_whole(memory, json.dumps({"stamp": stamp, "sha256": digest}))
+        write_whole(entry, json.dumps({"stamp": stamp, "sha256": digest}))
     return digest
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Replace *path* with *content* so that a reader sees the old file or the new one, never a part."""
+    """Replace *path* atomically: a reader sees the old content or the new one, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -63,16 +61,16 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield every regular file below *folder*, sorted by its path relative to it."""
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    yield from sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    """Yield every regular file below *folder*, sorted by relative path."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    yield from sorted(files, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def tree_digest(folder: Path) -> str:
     r"""Return ``sha256:…`` over the names and bytes of every file below *folder*.
 
-    Each file adds the line ``<sha256>  <posix path>\n``, in path order: what ``sha256sum`` prints,
-    so anybody can compute it again without this program.
+    It hashes one line per file, ``<sha256>  <posix path>\n``, in path order. This is the output format of
+    ``sha256sum``, so the digest can be reproduced without this program.
     """
     lines = (f"{sha256_of(p)}  {p.relative_to(folder).as_posix()}\n" for p in files_below(folder))
     return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Bounds of metrics: what a gate of a recipe or of an environment asks for.
+"""Gates: lower and upper bounds of metrics, set by a recipe or an environment.
 
-It does not know which metrics there are.
+It does not know which metrics exist.
 """
 
 from collections.abc import Mapping
@@ -13,23 +13,23 @@ from framework.core.component import Component
 
 
 class Bound(Component):
-    """The least and the most that a metric may be."""
+    """The range that a metric must be in."""
 
     min: float | None = None
-    """Least value that passes."""
+    """Lowest value that passes."""
     max: float | None = None
-    """Most value that passes."""
+    """Highest value that passes."""
 
     @model_validator(mode="after")
     def _needs_a_side(self) -> "Bound":
         if self.min is None and self.max is None:
             raise PydanticCustomError("empty_bound", "give 'min', 'max' or both")
         if self.min is not None and self.max is not None and self.min > self.max:
-            raise PydanticCustomError("crossed_bound", "'min' is above 'max', so nothing could pass")
+            raise PydanticCustomError("crossed_bound", "'min' is above 'max', so no value can pass")
         return self
 
     def admits(self, value: float) -> bool:
-        """Tell whether *value* is inside; a NaN never is."""
+        """Return whether *value* is in range; NaN never is."""
         above = self.min is None or value >= self.min
         return above and (self.max is None or value <= self.max) and value == value
 
@@ -40,37 +40,46 @@ class Bound(Component):
 
 
 def _flat(gates: Any) -> Any:
-    """Take ``gates.int4.exact_match.min=0.5`` too: a command line cannot give a key with a dot."""
+    """Flatten ``gates.int4.exact_match.min=0.5``: a command line cannot pass a key that contains a dot."""
     if not isinstance(gates, dict):
         return gates
     flat: dict[str, Any] = {}
     for name, bound in gates.items():
-        below = isinstance(bound, dict) and bound and all(isinstance(item, dict) for item in bound.values())
-        found = {f"{name}.{metric}": item for metric, item in bound.items()} if below else {name: bound}
-        for key, item in found.items():
+        nested = isinstance(bound, dict) and bound and all(isinstance(item, dict) for item in bound.values())
+        bounds = {f"{name}.{metric}": item for metric, item in bound.items()} if nested else {name: bound}
+        for key, item in bounds.items():
             both = isinstance(item, dict) and isinstance(flat.get(key), dict)
             flat[key] = {**flat[key], **item} if both else item
     return flat
 
 
 Gates = Annotated[dict[str, Bound], BeforeValidator(_flat)]
-"""Bounds by metric: ``exact_match``, or ``int4.exact_match``, which may also stand as ``exact_match`` below
-``int4``."""
+"""Bounds by metric: ``exact_match``, or ``int4.exact_match``, which can also be written as ``exact_match``
+below ``int4``."""
 
 
 def unmet(gates: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[str]:
-    """Return a sentence for each bound that recorded metrics do not meet.
+    """Return one message for each bound that the metrics do not meet.
 
     Args:
-        gates: bounds by metric; a name without a candidate is the tuned model's.
-        metrics: flat, as a release has them: ``<candidate>.<metric>``.
+        gates: bounds by metric, with or without a candidate; see ``flat_metric``.
+        metrics: values by flat name, as a release records them: ``<candidate>.<metric>``.
     """
-    found = []
+    messages = []
     for name, bound in sorted(gates.items()):
-        flat = name if "." in name else f"tuned.{name}"
-        value = metrics.get(flat)
+        metric = flat_metric(name)
+        value = metrics.get(metric)
         if value is None:
-            found.append(f"{flat} was not measured, the gate asks for {bound}")
+            messages.append(f"{metric} was not measured, the gate requires {bound}")
         elif not bound.admits(value):
-            found.append(f"{flat} is {value:g}, the gate asks for {bound}")
-    return found
+            messages.append(f"{metric} is {value:g}, the gate requires {bound}")
+    return messages
+
+
+def flat_metric(name: str) -> str:
+    """Return a gate's metric as ``<candidate>.<metric>``; without a candidate it is the tuned model's.
+
+    >>> flat_metric("exact_match"), flat_metric("int4.exact_match")
+    ('tuned.exact_match', 'int4.exact_match')
+    """
+    return name if "." in name else f"tuned.{name}"

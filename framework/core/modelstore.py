@@ -1,8 +1,8 @@
-"""The model store: published model folders, each under its own digest, at any URL fsspec opens.
+"""The model store: published model folders, named by their digest, at any URL that fsspec opens.
 
-Layout: ``<url>/<hex digest>/…`` with the list ``SHA256SUMS`` written last, so that a folder without
-it is unfinished. The digest is that of ``framework.core.filesystem.tree_digest`` over all other files,
-which is the sha256 of the list itself. The store knows nothing of releases or engines.
+Layout: ``<url>/<hex digest>/…``. The list ``SHA256SUMS`` is written last, so a folder without it is
+incomplete. The digest is ``framework.core.filesystem.tree_digest`` of all other files, which equals the
+sha256 of the list. The store knows nothing about releases or engines.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from framework.core.error_text import first_line
 from framework.core.errors import SourceError
 from framework.core.filesystem import files_below, sha256_of, tree_digest
 
@@ -20,10 +21,10 @@ LIST = "SHA256SUMS"
 
 
 def push(folder: Path, url: str) -> tuple[str, str]:
-    """Publish a copy of *folder*; nothing is copied where it is already there and whole.
+    """Publish a copy of *folder*; nothing is copied if the store already has it completely.
 
     Args:
-        folder: the model; it may not hold a file named ``SHA256SUMS``.
+        folder: the model; it must not contain a file named ``SHA256SUMS``.
         url: the store, such as ``file://.gitune/models`` or ``s3://bucket/models``.
 
     Returns:
@@ -33,44 +34,43 @@ def push(folder: Path, url: str) -> tuple[str, str]:
         SourceError: the store cannot be reached or written.
     """
     if (folder / LIST).exists():
-        raise SourceError(f"{folder / LIST}: this name is the model store's own; rename the file")
+        raise SourceError(f"{folder / LIST}: this name is reserved by the model store; rename the file")
     sums = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_below(folder)}
     if not sums:
-        raise SourceError(f"{folder}: nothing to publish; the folder holds no file")
+        raise SourceError(f"{folder}: nothing to publish; the folder contains no file")
     listing = "".join(f"{digest}  {name}\n" for name, digest in sums.items())
     name = hashlib.sha256(listing.encode()).hexdigest()
     uri = f"{url.rstrip('/')}/{name}"
-    with explained(uri, "write"):
+    with wrap_store_errors(uri, "write"):
         store, root = open_store(uri)
-        sizes = {part: (folder / part).stat().st_size for part in sums}
-        if not _is_whole(store, root, listing, sizes):
+        sizes = {file: (folder / file).stat().st_size for file in sums}
+        if not _is_complete(store, root, listing, sizes):
             _upload(store, root, folder, listing, list(sums))
     return uri, f"sha256:{name}"
 
 
 def pull(uri: str, digest: str, folder: Path) -> None:
-    """Make *folder* hold exactly the published model; every byte is checked against *digest*.
+    """Fill *folder* with exactly the published model; every byte is checked against *digest*.
 
-    Does nothing where the folder is already right. Otherwise the model is written beside it, checked,
-    and only then takes its name, so that *folder* is never half a model.
+    It does nothing if the folder already matches. Otherwise the model is written to a temporary folder,
+    checked and renamed, so *folder* is never incomplete.
 
     Raises:
-        SourceError: the model is missing, is not what *digest* says, or cannot be read or written.
+        SourceError: the model is missing, does not match *digest*, or cannot be read or written.
     """
     if folder.is_dir() and tree_digest(folder) == digest:
         return
-    with explained(uri, "read"):
+    with wrap_store_errors(uri, "read"):
         store, root = open_store(uri)
         try:
             listing = store.cat_file(f"{root}/{LIST}")
         except FileNotFoundError:
             raise SourceError(
-                f"{uri}: no finished model there; publish it again with `run`, "
-                "or mend 'model_uri' in the release"
+                f"{uri}: the model store has no complete model there; publish it again with `run`"
             ) from None
-        if (found := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
-            raise SourceError(f"{uri}: the release asks for {digest}, but there lies {found}; {_RESTORE}")
-    with explained(str(folder), f"be filled from {uri}"):
+        if (actual := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
+            raise SourceError(f"{uri}: the release needs {digest}, but this is {actual}; {_RESTORE}")
+    with wrap_store_errors(str(folder), f"be filled from {uri}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".pulling-", dir=folder.parent) as beside:
             fresh = Path(beside) / "model"
@@ -82,29 +82,29 @@ def pull(uri: str, digest: str, folder: Path) -> None:
 
 
 def check(digest: str, folder: Path) -> None:
-    """Make sure that *folder* holds exactly the model of *digest*; nothing is fetched or written.
+    """Check that *folder* contains exactly the model of *digest*; nothing is fetched or written.
 
     Raises:
-        SourceError: it holds another one, or cannot be read.
+        SourceError: it contains something else, or cannot be read.
     """
     try:
-        found = tree_digest(folder)
+        actual = tree_digest(folder)
     except OSError as error:
         raise SourceError(
             f"{error.filename}: cannot be read: {error.strerror}; is the volume mounted?"
         ) from error
-    if found != digest:
+    if actual != digest:
         raise SourceError(
-            f"{folder}: the release asks for {digest}, but there lies {found}; mount the image that was made "
-            "of the published folder, without its SHA256SUMS"
+            f"{folder}: the release needs {digest}, but this is {actual}; mount the image that was built "
+            "from the published folder, without its SHA256SUMS"
         )
 
 
 def is_lost(uri: str) -> bool:
-    """Tell whether a model that was published to a folder is no longer there; remote stores are not asked.
+    """Return whether a model that was published to a local folder is gone; remote stores are not asked.
 
-    It goes by the names of the list and loads no fsspec, since every run asks; bytes are checked when
-    a model is pulled.
+    Every run calls this, so it only checks that the listed files exist and does not load fsspec. Bytes are
+    checked when a model is pulled.
     """
     if "://" in uri and not uri.startswith("file://"):
         return False
@@ -119,8 +119,8 @@ def is_lost(uri: str) -> bool:
 _RESTORE = "restore the store from a copy, or publish again with `run`"
 
 
-def _is_whole(store: Any, root: str, listing: str, sizes: dict[str, int]) -> bool:
-    """Tell whether the list and every file, by size, are there; bytes are checked when pulled."""
+def _is_complete(store: Any, root: str, listing: str, sizes: dict[str, int]) -> bool:
+    """Return whether the list and every file exist with the right size; bytes are checked when pulled."""
     try:
         if store.cat_file(f"{root}/{LIST}") != listing.encode():
             return False
@@ -137,7 +137,7 @@ def _upload(store: Any, root: str, folder: Path, listing: str, names: list[str])
             fresh = Path(beside) / "model"
             shutil.copytree(folder, fresh)
             (fresh / LIST).write_text(listing, encoding="utf-8")
-            if final.exists():  # not whole, or push would have stopped before
+            if final.exists():  # incomplete, or push would not have called this
                 final.rename(Path(beside) / "old")
             fresh.rename(final)
         return
@@ -147,22 +147,26 @@ def _upload(store: Any, root: str, folder: Path, listing: str, names: list[str])
 
 
 def _download(store: Any, source: str, target: Path, wanted: str) -> None:
-    """Copy one file and check it.
+    """Download one file and check its sha256.
 
     Raises:
-        SourceError: it is missing or altered.
+        SourceError: it is missing or was altered.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         store.get_file(source, str(target))
     except FileNotFoundError:
         raise SourceError(f"{source}: missing in the model store; {_RESTORE}") from None
-    if (found := sha256_of(target)) != wanted:
-        raise SourceError(f"{source}: altered: its sha256 is {found}, published {wanted}; {_RESTORE}")
+    if (actual := sha256_of(target)) != wanted:
+        raise SourceError(f"{source}: altered: its sha256 is {actual}, published {wanted}; {_RESTORE}")
 
 
 def _entries(uri: str, listing: str) -> Iterator[tuple[str, str]]:
-    """Yield ``(sha256, name)`` for each line of the list; a name may not leave the folder."""
+    """Yield ``(sha256, name)`` for each line of the list.
+
+    Raises:
+        SourceError: a line is malformed, or names a path outside the folder.
+    """
     for line in listing.splitlines():
         digest, _, name = line.partition("  ")
         path = PurePosixPath(name)
@@ -172,7 +176,7 @@ def _entries(uri: str, listing: str) -> Iterator[tuple[str, str]]:
 
 
 def open_store(uri: str) -> tuple[Any, str]:
-    """Return the file system and the path in it; a relative ``file://`` path is below the current folder."""
+    """Return the file system and the path in it; a relative ``file://`` path is below the working folder."""
     import fsspec
 
     store, root = fsspec.core.url_to_fs(uri)
@@ -180,21 +184,28 @@ def open_store(uri: str) -> tuple[Any, str]:
 
 
 def is_local(store: Any) -> bool:
-    """Tell whether *store* is this machine's file system."""
+    """Return whether *store* is this machine's file system."""
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(store, LocalFileSystem)
 
 
 @contextlib.contextmanager
-def explained(where: str, doing: str) -> Iterator[None]:
-    """Turn what a backend raises into one sentence; backends share no base class for errors."""
+def wrap_store_errors(where: str, doing: str) -> Iterator[None]:
+    """Turn any error of a backend into a SourceError; backends share no base class for errors.
+
+    Args:
+        where: the path or URL, for the message.
+        doing: what is tried, for the message.
+
+    Raises:
+        SourceError: one line.
+    """
     try:
         yield
     except SourceError:
         raise
     except ImportError as error:
-        raise SourceError(f"{where}: {error}; `pip install` that package beside gitune") from error
+        raise SourceError(f"{where}: {error}; `pip install` that package") from error
     except Exception as error:
-        first_line = str(error).partition("\n")[0] or type(error).__name__
-        raise SourceError(f"{where}: cannot {doing}: {first_line}") from error
+        raise SourceError(f"{where}: cannot {doing}: {first_line(error)}") from error

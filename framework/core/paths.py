@@ -1,4 +1,4 @@
-"""Where the framework's own ``conf/`` and ``recipes/`` lie. Knows nothing of the caller's folder."""
+"""Locate the framework's own ``conf/`` and ``recipes/``. It does not look at the working folder."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def _share() -> Path:
-    """Return ``framework/_share`` of an installed wheel, else the root of the source checkout."""
+    """Return ``framework/_share`` of an installed wheel, or else the root of the source checkout."""
     installed = _PACKAGE / "_share"
     return installed if installed.is_dir() else _PACKAGE.parent
 
 
 SHARE: Path = _share()
-"""The folder that holds the framework's own ``conf/`` and ``recipes/``."""
+"""The folder with the framework's own ``conf/`` and ``recipes/``."""

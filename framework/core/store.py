@@ -1,8 +1,8 @@
-"""The store: finished artifacts by key, each whole or absent.
+"""The store: finished artifacts by key, each complete or absent.
 
 Layout below the root: ``<stage>/<key>/`` with ``artifact.json`` beside the stage's files,
-``<stage>/.building-<key>/`` while it is made, ``scratch/<key>/`` for resumable work and
-``locks/<key>.lock``. The store does not know what a plan is, nor in which process it runs.
+``<stage>/.building-<key>/`` during the build, ``scratch/<key>/`` for resumable work, and
+``locks/<key>.lock``. The store knows neither plans nor the process that it runs in.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ RECORD = "artifact.json"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (*_FULL, errno.EACCES, errno.EPERM, errno.EROFS)
 _NO_ROOM = 64 * 1024
-"""Fewer free bytes than this is a full disk."""
+"""A disk with fewer free bytes is full."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Store:
     root: Path
 
     def folder(self, step: Step) -> Path:
-        """Return where the step's artifact is, or would be."""
+        """Return the folder of the step's artifact, whether it exists or not."""
         return self.root / step.stage.name / step.key
 
     def record(self, step: Step) -> dict[str, Any] | None:
-        """Return the artifact's record if the step is built, else None.
+        """Return the artifact's record, or None if the step is not built.
 
         Raises:
-            StoreError: the artifact was changed after it was made, or cannot be read.
+            StoreError: the artifact was altered, or cannot be read.
         """
         folder = self.folder(step)
         try:
@@ -66,13 +66,13 @@ class Store:
         return record
 
     def build(self, step: Step, announce: Callable[[str], None] = lambda message: None) -> Path:
-        """Return the folder of the step's artifact, running the step if it is not there yet.
+        """Return the folder of the step's artifact; run the step first if it is not built.
 
-        The step's inputs must be built. A second caller waits for the first and takes its result.
+        The step's inputs must be built. A second caller waits for the first and uses its result.
 
         Raises:
-            StoreError: an input or the artifact was changed, or the disk refused.
-            FrameworkError: whatever the stage raises.
+            StoreError: an input or the artifact was altered, or the store cannot be written.
+            FrameworkError: an error of the stage.
         """
         if self.record(step) is not None:
             return self.folder(step)
@@ -123,7 +123,7 @@ class Store:
             _write_durably(building / RECORD, json.dumps(record, indent=1, sort_keys=True))
             building.rename(self.folder(step))
         except BaseException as error:
-            full = self._is_full(error)  # asked before cleaning up makes room
+            full = self._is_full(error)  # checked before the cleanup frees space
             shutil.rmtree(building, ignore_errors=True)
             if full:
                 no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -132,7 +132,7 @@ class Store:
         shutil.rmtree(scratch, ignore_errors=True)
 
     def _is_full(self, error: BaseException) -> bool:
-        """Tell whether the disk is full; libraries hide the system's error in kinds of their own."""
+        """Return whether *error* comes from a full disk; libraries wrap the system's error in their own."""
         if isinstance(error, FrameworkError) or not isinstance(error, Exception):
             return False
         cause: BaseException | None = error
@@ -143,18 +143,18 @@ class Store:
         return shutil.disk_usage(self.root).free < _NO_ROOM
 
     def forget(self, step: Step) -> None:
-        """Remove the step's artifact, so that it is built again."""
+        """Remove the step's artifact, so that it will be built again."""
         with FileLock(self.root / "locks" / f"{step.key}.lock"):
             dropped = self._building(step)
             shutil.rmtree(dropped, ignore_errors=True)
             with contextlib.suppress(FileNotFoundError):
-                self.folder(step).rename(dropped)  # first, so that half a folder never has the name
+                self.folder(step).rename(dropped)  # a partly removed folder must not keep its name
             shutil.rmtree(dropped, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what killed runners left: half-made folders, and the scratch of finished steps.
+        """Remove the leftovers of killed runners: unfinished folders, and the scratch of finished steps.
 
-        What a living runner is making is locked and stays; so does the scratch of unfinished steps.
+        Folders that a live runner is building are locked and kept; so is the scratch of unfinished steps.
         """
         for building in self.root.glob("*/.building-*"):
             key = building.name.removeprefix(".building-")
@@ -170,26 +170,29 @@ class Store:
 
     @staticmethod
     def _verify(folder: Path, files: dict[str, Any]) -> None:
-        """Compare every file with the record; bytes are read only where size or time differ."""
+        """Compare every file with the record; bytes are only read if the modification time differs.
+
+        Raises:
+            StoreError: a file was added, removed or altered.
+        """
         present = {path.relative_to(folder).as_posix() for path in files_below(folder)}
         if added := sorted(present - files.keys() - {RECORD}):
             raise StoreError(_damaged(folder, f"{added[0]} was added"))
-        for name, known in files.items():
+        for name, recorded in files.items():
             path = folder / name
             try:
                 stat = path.stat()
             except FileNotFoundError:
                 raise StoreError(_damaged(folder, f"{name} is missing")) from None
-            if stat.st_size != known["size"]:
-                raise StoreError(
-                    _damaged(folder, f"{name} has {stat.st_size} bytes, recorded {known['size']}")
-                )
-            if stat.st_mtime_ns != known["mtime_ns"] and sha256_of(path) != known["sha256"]:
-                raise StoreError(_damaged(folder, f"{name} has another sha256 than recorded"))
+            if stat.st_size != recorded["size"]:
+                change = f"{name} has {stat.st_size} bytes, recorded {recorded['size']}"
+                raise StoreError(_damaged(folder, change))
+            if stat.st_mtime_ns != recorded["mtime_ns"] and sha256_of(path) != recorded["sha256"]:
+                raise StoreError(_damaged(folder, f"{name} does not match its recorded sha256"))
 
 
 def _cpu_seconds() -> float:
-    """Return what this process and its ended children have spent: less shaken by neighbours than a clock."""
+    """Return the CPU time of this process and its finished children; other processes disturb it less."""
     return sum(os.times()[:4])
 
 
@@ -211,13 +214,11 @@ def _write_durably(path: Path, text: str) -> None:
         os.fsync(stream.fileno())
 
 
-def _damaged(folder: Path, what: str) -> str:
-    return (
-        f"{folder}: the artifact was altered after it was made: {what}; remove the folder to build it again"
-    )
+def _damaged(folder: Path, change: str) -> str:
+    return f"{folder}: the artifact was altered: {change}; remove the folder to build it again"
 
 
-def _refused(place: Path, doing: str, error: OSError) -> str:
-    where = error.filename or place
-    mend = "free space there" if error.errno in _FULL else "check its permissions"
-    return f"{where}: cannot {doing}: {error.strerror}; {mend}, or set store=<another folder>"
+def _refused(path: Path, doing: str, error: OSError) -> str:
+    where = error.filename or path
+    fix = "free space there" if error.errno in _FULL else "check its permissions"
+    return f"{where}: cannot {doing}: {error.strerror}; {fix}, or set store=<another folder>"

@@ -1,7 +1,7 @@
-"""The published versions of each release: a copy of every lock in the model store, and how many stay.
+"""The published versions of each release: a copy of every lock in the model store, and their pruning.
 
-Layout: ``<url>/releases/<release>/<plan key>.lock``, written after the model that it names, so that a
-version that is listed is whole. Where environments lie, and what serves, this module is told.
+Layout: ``<url>/releases/<release>/<plan key>.lock``. A lock is written after the model that it names, so
+every listed version is complete. Callers pass the folder of environments.
 """
 
 import json
@@ -13,33 +13,33 @@ from typing import Any
 from framework.core.errors import GitError
 from framework.core.filesystem import write_whole
 from framework.core.git import Repository
-from framework.core.modelstore import LIST, explained, is_local, open_store
+from framework.core.modelstore import LIST, is_local, open_store, wrap_store_errors
 from framework.core.release import LOCK, Release
 
 FOLDER = "releases"
-_WAY_BACK = 4
-"""Locks of a place that count as needed: the one that runs, and those before it."""
+_KEPT_LOCKS = 4
+"""How many locks of one environment and release are kept: the current one and those before it."""
 _COMMITS = 1000
-"""Commits below the environments that are looked at for them."""
+"""How many commits are searched for them."""
 _KEY = re.compile(r"[0-9a-f]{64}")
 
 
 def record(url: str, release: Release) -> str:
-    """Put a copy of the lock into the model store at *url*, and return where it lies.
+    """Copy the lock to the model store at *url* and return its address.
 
     Publishing a version again makes it the newest.
 
     Raises:
         SourceError: the store cannot be written.
     """
-    place = f"{url.rstrip('/')}/{FOLDER}/{release.name}/{release.plan}.lock"
-    with explained(place, "write"):
-        store, path = open_store(place)
+    address = f"{url.rstrip('/')}/{FOLDER}/{release.name}/{release.plan}.lock"
+    with wrap_store_errors(address, "write"):
+        store, path = open_store(address)
         if is_local(store):
             write_whole(Path(path), release.text())
         else:
             store.pipe_file(path, release.text().encode())
-    return place
+    return address
 
 
 def find(url: str, name: str, plan: str) -> Release | None:
@@ -49,15 +49,15 @@ def find(url: str, name: str, plan: str) -> Release | None:
         SourceError: the store cannot be read.
         ReleaseError: the lock was altered.
     """
-    place = f"{url.rstrip('/')}/{FOLDER}/{name}/{plan}.lock"
-    with explained(place, "read"):
-        store, path = open_store(place)
+    address = f"{url.rstrip('/')}/{FOLDER}/{name}/{plan}.lock"
+    with wrap_store_errors(address, "read"):
+        store, path = open_store(address)
         store.invalidate_cache()
         try:
             text = store.cat_file(path).decode()
         except FileNotFoundError:
             return None
-    return Release.parse(text, place)
+    return Release.parse(text, address)
 
 
 def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
@@ -67,23 +67,23 @@ def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
         url: the model store.
         name: the release.
         keep: how many versions stay, by the order in which they were published.
-        needed: hex digits of plan keys and model digests that must stay, however old.
+        needed: hex digits of plan keys and model digests that must stay, however old they are.
 
     Returns:
         The plan keys of the removed versions, oldest last.
 
     Raises:
-        SourceError: the store refuses.
+        SourceError: the store cannot be read or written.
     """
     root = url.rstrip("/")
-    with explained(f"{root}/{FOLDER}/{name}", "remove old versions (publish.keep=null keeps all)"):
+    with wrap_store_errors(f"{root}/{FOLDER}/{name}", "remove old versions (publish.keep=null keeps all)"):
         store, base = open_store(root)
         store.invalidate_cache()
         named = {path: _named(store.cat_file(path)) for path in _locks(store, f"{base}/{FOLDER}")}
         own = [path for path in named if path.rpartition("/")[0].endswith(f"/{FOLDER}/{name}")]
         try:
             own.sort(key=lambda path: (store.modified(path), path), reverse=True)
-        except NotImplementedError:  # a store that knows no times has no order: nothing may go
+        except NotImplementedError:  # without modification times there is no order, so nothing is removed
             return []
         old = [path for path in own[keep:] if needed.isdisjoint(named[path])]
         for path in old:
@@ -97,9 +97,9 @@ def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
 def needed_by(environments: Path) -> frozenset[str]:
     """Return the hex digits of every key and digest that a lock of *environments* names.
 
-    It looks at the folder as it stands and, where it lies in Git, as it is at ``HEAD`` and at the tip of
-    every branch, those of remotes included, as they were fetched last; and at the last few locks of each
-    place, which a rollback may have to go back to.
+    It reads the folder's files and, in a Git repository, the locks at ``HEAD`` and at the tip of every
+    branch, including remote branches as last fetched. It also reads the last few locks of each release, which
+    a rollback may restore.
     """
     texts = [lock.read_text(errors="replace") for lock in environments.glob(f"*/*/{LOCK}")]
     texts += _committed(environments) if environments.is_dir() else []
@@ -114,25 +114,25 @@ def _committed(environments: Path) -> Iterable[str]:
     tips = repository.run("for-each-ref", "--format=%(objectname)", "refs/heads", "refs/remotes").split()
     head = repository.ask("rev-parse", "--verify", "--quiet", "HEAD")
     tips += [head] if head else []
-    found = _recent(repository, tips) if tips else set()
+    blobs = _recent(repository, tips) if tips else set()
     for tip in {*tips}:
         for line in repository.run("ls-tree", "-r", "-z", tip, "--", ".").split("\0"):
             if line.endswith(f"/{LOCK}"):
-                found.add(line.split()[2])
-    return [text for text in repository.blobs(sorted(found)) if text is not None]
+                blobs.add(line.split()[2])
+    return [text for text in repository.blobs(sorted(blobs)) if text is not None]
 
 
 def _recent(repository: Repository, tips: list[str]) -> set[str]:
-    """Return the last locks of each place, as Git calls them, newest commit first."""
+    """Return the Git object names of the last few locks at each path."""
     form = ("--raw", "--no-abbrev", "--no-renames", "--format=")
     log = repository.run("log", f"--max-count={_COMMITS}", *form, *{*tips}, "--", ".")
     last: dict[str, list[str]] = {}
     for line in log.splitlines():
         words, _, path = line.partition("\t")
         if path.endswith(f"/{LOCK}"):
-            new, known = words.split()[3], last.setdefault(path, [])
-            if len(known) < _WAY_BACK and new not in known:
-                known.append(new)
+            blob, kept = words.split()[3], last.setdefault(path, [])
+            if len(kept) < _KEPT_LOCKS and blob not in kept:
+                kept.append(blob)
     return {blob for blobs in last.values() for blob in blobs}
 
 
@@ -150,7 +150,7 @@ def _named(lock: bytes) -> tuple[str, str]:
 
 
 def _remove(store: Any, folder: str) -> None:
-    """Remove a model, its list first: without it the folder is unfinished, and nobody opens it."""
+    """Remove a model, its list first: a folder without the list counts as incomplete."""
     if store.exists(f"{folder}/{LIST}"):
         store.rm_file(f"{folder}/{LIST}")
     if store.exists(folder):

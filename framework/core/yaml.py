@@ -1,8 +1,8 @@
-"""The one YAML dumper: what it writes means the same to YAML 1.1 and YAML 1.2 readers.
+"""The only YAML dumper: its output means the same to YAML 1.1 and YAML 1.2 parsers.
 
-A string is left bare only where it is plainly a word (see ``_is_plain``); all others are quoted, so
-that ``y``, ``1e3``, ``0o17``, ``12:30:45`` or ``~`` stay strings in every reader. It does not know what
-the data mean.
+A string is only left unquoted if it is clearly a word (see ``_is_plain``). All others are quoted, so
+``y``, ``1e3``, ``0o17``, ``12:30:45`` and ``~`` stay strings in every parser. It does not know what the data
+means.
 """
 
 import re
@@ -21,13 +21,13 @@ _ENDS_BLANK = re.compile(r"[ ](?:\n|\Z)")
 
 
 def dump(value: Any) -> str:
-    """Return *value* as YAML text: block style, keys sorted, no aliases, lines never folded.
+    """Return *value* as YAML text: block style, sorted keys, no aliases, no folded lines.
 
     Args:
         value: dicts with string keys, lists, strings, numbers, booleans and None.
 
     Raises:
-        yaml.representer.RepresenterError: *value* holds anything else.
+        yaml.representer.RepresenterError: *value* contains anything else.
 
     >>> print(dump({"b": ["y", "yes please"], "a": "1e3"}), end="")
     a: "1e3"
@@ -42,10 +42,10 @@ def dump(value: Any) -> str:
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether no reader could take *text* for anything but this string when it stands bare.
+    """Return whether every parser reads unquoted *text* as this string.
 
-    Numbers, dates and sexagesimals start with a digit, a sign or a dot, so asking for a letter in
-    front excludes them all; what is left are the words that some reader knows.
+    Numbers, dates and sexagesimals start with a digit, a sign or a dot, so requiring a leading letter
+    excludes them all. The remaining exceptions are reserved words.
     """
     return _PLAIN.fullmatch(text) is not None and text.lower() not in _RESERVED
 

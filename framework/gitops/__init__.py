@@ -1,5 +1,5 @@
-"""The way from one environment to the next, and back: verbs whose only effect is a commit.
+"""Verbs whose only effect is a commit: promote, roll back, propose, and what surrounds them.
 
-Each works in a temporary work tree of the branch that it changes, so that the caller's own is left as it
-is; what fails leaves no branch, no commit that is named, and no changed file.
+Each works in a temporary Git worktree of the branch that it changes, so the caller's checkout is not
+touched. A verb that fails leaves no branch, no commit that a ref names, and no changed file.
 """

@@ -1,4 +1,4 @@
-"""The words of a verb that is not Hydra's: ``key=value`` each, known by name, none twice."""
+"""Parse the ``key=value`` arguments of verbs that Hydra does not handle."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,42 +10,42 @@ from framework.core.suggest import nearest
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
-def read(
+def parse_arguments(
     verb: str, words: Sequence[str], required: Sequence[str], optional: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the value of every word.
+    """Return the value of every argument.
 
     Args:
-        verb: what was asked for.
-        words: what was typed after it.
-        required: the keys that must be there.
-        optional: the other keys and what they are where they are not typed.
+        verb: the verb.
+        words: what the user typed after it.
+        required: keys that must be present.
+        optional: the other keys and their defaults.
 
     Raises:
-        ConfigError: a word is unknown, missing, typed twice, or holds a value that cannot be.
+        ConfigError: an argument is unknown, missing or repeated.
     """
-    found: dict[str, str] = {}
-    known = [*required, *optional]
+    values: dict[str, str] = {}
+    keys = [*required, *optional]
     for word in words:
         key, equals, value = word.partition("=")
-        if not equals or key not in known:
-            guess = nearest(key, known)
-            hint = f"did you mean '{guess}='?" if guess else f"it takes {', '.join(f'{k}=' for k in known)}"
-            raise ConfigError(f"command line '{word}': `run {verb}` does not know this; {hint}")
-        if key in found:
-            raise ConfigError(f"command line '{word}': '{key}' is given twice")
-        found[key] = value
-    if missing := [key for key in required if not found.get(key)]:
+        if not equals or key not in keys:
+            guess = nearest(key, keys)
+            hint = f"did you mean '{guess}='?" if guess else f"known are {', '.join(f'{k}=' for k in keys)}"
+            raise ConfigError(f"command line '{word}': unknown argument of `run {verb}`; {hint}")
+        if key in values:
+            raise ConfigError(f"command line '{word}': '{key}' is set twice")
+        values[key] = value
+    if missing := [key for key in required if not values.get(key)]:
         example = " ".join(f"{key}=<{key}>" for key in required)
-        raise ConfigError(f"command line: '{missing[0]}=' is missing; call it as: run {verb} {example}")
-    return {**optional, **found}
+        raise ConfigError(f"command line: '{missing[0]}=' is missing; usage: run {verb} {example}")
+    return {**optional, **values}
 
 
 def subfolder(key: str, value: str) -> str:
-    """Return *value*, a folder below the working folder, as Git writes it.
+    """Return *value*, a folder below the working folder, as a normalized POSIX path.
 
     Raises:
-        ConfigError: it lies elsewhere, where no commit of this folder would hold it.
+        ConfigError: it is outside the working folder, where no commit could include it.
     """
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.name:
@@ -54,13 +54,13 @@ def subfolder(key: str, value: str) -> str:
 
 
 def name(key: str, value: str) -> str:
-    """Return *value*, the name of a release or of an environment.
+    """Return *value*, the name of a release or an environment.
 
     Raises:
-        ConfigError: no folder of environments can be called so.
+        ConfigError: it is not a valid name.
     """
     if _NAME.fullmatch(value) is None:
-        raise ConfigError(f"command line '{key}={value}': a name is lower-case letters, digits and dashes")
+        raise ConfigError(f"command line '{key}={value}': use lower-case letters, digits and dashes only")
     return value
 
 

@@ -1,7 +1,7 @@
-"""Which recipes a range of commits changed: those that a merge trains, and a pull request shows.
+"""``run changed``: the recipes that a range of commits changed, for CI to train or to show in a pull request.
 
-A recipe is what its file says, with the options that it chooses and the rows that they name. It knows
-nothing of plans: that an equal step is not built twice, the store sees to.
+A recipe consists of its own file, the options that it chooses, and the rows that they name. This module
+knows nothing about plans: the store avoids building an equal step twice.
 """
 
 import json
@@ -10,32 +10,32 @@ from pathlib import Path
 
 from framework.config.recipes import GROUP, listed, recipe_names, relative
 from framework.core.errors import FrameworkError, GitError
-from framework.core.git import Repository, said
+from framework.core.git import Repository, error_line
 from framework.core.release import LOCK, Release
-from framework.gitops.arguments import read
+from framework.gitops.arguments import parse_arguments
 
 _ENVIRONMENTS = Path("environments")
 
 
 def changed(words: Sequence[str]) -> None:
-    """Print the names of ``changed_recipes`` as JSON, which a workflow's matrix takes.
+    """Print the names of ``changed_recipes`` as JSON, for a workflow's matrix.
 
     Raises:
-        FrameworkError: a word is wrong, or Git cannot compare.
+        FrameworkError: an argument is invalid, or Git cannot compare.
     """
-    given = read("changed", words, ("base",), {})
-    print(json.dumps(changed_recipes(given["base"])))
+    arguments = parse_arguments("changed", words, ("base",), {})
+    print(json.dumps(changed_recipes(arguments["base"])))
 
 
 def changed_recipes(base: str) -> list[str]:
     """Return the recipes of the working folder that commits since *base* changed.
 
-    A recipe whose own file, or rows below ``recipes/``, changed is one of them; where an option did, only
-    recipes that have a release already are: an option's new default trains nothing for the first time.
-    Of a recipe that cannot be read, its own file alone counts; who plans it says what is wrong.
+    A recipe counts if its own file or its rows below ``recipes/`` changed. A changed option only counts
+    for recipes that already have a release, so a new default does not start a first training. If a recipe
+    cannot be read, only its own file counts; planning it will report the error.
 
     Args:
-        base: a commit, branch or tag; compared is what HEAD has beyond what both have.
+        base: a commit, branch or tag; HEAD is compared with their merge base.
 
     Raises:
         GitError: Git cannot compare the two.
@@ -52,7 +52,7 @@ def changed_recipes(base: str) -> list[str]:
     names = [name for name in recipe_names(Path("recipes")) if not listed(name)]
     register()
     GlobalHydra.instance().clear()
-    found = []
+    recipes = []
     with initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune"):
         for name in names:
             files, text = _merged(name)
@@ -60,12 +60,12 @@ def changed_recipes(base: str) -> list[str]:
             if any(file in files or (not file.endswith(".yaml") and file in text) for file in own) or (
                 name in released and touched & files
             ):
-                found.append(name)
-    return found
+                recipes.append(name)
+    return recipes
 
 
 def _merged(recipe: str) -> tuple[set[str], str]:
-    """Return the files that make the recipe, relative to the working folder, and their text."""
+    """Return the files that compose the recipe, relative to the working folder, and their text."""
     import yaml
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -86,7 +86,7 @@ def _touched(base: str) -> set[str]:
     done = repository.attempt("diff", "--name-only", "--relative", "-z", f"{base}...HEAD", "--")
     if done.returncode:
         raise GitError(
-            f"base={base}: Git cannot compare it with HEAD ({said(done.stderr)}); fetch it, and the history "
-            "that both share, with `git fetch --unshallow`"
+            f"base={base}: Git cannot compare it with HEAD ({error_line(done.stderr)}); fetch it and the "
+            "shared history with `git fetch --unshallow`"
         )
     return set(filter(None, done.stdout.split("\0")))

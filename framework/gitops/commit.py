@@ -1,7 +1,8 @@
-"""Bringing one commit onto a branch: from a temporary work tree, past others who push as well.
+"""Land one commit on a branch, from a temporary worktree, while others may push too.
 
-A change is made anew on each new tip instead of being merged, so that what lands was always rendered and
-judged on the very commit that it follows. Nothing is ever forced. It does not know what a change is.
+After a lost race, the change is made again on the new tip instead of being merged. What lands was
+therefore rendered and checked on exactly the commit that it follows. Nothing is ever force-pushed.
+This module does not know what a change contains.
 """
 
 import random
@@ -18,10 +19,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from framework.core.errors import FrameworkError, GitError
-from framework.core.git import Repository, said
+from framework.core.git import Repository, error_line
 
 ATTEMPTS = 8
-"""How often a change is made anew because somebody else pushed meanwhile."""
+"""How often a change is tried while others keep pushing first."""
 _RACED = re.compile(
     r"fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
     r"|reference already exists|index\.lock|but expected"
@@ -30,33 +31,33 @@ _RACED = re.compile(
 
 @dataclass(frozen=True)
 class Change:
-    """What was written into a work tree, ready to be committed."""
+    """The message and branch of a change that was written into a worktree."""
 
     message: str
     branch: str
-    """The branch that proposes it, where it does not land at once."""
+    """The branch that proposes it, unless it lands directly."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """The branch that a change starts from, and how it gets there."""
+class Target:
+    """The branch that a change starts from, and how the change reaches it."""
 
     repository: Repository
     remote: str | None
     base: str
     direct: bool
-    """Whether the commit lands on the base itself, instead of on a branch of its own."""
+    """Whether the commit lands on the base itself instead of on its own branch."""
     environments: str
-    """The folder, below the caller's, that a change may touch."""
+    """The folder, relative to the caller's, that a change may touch."""
 
     def tip(self) -> str:
-        """Return the newest commit of the base, as the remote has it where there is one.
+        """Return the newest commit of the base, fetched from the remote if there is one.
 
         Raises:
-            GitError: there is no such branch, or the remote cannot be reached.
+            GitError: the branch does not exist, or the remote cannot be reached.
         """
         if self.remote is None:
-            return self._existing(f"refs/heads/{self.base}")
+            return self._commit_of(f"refs/heads/{self.base}")
         tracking = f"refs/remotes/{self.remote}/{self.base}"
         done = self.repository.attempt(
             "fetch", "--quiet", "--no-tags", self.remote, f"+refs/heads/{self.base}:{tracking}"
@@ -64,101 +65,108 @@ class Place:
         if done.returncode and "couldn't find remote ref" in done.stderr:
             raise GitError(
                 f"{self.remote}: it has no branch {self.base}; push it first: "
-                f"git push {self.remote} {self.base}, or name another as base=<branch>"
+                f"git push {self.remote} {self.base}, or choose another with base=<branch>"
             )
         if done.returncode and not _RACED.search(done.stderr):
-            raise GitError(f"{self.remote}: cannot be reached: {said(done.stderr)}")
-        return self._existing(tracking)
+            raise GitError(f"{self.remote}: cannot be reached: {error_line(done.stderr)}")
+        return self._commit_of(tracking)
 
-    def _existing(self, name: str) -> str:
-        found = self.repository.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-        if not found:
-            raise GitError(f"{self.base}: no such branch; name one as base=<branch>")
-        return found
+    def _commit_of(self, ref: str) -> str:
+        commit = self.repository.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+        if not commit:
+            raise GitError(f"{self.base}: no such branch; choose one with base=<branch>")
+        return commit
 
 
 @dataclass(frozen=True)
-class Landed:
-    """A commit that is where it should be."""
+class LandedCommit:
+    """A commit on its target branch, or on the branch that proposes it."""
 
-    place: Place
+    target: Target
     commit: str
     branch: str
     message: str
     updated: bool
-    """Whether the caller's own branch holds it already."""
+    """Whether the caller's local branch already contains it."""
 
 
-def place_of(
-    folder: Path, environments: str, base: str | None, direct: bool, apart: Sequence[str] = ()
-) -> Place:
-    """Return where a change that is asked for in *folder* starts, if the folder is ready for one.
+def find_target(
+    folder: Path, environments: str, base: str | None, direct: bool, excluded: Sequence[str] = ()
+) -> Target:
+    """Return the branch that a change requested in *folder* starts from.
 
     Args:
         folder: the caller's working folder.
-        environments: the folder of rendered manifests in it.
-        base: the branch as the caller named it.
+        environments: its folder of rendered manifests.
+        base: the branch that the caller chose; None for the default.
         direct: whether the change lands on the base itself.
-        apart: folders that may hold what no commit does, since that is what the change brings.
+        excluded: folders that may hold uncommitted files, because the change commits them.
 
     Raises:
-        GitError: there is no Git, no branch, or there are changes that no commit holds.
+        GitError: there is no repository or branch, or there are uncommitted or unpushed changes.
     """
     repository = Repository.around(folder)
-    but = [f":(exclude){each}" for each in apart]
-    changed = repository.run("status", "--porcelain", "--untracked-files=no", "--", ":/", *but).splitlines()
-    words = ("status", "--porcelain", "--untracked-files=all", "--", environments, *but)
-    changed += repository.run(*words).splitlines()
-    if changed:
-        more = f" and {len({*changed}) - 1} more" if len({*changed}) > 1 else ""
-        raise GitError(f"{changed[0][3:]}{more}: changed but not committed; commit or `git stash` that first")
+    _require_clean(repository, environments, excluded)
     current = repository.ask("symbolic-ref", "--quiet", "--short", "HEAD")
     remotes = repository.run("remote").split()
     own = repository.ask("config", f"branch.{current}.remote") if current else None
-    remote = next((each for each in (own, "origin", *remotes) if each in remotes), None)
+    remote = next((candidate for candidate in (own, "origin", *remotes) if candidate in remotes), None)
     head = repository.ask("symbolic-ref", "--quiet", "--short", f"refs/remotes/{remote}/HEAD")
     main = head.partition("/")[2] if head and remote and not direct else None
     chosen = base.removeprefix(f"{remote}/") if base else main or current
     if not chosen:
-        raise GitError("HEAD: not on a branch; name the one to start from as base=<branch>")
-    place = Place(repository, remote, chosen, direct, environments)
+        raise GitError("HEAD: not on a branch; choose the base with base=<branch>")
+    target = Target(repository, remote, chosen, direct, environments)
     if remote and chosen == current:
-        tip = place.tip()
+        tip = target.tip()
         ahead = repository.run("rev-list", "--count", f"{tip}..HEAD").strip()
         if ahead != "0":
-            raise GitError(
-                f"{chosen}: {ahead} commits are not on {remote} yet; `git push` or drop them first"
-            )
-    return place
+            raise GitError(f"{chosen}: {ahead} commit(s) not on {remote} yet; `git push` or drop them first")
+    return target
 
 
-def land(place: Place, change: Callable[[Repository], Change]) -> Landed:
-    """Let *change* write into a work tree of the base, commit that, and bring it home.
-
-    Where somebody else pushed first, all is done again on what they pushed.
+def _require_clean(repository: Repository, environments: str, excluded: Sequence[str]) -> None:
+    """Refuse tracked changes anywhere, and untracked files below *environments*.
 
     Raises:
-        FrameworkError: *change* refuses, the remote does, or others were quicker every time.
+        GitError: names the first such file.
+    """
+    pathspecs = [f":(exclude){folder}" for folder in excluded]
+    tracked = ("status", "--porcelain", "--untracked-files=no", "--", ":/", *pathspecs)
+    untracked = ("status", "--porcelain", "--untracked-files=all", "--", environments, *pathspecs)
+    changed = [*repository.run(*tracked).splitlines(), *repository.run(*untracked).splitlines()]
+    if changed:
+        more = f" and {len({*changed}) - 1} more" if len({*changed}) > 1 else ""
+        raise GitError(f"{changed[0][3:]}{more}: changed but not committed; commit or `git stash` that first")
+
+
+def land(target: Target, change: Callable[[Repository], Change]) -> LandedCommit:
+    """Run *change* in a worktree of the base, commit the result and push it.
+
+    If another push came first, everything is done again on the new tip.
+
+    Raises:
+        FrameworkError: *change* or the remote refuses, or every attempt lost the race.
     """
     for attempt in range(ATTEMPTS):
-        tip = place.tip()
-        with work_tree(place.repository, tip) as tree:
+        tip = target.tip()
+        with temporary_worktree(target.repository, tip) as tree:
             made = change(tree)
-            commit = _commit(tree, place, made.message)
-        if _bring(place, commit, tip, made.branch):
-            updated = _follow(place, commit) if place.direct else False
-            return Landed(place, commit, made.branch, made.message, updated)
+            commit = _commit(tree, target, made.message)
+        if _publish(target, commit, tip, made.branch):
+            updated = _update_local_branch(target, commit) if target.direct else False
+            return LandedCommit(target, commit, made.branch, made.message, updated)
         time.sleep(random.uniform(0.1, 0.4) * 2 ** min(attempt, 4))
-    where = f"{place.remote}/{place.base}" if place.remote else place.base
-    raise GitError(f"{where}: others pushed there {ATTEMPTS} times meanwhile; try again in a minute")
+    where = f"{target.remote}/{target.base}" if target.remote else target.base
+    raise GitError(f"{where}: others pushed first {ATTEMPTS} times in a row; try again in a minute")
 
 
 @contextmanager
-def work_tree(repository: Repository, commit: str) -> Iterator[Repository]:
-    """Yield the caller's folder in a temporary work tree of *commit*, which ends with the block."""
+def temporary_worktree(repository: Repository, commit: str) -> Iterator[Repository]:
+    """Yield the caller's folder in a worktree of *commit*, which is removed afterwards."""
     parent = Path(tempfile.mkdtemp(prefix="gitune-"))
     tree = parent / f"tree-{parent.name}"
-    with _stopping():
+    with _signals_as_errors():
         try:
             repository.run("worktree", "add", "--quiet", "--detach", str(tree), commit)
             folder = tree / repository.prefix
@@ -172,14 +180,14 @@ def work_tree(repository: Repository, commit: str) -> Iterator[Repository]:
 
 
 @contextmanager
-def _stopping() -> Iterator[None]:
-    """Let a signal end the block as an error does, so that the work tree is removed."""
+def _signals_as_errors() -> Iterator[None]:
+    """Raise on SIGINT and SIGTERM, so that the worktree is removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(number: int, frame: object) -> NoReturn:
-        failure = FrameworkError(f"Stopped by {signal.Signals(number).name}; Git is as it was.")
+        failure = FrameworkError(f"Stopped by {signal.Signals(number).name}; the repository is unchanged.")
         failure.exit_code = 128 + number
         raise failure
 
@@ -191,77 +199,77 @@ def _stopping() -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _commit(tree: Repository, place: Place, message: str) -> str:
-    # A fresh tree holds nothing but what was rendered; a lock that .gitignore names still belongs to it.
-    tree.run("add", "--all", "--force", "--", place.environments)
+def _commit(tree: Repository, target: Target, message: str) -> str:
+    # The fresh worktree holds rendered files only. --force adds a lock even if .gitignore matches it.
+    tree.run("add", "--all", "--force", "--", target.environments)
     if tree.attempt("diff", "--cached", "--quiet").returncode == 0:
-        follow = f"; follow it: git pull {place.remote} {place.base}" if place.remote else ""
-        raise GitError(f"{place.base}: it holds exactly this already; nothing to commit{follow}")
-    done = tree.attempt("commit", "--quiet", "--file", "-", given=message)
+        pull = f"; update with: git pull {target.remote} {target.base}" if target.remote else ""
+        raise GitError(f"{target.base}: already has exactly these files; nothing to commit{pull}")
+    done = tree.attempt("commit", "--quiet", "--file", "-", stdin=message)
     if done.returncode:
-        reason = said(done.stderr) or said(done.stdout)
+        reason = error_line(done.stderr) or error_line(done.stdout)
         if "tell me who you are" in done.stderr:
             reason = "Git does not know who you are; set git config user.name and user.email"
         raise GitError(f"git commit: {reason}")
     return tree.run("rev-parse", "HEAD").strip()
 
 
-def _bring(place: Place, commit: str, tip: str, branch: str) -> bool:
-    """Put *commit* on its branch; False where somebody else was quicker.
+def _publish(target: Target, commit: str, tip: str, branch: str) -> bool:
+    """Put *commit* on its branch; return False if another push came first.
 
     Raises:
-        GitError: the remote refuses, or the branch is taken.
+        GitError: the remote refuses, or the branch exists.
     """
-    repository, remote = place.repository, place.remote
-    name = place.base if place.direct else branch
+    repository, remote = target.repository, target.remote
+    name = target.base if target.direct else branch
     if remote is None:
-        if place.direct:
-            return _bring_here(place, commit, tip)
+        if target.direct:
+            return _move_base(target, commit, tip)
         done = repository.attempt("branch", "--no-track", branch, commit)
         if done.returncode:
-            raise GitError(f"{branch}: this branch is there already; merge or delete it first")
+            raise GitError(f"{branch}: this branch already exists; merge or delete it first")
         return True
-    if not place.direct and repository.ask("ls-remote", "--exit-code", remote, f"refs/heads/{branch}"):
-        raise GitError(f"{branch}: proposed already on {remote}; merge or delete that branch first")
+    if not target.direct and repository.ask("ls-remote", "--exit-code", remote, f"refs/heads/{branch}"):
+        raise GitError(f"{branch}: already proposed on {remote}; merge or delete that branch first")
     done = repository.attempt("push", "--porcelain", remote, f"{commit}:refs/heads/{name}")
     if done.returncode == 0:
         return True
     output = f"{done.stdout}\n{done.stderr}"
-    if _RACED.search(output) and place.direct:
+    if _RACED.search(output) and target.direct:
         return False
     raise GitError(f"{remote}: refused the push to {name}: {_refusal(output)}; nothing was changed")
 
 
 def _refusal(output: str) -> str:
-    told = [
+    hook = [
         line.removeprefix("remote:").strip() for line in output.splitlines() if line.startswith("remote:")
     ]
-    marks = [line for line in output.splitlines() if line.startswith("!")]
-    reason = marks[0].rpartition("\t")[2] if marks else said(output)
-    return f"{reason}: {told[0]}" if told and told[0] else reason
+    rejected = [line for line in output.splitlines() if line.startswith("!")]
+    reason = rejected[0].rpartition("\t")[2] if rejected else error_line(output)
+    return f"{reason}: {hook[0]}" if hook and hook[0] else reason
 
 
-def _bring_here(place: Place, commit: str, tip: str) -> bool:
-    """Move the base in a repository without a remote, and what is checked out along with it."""
-    repository = place.repository
-    if repository.ask("symbolic-ref", "--quiet", "--short", "HEAD") == place.base:
+def _move_base(target: Target, commit: str, tip: str) -> bool:
+    """Move the base of a repository without a remote, and its checkout if it is checked out."""
+    repository = target.repository
+    if repository.ask("symbolic-ref", "--quiet", "--short", "HEAD") == target.base:
         done = repository.attempt("merge", "--ff-only", "--quiet", commit)
     else:
-        done = repository.attempt("update-ref", f"refs/heads/{place.base}", commit, tip)
-    if done.returncode and (place.tip() != tip or _RACED.search(done.stderr)):
+        done = repository.attempt("update-ref", f"refs/heads/{target.base}", commit, tip)
+    if done.returncode and (target.tip() != tip or _RACED.search(done.stderr)):
         return False
     if done.returncode:
-        raise GitError(f"{place.base}: cannot be moved: {said(done.stderr)}")
+        raise GitError(f"{target.base}: cannot be moved: {error_line(done.stderr)}")
     return True
 
 
-def _follow(place: Place, commit: str) -> bool:
-    """Move the caller's own branch to what was pushed, where nothing is lost by that."""
-    repository = place.repository
-    if place.remote is None:
+def _update_local_branch(target: Target, commit: str) -> bool:
+    """Fast-forward the caller's local branch to the pushed commit; return whether that worked."""
+    repository = target.repository
+    if target.remote is None:
         return True
-    repository.attempt("fetch", "--quiet", "--no-tags", place.remote, place.base)
-    if repository.ask("symbolic-ref", "--quiet", "--short", "HEAD") == place.base:
+    repository.attempt("fetch", "--quiet", "--no-tags", target.remote, target.base)
+    if repository.ask("symbolic-ref", "--quiet", "--short", "HEAD") == target.base:
         return repository.attempt("merge", "--ff-only", "--quiet", commit).returncode == 0
-    words = ("fetch", "--quiet", ".", f"{commit}:refs/heads/{place.base}")
-    return repository.attempt(*words).returncode == 0
+    refspec = f"{commit}:refs/heads/{target.base}"
+    return repository.attempt("fetch", "--quiet", ".", refspec).returncode == 0

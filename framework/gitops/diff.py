@@ -1,4 +1,4 @@
-"""``run diff``: what this working folder changes against a base branch, for a person or a pull request."""
+"""``run diff``: what the working folder changes against a base branch, for a terminal or a pull request."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,96 +6,111 @@ from pathlib import Path
 from framework.core.errors import ConfigError, FrameworkError, GitError
 from framework.core.git import Repository
 from framework.core.release import LOCK
-from framework.gitops.arguments import choice, read
+from framework.gitops.arguments import choice, parse_arguments
 from framework.gitops.changed import changed_recipes
-from framework.gitops.commit import work_tree
+from framework.gitops.commit import temporary_worktree
 from framework.gitops.diff_format import as_markdown, as_text
 from framework.gitops.differences import Difference, compared, manifest_diff
-from framework.gitops.remote_compose import Answer, Question, answer, ask
+from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_here, compose_in
 
 _OWN = ("base", "format")
 
 
 def diff(words: Sequence[str]) -> None:
-    """Print config, plan and manifests of recipes against the base.
+    """Print how config, plan and manifests of recipes differ from the base.
 
-    Without ``recipe=`` it is about every recipe that was changed since the base.
+    Without ``recipe=`` it covers every recipe that changed since the base.
 
     Raises:
-        FrameworkError: there is no base, or a recipe cannot be planned; that is shown too.
+        FrameworkError: there is no base, or a recipe cannot be planned; the latter is printed too.
     """
     own = [word for word in words if word.partition("=")[0] in _OWN]
-    typed = [word for word in words if word not in own]
-    given = read("diff", own, (), {"base": "", "format": "text"})
-    form = choice("format", given["format"], ("text", "markdown"))
+    overrides = [word for word in words if word not in own]
+    arguments = parse_arguments("diff", own, (), {"base": "", "format": "text"})
+    form = choice("format", arguments["format"], ("text", "markdown"))
     repository = Repository.around(Path())
-    name, commit = _base(repository, given["base"])
-    named = [word.partition("=")[2] for word in typed if word.lstrip("+").startswith("recipe=")]
+    name, commit = _base(repository, arguments["base"])
+    named = [word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("recipe=")]
     if named and (len(named) > 1 or not all(named[0].split(","))):
-        raise ConfigError("command line 'recipe=': name recipes once, with commas between: +recipe=a,b")
-    rest = tuple(word for word in typed if not word.lstrip("+").startswith("recipe="))
+        raise ConfigError("command line 'recipe=': name recipes once, separated by commas: +recipe=a,b")
+    rest = tuple(word for word in overrides if not word.lstrip("+").startswith("recipe="))
     recipes = named[0].split(",") if named else changed_recipes(commit)
-    with work_tree(repository, commit) as tree:
-        found = _differences(tree.folder, recipes, rest) if recipes else []
+    with temporary_worktree(repository, commit) as tree:
+        differences = _differences(tree.folder, recipes, rest) if recipes else []
     title = f"{name} at {commit[:12]}"
-    print(as_markdown(title, found) if form == "markdown" else as_text(title, found))
-    if failed := [each for each in found if each.error]:
-        failure = FrameworkError("\n".join(f"+recipe={each.recipe}: {each.error}" for each in failed))
+    print(as_markdown(title, differences) if form == "markdown" else as_text(title, differences))
+    if failed := [difference for difference in differences if difference.error]:
+        failure = FrameworkError("\n".join(f"+recipe={broken.recipe}: {broken.error}" for broken in failed))
         failure.exit_code = failed[0].exit_code
         raise failure
 
 
 def _base(repository: Repository, asked: str) -> tuple[str, str]:
-    """Return the base's name, and the last commit that HEAD shares with it.
+    """Return the base's name and its merge base with HEAD.
 
     Raises:
         GitError: there is no such branch.
     """
     names = [asked] if asked else ["origin/HEAD", "origin/main", "main", "master"]
     for name in names:
-        found = repository.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
-        if found:
-            return name, repository.ask("merge-base", "HEAD", found) or found
+        commit = repository.ask("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
+        if commit:
+            return name, repository.ask("merge-base", "HEAD", commit) or commit
     known = repository.run("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/remotes").split()
     raise GitError(f"base={asked or names[1]}: no such branch; there are {', '.join(known) or 'none'}")
 
 
 def _differences(base: Path, recipes: Sequence[str], rest: tuple[str, ...]) -> list[Difference]:
-    questions = [Question((f"+recipe={recipe}", *rest), planned=True) for recipe in recipes]
-    old, new = ask(base, questions), [answer(question) for question in questions]
-    # The manifests of each environment that holds such a release, there or here.
-    wanted: list[tuple[int, str, str | None, str | None]] = []
-    for index, (before, after) in enumerate(zip(old, new, strict=True)):
-        for place in _places(base, before, after):
-            texts = [_text(root / place / LOCK) for root in (base, Path())]
-            wanted.append((index, place, texts[0], texts[1]))
-    diffs: list[dict[str, str]] = [{} for _ in recipes]
-    asked_old, asked_new = [], []
-    for index, place, before_text, after_text in wanted:
-        words = _at(questions[index].words, place)
-        asked_old.append(Question(words, before_text))
-        asked_new.append(Question(words, after_text))
-    rendered_old = ask(base, asked_old) if asked_old else []
-    for (index, place, *_), was, question in zip(wanted, rendered_old, asked_new, strict=True):
-        now = answer(question)
-        label = place.partition("/")[2]
-        diffs[index][label] = now.error or manifest_diff(was.files or {}, now.files or {})
-    pairs = zip(recipes, old, new, diffs, strict=True)
-    return [compared(recipe, before, after, shown) for recipe, before, after, shown in pairs]
+    """Compose every recipe in the tree *base* and here, and compare the results.
+
+    Args:
+        base: the folder of the base's worktree.
+        recipes: the recipes.
+        rest: the other overrides, for all of them.
+    """
+    requests = [ComposeRequest((f"+recipe={recipe}", *rest), with_plan=True) for recipe in recipes]
+    old, new = compose_in(base, requests), [compose_here(request) for request in requests]
+    manifests = _manifest_diffs(base, requests, old, new)
+    pairs = zip(recipes, old, new, manifests, strict=True)
+    return [compared(recipe, before, after, diffs) for recipe, before, after, diffs in pairs]
 
 
-def _places(base: Path, old: Answer, new: Answer) -> list[str]:
-    """Return the folders of the recipe's release, as ``environments/<environment>/<release>``."""
+def _manifest_diffs(
+    base: Path,
+    requests: Sequence[ComposeRequest],
+    old: Sequence[ComposeResult],
+    new: Sequence[ComposeResult],
+) -> list[dict[str, str]]:
+    """Return for each recipe a manifest diff by ``<environment>/<release>``, for every place with a lock."""
+    wanted: list[tuple[int, str]] = []
+    requests_old, requests_new = [], []
+    for index, after in enumerate(new):
+        for folder in _release_folders(base, after):
+            wanted.append((index, folder))
+            arguments = _in_environment(requests[index].arguments, folder.split("/")[-2])
+            requests_old.append(ComposeRequest(arguments, _text(base / folder / LOCK)))
+            requests_new.append(ComposeRequest(arguments, _text(Path() / folder / LOCK)))
+    diffs: list[dict[str, str]] = [{} for _ in old]
+    rendered_old = compose_in(base, requests_old) if requests_old else []
+    for (index, folder), before, request in zip(wanted, rendered_old, requests_new, strict=True):
+        after = compose_here(request)
+        label = folder.partition("/")[2]
+        diffs[index][label] = after.error or manifest_diff(before.files or {}, after.files or {})
+    return diffs
+
+
+def _release_folders(base: Path, new: ComposeResult) -> list[str]:
+    """Return the release's folders in either tree, as ``environments/<environment>/<release>``."""
     if new.error:
         return []
     root, name = new.config["environments"], new.config["name"]
-    folders = [folder for tree in (base, Path()) for folder in (tree / root).glob(f"*/{name}/{LOCK}")]
-    return sorted({f"{root}/{lock.parts[-3]}/{name}" for lock in folders})
+    locks = [lock for tree in (base, Path()) for lock in (tree / root).glob(f"*/{name}/{LOCK}")]
+    return sorted({f"{root}/{lock.parts[-3]}/{name}" for lock in locks})
 
 
-def _at(words: tuple[str, ...], place: str) -> tuple[str, ...]:
-    kept = [word for word in words if not word.startswith("environment=")]
-    return (*kept, f"environment={place.split('/')[-2]}")
+def _in_environment(arguments: tuple[str, ...], environment: str) -> tuple[str, ...]:
+    kept = [word for word in arguments if not word.startswith("environment=")]
+    return (*kept, f"environment={environment}")
 
 
 def _text(lock: Path) -> str | None:

@@ -1,6 +1,6 @@
-"""What changes between a base and this working folder, for one recipe: config, plan and manifests.
+"""Compare one recipe's config, plan and manifests between a base and the working folder.
 
-Plain data from two trees in, plain data out; where they come from and how they are shown, it does not know.
+Plain data in, plain data out. It does not know where the data comes from or how it is shown.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framework.core.component import TARGET
-from framework.gitops.remote_compose import Answer
+from framework.gitops.remote_compose import ComposeResult
 from framework.plan.explain import difference
 
 ABSENT = "(none)"
@@ -18,36 +18,37 @@ ABSENT = "(none)"
 
 @dataclass(frozen=True)
 class Difference:
-    """All that a recipe does otherwise."""
+    """Everything about one recipe that differs."""
 
     recipe: str
     error: str = ""
-    """Why the recipe cannot be planned here."""
+    """Why the recipe cannot be planned in the working folder."""
     exit_code: int = 1
     is_new: bool = False
-    """Whether the base has no such recipe."""
+    """Whether the base lacks the recipe."""
     config: tuple[tuple[str, str, str], ...] = ()
-    """Key, value in the base and value here."""
+    """Key, value in the base, and value in the working folder."""
     steps: tuple[tuple[str, str], ...] = ()
     """Label of a step that would run again, and why."""
     gone: tuple[str, ...] = ()
-    """Labels of steps that are no longer there."""
+    """Labels of removed steps."""
     step_count: int = 0
     manifests: Mapping[str, str] = field(default_factory=dict)
-    """Unified diff by ``<environment>/<release>``; empty where nothing changes."""
+    """Unified diff by ``<environment>/<release>``; empty if nothing changes."""
 
     def __bool__(self) -> bool:
         return bool(self.error or self.config or self.steps or self.gone or any(self.manifests.values()))
 
 
-def compared(recipe: str, old: Answer, new: Answer, manifests: Mapping[str, str]) -> Difference:
-    """Return how *new* differs from *old*; an *old* that is an error is a base without the recipe."""
+def compared(recipe: str, old: ComposeResult, new: ComposeResult, manifests: Mapping[str, str]) -> Difference:
+    """Return how *new* differs from *old*; an error in *old* means that the base lacks the recipe."""
     if new.error:
         return Difference(recipe, error=new.error, exit_code=new.exit_code)
-    was, now = dict(flat(old.config)), dict(flat(new.config))
-    changed = [(key, was.get(key, ABSENT), now.get(key, ABSENT)) for key in {**now, **was}]
+    old_config, new_config = dict(flat(old.config)), dict(flat(new.config))
+    keys = {**new_config, **old_config}
+    values = [(key, old_config.get(key, ABSENT), new_config.get(key, ABSENT)) for key in keys]
     before = {step["label"]: step for step in old.steps}
-    again = [
+    rerun = [
         (step["label"], _why(before.get(step["label"]), step))
         for step in new.steps
         if step["label"] not in before or before[step["label"]]["key"] != step["key"]
@@ -56,8 +57,8 @@ def compared(recipe: str, old: Answer, new: Answer, manifests: Mapping[str, str]
     return Difference(
         recipe,
         is_new=bool(old.error),
-        config=() if old.error else tuple(each for each in changed if each[1] != each[2]),
-        steps=tuple(again),
+        config=() if old.error else tuple(row for row in values if row[1] != row[2]),
+        steps=tuple(rerun),
         gone=tuple(label for label in before if label not in labels),
         step_count=len(new.steps),
         manifests=manifests,
@@ -65,7 +66,7 @@ def compared(recipe: str, old: Answer, new: Answer, manifests: Mapping[str, str]
 
 
 def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield every leaf of a config with its dotted key; an option's class stands for its choice."""
+    """Yield every leaf of a config with its dotted key; an option is represented by its class name."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             if key == TARGET:
@@ -77,7 +78,7 @@ def flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def manifest_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
-    """Return a unified diff of rendered files by name, empty where they are equal."""
+    """Return a unified diff of rendered files, matched by name; empty if they are equal."""
     lines: list[str] = []
     for name in sorted({*old, *new}):
         if old.get(name) != new.get(name):

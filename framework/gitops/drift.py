@@ -1,7 +1,7 @@
-"""Where an object in a cluster is not what Git says, field by field.
+"""Compare an object in a cluster with the rendered one, field by field.
 
-Only fields that Git sets are compared: what an API server fills in is nobody's drift, and neither is what a
-controller owns by design. It knows no client and no Git.
+Only fields that Git sets are compared. Defaults that an API server fills in and fields that a controller
+owns are not drift. It uses neither a cluster's client nor Git.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from framework.gitops.managed_fields import is_owned, ours
+from framework.gitops.managed_fields import is_owned, without_rollout_routes
 from framework.manifests.values import amount
 
 _QUANTITIES = re.compile(r".*\.(?:requests|limits)\.[\w./-]+|.*\.(?:sizeLimit|averageValue|storage)")
@@ -30,50 +30,50 @@ class Drift:
 
 
 def drift(git: Mapping[str, Any], live: Mapping[str, Any]) -> list[Drift]:
-    """Return every field of *git* that *live* has otherwise.
+    """Return every field of *git* whose value in *live* differs.
 
     Args:
-        git: an object as it was rendered.
+        git: the rendered object.
         live: the same object as an API server returns it.
     """
+    kind = str(git.get("kind"))
     body = {key: item for key, item in git.items() if key not in ("apiVersion", "kind")}
-    found = _compare(body, live, "", str(git.get("kind")))
-    return [each for each in found if not is_owned(str(git.get("kind")), each.path)]
+    return [field for field in _compare(body, live, "", kind) if not is_owned(kind, field.path)]
 
 
 def _compare(git: Any, live: Any, path: str, kind: str) -> list[Drift]:
     if isinstance(git, Mapping) and isinstance(live, Mapping):
         return [
-            each
+            field
             for key, item in git.items()
-            for each in _compare(item, live.get(key), f"{path}.{key}" if path else str(key), kind)
+            for field in _compare(item, live.get(key), f"{path}.{key}" if path else str(key), kind)
         ]
     if isinstance(git, list) and isinstance(live, list):
-        return _compare_lists(git, ours(kind, path, live), path, kind)
+        return _compare_lists(git, without_rollout_routes(kind, path, live), path, kind)
     if git == live or (live is None and git in (None, "", [], {})) or _same_quantity(git, live, path):
         return []
     return [Drift(path, _short(git), _short(live))]
 
 
 def _compare_lists(git: list[Any], live: list[Any], path: str, kind: str) -> list[Drift]:
-    """Compare item by item: by what names them where all have a name, else by place."""
+    """Compare item by item: matched by name if all items have one, else by index."""
     key = next(
         (key for key in ("name", "mountPath", "type") if _is_key(key, git) and _is_key(key, live)), None
     )
     if key is None:
-        places = range(max(len(git), len(live)))
-        pairs = [(str(place), _at(git, place), _at(live, place)) for place in places]
+        indexes = range(max(len(git), len(live)))
+        pairs = [(str(index), _at(git, index), _at(live, index)) for index in indexes]
     else:
-        known, there = ({str(item[key]): item for item in items} for items in (git, live))
-        pairs = [(name, known.get(name), there.get(name)) for name in {**known, **there}]
-    found: list[Drift] = []
-    for name, one, other in pairs:
-        where = f"{path}[{name}]"
-        if one is None or other is None:
-            found.append(Drift(where, _short(one), _short(other)))
+        rendered, present = ({str(item[key]): item for item in items} for items in (git, live))
+        pairs = [(name, rendered.get(name), present.get(name)) for name in {**rendered, **present}]
+    drifts: list[Drift] = []
+    for name, wanted, actual in pairs:
+        item_path = f"{path}[{name}]"
+        if wanted is None or actual is None:
+            drifts.append(Drift(item_path, _short(wanted), _short(actual)))
         else:
-            found += _compare(one, other, where, kind)
-    return found
+            drifts += _compare(wanted, actual, item_path, kind)
+    return drifts
 
 
 def _is_key(key: str, items: list[Any]) -> bool:
@@ -81,12 +81,12 @@ def _is_key(key: str, items: list[Any]) -> bool:
     return None not in names and len({*map(str, names)}) == len(names)
 
 
-def _at(items: list[Any], place: int) -> Any:
-    return items[place] if place < len(items) else None
+def _at(items: list[Any], index: int) -> Any:
+    return items[index] if index < len(items) else None
 
 
 def _same_quantity(git: Any, live: Any, path: str) -> bool:
-    """Tell whether both are one amount: an API server writes ``0.5`` as ``500m``."""
+    """Return whether both are the same quantity: an API server writes ``0.5`` as ``500m``."""
     if not _QUANTITIES.fullmatch(path):
         return False
     try:

@@ -1,6 +1,6 @@
-"""What ran in a place before: the lock's versions in Git, newest first.
+"""Read which releases ran in an environment: the versions of a lock in Git, newest first.
 
-A branch's own line tells it: of what was merged, the merge is what changed the place.
+Only the branch's own first-parent history counts: a merged branch changes the environment when it merges.
 """
 
 from collections.abc import Sequence
@@ -18,31 +18,31 @@ class Version:
 
     commit: str
     text: str
-    """The lock as this commit left it."""
+    """The lock after this commit."""
     release: Release | None
-    """The release, or None where the lock was not whole or had been edited."""
+    """The release; None if the lock is incomplete or was edited."""
     digest: str
-    """The model's digest; empty where the text names none."""
+    """The model's digest; empty if the lock names none."""
     rolled_back: str
-    """The digest that this commit put away as bad, by a rollback or a revert; empty for most commits."""
+    """Digest that this commit rolled back; empty for most commits."""
     ran_at: str
-    """The last commit at which this lock was the one that ran."""
+    """The last commit at which this lock was current."""
 
 
 def versions(repository: Repository, tip: str, path: str) -> list[Version]:
-    """Return the versions of the lock at *path*, the one that runs at *tip* first.
+    """Return the versions of the lock at *path*, starting with the current one at *tip*.
 
     Args:
         repository: the folder that *path* is relative to.
-        tip: where to look back from.
-        path: the lock's.
+        tip: the commit to look back from.
+        path: the lock.
 
     Raises:
-        GitError: the history is cut off, so that nobody could tell what ran before.
+        GitError: the clone is shallow, so earlier versions are unknown.
     """
     if repository.ask("rev-parse", "--is-shallow-repository") == "true":
         raise GitError(
-            "this clone has no whole history, which says what ran before; fetch it: git fetch --unshallow"
+            "this clone is shallow, so earlier releases are unknown; fetch the history: git fetch --unshallow"
         )
     keys = ("Gitune-Release", "Gitune-Rolled-Back")
     form = "%x1f".join(["%H", *(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)])
@@ -51,27 +51,28 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
     name = f"{repository.prefix}{path}"
     texts = repository.blobs(f"{commit}:{name}" for commit, *_ in commits)
     digests = [digest_of(text or "") for text in texts]
-    found, ran_at = [], tip
-    for number, ((commit, ours, bad), text) in enumerate(zip(commits, texts, strict=True)):
-        if text is None:  # the release was taken out of the environment
+    past, ran_at = [], tip
+    for number, ((commit, own, rolled_back), text) in enumerate(zip(commits, texts, strict=True)):
+        if text is None:  # the release was removed from the environment
             ran_at = f"{commit}^"
             continue
         try:
             release = Release.parse(text, path)
         except ReleaseError:
             release = None
-        put_away = bad.strip() or ("" if ours.strip() else _reverted(digests[number:]))
-        found.append(Version(commit, text, release, digests[number], put_away, ran_at))
+        # Commits of other tools have no trailers: those that restore an older lock count as rollbacks.
+        bad = rolled_back.strip() or ("" if own.strip() else _reverted(digests[number:]))
+        past.append(Version(commit, text, release, digests[number], bad, ran_at))
         ran_at = f"{commit}^"
-    return found
+    return past
 
 
-def put_away_by(past: Sequence[Version], digest: str) -> str:
-    """Return the commit that put *digest* away as bad, if it has not run since; else nothing.
+def rolled_back_in(past: Sequence[Version], digest: str) -> str:
+    """Return the commit that rolled *digest* back, unless it has run again since; else an empty string.
 
     Args:
         past: as ``versions`` returns it.
-        digest: the model's, as a release has it.
+        digest: the model's digest, as in a release.
     """
     for version in past:
         if version.rolled_back == digest:
@@ -82,10 +83,10 @@ def put_away_by(past: Sequence[Version], digest: str) -> str:
 
 
 def _reverted(digests: Sequence[str]) -> str:
-    """Return the digest that a commit which says nothing of it put away; empty where it put none.
+    """Return the digest that a commit without trailers rolled back; empty if it rolled none back.
 
     Args:
-        digests: as that commit, and those before it, left them, newest first.
+        digests: after that commit and each one before it, newest first.
 
     >>> _reverted(["b", "c", "b", "a"]), _reverted(["c", "b", "c", "b"]), _reverted(["b", "a"])
     ('c', '', '')
@@ -95,27 +96,26 @@ def _reverted(digests: Sequence[str]) -> str:
 
 
 def candidates(past: Sequence[Version], wanted: str) -> list[Version]:
-    """Return the versions to go back to, best first: each release once, none that was put away as bad.
+    """Return the versions that a rollback can restore, best first, each release once.
 
-    What was rolled back from and promoted again later counts by what happened last.
+    Releases that were rolled back are excluded, unless they were promoted again afterwards.
 
     Args:
         past: as ``versions`` returns it.
-        wanted: the first hex digits of the digest that the caller asked for; it may be one that was rolled
-            back from. Empty for the last one that is fit.
-
+        wanted: the first hex digits of the digest that the caller chose, which may have been rolled back;
+            empty for the last good release.
     """
     current = past[0].digest
-    fate: dict[str, bool] = {}
-    found: dict[str, Version] = {}
+    is_good: dict[str, bool] = {}
+    restorable: dict[str, Version] = {}
     for version in past:
-        fate.setdefault(version.digest, True)
+        is_good.setdefault(version.digest, True)
         if version.rolled_back:
-            fate.setdefault(version.rolled_back, False)
+            is_good.setdefault(version.rolled_back, False)
         sealed = version.release is not None
-        if sealed and version.digest != current and (wanted or fate[version.digest]):
-            found.setdefault(version.digest, version)
-    asked = wanted.removeprefix("sha256:")
-    if asked:
-        found = {digest: v for digest, v in found.items() if digest.removeprefix("sha256:").startswith(asked)}
-    return list(found.values())
+        if sealed and version.digest != current and (wanted or is_good[version.digest]):
+            restorable.setdefault(version.digest, version)
+    prefix = wanted.removeprefix("sha256:")
+    return [
+        version for digest, version in restorable.items() if digest.removeprefix("sha256:").startswith(prefix)
+    ]

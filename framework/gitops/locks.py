@@ -1,76 +1,82 @@
-"""The locks of a folder of environments, and whether what they recorded is enough for a place."""
+"""Read the release locks below ``environments/`` and check their metrics against an environment's gates."""
 
 import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from framework.core import gates as bound
 from framework.core.errors import ReleaseError
-from framework.core.gates import Bound
+from framework.core.gates import Bound, unmet
 from framework.core.release import LOCK, Release
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def place(environments: str, environment: str, release: str) -> str:
-    """Return the path of a lock, as users see it."""
+def lock_path(environments: str, environment: str, release: str) -> str:
+    """Return the path of a release's lock, relative to the working folder."""
     return f"{environments}/{environment}/{release}/{LOCK}"
 
 
 def read_lock(folder: Path, path: str, where: str) -> Release:
     """Return the release of the lock at *path* below *folder*.
 
+    Args:
+        folder: a checkout.
+        path: the lock, relative to *folder*.
+        where: what *folder* is a checkout of, for the message.
+
     Raises:
-        ReleaseError: there is none on *where*, or it was altered.
+        ReleaseError: there is no lock, or it was edited.
     """
     file = folder / path
     if not file.is_file():
         root = file.parents[2]
-        known = sorted(lock.parent.relative_to(root).as_posix() for lock in root.glob(f"*/*/{LOCK}"))
-        raise ReleaseError(f"{path}: no such lock on {where}; there are {', '.join(known) or 'none at all'}")
+        locks = sorted(lock.parent.relative_to(root).as_posix() for lock in root.glob(f"*/*/{LOCK}"))
+        raise ReleaseError(f"{path}: no such lock on {where}; there are {', '.join(locks) or 'none'}")
     release = Release.parse(file.read_text(encoding="utf-8", errors="replace"), path)
     name = file.parent.name
     if release.name != name:
-        raise ReleaseError(f"{path}: it is a lock of '{release.name}', not of '{name}'; restore it from Git")
+        raise ReleaseError(
+            f"{path}: this is the lock of '{release.name}', not of '{name}'; restore it from Git"
+        )
     return release
 
 
 def digest_of(text: str) -> str:
-    """Return the model digest that a lock's text names, even of one that was altered; empty without."""
+    """Return the model digest that a lock's text names, even if it was edited; empty if there is none."""
     try:
-        found = str(json.loads(text).get("digest"))
+        digest = str(json.loads(text).get("digest"))
     except (ValueError, AttributeError):
-        found = ""
-    return found if _DIGEST.fullmatch(found) else ""
+        return ""
+    return digest if _DIGEST.fullmatch(digest) else ""
 
 
-def short(digest: str) -> str:
-    """Return the twelve hex digits that a digest is called by."""
+def short_digest(digest: str) -> str:
+    """Return the first twelve hex digits of *digest*."""
     return digest.removeprefix("sha256:")[:12]
 
 
-def source(release: Release, digits: int = 40) -> str:
-    """Return the commit that *release* was built from, and whether that is all that it was built from."""
+def built_from(release: Release, digits: int = 40) -> str:
+    """Return the commit that *release* was built from, and whether the working folder had other changes."""
     if not release.commit:
         return "files outside of Git"
     commit, _, changed = release.commit.partition("-")
     return commit[:digits] + (" with uncommitted changes" if changed else "")
 
 
-def unmet(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> list[str]:
-    """Return a sentence for each bound that the release's recorded metrics do not meet.
+def missed_gates(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> list[str]:
+    """Return one message for each bound that the release's recorded metrics do not meet.
 
     Args:
-        gates: an environment's bounds by metric; a name without a candidate is the tuned model's.
-        release: whose metrics are judged.
+        gates: an environment's bounds by metric, as plain data.
+        release: the release whose metrics are checked.
     """
     bounds = {name: Bound.model_validate(dict(sides)) for name, sides in gates.items()}
-    return bound.unmet(bounds, release.metrics)
+    return unmet(bounds, release.metrics)
 
 
-def words_of(release: Release, environment: str, environments: str) -> tuple[str, ...]:
-    """Return what would be typed after ``run`` to render *release* in *environment*."""
+def render_arguments(release: Release, environment: str, environments: str) -> tuple[str, ...]:
+    """Return the arguments of ``run`` that render *release* in *environment*."""
     recipe = () if release.recipe == "(none)" else (f"+recipe={release.recipe}",)
     return (
         *recipe,

@@ -1,7 +1,7 @@
-"""The kinds that are rendered, and which of their fields a controller owns while Git sets the rest.
+"""The rendered kinds, and which of their fields a controller owns although Git sets them.
 
-One table for Argo CD, which must not put such a field back, and for ``run status``, which must not call it
-drift. ``replicas`` is not in it: where an autoscaler owns them, Git does not set them.
+One table for Argo CD, which must not revert such a field, and for ``run status``, which must not report it
+as drift. ``replicas`` is not listed, because Git does not set it where an autoscaler owns it.
 """
 
 import re
@@ -14,20 +14,20 @@ from framework.delivery.traffic.gateway import ROUTE
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object that a release's folder may hold."""
+    """A kind of object that a release's folder may contain."""
 
     group: str
-    """The API group; empty for the core."""
+    """The API group; empty for core kinds."""
     plural: str
-    """The name in the API server's paths."""
+    """The resource name in the API server's paths."""
     owned: Sequence[str] = ()
     """Fields that a controller owns, as jq paths."""
     routes: str = ""
-    """The list of routes to which a rollout adds its own while it mirrors or sends by a header."""
+    """The list of routes to which a rollout adds its own, for mirrored or header-based traffic; a jq path."""
 
     @property
     def ignored(self) -> list[str]:
-        """What Argo CD leaves out of its comparison, as jq paths."""
+        """What Argo CD excludes from its comparison, as jq paths."""
         others = [f'{self.routes}[]? | select(.name != "{ROUTE}")'] if self.routes else []
         return [*self.owned, *others]
 
@@ -67,18 +67,18 @@ KINDS: Mapping[str, Kind] = {
     ),
     "InferenceService": Kind("serving.kserve.io", "inferenceservices"),
 }
-"""What an Argo CD project lets through, by kind; nothing else reaches a cluster."""
+"""Every kind that an Argo CD project allows; nothing else reaches a cluster."""
 
 
-def ours(kind: str, path: str, items: Sequence[Any]) -> list[Any]:
-    """Return the *items* of a live list that Git may know: without the routes that a rollout added."""
+def without_rollout_routes(kind: str, path: str, items: Sequence[Any]) -> list[Any]:
+    """Return the *items* of a live list without the routes that a rollout added."""
     if kind not in KINDS or not path or KINDS[kind].routes != f".{path}":
         return list(items)
     return [item for item in items if item.get("name") == ROUTE]
 
 
 def is_owned(kind: str, path: str) -> bool:
-    """Tell whether a controller owns the field at *path*, such as ``spec.http[0].route[1].weight``.
+    """Return whether a controller owns the field at *path*, such as ``spec.http[0].route[1].weight``.
 
     >>> is_owned("VirtualService", "spec.http[primary].route[0].weight")
     True
@@ -89,13 +89,13 @@ def is_owned(kind: str, path: str) -> bool:
 
 
 def _pattern(jq: str) -> re.Pattern[str]:
-    parts = re.split(r'(\[\]\?|\["[^"]+"\])', jq.removeprefix("."))
-    found = ""
-    for part in parts:
-        if part == "[]?":
-            found += r"\[[^\]]*\]"
-        elif part.startswith("["):
-            found += rf"\.{re.escape(part[2:-2])}"
+    tokens = re.split(r'(\[\]\?|\["[^"]+"\])', jq.removeprefix("."))
+    pattern = ""
+    for token in tokens:
+        if token == "[]?":
+            pattern += r"\[[^\]]*\]"
+        elif token.startswith("["):
+            pattern += rf"\.{re.escape(token[2:-2])}"
         else:
-            found += re.escape(part)
-    return re.compile(rf"{found}(?:[.\[].*)?")
+            pattern += re.escape(token)
+    return re.compile(rf"{pattern}(?:[.\[].*)?")

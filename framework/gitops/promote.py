@@ -1,4 +1,4 @@
-"""``run promote``: copy a release's lock forward, render it there, and propose that as one commit."""
+"""``run promote``: copy a release's lock to the next environment, render it there, and propose one commit."""
 
 import sys
 from collections.abc import Sequence
@@ -6,81 +6,91 @@ from dataclasses import replace
 from pathlib import Path
 
 from framework.core.errors import ConfigError, GateError, GitError
-from framework.core.gates import Bound
+from framework.core.gates import Bound, flat_metric
 from framework.core.git import Repository
 from framework.core.release import Release
-from framework.gitops.arguments import choice, name, read, subfolder
-from framework.gitops.commit import Change, land, place_of
-from framework.gitops.history import put_away_by, versions
-from framework.gitops.locks import place, read_lock, short, source, unmet, words_of
+from framework.gitops.arguments import choice, name, parse_arguments, subfolder
+from framework.gitops.commit import Change, find_target, land
+from framework.gitops.history import rolled_back_in, versions
+from framework.gitops.locks import (
+    built_from,
+    lock_path,
+    missed_gates,
+    read_lock,
+    render_arguments,
+    short_digest,
+)
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.remote_compose import Answer, Question, ask
+from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
 from framework.render import write
 
 
 def promote(words: Sequence[str]) -> None:
-    """Bring a release from one environment to the next, by a pull request or by ``push=direct``.
+    """Promote a release from one environment to another, by pull request or with ``push=direct``.
 
     Raises:
-        FrameworkError: the release is not fit for the environment, or Git is not ready.
+        FrameworkError: the release misses a gate of the environment, or Git is not ready.
     """
     optional = {"push": "branch", "base": "", "environments": "environments"}
-    given = read("promote", words, ("release", "from", "to"), optional)
-    release, start, end = (name(key, given[key]) for key in ("release", "from", "to"))
-    environments = subfolder("environments", given["environments"])
-    direct = choice("push", given["push"], ("branch", "direct")) == "direct"
+    arguments = parse_arguments("promote", words, ("release", "from", "to"), optional)
+    release, start, end = (name(key, arguments[key]) for key in ("release", "from", "to"))
+    environments = subfolder("environments", arguments["environments"])
+    direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     if start == end:
-        raise ConfigError(f"command line 'to={end}': the release is there already; name another environment")
-    where = place_of(Path(), environments, given["base"] or None, direct)
+        raise ConfigError(f"command line 'to={end}': same as 'from'; choose another environment")
+    target = find_target(Path(), environments, arguments["base"] or None, direct)
 
     def change(tree: Repository) -> Change:
-        return _promoted(tree, environments, release, start, end, where.base)
+        return _write_promotion(tree, environments, release, start, end, target.base)
 
-    propose(land(where, change))
+    propose(land(target, change))
 
 
-def _promoted(tree: Repository, environments: str, release: str, start: str, end: str, branch: str) -> Change:
-    """Write the promotion into *tree*.
+def _write_promotion(
+    tree: Repository, environments: str, name: str, start: str, end: str, branch: str
+) -> Change:
+    """Write the promotion of release *name* into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, or it is not fit.
+        FrameworkError: there is nothing to promote, or the release misses a gate.
     """
-    folder = tree.folder
-    found = read_lock(folder, place(environments, start, release), branch)
-    there = folder / place(environments, end, release)
-    if there.is_file() and there.read_text(encoding="utf-8", errors="replace") == found.text():
-        raise GitError(
-            f"{place(environments, end, release)}: {end} has {short(found.digest)} already; there is "
-            "nothing to promote"
-        )
-    answer = rendered(folder, found, end, environments)
-    require_gates(answer, found, end)
+    folder, path = tree.folder, lock_path(environments, end, name)
+    release = read_lock(folder, lock_path(environments, start, name), branch)
+    digest = short_digest(release.digest)
+    present = folder / path
+    if present.is_file() and present.read_text(encoding="utf-8", errors="replace") == release.text():
+        raise GitError(f"{path}: {end} has {digest} already; there is nothing to promote")
+    answer = render_release(folder, release, end, environments)
+    require_gates(answer, release, end)
     write(answer.files, folder / environments)
-    subject = f"Promote {release} to {end}: {short(found.digest)}"
-    proof = _proof(answer, found)
-    again = _again(tree, place(environments, end, release), found, end)
-    if again:
-        print(f"warning: {again}", file=sys.stderr, end="")
-    body = f"From {start}. Built from recipe {found.recipe} at {source(found)}.\n{proof}{again}"
-    tail = trailers(release, end, found.digest)
-    return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{release}-{end}-{short(found.digest)}")
+    warning = _rollback_warning(tree, path, release, end)
+    if warning:
+        print(f"warning: {warning}", file=sys.stderr, end="")
+    subject = f"Promote {name} to {end}: {digest}"
+    body = f"From {start}. Built from recipe {release.recipe} at {built_from(release)}.\n"
+    body += f"{_gate_lines(answer, release)}{warning}"
+    return Change(
+        f"{subject}\n\n{body}\n{trailers(name, end, release.digest)}", f"promote/{name}-{end}-{digest}"
+    )
 
 
-def _again(tree: Repository, path: str, found: Release, end: str) -> str:
-    """Say that the release was put away as bad before; a shallow clone does not know."""
+def _rollback_warning(tree: Repository, path: str, release: Release, environment: str) -> str:
+    """Return a line if the release was rolled back from *environment*; a shallow clone cannot know."""
     if not (tree.folder / path).is_file() or tree.ask("rev-parse", "--is-shallow-repository") == "true":
         return ""
-    commit = put_away_by(versions(tree, "HEAD", path), found.digest)
-    return f"{short(found.digest)} was rolled back from {end} in {commit[:12]}.\n" if commit else ""
+    commit = rolled_back_in(versions(tree, "HEAD", path), release.digest)
+    digest = short_digest(release.digest)
+    return f"{digest} was rolled back from {environment} in {commit[:12]}.\n" if commit else ""
 
 
-def rendered(folder: Path, release: Release, environment: str, environments: str) -> Answer:
-    """Return what the tree in *folder* renders of *release* in *environment*.
+def render_release(folder: Path, release: Release, environment: str, environments: str) -> ComposeResult:
+    """Render *release* for *environment* with the tree in *folder*.
 
     Raises:
-        FrameworkError: it cannot, and where in the tree what mends that belongs.
+        FrameworkError: rendering fails; if an override fixes that, the message names the file it belongs in.
     """
-    answer = ask(folder, [Question(words_of(release, environment, environments), release.text())])[0]
+    arguments = render_arguments(release, environment, environments)
+    answer = compose_in(folder, [ComposeRequest(arguments, release.text())])[0]
     if answer.fixable:
         where = f"conf/environment/{environment}.yaml"
         if release.recipe != "(none)":
@@ -89,25 +99,24 @@ def rendered(folder: Path, release: Release, environment: str, environments: str
     return answer.checked()
 
 
-def require_gates(answer: Answer, release: Release, environment: str) -> None:
+def require_gates(answer: ComposeResult, release: Release, environment: str) -> None:
     """Refuse a release whose recorded metrics miss a bound of *environment*.
 
     Raises:
-        GateError: naming each.
+        GateError: names each missed bound.
     """
-    if missed := unmet(answer.gates, release):
+    if missed := missed_gates(answer.gates, release):
         raise GateError(
             f"{release.name}: it does not pass the gates of {environment}: {'; '.join(missed)}; train a "
-            f"better one, or loosen environment.gates in conf/environment/{environment}.yaml"
+            f"better model, or loosen environment.gates in conf/environment/{environment}.yaml"
         )
 
 
-def _proof(answer: Answer, release: Release) -> str:
-    """Return a line for each gate that was met."""
+def _gate_lines(answer: ComposeResult, release: Release) -> str:
+    """Return one line for each gate of the environment; all of them are met."""
     lines = []
-    for metric, sides in sorted(answer.gates.items()):
-        flat = metric if "." in metric else f"tuned.{metric}"
-        lines.append(
-            f"{flat} is {release.metrics[flat]:g}, the gate asks for {Bound.model_validate(sides)}.\n"
-        )
+    for gate, sides in sorted(answer.gates.items()):
+        metric = flat_metric(gate)
+        bound = Bound.model_validate(sides)
+        lines.append(f"{metric} is {release.metrics[metric]:g}, the gate requires {bound}.\n")
     return "".join(lines)

@@ -1,7 +1,7 @@
-"""``run propose``: bring the locks that a run left in this folder to their environment, by pull requests.
+"""``run propose``: bring the locks that a run left in this folder to their environments, by pull request.
 
-Only the lock crosses: what lies around it is rendered anew on the branch that it follows, as for a
-promotion. It does not know how the release was built.
+Only the lock is carried over: the other files are rendered again on the base branch, as in a promotion.
+It does not know how the release was built.
 """
 
 from collections.abc import Sequence
@@ -11,29 +11,29 @@ from framework.core.errors import FrameworkError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops import proposal
-from framework.gitops.arguments import choice, read, subfolder
-from framework.gitops.commit import Change, Place, land, place_of
-from framework.gitops.locks import read_lock, short, source
-from framework.gitops.promote import rendered, require_gates
+from framework.gitops.arguments import choice, parse_arguments, subfolder
+from framework.gitops.commit import Change, Target, find_target, land
+from framework.gitops.locks import built_from, read_lock, short_digest
+from framework.gitops.promote import render_release, require_gates
 from framework.render import write
 
-_ROOM = 60_000
-"""Characters of a report that a pull request holds beside what else it says."""
+_REPORT_LIMIT = 60_000
+"""Most characters of a report in a pull request, which also holds the commit message."""
 
 
 def propose(words: Sequence[str]) -> None:
-    """Propose each lock that differs from the last commit, one after the other.
+    """Propose each lock that differs from the last commit, one after another.
 
-    One that cannot be proposed, since it was already or is not fit, keeps no other back.
+    A lock that cannot be proposed does not hold the others back.
 
     Raises:
-        FrameworkError: a release is not fit for its environment, or Git is not ready; a line for each.
+        FrameworkError: a release misses a gate of its environment, or Git is not ready; one line each.
     """
     optional = {"push": "branch", "base": "", "environments": "environments", "reports": ".gitune/reports"}
-    given = read("propose", words, (), optional)
-    environments = subfolder("environments", given["environments"])
-    direct = choice("push", given["push"], ("branch", "direct")) == "direct"
-    folders = _changed(Repository.around(Path()), environments)
+    arguments = parse_arguments("propose", words, (), optional)
+    environments = subfolder("environments", arguments["environments"])
+    direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
+    folders = _changed_releases(Repository.around(Path()), environments)
     if not folders:
         print(f"Nothing to propose: every lock below {environments}/ is committed.")
         if Repository.around(Path()).run("status", "--porcelain", "--untracked-files=all", environments):
@@ -41,8 +41,8 @@ def propose(words: Sequence[str]) -> None:
     failed: list[FrameworkError] = []
     for folder in folders:
         try:
-            where = place_of(Path(), environments, given["base"] or None, direct, apart=folders)
-            _propose(where, folder, Path(given["reports"]))
+            target = find_target(Path(), environments, arguments["base"] or None, direct, excluded=folders)
+            _propose(target, folder, Path(arguments["reports"]))
         except FrameworkError as error:
             if error.exit_code > 128:  # a signal
                 raise
@@ -53,56 +53,61 @@ def propose(words: Sequence[str]) -> None:
         raise failure
 
 
-def _propose(where: Place, folder: str, reports: Path) -> None:
+def _propose(target: Target, folder: str, reports: Path) -> None:
     """Propose the lock in *folder*.
 
     Raises:
-        FrameworkError: it is not fit, or Git refuses.
+        FrameworkError: the release misses a gate, or Git refuses.
     """
     environment, name = folder.split("/")[-2:]
-    found = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
+    release = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
 
     def change(tree: Repository) -> Change:
-        return _proposed(tree.folder, where.environments, folder, environment, found)
+        return _write_release(tree.folder, target.environments, folder, environment, release)
 
-    proposal.propose(land(where, change), _report(reports / f"{name}.md"))
-    if folder in _changed(Repository.around(Path()), where.environments):
-        print("  its files still lie here, in no commit; make room before you pull:")
+    proposal.propose(land(target, change), _report(reports / f"{name}.md"))
+    if folder in _changed_releases(Repository.around(Path()), target.environments):
+        print("  its files are still uncommitted here; stash them before you pull:")
         print(f"    git stash push -u {folder}")
 
 
-def _changed(repository: Repository, environments: str) -> list[str]:
-    """Return the folders of the locks that no commit holds as they are, relative to the working folder."""
+def _changed_releases(repository: Repository, environments: str) -> list[str]:
+    """Return the folders of the locks with uncommitted changes, relative to the working folder."""
     root = Path(environments)
     listed = repository.run("ls-files", "--modified", "--others", "-z", "--", environments)
-    names = {Path(each) for each in listed.split("\0") if each}
+    files = {Path(file) for file in listed.split("\0") if file}
     return sorted(
-        each.parent.as_posix()
-        for each in names
-        if each.name == LOCK and len(each.relative_to(root).parts) == 3 and each.is_file()
+        file.parent.as_posix()
+        for file in files
+        if file.name == LOCK and len(file.relative_to(root).parts) == 3 and file.is_file()
     )
 
 
-def _proposed(folder: Path, environments: str, place: str, environment: str, release: Release) -> Change:
-    """Write the release into *folder*.
+def _write_release(
+    folder: Path, environments: str, release_folder: str, environment: str, release: Release
+) -> Change:
+    """Write the release into the tree in *folder*.
 
     Raises:
-        FrameworkError: it is not fit for the environment.
+        FrameworkError: it misses a gate of the environment, or renders into another folder.
     """
-    answer = rendered(folder, release, environment, environments)
+    answer = render_release(folder, release, environment, environments)
     require_gates(answer, release, environment)
-    if f"{environments}/{next(iter(answer.files)).rpartition('/')[0]}" != place:
-        raise ReleaseError(f"{place}: environment={environment} renders elsewhere; name it like its folder")
+    if f"{environments}/{next(iter(answer.files)).rpartition('/')[0]}" != release_folder:
+        raise ReleaseError(
+            f"{release_folder}: environment={environment} renders into another folder; "
+            "give the environment option and its folder the same name"
+        )
     write(answer.files, folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
-    subject = f"Release {release.name} to {environment}: {short(release.digest)}"
-    body = f"Built from recipe {release.recipe} at {source(release)}. Gates that it passed:\n\n{passed}"
+    digest = short_digest(release.digest)
+    subject = f"Release {release.name} to {environment}: {digest}"
+    body = f"Built from recipe {release.recipe} at {built_from(release)}. Gates that it passed:\n\n{passed}"
     tail = proposal.trailers(release.name, environment, release.digest)
-    branch = f"train/{release.name}-{environment}-{short(release.digest)}"
-    return Change(f"{subject}\n\n{body}\n{tail}", branch)
+    return Change(f"{subject}\n\n{body}\n{tail}", f"train/{release.name}-{environment}-{digest}")
 
 
 def _report(file: Path) -> str:
-    """Return what ``run report`` wrote on the release, as far as there is room; nothing without one."""
+    """Return the release's report, shortened to fit; empty if there is none."""
     text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    return text if len(text) <= _ROOM else f"{text[:_ROOM]}\n\n… the rest is in {file}.\n"
+    return text if len(text) <= _REPORT_LIMIT else f"{text[:_REPORT_LIMIT]}\n\n… the rest is in {file}.\n"

@@ -1,6 +1,6 @@
-"""How each release stands: what Git says of it, and what a cluster holds instead.
+"""Collect the status of each release: what Git holds, and how a cluster differs from it.
 
-It prints nothing; a broken lock or recipe is a fact about its release, not an error of the command.
+It prints nothing. A broken lock or recipe is part of a release's status, not an error of the command.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,13 @@ from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops.drift import drift
 from framework.gitops.live_objects import Cluster
-from framework.gitops.locks import place, unmet, words_of
-from framework.gitops.remote_compose import Answer, Question, answer
+from framework.gitops.locks import lock_path, missed_gates, render_arguments
+from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_here
 from framework.render import HEADER, changes
 
 
 @dataclass(frozen=True)
-class Standing:
+class ReleaseStatus:
     """One release in one environment."""
 
     environment: str
@@ -29,74 +29,75 @@ class Standing:
     release: Release | None = None
     problem: str = ""
     """Why the lock or its recipe cannot be used."""
-    answer: Answer = field(default_factory=Answer)
+    answer: ComposeResult = field(default_factory=ComposeResult)
     stale: tuple[str, ...] = ()
     """Files that a fresh render would change."""
     missed: tuple[str, ...] = ()
-    """Gates of the environment that the recorded metrics do not meet."""
+    """Gates of the environment that the recorded metrics miss."""
     last_change: str = ""
-    """The last commit of the folder; empty without Git."""
+    """The last commit that changed the folder; empty without Git."""
 
     @property
-    def place(self) -> str:
-        """Such as ``dev/quickstart``."""
+    def folder(self) -> str:
+        """The folder below ``environments``, such as ``dev/quickstart``."""
         return f"{self.environment}/{self.name}"
 
 
-def standings(environments: str, environment: str, release: str) -> list[Standing]:
-    """Return how the chosen releases stand in Git.
+def release_statuses(environments: str, environment: str, release: str) -> list[ReleaseStatus]:
+    """Return the status of the selected releases in Git.
 
     Args:
         environments: the folder of rendered manifests.
-        environment: only this one; all where it is empty.
-        release: only this one; all where it is empty.
+        environment: select one environment; empty for all.
+        release: select one release; empty for all.
     """
     try:
         repository: Repository | None = Repository.around(Path())
     except GitError:
         repository = None
     locks = sorted(Path(environments).glob(f"{environment or '*'}/{release or '*'}/{LOCK}"))
-    return [_standing(environments, lock, repository) for lock in locks]
+    return [_status(environments, lock, repository) for lock in locks]
 
 
-def _standing(environments: str, lock: Path, repository: Repository | None) -> Standing:
+def _status(environments: str, lock: Path, repository: Repository | None) -> ReleaseStatus:
     environment, name = lock.parts[-3:-1]
-    path = place(environments, environment, name)
+    path = lock_path(environments, environment, name)
     log = ("log", "-1", "--format=%h %cs %s", "--", str(lock.parent))
-    last = (repository.ask(*log) if repository else None) or ""
+    last_change = (repository.ask(*log) if repository else None) or ""
     try:
         release = Release.read(lock)
-        found = answer(Question(words_of(release, environment, environments), release.text())).checked()
-        changed = changes(found.files, Path(environments))
+        arguments = render_arguments(release, environment, environments)
+        answer = compose_here(ComposeRequest(arguments, release.text())).checked()
+        changed = changes(answer.files, Path(environments))
     except FrameworkError as error:
-        why = str(error).replace(str(lock), path).replace("\n", " ")
-        return Standing(environment, name, problem=why, last_change=last)
+        problem = str(error).replace(str(lock), path).replace("\n", " ")
+        return ReleaseStatus(environment, name, problem=problem, last_change=last_change)
     stale = (*changed.added, *changed.changed, *changed.removed)
-    missed = tuple(unmet(found.gates, release))
-    return Standing(environment, name, release, "", found, stale, missed, last)
+    missed = tuple(missed_gates(answer.gates, release))
+    return ReleaseStatus(environment, name, release, "", answer, stale, missed, last_change)
 
 
-def rendered(environments: str, standing: Standing) -> dict[str, dict[str, Any]]:
-    """Return the objects that were rendered for a release, by file name.
+def rendered_objects(environments: str, status: ReleaseStatus) -> dict[str, dict[str, Any]]:
+    """Return the committed Kubernetes objects of a release, by file name.
 
     Raises:
-        ReleaseError: a file was edited so that it is no object any more.
+        ReleaseError: a rendered file was edited and is no longer a valid object.
     """
-    folder = Path(environments, standing.environment, standing.name)
-    found = {}
+    folder = Path(environments, status.environment, status.name)
+    objects = {}
     for file in sorted(folder.glob("*.yaml")):
         text = file.read_text(encoding="utf-8", errors="replace")
-        if not text.startswith(HEADER):  # somebody's own
+        if not text.startswith(HEADER):  # not generated by Gitune
             continue
         try:
             body = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         except yaml.YAMLError:
             body = None
         if not isinstance(body, dict) or ("kind" in body and not _is_named(body)):
-            raise ReleaseError(f"{file}: no object of Kubernetes any more; restore the file from Git")
-        if "kind" in body:  # not what compose reads on one machine
-            found[file.name] = body
-    return found
+            raise ReleaseError(f"{file}: not a valid Kubernetes object; restore the file from Git")
+        if "kind" in body:  # compose files have none
+            objects[file.name] = body
+    return objects
 
 
 def _is_named(body: dict[str, Any]) -> bool:
@@ -104,20 +105,20 @@ def _is_named(body: dict[str, Any]) -> bool:
     return "apiVersion" in body and isinstance(meta, dict) and {"name", "namespace"} <= meta.keys()
 
 
-def drifts(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a line for each field, or whole object, that the cluster has otherwise than Git.
+def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str]:
+    """Return one line for each field or object in which the cluster differs from Git.
 
     Raises:
         FrameworkError: the API server cannot be reached, or refuses.
     """
-    lines, gone = [], []
+    lines, missing = [], []
     for item in objects:
         label = f"{item['kind'].lower()}/{item['metadata']['name']}"
         live = cluster.live(item)
         if live is None:
-            gone.append(label)
+            missing.append(label)
         else:
-            lines += [f"{label} {each}" for each in drift(item, live)]
-    if gone and len(gone) == len(objects):
-        return ["nothing of it is there"]
-    return [*(f"{label} is not there" for label in gone), *lines]
+            lines += [f"{label} {field}" for field in drift(item, live)]
+    if missing and len(missing) == len(objects):
+        return ["none of its objects exist"]
+    return [*(f"{label} does not exist" for label in missing), *lines]

@@ -1,8 +1,8 @@
-"""Configs that are composed without a command line: here, or by a process in another tree.
+"""Compose and render configs without a command line: in this process, or in another checkout's process.
 
-A tree of another branch has its own recipes and options and, where it is the framework's own repository,
-its own code: what a release is there, only that tree can say. Plain JSON goes to its process and comes
-back. It knows neither Git nor what the answer is for.
+A checkout of another branch has its own recipes and options. If it is the framework's own repository, it
+also has its own code. Only a process in that checkout can therefore render a release as that branch would.
+Requests and results are JSON on standard input and output. This module knows nothing about Git.
 """
 
 import contextlib
@@ -19,46 +19,46 @@ import framework
 from framework.core.errors import ConfigError, FrameworkError, PlanError
 from framework.core.release import Release
 
-_MODULE = Path("framework", "gitops", "composed.py")
+_MODULE = Path("framework", "gitops", "remote_compose.py")
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked of one config."""
+class ComposeRequest:
+    """One config to compose, and what to return of it."""
 
-    words: tuple[str, ...]
-    """What would be typed after ``run``."""
+    arguments: tuple[str, ...]
+    """The arguments of ``run``."""
     lock: str | None = None
-    """The text of a lock to render; None where there is no release."""
-    planned: bool = False
-    """Whether the plan's steps are wanted."""
+    """The text of a lock to render; None if there is no release."""
+    with_plan: bool = False
+    """Whether to return the plan's steps."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a tree says of one config."""
+class ComposeResult:
+    """A composed config as plain data, or why it could not be composed."""
 
     error: str = ""
-    """Why there is no answer; the rest is empty then."""
+    """The error message; if set, all other fields but ``exit_code`` are empty."""
     exit_code: int = 1
     fixable: bool = False
     """Whether an override fixes what the error reports."""
     config: Any = None
-    """The resolved config as plain data."""
+    """The resolved config."""
     steps: tuple[dict[str, Any], ...] = ()
-    """Each step's label, key and identity, where it was asked."""
+    """Each step's label, key and identity, if requested."""
     files: Any = None
-    """Rendered text by ``<environment>/<release>/<file>``, where there was a lock."""
+    """Rendered text by ``<environment>/<release>/<file>``, if there was a lock."""
     gates: Any = None
-    """The environment's bounds: ``{"min": …, "max": …}`` by metric."""
-    way_back_seconds: int | None = None
-    """Longest time from a changed manifest in the cluster until the release answers."""
+    """The environment's bounds, ``{"min": …, "max": …}`` by metric."""
+    rollback_seconds: int | None = None
+    """Most seconds from a changed manifest in the cluster until the release serves."""
 
-    def checked(self) -> "Answer":
-        """Return this answer.
+    def checked(self) -> "ComposeResult":
+        """Return this result.
 
         Raises:
-            FrameworkError: there is none.
+            FrameworkError: it is an error.
         """
         if self.error:
             failure = FrameworkError(self.error)
@@ -67,19 +67,18 @@ class Answer:
         return self
 
 
-def ask(tree: Path, questions: Sequence[Question]) -> list[Answer]:
-    """Return what *tree* says, by a process whose working folder it is.
+def compose_in(tree: Path, requests: Sequence[ComposeRequest]) -> list[ComposeResult]:
+    """Compose *requests* in the checkout *tree*, in a process whose working folder it is.
 
     Args:
-        tree: a folder as ``run`` is called in; its own framework answers where it holds one that can.
-        questions: of which configs.
+        tree: the folder in which ``run`` would be called; if it contains the framework, that code is used.
+        requests: the configs.
 
     Raises:
         FrameworkError: the process fails.
     """
     own = Path(framework.__file__).resolve().parents[1]
     code = tree if (tree / _MODULE).is_file() else own
-    given = json.dumps([asdict(each) for each in questions])
     paths = [str(code), str(own), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     absolute = [path for path in paths if Path(path).is_absolute()]
     done = subprocess.run(
@@ -88,72 +87,73 @@ def ask(tree: Path, questions: Sequence[Question]) -> list[Answer]:
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join(dict.fromkeys(absolute)),
-            "PYTHONDONTWRITEBYTECODE": "1",  # nothing is left in the tree
+            "PYTHONDONTWRITEBYTECODE": "1",  # leave no files in the tree
         },
-        input=given,
+        input=json.dumps([asdict(request) for request in requests]),
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise FrameworkError(f"rendering in the work tree failed: {last}")
-    return [Answer(**{**each, "steps": tuple(each["steps"])}) for each in json.loads(done.stdout)]
+        raise FrameworkError(f"rendering in the worktree failed: {last}")
+    return [ComposeResult(**{**body, "steps": tuple(body["steps"])}) for body in json.loads(done.stdout)]
 
 
-def answer(question: Question) -> Answer:
-    """Compose, validate and render what is asked for, in this process and its working folder."""
+def compose_here(request: ComposeRequest) -> ComposeResult:
+    """Compose, validate and render *request* in this process and its working folder."""
     try:
-        return _answer(question)
+        return _compose(request)
     except ConfigError as error:
         text = error.lines[0] if len(error.lines) == 1 else str(error)
-        return Answer(error=text, exit_code=error.exit_code, fixable=_fixable(error))
+        return ComposeResult(error=text, exit_code=error.exit_code, fixable=_fixable(error))
     except PlanError as error:
-        return Answer(error=str(error), exit_code=error.exit_code, fixable=_fixable(error))
+        return ComposeResult(error=str(error), exit_code=error.exit_code, fixable=_fixable(error))
     except FrameworkError as error:
-        return Answer(error=str(error), exit_code=error.exit_code)
+        return ComposeResult(error=str(error), exit_code=error.exit_code)
 
 
 def _fixable(error: ConfigError | PlanError) -> bool:
     return any(problem.overrides for problem in error.problems)
 
 
-def _answer(question: Question) -> Answer:
+def _compose(request: ComposeRequest) -> ComposeResult:
     from framework.plan.build import make_plan
 
-    call = _called(question.words)
+    call = _call(request.arguments)
     config = call.config
     steps: list[dict[str, Any]] = []
-    if question.planned:
+    if request.with_plan:
         plan = make_plan(config, call.recipe)
-        steps = [{"label": each.label, "key": each.key, "identity": each.identity()} for each in plan.steps]
-    return Answer(
+        steps = [{"label": step.label, "key": step.key, "identity": step.identity()} for step in plan.steps]
+    return ComposeResult(
         config=config.dump(),
         steps=tuple(steps),
-        files=None if question.lock is None else call.render(Release.parse(question.lock, "release.lock")),
+        files=None if request.lock is None else call.render(Release.parse(request.lock, "release.lock")),
         gates={name: {"min": b.min, "max": b.max} for name, b in config.environment.gates.items()},
-        way_back_seconds=config.deployment.rollback_seconds(config.delivery),
+        rollback_seconds=config.deployment.rollback_seconds(config.delivery),
     )
 
 
-def _called(words: Sequence[str]) -> Any:
-    """Return the call of what would be typed as *words* after ``run``.
+def _call(arguments: Sequence[str]) -> Any:
+    """Return the call that ``run`` with *arguments* makes.
 
     Raises:
-        ConfigError: it does not make a valid config.
+        ConfigError: the config is invalid.
     """
     from framework.config.compose_config import composed
     from framework.run.runner import called
 
-    return called(composed(words), " ".join(["run", *words]))
+    return called(composed(arguments), " ".join(["run", *arguments]))
 
 
 def main() -> None:
-    """Answer the questions on standard input; nothing else is written to standard output."""
-    questions = [Question(tuple(each.pop("words")), **each) for each in json.load(sys.stdin)]
+    """Read requests from standard input and write results, and nothing else, to standard output."""
+    bodies = json.load(sys.stdin)
+    requests = [ComposeRequest(tuple(body.pop("arguments")), **body) for body in bodies]
     with contextlib.redirect_stdout(sys.stderr):
-        answers = [asdict(answer(each)) for each in questions]
-    json.dump(answers, sys.stdout)
+        results = [asdict(compose_here(request)) for request in requests]
+    json.dump(results, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``run rollback``: restore the last release that proved itself in a place, in one commit."""
+"""``run rollback``: restore an environment's last good release in one commit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,53 +8,53 @@ from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import Release
-from framework.gitops.arguments import choice, name, read, subfolder
-from framework.gitops.commit import Change, land, place_of
+from framework.gitops.arguments import choice, name, parse_arguments, subfolder
+from framework.gitops.commit import Change, find_target, land
 from framework.gitops.history import Version, candidates, versions
-from framework.gitops.locks import place, read_lock, short, unmet, words_of
+from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments, short_digest
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.remote_compose import Answer, Question, ask
+from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
 from framework.gitops.text_layout import sentence
 from framework.render import write
 
 _MOST = 20
-"""How many earlier releases are looked at."""
+"""How many earlier releases are tried."""
 
 
 @dataclass(frozen=True)
 class _Restored:
-    """What a rollback did, to be told once it has landed."""
+    """The outcome of a rollback, reported once it has landed."""
 
     before: str
     release: Release
-    answer: Answer
+    answer: ComposeResult
     differing: tuple[str, ...]
-    """Files that are not what they were when the release ran last."""
+    """Files that differ from those that the release last ran with."""
 
 
 def rollback(words: Sequence[str]) -> None:
-    """Go back to the last release whose lock is sealed, meets the gates and was not put away as bad.
+    """Restore the last release whose lock is sealed, that meets the gates, and that was not rolled back.
 
     Raises:
-        FrameworkError: there is none, or Git is not ready.
+        FrameworkError: there is no such release, or Git is not ready.
     """
     optional = {"to": "", "push": "direct", "base": "", "environments": "environments"}
-    given = read("rollback", words, ("release", "environment"), optional)
-    release, environment = (name(key, given[key]) for key in ("release", "environment"))
-    direct = choice("push", given["push"], ("branch", "direct")) == "direct"
-    environments = subfolder("environments", given["environments"])
-    where = place_of(Path(), environments, given["base"] or None, direct)
-    path = place(environments, environment, release)
+    arguments = parse_arguments("rollback", words, ("release", "environment"), optional)
+    release, environment = (name(key, arguments[key]) for key in ("release", "environment"))
+    direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
+    environments = subfolder("environments", arguments["environments"])
+    target = find_target(Path(), environments, arguments["base"] or None, direct)
+    path = lock_path(environments, environment, release)
     done: list[_Restored] = []
 
     def change(tree: Repository) -> Change:
-        done[:] = [_restore(tree, environments, path, environment, given["to"], where.base)]
+        done[:] = [_restore(tree, environments, path, environment, arguments["to"], target.base)]
         before, after = done[0].before, done[0].release.digest
-        subject = f"Roll {release} back in {environment}: {short(before)} -> {short(after)}"
+        subject = f"Roll {release} back in {environment}: {short_digest(before)} -> {short_digest(after)}"
         tail = trailers(release, environment, after, before)
-        return Change(f"{subject}\n\n{tail}", f"rollback/{release}-{environment}-{short(after)}")
+        return Change(f"{subject}\n\n{tail}", f"rollback/{release}-{environment}-{short_digest(after)}")
 
-    propose(land(where, change))
+    propose(land(target, change))
     print("\n".join(_consequences(done[0], direct)))
 
 
@@ -64,25 +64,26 @@ def _restore(
     """Write the earlier release into *tree*.
 
     Raises:
-        ReleaseError: there is none that is fit.
+        ReleaseError: no earlier release can be restored.
     """
     if not (tree.folder / path).is_file():
-        read_lock(tree.folder, path, branch)  # says which locks there are
+        read_lock(tree.folder, path, branch)  # raises, and lists the locks that exist
     past = versions(tree, "HEAD", path)
-    found = candidates(past, wanted)[:_MOST]
-    if wanted and len(found) > 1:
-        many = ", ".join(short(each.digest) for each in found)
-        raise ReleaseError(f"{path}: to={wanted} may mean {many}; give more digits of one")
-    questions = [
-        Question(words_of(each.release, environment, environments), each.text)
-        for each in found
-        if each.release
+    restorable = candidates(past, wanted)[:_MOST]
+    if wanted and len(restorable) > 1:
+        many = ", ".join(short_digest(version.digest) for version in restorable)
+        raise ReleaseError(f"{path}: to={wanted} matches {many}; give more digits")
+    requests = [
+        ComposeRequest(render_arguments(version.release, environment, environments), version.text)
+        for version in restorable
+        if version.release
     ]
+    answers = compose_in(tree.folder, requests) if requests else []
     reasons = []
-    for version, answer in zip(found, ask(tree.folder, questions) if questions else [], strict=True):
+    for version, answer in zip(restorable, answers, strict=True):
         assert version.release is not None
-        if why := _unfit(version.release, answer):
-            reasons.append(f"{short(version.digest)}: {why}")
+        if reason := _unfit(version.release, answer):
+            reasons.append(f"{short_digest(version.digest)}: {reason}")
             continue
         write(answer.files, tree.folder / environments)
         differing = _differing(tree, environments, version, answer)
@@ -90,65 +91,64 @@ def _restore(
     raise ReleaseError(f"{path}: {_none_left(past, wanted, reasons)}")
 
 
-def _unfit(release: Release, answer: Answer) -> str:
-    """Say why the release cannot be gone back to; nothing where it can."""
+def _unfit(release: Release, answer: ComposeResult) -> str:
+    """Return why the release cannot be restored; empty if it can."""
     if answer.error:
         return answer.error
-    if missed := unmet(answer.gates, release):
+    if missed := missed_gates(answer.gates, release):
         return "; ".join(missed)
-    store = Path(release.model_uri.removeprefix("file://")).parent
-    if (
-        "://" not in release.model_uri.removeprefix("file://")
-        and store.is_dir()
-        and is_lost(release.model_uri)
-    ):
-        return f"its model is no longer in {store}"
+    path = release.model_uri.removeprefix("file://")
+    if "://" not in path and Path(path).parent.is_dir() and is_lost(release.model_uri):
+        return f"its model is no longer in {Path(path).parent}"
     return ""
 
 
 def _none_left(past: Sequence[Version], wanted: str, reasons: Sequence[str]) -> str:
     if reasons:
-        return f"no earlier release is fit: {'; '.join(reasons)}"
+        return f"no earlier release can be restored: {'; '.join(reasons)}"
     known = dict.fromkeys(
-        short(each.digest) for each in past if each.release and each.digest != past[0].digest
+        short_digest(version.digest)
+        for version in past
+        if version.release and version.digest != past[0].digest
     )
     if wanted:
-        there = ", ".join(known) or "none"
-        return f"no earlier release has a digest that begins with {wanted}; there are {there}"
+        digests = ", ".join(known) or "none"
+        return f"no earlier release has a digest that begins with {wanted}; there are {digests}"
     if known:
         return (
-            "every earlier release was rolled back from, or cannot be trusted; name one as to=<digest>: "
+            "every earlier release was rolled back or has a broken lock; choose one with to=<digest>: "
             f"{', '.join(known)}"
         )
-    return "no earlier release is sealed in Git's history; there is nothing to go back to"
+    return "Git's history has no earlier sealed release to restore"
 
 
-def _differing(tree: Repository, environments: str, version: Version, answer: Answer) -> tuple[str, ...]:
-    """Return the files that are rendered otherwise than when *version* ran last."""
+def _differing(
+    tree: Repository, environments: str, version: Version, answer: ComposeResult
+) -> tuple[str, ...]:
+    """Return the files that render differently from when *version* last ran."""
     folder = next(iter(answer.files)).rpartition("/")[0]
     listed = tree.run("ls-tree", "--name-only", "-z", version.ran_at, "--", f"{environments}/{folder}/")
-    names = [each for each in listed.split("\0") if each]
-    texts = tree.blobs(f"{version.ran_at}:{tree.prefix}{each}" for each in names)
-    old = {each.removeprefix(f"{environments}/"): text for each, text in zip(names, texts, strict=True)}
-    there = sorted({*old, *answer.files})
-    return tuple(each for each in there if old.get(each) != answer.files.get(each))
+    files = [file for file in listed.split("\0") if file]
+    texts = tree.blobs(f"{version.ran_at}:{tree.prefix}{file}" for file in files)
+    old = {file.removeprefix(f"{environments}/"): text for file, text in zip(files, texts, strict=True)}
+    return tuple(file for file in sorted({*old, *answer.files}) if old.get(file) != answer.files.get(file))
 
 
 def _consequences(done: _Restored, direct: bool) -> list[str]:
-    """Say when it will have taken effect, and what is not as it was."""
-    lines = [] if direct else ["  nothing changes before it is merged"]
-    seconds = done.answer.way_back_seconds
+    """Return lines on when the rollback takes effect, and on files that differ from before."""
+    lines = [] if direct else ["  nothing changes until it is merged"]
+    seconds = done.answer.rollback_seconds
     if seconds is None:
-        lines.append("  this target is not synced by Argo CD; start the old release there yourself")
+        lines.append("  Argo CD does not sync this target; restart the old release there yourself")
     else:
         seen = done.answer.config["environment"]["sync_seconds"]
         lines.append(
             sentence(
-                f"a sync takes up to {seen + seconds} s: Argo CD looks at Git within {seen} s "
-                f"(at once by a webhook), then the release answers within {seconds} s"
+                f"the rollback takes up to {seen + seconds} s: Argo CD polls Git within {seen} s "
+                f"(at once with a webhook), then the release serves within {seconds} s"
             )
         )
     if done.differing:
-        lines.append("  the recipe or its options changed since; files not as they were then:")
-        lines += [f"    {each}" for each in done.differing]
+        lines.append("  the recipe or its options changed since; files that differ from then:")
+        lines += [f"    {file}" for file in done.differing]
     return lines

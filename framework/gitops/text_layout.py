@@ -1,4 +1,4 @@
-"""Rows of a title and what it names, in 80 columns; what they tell, it does not know."""
+"""Lay out titled rows and wrapped sentences in 80 columns."""
 
 import textwrap
 
@@ -8,7 +8,7 @@ _TIED = "\N{NO-BREAK SPACE}"
 
 
 def row(title: str, *items: str, margin: int = 2) -> str:
-    """Return *items* behind *title*, as many to a line as fit; none of them is broken."""
+    """Return *title* and a comma-separated list of *items*; lines break between items only."""
     start = f"{'':<{margin}}{title:<{_TITLE}}"
     return textwrap.fill(
         ", ".join(item.replace(" ", _TIED) for item in items),
@@ -21,7 +21,7 @@ def row(title: str, *items: str, margin: int = 2) -> str:
 
 
 def sentence(text: str) -> str:
-    """Return *text* as lines of two spaces and more, broken between words."""
+    """Return *text* as indented lines, broken between words."""
     return textwrap.fill(
         text,
         _WIDTH,

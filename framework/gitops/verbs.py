@@ -1,4 +1,4 @@
-"""Which function does what a verb of Git asks for."""
+"""Dispatch a Git verb to the function of the same name in the module of the same name."""
 
 import os
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from importlib import import_module
 
 
 def perform(verb: str, words: Sequence[str]) -> None:
-    """Do what ``run <verb> <words>`` asks.
+    """Execute ``run <verb> <words>``.
 
     Raises:
-        FrameworkError: whatever keeps it from being done.
+        FrameworkError: the verb fails.
     """
-    # Hydra's own reports end the process and hide ours; with this it raises instead.
+    # Without this, Hydra prints its own report and exits; with it, Hydra raises.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     getattr(import_module(f"framework.gitops.{verb}"), verb)(words)

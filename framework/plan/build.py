@@ -25,7 +25,7 @@ from framework.build.stages.tune import Tune
 from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
-from framework.core.gates import Bound
+from framework.core.gates import Bound, flat_metric
 from framework.core.problem import Problem
 from framework.core.step import Step
 from framework.plan.rules import broken_rules, cautions
@@ -269,6 +269,6 @@ def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:
     """Return the recipe's bounds by flat metric name, grouped by candidate."""
     bounds: dict[str, dict[str, Bound]] = {}
     for name, bound in config.gates.items():
-        flat = name if "." in name else f"tuned.{name}"
+        flat = flat_metric(name)
         bounds.setdefault(flat.partition(".")[0], {})[flat] = bound
     return bounds

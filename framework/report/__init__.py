@@ -1,5 +1,5 @@
-"""The report: one page, and a text for a pull request, on what recipes made.
+"""Reports on finished recipes: one HTML page, and Markdown for a pull request.
 
-It reads finished artifacts and never makes any. Neither page nor text holds a time, a host's name or an
-absolute path, so that the same artifacts give the same bytes.
+A report reads finished artifacts and never builds any. It contains no time, host name or absolute path, so
+the same artifacts produce the same bytes.
 """

@@ -1,19 +1,18 @@
-"""The report as Markdown, for a pull request: the page's sentences and first tables."""
+"""The report as Markdown, for a pull request: the page's summary and main tables."""
 
 import re
 from collections.abc import Sequence
 
-from framework.report import narrative as story
-from framework.report import tables
+from framework.report import narrative, tables
 from framework.report.facts import Facts
 from framework.report.tables import Table
 
 _SPECIAL = re.compile(r"[&\\`*\[\]|~#!@$]|<(?!=)|:(?=//)|(?<=www)\.|(?<![^\W_])_|_(?![^\W_])")
-"""What Markdown could read as more than a letter; an underscore within a word and ``>=`` it lets stand."""
+"""Characters with a meaning in Markdown, except an underscore within a word and the ``>`` of ``>=``."""
 
 
 def escaped(text: str) -> str:
-    r"""Return *text* as one line that Markdown shows as it is: no table, link, mention or HTML comes of it.
+    r"""Return *text* as one line without Markdown or HTML syntax: no table, link or mention.
 
     >>> escaped("<b>|x|</b>")
     '&#60;b>&#124;x&#124;&#60;/b>'
@@ -24,24 +23,24 @@ def escaped(text: str) -> str:
     >>> escaped("two\nlines")
     'two lines'
     """
-    return " ".join(_SPECIAL.sub(lambda found: f"&#{ord(found[0])};", text).split())
+    return " ".join(_SPECIAL.sub(lambda match: f"&#{ord(match[0])};", text).split())
 
 
 def markdown(facts: Sequence[Facts]) -> str:
-    """Return the text on one recipe, or on several in comparison."""
+    """Return the report on one recipe, or a comparison of several."""
     pooled = tables.pool(facts)
-    lines = [f"## {escaped(story.heading(facts))}", ""]
-    for each in facts:
-        named = f"**{escaped(each.label)}** " if len(facts) > 1 else ""
-        lines += [f"{named}{escaped(story.outcome(each))}", ""]
+    lines = [f"## {escaped(narrative.heading(facts))}", ""]
+    for recipe in facts:
+        label = f"**{escaped(recipe.label)}** " if len(facts) > 1 else ""
+        lines += [f"{label}{escaped(narrative.outcome(recipe))}", ""]
     shown = [tables.gates(facts), *tables.candidate_tables(facts, pooled)]
-    shown += [table for each in facts for table in tables.forgetting(each)]
-    shown += [tables.data(facts), tables.chosen(facts)]
+    shown += [table for recipe in facts for table in tables.forgetting(recipe)]
+    shown += [tables.data(facts), tables.settings(facts)]
     for table in shown:
         lines += _table(table)
-    lines += _examples(story.examples(facts, pooled))
-    for each in facts:
-        for name, value in story.origin(each):
+    lines += _examples(narrative.examples(facts, pooled))
+    for recipe in facts:
+        for name, value in narrative.origin(recipe):
             lines.append(f"- {escaped(name)}: {escaped(value)}")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -64,9 +63,9 @@ def _table(table: Table) -> list[str]:
     return [f"### {escaped(table.caption)}", "", *body, "", *note]
 
 
-def _examples(answered: Sequence[story.Answered]) -> list[str]:
+def _examples(answered: Sequence[narrative.Answered]) -> list[str]:
     lines = []
     for one in answered:
-        lines += [f"- asked: {escaped(one.prompt)}", f"  - wanted: {escaped(one.expected)}"]
-        lines += [f"  - {escaped(name)}: {escaped(answer) or '(nothing)'}" for name, answer, _ in one.answers]
+        lines += [f"- prompt: {escaped(one.prompt)}", f"  - expected: {escaped(one.expected)}"]
+        lines += [f"  - {escaped(name)}: {escaped(answer) or '(empty)'}" for name, answer, _ in one.answers]
     return ["### Before and after", "", *lines, ""] if lines else []

@@ -1,4 +1,4 @@
-"""How a metric is called, written and judged, by its name alone."""
+"""Titles, units and direction of metrics, derived from their names, and axis ticks."""
 
 import math
 from collections.abc import Iterable
@@ -15,21 +15,21 @@ _TITLES = {
     "rows_per_second": "rows/s",
     "batch_spread": "spread",
     "best_batch_size": "best batch",
-    "best_tokens_per_second": "its tokens/s",
-    "best_rows_per_second": "its rows/s",
-    "cost_per_million_tokens": "cost of a million tokens",
-    "max_difference": "worst logit difference",
+    "best_tokens_per_second": "tokens/s at best batch",
+    "best_rows_per_second": "rows/s at best batch",
+    "cost_per_million_tokens": "cost per million tokens",
+    "max_difference": "max logit difference",
     "mean_difference": "mean logit difference",
-    "metric_loss": "lost against tuned",
-    "agreement": "same arg-max",
-    "generation_agreement": "same whole answers",
+    "metric_loss": "loss vs tuned",
+    "agreement": "same argmax",
+    "generation_agreement": "identical generations",
 }
 _SHARES = ("accuracy", "exact_match", "agreement", "spread", "share", "metric_loss")
 _LESS_IS_BETTER = ("_bytes", "_ms", "_seconds", "perplexity", "loss", "difference", "spread", "cost_per")
 
 
 def title(metric: str) -> str:
-    """Return how *metric* is called in a table.
+    """Return the title of *metric* in a table.
 
     >>> title("decode_p99_ms"), title("macro_f1"), title("size_bytes")
     ('decode p99', 'macro F1', 'size')
@@ -39,18 +39,18 @@ def title(metric: str) -> str:
 
 
 def less_is_better(metric: str) -> bool:
-    """Tell whether a smaller value of *metric* is the better one."""
+    """Return whether a lower value of *metric* is better."""
     if metric.endswith("_per_second"):
         return False
-    return any(metric.endswith(part) or part in metric for part in _LESS_IS_BETTER)
+    return any(word in metric for word in _LESS_IS_BETTER)
 
 
-def written(metric: str, value: float) -> str:
-    """Return *value* as a reader wants it, with its unit where the title does not say it.
+def formatted(metric: str, value: float) -> str:
+    """Return *value* for a reader, with its unit unless the title states it.
 
-    >>> written("exact_match", 0.75), written("size_bytes", 87.2e6), written("decode_p99_ms", 12.345)
+    >>> formatted("exact_match", 0.75), formatted("size_bytes", 87.2e6), formatted("decode_p99_ms", 12.345)
     ('75.0%', '87.2 MB', '12.3 ms')
-    >>> written("decode_tokens_per_second", 34148.3), written("max_difference", 2e-06)
+    >>> formatted("decode_tokens_per_second", 34148.3), formatted("max_difference", 2e-06)
     ('34,100', '2e-06')
     """
     if metric.endswith("_bytes"):
@@ -64,18 +64,18 @@ def written(metric: str, value: float) -> str:
     return figure(value)
 
 
-def most(metric: str) -> float | None:
-    """Return the largest value that *metric* can have, where there is one."""
+def upper_limit(metric: str) -> float | None:
+    """Return the largest possible value of *metric*, or None if it is unbounded."""
     return 1.0 if metric.endswith(_SHARES) and metric not in ("decode_spread", "batch_spread") else None
 
 
-def short(metric: str, value: float) -> str:
-    """Return *value* as it is written beside an axis.
+def tick_label(metric: str, value: float) -> str:
+    """Return *value* as the label of an axis tick.
 
-    >>> short("exact_match", 0.75), short("size_bytes", 87.2e6)
+    >>> tick_label("exact_match", 0.75), tick_label("size_bytes", 87.2e6)
     ('75%', '87.2 MB')
     """
-    return written(metric, value).replace(".0%", "%")
+    return formatted(metric, value).replace(".0%", "%")
 
 
 def figure(value: float) -> str:
@@ -85,7 +85,7 @@ def figure(value: float) -> str:
     ['0', '0.000457', '1.23', '16', '123', '34,100', '2e-06']
     """
     if not math.isfinite(value) or value == 0:
-        return f"{value + 0.0:g}"  # and never a negative nought
+        return f"{value + 0.0:g}"  # adding 0.0 turns -0.0 into 0
     if abs(value) < 1e-4:
         return f"{value:.3g}"
     digits = 2 - math.floor(math.log10(abs(value)))
@@ -94,7 +94,7 @@ def figure(value: float) -> str:
 
 
 def size(count: float) -> str:
-    """Return a number of bytes in decimal units, as disks and downloads are counted.
+    """Return a number of bytes in decimal units, as for disks and downloads.
 
     >>> size(415), size(430944), size(1.5e9)
     ('415 B', '431 kB', '1.5 GB')
@@ -106,7 +106,7 @@ def size(count: float) -> str:
 
 
 def ratio(one: float, other: float) -> str:
-    """Return how many times *other* goes into *one*.
+    """Return *one* as a multiple of *other*.
 
     >>> ratio(26.1, 1.0), ratio(1.0, 3.0)
     ('26 times', '0.33 times')
@@ -116,7 +116,7 @@ def ratio(one: float, other: float) -> str:
 
 
 def cost_per_million_tokens(price_per_hour: float, tokens_per_second: float) -> float:
-    """Return what a million tokens cost at so many a second.
+    """Return the cost of a million tokens at *tokens_per_second*.
 
     >>> cost_per_million_tokens(3.6, 100)
     10.0
@@ -125,7 +125,7 @@ def cost_per_million_tokens(price_per_hour: float, tokens_per_second: float) -> 
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
-    """Return round numbers that reach from below *low* to above *high*.
+    """Return evenly spaced round numbers from at most *low* to at least *high*.
 
     >>> ticks(0.02, 3.9)
     [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -140,7 +140,7 @@ def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 of each power of ten, from below *low* to above *high*.
+    """Return 1, 2 and 5 times each power of ten, from at most *low* to at least *high*.
 
     >>> log_ticks(3, 140)
     [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0]
@@ -152,12 +152,12 @@ def log_ticks(low: float, high: float) -> list[float]:
     below = max(tick for tick in every if tick <= low * 1.001)
     above = min(tick for tick in every if tick >= high * 0.999)
     kept = [tick for tick in every if below <= tick <= above]
-    # Over many powers of ten only those themselves have room for their names.
+    # Across many powers of ten there is only room for the powers themselves.
     return kept if len(kept) <= 8 else _decades(kept)
 
 
 def _decades(every: Iterable[float]) -> list[float]:
     ends = [*every]
     low, high = math.floor(math.log10(ends[0])), math.ceil(math.log10(ends[-1]))
-    apart = -(-(high - low + 1) // 8)  # many powers of ten only where a model is broken
+    apart = -(-(high - low + 1) // 8)  # this many only occur with a broken model
     return [10.0**power for power in range(high, low - apart, -apart)][::-1]

@@ -1,6 +1,6 @@
-"""The report as one HTML page that needs nothing else: no network, no script, no font.
+"""The report as one self-contained HTML page: no network, script or font.
 
-Jinja escapes whatever comes from data; drawings escape their own texts.
+Jinja escapes all data; charts escape their own text.
 """
 
 import re
@@ -8,18 +8,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from framework.report import charts, tables
-from framework.report import narrative as story
+from framework.report import charts, narrative, tables
 from framework.report.facts import Facts
 from framework.report.tables import Cell, Table
 
 _SHORT = 40
-"""Longest answer, in letters, that has its place in a table."""
+"""Longest answer, in characters, that is shown in a table."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A drawing with what stands below it."""
+    """A chart and its caption."""
 
     drawing: str
     caption: str
@@ -33,27 +32,27 @@ class Section:
     title: str
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
-    answered: Sequence[story.Answered] = ()
+    answered: Sequence[narrative.Answered] = ()
     listings: Sequence[tuple[str, str]] = ()
 
 
 def page(facts: Sequence[Facts]) -> str:
-    """Return the page on one recipe, or on several in comparison."""
+    """Return the page on one recipe, or a comparison of several."""
     from jinja2 import Environment
     from markupsafe import Markup
 
     here = files("framework.report")
-    # Autoescape for every template, whatever it is called.
+    # Autoescaping does not depend on the template's file name.
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["drawn"] = Markup
     environment.globals["mark"] = lambda number: Markup(charts.mark(number))
     template = environment.from_string((here / "page.html.j2").read_text(encoding="utf-8"))
     return template.render(
-        title=story.heading(facts),
+        title=narrative.heading(facts),
         style=Markup((here / "page.css").read_text(encoding="utf-8")),
         facts=facts,
-        outcome=story.outcome,
-        origin=story.origin,
+        outcome=narrative.outcome,
+        origin=narrative.origin,
         sections=[section for section in _sections(facts) if _has_something(section)],
     )
 
@@ -67,30 +66,28 @@ def _has_something(section: Section) -> bool:
 def _sections(facts: Sequence[Facts]) -> list[Section]:
     pooled = tables.pool(facts)
     several = len(facts) > 1
-    ahead = [tables.chosen(facts)] if several else []
-    late = [] if several else [tables.chosen(facts)]
-    gates = tables.gates(facts)
-    judged = Section("gates", "Gates", [gates])
+    settings = [tables.settings(facts)]
+    gates = Section("gates", "Gates", [tables.gates(facts)])
     measured = Section(
         "candidates", "Candidates", tables.candidate_tables(facts, pooled), _trade_offs(facts, pooled)
     )
     return [
-        Section("differences", "What differs", ahead),
-        *([measured, judged] if several else [judged, measured]),
-        _examples(story.examples(facts, pooled)),
-        Section("forgetting", "Forgetting", [table for each in facts for table in _told(each, facts)]),
+        Section("differences", "Differences", settings if several else []),
+        *([measured, gates] if several else [gates, measured]),
+        _examples(narrative.examples(facts, pooled)),
+        Section("forgetting", "Forgetting", _forgetting(facts)),
         Section("training", "Training", figures=list(_curves(facts))),
-        Section("batches", "Batch sizes", [_of(each, tables.batches(each), facts) for each in facts]),
-        Section("decisions", "What compression decided", listings=_decisions(facts)),
+        Section("batches", "Batch sizes", [_labeled(each, tables.batches(each), facts) for each in facts]),
+        Section("decisions", "Compression decisions", listings=_decisions(facts)),
         Section("data", "Data", [tables.data(facts)]),
-        Section("settings", "Settings", late),
-        Section("steps", "Steps", [_of(each, tables.steps(each), facts) for each in facts]),
+        Section("settings", "Settings", [] if several else settings),
+        Section("steps", "Steps", [_labeled(each, tables.steps(each), facts) for each in facts]),
         Section("libraries", "Libraries", listings=_libraries(facts)),
     ]
 
 
-def _examples(answered: Sequence[story.Answered]) -> Section:
-    """Return answers side by side: in a table where all are short, such as a classifier's."""
+def _examples(answered: Sequence[narrative.Answered]) -> Section:
+    """Return answers side by side; in a table if all are short, such as a classifier's."""
     short = all(
         max(len(one.expected), *(len(answer) for _, answer, _ in one.answers)) <= _SHORT for one in answered
     )
@@ -99,90 +96,90 @@ def _examples(answered: Sequence[story.Answered]) -> Section:
     names = list(dict.fromkeys(name for one in answered for name, _, _ in one.answers))
     rows = []
     for one in answered:
-        given = {name: Cell(answer or "(nothing)", "passed" * right) for name, answer, right in one.answers}
-        said = [given.get(name, Cell("—")) for name in names]
-        rows.append([Cell(" ".join(one.prompt.split())), Cell(one.expected), *said])
-    head = ["asked", "wanted", *names]
-    note = "Coloured and set in bold: as wanted."
+        cells = {name: Cell(answer or "(empty)", "passed" * right) for name, answer, right in one.answers}
+        answers = [cells.get(name, Cell("—")) for name in names]
+        rows.append([Cell(" ".join(one.prompt.split())), Cell(one.expected), *answers])
+    head = ["prompt", "expected", *names]
+    note = "Colored and bold: as expected."
     table = Table("Before and after", head, rows, len(head), note)
     return Section("examples", "Before and after", [table])
 
 
-def _of(each: Facts, table: Table, facts: Sequence[Facts]) -> Table:
-    """Return *table* with the recipe's name, where there are several."""
+def _labeled(recipe: Facts, table: Table, facts: Sequence[Facts]) -> Table:
+    """Return *table* with the recipe's label in its caption, if there are several recipes."""
     if len(facts) == 1:
         return table
-    return Table(f"{each.label}: {table.caption}", table.head, table.rows, table.names, table.note)
+    return Table(f"{recipe.label}: {table.caption}", table.head, table.rows, table.names, table.note)
 
 
-def _told(each: Facts, facts: Sequence[Facts]) -> list[Table]:
-    return [_of(each, table, facts) for table in tables.forgetting(each)]
+def _forgetting(facts: Sequence[Facts]) -> list[Table]:
+    return [_labeled(recipe, table, facts) for recipe in facts for table in tables.forgetting(recipe)]
 
 
 def _trade_offs(facts: Sequence[Facts], pooled: tables.Pool) -> list[Figure]:
-    """Return quality against speed and against size."""
-    measured = [
+    """Return the main quality metric against speed and against size."""
+    compared = (
         name
         for name in tables.quality_metrics(facts)
         if sum(name in candidate.metrics for candidate in pooled.candidates) > 1
-    ]
-    found = []
+    )
+    quality = next(compared, None)
+    if quality is None:
+        return []
+    figures = []
     for against in (tables.speed_metric(pooled), "size_bytes"):
-        for quality in measured[:1]:
-            identity = f"{quality}-{against}"
-            drawing = charts.trade_off(identity, pooled.candidates, pooled.series, quality, against)
-            if drawing:
-                absent = [
-                    each.name
-                    for each in pooled.candidates
-                    if against in each.metrics and quality not in each.metrics
-                ]
-                caption = "Filled: no other candidate is better in both."
-                drawn = [each for each in pooled.candidates if {against, quality} <= each.metrics.keys()]
-                if not charts.bear_names(drawn):
-                    caption += " The numbers are those of the tables below."
-                if absent:
-                    caption += f" Not drawn, since only parity was measured of it: {', '.join(absent)}."
-                found.append(Figure(drawing, caption))
-    return found
+        identity = f"{quality}-{against}"
+        drawing = charts.trade_off(identity, pooled.candidates, pooled.series, quality, against)
+        if drawing:
+            figures.append(Figure(drawing, _trade_off_caption(pooled, quality, against)))
+    return figures
+
+
+def _trade_off_caption(pooled: tables.Pool, quality: str, against: str) -> str:
+    timed = [candidate for candidate in pooled.candidates if against in candidate.metrics]
+    drawn = [candidate for candidate in timed if quality in candidate.metrics]
+    absent = [candidate.name for candidate in timed if quality not in candidate.metrics]
+    caption = "Filled: no other candidate is better in both."
+    if not charts.labeled_by_name(drawn):
+        caption += " Numbers refer to the tables below."
+    if absent:
+        caption += f" Not drawn because only parity was measured: {', '.join(absent)}."
+    return caption
 
 
 def _curves(facts: Sequence[Facts]) -> Iterable[Figure]:
-    """Yield loss and learning rate of each training; one that recipes share is drawn once."""
+    """Yield loss and learning rate of each training; a shared training is drawn once."""
     seen = set()
-    for each in facts:
-        for step, entries in each.curves:
+    for recipe in facts:
+        for step, entries in recipe.curves:
             if step.key in seen or not any("loss" in entry for entry in entries):
                 continue
             seen.add(step.key)
-            label = step.label if len(facts) == 1 else f"{each.label}: {step.label}"
+            label = step.label if len(facts) == 1 else f"{recipe.label}: {step.label}"
             identity = f"curve-{len(seen)}"
             yield Figure(charts.loss_curve(f"{identity}-loss", label, entries), f"{label}: loss")
             yield Figure(charts.rate_curve(f"{identity}-rate", label, entries), f"{label}: learning rate")
 
 
 def _decisions(facts: Sequence[Facts]) -> list[tuple[str, str]]:
-    found: dict[tuple[str, str], None] = {}
-    for each in facts:
-        found |= dict.fromkeys(each.decisions)
-    return list(found)
+    return list(dict.fromkeys(decision for recipe in facts for decision in recipe.decisions))
 
 
 def _libraries(facts: Sequence[Facts]) -> list[tuple[str, str]]:
     versions: dict[str, str] = {}
-    for each in facts:
-        versions |= each.libraries
+    for recipe in facts:
+        versions |= recipe.libraries
     return [("", "  ".join(f"{name} {version}" for name, version in versions.items()))] if versions else []
 
 
 def file_name(facts: Sequence[Facts], asked: str = "") -> str:
-    """Return the report's file name without its ending; *asked* is what was typed as recipes.
+    """Return the report's file name without suffix; *asked* is the user's list of recipes.
 
     >>> file_name([], "compare-compression"), file_name([], "quickstart,methods/factbook-prefix")
     ('compare-compression', 'compare-quickstart-methods-factbook-prefix')
     """
     if len(facts) == 1:
         return facts[0].name
-    names = asked or "-".join(dict.fromkeys(each.recipe for each in facts))
+    names = asked or "-".join(dict.fromkeys(recipe.recipe for recipe in facts))
     plain = re.sub(r"[^a-z0-9.]+", "-", names.lower()).strip("-")
     return (plain if plain.startswith("compare") else f"compare-{plain}".rstrip("-"))[:100]

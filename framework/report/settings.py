@@ -1,4 +1,4 @@
-"""A config in a few lines: the options that were chosen, and what they do otherwise than by default."""
+"""Summarize a config: the chosen options and their values that are not defaults."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,21 +10,21 @@ _SHOWN = ("model", "data", "tuning", "training", "parallelism", "evaluation", "c
 
 
 def settings(config: Config) -> dict[str, str]:
-    """Return the groups that shape the model, by their key, each as its class and what is not default.
+    """Return the groups that affect the model, by key: class name and non-default values.
 
-    With phases, those three groups stand once for each of them.
+    With phases, ``data``, ``tuning`` and ``training`` are listed once per phase.
     """
-    found: dict[str, str] = {}
+    summary: dict[str, str] = {}
     for group in _SHOWN:
         chosen = getattr(config, group)
         if config.phases and group in ("data", "tuning", "training"):
             for name, phase in config.phases.items():
-                found[f"{name}: {group}"] = described(getattr(phase, group))
+                summary[f"{name}: {group}"] = described(getattr(phase, group))
         elif isinstance(chosen, Component):
-            found[group] = described(chosen)
+            summary[group] = described(chosen)
         else:
-            found[group] = ", then ".join(described(option) for option in chosen.values())
-    return {**found, "seed": str(config.seed)}
+            summary[group] = ", then ".join(described(option) for option in chosen.values())
+    return {**summary, "seed": str(config.seed)}
 
 
 def described(option: Component) -> str:

@@ -1,7 +1,7 @@
-"""Charts as SVG text, drawn for the width of a phone and sharp at any other.
+"""Build SVG charts, sized for a phone and scalable to any width.
 
-Knows numbers and names, not what they mean. Colours and fonts are the page's: elements have classes
-only. Every text is escaped here.
+It knows numbers and names, not their meaning. Elements only have classes; colors and fonts come from the
+page. All text is escaped here.
 """
 
 import math
@@ -14,14 +14,14 @@ from framework.report.numbers import figure, log_ticks, ticks
 WIDTH, HEIGHT = 360, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 14, 12, 40
 _CHARACTER = 6.7
-"""About the width of a letter at the page's 12 pixels."""
+"""Approximate width of a character at the page's 12 pixels."""
 _WIDE = 20.0
-"""From this ratio of largest to smallest on, an axis is logarithmic."""
+"""An axis is logarithmic if the ratio of largest to smallest value exceeds this."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: from values to pixels, and the values that are named on it."""
+    """One axis: its range, and its labeled values."""
 
     name: str
     low: float
@@ -29,7 +29,7 @@ class Axis:
     named: Sequence[float]
     log: bool = False
     reverse: bool = False
-    """Whether small values stand where large ones would: up and right are better then, too."""
+    """Whether the axis is flipped, so that up and right are better if lower values are."""
     write: Callable[[float], str] = figure
 
     @classmethod
@@ -42,7 +42,7 @@ class Axis:
         may_be_log: bool = True,
         most: float | None = None,
     ) -> "Axis":
-        """Return an axis over *values*, logarithmic where they are far apart, that ends at *most*."""
+        """Return an axis over *values*, logarithmic if they are far apart, that ends at *most*."""
         low, high = min(values), max(values)
         log = may_be_log and low > 0 and high / low > _WIDE
         named = log_ticks(low, high) if log else ticks(low, high)
@@ -51,10 +51,10 @@ class Axis:
         return cls(name, named[0], named[-1], named, log, reverse, write)
 
     def share(self, value: float) -> float:
-        """Return where *value* is between the ends, from 0 to 1."""
-        one, two, here = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        found = (here - one) / (two - one)
-        return 1 - found if self.reverse else found
+        """Return the position of *value* between the ends, from 0 to 1."""
+        low, high, here = (math.log(v) if self.log else v for v in (self.low, self.high, value))
+        position = (here - low) / (high - low)
+        return 1 - position if self.reverse else position
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Frame:
         return round(HEIGHT - _BOTTOM - self.up.share(value) * (HEIGHT - _TOP - _BOTTOM), 1)
 
     def drawn(self) -> str:
-        """Return grid, named values and the axes' names."""
+        """Return the grid, its labels and the axes' names."""
         parts = []
         for value in self.up.named:
             y = self.y(value)
@@ -91,15 +91,15 @@ class Frame:
         return "".join(parts)
 
 
-def _that_fit(axis: Axis, place: Callable[[float], float]) -> list[float]:
-    """Leave out named values whose texts would touch."""
+def _that_fit(axis: Axis, position: Callable[[float], float]) -> list[float]:
+    """Return the labeled values without those whose labels would overlap."""
     kept: list[float] = []
     edge = -math.inf
-    for value in sorted(axis.named, key=place):
+    for value in sorted(axis.named, key=position):
         half = len(axis.write(value)) * _CHARACTER / 2
-        if place(value) - half > edge + 4 and place(value) + half <= WIDTH:
+        if position(value) - half > edge + 4 and position(value) + half <= WIDTH:
             kept.append(value)
-            edge = place(value) + half
+            edge = position(value) + half
     return kept
 
 
@@ -110,12 +110,12 @@ def text(x: float, y: float, words: str, anchor: str = "start", kind: str = "", 
 
 
 def width(words: str) -> float:
-    """Return about how wide *words* are."""
+    """Return the approximate width of *words* in pixels."""
     return len(words) * _CHARACTER
 
 
 def picture(identity: str, title: str, description: str, body: str) -> str:
-    """Return a whole drawing that a screen reader can tell of."""
+    """Return a complete drawing with a title and description for screen readers."""
     names = f"{escape(identity)}-title {escape(identity)}-text"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{names}" '
@@ -126,7 +126,7 @@ def picture(identity: str, title: str, description: str, body: str) -> str:
 
 
 def path(points: Sequence[tuple[float, float]], kind: str) -> str:
-    """Return one line through *points*, which are pixels."""
+    """Return one line through *points*, in pixels."""
     steps = " ".join(f"{x:g},{y:g}" for x, y in points)
     return f'<polyline class="{kind}" points="{steps}"/>'
 
@@ -142,7 +142,7 @@ _SHAPES = (
 
 
 def marker(x: float, y: float, series: int, kind: str) -> str:
-    """Return a mark whose shape and colour tell *series*, so that neither is needed to tell it."""
+    """Return a marker whose shape and color both identify *series*."""
     named = f' class="mark series{series % len(_SHAPES)} {kind}"'
     places = {
         "x": x,
@@ -165,7 +165,7 @@ Box = tuple[float, float, float, float]
 
 
 def labels(points: Sequence[tuple[float, float, str]]) -> str:
-    """Return a text beside each point, where it touches neither a point nor another text, if it can."""
+    """Return a label next to each point, placed to avoid points and other labels where possible."""
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y, _ in points]
     parts = []
     for x, y, words in points:
@@ -173,14 +173,14 @@ def labels(points: Sequence[tuple[float, float, str]]) -> str:
         around = [(x + 9, y + 4), (x - 9 - wide, y + 4), (x - wide / 2, y - 9), (x - wide / 2, y + 18)]
         around += [(x + 9, y - 8), (x + 9, y + 16), (x - 9 - wide, y - 8), (x - 9 - wide, y + 16)]
         boxes = [(left, base - 10, left + wide, base + 3) for left, base in around]
-        place = min(range(len(around)), key=lambda number: (_touches(boxes[number], taken), number))
-        taken.append(boxes[place])
-        parts.append(text(round(around[place][0], 1), round(around[place][1], 1), words, kind="label"))
+        best = min(range(len(around)), key=lambda number: (_overlaps(boxes[number], taken), number))
+        taken.append(boxes[best])
+        parts.append(text(round(around[best][0], 1), round(around[best][1], 1), words, kind="label"))
     return "".join(parts)
 
 
-def _touches(box: Box, taken: Sequence[Box]) -> int:
-    """Return how much *box* covers: others, and what is outside the plot."""
+def _overlaps(box: Box, taken: Sequence[Box]) -> int:
+    """Return a penalty for *box*: the boxes that it overlaps, plus two if it leaves the plot."""
     left, top, right, bottom = box
     outside = left < _LEFT or right > WIDTH or top < 0 or bottom > HEIGHT - _BOTTOM
     crossed = [

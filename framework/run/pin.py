@@ -1,7 +1,7 @@
-"""``run pin model=<option>``: write the exact bytes that a model's source means today into its option.
+"""``run pin model=<option>``: pin a model option's source to its current revision and sha256.
 
-The framework's own options are not touched by an installed copy: the pinned option goes to the
-caller's ``./conf``, which comes first.
+The pinned option is written to the caller's ``./conf``, which has precedence; the options of an installed
+framework are not changed.
 """
 
 import re
@@ -16,18 +16,18 @@ from framework.core.source import Source
 
 
 def pin(option: str, model: Any) -> str:
-    """Resolve the source of the model *option*, write it to ``conf/model/<option>.yaml``, and say so.
+    """Resolve the source of the model *option*, write it to ``conf/model/<option>.yaml``, and report it.
 
     Args:
         option: the option's name.
-        model: the option's composed keys, with ``source``.
+        model: the option's composed keys, including ``source``.
 
     Raises:
         ConfigError: the option has no source to pin.
         SourceError: the hub does not answer, or the bytes cannot be fetched.
     """
     if not model.get("source"):
-        raise ConfigError(f"model={option}: it has no source, so there is nothing to pin")
+        raise ConfigError(f"model={option}: this option has no source to pin")
     source = Source.model_validate(model["source"])
     exact = source.resolve()
     sha256 = exact.sha256 or content_sha256(exact.fetch())
@@ -39,7 +39,10 @@ def pin(option: str, model: Any) -> str:
 
 
 def pinned_text(text: str, url: str, exact_url: str, sha256: str) -> str:
-    r"""Return an option's YAML with the exact URL and its sha256, all else as it was.
+    r"""Return an option's YAML with the exact URL and its sha256, otherwise unchanged.
+
+    Raises:
+        ConfigError: the YAML has no line with *url*.
 
     >>> print(pinned_text("source:\n  # Not pinned: yet.\n  url: hf://a/b@main\n", "hf://a/b@main",
     ...     "hf://a/b@0123", "ab"))
@@ -50,10 +53,12 @@ def pinned_text(text: str, url: str, exact_url: str, sha256: str) -> str:
     """
     without = re.sub(r"^ *(sha256:|# Not pinned:).*\n", "", text, flags=re.MULTILINE)
     line = re.compile(rf"^( *)(source|url): *{re.escape(url)} *$", re.MULTILINE)
-    found = line.search(without)
-    if found is None:
-        raise ConfigError(f"the option's YAML has no line 'url: {url}'; write it so, then pin again")
-    indent = found[1] if found[2] == "url" else f"{found[1]}  "
-    head = "" if found[2] == "url" else f"{found[1]}source:\n"
+    match = line.search(without)
+    if match is None:
+        raise ConfigError(
+            f"the option's YAML has no line 'url: {url}'; write the URL on one line and pin again"
+        )
+    indent = match[1] if match[2] == "url" else f"{match[1]}  "
+    head = "" if match[2] == "url" else f"{match[1]}source:\n"
     replacement = f"{head}{indent}url: {exact_url}\n{indent}sha256: {sha256}"
-    return without[: found.start()] + replacement + without[found.end() :]
+    return without[: match.start()] + replacement + without[match.end() :]

@@ -228,7 +228,7 @@ def compare(calls: Sequence[Call]) -> None:
 
 
 def _facts(call: Call, label: str, build_it: str) -> "Facts":
-    from framework.report.facts import gather
+    from framework.report.gather import gather
 
     plan = make_plan(call.config, call.recipe)
     return gather(call.config, call.recipe, label, plan, call.store, build_it)

@@ -1,11 +1,9 @@
-"""What the terminal shows: the plan's table and the last screen, in 80 columns.
-
-Text only: nothing here decides or changes anything.
-"""
+"""Format terminal screens in 80 columns: the plan's table, and the summary after a run."""
 
 import json
 import textwrap
 
+from framework.build.stages.evaluate import EXAMPLES
 from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config
 from framework.core.release import LOCK, Release
@@ -29,13 +27,14 @@ _SHOWN = {
     "rows_per_second": ("rows/s", "{:.0f}"),
     "batch_p99_ms": ("batch p99 ms", "{:.1f}"),
 }
-"""The title and the form of metrics whose name alone says too little, and of speeds."""
+"""Title and format of the speed metrics, and of metrics whose name is not clear enough."""
 
 
 def plan_table(config: Config, plan: Plan, store: Store, differences: str | None, elsewhere: str = "") -> str:
-    """Return the plan: each step, cached or why not, and what it will take.
+    """Return the plan: each step, cached or why not, with time and memory.
 
-    *elsewhere* says what is started where it is not built on this machine.
+    *differences* is a diff of the manifests, None if the release is not built; *elsewhere* states what the
+    launcher starts if the plan is not built on this machine.
     """
     hardware = config.environment.hardware
     sizes = data_sizes(plan.steps, lambda step: store.folder(step) if store.record(step) else None)
@@ -76,16 +75,16 @@ def _manifest_lines(config: Config, differences: str | None) -> str:
 
 
 def brief(differences: str) -> str:
-    """Return a unified diff in which a file that comes or goes as a whole is one line."""
+    """Return a unified diff with one line for each file that is added or removed."""
     lines = differences.splitlines()
-    found, whole = [], False
+    shown, is_one_line = [], False
     for line, after in zip(lines, [*lines[1:], ""], strict=False):
         if line.startswith("--- ") and after.startswith("+++ "):
-            comes, goes = line == "--- /dev/null", after == "+++ /dev/null"
-            whole = comes or goes
-            found += [f"new file {after[6:]}" if comes else f"no more  {line[6:]}"] if whole else []
-        found += [] if whole else [line]
-    return "\n".join(found)
+            added, removed = line == "--- /dev/null", after == "+++ /dev/null"
+            is_one_line = added or removed
+            shown += [f"new file {after[6:]}" if added else f"removed  {line[6:]}"] if is_one_line else []
+        shown += [] if is_one_line else [line]
+    return "\n".join(shown)
 
 
 def _fit(text: str) -> str:
@@ -94,7 +93,7 @@ def _fit(text: str) -> str:
 
 
 def rendered(config: Config, changes: Changes) -> str:
-    """Return one line on what rendering changed, and one for every file."""
+    """Return one line on what rendering changed, and one for each file."""
     folder = f"{config.environments}/{config.environment.name}/{config.name}/"
     if not changes:
         return f"Rendered {folder}: nothing changed."
@@ -107,7 +106,7 @@ def rendered(config: Config, changes: Changes) -> str:
 
 
 def summary(config: Config, plan: Plan, store: Store, release: Release, changes: Changes, built: int) -> str:
-    """Return the last screen: what was built, where, before and after, and what to try next."""
+    """Return the screen after a run: what was built, where it is, its metrics, and the next commands."""
     took = sum((store.record(step) or {}).get("seconds", 0.0) for step in plan.steps)
     work = f"{built} steps built" if built else "nothing to build, everything was cached"
     folder = f"{config.environments}/{config.environment.name}/{config.name}"
@@ -130,7 +129,7 @@ def summary(config: Config, plan: Plan, store: Store, release: Release, changes:
 
 
 def _numbers(release: Release, config: Config) -> list[str]:
-    """Return a table: candidates across, metrics down; phases have a table of their own."""
+    """Return a table with a column for each candidate and a row for each metric, without those of phases."""
     order = ("base", "tuned", *config.candidates)
     candidates = sorted(
         {name.partition(".")[0] for name in release.metrics} - set(config.phases),
@@ -148,7 +147,7 @@ def _numbers(release: Release, config: Config) -> list[str]:
 
 
 def _shown(config: Config) -> dict[str, tuple[str, str]]:
-    """Return title and form of every metric that the last screen shows: what is measured, then speeds."""
+    """Return title and format of every metric of the summary: what is evaluated, then speeds."""
     measured = config.evaluation.metrics(config.model.task)
     return {
         name: (name.replace("_", " ").replace("f1", "F1"), "{:.3f}")
@@ -158,9 +157,9 @@ def _shown(config: Config) -> dict[str, tuple[str, str]]:
 
 
 def _forgetting(release: Release, config: Config) -> list[str]:
-    """Return a table for each metric: candidates down, the phases' test rows across.
+    """Return one table per metric: a row for each candidate, a column for each phase's test rows.
 
-    Down a column one reads what became of a skill; the candidate that was trained for it last is marked.
+    A column shows how a skill changes; the candidate that was just trained for it is marked.
     """
     *earlier, last = config.phases or ("",)
     if not earlier:
@@ -189,11 +188,12 @@ def _forgetting(release: Release, config: Config) -> list[str]:
 
 
 def _first_example(plan: Plan, store: Store) -> list[str]:
-    """Return one held-out question with the answers of base and tuned model."""
+    """Return one held-out prompt's expected answer, and the answers of the base and the tuned model."""
     answers = {}
     for candidate in ("base", "tuned"):
-        file = store.folder(plan.step(f"evaluate {candidate}")) / "examples.jsonl"
-        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []  # built elsewhere
+        file = store.folder(plan.step(f"evaluate {candidate}")) / EXAMPLES
+        # The file does not exist if the candidate was evaluated on another machine.
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         if not lines:
             return []
         answers[candidate] = json.loads(lines[0])

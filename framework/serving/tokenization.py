@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 CUT = "\N{REPLACEMENT CHARACTER}"
@@ -29,8 +30,7 @@ def open_tokenizer(folder: Path) -> Any:
     try:
         return kind.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: its tokenizer cannot be opened: {first_line}") from error
+        raise ServeError(f"{folder}: its tokenizer cannot be opened: {first_line(error)}") from error
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:

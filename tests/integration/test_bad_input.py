@@ -63,7 +63,7 @@ def test_every_verb_reports_an_invalid_recipe_alike(verb, recipe, refused, tmp_p
         ),
         (
             ["promote", "tiny"],
-            "command line 'tiny': `run promote` does not know this; it takes release=",
+            "command line 'tiny': unknown argument of `run promote`; known are release=",
         ),
         (["+recipe=tiny", "plan"], "command line 'plan': the verb comes first: run plan …\n"),
         (
@@ -146,7 +146,7 @@ def test_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
     shutil.copytree(built_tiny / ".gitune", tmp_path / ".gitune")
     said = refused("+recipe=tiny", "gates.perplexity.max=0.5", code=1)
     assert "The plan stopped at a gate:\n  tuned.perplexity is " in said
-    assert ", the gate asks for <= 0.5\n" in said
+    assert ", the gate requires <= 0.5\n" in said
     assert not (tmp_path / "environments").exists()
     folders = {path.parent.name for path in (tmp_path / ".gitune" / "store").glob("gate/*/artifact.json")}
     assert len(folders) == 2  # those of the first build
@@ -209,7 +209,7 @@ def _swap_record(folder: Path) -> None:
 
 DAMAGES = {
     _truncate: "model.safetensors has 100 bytes, recorded ",
-    _tamper: "model.safetensors has another sha256 than recorded",
+    _tamper: "model.safetensors does not match its recorded sha256",
     _remove_file: "model.safetensors is missing",
     _remove_record: "artifact.json is missing",
     _break_record: "artifact.json is not JSON",
@@ -224,7 +224,7 @@ def test_altered_artifact_is_never_used(damage, built_tiny, refused, run, tmp_pa
     before = rendered(tmp_path)
     said = refused("+recipe=tiny", code=1)
     folder = next((tmp_path / ".gitune" / "store" / "merge").iterdir())
-    assert said.startswith(f"{folder.relative_to(tmp_path)}: the artifact was altered after it was made: ")
+    assert said.startswith(f"{folder.relative_to(tmp_path)}: the artifact was altered: ")
     assert DAMAGES[damage] in said
     assert said.endswith("; remove the folder to build it again\n")
     assert rendered(tmp_path) == before

@@ -103,7 +103,7 @@ def test_help_lists_the_words_that_a_verb_reads(verb, monkeypatch):
         reads.update(dict.fromkeys(required), **optional)
         raise ConfigError("enough")
 
-    monkeypatch.setattr(module, "read", read)
+    monkeypatch.setattr(module, "parse_arguments", read)
     with pytest.raises(ConfigError, match="enough"):
         getattr(module, verb.name)([])
     assert {word.key: word.default for word in verb.words} == reads

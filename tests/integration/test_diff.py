@@ -16,7 +16,7 @@ def branch(gitops, clone, remote):
     return clone
 
 
-def test_a_branch_is_compared_with_where_it_began(gitops, branch, remote):
+def test_branch_is_compared_with_its_merge_base(gitops, branch, remote):
     before = gitops.state(branch)
     done = gitops.verb(branch, "diff", "+recipe=served")
     assert done.returncode == 0, done.stderr
@@ -31,7 +31,7 @@ def test_a_branch_is_compared_with_where_it_began(gitops, branch, remote):
     assert gitops.state(branch) == before
 
 
-def test_without_a_recipe_it_is_about_what_changed(gitops, branch, remote):
+def test_diff_without_a_recipe_covers_changed_ones(gitops, branch, remote):
     done = gitops.verb(branch, "diff", "format=markdown", "base=origin/main")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{MARKER}\n")
@@ -41,7 +41,7 @@ def test_without_a_recipe_it_is_about_what_changed(gitops, branch, remote):
     assert "No recipe changes." in done.stdout
 
 
-def test_a_recipe_that_is_broken_or_new_is_shown_as_that(gitops, branch):
+def test_broken_and_new_recipes_are_marked(gitops, branch):
     recipe = branch / "recipes" / "served.yaml"
     (branch / "recipes" / "fresh.yaml").write_text(recipe.read_text())
     recipe.write_text(recipe.read_text().replace("epochs: 31", "epocs: 31"))
@@ -52,10 +52,10 @@ def test_a_recipe_that_is_broken_or_new_is_shown_as_that(gitops, branch):
     assert "fresh: new, " in done.stdout
 
 
-def test_a_base_that_is_not_there_is_one_sentence(gitops, branch):
+def test_missing_base_is_a_one_line_error(gitops, branch):
     assert "base=next: no such branch; there are change, main" in gitops.refused(
         branch, "diff", "+recipe=served", "base=next"
     )
     assert "format=html" in gitops.refused(branch, "diff", "+recipe=served", "format=html")
     for words in (("+recipe=served", "+recipe=tiny"), ("recipe=",), ("+recipe=served,",)):
-        assert "name recipes once, with commas between" in gitops.refused(branch, "diff", *words)
+        assert "name recipes once, separated by commas" in gitops.refused(branch, "diff", *words)

@@ -1,4 +1,4 @@
-"""Promoting with real Git: a bare remote, a team's own clone, and all that may go wrong."""
+"""Promotions with real Git: a bare remote, a team's clone, and the ways in which it can fail."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from framework.core.release import LOCK
 ROOT = Path(__file__).parents[2]
 
 
-def test_a_promotion_is_one_commit_on_a_branch_and_renders_the_folder(gitops, run, clone, remote):
+def test_promotion_is_one_commit_on_a_branch(gitops, run, clone, remote):
     before = gitops.state(clone)
     done = gitops.verb(clone, "promote", "release=one", "from=dev", "to=staging")
     assert done.returncode == 0, done.stderr
@@ -22,7 +22,7 @@ def test_a_promotion_is_one_commit_on_a_branch_and_renders_the_folder(gitops, ru
     assert gitops.git(remote, "rev-list", "--count", f"main..{branch}") == "1"
     assert gitops.lock(remote, branch, "staging") == gitops.release("one", "a")
     message = gitops.git(remote, "show", "-s", "--format=%B", branch)
-    assert "tuned.exact_match is 0.75, the gate asks for >= 0.7" in message
+    assert "tuned.exact_match is 0.75, the gate requires >= 0.7" in message
     assert gitops.git(remote, "show", "-s", "--format=%(trailers:only)", branch).splitlines() == [
         "Gitune-Release: one",
         "Gitune-Environment: staging",
@@ -37,10 +37,10 @@ def test_a_promotion_is_one_commit_on_a_branch_and_renders_the_folder(gitops, ru
     again = run(clone, "render", "+recipe=served", "environment=staging")
     assert "nothing changed" in again.stdout, again.stdout + again.stderr
     gitops.git(clone, "checkout", "-q", "main")
-    assert "proposed already" in gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert "already proposed" in gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
 
 
-def test_a_direct_promotion_lands_on_the_branch_and_is_not_done_twice(gitops, clone, remote):
+def test_direct_promotion_lands_once(gitops, clone, remote):
     words = ("promote", "release=one", "from=dev", "to=staging", "push=direct")
     done = gitops.verb(clone, *words)
     assert done.returncode == 0, done.stderr
@@ -51,7 +51,7 @@ def test_a_direct_promotion_lands_on_the_branch_and_is_not_done_twice(gitops, cl
 
 
 @pytest.mark.slow
-def test_without_a_remote_the_branch_stays_here(gitops, clone):
+def test_branch_stays_local_without_a_remote(gitops, clone):
     done = gitops.verb(clone, "promote", "release=one", "from=dev", "to=staging")
     assert done.returncode == 0, done.stderr
     assert "no remote to push to; merge it with: git merge promote/one-staging" in done.stdout
@@ -64,7 +64,7 @@ def test_without_a_remote_the_branch_stays_here(gitops, clone):
 
 
 @pytest.mark.slow
-def test_a_pull_request_is_opened_where_gh_is_there(gitops, clone, remote, tmp_path, monkeypatch):
+def test_pull_request_is_opened_with_gh(gitops, clone, remote, tmp_path, monkeypatch):
     tool = tmp_path / "bin" / "gh"
     tool.parent.mkdir()
     tool.write_text(
@@ -76,8 +76,19 @@ def test_a_pull_request_is_opened_where_gh_is_there(gitops, clone, remote, tmp_p
     assert "pull request made/1" in done.stdout
     branch = f"promote/one-staging-{'a' * 12}"
     title = f"Promote one to staging: {'a' * 12}"
-    said = (tmp_path / "words").read_text().splitlines()
-    assert said == ["pr", "create", "--base", "main", "--head", branch, "--title", title, "--body-file", "-"]
+    typed = (tmp_path / "words").read_text().splitlines()
+    assert typed == [
+        "pr",
+        "create",
+        "--base",
+        "main",
+        "--head",
+        branch,
+        "--title",
+        title,
+        "--body-file",
+        "-",
+    ]
     assert f"Gitune-Digest: sha256:{'a' * 64}" in (tmp_path / "body").read_text()
     tool.write_text("#!/bin/sh\necho 'not logged in' >&2\nexit 4\n")
     done = gitops.verb(clone, "promote", "release=two", "from=dev", "to=staging")
@@ -86,7 +97,7 @@ def test_a_pull_request_is_opened_where_gh_is_there(gitops, clone, remote, tmp_p
 
 
 @pytest.mark.slow
-def test_three_promotions_at_once_all_land(gitops, clone, remote, tmp_path, start):
+def test_concurrent_promotions_all_land(gitops, clone, remote, tmp_path, start):
     clones = [clone, tmp_path / "second", tmp_path / "third"]
     for folder in clones[1:]:
         gitops.git(tmp_path, "clone", "-q", str(remote), str(folder))
@@ -104,23 +115,23 @@ def test_three_promotions_at_once_all_land(gitops, clone, remote, tmp_path, star
         assert gitops.git(folder, "worktree", "list").count("\n") == 0
 
 
-def test_a_gate_that_is_missed_is_named(gitops, clone, remote):
+def test_missed_gate_is_named(gitops, clone, remote):
     gitops.put(clone, gitops.release("one", "b", exact_match=0.6))
     gitops.git(clone, "push", "-q")
-    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
     assert (
-        "one: it does not pass the gates of staging: tuned.exact_match is 0.6, the gate asks for >= 0.7"
-        in said
+        "one: it does not pass the gates of staging: tuned.exact_match is 0.6, the gate requires >= 0.7"
+        in error
     )
 
 
-def test_an_edited_lock_is_refused(gitops, clone, remote):
+def test_edited_lock_is_refused(gitops, clone, remote):
     file = clone / "environments" / "dev" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95"))
     gitops.git(clone, "commit", "-qam", "better numbers")
     gitops.git(clone, "push", "-q")
-    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert said.startswith(f"environments/dev/one/{LOCK}: edited: its seal does not fit")
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert error.startswith(f"environments/dev/one/{LOCK}: edited: its seal does not match")
 
 
 @pytest.mark.parametrize(
@@ -139,52 +150,50 @@ def test_an_edited_lock_is_refused(gitops, clone, remote):
             ("release=four", "from=dev", "to=staging"),
             "no such lock on main; there are dev/one, dev/three, dev/two",
         ),
-        (("release=one", "from=dev", "to=dev"), "the release is there already"),
-        (("release=one", "from=dev"), "'to=' is missing; call it as: run promote release=<release>"),
+        (("release=one", "from=dev", "to=dev"), "to=dev': same as 'from'"),
+        (("release=one", "from=dev"), "'to=' is missing; usage: run promote release=<release>"),
         (("release=one", "form=dev", "to=staging"), "did you mean 'from='?"),
-        (("release=../one", "from=dev", "to=staging"), "a name is lower-case letters, digits and dashes"),
+        (("release=../one", "from=dev", "to=staging"), "use lower-case letters, digits and dashes"),
         (("release=one", "from=dev", "to=staging", "push=force"), "should be one of branch, direct"),
         (("release=one", "from=dev", "to=staging", "base=next"), "origin: it has no branch next"),
     ],
 )
-def test_what_cannot_be_promoted_is_one_sentence(gitops, clone, remote, words, says):
+def test_invalid_promotion_is_a_one_line_error(gitops, clone, remote, words, says):
     assert says in gitops.refused(clone, "promote", *words)
 
 
-def test_a_dirty_tree_is_refused(gitops, clone, remote):
+def test_dirty_tree_is_refused(gitops, clone, remote):
     (clone / "recipes" / "served.yaml").write_text("changed: here\n")
-    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert said.startswith("recipes/served.yaml: changed but not committed")
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert error.startswith("recipes/served.yaml: changed but not committed")
     gitops.git(clone, "checkout", "-q", ".")
     (clone / "environments" / "dev" / "new").write_text("")
-    said = gitops.refused(clone, "rollback", "release=one", "environment=dev")
-    assert said.startswith("environments/dev/new: changed but not committed")
+    error = gitops.refused(clone, "rollback", "release=one", "environment=dev")
+    assert error.startswith("environments/dev/new: changed but not committed")
 
 
-def test_commits_that_nobody_else_has_are_refused(gitops, clone, remote):
+def test_unpushed_commits_are_refused(gitops, clone, remote):
     gitops.put(clone, gitops.release("one", "b"))
-    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert "main: 1 commits are not on origin yet; `git push`" in said
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert "main: 1 commit(s) not on origin yet; `git push`" in error
 
 
-def test_a_push_that_is_rejected_leaves_all_as_it_was(gitops, clone, remote):
+def test_rejected_push_leaves_no_trace(gitops, clone, remote):
     hook = remote / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho 'only the release team may push' >&2\nexit 1\n")
     hook.chmod(0o755)
     before = gitops.git(remote, "for-each-ref")
     for push in ("branch", "direct"):
-        said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging", f"push={push}")
-        assert said.startswith("origin: refused the push to ")
-        assert "only the release team may push" in said
+        error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging", f"push={push}")
+        assert error.startswith("origin: refused the push to ")
+        assert "only the release team may push" in error
     assert gitops.git(remote, "for-each-ref") == before
 
 
-def test_a_remote_that_is_gone_and_no_git_at_all_are_one_sentence(
-    gitops, clone, remote, tmp_path, monkeypatch
-):
+def test_missing_remote_or_repository_is_a_one_line_error(gitops, clone, remote, tmp_path, monkeypatch):
     remote.rename(tmp_path / "elsewhere.git")
-    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert said.startswith("origin: cannot be reached: fatal: ")
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert error.startswith("origin: cannot be reached: fatal: ")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
     (tmp_path / "plain").mkdir()
     done = gitops.verb(tmp_path / "plain", "promote", "release=one", "from=dev", "to=staging")
@@ -193,7 +202,7 @@ def test_a_remote_that_is_gone_and_no_git_at_all_are_one_sentence(
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_promotion_that_is_stopped_leaves_all_as_it_was(gitops, clone, remote, start, tmp_path):
+def test_interrupted_promotion_leaves_no_trace(gitops, clone, remote, start, tmp_path):
     hook = clone / ".git" / "hooks" / "pre-commit"
     hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/began\nexec sleep 5\n")
     hook.chmod(0o755)
@@ -202,15 +211,15 @@ def test_a_promotion_that_is_stopped_leaves_all_as_it_was(gitops, clone, remote,
     while process.poll() is None and not (tmp_path / "began").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    error, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert said == "Stopped by SIGTERM; Git is as it was.\n"
+    assert error == "Stopped by SIGTERM; the repository is unchanged.\n"
     assert (gitops.state(clone), gitops.git(remote, "for-each-ref")) == before
 
 
 @pytest.mark.slow
 def test_only_the_environments_are_committed(gitops, clone, remote):
-    """A team's own plugin, which is imported in the work tree, leaves nothing there."""
+    """Importing a team's plugin in the worktree leaves no files there."""
     (clone / "plugin").mkdir()
     (clone / "plugin" / "__init__.py").write_text("")
     (clone / "conf" / "config.yaml").write_text(
@@ -225,7 +234,7 @@ def test_only_the_environments_are_committed(gitops, clone, remote):
     assert all(name.startswith("environments/staging/one/") for name in changed)
 
 
-def test_a_lock_that_gitignore_names_lands_all_the_same(gitops, clone, remote):
+def test_ignored_lock_is_committed(gitops, clone, remote):
     (clone / ".gitignore").write_text("*.lock\n")
     gitops.git(clone, "add", ".gitignore")
     gitops.git(clone, "commit", "-qm", "Ignore locks")
@@ -236,7 +245,7 @@ def test_a_lock_that_gitignore_names_lands_all_the_same(gitops, clone, remote):
     assert gitops.lock(remote, "main", "staging") == gitops.release("one", "a")
 
 
-def test_what_a_hook_is_told_of_its_own_repository_is_not_ours(gitops, clone, remote, tmp_path, monkeypatch):
+def test_git_variables_of_a_hook_are_ignored(gitops, clone, remote, tmp_path, monkeypatch):
     before = gitops.state(clone)
     with monkeypatch.context() as patch:
         patch.setenv("GIT_DIR", str(tmp_path / "other"))
@@ -246,13 +255,13 @@ def test_what_a_hook_is_told_of_its_own_repository_is_not_ours(gitops, clone, re
     assert gitops.state(clone) == before
 
 
-def test_what_the_tree_lacks_is_said_with_the_file_that_it_belongs_into(gitops, clone, remote):
+def test_missing_override_names_the_file_to_edit(gitops, clone, remote):
     recipe = clone / "recipes" / "served.yaml"
     recipe.write_text(recipe.read_text().partition("deployment:")[0])
     gitops.git(clone, "commit", "-qam", "no image")
     gitops.git(clone, "push", "-q")
-    said = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert "is not pinned by digest, which staging requires; set deployment.image=" in said
-    assert said.endswith(
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert "is not pinned by digest, which staging requires; set deployment.image=" in error
+    assert error.endswith(
         "; write that into recipes/served.yaml or conf/environment/staging.yaml and commit it\n"
     )

@@ -1,4 +1,4 @@
-"""Proposing what a run left in a working folder, with real Git."""
+"""Proposals of locks that a run left in a working folder, with real Git."""
 
 import pytest
 
@@ -6,14 +6,14 @@ from framework.core.release import LOCK
 
 
 def built(gitops, clone, digit, name="one", environment="dev"):
-    """Write a lock as `run +recipe=…` leaves it, not committed."""
+    """Write an uncommitted lock, as `run +recipe=…` does."""
     lock = clone / "environments" / environment / name / LOCK
     lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text(gitops.release(name, digit).text())
     return lock
 
 
-def test_a_new_lock_is_one_commit_on_a_branch_and_the_folder_is_left_as_it_is(gitops, clone, remote):
+def test_new_lock_is_one_commit_and_leaves_the_folder_unchanged(gitops, clone, remote):
     lock = built(gitops, clone, "b")
     (lock.parent / "app.json").write_text("{}\n")
     before = gitops.state(clone)
@@ -25,19 +25,17 @@ def test_a_new_lock_is_one_commit_on_a_branch_and_the_folder_is_left_as_it_is(gi
     assert gitops.git(remote, "rev-list", "--count", f"main..{branch}") == "1"
     changed = gitops.git(remote, "diff", "--name-only", "main", branch).splitlines()
     assert all(name.startswith("environments/dev/one/") for name in changed)
-    # Only the lock crosses: what lies around it is rendered, not copied.
+    # Only the lock is copied; the other files are rendered.
     assert '"namespace"' in gitops.git(remote, "show", f"{branch}:environments/dev/one/app.json")
     assert "- tuned.exact_match >= 0.5" in gitops.git(remote, "show", "-s", "--format=%B", branch)
     assert gitops.state(clone) == before
     assert f"at {gitops.release('one', 'b').commit}. Gates" in gitops.git(
         remote, "show", "-s", "--format=%B", branch
     )
-    assert "proposed already" in gitops.refused(clone, "propose")
+    assert "already proposed" in gitops.refused(clone, "propose")
 
 
-def test_the_report_goes_into_the_pull_request_and_not_into_the_commit(
-    gitops, clone, remote, tmp_path, monkeypatch
-):
+def test_report_is_in_the_pull_request_not_in_the_commit(gitops, clone, remote, tmp_path, monkeypatch):
     tool = tmp_path / "bin" / "gh"
     tool.parent.mkdir()
     tool.write_text(f"#!/bin/sh\ncat > {tmp_path}/body\necho made/1\n")
@@ -52,13 +50,13 @@ def test_the_report_goes_into_the_pull_request_and_not_into_the_commit(
     assert "pull request made/1" in done.stdout, done.stderr
     body = (tmp_path / "body").read_text()
     assert "| what | how good |" in body
-    assert len(body) < 65_536  # what GitHub takes
+    assert len(body) < 65_536  # GitHub's limit
     assert body.endswith("the rest is in .gitune/reports/one.md.\n")
     message = gitops.git(remote, "show", "-s", "--format=%B", f"train/one-dev-{'b' * 12}")
     assert "how good" not in message
 
 
-def test_each_of_several_locks_is_proposed_by_itself(gitops, clone, remote):
+def test_each_lock_is_proposed_separately(gitops, clone, remote):
     built(gitops, clone, "b", "one")
     built(gitops, clone, "c", "two")
     done = gitops.verb(clone, "propose")
@@ -69,17 +67,17 @@ def test_each_of_several_locks_is_proposed_by_itself(gitops, clone, remote):
         assert gitops.lock(remote, branch, "dev", other) == gitops.release(other, "a")
 
 
-def test_one_that_was_proposed_already_keeps_no_other_back(gitops, clone, remote):
+def test_already_proposed_lock_does_not_block_others(gitops, clone, remote):
     built(gitops, clone, "b", "one")
     assert gitops.verb(clone, "propose").returncode == 0
     built(gitops, clone, "c", "two")
     done = gitops.verb(clone, "propose")
     assert done.returncode == 1
-    assert "train/one-dev-bbbbbbbbbbbb: proposed already on origin" in done.stderr
+    assert "train/one-dev-bbbbbbbbbbbb: already proposed on origin" in done.stderr
     assert gitops.lock(remote, f"train/two-dev-{'c' * 12}", "dev", "two") == gitops.release("two", "c")
 
 
-def test_where_no_lock_changed_there_is_nothing_to_do(gitops, clone):
+def test_propose_without_changed_locks_does_nothing(gitops, clone):
     done = gitops.verb(clone, "propose")
     assert (done.returncode, done.stdout) == (
         0,
@@ -87,16 +85,16 @@ def test_where_no_lock_changed_there_is_nothing_to_do(gitops, clone):
     )
 
 
-def test_files_that_changed_without_their_lock_are_named(gitops, clone):
+def test_changed_files_without_a_changed_lock_are_reported(gitops, clone):
     (clone / "environments" / "dev" / "one" / "app.json").write_text("{}")
     assert "commit them together" in gitops.verb(clone, "propose").stdout
 
 
 @pytest.mark.parametrize("name", ["one", "first"])
-def test_what_it_says_before_a_pull_lets_the_pull_through(gitops, clone, remote, name):
+def test_suggested_stash_allows_the_pull(gitops, clone, remote, name):
     built(gitops, clone, "b", name)
-    told = gitops.verb(clone, "propose").stdout
-    command = told[told.index("git stash") :].split()
+    output = gitops.verb(clone, "propose").stdout
+    command = output[output.index("git stash") :].split()
     assert command[-1] == f"environments/dev/{name}"
     gitops.git(clone, *command[1:])
     gitops.git(clone, "pull", "--quiet", "--ff-only", "origin", f"train/{name}-dev-{'b' * 12}")
@@ -104,7 +102,7 @@ def test_what_it_says_before_a_pull_lets_the_pull_through(gitops, clone, remote,
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "error"),
     [
         (
             lambda clone: (clone / "recipes" / "served.yaml").write_text("name: one\n"),
@@ -117,19 +115,19 @@ def test_what_it_says_before_a_pull_lets_the_pull_through(gitops, clone, remote,
     ],
     ids=["a recipe", "another release"],
 )
-def test_what_else_is_not_committed_is_refused(gitops, clone, remote, spoil, said):
+def test_other_uncommitted_changes_are_refused(gitops, clone, remote, spoil, error):
     built(gitops, clone, "b")
     spoil(clone)
-    assert said in gitops.refused(clone, "propose")
+    assert error in gitops.refused(clone, "propose")
 
 
-def test_an_edited_lock_is_refused(gitops, clone, remote):
+def test_edited_lock_is_refused(gitops, clone, remote):
     lock = built(gitops, clone, "b")
     lock.write_text(lock.read_text().replace("0.75", "0.99"))
-    assert "its seal does not fit" in gitops.refused(clone, "propose")
+    assert "its seal does not match" in gitops.refused(clone, "propose")
 
 
-def test_a_release_that_misses_its_environments_gates_is_refused(gitops, clone, remote):
+def test_release_that_misses_a_gate_is_refused(gitops, clone, remote):
     lock = built(gitops, clone, "b", environment="staging")
     lock.write_text(gitops.release("one", "b", exact_match=0.6).text())
-    assert "the gate asks for >= 0.7" in gitops.refused(clone, "propose")
+    assert "the gate requires >= 0.7" in gitops.refused(clone, "propose")

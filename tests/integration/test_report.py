@@ -1,4 +1,4 @@
-"""Reports on a real run: what they say is what the store holds, and they build nothing."""
+"""Reports on a real run: they match the store, and build nothing."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.report.numbers import written
+from framework.report.numbers import formatted
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = "+recipe=tiny"
@@ -29,9 +29,7 @@ def state(folder: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
 
 
-def test_a_report_says_what_was_measured_and_builds_nothing(
-    built_tiny: Path, run: Run, tmp_path: Path
-) -> None:
+def test_report_shows_measurements_and_builds_nothing(built_tiny: Path, run: Run, tmp_path: Path) -> None:
     before = state(built_tiny)
     done = run(built_tiny, "report", TINY, f"reports={tmp_path}")
     assert (done.returncode, done.stderr) == (0, "")
@@ -39,7 +37,7 @@ def test_a_report_says_what_was_measured_and_builds_nothing(
     page, text = (tmp_path / "tiny.html").read_text(), (tmp_path / "tiny.md").read_text()
     metrics = lock(built_tiny)["metrics"]
     for name in ("tuned.exact_match", "int4.decode_tokens_per_second", "int4.size_bytes", "base.perplexity"):
-        value = written(name.partition(".")[2], metrics[name])
+        value = formatted(name.partition(".")[2], metrics[name])
         assert f">{value}</td>" in page, name
         assert value in text, name
     for metric in lock(built_tiny)["gates"]:
@@ -55,11 +53,11 @@ def test_a_report_says_what_was_measured_and_builds_nothing(
     assert ((tmp_path / "tiny.html").read_text(), (tmp_path / "tiny.md").read_text()) == first
 
 
-def test_the_last_screen_names_the_report(built_tiny: Path, run: Run) -> None:
+def test_summary_screen_suggests_the_report(built_tiny: Path, run: Run) -> None:
     assert "  run report +recipe=tiny\n" in run(built_tiny, TINY).stdout
 
 
-def test_what_is_not_built_is_one_sentence_and_no_page(run: Run, tmp_path: Path) -> None:
+def test_missing_build_is_one_line_and_writes_no_page(run: Run, tmp_path: Path) -> None:
     done = run(tmp_path, "report", TINY, "seed=7")
     assert done.returncode == 1
     assert done.stdout == ""
@@ -69,7 +67,7 @@ def test_what_is_not_built_is_one_sentence_and_no_page(run: Run, tmp_path: Path)
     assert list(tmp_path.rglob("*.html")) == []
 
 
-def test_a_gate_that_fails_is_reported_with_its_value(built_tiny: Path, run: Run, tmp_path: Path) -> None:
+def test_failed_gate_is_reported_with_its_value(built_tiny: Path, run: Run, tmp_path: Path) -> None:
     done = run(built_tiny, "report", TINY, "gates.exact_match.min=0.99", f"reports={tmp_path}")
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "tiny.html").read_text()
@@ -91,9 +89,7 @@ def test_several_configs_are_compared_on_one_page(built_tiny: Path, run: Run, tm
     assert not list(built_tiny.rglob("multirun.yaml"))
 
 
-def test_each_that_is_not_built_is_named_with_its_own_command(
-    built_tiny: Path, run: Run, tmp_path: Path
-) -> None:
+def test_missing_builds_are_listed_with_their_commands(built_tiny: Path, run: Run, tmp_path: Path) -> None:
     done = run(built_tiny, "compare", TINY, "seed=0,3,4", f"reports={tmp_path}")
     assert done.returncode == 1
     lines = done.stderr.splitlines()
@@ -103,10 +99,10 @@ def test_each_that_is_not_built_is_named_with_its_own_command(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_loads_no_heavy_library() -> None:
+def test_report_loads_no_heavy_library() -> None:
     code = (
         "import sys, framework.run.runner\n"
-        "from framework.report import facts, markdown, page\n"
+        "from framework.report import gather, markdown, page\n"
         "print({'torch', 'numpy', 'transformers', 'matplotlib'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Rolling back with real Git: which release is restored, and what is said of it."""
+"""Rollbacks with real Git: which release is restored, and what is printed."""
 
 import shutil
 
@@ -12,7 +12,7 @@ WORDS = ("rollback", "release=one", "environment=production")
 
 @pytest.fixture(scope="session")
 def ran(original, tmp_path_factory, known):
-    """A repository whose production ran releases a, b and c, in this order, each promoted from dev."""
+    """A repository in which releases a, b and c were promoted from dev to production, in this order."""
     folder = tmp_path_factory.mktemp("ran") / "clone"
     shutil.copytree(original, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -28,7 +28,7 @@ def ran(original, tmp_path_factory, known):
 
 @pytest.fixture
 def history(gitops, ran, clone, remote):
-    """A clone of that, and of its remote."""
+    """The team's clone with that history, pushed to its remote."""
     gitops.git(clone, "fetch", "-q", str(ran), "main")
     gitops.git(clone, "merge", "-q", "--ff-only", "FETCH_HEAD")
     gitops.git(clone, "push", "-q")
@@ -39,7 +39,7 @@ def running(gitops, remote):
     return gitops.lock(remote, "main", "production").digest[7]
 
 
-def test_the_last_release_comes_back_in_one_commit(gitops, history, remote):
+def test_rollback_restores_the_last_release_in_one_commit(gitops, history, remote):
     before = gitops.git(remote, "rev-parse", "main")
     done = gitops.verb(history, *WORDS)
     assert done.returncode == 0, done.stderr
@@ -52,7 +52,7 @@ def test_the_last_release_comes_back_in_one_commit(gitops, history, remote):
         f"Gitune-Rolled-Back: sha256:{'c' * 64}",
     ]
     assert f"Roll one back in production: {'c' * 12} -> {'b' * 12}" in done.stdout
-    assert "a sync takes up to 280 s: Argo CD looks at Git within 180 s" in done.stdout
+    assert "the rollback takes up to 280 s: Argo CD polls Git within 180 s" in done.stdout
     assert "changed since" not in done.stdout
     # The folder is what it was while b ran.
     same = gitops.git(remote, "diff", "--name-only", "main", "main~3", "--", "environments/production")
@@ -60,26 +60,26 @@ def test_the_last_release_comes_back_in_one_commit(gitops, history, remote):
     assert gitops.git(history, "status", "--porcelain") == ""
 
 
-def test_a_release_that_was_rolled_back_from_is_not_promoted_again_in_silence(gitops, history, remote):
+def test_promoting_a_rolled_back_release_warns(gitops, history, remote):
     assert gitops.verb(history, *WORDS).returncode == 0
-    put_away = gitops.git(remote, "rev-parse", "main")
+    rollback = gitops.git(remote, "rev-parse", "main")
     again = ("promote", "release=one", "from=dev", "to=production", "push=direct")
     done = gitops.verb(history, *again)
     assert done.returncode == 0, done.stderr
-    told = f"{'c' * 12} was rolled back from production in {put_away[:12]}."
-    assert f"warning: {told}" in done.stderr
-    assert told in gitops.git(remote, "show", "-s", "--format=%b", "main")
+    output = f"{'c' * 12} was rolled back from production in {rollback[:12]}."
+    assert f"warning: {output}" in done.stderr
+    assert output in gitops.git(remote, "show", "-s", "--format=%b", "main")
 
 
 @pytest.mark.slow
-def test_a_release_that_was_rolled_back_from_is_skipped_until_it_is_promoted_again(gitops, history, remote):
+def test_rolled_back_release_is_skipped_until_promoted_again(gitops, history, remote):
     for expected in "ba":
         assert gitops.verb(history, *WORDS).returncode == 0
         assert running(gitops, remote) == expected
-    said = gitops.refused(history, *WORDS)
-    assert "every earlier release was rolled back from" in said
-    assert "b" * 12 in said
-    assert gitops.verb(history, *WORDS, f"to={'c' * 8}").returncode == 0  # who asks for it gets it
+    error = gitops.refused(history, *WORDS)
+    assert "every earlier release was rolled back or" in error
+    assert "b" * 12 in error
+    assert gitops.verb(history, *WORDS, f"to={'c' * 8}").returncode == 0  # explicitly requested
     assert running(gitops, remote) == "c"
     for digit in "bd":  # b is promoted again, and then what comes after it is bad
         gitops.put(history, gitops.release("one", digit), "production")
@@ -88,7 +88,7 @@ def test_a_release_that_was_rolled_back_from_is_skipped_until_it_is_promoted_aga
     assert running(gitops, remote) == "b"
 
 
-def test_a_plain_revert_puts_a_release_away_too(gitops, history, remote):
+def test_plain_revert_counts_as_a_rollback(gitops, history, remote):
     gitops.git(history, "revert", "--no-edit", "HEAD")
     gitops.git(history, "push", "-q")
     assert running(gitops, remote) == "b"
@@ -96,7 +96,7 @@ def test_a_plain_revert_puts_a_release_away_too(gitops, history, remote):
     assert running(gitops, remote) == "a"
 
 
-def test_what_ran_is_what_was_merged_however_it_was_merged(gitops, history, remote):
+def test_first_parent_history_decides_what_ran(gitops, history, remote):
     gitops.git(history, "branch", "second")
     gitops.git(history, "switch", "-qc", "first")
     gitops.put(history, gitops.release("one", "d"), "production")
@@ -112,7 +112,7 @@ def test_what_ran_is_what_was_merged_however_it_was_merged(gitops, history, remo
     assert running(gitops, remote) == "d"
 
 
-def test_an_edited_lock_is_left_behind_and_never_gone_back_to(gitops, history, remote):
+def test_edited_lock_is_never_restored(gitops, history, remote):
     file = history / "environments" / "production" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95").replace("c" * 64, "d" * 64))
     gitops.git(history, "commit", "-qam", "better numbers")
@@ -123,33 +123,33 @@ def test_an_edited_lock_is_left_behind_and_never_gone_back_to(gitops, history, r
     assert running(gitops, remote) == "b"
 
 
-def test_what_the_recipe_changed_since_is_told(gitops, history, remote):
+def test_rollback_lists_files_that_differ(gitops, history, remote):
     recipe = history / "recipes" / "served.yaml"
     recipe.write_text(recipe.read_text().replace("deployment: {", "deployment: {service_port: 8080, "))
     gitops.git(history, "commit", "-qam", "another port")
     gitops.git(history, "push", "-q")
     done = gitops.verb(history, *WORDS)
     assert done.returncode == 0, done.stderr
-    told = done.stdout.partition("changed since; files not as they were then:\n")[2]
-    assert told.split() == ["production/one/service-one.yaml"]
+    output = done.stdout.partition("changed since; files that differ from then:\n")[2]
+    assert output.split() == ["production/one/service-one.yaml"]
 
 
 @pytest.mark.slow
-def test_releases_that_no_longer_pass_are_named(gitops, history, remote):
+def test_releases_that_miss_a_gate_are_listed(gitops, history, remote):
     option = history / "conf" / "environment" / "production.yaml"
     option.write_text(option.read_text().replace("min: 0.7", "min: 0.8"))
     gitops.git(history, "commit", "-qam", "a higher bar")
     gitops.git(history, "push", "-q")
-    said = gitops.refused(history, *WORDS)
-    assert "no earlier release is fit" in said
-    assert f"{'b' * 12}: tuned.exact_match is 0.75, the gate asks for >= 0.8" in said
+    error = gitops.refused(history, *WORDS)
+    assert "no earlier release can be restored" in error
+    assert f"{'b' * 12}: tuned.exact_match is 0.75, the gate requires >= 0.8" in error
 
 
 @pytest.mark.slow
-def test_it_can_be_proposed_instead(gitops, history, remote):
+def test_rollback_can_be_proposed(gitops, history, remote):
     done = gitops.verb(history, *WORDS, "push=branch")
     assert done.returncode == 0, done.stderr
-    assert "nothing changes before it is merged" in done.stdout
+    assert "nothing changes until it is merged" in done.stdout
     assert running(gitops, remote) == "c"
     assert gitops.lock(remote, f"rollback/one-production-{'b' * 12}", "production").digest[7] == "b"
 
@@ -158,28 +158,28 @@ def test_it_can_be_proposed_instead(gitops, history, remote):
     ("words", "says"),
     [
         ((*WORDS, "to=ffff"), "no earlier release has a digest that begins with ffff; there are bbbb"),
-        ((*WORDS, "to=sha256:"), f"to=sha256: may mean {'b' * 12}, {'a' * 12}; give more digits of one"),
+        ((*WORDS, "to=sha256:"), f"to=sha256: matches {'b' * 12}, {'a' * 12}; give more digits"),
         ((*WORDS[:2], "environment=staging"), "no such lock on main; there are dev/one"),
         ((*WORDS[:2], "environment=dev", "to=9"), "begins with 9; there are bbbbbbbbbbbb, aaaaaaaaaaaa"),
     ],
 )
-def test_where_there_is_nothing_to_go_back_to(gitops, history, words, says):
+def test_rollback_without_a_candidate_is_refused(gitops, history, words, says):
     assert says in gitops.refused(history, *words)
 
 
 @pytest.mark.slow
-def test_a_place_that_ran_one_release_only(gitops, clone):
-    said = gitops.refused(clone, "rollback", "release=two", "environment=dev")
-    assert "no earlier release is sealed in Git's history" in said
+def test_first_release_cannot_be_rolled_back(gitops, clone):
+    error = gitops.refused(clone, "rollback", "release=two", "environment=dev")
+    assert "no earlier sealed release" in error
 
 
-def test_a_shallow_clone_cannot_tell(gitops, history, remote, tmp_path):
+def test_shallow_clone_is_refused(gitops, history, remote, tmp_path):
     gitops.git(tmp_path, "clone", "-q", "--depth=1", f"file://{remote}", str(tmp_path / "shallow"))
     assert "git fetch --unshallow" in gitops.refused(tmp_path / "shallow", *WORDS)
 
 
 @pytest.mark.slow
-def test_three_rollbacks_at_once_all_land(gitops, clone, remote, tmp_path, start):
+def test_concurrent_rollbacks_all_land(gitops, clone, remote, tmp_path, start):
     names = ("one", "two", "three")
     for name in names:
         gitops.put(clone, gitops.release(name, "b"))

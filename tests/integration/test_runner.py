@@ -1,4 +1,4 @@
-"""What a second call does: nothing, or only what its change asks for."""
+"""A second run does nothing, or only what changed."""
 
 import contextlib
 import json
@@ -20,13 +20,13 @@ TINY = "+recipe=tiny"
 
 @pytest.fixture
 def folder(built_tiny: Path, tmp_path: Path) -> Path:
-    """A copy of the built working folder, to be changed."""
+    """A copy of the built working folder that a test can change."""
     shutil.copytree(built_tiny, tmp_path / "work")
     return tmp_path / "work"
 
 
 def built(output: str) -> list[str]:
-    """Return the labels of the steps that the worker took up."""
+    """Return the labels of the steps that the worker ran."""
     return re.findall(r"^\[[ \d]+/\d+\] (.+)$", output, re.MULTILINE)
 
 
@@ -48,7 +48,7 @@ def artifact(folder: Path, stage: str) -> Path:
     return found
 
 
-def test_the_first_run_built_every_step_and_left_no_scratch(built_tiny: Path) -> None:
+def test_first_run_builds_every_step_and_leaves_no_scratch(built_tiny: Path) -> None:
     store = built_tiny / ".gitune" / "store"
     assert len(list(store.glob("*/*/artifact.json"))) == 14
     assert list((store / "scratch").iterdir()) == []
@@ -58,7 +58,7 @@ def test_the_first_run_built_every_step_and_left_no_scratch(built_tiny: Path) ->
     assert (built_tiny / str(release["model_uri"]).removeprefix("file://") / "SHA256SUMS").is_file()
 
 
-def test_a_second_run_does_no_work(folder: Path, run: Run) -> None:
+def test_second_run_does_no_work(folder: Path, run: Run) -> None:
     before = files(folder)
     done = run(folder, TINY)
     assert done.returncode == 0, done.stderr
@@ -67,7 +67,7 @@ def test_a_second_run_does_no_work(folder: Path, run: Run) -> None:
     assert files(folder) == before
 
 
-def test_a_change_of_the_deployment_renders_alone(folder: Path, run: Run) -> None:
+def test_changed_deployment_only_renders(folder: Path, run: Run) -> None:
     before = lock(folder)
     done = run(folder, TINY, "deployment.grace_seconds=77")
     assert done.returncode == 0, done.stderr
@@ -77,14 +77,14 @@ def test_a_change_of_the_deployment_renders_alone(folder: Path, run: Run) -> Non
     assert "terminationGracePeriodSeconds: 82" in rendered  # 77, and 5 to leave the Service
 
 
-def test_a_change_of_a_bound_runs_the_gate_and_publishes_again(folder: Path, run: Run) -> None:
+def test_changed_bound_reruns_gate_and_publish(folder: Path, run: Run) -> None:
     done = run(folder, TINY, "gates.perplexity.max=50")
     assert done.returncode == 0, done.stderr
     assert built(done.stdout) == ["gate quality", "publish"]
     assert lock(folder)["gates"] == {**lock(folder)["gates"], "tuned.perplexity": "<= 50"}  # type: ignore[dict-item]
 
 
-def test_a_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -> None:
+def test_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -> None:
     done = run(folder, "plan", TINY, "training.learning_rate=1e-3")
     assert done.returncode == 0, done.stderr
     state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", done.stdout, re.MULTILINE))
@@ -97,26 +97,26 @@ def test_a_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -
     assert "learning_rate 0.003 -> 0.001" in done.stdout
 
 
-def test_a_missed_gate_is_one_sentence_and_leaves_no_release(folder: Path, run: Run) -> None:
+def test_missed_gate_is_one_error_and_leaves_no_release(folder: Path, run: Run) -> None:
     shutil.rmtree(folder / "environments")
     done = run(folder, TINY, "gates.exact_match.min=0.99")
     assert done.returncode == 1
     assert "The plan stopped at a gate:\n  tuned.exact_match is " in done.stderr
-    assert "the gate asks for >= 0.99" in done.stderr
+    assert "the gate requires >= 0.99" in done.stderr
     assert "Traceback" not in done.stderr
     assert built(done.stdout) == ["gate quality"]
     assert not (folder / "environments").exists()
     assert list((folder / ".gitune/store").glob("*/.building-*")) == []
 
 
-def test_a_build_goes_around_no_gate_of_its_environment(folder: Path, run: Run) -> None:
+def test_build_is_subject_to_the_environments_gates(folder: Path, run: Run) -> None:
     done = run(folder, TINY, "environment.name=staging", "environment.gates.exact_match.min=0.99")
     assert done.returncode == 1
     assert "it does not pass the gates of staging: tuned.exact_match is 0.75" in done.stderr
     assert not (folder / "environments" / "staging").exists()
 
 
-def test_a_model_that_left_the_model_store_is_published_again(folder: Path, run: Run) -> None:
+def test_model_missing_from_the_store_is_published_again(folder: Path, run: Run) -> None:
     before = lock(folder)
     shutil.rmtree(folder / ".gitune" / "models")
     done = run(folder, TINY)
@@ -130,7 +130,7 @@ def test_a_model_that_left_the_model_store_is_published_again(folder: Path, run:
     assert (published / "tokenizer.json").is_file()
 
 
-def test_an_altered_artifact_is_named_with_its_mend(folder: Path, run: Run) -> None:
+def test_altered_artifact_is_reported_with_the_fix(folder: Path, run: Run) -> None:
     weights = artifact(folder, "tune") / "model.safetensors"
     body = bytearray(weights.read_bytes())
     body[-1] ^= 1
@@ -139,14 +139,14 @@ def test_an_altered_artifact_is_named_with_its_mend(folder: Path, run: Run) -> N
         done = run(folder, *verb, TINY)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
-        assert "model.safetensors has another sha256 than recorded; remove the folder" in done.stderr
+        assert "model.safetensors does not match its recorded sha256; remove the folder" in done.stderr
     shutil.rmtree(weights.parent)
     done = run(folder, TINY)
     assert done.returncode == 0, done.stderr
     assert built(done.stdout) == ["tune"]  # what follows from equal keys is still there
 
 
-def test_a_folder_moved_elsewhere_is_still_built(folder: Path, run: Run, tmp_path: Path) -> None:
+def test_folder_moved_elsewhere_is_still_built(folder: Path, run: Run, tmp_path: Path) -> None:
     folder.rename(tmp_path / "moved")
     done = run(tmp_path / "moved", TINY)
     assert done.returncode == 0, done.stderr
@@ -154,8 +154,8 @@ def test_a_folder_moved_elsewhere_is_still_built(folder: Path, run: Run, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_release_does_not_depend_on_the_folder(built_tiny: Path, run: Run, tmp_path: Path) -> None:
-    """Built from nothing in another place, and with Git: the model is the same to the last bit."""
+def test_release_does_not_depend_on_the_folder(built_tiny: Path, run: Run, tmp_path: Path) -> None:
+    """A build from scratch in another folder, with Git, produces the same model bit for bit."""
     done = run(tmp_path, TINY, "store=elsewhere/store")
     assert done.returncode == 0, done.stderr
     here, there = lock(built_tiny), lock(tmp_path)
@@ -177,8 +177,8 @@ def mount(folder: Path, size: str) -> None:
 
 
 @pytest.mark.parametrize("size", ["200k", pytest.param("1500k", marks=pytest.mark.slow)])
-def test_a_full_disk_is_one_sentence(tmp_path: Path, run: Run, size: str) -> None:
-    """The first is full in the step ``model``, the second later on."""
+def test_full_disk_is_a_one_line_error(tmp_path: Path, run: Run, size: str) -> None:
+    """The first disk is full in the step ``model``, the second later."""
     mount(tmp_path / "small", size)
     try:
         done = run(tmp_path, TINY, "store=small/store")
@@ -194,7 +194,7 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path, run: Run, size: str) -> Non
         subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
 
 
-def test_a_disk_without_a_single_free_byte_is_one_sentence(tmp_path: Path, run: Run) -> None:
+def test_disk_without_a_free_byte_is_a_one_line_error(tmp_path: Path, run: Run) -> None:
     mount(tmp_path / "small", "64k")
     try:
         with (tmp_path / "small/filler").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
@@ -208,7 +208,7 @@ def test_a_disk_without_a_single_free_byte_is_one_sentence(tmp_path: Path, run: 
         subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
 
 
-def test_a_read_only_store_is_one_sentence(tmp_path: Path, run: Run) -> None:
+def test_read_only_store_is_a_one_line_error(tmp_path: Path, run: Run) -> None:
     mount(tmp_path / "small", "1m")
     try:
         subprocess.run(["mount", "-o", "remount,ro", str(tmp_path / "small")], check=True)
@@ -221,7 +221,7 @@ def test_a_read_only_store_is_one_sentence(tmp_path: Path, run: Run) -> None:
         subprocess.run(["umount", "-l", str(tmp_path / "small")], check=True)
 
 
-def test_a_file_where_the_store_should_be_is_one_sentence(tmp_path: Path, run: Run) -> None:
+def test_file_at_the_store_path_is_a_one_line_error(tmp_path: Path, run: Run) -> None:
     (tmp_path / "store").write_text("not a folder")
     done = run(tmp_path, TINY, "store=store")
     assert done.returncode == 1

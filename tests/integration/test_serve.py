@@ -501,4 +501,4 @@ def test_check_only_verifies_without_fetching(tiny_genai, tmp_path) -> None:
     (tmp_path / "model" / "model.onnx").write_bytes(b"tampered")
     code, said = failing(tmp_path, "--check-only")
     assert (code, said.count("\n")) == (1, 1)
-    assert "the release asks for sha256:" in said
+    assert "the release needs sha256:" in said

@@ -1,4 +1,4 @@
-"""`run status` in Git alone, and against a server that answers the few GETs as an API server does."""
+"""`run status` with Git only, and against a server that answers GET requests like an API server."""
 
 import copy
 import json
@@ -11,14 +11,14 @@ import pytest
 import yaml
 
 from framework.core.release import LOCK
-from framework.gitops.locks import place
+from framework.gitops.locks import lock_path
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "environments"
 PLURALS = {"NetworkPolicy": "networkpolicies"}
 
 
 class ApiServer(ThreadingHTTPServer):
-    """Objects by their path, and the list of kinds of each version."""
+    """Objects by path, and the kinds of each API version."""
 
     def __init__(self):
         self.answers, self.refuse = {}, 0
@@ -47,7 +47,7 @@ class Answering(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_):
-        """Say nothing: pytest shows what fails."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def api(no_cluster, tmp_path, monkeypatch):
 
 @pytest.fixture
 def rendered(gitops, clone):
-    """A team's clone with a lock that is not rendered, and one that is."""
+    """A team's clone with one lock that is rendered and one that is not."""
     gitops.put(clone, gitops.release("one", "a"), "staging")
     gitops.verb(clone, "promote", "release=two", "from=dev", "to=staging", "push=direct")
     return clone
@@ -92,41 +92,41 @@ def objects(clone, folder):
     ]
 
 
-def test_git_alone_says_what_is_stale_and_what_is_not(gitops, rendered, no_cluster):
+def test_status_without_a_cluster_reports_stale_folders(gitops, rendered, no_cluster):
     done = gitops.verb(rendered, "status")
     assert done.returncode == 0, done.stderr
-    told = done.stdout
-    assert "staging/two\n  release     aaaaaaaaaaaa, recipe served, built from 0123456789ab" in told
-    two = told[told.index("staging/two") :]
+    output = done.stdout
+    assert "staging/two\n  release     aaaaaaaaaaaa, recipe served, built from 0123456789ab" in output
+    two = output[output.index("staging/two") :]
     assert "rendered    equal to a fresh render" in two
     assert "Promote two to staging" in two
-    one = told[told.index("staging/one") : told.index("staging/two")]
-    assert "not what rendering gives (app.json, " in one
-    assert "  mend it by  run render +recipe=served environment=staging name=one\n" in one
+    one = output[output.index("staging/one") : output.index("staging/two")]
+    assert "differs from a fresh render (app.json, " in one
+    assert "  fix with    run render +recipe=served environment=staging name=one\n" in one
     assert "here        staging: gates are met" in one
-    dev = told[: told.index("staging/")]
+    dev = output[: output.index("staging/")]
     assert "here        dev: no gates of its own" in dev
     assert max(map(len, one.splitlines())) <= 80
     assert "passed when built: tuned.exact_match 0.75 (>= 0.5)" in two
-    assert "no cluster is configured (KUBECONFIG): Git alone" in told
+    assert "no cluster is configured (KUBECONFIG): Git only" in output
     done = gitops.verb(rendered, "status", "check=true")
-    assert "are not as they should be" in done.stderr
+    assert "problems found" in done.stderr
     assert done.returncode == 1
     assert gitops.verb(rendered, "status", "environment=staging", "release=two", "check=true").returncode == 0
 
 
-def test_an_edited_lock_and_a_missed_gate_are_told(gitops, rendered, no_cluster):
+def test_status_reports_edited_locks_and_missed_gates(gitops, rendered, no_cluster):
     file = rendered / "environments" / "dev" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95"))
     gitops.put(rendered, gitops.release("three", "b", exact_match=0.6), "production")
-    told = gitops.verb(rendered, "status").stdout
-    assert f"dev/one\n  problem     {place('environments', 'dev', 'one')}: edited: its seal" in told
-    assert "here        tuned.exact_match is 0.6, the gate asks for >= 0.7" in told
+    output = gitops.verb(rendered, "status").stdout
+    assert f"dev/one\n  problem     {lock_path('environments', 'dev', 'one')}: edited: its seal" in output
+    assert "here        tuned.exact_match is 0.6, the gate requires >= 0.7" in output
 
 
-def test_drift_is_named_field_by_field(gitops, rendered, api):
+def test_drift_is_reported_by_field(gitops, rendered, api):
     words = ("status", "environment=staging", "release=two")
-    assert "nothing of it is there" in gitops.verb(rendered, *words).stdout
+    assert "none of its objects exist" in gitops.verb(rendered, *words).stdout
     held = {item["kind"]: api.hold(item) for item in objects(rendered, "staging/two")}
     done = gitops.verb(rendered, *words, "check=true")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -137,13 +137,13 @@ def test_drift_is_named_field_by_field(gitops, rendered, api):
     done = gitops.verb(rendered, *words, "check=true")
     assert "service/two spec.ports[http].port: Git has 80, the cluster 99" in done.stdout
     assert "replicas" not in done.stdout
-    assert "1 of these are not as they should be" in done.stderr
+    assert "problems found: 1" in done.stderr
     gone = next(path for path in api.answers if path.endswith("/serviceaccounts/two"))
     del api.answers[gone]
-    assert "serviceaccount/two is not there" in gitops.verb(rendered, *words).stdout
+    assert "serviceaccount/two does not exist" in gitops.verb(rendered, *words).stdout
 
 
-def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
+def test_status_of_an_object_leads_to_its_release(gitops, rendered, no_cluster):
     done = gitops.verb(rendered, "status", "object=deployment/two")
     assert done.returncode == 0, done.stderr
     lines = dict(line.split(None, 1) for line in done.stdout.splitlines()[1:] if line[14:].strip())
@@ -157,14 +157,14 @@ def test_the_way_back_from_an_object(gitops, rendered, no_cluster):
     assert lines["gates"] == "tuned.exact_match >= 0.5"
     assert "base model  random Llama, 2 layers, seed 0 (Apache-2.0)" in done.stdout
     nowhere = gitops.refused(rendered, "status", "object=pod/x")
-    assert "object=pod/x: nowhere in environments, and no cluster is configured (KUBECONFIG)" in nowhere
+    assert "object=pod/x: not found in environments, and no cluster is configured (KUBECONFIG)" in nowhere
     gitops.verb(rendered, "promote", "release=two", "from=staging", "to=production", "push=direct")
-    said = gitops.refused(rendered, "status", "object=service/two")
-    assert "it is in production, staging; add environment=" in said
+    error = gitops.refused(rendered, "status", "object=service/two")
+    assert "it is in production, staging; add environment=" in error
 
 
 @pytest.mark.slow
-def test_the_way_back_from_a_pod_that_runs_an_earlier_release(gitops, rendered, api):
+def test_origin_of_a_pod_that_runs_an_earlier_release(gitops, rendered, api):
     service = next(item for item in objects(rendered, "staging/two") if item["kind"] == "Service")
     pod = {**service, "kind": "Pod", "metadata": {**service["metadata"], "name": "two-7f-x"}}
     api.hold(copy.deepcopy(pod))
@@ -173,24 +173,24 @@ def test_the_way_back_from_a_pod_that_runs_an_earlier_release(gitops, rendered, 
     assert done.returncode == 0, done.stderr
     done = gitops.verb(rendered, "status", "object=pod/two-7f-x", "environment=staging")
     assert done.returncode == 0, done.stderr
-    assert "not what Git has now" in done.stdout
+    assert "not the release that Git has now" in done.stdout
     assert f"release     two sha256:{'a' * 64}" in done.stdout
 
 
-def test_what_is_no_object_is_passed_over_or_named(gitops, rendered, api):
+def test_foreign_files_are_skipped_and_broken_ones_reported(gitops, rendered, api):
     folder = rendered / "environments" / "staging" / "two"
     (folder / "own.yaml").write_text("kind: Kustomization\n")  # not ours to judge
     words = ("status", "environment=staging", "release=two")
     assert gitops.verb(rendered, *words).returncode == 0
     file = folder / "deployment-two.yaml"
     file.write_text(file.read_text().replace("metadata:", "metadata: ["))
-    said = gitops.verb(rendered, *words, "object=deployment/two").stderr
-    assert said == (
-        f"{file.relative_to(rendered)}: no object of Kubernetes any more; restore the file from Git\n"
+    error = gitops.verb(rendered, *words, "object=deployment/two").stderr
+    assert error == (
+        f"{file.relative_to(rendered)}: not a valid Kubernetes object; restore the file from Git\n"
     )
 
 
-def test_an_api_server_that_is_gone_or_refuses_is_one_sentence(gitops, rendered, api):
+def test_unreachable_or_refusing_api_server_is_a_one_line_error(gitops, rendered, api):
     api.refuse = 403
     done = gitops.verb(rendered, "status", "release=two")
     assert done.returncode == 1
@@ -209,7 +209,7 @@ def test_an_api_server_that_is_gone_or_refuses_is_one_sentence(gitops, rendered,
 
 @pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster for a dry run")
 @pytest.mark.parametrize("folder", sorted(GOLDEN.glob("*/*")), ids=lambda folder: "/".join(folder.parts[-2:]))
-def test_a_real_api_server_would_take_it(folder):
+def test_real_api_server_accepts_the_manifests(folder):
     """Server-side apply in a dry run, strict about fields, in the namespace ``default``."""
     from framework.gitops.live_objects import Cluster
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from framework.build.compression import ExportCompression, Exported
-from framework.build.compression.qdq import GRAPH, first_line, open_graph, prepared_output
+from framework.build.compression.qdq import GRAPH, open_graph, prepared_output
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 

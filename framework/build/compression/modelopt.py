@@ -19,6 +19,7 @@ from framework.build.compression.checkpoint import (
     layer_widths,
 )
 from framework.build.engine.torch import open_model
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
@@ -142,5 +143,6 @@ def fold_scales(model: Any) -> dict[str, Any]:
 
 
 def _refused(model: Any, error: Exception) -> StepError:
-    first_line = str(error).partition("\n")[0] or type(error).__name__
-    return StepError(f"ModelOpt cannot quantize {type(model).__name__}: {first_line}; set compression=none")
+    return StepError(
+        f"ModelOpt cannot quantize {type(model).__name__}: {first_line(error)}; set compression=none"
+    )

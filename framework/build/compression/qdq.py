@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from framework.build.compression import Exported
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 from framework.core.store import RECORD
@@ -249,8 +250,3 @@ def feed(session: Any, row: list[int]) -> "dict[str, np.ndarray]":
                 "set compression=int8-dynamic"
             )
     return feeds
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of a library's error, or its type's name if the message is empty."""
-    return str(error).partition("\n")[0] or type(error).__name__

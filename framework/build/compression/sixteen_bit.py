@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from framework.build.compression import Exported
 from framework.build.compression.calibration import write_decisions
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 from framework.core.store import RECORD
@@ -74,9 +75,8 @@ def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) ->
                 **choices,
             )
         except Exception as error:  # ModelOpt has no exceptions of its own
-            first_line = str(error).partition("\n")[0] or type(error).__name__
             raise StepError(
-                f"compression={kind}: the graph cannot be cast ({first_line}); set compression=none"
+                f"compression={kind}: the graph cannot be cast ({first_line(error)}); set compression=none"
             ) from error
     # Shapes recorded by the exporter contradict those of the cast graph.
     del cast.graph.value_info[:]

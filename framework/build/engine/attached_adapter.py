@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.build.engine.model_folder import ADAPTER_CONFIG, read_json
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 WEIGHTS = "adapter_model.safetensors"
@@ -44,8 +45,7 @@ def attach(model: Any, folder: Path) -> Any:
             _bottleneck(model, folder, body) if body.get("peft_type") == BOTTLENECK else _peft(model, folder)
         )
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: the adapter does not match its model: {first_line}") from error
+        raise ServeError(f"{folder}: the adapter does not match its model: {first_line(error)}") from error
     return adapted.eval()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.build.engine.model_folder import read_json
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 _ONNX_BITS = {1: 32, 2: 8, 3: 8, 10: 16, 11: 64, 16: 16, 17: 8, 18: 8, 19: 8, 20: 8, 21: 4, 22: 4, 23: 4}
@@ -66,8 +67,7 @@ def count_widths(folder: Path) -> BitWidths:
             try:
                 count(file, widths, vocabulary)
             except Exception as error:  # each format's reader has its own exceptions
-                first_line = str(error).partition("\n")[0] or type(error).__name__
-                raise ServeError(f"{file}: its weights cannot be counted: {first_line}") from error
+                raise ServeError(f"{file}: its weights cannot be counted: {first_line(error)}") from error
     return widths
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.build.engine.model_folder import read_json
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
@@ -52,8 +53,9 @@ def open_quantized(folder: Path) -> Any:
             elif layer in inputs:
                 model.get_submodule(layer).register_forward_pre_hook(_rounding(inputs[layer]))
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: cannot be opened as a quantized checkpoint: {first_line}") from error
+        raise ServeError(
+            f"{folder}: cannot be opened as a quantized checkpoint: {first_line(error)}"
+        ) from error
     return model.eval()
 
 

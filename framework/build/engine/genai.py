@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.engine import GREEDY, Sampling
 from framework.build.engine.model_folder import GENAI, context_length, end_of_sequence, read_json, room
 from framework.build.engine.onnx_session import PAST, open_session
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
             config.overlay(json.dumps({"model": {"decoder": session}}))
         model = og.Model(config)
     except Exception as error:  # the runtime raises bare RuntimeError and its own types
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: onnxruntime-genai cannot open it: {first_line}") from error
+        raise ServeError(f"{folder}: onnxruntime-genai cannot open it: {first_line(error)}") from error
     return GenaiEngine(folder, model, threads)
 
 

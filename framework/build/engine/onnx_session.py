@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 PAST = "past_key_values."
@@ -25,5 +26,4 @@ def open_session(graph: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no public base
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{graph}: ONNX Runtime cannot open it: {first_line}") from error
+        raise ServeError(f"{graph}: ONNX Runtime cannot open it: {first_line(error)}") from error

@@ -19,6 +19,7 @@ from framework.build.engine.torch_models import (
     TorchModel,
     TorchTokenClassifier,
 )
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
 _KINDS: dict[str, tuple[str, type[TorchModel]]] = {
@@ -70,8 +71,7 @@ def open_model(folder: Path) -> Any:
             folder, dtype=getattr(torch, _dtype(folder)), local_files_only=True
         )
     except (OSError, ValueError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: transformers cannot open it: {first_line}") from error
+        raise ServeError(f"{folder}: transformers cannot open it: {first_line(error)}") from error
     return attach(model, folder / ADAPTER) if (folder / ADAPTER).is_dir() else model.eval()
 
 

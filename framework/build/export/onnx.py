@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
 from framework.build.export.tracing import Traceable, classifier, decoder
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
@@ -117,7 +118,7 @@ def _root_cause(error: BaseException) -> str:
     """Return the first line of the original error, which PyTorch wraps in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return first_line(error)
 
 
 def _name_axes(program: "ONNXProgram", traceable: Traceable) -> None:

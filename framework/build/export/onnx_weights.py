@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
@@ -62,8 +63,9 @@ def _load(file: Path) -> "ModelProto":
     try:
         return onnx.load(file)
     except Exception as error:  # protobuf's exceptions share no public base
-        first_line = str(error).partition("\n")[0]
-        raise StepError(f"{file}: onnx cannot read it: {first_line}; export the model again") from error
+        raise StepError(
+            f"{file}: onnx cannot read it: {first_line(error)}; export the model again"
+        ) from error
 
 
 def _quantize_matrices(model: "ModelProto", bits: int, block_size: int, excluded: list[str]) -> "ModelProto":

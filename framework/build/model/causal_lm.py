@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.conversation import encode_row
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 from framework.core.source import Source
@@ -40,9 +41,8 @@ class CausalLM(Model):
                 tokenizer = AutoTokenizer.from_pretrained(folder, **options)
                 model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-            first_line = str(error).partition("\n")[0]
             raise StepError(
-                f"model.source: transformers cannot open {self.source.url}: {first_line}"
+                f"model.source: transformers cannot open {self.source.url}: {first_line(error)}"
             ) from error
         if getattr(model.config, "quantization_config", None) is not None:
             model = _without_quantization(model)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from framework.build.data.row_formats import Row
 from framework.build.task import LABEL_MASK
 from framework.build.task.bioes import tag_names, to_bioes
+from framework.core.error_text import first_line
 from framework.core.errors import DataError, StepError
 from framework.core.silence_libraries import quiet
 from framework.core.suggest import nearest
@@ -95,8 +96,9 @@ def write_encoder(
             )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise StepError(f"model.source: transformers cannot open {source.url}: {first_line}") from error
+        raise StepError(
+            f"model.source: transformers cannot open {source.url}: {first_line(error)}"
+        ) from error
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
 

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from framework.core.error_text import first_line
 from framework.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -24,6 +25,6 @@ def read_picture(file: str, side: int) -> "np.ndarray":
         with Image.open(file) as opened:
             picture = opened.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        first_line = str(error).partition("\n")[0].replace(file, "it")
-        raise DataError(f"the image cannot be read: {first_line}") from None
+        reason = first_line(error).replace(file, "it")
+        raise DataError(f"the image cannot be read: {reason}") from None
     return np.asarray(picture, np.uint8).transpose(2, 0, 1).flatten()

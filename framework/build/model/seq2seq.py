@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.conversation import render
+from framework.core.error_text import first_line
 from framework.core.errors import DataError, StepError
 from framework.core.silence_libraries import quiet
 from framework.core.source import Source
@@ -45,9 +46,8 @@ class Seq2Seq(Model):
                 tokenizer = AutoTokenizer.from_pretrained(path)
                 model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32)
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-            first_line = str(error).partition("\n")[0]
             raise StepError(
-                f"model.source: transformers cannot open {self.source.url}: {first_line}"
+                f"model.source: transformers cannot open {self.source.url}: {first_line(error)}"
             ) from error
         if tokenizer.chat_template is None:
             tokenizer.chat_template = TEMPLATE

@@ -98,6 +98,10 @@ class Measure(Stage):
     engines: dict[str, str]
     """The engine of each candidate; the keys are also the slots of the inputs."""
 
+    def measures(self) -> Mapping[str, str]:
+        """Return the timed candidates, each with the input of its name."""
+        return {name: name for name in self.engines}
+
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return the metrics of each candidate for *task*, so that gates can be checked by the plan."""

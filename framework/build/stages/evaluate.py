@@ -18,6 +18,7 @@ from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.step import Stage, Workspace
 
 METRICS = "metrics.json"
+EXAMPLES = "examples.jsonl"
 METRIC_LOSS = "metric_loss"
 """The candidate's relative loss of the task's main metric against the tuned model."""
 
@@ -40,6 +41,10 @@ class Evaluate(Stage):
     examples: Annotated[int, Field(ge=0)] = 2
     """Answers to write to ``examples.jsonl``, for people to read; a classifier writes four times as many,
     since each is fast."""
+
+    def measures(self) -> Mapping[str, str]:
+        """Return the candidate, which is input ``candidate``."""
+        return {self.candidate: "candidate"}
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Evaluate input ``candidate`` on the test rows of input ``data``.
@@ -65,8 +70,8 @@ class Evaluate(Stage):
             examples = self._answers(engine, base, rows)
         else:
             examples = self._choices(engine, base, rows, label_names(inputs["data_model"]))
-        lines = [json.dumps(example, ensure_ascii=False, sort_keys=True) + "\n" for example in examples]
-        (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+        lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in examples]
+        (output / EXAMPLES).write_text("".join(lines), encoding="utf-8")
 
     def estimate(self, workload: Workload) -> Estimate:
         """Predict two operations a weight and token, and two answers of 32 tokens for each set of rows.

@@ -63,6 +63,10 @@ class CompareExports(Stage):
     candidates: tuple[str, ...]
     """The candidates' labels, which are also the slots of the inputs."""
 
+    def measures(self) -> Mapping[str, str]:
+        """Return the compared candidates, each with the input of its name."""
+        return {name: name for name in self.candidates}
+
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
         """Return each candidate's metrics for *task*, so that a gate can be checked before anything runs."""

@@ -1,4 +1,4 @@
-"""Stage ``publish``: the shipped candidate to the model store, and its release."""
+"""Stage ``publish``: push the shipped candidate to the model store and write its release."""
 
 import hashlib
 import json
@@ -26,19 +26,18 @@ from framework.core.store import RECORD
 
 
 class Publish(Component):
-    """Where finished models go."""
+    """Where published models are stored."""
 
     url: str = "file://.gitune/models"
     """The model store: any URL that fsspec opens; a ``file://`` path may be relative to the folder
     that ``run`` is called in."""
     keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
-    """Versions of a release that stay in the model store, the newest; older ones are removed when another is
-    published, but none that a place of ``environments/`` runs, here or on a branch, or ran shortly before.
-    None keeps all."""
+    """How many of a release's newest versions the model store keeps. Publishing removes older ones, except
+    those that a lock below ``environments/`` names or named recently, here or on a branch. None keeps all."""
 
 
 class PublishRelease(Stage):
-    """Push the candidate by its digest and write ``release.lock``."""
+    """Push the candidate under its digest and write ``release.lock``."""
 
     name: ClassVar[str] = "publish"
     version: ClassVar[int] = 2
@@ -49,20 +48,20 @@ class PublishRelease(Stage):
     recipe: str
     """The recipe it was built from."""
     publish: Publish
-    """Where models go."""
+    """The model store."""
     model: Model
-    """The base model, for the release's origin and licence."""
+    """The base model, for the release's origin and license."""
     engine: str
-    """The engine that runs what is published."""
+    """The engine that runs the published model."""
     plan: str
-    """The key over every step that the release rests on: 64 hex digits."""
+    """The key that covers every step of the plan: 64 hex digits."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Push input ``shipped``; every other input gives its metrics or gates to the release.
+        """Push input ``shipped``; the release records the metrics and gates of the other inputs.
 
         Raises:
-            StepError: a metric is no number.
-            SourceError: the model store refuses.
+            StepError: a metric is not finite.
+            SourceError: the model store cannot be written.
         """
         metrics: dict[str, float] = {}
         gates: dict[str, str] = {}
@@ -73,8 +72,8 @@ class PublishRelease(Stage):
                 gates |= json.loads((folder / "gates.json").read_text())
         if broken := sorted(name for name, value in metrics.items() if not math.isfinite(value)):
             raise StepError(
-                f"publish: {broken[0]} is {metrics[broken[0]]}, which proves nothing; train at a lower "
-                "training.learning_rate, or evaluate other rows"
+                f"publish: {broken[0]} is {metrics[broken[0]]}, not a finite number; lower "
+                "training.learning_rate, or evaluate on other rows"
             )
         shipped = inputs["shipped"]
         published = workspace.scratch / "published"
@@ -102,7 +101,7 @@ class PublishRelease(Stage):
 
 
 def _copy_without_record(folder: Path, copy: Path) -> None:
-    """Link the model's files, without the store's own record of the artifact."""
+    """Link the model's files, without the store's record of the artifact."""
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(folder, copy, ignore=shutil.ignore_patterns(RECORD), copy_function=_link)
 
@@ -110,12 +109,12 @@ def _copy_without_record(folder: Path, copy: Path) -> None:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # another file system, or one without hard links
+    except OSError:  # another file system, or no hard links
         shutil.copyfile(source, target)
 
 
 def _data_digest(inputs: Mapping[str, Path]) -> str:
-    """Return the digest of the canonical rows of both splits, of every phase in turn."""
+    """Return the digest of the canonical rows: both splits, phase after phase."""
     folders = [folder for slot, folder in inputs.items() if slot.partition(" ")[0] == "data"]
     files = [(folder / f"{split}.jsonl", split) for folder in folders for split in SPLITS]
     lines = "".join(f"{sha256_of(file)}  {split}.jsonl\n" for file, split in files)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.build.tracking import Tracking
+from framework.core.error_text import first_line
 from framework.core.errors import FrameworkError, ReleaseError, StepError
 
 if TYPE_CHECKING:
@@ -84,5 +85,4 @@ class MLflow(Tracking):
             raise kind(f"tracking: {self._describe(error)}") from error
 
     def _describe(self, error: Exception) -> str:
-        first_line = str(error).partition("\n")[0]
-        return f"{self.url}: {first_line}; check tracking.url, or set tracking=none"
+        return f"{self.url}: {first_line(error)}; check tracking.url, or set tracking=none"

@@ -7,6 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from framework.build.training.callbacks import Progress
+from framework.core.error_text import first_line
 
 
 class MetricLogging(Callback):
@@ -51,5 +52,6 @@ class MetricLogging(Callback):
             getattr(self.logger, method)(*arguments)
         except Exception as error:  # a lost server must not cost hours of training
             self.logger = None
-            first_line = str(error).partition("\n")[0]
-            print(f"  tracking: {first_line}; training continues without it", file=sys.stderr, flush=True)
+            print(
+                f"  tracking: {first_line(error)}; training continues without it", file=sys.stderr, flush=True
+            )

@@ -16,6 +16,7 @@ from framework.build.engine.attached_adapter import number_positions, without_kn
 from framework.build.engine.model_folder import ADAPTER_CONFIG
 from framework.build.task import open_task
 from framework.build.tuning import Tuning
+from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.source import Source
 
@@ -104,7 +105,6 @@ class PeftAdapter(Tuning):
         try:
             result = set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
         except (RuntimeError, KeyError) as error:
-            first_line = str(error).partition("\n")[0]
             raise StepError(
                 f"tuning.from_adapter: {source.url} does not fit this model: {first_line}; "
                 "use the base model that it was trained on"

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field
 
+from framework.core.error_text import first_line
 from framework.core.errors import PlanError
 from framework.core.problem import Problem
 from framework.delivery.environment import Environment
@@ -74,8 +75,7 @@ class SealedSecret(Secrets):
         except FileNotFoundError:
             raise refused(f"there is no sealed Secret '{name}'") from None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            first_line = str(error).partition("\n")[0]
-            raise refused(f"cannot be read: {first_line}") from None
+            raise refused(f"cannot be read: {first_line(error)}") from None
         if reason := _invalid_reason(body, namespace, name, kind):
             raise refused(reason)
         return dict(body)

@@ -23,7 +23,7 @@ def test_an_edited_manifest_opens_one_issue_which_its_mending_closes(hub: Any) -
     (issue,) = hub.state()["issues"]
     assert issue["state"] == "open"
     assert file.name in issue["body"]
-    assert "mend it by  run render +recipe=quickstart environment=dev" in issue["body"]
+    assert "fix with    run render +recipe=quickstart environment=dev" in issue["body"]
 
     file.write_text(whole)
     hub.commit(clone, "Render again", "main")

@@ -131,7 +131,7 @@ def test_a_recipe_goes_to_production_and_comes_back(hub: Any, story: Any) -> Non
     inputs = {"release": "tiny", "environment": "production"}
     ran = hub.run("rollback", "workflow_dispatch", {"inputs": inputs})
     assert ran.returncode == 0, ran.output
-    assert "a sync takes up to" in ran.output
+    assert "the rollback takes up to" in ran.output
     assert hub.git(hub.bare, "rev-list", "--count", f"{start}..main") == "1"
     after = validated(hub, "after", "dev", "staging", "production")
     assert after["production"] == before["production"]

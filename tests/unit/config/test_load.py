@@ -238,7 +238,7 @@ def test_plugin_that_fails_to_import_is_named(team, lines):
 
 def test_password_in_a_url_is_masked(lines):
     (line,) = lines("+recipe=tiny", "data.train=[a.jsonl,'s3://me:secret@host/x']")
-    assert "holds a password" in line
+    assert "contains a password" in line
     assert "'s3://me:***@host/x'" in line.partition("got ")[2]
 
 

@@ -20,18 +20,18 @@ def kind_of(call) -> str:
     return caught.value.errors()[0]["type"]
 
 
-def test_the_target_chooses_the_class():
+def test_target_chooses_the_class():
     chosen = Tuning.model_validate(CHOSEN)
     assert type(chosen) is LoRA
     assert chosen.rank == 3
 
 
-def test_the_class_itself_needs_no_target():
+def test_class_itself_needs_no_target():
     assert LoRA.model_validate({"rank": 3}) == Tuning.model_validate(CHOSEN)
 
 
 @pytest.mark.parametrize("value", [{}, {"rank": 3}, None, 3, "lora"])
-def test_a_group_without_a_target_has_no_option(value):
+def test_group_without_a_target_has_no_option(value):
     assert kind_of(lambda: Tuning.model_validate(value)) == "no_option"
 
 
@@ -49,11 +49,11 @@ def test_a_group_without_a_target_has_no_option(value):
         ("framework.core.suggest.nearest", "target_wrong_kind"),
     ],
 )
-def test_a_target_must_be_a_concrete_class_of_the_group(target, kind):
+def test_target_must_be_a_concrete_class_of_the_group(target, kind):
     assert kind_of(lambda: Tuning.model_validate({"_target_": target})) == kind
 
 
-def test_a_package_is_allowed_by_the_context():
+def test_package_is_allowed_by_the_context():
     value = {"_target_": "json.decoder.JSONDecoder"}
     assert kind_of(lambda: Tuning.model_validate(value)) == "target_refused"
     allowed = lambda: Tuning.model_validate(value, context={"plugins": ("json",)})  # noqa: E731
@@ -64,7 +64,7 @@ def test_unknown_keys_are_refused():
     assert kind_of(lambda: Tuning.model_validate(CHOSEN | {"rnak": 4})) == "extra_forbidden"
 
 
-def test_it_is_frozen():
+def test_component_is_frozen():
     assert kind_of(lambda: setattr(LoRA(), "rank", 4)) == "frozen_instance"
 
 
@@ -75,7 +75,7 @@ def test_numbers_are_finite(value):
 
 def test_defaults_are_checked_too():
     class Wrong(Component):
-        """A class whose author mistyped."""
+        """A class with a typo."""
 
         size: int = "large"  # type: ignore[assignment]
 
@@ -83,7 +83,7 @@ def test_defaults_are_checked_too():
 
 
 class Nested(Component):
-    """Components in every kind of place."""
+    """Components in every kind of field."""
 
     tuning: Tuning
     many: tuple[Tuning, ...] = ()
@@ -101,7 +101,7 @@ def nested() -> Nested:
     )
 
 
-def test_a_dump_is_json_and_gives_back_an_equal_component(nested):
+def test_dump_is_json_and_restores_an_equal_component(nested):
     dumped = json.loads(json.dumps(nested.dump()))
     assert dumped["tuning"]["_target_"] == "framework.build.tuning.lora.LoRA"
     assert dumped["many"][0]["rank"] == 4
@@ -109,7 +109,7 @@ def test_a_dump_is_json_and_gives_back_an_equal_component(nested):
     assert Nested.model_validate(dumped) == nested
 
 
-def test_a_walk_meets_every_component_once(nested):
+def test_walk_meets_every_component_once(nested):
     assert [type(part).__name__ for part in nested.walk()] == ["Nested", "LoRA", "LoRA", "Bound", "Source"]
 
 

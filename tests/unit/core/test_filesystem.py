@@ -16,7 +16,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("GITUNE_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "gitune"
@@ -25,7 +25,7 @@ def test_the_cache_folder_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert cache_folder() == tmp_path / ".cache" / "gitune"
 
 
-def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_is_cached_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("one")
     reads = []
@@ -39,7 +39,7 @@ def test_a_hash_is_remembered_until_the_file_changes(tmp_path: Path, monkeypatch
     assert len(reads) == 2
 
 
-def test_a_torn_note_is_hashed_again(tmp_path: Path, cache: Path) -> None:
+def test_damaged_cache_entry_is_rehashed(tmp_path: Path, cache: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("one")
     remembered_sha256(file)
@@ -49,14 +49,14 @@ def test_a_torn_note_is_hashed_again(tmp_path: Path, cache: Path) -> None:
         assert remembered_sha256(file) == hashlib.sha256(b"one").hexdigest()
 
 
-def test_an_unusable_cache_only_costs_time(tmp_path: Path, cache: Path) -> None:
+def test_unusable_cache_only_costs_time(tmp_path: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     file = tmp_path / "rows.jsonl"
     file.write_text("one")
     assert remembered_sha256(file) == hashlib.sha256(b"one").hexdigest()
 
 
-def test_a_write_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_write_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "deep" / "release.lock"
     write_whole(file, "old\n")
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
@@ -71,12 +71,12 @@ def test_a_write_is_whole_or_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [path.name for path in file.parent.iterdir()] == ["release.lock"]
 
 
-def test_line_ends_are_written_as_they_are(tmp_path: Path) -> None:
+def test_line_endings_are_preserved(tmp_path: Path) -> None:
     write_whole(tmp_path / "a", "one\r\ntwo\n")
     assert (tmp_path / "a").read_bytes() == b"one\r\ntwo\n"
 
 
-def test_a_tree_digest_is_what_sha256sum_gives(tmp_path: Path) -> None:
+def test_tree_digest_matches_sha256sum(tmp_path: Path) -> None:
     model = tmp_path / "model"
     (model / "deep").mkdir(parents=True)
     (model / "b.txt").write_text("b")

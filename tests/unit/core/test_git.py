@@ -1,4 +1,4 @@
-"""Git by its command: what it answers, and what it says where it cannot."""
+"""Running Git: its output, and its failures as one-line errors."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.core.errors import GitError
-from framework.core.git import Repository, said
+from framework.core.git import Repository, error_line
 
 
 @pytest.fixture
@@ -21,18 +21,18 @@ def repository(tmp_path):
     return Repository.around(tmp_path)
 
 
-def test_files_are_read_as_they_are_and_missing_ones_are_none(repository):
+def test_blobs_are_read_verbatim_and_missing_ones_are_none(repository):
     names = ["HEAD:deep/lines.txt", "HEAD:nothing", "HEAD:deep/bytes", "HEAD:empty", "HEAD:deep", "x:y"]
     assert repository.blobs(names) == ["one\r\ntwo\n", None, "\ufffd\ufffd", "", None, None]
     assert repository.blobs([]) == []
 
 
-def test_a_folder_knows_where_it_lies(repository):
+def test_prefix_is_the_path_below_the_root(repository):
     assert repository.prefix == ""
     assert Repository.around(repository.folder / "deep").prefix == "deep/"
 
 
-def test_what_git_refuses_is_one_sentence(repository, tmp_path, monkeypatch):
+def test_git_failures_are_one_line_errors(repository, tmp_path, monkeypatch):
     with pytest.raises(GitError, match="git switch: fatal: invalid reference: nowhere"):
         repository.run("switch", "nowhere")
     assert repository.ask("rev-parse", "--verify", "--quiet", "nowhere") is None
@@ -41,11 +41,11 @@ def test_what_git_refuses_is_one_sentence(repository, tmp_path, monkeypatch):
     with pytest.raises(GitError, match="not a Git repository"):
         Repository.around(tmp_path.parent / f"{tmp_path.name}-plain")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(GitError, match="git: this command is not installed"):
+    with pytest.raises(GitError, match="git: command not found"):
         Repository.around(Path(tmp_path))
 
 
-def test_the_telling_line_is_chosen():
-    assert said("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
-    assert said("\nonly this\n") == "only this"
-    assert said("") == ""
+def test_error_line_is_the_one_with_the_error():
+    assert error_line("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
+    assert error_line("\nonly this\n") == "only this"
+    assert error_line("") == ""

@@ -1,4 +1,4 @@
-"""Downloads over HTTP, from a web server and from a hub, both on this machine."""
+"""Downloads over HTTP from a local web server and a local hub."""
 
 import hashlib
 import json
@@ -28,12 +28,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leftovers(cache: Path) -> list[str]:
-    """Return what a finished or refused download must not leave behind."""
+    """Return the files that a download must not leave behind."""
     return [path.name for path in cache.glob("*") if path.suffix not in ("", ".lock")]
 
 
 class Web:
-    """A web server on a free port that counts what it is asked for."""
+    """A web server on a free port that counts requests."""
 
     def __init__(self, pages: dict[str, bytes], headers: dict[str, str] | None = None) -> None:
         asked: list[str] = []
@@ -55,7 +55,7 @@ class Web:
             do_HEAD = do_GET
 
             def log_message(self, *_: object) -> None:
-                """Stay silent."""
+                """Log nothing."""
 
         self.asked = asked
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
@@ -79,14 +79,14 @@ def test_two_processes_download_once(cache: Path) -> None:
     with Web({"/big.bin": bytes(2_000_000)}) as web:
         command = [sys.executable, "-c", FETCH, f"{web.url}/big.bin"]
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        said = [process.communicate(timeout=60)[0] for process in running]
+        outputs = [process.communicate(timeout=60)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
-    assert said[0] == said[1]
-    assert Path(said[0].strip()).stat().st_size == 2_000_000
+    assert outputs[0] == outputs[1]
+    assert Path(outputs[0].strip()).stat().st_size == 2_000_000
     assert web.asked.count("GET /big.bin") == 1
 
 
-def test_a_killed_download_starts_again(cache: Path) -> None:
+def test_killed_download_starts_again(cache: Path) -> None:
     with Web({"/big.bin": bytes(2_000_000)}) as web:
         script = (
             "import os, sys; from framework.core import remote_files, source\n"
@@ -101,8 +101,8 @@ def test_a_killed_download_starts_again(cache: Path) -> None:
     assert leftovers(cache) == []
 
 
-def test_a_missing_page_is_one_sentence(cache: Path) -> None:
-    with Web({}) as web, pytest.raises(SourceError, match="neither file nor folder"):
+def test_missing_page_is_a_one_line_error(cache: Path) -> None:
+    with Web({}) as web, pytest.raises(SourceError, match="no such file or folder"):
         Source(url=f"{web.url}/none").fetch()
     with pytest.raises(SourceError, match="check network and credentials"):
         Source(url=f"{web.url}/none").fetch()
@@ -136,7 +136,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
         yield web
 
 
-def test_a_repository_is_fetched_without_pickles(hub: Web, cache: Path) -> None:
+def test_repository_is_fetched_without_pickles(hub: Web, cache: Path) -> None:
     source = Source(url="hf://org/name")
     got = source.fetch()
     assert sorted(path.name for path in got.rglob("*")) == ["config.json", "model.safetensors"]
@@ -146,7 +146,7 @@ def test_a_repository_is_fetched_without_pickles(hub: Web, cache: Path) -> None:
     assert leftovers(cache) == []
 
 
-def test_a_member_of_a_repository(hub: Web) -> None:
+def test_member_of_a_repository(hub: Web) -> None:
     got = Source(url="hf://org/name@main/model.safetensors", sha256=sha(b"weights")).fetch()
     assert got.read_bytes() == b"weights"
     with pytest.raises(SourceError, match="sha256 should be"):
@@ -169,7 +169,7 @@ def test_resolve_writes_the_commit(hub: Web) -> None:
     ],
 )
 @pytest.mark.parametrize("member", ["", "/config.json"])
-def test_what_the_hub_refuses(
+def test_hub_refusals_are_one_line_errors(
     monkeypatch: pytest.MonkeyPatch, cache: Path, code: str, says: str, member: str
 ) -> None:
     from huggingface_hub import constants
@@ -181,19 +181,19 @@ def test_what_the_hub_refuses(
     assert "\n" not in str(caught.value)
 
 
-def test_a_member_that_is_not_there(hub: Web) -> None:
+def test_missing_member_is_a_one_line_error(hub: Web) -> None:
     with pytest.raises(SourceError, match=r"no member 'none\.json'"):
         Source(url="hf://org/name/none.json").fetch()
 
 
-def test_no_hub_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     repository = Source(url="hf://org/name")
     for ask in (repository.fetch, repository.resolve, Source(url="hf://org/name@main/config.json").fetch):
         with pytest.raises(
-            SourceError, match=r"the hub cannot be reached \(.*refused.*\); connect"
+            SourceError, match=r"the hub cannot be reached \(.*refused.*\); check the network"
         ) as caught:
             ask()
         assert "\n" not in str(caught.value)

@@ -29,14 +29,14 @@ def url(request, tmp_path):
 
 
 def raw(uri, name):
-    """The published bytes of one file, to look at and to change."""
+    """Read or change the published bytes of one file."""
     import fsspec
 
     store, root = fsspec.core.url_to_fs(uri)
     return store, f"{root}/{name}"
 
 
-def test_a_published_model_comes_back_byte_for_byte(model, url, tmp_path) -> None:
+def test_published_model_is_pulled_byte_for_byte(model, url, tmp_path) -> None:
     uri, digest = push(model, url)
     assert digest == tree_digest(model)
     assert uri == f"{url}/{digest.removeprefix('sha256:')}"
@@ -44,20 +44,20 @@ def test_a_published_model_comes_back_byte_for_byte(model, url, tmp_path) -> Non
     assert tree_digest(tmp_path / "fetched") == digest
 
 
-def test_the_digest_is_the_sha256_of_the_published_list(model, url) -> None:
+def test_digest_is_the_sha256_of_the_published_list(model, url) -> None:
     uri, digest = push(model, url)
     store, path = raw(uri, LIST)
     assert f"sha256:{hashlib.sha256(store.cat_file(path)).hexdigest()}" == digest
 
 
-def test_a_second_push_copies_nothing(model, tmp_path) -> None:
+def test_second_push_copies_nothing(model, tmp_path) -> None:
     uri, _ = push(model, f"{tmp_path}/store")
     inode = Path(uri, "weights.bin").stat().st_ino
     assert push(model, f"{tmp_path}/store")[0] == uri
     assert Path(uri, "weights.bin").stat().st_ino == inode
 
 
-def test_a_torn_publication_is_completed(model, url, tmp_path) -> None:
+def test_interrupted_publication_is_completed(model, url, tmp_path) -> None:
     uri, digest = push(model, url)
     for name in ("weights.bin", LIST):
         store, path = raw(uri, name)
@@ -66,7 +66,7 @@ def test_a_torn_publication_is_completed(model, url, tmp_path) -> None:
         pull(uri, digest, tmp_path / f"after-{name}")
 
 
-def test_a_relative_store_lies_below_the_current_folder(model, tmp_path, monkeypatch) -> None:
+def test_relative_store_is_below_the_working_folder(model, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     uri, digest = push(model, "file://.gitune/models")
     assert str(tmp_path) not in uri
@@ -74,7 +74,7 @@ def test_a_relative_store_lies_below_the_current_folder(model, tmp_path, monkeyp
     pull(uri, digest, tmp_path / "fetched")
 
 
-def test_an_altered_file_is_refused_and_nothing_is_left(model, url, tmp_path) -> None:
+def test_altered_file_is_refused_and_leaves_nothing(model, url, tmp_path) -> None:
     uri, digest = push(model, url)
     store, path = raw(uri, "weights.bin")
     store.pipe_file(path, b"\0" * 5000)
@@ -83,16 +83,16 @@ def test_an_altered_file_is_refused_and_nothing_is_left(model, url, tmp_path) ->
     assert list((tmp_path / "place").iterdir()) == []
 
 
-def test_an_altered_list_is_refused(model, url, tmp_path) -> None:
+def test_altered_list_is_refused(model, url, tmp_path) -> None:
     uri, digest = push(model, url)
     store, path = raw(uri, LIST)
     store.pipe_file(path, b"")
-    with pytest.raises(SourceError, match="the release asks for"):
+    with pytest.raises(SourceError, match="the release needs"):
         pull(uri, digest, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 
-def test_a_list_cannot_write_outside_the_folder(url, tmp_path) -> None:
+def test_list_cannot_write_outside_the_folder(url, tmp_path) -> None:
     listing = f"{'0' * 64}  ../escaped\n".encode()
     digest = f"sha256:{hashlib.sha256(listing).hexdigest()}"
     store, path = raw(f"{url}/evil", LIST)
@@ -102,7 +102,7 @@ def test_a_list_cannot_write_outside_the_folder(url, tmp_path) -> None:
         pull(f"{url}/evil", digest, tmp_path / "place" / "fetched")
 
 
-def test_an_old_model_is_replaced_and_a_right_one_left_alone(model, url, tmp_path) -> None:
+def test_pull_replaces_only_a_different_model(model, url, tmp_path) -> None:
     uri, digest = push(model, url)
     fetched = tmp_path / "fetched"
     fetched.mkdir()
@@ -114,16 +114,16 @@ def test_an_old_model_is_replaced_and_a_right_one_left_alone(model, url, tmp_pat
     assert (fetched / "weights.bin").stat().st_ino == before
 
 
-def test_a_missing_model_and_an_unknown_backend_are_one_sentence(tmp_path) -> None:
+def test_missing_model_and_unknown_backend_are_one_line_errors(tmp_path) -> None:
     digest = f"sha256:{'0' * 64}"
-    with pytest.raises(SourceError, match="no finished model there"):
+    with pytest.raises(SourceError, match="no complete model there"):
         pull(f"file://{tmp_path}/none", digest, tmp_path / "fetched")
     with pytest.raises(SourceError, match="Protocol not known: nowhere"):
         pull("nowhere://at/all", digest, tmp_path / "fetched")
     assert not (tmp_path / "fetched").exists()
 
 
-def test_a_failed_push_leaves_no_model(model, tmp_path, monkeypatch) -> None:
+def test_failed_push_leaves_no_model(model, tmp_path, monkeypatch) -> None:
     def full(*_args, **_kwargs):
         raise OSError(28, "No space left on device")
 
@@ -133,14 +133,14 @@ def test_a_failed_push_leaves_no_model(model, tmp_path, monkeypatch) -> None:
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_an_empty_folder_is_not_published(tmp_path) -> None:
-    with pytest.raises(SourceError, match="holds no file"):
+def test_empty_folder_is_not_published(tmp_path) -> None:
+    with pytest.raises(SourceError, match="contains no file"):
         push(tmp_path, f"{tmp_path}/store")
 
 
-def test_a_mounted_model_is_only_compared(model, tmp_path) -> None:
+def test_mounted_model_is_only_checked(model, tmp_path) -> None:
     check(tree_digest(model), model)
-    with pytest.raises(SourceError, match="the release asks for sha256:0000"):
+    with pytest.raises(SourceError, match="the release needs sha256:0000"):
         check(f"sha256:{'0' * 64}", model)
-    with pytest.raises(SourceError, match="lies sha256:e3b0c44"):  # nothing was mounted there
+    with pytest.raises(SourceError, match="this is sha256:e3b0c44"):  # nothing was mounted there
         check(tree_digest(model), tmp_path / "nowhere")

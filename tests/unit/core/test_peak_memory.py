@@ -6,7 +6,7 @@ from framework.core.peak_memory import peak_memory, reset_peak_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux resets the peak")
-def test_each_step_is_charged_with_its_own_peak() -> None:
+def test_each_step_records_its_own_peak() -> None:
     reset_peak_memory()
     before = peak_memory()
     block = bytearray(b"x") * (200 * 2**20)
@@ -19,5 +19,5 @@ def test_each_step_is_charged_with_its_own_peak() -> None:
     assert during - after > 190 * 2**20
 
 
-def test_a_peak_is_bytes() -> None:
+def test_peak_is_bytes() -> None:
     assert 5 * 2**20 < peak_memory() < 2**40

@@ -1,4 +1,4 @@
-"""pypi:// sources: a real pip on packages in a folder, without a network, and on the real index."""
+"""pypi:// sources: real pip with packages in a folder, without a network, and with the real index."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leftovers(cache: Path) -> list[str]:
-    """Return what a finished or refused download must not leave behind."""
+    """Return the files that a download must not leave behind."""
     return [path.name for path in cache.glob("*") if path.suffix not in ("", ".lock")]
 
 
@@ -44,7 +44,7 @@ PYPROJECT = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-p
 
 @pytest.fixture
 def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder that is all pip can see: a wheel and an sdist of ``toy``."""
+    """Return a folder with a wheel and an sdist of ``toy``, the only packages that pip can find."""
     folder = tmp_path / "shelf"
     folder.mkdir()
     with zipfile.ZipFile(folder / "toy-1.0-py3-none-any.whl", "w") as wheel:
@@ -75,7 +75,7 @@ def without_evil(shelf: Path) -> None:
             new.writestr(name, data)
 
 
-def test_a_file_and_a_folder_of_a_wheel(shelf: Path, cache: Path) -> None:
+def test_file_and_a_folder_of_a_wheel(shelf: Path, cache: Path) -> None:
     without_evil(shelf)
     file = Source(url="pypi://toy==1.0/toy/plain.txt").resolve()
     assert file.sha256 == sha(b"plain")
@@ -89,7 +89,7 @@ def test_a_file_and_a_folder_of_a_wheel(shelf: Path, cache: Path) -> None:
     assert leftovers(cache) == []
 
 
-def test_what_the_wheel_lacks_comes_from_the_sdist(shelf: Path) -> None:
+def test_member_missing_from_the_wheel_comes_from_the_sdist(shelf: Path) -> None:
     assert Source(url="pypi://toy==1.0/extra/rows.txt").fetch().read_text() == "rows"
     (shelf / "toy-1.0-py3-none-any.whl").unlink()
     assert Source(url="pypi://toy==1.0/extra/").fetch().joinpath("rows.txt").read_text() == "rows"
@@ -104,14 +104,14 @@ def test_what_the_wheel_lacks_comes_from_the_sdist(shelf: Path) -> None:
         ("weights.bin", "did you mean 'toy/model/deep/weights.bin'"),
     ],
 )
-def test_a_missing_member_names_near_ones(shelf: Path, cache: Path, member: str, says: str) -> None:
+def test_missing_member_suggests_similar_names(shelf: Path, cache: Path, member: str, says: str) -> None:
     without_evil(shelf)
     with pytest.raises(SourceError, match=re.escape(f"no member '{member}'; {says}")):
         Source(url=f"pypi://toy==1.0/{member}").fetch()
     assert leftovers(cache) == []
 
 
-def test_a_path_out_of_the_folder_is_refused(shelf: Path, cache: Path) -> None:
+def test_path_outside_the_folder_is_refused(shelf: Path, cache: Path) -> None:
     with pytest.raises(SourceError, match="unsafe path"):
         Source(url="pypi://toy==1.0/toy/model/").fetch()
     assert not list(cache.parent.rglob("evil.txt"))
@@ -124,7 +124,7 @@ def test_unknown_versions_and_names(shelf: Path) -> None:
         Source(url="pypi://toyy==2.0/x").fetch()
 
 
-def test_a_truncated_wheel_is_one_sentence(shelf: Path) -> None:
+def test_truncated_wheel_is_a_one_line_error(shelf: Path) -> None:
     wheel = shelf / "toy-1.0-py3-none-any.whl"
     wheel.write_bytes(wheel.read_bytes()[:200])
     with pytest.raises(
@@ -134,18 +134,18 @@ def test_a_truncated_wheel_is_one_sentence(shelf: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_no_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+def test_missing_network_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.delenv("PIP_NO_INDEX", raising=False)
     for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SourceError, match=r"cannot be reached \(Connection refused\); connect or") as caught:
+    with pytest.raises(SourceError, match=r"cannot be reached \(Connection refused\); check the") as caught:
         Source(url="pypi://six==1.17.0/six.py").fetch()
     assert "\n" not in str(caught.value)
     assert leftovers(cache) == []
 
 
-def test_the_real_index() -> None:
+def test_real_index_serves_a_member() -> None:
     assert "def with_metaclass" in Source(url="pypi://six==1.17.0/six.py").fetch().read_text()
     assert Source(url="pypi://six==1.17.0/CHANGES").fetch().stat().st_size > 1000  # only the sdist has it

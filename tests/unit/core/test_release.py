@@ -30,7 +30,7 @@ def release(**changes: object) -> Release:
     return Release.model_validate(fields | changes)
 
 
-def test_the_text_is_byte_stable_and_sorted() -> None:
+def test_text_is_byte_stable_and_sorted() -> None:
     one = release(metrics={"b.x": 1.0, "a.x": 0.5}).text()
     other = release(metrics={"a.x": 0.5, "b.x": 1.0}).text()
     assert one == other
@@ -42,7 +42,7 @@ def test_the_text_is_byte_stable_and_sorted() -> None:
     assert '"digest": "sha256:0123' in one
 
 
-def test_a_lock_reads_back_equal(tmp_path: Path) -> None:
+def test_lock_reads_back_equal(tmp_path: Path) -> None:
     first = release(base_model="modèle")
     (tmp_path / LOCK).write_text(first.text(), encoding="utf-8")
     again = Release.read(tmp_path / LOCK)
@@ -62,7 +62,7 @@ def test_a_lock_reads_back_equal(tmp_path: Path) -> None:
         (release().text().replace("0.75", "NaN"), "finite"),
     ],
 )
-def test_a_broken_lock_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+def test_broken_lock_is_a_one_line_error(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / LOCK).write_text(text)
     with pytest.raises(ReleaseError, match=says) as caught:
         Release.read(tmp_path / LOCK)
@@ -70,40 +70,40 @@ def test_a_broken_lock_is_one_sentence(tmp_path: Path, text: str, says: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_a_binary_lock_is_one_sentence(tmp_path: Path) -> None:
+def test_binary_lock_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / LOCK).write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ReleaseError, match="restore the file from Git"):
         Release.read(tmp_path / LOCK)
 
 
-def test_what_is_no_file_is_one_sentence(tmp_path: Path) -> None:
+def test_folder_in_place_of_a_lock_is_a_one_line_error(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="cannot be read: Is a directory; restore the file from Git"):
         Release.read(tmp_path)
 
 
-def test_a_missing_lock_says_how_to_get_one(tmp_path: Path) -> None:
+def test_missing_lock_error_says_how_to_build_one(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="build one with `run"):
         Release.read(tmp_path / LOCK)
 
 
 @pytest.mark.parametrize("edit", [("0.75", "0.95"), ('"gates": {', '"gates": {\n    "tuned.f1": ">= 0.9",')])
-def test_an_edited_lock_is_refused(tmp_path: Path, edit: tuple[str, str]) -> None:
+def test_edited_lock_is_refused(tmp_path: Path, edit: tuple[str, str]) -> None:
     text = release().text()
     (tmp_path / LOCK).write_text(text.replace(*edit))
     assert edit[0] in text
-    with pytest.raises(ReleaseError, match="edited: its seal does not fit the rest; restore") as caught:
+    with pytest.raises(ReleaseError, match="edited: its seal does not match its content; restore") as caught:
         Release.read(tmp_path / LOCK)
     assert "\n" not in str(caught.value)
 
 
-def test_a_lock_without_a_seal_is_refused(tmp_path: Path) -> None:
+def test_lock_without_a_seal_is_refused(tmp_path: Path) -> None:
     first = release()
     (tmp_path / LOCK).write_text(first.text().replace(f'  "seal": "{first.seal}",\n', ""))
-    with pytest.raises(ReleaseError, match="it has no seal, so its numbers prove nothing; publish again"):
+    with pytest.raises(ReleaseError, match="it has no seal, so its metrics cannot be trusted; publish again"):
         Release.read(tmp_path / LOCK)
 
 
-def test_the_seal_is_the_sha256_of_the_rest(tmp_path: Path) -> None:
+def test_seal_is_the_sha256_of_the_content(tmp_path: Path) -> None:
     text = release().text()
     rest = "".join(line for line in text.splitlines(keepends=True) if '"seal":' not in line)
     assert f'"seal": "sha256:{hashlib.sha256(rest.encode()).hexdigest()}"' in text

@@ -1,4 +1,4 @@
-"""Downloads through fsspec: kept whole, verified, fetched once."""
+"""Downloads with fsspec: complete, verified, and fetched once."""
 
 import hashlib
 import subprocess
@@ -23,13 +23,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def leftovers(cache: Path) -> list[str]:
-    """Return what a finished or refused download must not leave behind."""
+    """Return the files that a download must not leave behind."""
     return [path.name for path in cache.glob("*") if path.suffix not in ("", ".lock")]
 
 
 @pytest.fixture
 def memory() -> Iterator[dict[str, bytes]]:
-    """Give the files of fsspec's in-memory store."""
+    """Return the files of fsspec's in-memory store."""
     import fsspec
 
     store = fsspec.filesystem("memory")
@@ -38,7 +38,7 @@ def memory() -> Iterator[dict[str, bytes]]:
     store.rm("/", recursive=True)
 
 
-def test_a_remote_file_and_folder_are_fetched_once(memory: object, cache: Path) -> None:
+def test_remote_file_and_folder_are_fetched_once(memory: object, cache: Path) -> None:
     import fsspec
 
     file, folder = Source(url="memory://box/a.txt"), Source(url="memory://box")
@@ -55,12 +55,12 @@ def test_a_remote_file_and_folder_are_fetched_once(memory: object, cache: Path) 
     assert leftovers(cache) == []
 
 
-def test_the_fingerprint_of_a_remote_source_needs_no_network() -> None:
+def test_remote_fingerprint_needs_no_network() -> None:
     assert Source(url="s3://nowhere/x").fingerprint() == "s3://nowhere/x"
     assert Source(url="s3://nowhere/x", sha256="0" * 64).fingerprint() == "sha256:" + "0" * 64
 
 
-def test_wrong_bytes_are_refused_and_spoil_nothing(memory: object, cache: Path) -> None:
+def test_wrong_bytes_are_refused_and_leave_the_cache_intact(memory: object, cache: Path) -> None:
     import fsspec
 
     right = Source(url="memory://box/a.txt").resolve()
@@ -77,7 +77,7 @@ def test_wrong_bytes_are_refused_and_spoil_nothing(memory: object, cache: Path) 
 
 
 @pytest.mark.parametrize("pinned", [True, False])
-def test_a_tampered_copy_is_downloaded_again(memory: object, pinned: bool) -> None:
+def test_tampered_copy_is_downloaded_again(memory: object, pinned: bool) -> None:
     source = Source(
         url="memory://box", sha256=Source(url="memory://box").resolve().sha256 if pinned else None
     )
@@ -89,17 +89,17 @@ def test_a_tampered_copy_is_downloaded_again(memory: object, pinned: bool) -> No
     assert (got / "deep" / "b.txt").read_text() == "beta"
 
 
-def test_a_tampered_copy_is_not_used_when_it_cannot_be_replaced(memory: object) -> None:
+def test_irreplaceable_tampered_copy_is_not_used(memory: object) -> None:
     import fsspec
 
     source = Source(url="memory://box/a.txt")
     source.fetch().write_text("tampered")
     fsspec.filesystem("memory").rm("/box/a.txt")
-    with pytest.raises(SourceError, match="neither file nor folder"):
+    with pytest.raises(SourceError, match="no such file or folder"):
         source.fetch()
 
 
-def test_a_missing_backend_names_its_package(cache: Path) -> None:
+def test_missing_backend_names_its_package(cache: Path) -> None:
     script = (
         "import sys; sys.modules['s3fs'] = None\n"
         "from framework.core.source import Source\n"
@@ -111,7 +111,7 @@ def test_a_missing_backend_names_its_package(cache: Path) -> None:
     assert leftovers(cache) == []
 
 
-def test_a_refusing_disk_is_one_sentence(
+def test_refusing_disk_is_a_one_line_error(
     memory: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -1,4 +1,4 @@
-"""Sources: the shape of URLs, and local files."""
+"""Sources: the form of URLs, and local files."""
 
 import hashlib
 from pathlib import Path
@@ -29,7 +29,7 @@ class Holder(Component):
     source: Source
 
 
-def test_a_plain_string_is_a_url_and_survives_the_dump() -> None:
+def test_plain_string_is_a_url_and_survives_the_dump() -> None:
     held = Holder.model_validate({"source": "file://x.txt"})
     assert held.source == Source(url="file://x.txt")
     assert Source.model_validate(held.source.dump()) == held.source
@@ -49,13 +49,13 @@ def test_a_plain_string_is_a_url_and_survives_the_dump() -> None:
         ("local:///etc/hosts", "unknown scheme 'local://'"),
         ("pypi:/six==1/x", "needs two slashes"),
         ("s3:bucket/x", "needs two slashes"),
-        ("https://me:secret@x/y", "holds a password"),
+        ("https://me:secret@x/y", "contains a password"),
         (" x", "without spaces"),
         ("", "should be a URL or a path"),
         ("file://", "should be a URL or a path"),
     ],
 )
-def test_a_wrong_url_is_refused_where_it_stands(url: str, says: str) -> None:
+def test_invalid_url_is_refused(url: str, says: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Holder.model_validate({"source": url})
     (problem,) = caught.value.errors()
@@ -65,7 +65,7 @@ def test_a_wrong_url_is_refused_where_it_stands(url: str, says: str) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["abc", "sha256:" + "0" * 64, "G" * 64])
-def test_a_wrong_sha256_is_refused(wrong: str) -> None:
+def test_wrong_sha256_is_refused(wrong: str) -> None:
     with pytest.raises(ValidationError, match="64 lower-case hex digits"):
         Source(url="x", sha256=wrong)
 
@@ -83,11 +83,11 @@ def test_a_wrong_sha256_is_refused(wrong: str) -> None:
         ({"url": "s3://a/b"}, False),
     ],
 )
-def test_pinned(source: dict[str, str], pinned: bool) -> None:
+def test_source_is_pinned(source: dict[str, str], pinned: bool) -> None:
     assert Source.model_validate(source).pinned is pinned
 
 
-def test_the_share_folder_holds_the_frameworks_options() -> None:
+def test_share_folder_contains_the_frameworks_options() -> None:
     assert (SHARE / "conf" / "model").is_dir()
 
 
@@ -100,7 +100,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("prefix", ["", "file://"])
-def test_a_local_file_is_fingerprinted_by_content(here: Path, prefix: str) -> None:
+def test_local_file_is_fingerprinted_by_content(here: Path, prefix: str) -> None:
     source = Source(url=f"{prefix}rows.jsonl")
     (here / "rows.jsonl").write_text("one")
     assert source.fetch() == here / "rows.jsonl"
@@ -109,7 +109,7 @@ def test_a_local_file_is_fingerprinted_by_content(here: Path, prefix: str) -> No
     assert source.fingerprint() == f"sha256:{sha(b'other')}"
 
 
-def test_a_local_folder_is_fingerprinted_over_its_files(here: Path) -> None:
+def test_local_folder_is_fingerprinted_over_its_files(here: Path) -> None:
     (here / "a" / "b").mkdir(parents=True)
     (here / "a" / "b" / "x").write_text("1")
     source = Source(url=str(here / "a"))
@@ -118,7 +118,7 @@ def test_a_local_folder_is_fingerprinted_over_its_files(here: Path) -> None:
     assert source.fingerprint() == tree_digest(here / "a") != Source(url="a/b").fingerprint()
 
 
-def test_the_working_folder_comes_before_the_frameworks(here: Path) -> None:
+def test_working_folder_takes_precedence(here: Path) -> None:
     source = Source(url="conf/model/tiny.yaml")
     assert source.fetch() == SHARE / "conf/model/tiny.yaml"
     (here / "conf" / "model").mkdir(parents=True)
@@ -126,7 +126,7 @@ def test_the_working_folder_comes_before_the_frameworks(here: Path) -> None:
     assert source.fetch() == here / "conf/model/tiny.yaml"
 
 
-def test_a_missing_file_names_both_places_and_near_names(here: Path) -> None:
+def test_missing_file_lists_locations_and_similar_names(here: Path) -> None:
     (here / "countries.jsonl").write_text("")
     with pytest.raises(SourceError) as caught:
         Source(url="countrys.jsonl").fingerprint()
@@ -136,7 +136,7 @@ def test_a_missing_file_names_both_places_and_near_names(here: Path) -> None:
     assert f"did you mean {here / 'countries.jsonl'}?" in text
 
 
-def test_a_local_file_with_another_sha256_is_refused(here: Path) -> None:
+def test_local_file_with_another_sha256_is_refused(here: Path) -> None:
     (here / "x").write_text("x")
     source = Source(url="x", sha256="0" * 64)
     for ask in (source.fetch, source.fingerprint):
@@ -145,7 +145,7 @@ def test_a_local_file_with_another_sha256_is_refused(here: Path) -> None:
     assert Source(url="x").resolve() == Source(url="x", sha256=sha(b"x"))
 
 
-def test_only_the_frameworks_own_files_come_with_it(tmp_path, monkeypatch):
+def test_only_framework_files_are_shipped(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_text("{}\n")
     assert Source(url="recipes/data/tiny/train.jsonl").shipped

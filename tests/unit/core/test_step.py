@@ -46,7 +46,7 @@ def key(**fields: Any) -> str:
     return Step("work", Work(**fields)).key
 
 
-def test_equal_steps_have_equal_keys_whatever_they_are_called() -> None:
+def test_label_does_not_change_the_key() -> None:
     assert Step("one", Work()).key == Step("another", Work()).key
     assert len(key()) == 64
 
@@ -56,17 +56,17 @@ def test_every_field_changes_the_key() -> None:
     assert len(keys) == 4
 
 
-def test_a_field_of_a_subclass_changes_the_key() -> None:
-    """Where a field is typed as its base, pydantic by itself would leave the subclass's fields out."""
+def test_field_of_a_subclass_changes_the_key() -> None:
+    """If a field is typed as its base class, pydantic omits a subclass's fields by default."""
     keys = {key(inner=Wider(extra="a")), key(inner=Wider(extra="b")), key(inner=Inner())}
     assert len(keys) == 3
 
 
-def test_the_order_of_a_mapping_does_not_change_the_key() -> None:
+def test_mapping_order_does_not_change_the_key() -> None:
     assert key(names={"a": 1.0, "b": 2.0}) == key(names={"b": 2.0, "a": 1.0})
 
 
-def test_a_files_content_changes_the_key_and_its_name_alone_does_not_hide_it(tmp_path: Path) -> None:
+def test_file_content_changes_the_key(tmp_path: Path) -> None:
     file = tmp_path / "rows"
     file.write_text("old rows")
     stage = Work(files=(File(path=str(file)),))
@@ -100,7 +100,7 @@ def test_inputs_change_the_key_by_content_and_slot() -> None:
     assert Step("c", Work(), {"y": b, "x": a}).key == Step("c", Work(), {"x": a, "y": b}).key
 
 
-def test_a_key_is_the_same_in_another_process() -> None:
+def test_key_is_the_same_in_another_process() -> None:
     code = (
         "from framework.build.stages.tune import Tune\nfrom framework.build.model.tiny import TinyCausalLM\n"
         "from framework.build.tuning.lora import LoRA\n"
@@ -119,7 +119,7 @@ def test_a_key_is_the_same_in_another_process() -> None:
     assert len(keys) == 1
 
 
-def test_the_identity_is_plain_json_and_gives_the_stage_back() -> None:
+def test_identity_is_json_and_restores_the_stage() -> None:
     stage = Work(inner=Wider(extra="z"), names={"a": 0.5})
     spec = json.loads(json.dumps(Step("work", stage).identity()))["spec"]
     rest = {name: value for name, value in spec.items() if name != "_target_"}
@@ -128,7 +128,7 @@ def test_the_identity_is_plain_json_and_gives_the_stage_back() -> None:
     assert Work(inner=Wider(**rest["inner"]), names=rest["names"]) == stage
 
 
-def test_walk_gives_inputs_first_and_each_step_once() -> None:
+def test_walk_yields_inputs_first_and_each_step_once() -> None:
     a = Step("a", Work())
     b = Step("b", Work(inner=Inner(rank=1)), {"a": a})
     c = Step("c", Work(inner=Inner(rank=2)), {"a": a}, after=(b,))

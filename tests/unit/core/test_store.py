@@ -56,7 +56,7 @@ def leftovers(store: Store) -> list[Path]:
     return [*store.root.glob("*/.building-*"), *(store.root / "scratch").glob("*")]
 
 
-def test_a_step_is_built_once(store: Store) -> None:
+def test_step_is_built_once(store: Store) -> None:
     step = Step("write", Write())
     first = store.build(step)
     again = store.build(Step("another label", Write()))
@@ -66,7 +66,7 @@ def test_a_step_is_built_once(store: Store) -> None:
     assert leftovers(store) == []
 
 
-def test_the_record_names_inputs_files_and_costs(store: Store) -> None:
+def test_record_names_inputs_files_and_costs(store: Store) -> None:
     source = Step("source", Write(text="a"))
     step = Step("write", Write(text="b"), {"from": source})
     store.build(source)
@@ -79,13 +79,13 @@ def test_the_record_names_inputs_files_and_costs(store: Store) -> None:
     assert record["peak_memory_bytes"] > 2**20
 
 
-def test_an_input_that_is_not_built_is_named(store: Store) -> None:
+def test_input_that_is_not_built_is_named(store: Store) -> None:
     step = Step("write", Write(), {"from": Step("the source", Write(text="a"))})
     with pytest.raises(StoreError, match="write: its input 'the source' is not in the store"):
         store.build(step)
 
 
-def test_a_failed_step_leaves_no_name_and_keeps_its_scratch(store: Store) -> None:
+def test_failed_step_leaves_no_artifact_and_keeps_scratch(store: Store) -> None:
     step = Step("break", Break())
     for error in (StepError("the reason"), ValueError("a fault"), SystemExit(143), KeyboardInterrupt()):
         Break.error = error
@@ -97,7 +97,7 @@ def test_a_failed_step_leaves_no_name_and_keeps_its_scratch(store: Store) -> Non
         assert (store.root / "scratch" / step.key / "last.ckpt").read_bytes() == b"resume"
 
 
-def test_a_killed_runners_folder_is_not_taken_for_an_artifact(store: Store) -> None:
+def test_folder_of_a_killed_runner_is_not_an_artifact(store: Store) -> None:
     step = Step("write", Write())
     half = store.root / "write" / f".building-{step.key}"
     half.mkdir(parents=True)
@@ -107,7 +107,7 @@ def test_a_killed_runners_folder_is_not_taken_for_an_artifact(store: Store) -> N
     assert leftovers(store) == []
 
 
-def test_sweep_removes_what_nobody_works_on(store: Store) -> None:
+def test_sweep_removes_abandoned_folders(store: Store) -> None:
     from filelock import FileLock
 
     done, killed, living = (Step(t, Write(text=t)) for t in ("done", "killed", "living"))
@@ -181,7 +181,7 @@ def partial_record(folder: Path) -> None:
     ("change", "says"),
     [
         (truncate, "deep/file.txt has 4 bytes, recorded 5"),
-        (tamper, "deep/file.txt has another sha256 than recorded"),
+        (tamper, "deep/file.txt does not match its recorded sha256"),
         (remove, "inputs.json is missing"),
         (add, "deep/more.txt was added"),
         (remove_record, "artifact.json is missing"),
@@ -192,7 +192,7 @@ def partial_record(folder: Path) -> None:
         (partial_record, "artifact.json is incomplete"),
     ],
 )
-def test_an_altered_artifact_is_refused(store: Store, change: Callable[[Path], None], says: str) -> None:
+def test_altered_artifact_is_refused(store: Store, change: Callable[[Path], None], says: str) -> None:
     step = Step("write", Write())
     folder = store.build(step)
     change(folder)
@@ -206,7 +206,7 @@ def test_an_altered_artifact_is_refused(store: Store, change: Callable[[Path], N
     assert Write.runs == ["hello"]
 
 
-def test_an_altered_input_stops_the_next_step(store: Store) -> None:
+def test_altered_input_stops_the_next_step(store: Store) -> None:
     source = Step("source", Write(text="a"))
     tamper(store.build(source))
     with pytest.raises(StoreError, match=r"deep/file\.txt has 5 bytes, recorded 1"):
@@ -255,7 +255,7 @@ def test_two_processes_build_a_step_once(tmp_path: Path) -> None:
     assert waited == ["says: another runner is on this step; waiting for its result"]
 
 
-def test_the_loser_takes_over_when_the_winner_is_killed(tmp_path: Path) -> None:
+def test_waiting_runner_takes_over_from_a_killed_one(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TWO, str(tmp_path)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ)

@@ -1,4 +1,4 @@
-"""What the store says where a disk is full, or may not be written to."""
+"""Errors of the store if a disk is full or not writable."""
 
 import contextlib
 import os
@@ -68,7 +68,7 @@ class FillByOnnx(FillByPython):
 
 
 @pytest.mark.parametrize("stage", [FillByPython, FillBySafetensors, FillByTorch, FillByOnnx])
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, stage: type[Stage]) -> None:
+def test_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path: Path, stage: type[Stage]) -> None:
     with mounted(tmp_path / "small", "size=1m"):
         store = Store(tmp_path / "small")
         step = Step("tune", stage())
@@ -84,12 +84,12 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, stage: t
         assert kept == 0  # locks are empty files
 
 
-def test_a_gate_that_fails_on_a_full_disk_is_still_a_gate(tmp_path: Path) -> None:
+def test_gate_error_on_a_full_disk_stays_a_gate_error(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=64k"), pytest.raises(GateError):
         Store(tmp_path / "small").build(Step("gate", Misses()))
 
 
-def test_a_read_only_store_is_one_sentence(tmp_path: Path) -> None:
+def test_read_only_store_is_a_one_line_error(tmp_path: Path) -> None:
     with mounted(tmp_path / "small", "size=16m"):
         store, built = Store(tmp_path / "small"), Step("write", FillByPython())
         store.build(built)
@@ -100,7 +100,7 @@ def test_a_read_only_store_is_one_sentence(tmp_path: Path) -> None:
         store.sweep()
 
 
-def test_a_file_where_the_store_should_be_is_one_sentence(tmp_path: Path) -> None:
+def test_file_at_the_store_path_is_a_one_line_error(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("not a folder")
     with pytest.raises(StoreError, match="set store=<another folder>"):
         Store(tmp_path / "store").build(Step("write", FillByPython()))

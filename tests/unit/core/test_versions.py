@@ -1,4 +1,4 @@
-"""Versions in the model store: which stay, which go, and what may never go."""
+"""Versions in the model store, and which of them pruning removes."""
 
 import os
 import subprocess
@@ -48,7 +48,7 @@ def keys(url, name="tiny"):
     return {int(path.rpartition("/")[2].removesuffix(".lock"), 16) for path in store.find(root)}
 
 
-def test_the_newest_versions_stay_and_others_go_with_their_models(url, tmp_path):
+def test_pruning_keeps_the_newest_versions(url, tmp_path):
     made = [publish(url, tmp_path, number) for number in range(1, 6)]
     other = publish(url, tmp_path, 1, name="other")
     assert prune(url, "tiny", 3, frozenset()) == [f"{2:064x}", f"{1:064x}"]
@@ -57,14 +57,14 @@ def test_the_newest_versions_stay_and_others_go_with_their_models(url, tmp_path)
     assert prune(url, "tiny", 3, frozenset()) == []
 
 
-def test_a_version_that_a_lock_names_stays_however_old(url, tmp_path):
+def test_version_named_by_a_lock_is_kept(url, tmp_path):
     made = [publish(url, tmp_path, number) for number in range(1, 5)]
     needed = frozenset([made[0].plan, made[1].digest.removeprefix("sha256:")])
     assert prune(url, "tiny", 1, needed) == [f"{3:064x}"]
     assert [is_there(each, tmp_path) for each in made] == [True, True, False, True]
 
 
-def test_a_model_that_another_version_names_too_stays(url, tmp_path):
+def test_model_of_another_version_is_kept(url, tmp_path):
     old = publish(url, tmp_path, 1, text="same")
     publish(url, tmp_path, 2, text="shared")
     other = publish(url, tmp_path, 2, name="other", text="shared")
@@ -75,7 +75,7 @@ def test_a_model_that_another_version_names_too_stays(url, tmp_path):
     assert is_there(other, tmp_path)
 
 
-def test_a_version_that_is_published_again_is_the_newest(tmp_path):
+def test_republished_version_is_the_newest(tmp_path):
     url = f"file://{tmp_path}/store"
     publish(url, tmp_path, 2)
     publish(url, tmp_path, 3)
@@ -94,7 +94,7 @@ def git(folder, *words):
     subprocess.run(["git", *settings, *words], cwd=folder, capture_output=True, check=True)
 
 
-def test_locks_are_looked_for_in_the_folder_and_on_every_branch(tmp_path):
+def test_locks_are_read_from_the_folder_and_every_branch(tmp_path):
     environments = tmp_path / "environments"
 
     def lock(environment, plan):
@@ -119,7 +119,7 @@ def test_locks_are_looked_for_in_the_folder_and_on_every_branch(tmp_path):
     assert "d" * 64 not in needed_by(environments)
 
 
-def test_what_a_place_ran_before_is_needed_to_go_back_to(tmp_path):
+def test_earlier_locks_are_needed_for_rollback(tmp_path):
     git(tmp_path, "init", "-q", "-b", "main")
     for digit in "789abcd":
         file = tmp_path / "environments" / "production" / "tiny" / LOCK
@@ -132,22 +132,22 @@ def test_what_a_place_ran_before_is_needed_to_go_back_to(tmp_path):
     assert {digit for digit in "789abcd" if digit * 64 in needed_by(tmp_path / "environments")} == {*"abcd"}
 
 
-def test_a_version_is_found_by_its_plan(url, tmp_path):
+def test_version_is_found_by_its_plan(url, tmp_path):
     first, second = (publish(url, tmp_path, number) for number in (1, 2))
     assert [find(url, "tiny", release.plan) for release in (first, second)] == [first, second]
     assert find(url, "tiny", "f" * 64) is None
     assert find(url, "other", first.plan) is None
 
 
-def test_an_edited_version_is_refused(tmp_path):
+def test_edited_version_is_refused(tmp_path):
     url = f"file://{tmp_path}/store"
     release = publish(url, tmp_path, 1)
     lock = tmp_path / "store" / "releases" / "tiny" / f"{release.plan}.lock"
     lock.write_text(lock.read_text().replace('"recipe": "tiny"', '"recipe": "mine"'))
-    with pytest.raises(ReleaseError, match="its seal does not fit"):
+    with pytest.raises(ReleaseError, match="its seal does not match"):
         find(url, "tiny", release.plan)
 
 
-def test_a_store_that_cannot_be_read_is_one_sentence():
+def test_unreadable_store_is_a_one_line_error():
     with pytest.raises(SourceError, match=r"nowhere://models/releases/tiny/.* cannot read"):
         find("nowhere://models", "tiny", "f" * 64)

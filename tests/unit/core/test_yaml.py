@@ -65,27 +65,27 @@ def read(request):
 @pytest.mark.parametrize(
     "word", [*AMBIGUOUS, "", " ", " x", "x ", "a: b", "a #b", "a\nb", "\n", " \nx", "\x85"]
 )
-def test_a_string_stays_a_string_as_value_item_and_key(read, word):
+def test_string_stays_a_string_as_value_item_and_key(read, word):
     value = {"key": word, "list": [word], word: 1}
     assert read(dump(value)) == value
 
 
 @pytest.mark.parametrize("version", READERS)
 @given(value=VALUE)
-def test_what_is_dumped_is_read_back(version, value):
+def test_dumped_yaml_loads_back_equal(version, value):
     back = READERS[version](dump({"value": value}))["value"]
     assert back == value
     assert _kinds(back) == _kinds(value)
 
 
 @given(text=TEXT)
-def test_text_without_a_letter_in_front_is_never_bare(text):
+def test_text_without_a_leading_letter_is_quoted(text):
     line = dump([text])[2:]
     if not text[:1].isalpha() and not text.startswith("/"):
         assert line[0] in "\"'|"
 
 
-def test_many_lines_are_a_literal_block_that_a_reviewer_can_read():
+def test_multi_line_text_is_a_literal_block():
     assert dump({"file": "one: 1\ntwo: 2\n"}) == "file: |\n  one: 1\n  two: 2\n"
 
 
@@ -93,13 +93,13 @@ def test_long_lines_are_not_folded():
     assert dump([" ".join(["word"] * 100)]).count("\n") == 1
 
 
-def test_keys_are_sorted_and_shared_parts_are_written_out():
+def test_keys_are_sorted_and_aliases_expanded():
     shared = {"app": "x"}
     assert dump({"b": shared, "a": shared}) == "a:\n  app: x\nb:\n  app: x\n"
 
 
 @pytest.mark.parametrize("value", [{1, 2}, b"x", object(), datetime.date(2026, 1, 1)])
-def test_what_yaml_readers_disagree_about_is_refused(value):
+def test_ambiguous_values_are_refused(value):
     with pytest.raises(pyyaml.representer.RepresenterError):
         dump({"value": value})
 

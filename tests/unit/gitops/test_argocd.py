@@ -1,4 +1,4 @@
-"""What points a cluster at the repository: that it lets through what is rendered, and nothing else."""
+"""The objects of `run argocd` allow the rendered kinds, and nothing else."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from framework.core.errors import FrameworkError
-from framework.gitops.argocd import HEADER, argocd, environments, texts
+from framework.gitops.argocd import HEADER, argocd, environments, render_files
 from framework.gitops.managed_fields import KINDS
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +29,7 @@ def application_set():
     return committed()["applicationset-gitune.yaml"]["spec"]
 
 
-def test_what_lies_there_is_what_the_command_writes(tmp_path, monkeypatch):
+def test_committed_files_match_the_command(tmp_path, monkeypatch):
     (tmp_path / "environments" / "argocd").mkdir(parents=True)
     stale = tmp_path / "environments" / "argocd" / "namespace-old.yaml"
     stale.write_text(f"{HEADER}a: 1\n")
@@ -43,11 +43,11 @@ def test_what_lies_there_is_what_the_command_writes(tmp_path, monkeypatch):
     assert written == {file.name: file.read_text() for file in COMMITTED.glob("*.yaml")}
 
 
-def test_a_path_of_this_machine_is_no_address_and_a_token_is_not_committed(tmp_path, monkeypatch):
+def test_local_path_is_rejected_and_token_is_not_committed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "remote", "add", "origin", "../remote.git"], check=True)
-    with pytest.raises(FrameworkError, match=r"'\.\./remote\.git' is a path of this machine; give its"):
+    with pytest.raises(FrameworkError, match=r"'\.\./remote\.git' is a local path; set repo="):
         argocd([])
     assert not (tmp_path / "environments").exists()
     origin = "https://me:hidden@git.example.org/models.git"
@@ -59,12 +59,12 @@ def test_a_path_of_this_machine_is_no_address_and_a_token_is_not_committed(tmp_p
     argocd(["repo=git@git.example.org:models.git"])
 
 
-def test_the_judge_finds_no_problem():
+def test_committed_files_pass_the_schema_check():
     count, problems = kubernetes_judge.judge(COMMITTED)
     assert (count > 20, problems) == (True, [])
 
 
-def test_a_namespace_lets_nothing_in_or_out_but_what_a_release_asks_for():
+def test_namespace_denies_all_traffic_by_default():
     for place in environments():
         (policy,) = (
             item
@@ -74,7 +74,7 @@ def test_a_namespace_lets_nothing_in_or_out_but_what_a_release_asks_for():
         assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
 
 
-def test_every_rendered_kind_may_pass_and_reach_its_own_namespace_only():
+def test_project_allows_rendered_kinds_in_its_namespace_only():
     files = committed()
     assert RENDERED
     for file in RENDERED:
@@ -89,7 +89,7 @@ def test_every_rendered_kind_may_pass_and_reach_its_own_namespace_only():
         assert "*" not in str(project)
 
 
-def test_nobody_is_warned_of_what_the_command_itself_put_into_a_namespace():
+def test_generated_objects_are_not_orphans():
     files = committed()
     for place in environments():
         ignored = files[f"appproject-gitune-{place.name}.yaml"]["spec"]["orphanedResources"]["ignore"]
@@ -101,7 +101,7 @@ def test_nobody_is_warned_of_what_the_command_itself_put_into_a_namespace():
         assert not {kind for _, kind, _ in named} & {"Deployment", "Rollout", "Service"}
 
 
-def test_an_application_is_made_of_what_app_json_holds(application_set):
+def test_application_uses_the_fields_of_app_json(application_set):
     made = str(application_set["template"])
     given = {"environment", "name", "namespace", "path"}
     assert set(re.findall(r"\{\{ \.(\w+)", made)) <= given
@@ -113,7 +113,7 @@ def test_an_application_is_made_of_what_app_json_holds(application_set):
     assert spec["source"]["repoURL"] == git["repoURL"]
 
 
-def test_nothing_keeps_a_rollback_waiting_for_a_canary(application_set):
+def test_canary_does_not_block_a_rollback(application_set):
     options = application_set["template"]["spec"]["syncPolicy"]["syncOptions"]
     assert not [option for option in options if option.startswith("PruneLast")]
     for file in RENDERED:
@@ -124,7 +124,7 @@ def test_nothing_keeps_a_rollback_waiting_for_a_canary(application_set):
         assert wave in ("0", "1"), file
 
 
-def test_what_runs_pods_stays_until_its_successor_is_healthy():
+def test_workloads_are_pruned_last():
     kinds = {"Deployment": 0, "InferenceService": 0, "Rollout": 0}
     for file in RENDERED:
         item = yaml.safe_load(file.read_text())
@@ -135,7 +135,7 @@ def test_what_runs_pods_stays_until_its_successor_is_healthy():
     assert all(kinds.values())
 
 
-def test_namespaces_enforce_the_level_restricted_and_readers_read_no_secret():
+def test_namespaces_are_restricted_and_readers_read_no_secret():
     kinds = {plural for kind in KINDS.values() for plural in [kind.plural]}
     for place in environments():
         files = committed()
@@ -151,18 +151,18 @@ def test_namespaces_enforce_the_level_restricted_and_readers_read_no_secret():
         assert binding["subjects"][0]["name"] == account["metadata"]["name"]
 
 
-def test_an_address_is_asked_for_where_git_knows_none(tmp_path, monkeypatch):
+def test_missing_repository_url_is_an_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(FrameworkError, match="not a Git repository"):
         argocd([])
     subprocess.run(["git", "init", "-q"], check=True)
-    with pytest.raises(FrameworkError, match="give its address as repo="):
+    with pytest.raises(FrameworkError, match="set repo="):
         argocd([])
     assert not (tmp_path / "environments").exists()
 
 
-def test_a_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
+def test_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
     option = (ROOT / "conf" / "environment" / "staging.yaml").read_text()
     place = tmp_path / "conf" / "environment" / "canaries.yaml"
     place.parent.mkdir(parents=True)
@@ -171,6 +171,6 @@ def test_a_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
     )
     monkeypatch.chdir(tmp_path)
     given = {"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"}
-    made = texts(environments(), given)
+    made = render_files(environments(), given)
     assert "namespace: team-canaries" in made["appproject-gitune-canaries.yaml"]
     assert "namespace-team-canaries.yaml" in made

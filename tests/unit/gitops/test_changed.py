@@ -1,4 +1,4 @@
-"""Which recipes commits changed, in a real repository."""
+"""The recipes that commits changed, in a real repository."""
 
 import subprocess
 from collections.abc import Callable
@@ -49,23 +49,23 @@ def committed(git: Callable[..., None], file: Path) -> list[str]:
     return changed_recipes("main")
 
 
-def test_nothing_changed_nothing_to_do(git) -> None:
+def test_unchanged_branch_changes_no_recipe(git) -> None:
     assert changed_recipes("main") == []
 
 
-def test_a_recipe_is_changed_by_its_own_file(git, tmp_path) -> None:
+def test_recipe_is_changed_by_its_own_file(git, tmp_path) -> None:
     assert committed(git, tmp_path / "recipes/deep/new.yaml") == ["deep/new"]
 
 
-def test_a_recipe_is_changed_by_the_rows_that_its_option_names(git, tmp_path) -> None:
+def test_recipe_is_changed_by_its_rows(git, tmp_path) -> None:
     assert committed(git, tmp_path / "recipes/data/rows.jsonl") == ["deep/new"]
 
 
-def test_an_option_changes_what_is_released_and_starts_nothing_else(git, tmp_path) -> None:
+def test_changed_option_only_affects_released_recipes(git, tmp_path) -> None:
     assert committed(git, tmp_path / "conf/tuning/ours.yaml") == ["released"]
 
 
-def test_a_recipe_that_extends_another_changes_with_it(git, team, tmp_path) -> None:
+def test_extending_recipe_changes_with_its_base(git, team, tmp_path) -> None:
     team("recipes/longer.yaml", "defaults:\n- released\n- _self_\nname: longer\n")
     git("add", ".")
     git("commit", "-qm", "Extend")
@@ -73,14 +73,14 @@ def test_a_recipe_that_extends_another_changes_with_it(git, team, tmp_path) -> N
     assert committed(git, tmp_path / "recipes/released.yaml") == ["longer", "released"]
 
 
-def test_environments_and_lists_change_no_recipe(git, tmp_path) -> None:
+def test_environments_and_lists_do_not_change_recipes(git, tmp_path) -> None:
     lock = tmp_path / "environments/staging/released/app.json"
     lock.write_text("{}")
     git("add", ".")
     assert committed(git, tmp_path / "recipes/both.yaml") == []
 
 
-def test_what_happened_on_the_base_meanwhile_is_not_ours(git, tmp_path) -> None:
+def test_commits_on_the_base_are_ignored(git, tmp_path) -> None:
     git("switch", "-q", "main")
     (tmp_path / "recipes/released.yaml").write_text("name: other\n")
     git("commit", "-qam", "Meanwhile")
@@ -88,21 +88,21 @@ def test_what_happened_on_the_base_meanwhile_is_not_ours(git, tmp_path) -> None:
     assert committed(git, tmp_path / "recipes/deep/new.yaml") == ["deep/new"]
 
 
-def test_an_unknown_base_is_named_with_the_way_out(git) -> None:
+def test_unknown_base_is_reported_with_the_fix(git) -> None:
     with pytest.raises(GitError, match=r"base=0000: Git cannot compare .*git fetch --unshallow"):
         changed_recipes("0000")
 
 
-def test_an_edited_lock_is_refused(git, team) -> None:
+def test_edited_lock_is_refused(git, team) -> None:
     team("environments/staging/released/release.lock", LOCK.replace("released", "other"))
-    with pytest.raises(ReleaseError, match="its seal does not fit"):
+    with pytest.raises(ReleaseError, match="its seal does not match"):
         changed_recipes("main")
 
 
 @pytest.mark.parametrize(
     "text", [b"name: [\n", b"recipes: [\n", b"\xff\n", b"defaults:\n- override /model: none\n"]
 )
-def test_a_recipe_that_cannot_be_read_is_changed_by_its_own_file(git, tmp_path, text) -> None:
+def test_unreadable_recipe_is_changed_by_its_own_file(git, tmp_path, text) -> None:
     (tmp_path / "recipes/deep/new.yaml").write_bytes(text)
     git("commit", "-qam", "Break")
     assert changed_recipes("main") == ["deep/new"]

@@ -1,10 +1,10 @@
-"""The comment of a pull request: always whole, never too long, and nobody can break out of it."""
+"""The pull request's comment: complete, within the limit, and safe against injected Markdown."""
 
 import pytest
 
 from framework.gitops.diff_format import LIMIT, MARKER, as_markdown, as_text
 from framework.gitops.differences import Difference, compared, manifest_diff
-from framework.gitops.remote_compose import Answer
+from framework.gitops.remote_compose import ComposeResult
 
 
 def identity(**changes):
@@ -16,22 +16,22 @@ def step(label, key, **changes):
     return {"label": label, "key": key, "identity": identity(**changes)}
 
 
-OLD = Answer(
+OLD = ComposeResult(
     config={"name": "x", "tuning": {"_target_": "framework.build.tuning.lora.Lora", "rank": 8}},
     steps=(step("tune", "a"), step("merge", "b", inputs={"tune": "a"}), step("data", "c"), step("old", "d")),
 )
-NEW = Answer(
+NEW = ComposeResult(
     config={"name": "x", "tuning": {"_target_": "framework.build.tuning.full.Full"}},
     steps=(step("tune", "e", spec={"rank": 4}), step("merge", "f", inputs={"tune": "e"}), step("data", "c")),
 )
 
 
-def test_what_changes_is_named_with_its_reason():
-    found = compared("x", OLD, NEW, {"dev/x": ""})
-    assert found.config == (("tuning", "Lora", "Full"), ("tuning.rank", "8", "(none)"))
-    assert found.steps == (("tune", "rank 8 -> 4"), ("merge", "after tune"))
-    assert found.gone == ("old",)
-    text = as_text("main at 1", [found])
+def test_changes_are_listed_with_reasons():
+    difference = compared("x", OLD, NEW, {"dev/x": ""})
+    assert difference.config == (("tuning", "Lora", "Full"), ("tuning.rank", "8", "(none)"))
+    assert difference.steps == (("tune", "rank 8 -> 4"), ("merge", "after tune"))
+    assert difference.gone == ("old",)
+    text = as_text("main at 1", [difference])
     counts = (
         "config keys that differ: 2; steps that would run again: 2 of 3; environments that change: 0 of 1"
     )
@@ -40,17 +40,17 @@ def test_what_changes_is_named_with_its_reason():
     assert "  manifests  dev/x: nothing changes" in text
 
 
-def test_a_stage_whose_code_changed_runs_again():
-    new = Answer(config=OLD.config, steps=(step("tune", "e", version=2), *OLD.steps[1:]))
+def test_changed_stage_code_reruns_the_step():
+    new = ComposeResult(config=OLD.config, steps=(step("tune", "e", version=2), *OLD.steps[1:]))
     assert compared("x", OLD, new, {}).steps == (("tune", "version of the stage changed"),)
 
 
-def test_equal_answers_are_no_difference_and_a_new_recipe_is_called_one():
+def test_equal_results_do_not_differ_and_a_new_recipe_is_new():
     assert not compared("x", OLD, OLD, {"dev/x": ""})
     assert "x: nothing changes" in as_text("main", [compared("x", OLD, OLD, {})])
-    new = compared("x", Answer(error="no such recipe"), NEW, {})
+    new = compared("x", ComposeResult(error="no such recipe"), NEW, {})
     assert "x: new, 3 steps" in as_text("main", [new])
-    broken = compared("x", OLD, Answer(error="tuning.rnak: unknown key", exit_code=2), {})
+    broken = compared("x", OLD, ComposeResult(error="tuning.rnak: unknown key", exit_code=2), {})
     assert "x: cannot be planned: tuning.rnak" in as_text("main", [broken])
     assert broken.exit_code == 2
 
@@ -64,11 +64,11 @@ def test_manifests_are_compared_file_by_file():
 
 @pytest.mark.parametrize("count", [1, 40, 2000])
 @pytest.mark.parametrize("lines", [0, 30, 30_000])
-def test_the_comment_fits_whatever_changes(count, lines):
+def test_comment_never_exceeds_the_limit(count, lines):
     diff = "".join(f"+line {number}\n" for number in range(lines))
     one = Difference("r" * 30, config=(("k", "1", "x" * 5000),), steps=(("tune", "new"),), step_count=3)
-    found = [Difference(**{**vars(one), "manifests": {"dev/x": diff}}) for _ in range(count)]
-    text = as_markdown("main", found)
+    differences = [Difference(**{**vars(one), "manifests": {"dev/x": diff}}) for _ in range(count)]
+    text = as_markdown("main", differences)
     assert text.startswith(f"{MARKER}\n")
     assert len(text) <= LIMIT
     assert text.count("<details>") == text.count("</details>")
@@ -77,7 +77,7 @@ def test_the_comment_fits_whatever_changes(count, lines):
     if lines == 30_000 and count == 1:
         assert "…and 29000 more lines." in text
     if count == 2000:
-        assert "more recipes than a comment holds" in text
+        assert "more recipes than fit into a comment" in text
 
 
 def test_values_cannot_break_out_of_the_comment():

@@ -1,4 +1,4 @@
-"""What is drift, and what an API server or a controller may write without being told of it."""
+"""Which differences are drift, and which fields an API server or a controller owns."""
 
 import copy
 from pathlib import Path
@@ -17,7 +17,7 @@ def read(name):
 
 @pytest.fixture
 def pair():
-    """A Deployment as Git has it, and as an API server gives it back."""
+    """A rendered Deployment, and the same as an API server returns it."""
     git = read("tiny/deployment-tiny.yaml")
     live = copy.deepcopy(git)
     live["metadata"] |= {"uid": "1", "resourceVersion": "7", "generation": 3, "managedFields": [{}]}
@@ -32,7 +32,7 @@ def pair():
     return git, live
 
 
-def test_what_the_server_fills_in_is_no_drift(pair):
+def test_server_defaults_are_not_drift(pair):
     assert drift(*pair) == []
 
 
@@ -44,16 +44,16 @@ def test_every_field_that_differs_is_named(pair):
     container["args"] = [*container.get("args", []), "--debug"]
     live["metadata"]["labels"].pop("app.kubernetes.io/managed-by")
     live["spec"]["template"]["spec"]["containers"].append({"name": "sidecar"})
-    said = [str(each) for each in drift(git, live)]
+    lines = [str(each) for each in drift(git, live)]
     where = "spec.template.spec.containers"
-    assert f"{where}[{name}].image: Git has '{image}', the cluster 'other:1'" in said
-    assert "metadata.labels.app.kubernetes.io/managed-by: Git has 'gitune', the cluster nothing" in said
-    assert f"{where}[sidecar]: Git has nothing, the cluster {{'name': 'sidecar'}}" in said
-    assert any(line.startswith(f"{where}[{name}].args") for line in said)
-    assert len(said) == 4
+    assert f"{where}[{name}].image: Git has '{image}', the cluster 'other:1'" in lines
+    assert "metadata.labels.app.kubernetes.io/managed-by: Git has 'gitune', the cluster nothing" in lines
+    assert f"{where}[sidecar]: Git has nothing, the cluster {{'name': 'sidecar'}}" in lines
+    assert any(line.startswith(f"{where}[{name}].args") for line in lines)
+    assert len(lines) == 4
 
 
-def test_containers_are_told_by_their_names_and_not_by_their_places(pair):
+def test_containers_are_matched_by_name(pair):
     git, live = pair
     volumes = live["spec"]["template"]["spec"]["volumes"]
     volumes.reverse()
@@ -65,18 +65,18 @@ def test_containers_are_told_by_their_names_and_not_by_their_places(pair):
     ("git", "live", "count"), [("0.5", "500m", 0), ("2048Ki", "2Mi", 0), ("1", "1500m", 1)]
 )
 @pytest.mark.parametrize("resource", ["cpu", "ephemeral-storage", "example.com/nic"])
-def test_one_amount_written_otherwise_is_no_drift(git, live, count, resource):
+def test_equal_quantities_are_not_drift(git, live, count, resource):
     ours, theirs = ({"kind": "X", "resources": {"limits": {resource: each}}} for each in (git, live))
     assert len(drift(ours, theirs)) == count
     assert len(drift({"kind": "X", "text": git}, {"text": live})) == 1
 
 
-def test_what_is_empty_in_git_may_be_absent():
+def test_empty_fields_may_be_absent_in_the_cluster():
     assert drift({"kind": "X", "spec": {"ingress": []}}, {"spec": {}}) == []
     assert len(drift({"kind": "X", "spec": {"automount": False}}, {"spec": {}})) == 1
 
 
-def test_weights_that_a_rollout_moves_are_its_own():
+def test_route_weights_of_a_rollout_are_not_drift():
     routes = [*GOLDEN.glob("*/httproute-*.yaml"), *GOLDEN.glob("*/virtualservice-*.yaml")]
     assert {read(file)["kind"] for file in routes} == {"HTTPRoute", "VirtualService"}
     for file in routes:

@@ -1,4 +1,4 @@
-"""A store that looks as if a plan had been built, and the facts that are read from it."""
+"""A store with a plan's artifacts, written without building, and the facts gathered from it."""
 
 import json
 from collections.abc import Callable
@@ -16,21 +16,22 @@ from framework.core.release import LOCK, Release
 from framework.core.step import Step
 from framework.core.store import RECORD, Store
 from framework.plan.build import make_plan
-from framework.report.facts import Facts, gather
+from framework.report.facts import Facts
+from framework.report.gather import gather
 
 NASTY = '<script>alert(1)</script> | & "q" \' `x` [a](javascript:b)\nnext\x05'
-"""What rows may hold; no part of it may come to life in a page."""
+"""Row content that must be escaped in a page."""
 SIZE = {"base": 4e6, "tuned": 4e6, "fp32": 4e6, "int4": 1e6, "int8": 1e6}
 
 
 @pytest.fixture
 def nasty() -> str:
-    """What a row may hold."""
+    """Row content that must be escaped."""
     return NASTY
 
 
 def leave(step: Step, folder: Path, quality: dict[str, float]) -> None:
-    """Write what the stage of *step* would leave, with numbers of our own."""
+    """Write the files of *step*'s stage, with fixed numbers."""
     stage, metrics = step.stage, {}
     if isinstance(stage, Evaluate):
         name = stage.candidate

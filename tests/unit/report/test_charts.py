@@ -15,25 +15,25 @@ def marks(drawing: str) -> list[str]:
     return [kind.split()[-1] for each in every if (kind := each.get("class", "")).startswith("mark")]
 
 
-def test_what_no_other_beats_in_both_is_filled():
+def test_unbeaten_candidates_are_filled():
     every = [candidate("slow", 10, 0.9), candidate("fast", 100, 0.8), candidate("worse", 50, 0.7)]
     drawing = trade_off("a", every, [0, 0, 0], "accuracy", "rows_per_second")
     assert marks(drawing) == ["best", "best", "beaten"]
     assert "slow: 90.0% at 10; fast: 80.0% at 100; worse: 70.0% at 50." in drawing
-    assert "rows/s (more is better)" in drawing
+    assert "rows/s (higher is better)" in drawing
 
 
-def test_one_point_is_no_trade_off():
+def test_single_point_draws_no_chart():
     assert trade_off("a", [candidate("a", 1, 1)], [0], "accuracy", "rows_per_second") == ""
 
 
-def test_what_a_broken_model_measures_has_no_place():
+def test_non_finite_metrics_are_not_drawn():
     every = [candidate("slow", 10, 0.9), candidate("fast", 100, 0.8), candidate("broken", 50, float("nan"))]
     drawing = trade_off("a", every, [0, 0, 0], "accuracy", "rows_per_second")
     assert marks(drawing) == ["best", "best"]
 
 
-def test_what_was_not_timed_is_a_line_across():
+def test_untimed_candidate_is_a_horizontal_line():
     base = Candidate("base", "model", "b", {"accuracy": 0.3})
     every = [base, candidate("slow", 10, 0.9), candidate("fast", 100, 0.8)]
     drawing = trade_off("a", every, [0, 0, 0], "accuracy", "rows_per_second")
@@ -41,7 +41,7 @@ def test_what_was_not_timed_is_a_line_across():
     assert ">base</text>" in drawing
 
 
-def test_many_points_bear_their_numbers():
+def test_many_points_are_labeled_by_number():
     every = [candidate(f"candidate-{n}", n, n / 20) for n in range(1, 13)]
     drawing = trade_off("a", every, [0] * 12, "accuracy", "rows_per_second")
     texts = [each.text for each in ElementTree.fromstring(drawing).iter(f"{SVG}text")]
@@ -49,7 +49,7 @@ def test_many_points_bear_their_numbers():
     assert "candidate-12" not in texts
 
 
-def test_a_long_curve_is_thinned_and_keeps_its_peak():
+def test_long_curve_is_thinned_and_keeps_its_peak():
     entries = [{"step": n, "loss": 1.0, "learning_rate": 1e-3} for n in range(1, 5001)]
     entries[2500]["loss"] = 9.0
     drawing = ElementTree.fromstring(loss_curve("a", "tune", entries))
@@ -61,11 +61,11 @@ def test_a_long_curve_is_thinned_and_keeps_its_peak():
     assert xs == sorted(xs)
 
 
-def test_held_back_rows_have_a_line_of_their_own():
+def test_validation_loss_has_its_own_line():
     entries = [{"step": n, "loss": 5.0 - n, "learning_rate": 0.1} for n in range(1, 4)]
     drawing = loss_curve(
         "a", "tune", [*entries, {"step": 3, "validation_loss": 2.5}, {"step": 4, "loss": 1.5}]
     )
-    assert "held-back rows" in drawing
+    assert "validation loss" in drawing
     assert "The loss falls from 4.000 at step 1 to 1.500 at step 4." in drawing
-    assert "Its highest is 0.1, its last 0.1." in rate_curve("b", "tune", entries)
+    assert "Maximum 0.1, final 0.1." in rate_curve("b", "tune", entries)

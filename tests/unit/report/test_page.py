@@ -13,7 +13,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Read(HTMLParser):
-    """What a browser would see: elements, their attributes, the text, and whether all were closed."""
+    """A parsed page: elements with attributes, text, and elements that were not closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -48,14 +48,14 @@ def read(facts):
     return lambda *words, **more: Read(page([facts(*words, **more)]))
 
 
-def test_the_page_needs_nothing_else_and_is_well_formed(facts):
+def test_page_is_self_contained_and_well_formed(facts):
     text = page([facts("+recipe=tiny", quality={"tuned": 0.75})])
-    found = Read(text)
-    assert found.open == []
+    document = Read(text)
+    assert document.open == []
     assert not {"script", "link", "img", "iframe", "object", "base", "form"} & {
-        tag for tag, _ in found.elements
+        tag for tag, _ in document.elements
     }
-    for tag, given in found.elements:
+    for tag, given in document.elements:
         assert not [name for name in given if name.startswith("on") or name in ("src", "srcset", "style")]
         assert (given.get("href") or "#").startswith("#"), tag
     style = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)[0]
@@ -65,7 +65,7 @@ def test_the_page_needs_nothing_else_and_is_well_formed(facts):
     assert "viewport" in text
 
 
-def test_whatever_comes_from_rows_is_shown_and_not_obeyed(facts, nasty):
+def test_row_content_is_escaped(facts, nasty):
     chosen = facts("+recipe=tiny", quality={"tuned": 0.75})
     text = page([chosen])
     assert "<script" not in text
@@ -82,22 +82,22 @@ def test_whatever_comes_from_rows_is_shown_and_not_obeyed(facts, nasty):
     assert line.startswith("  - tuned: tuned says &#60;script>")
 
 
-def test_every_gate_is_shown_with_bound_value_and_verdict(read):
+def test_gates_show_bound_value_and_verdict(read):
     words = ("+recipe=tiny", "gates.int4.exact_match.min=0.25", "gates.int4.perplexity.max=0.2")
     quality = {"tuned": 0.75, "int4": 0.3}
-    found = read(*words, quality=quality, without=("gate export", "publish"))
-    assert "tuned.exact_match passed 0.75 >= 0.5 quality" in found.text
-    assert "int4.exact_match passed 0.3 >= 0.25 export" in found.text
-    assert "int4.perplexity FAILED 0.3 <= 0.2 export" in found.text
-    assert "int4.agreement passed 0.995 >= 0.9 export" in found.text
-    assert "fp32.max_difference passed 0.001 <= 0.01 export" in found.text
+    document = read(*words, quality=quality, without=("gate export", "publish"))
+    assert "tuned.exact_match passed 0.75 >= 0.5 quality" in document.text
+    assert "int4.exact_match passed 0.3 >= 0.25 export" in document.text
+    assert "int4.perplexity FAILED 0.3 <= 0.2 export" in document.text
+    assert "int4.agreement passed 0.995 >= 0.9 export" in document.text
+    assert "fp32.max_difference passed 0.001 <= 0.01 export" in document.text
 
 
-def test_a_reader_without_eyes_finds_headers_titles_and_unique_anchors(read):
-    found = read("+recipe=tiny", quality={"tuned": 0.75, "int4": 0.7})
-    identities = Counter(given["id"] for _, given in found.elements if "id" in given)
+def test_page_is_accessible_to_screen_readers(read):
+    document = read("+recipe=tiny", quality={"tuned": 0.75, "int4": 0.7})
+    identities = Counter(given["id"] for _, given in document.elements if "id" in given)
     assert set(identities.values()) == {1}
-    for tag, given in found.elements:
+    for tag, given in document.elements:
         if tag == "th":
             assert given.get("scope") in ("col", "row")
         if tag == "svg":
@@ -106,26 +106,26 @@ def test_a_reader_without_eyes_finds_headers_titles_and_unique_anchors(read):
             )
         if (given.get("href") or "").startswith("#"):
             assert (given["href"] or "")[1:] in identities
-    tags = Counter(tag for tag, _ in found.elements)
+    tags = Counter(tag for tag, _ in document.elements)
     assert tags["table"] == tags["caption"] >= 6
     assert tags["svg"] == 4  # quality against speed and size, loss and learning rate
     assert tags["h1"] == 1
 
 
-def test_where_it_is_from_is_told(read):
+def test_origin_is_shown(read):
     text = read("+recipe=tiny", quality={"tuned": 0.75}).text
     assert "commit c0ffee-dirty" in text
     assert "data train 1,234 56,789 2 sha256:" in text
     assert "tune 61.5 s 1.07 GB" in text
 
 
-def test_a_price_gives_the_cost_of_tokens(read):
+def test_price_yields_the_cost_of_tokens(read):
     price = "environment.hardware.price_per_hour=3.6"
-    assert "cost of a million tokens" in read("+recipe=tiny", price, quality={"tuned": 0.75}).text
-    assert "cost of" not in read("+recipe=tiny", quality={"tuned": 0.75}).text
+    assert "cost per million tokens" in read("+recipe=tiny", price, quality={"tuned": 0.75}).text
+    assert "cost per" not in read("+recipe=tiny", quality={"tuned": 0.75}).text
 
 
-def test_a_stopped_plan_says_why(read):
+def test_stopped_plan_shows_the_reason(read):
     behind = ("gate quality", "export fp32", "compress int4", "evaluate int4", "parity", "benchmark")
     text = read("+recipe=tiny", quality={"tuned": 0.2}, without=(*behind, "gate export", "publish")).text
     assert (
@@ -135,12 +135,12 @@ def test_a_stopped_plan_says_why(read):
     assert "export fp32 not built" in text
 
 
-def test_phases_show_what_was_forgotten_and_a_curve_each(read):
-    found = read("+recipe=finance-three-phase", quality={"tuned": 0.75})
-    assert "on general on domain on task" in found.text
+def test_phases_have_forgetting_tables_and_curves(read):
+    document = read("+recipe=finance-three-phase", quality={"tuned": 0.75})
+    assert "on general on domain on task" in document.text
     for phase in ("general", "domain", "task"):
-        assert f"tune {phase}: loss" in found.text
-    assert sum(tag == "svg" for tag, _ in found.elements) == 8
+        assert f"tune {phase}: loss" in document.text
+    assert sum(tag == "svg" for tag, _ in document.elements) == 8
 
 
 def test_several_recipes_share_what_is_the_same(facts):
@@ -148,23 +148,25 @@ def test_several_recipes_share_what_is_the_same(facts):
     one = facts("+recipe=tiny", quality=quality, label="one")
     two = facts("+recipe=tiny", "compression=none", quality=quality, label="two")
     three = facts("+recipe=tiny", "training.epochs=9", quality={"tuned": 0.6}, label="three")
-    found = Read(page([one, two, three]))
-    assert "3 recipes compared" in found.text
-    assert "What the recipes do differently group one two three" in found.text
-    assert "training" in found.text
+    document = Read(page([one, two, three]))
+    assert "3 recipes compared" in document.text
+    assert "Differences between the recipes group one two three" in document.text
+    assert "training" in document.text
     rows = [
-        word for word in found.words if word.strip() in ("base", "one: tuned", "three: tuned", "two: tuned")
+        word
+        for word in document.words
+        if word.strip() in ("base", "one: tuned", "three: tuned", "two: tuned")
     ]
     assert Counter(map(str.strip, rows))["two: tuned"] == 0  # it is the very model of one
     assert {"one: tuned", "three: tuned", "base"} <= {row.strip() for row in rows}
-    assert "one int4 is released" in found.text
-    assert "two fp32 is released" in found.text
+    assert "one int4 is released" in document.text
+    assert "two fp32 is released" in document.text
     text = markdown([one, two, three])
     assert "**three** " in text
     assert file_name([one, two, three]) == "compare-tiny"
 
 
-def test_what_one_recipe_measured_of_a_model_counts_where_another_did_not(facts):
+def test_metrics_of_a_shared_model_are_merged(facts):
     one = facts("+recipe=tiny", quality={"tuned": 0.75, "int4": 0.7}, label="one")
     two = facts("+recipe=tiny", "compression=none", quality={"tuned": 0.75, "fp32": 0.6}, label="two")
     (fp32,) = [each for each in pool([one, two]).candidates if each.name == "fp32"]
@@ -177,7 +179,7 @@ def test_equal_facts_give_equal_bytes(facts):
     assert markdown(chosen[:1]) == markdown(chosen[1:])
 
 
-def test_the_texts_tables_are_whole(facts):
+def test_markdown_tables_have_equal_columns(facts):
     lines = markdown([facts("+recipe=tiny", quality={"tuned": 0.75})]).splitlines()
     for before, line in pairwise(lines):
         if line.startswith("|") and before.startswith("|"):
@@ -185,7 +187,7 @@ def test_the_texts_tables_are_whole(facts):
     assert "| tuned.exact_match | passed | 0.75 | >= 0.5 | quality |" in lines
 
 
-def test_what_compression_decided_is_listed(read):
+def test_compression_decisions_are_listed(read):
     assert "compress int4 kept_in_float: <lm_head>" in read("+recipe=tiny", quality={"tuned": 0.75}).text
 
 

@@ -6,7 +6,7 @@ import pytest
 from framework.report.svg import HEIGHT, WIDTH, Axis, Frame, labels, picture, text
 
 
-def test_an_axis_that_spans_much_is_logarithmic_and_one_of_less_is_better_is_turned():
+def test_axis_is_logarithmic_or_reversed_as_needed():
     speed, size = Axis.over([10.0, 1000.0], "speed"), Axis.over([1.0, 2.0], "size", reverse=True)
     assert speed.log
     assert speed.share(100.0) == pytest.approx(0.5)
@@ -22,11 +22,11 @@ def test_every_value_is_inside_its_axis(values):
     assert len(axis.named) < 30
 
 
-def test_a_share_does_not_reach_beyond_its_whole():
+def test_share_axis_ends_at_one():
     assert max(Axis.over([0.7, 0.99], "accuracy", most=1.0).named) == 1.0
 
 
-def test_named_values_do_not_touch():
+def test_axis_labels_do_not_overlap():
     frame = Frame(Axis.over([100_000.0, 900_000.0], "many"), Axis.over([0.0, 1.0], "y"))
     drawn = ElementTree.fromstring(f"<svg>{frame.drawn()}</svg>")
     row = [each for each in drawn.iter("text") if each.get("y") == str(HEIGHT - 25)]
@@ -36,7 +36,7 @@ def test_named_values_do_not_touch():
     assert all(one + half < other - next_half for (one, half), (other, next_half) in pairs)
 
 
-def test_labels_keep_clear_of_points_and_of_each_other():
+def test_labels_avoid_points_and_each_other():
     points = [(100.0, 100.0, "tuned"), (112.0, 101.0, "int8"), (105.0, 108.0, "int4"), (350.0, 20.0, "fp32")]
     drawn = ElementTree.fromstring(f"<svg>{labels(points)}</svg>")
     boxes = []
@@ -50,7 +50,7 @@ def test_labels_keep_clear_of_points_and_of_each_other():
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
 
-def test_texts_are_escaped():
+def test_text_is_escaped():
     drawn = picture("a", "<b>", "&", text(0, 0, '</text><script src="x">'))
     assert "<script" not in drawn
     root = ElementTree.fromstring(drawn)

@@ -19,7 +19,7 @@ def store(tmp_path) -> Store:
 
 
 def remember(store: Store, plan) -> None:
-    """Leave the records of a built plan in the store, as the store itself writes them."""
+    """Write the records of a built plan, as the store does."""
     for step in plan.steps:
         folder = store.folder(step)
         folder.mkdir(parents=True)
@@ -44,7 +44,7 @@ RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_the_plan_fits_80_columns(name, device, config, store):
+def test_plan_fits_80_columns(name, device, config, store):
     chosen = config(
         f"+recipe={name}", f"environment.hardware.device={device}", "environment.hardware.price_per_hour=2.5"
     )
@@ -92,7 +92,7 @@ def test_long_reason_is_cut_to_its_column(words, label, why, config, store):
     assert f" {why} " in line
 
 
-def test_a_metric_of_any_task_is_shown(config):
+def test_metric_of_any_task_is_shown(config):
     measured = {"base.span_f1": 0.015, "tuned.span_f1": 0.8625, "tuned.accuracy": 0.986}
     lines = _numbers(Release.model_construct(metrics=measured), config("+recipe=entities"))
     assert [line.split() for line in lines[1:3]] == [
@@ -101,10 +101,10 @@ def test_a_metric_of_any_task_is_shown(config):
     ]
 
 
-def test_a_file_that_comes_or_goes_is_one_line_of_a_diff_and_a_changed_one_is_shown():
+def test_added_or_removed_file_is_one_diff_line():
     old = {"dev/x/a.yaml": "a: 1\nb: 2\n", "dev/x/gone.yaml": "--- c\n-- d\n"}
     new = {"dev/x/a.yaml": "a: 1\nb: 3\n", "dev/x/come.yaml": "e: 1\n"}
     changed = manifest_diff({"dev/x/a.yaml": old["dev/x/a.yaml"]}, {"dev/x/a.yaml": new["dev/x/a.yaml"]})
     shown = brief(manifest_diff(old, new))
-    assert shown == f"{changed}new file dev/x/come.yaml\nno more  dev/x/gone.yaml"
+    assert shown == f"{changed}new file dev/x/come.yaml\nremoved  dev/x/gone.yaml"
     assert "-b: 2\n+b: 3\n" in shown

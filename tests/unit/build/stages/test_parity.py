@@ -52,7 +52,7 @@ def test_float_file_that_claims_four_bits_fails_the_gate(
     float_only = dict.fromkeys(CANDIDATES, exported["fp32"])
     compare({"model": tiny_tuned, "data": tiny_data, **float_only}, tmp_path, generations=0, rows=1)
     gate = Gate(bounds={"int4.weights_4_bit_share": Bound(min=0.5)})
-    with pytest.raises(GateError, match=r"int4\.weights_4_bit_share is 0, the gate asks for >= 0\.5"):
+    with pytest.raises(GateError, match=r"int4\.weights_4_bit_share is 0, the gate requires >= 0\.5"):
         gate.run({"parity": tmp_path}, tmp_path, Workspace(tmp_path))
 
 

@@ -55,7 +55,7 @@ def publish(
     return Release.read(output / LOCK)
 
 
-def test_the_release_says_what_was_published(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_release_says_what_was_published(inputs: dict[str, Path], tiny_model: Model) -> None:
     release = publish(inputs, tiny_model)
     assert release.metrics == {"tuned.exact_match": 0.75, "fp32.agreement": 1.0}
     assert release.gates == {"tuned.exact_match": ">= 0.5"}
@@ -70,9 +70,7 @@ def shell(command: str, folder: Path) -> str:
     return subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_digest_is_what_sha256sum_gives_over_the_published_files(
-    inputs: dict[str, Path], tiny_model: Model
-) -> None:
+def test_digest_matches_sha256sum(inputs: dict[str, Path], tiny_model: Model) -> None:
     release = publish(inputs, tiny_model)
     folder = Path(release.model_uri.removeprefix("file://"))
     files = "find . -type f ! -name SHA256SUMS -printf '%P\\n' | LC_ALL=C sort | xargs sha256sum"
@@ -86,7 +84,7 @@ def test_the_digest_is_what_sha256sum_gives_over_the_published_files(
     assert release.chat_template_digest == f"sha256:{template}"
 
 
-def test_the_lock_is_byte_stable(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_lock_is_byte_stable(inputs: dict[str, Path], tiny_model: Model) -> None:
     publish(inputs, tiny_model)
     first = Path("output", LOCK).read_bytes()
     for folder in inputs.values():
@@ -96,7 +94,7 @@ def test_the_lock_is_byte_stable(inputs: dict[str, Path], tiny_model: Model) -> 
     assert str(Path.cwd()).encode() not in first
 
 
-def test_the_artifact_is_not_changed_by_being_published(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_publishing_does_not_change_the_artifact(inputs: dict[str, Path], tiny_model: Model) -> None:
     before = tree_digest(inputs["shipped"])
     release = publish(inputs, tiny_model)
     published = Path(release.model_uri.removeprefix("file://")) / "model.onnx"
@@ -111,7 +109,7 @@ def git(*words: str) -> str:
     return done.stdout.strip()
 
 
-def test_the_commit_of_the_working_folder(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_source_commit_is_the_working_folders(inputs: dict[str, Path], tiny_model: Model) -> None:
     git("init", "-q")
     assert publish(inputs, tiny_model).commit is None  # no commit yet
     Path("recipe.yaml").write_text("a: 1")
@@ -123,7 +121,7 @@ def test_the_commit_of_the_working_folder(inputs: dict[str, Path], tiny_model: M
     assert publish(inputs, tiny_model).commit == f"{commit}-dirty"
 
 
-def test_without_git_there_is_no_commit(
+def test_source_commit_is_none_without_git(
     inputs: dict[str, Path], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "")
@@ -131,16 +129,14 @@ def test_without_git_there_is_no_commit(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_metric_that_is_no_number_is_not_published(
-    inputs: dict[str, Path], tiny_model: Model, value: float
-) -> None:
+def test_non_finite_metric_is_not_published(inputs: dict[str, Path], tiny_model: Model, value: float) -> None:
     write_metrics(inputs["evaluate"], {"tuned.perplexity": value})
     with pytest.raises(StepError, match=r"publish: tuned\.perplexity is (nan|inf)"):
         publish(inputs, tiny_model)
     assert not Path("models").exists()
 
 
-def test_a_model_store_that_refuses_is_one_sentence(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_refusing_model_store_is_a_one_line_error(inputs: dict[str, Path], tiny_model: Model) -> None:
     Path("models").write_text("a file where the store should be")
     with pytest.raises(SourceError) as caught:
         publish(inputs, tiny_model)
@@ -149,7 +145,7 @@ def test_a_model_store_that_refuses_is_one_sentence(inputs: dict[str, Path], tin
     assert not Path("output", LOCK).exists()
 
 
-def test_a_store_at_any_url(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_store_at_any_url(inputs: dict[str, Path], tiny_model: Model) -> None:
     import fsspec
 
     release = publish(inputs, tiny_model, url="memory://models")
@@ -160,12 +156,12 @@ def test_a_store_at_any_url(inputs: dict[str, Path], tiny_model: Model) -> None:
     assert release.digest == publish(inputs, tiny_model).digest
 
 
-def test_a_copy_of_the_lock_lies_in_the_model_store(inputs: dict[str, Path], tiny_model: Model) -> None:
+def test_lock_is_copied_to_the_model_store(inputs: dict[str, Path], tiny_model: Model) -> None:
     release = publish(inputs, tiny_model)
     assert Release.read(Path("models", "releases", "tiny", f"{release.plan}.lock")) == release
 
 
-def test_old_versions_go_but_none_that_an_environment_runs(
+def test_publishing_prunes_versions_that_no_environment_needs(
     inputs: dict[str, Path], tiny_model: Model
 ) -> None:
     made = []

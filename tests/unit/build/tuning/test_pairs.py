@@ -57,7 +57,7 @@ def test_earlier_adapters_bytes_enter_the_key(plan: Callable[..., Plan], tmp_pat
     assert plan(*words).step("tune").key == first
     (tmp_path / "adapter_config.json").write_text('{"r": 4}')
     assert plan(*words).step("tune").key != first
-    with pytest.raises(PlanError, match="there is neither file nor folder"):
+    with pytest.raises(PlanError, match="no file or folder at"):
         plan("+recipe=tiny", "tuning=lora", f"tuning.from_adapter={tmp_path / 'nowhere'}")
 
 

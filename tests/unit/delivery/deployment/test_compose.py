@@ -16,7 +16,7 @@ from compose_spec import PyCompose
 from framework.core.errors import PlanError
 from framework.core.release import Release
 from framework.delivery.deployment.compose import Compose
-from framework.gitops.release_status import Standing, rendered
+from framework.gitops.release_status import ReleaseStatus, rendered_objects
 from framework.render import changes, diff_text, write
 from framework.server import read_serving
 
@@ -82,7 +82,7 @@ def test_second_render_changes_nothing_without_app_json(files, folder):
 
 
 def test_status_expects_no_object_in_a_cluster(folder):
-    assert rendered(str(folder.parents[1]), Standing(folder.parent.name, folder.name)) == {}
+    assert rendered_objects(str(folder.parents[1]), ReleaseStatus(folder.parent.name, folder.name)) == {}
 
 
 def test_compose_parses_the_project(folder, project):

@@ -13,7 +13,8 @@ from pathlib import Path
 from framework.build.data import Data
 from framework.build.data.mix import Mix
 from framework.build.stages.benchmark import Measure
-from framework.build.stages.data import PrepareData
+from framework.build.stages.encode import EncodeRows
+from framework.build.stages.read import ReadRows
 from framework.build.stages.time_candidate import TOGETHER_TOKENS
 from framework.build.stages.tune import Tune
 from framework.build.task import open_task
@@ -109,10 +110,12 @@ def tune_memory(config: Config, length: float | None = None) -> float:
 
 def view(step: Step, config: Config) -> Config:
     """Return *config* as the tune step *step* sees it: its own phase's data, tuning and training."""
-    prepared, tune = step.needs["data"].stage, step.stage
-    if not isinstance(prepared, PrepareData) or not isinstance(tune, Tune):
+    encode, tune = step.needs["data"], step.stage
+    if not isinstance(encode.stage, EncodeRows) or not isinstance(tune, Tune):
         raise TypeError(f"'{step.label}' does not tune")
-    return config.during(Phase(data=prepared.data, tuning=tune.tuning, training=tune.training))
+    read = next(step.stage for step in encode.walk() if isinstance(step.stage, ReadRows))
+    data = encode.stage.limit(read.data)
+    return config.during(Phase(data=data, tuning=tune.tuning, training=tune.training))
 
 
 def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
@@ -126,7 +129,7 @@ def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
     parameters, flops = config.model.parameters, config.environment.hardware.flops
     size = 4 * parameters
     kind = step.stage.name
-    read = [rows[need.key] for need in step.needs.values() if need.stage.name == "data"]
+    read = [rows[need.key] for need in step.needs.values() if need.stage.name == "encode"]
     if kind == "tune":
         seen = view(step, config)
         return Estimate(_tune_seconds(seen, read[0]), tune_memory(seen, read[0].length))

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from framework.build.data.shards import read_summary
 from framework.build.stages.benchmark import BATCHES, Measure
-from framework.build.stages.data import SPLITS
 from framework.build.stages.evaluate import METRICS, Evaluate, read_metrics
 from framework.build.stages.gate import Gate
 from framework.build.stages.parity import CompareExports
@@ -81,7 +81,7 @@ class Facts:
     settings: Mapping[str, str]
     """What was chosen, by group."""
     rows: Sequence[tuple[Step, Mapping[str, Any]]]
-    """Each data step with, for each split, ``rows``, ``tokens``, ``rejected`` and ``sha256``."""
+    """Each ``encode`` step with, for each split, ``rows``, ``tokens``, ``rejected`` and ``sha256``."""
     curves: Sequence[tuple[Step, Sequence[Mapping[str, float]]]]
     """Each tune step with the entries of its log."""
     candidates: Sequence[Candidate]
@@ -136,7 +136,7 @@ def gather(config: Config, recipe: str, label: str, plan: Plan, store: Store, bu
         task=config.model.task,
         release=release,
         settings=settings(config),
-        rows=[(step, _rows(folders[step.key], records[step.key])) for step in _of(built, "data")],
+        rows=[(step, read_summary(folders[step.key])) for step in _of(built, "encode")],
         curves=[
             (step, _lines(folders[step.key] / "log.jsonl"))
             for step in _of(built, "tune")
@@ -186,12 +186,6 @@ def _verdicts(plan: Plan, folders: Mapping[str, Path], metrics: Mapping[str, flo
             passed = value is not None and bound.admits(value)
             found.append(Verdict(step.label, name, str(bound), value, passed))
     return found
-
-
-def _rows(folder: Path, record: Mapping[str, Any] | None) -> dict[str, Any]:
-    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    files = (record or {})["files"]
-    return {split: {**summary[split], "sha256": files[f"{split}.jsonl"]["sha256"]} for split in SPLITS}
 
 
 def _candidates(plan: Plan, metrics: Mapping[str, float]) -> list[Candidate]:

@@ -65,7 +65,7 @@ def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
 
     (mixed,) = (
         json.loads(file.read_text())
-        for file in (tmp_path / ".gitune/store/data").glob("*/summary.json")
+        for file in (tmp_path / ".gitune/store/encode").glob("*/summary.json")
         if json.loads(file.read_text())["train"]["rows"] == 16
     )
     assert mixed["test"]["rows"] == 10

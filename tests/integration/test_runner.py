@@ -90,7 +90,8 @@ def test_a_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -
     state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", done.stdout, re.MULTILINE))
     assert {label for label, found in state.items() if found == "cached"} == {
         "model",
-        "data",
+        "read",
+        "encode",
         "evaluate base",
     }
     assert state["tune"] == "run"

@@ -114,7 +114,7 @@ class Exported:
     source: Path
     """The Hugging Face folder that was exported, float32."""
     data: Path
-    """The folder of the data step; ``train.safetensors`` has the rows to calibrate on."""
+    """The folder of the data step; its split ``train`` has the rows to calibrate on."""
     model: Model
     """Names the task."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from framework.build.training.batches import read_examples
 from framework.core.errors import StepError
 
-TRAIN = "train.safetensors"
+TRAIN = "train"
 DECISIONS = "compression.json"
 
 
@@ -34,10 +34,7 @@ def calibration_rows(data: Path, count: int) -> tuple[list[int], list[list[int]]
     Raises:
         StepError: there are no training rows.
     """
-    try:
-        examples = read_examples(data / TRAIN)
-    except (FileNotFoundError, KeyError):
-        examples = []
+    examples = read_examples(data / TRAIN) if (data / TRAIN).is_dir() else ()
     numbers = [number for number in spread(len(examples), count) if len(examples[number][0])]
     if not numbers:
         raise StepError(

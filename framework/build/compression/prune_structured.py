@@ -44,7 +44,7 @@ class PruneStructured(ModelCompression):
         from framework.build.training.batches import read_examples
 
         opened, task = model.open(folder), open_task(model.task)
-        rows = read_examples(data / "train.safetensors")[: self.rows]
+        rows = read_examples(data / "train")[: self.rows]
         if not rows:
             raise StepError("compression.prune-structured: there are no training rows to weigh channels by")
         if self.heads_ratio:

@@ -3,6 +3,7 @@
 It is no option of the group ``training``: only a compression knows who teaches.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,8 +40,8 @@ class Distillation(Supervised):
     compares answers only. Both must be equally wide."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
-    ) -> "tuple[Task, list[Example]]":
+        self, task: "Task", base: Any, examples: "Sequence[Example]", model: Model, folders: Folders
+    ) -> "tuple[Task, Sequence[Example]]":
         """Return the task with the teacher's opinion in its loss.
 
         Raises:

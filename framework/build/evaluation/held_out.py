@@ -29,7 +29,7 @@ class HeldOut(Evaluation):
         self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
         """Measure the first ``rows`` examples by the task and ``evaluation.text_metrics``."""
-        rows = list(examples)[: self.rows]
+        rows = examples[: self.rows]
         found = open_task(task).measure(engine, rows)
         if self._writes(task) and base is not None:
             found |= self._written(engine, task, rows, base)

@@ -35,7 +35,7 @@ class PreferenceEvaluation(HeldOut):
 
         if base is None:
             raise StepError("evaluation=preference compares with the base model, and there is none")
-        rows = list(examples)[: self.rows]
+        rows = examples[: self.rows]
         favoured = preferred(engine, rows)
         gained = favoured - preferred(base.open(), rows)
         return {

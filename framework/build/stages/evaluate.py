@@ -45,7 +45,7 @@ class Evaluate(Stage):
         Input ``tuned``, where there is one, is the evaluation of the model that the candidate came from.
         """
         engine = open_engine(self.engine, inputs["candidate"])
-        rows = read_examples(inputs["data"] / "test.safetensors")
+        rows = read_examples(inputs["data"] / "test")
         tokenizer = self.model.tokenizer(inputs["data_model"])
         base = Base(
             decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),

@@ -70,7 +70,7 @@ class CompareExports(Stage):
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``."""
-        rows = read_examples(inputs["data"] / "test.safetensors")[: self.parity.rows]
+        rows = read_examples(inputs["data"] / "test")[: self.parity.rows]
         wanted = self._answers("torch", inputs["model"], rows)
         metrics: dict[str, float] = {}
         for candidate in self.candidates:

@@ -1,5 +1,6 @@
 """Preference tuning: of two answers, the one that people chose becomes likelier than the other."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -26,8 +27,8 @@ class Dpo(Supervised):
     """How soon a preference counts as learnt: a small one lets the model go further from the reference."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
-    ) -> "tuple[Task, list[Example]]":
+        self, task: "Task", base: Any, examples: "Sequence[Example]", model: Model, folders: Folders
+    ) -> "tuple[Task, Sequence[Example]]":
         """Return preferences as the task, and the rows with what *base* makes of their answers."""
         from framework.build.task.preference_pairs import Preferences, with_reference
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from framework.build.data.shards import read_row
 from framework.build.task import LABEL_MASK, Batch
 from framework.build.training import Training
 from framework.build.training.batches import Batches
@@ -20,6 +21,8 @@ _REMEMBERED = 50
 """Steps whose gradient norms are compared with the next."""
 _FIRST = 20
 """Steps before norms are compared at all."""
+_ROWS_AT_ONCE = 4096
+"""Rows whose tokens are checked together."""
 _SHOWN = 60
 """Characters of a row in a message."""
 
@@ -115,21 +118,23 @@ def check_rows(batches: Batches, model: Any) -> None:
     """Raise ``StepError`` if a row of *batches* has a token or a label that *model* does not have."""
     import torch
 
-    ids, labels = ([example[part] for example in batches.examples] for part in (0, 1))
     tokens = len(model.get_input_embeddings().weight)
     choices = tokens if batches.task.generates else max(model.config.num_labels, 2)
-    for what, values, size in (("token", ids, tokens), ("label", labels, choices)):
-        every = torch.cat(values)
-        wrong = (every >= size) | ((every < 0) & (every != LABEL_MASK))
-        if not bool(wrong.any()):
-            continue
-        place = int(wrong.nonzero()[0, 0])
-        ends = list(itertools.accumulate(len(value) for value in values))
-        row = next(number for number, end in enumerate(ends) if place < end)
-        raise StepError(
-            f"tune: {what} {int(every[place])} of {_named([row], batches)} is outside the model's 0 to "
-            f"{size - 1}; use the data of this model's own tokenizer and model.labels, or mend the row"
-        )
+    examples, first = iter(batches.examples), 0
+    while chunk := list(itertools.islice(examples, _ROWS_AT_ONCE)):
+        for part, what, size in ((0, "token", tokens), (1, "label", choices)):
+            values = torch.cat([example[part] for example in chunk])
+            wrong = (values >= size) | ((values < 0) & (values != LABEL_MASK))
+            if not bool(wrong.any()):
+                continue
+            place = int(wrong.nonzero()[0, 0])
+            ends = list(itertools.accumulate(len(example[part]) for example in chunk))
+            row = first + next(number for number, end in enumerate(ends) if place < end)
+            raise StepError(
+                f"tune: {what} {int(values[place])} of {_named([row], batches)} is outside the model's 0 to "
+                f"{size - 1}; use the data of this model's own tokenizer and model.labels, or fix the row"
+            )
+        first += len(chunk)
 
 
 def _because(guilty: Sequence[int], rows: Sequence[int], batches: Batches) -> str:
@@ -139,7 +144,7 @@ def _because(guilty: Sequence[int], rows: Sequence[int], batches: Batches) -> st
 
 
 def _named(rows: Sequence[int], batches: Batches) -> str:
-    """Name *rows* by their line in the data step's ``train.jsonl``, from 1, with the first one's text."""
+    """Name *rows* by their number among the encoded rows, from 1, with the first one's text."""
     numbers = ", ".join(str(row + 1) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
     text = _text(rows[0], batches) if len(rows) == 1 else ""
     return f"training row{'s' if len(rows) > 1 else ''} {numbers}" + (f" ({text})" if text else "")
@@ -148,8 +153,7 @@ def _named(rows: Sequence[int], batches: Batches) -> str:
 def _text(row: int, batches: Batches) -> str:
     if batches.text is None:
         return ""
-    with batches.text.open(encoding="utf-8") as stream:
-        line = next(itertools.islice(stream, row, None), "").strip()
+    line = read_row(batches.text, row)
     shown = json.dumps(json.loads(line), ensure_ascii=False) if line else ""
     return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
 

@@ -1,7 +1,7 @@
 """Supervised fine-tuning: cross entropy on the labels, by Lightning."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +76,7 @@ class Supervised(Training):
         from framework.build.training.preparation import prepare
 
         task = open_task(model.task)
-        examples = read_examples(folders.data / "train.safetensors")
+        examples = read_examples(folders.data / "train")
         refuse_too_few(self, len(examples))
         base = model.open(folders.model)
         task, examples = self.objective(task, base, examples, model, folders)
@@ -97,14 +97,14 @@ class Supervised(Training):
             packed=packed,
             rank=parallelism.data_rank,
             ranks=parallelism.data_parallel,
-            text=folders.data / "train.jsonl",
+            text=folders.data / "train",
             validation=self.validation.count(len(examples)),
         )
         check_rows(batches, tuned)
         return tuned, batches
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
-    ) -> "tuple[Task, list[Example]]":
+        self, task: "Task", base: Any, examples: "Sequence[Example]", model: Model, folders: Folders
+    ) -> "tuple[Task, Sequence[Example]]":
         """Return what is minimised, and on which rows; *base* is the model before it is tuned."""
         return task, examples

@@ -115,7 +115,7 @@ def test_a_reader_without_eyes_finds_headers_titles_and_unique_anchors(read):
 def test_where_it_is_from_is_told(read):
     text = read("+recipe=tiny", quality={"tuned": 0.75}).text
     assert "commit c0ffee-dirty" in text
-    assert "data train 1,234 56,789 2 sha256:" in text
+    assert "encode train 1,234 56,789 2 sha256:" in text
     assert "tune 61.5 s 1.07 GB" in text
 
 

@@ -89,7 +89,7 @@ def test_what_is_built_shows_what_it_really_took(config, store):
         (("tuning.rank=8",), "evaluate tuned", "after candidate"),
         (("tuning.rank=8",), "publish", "after benchmark and 6 more"),
         (("tuning=full",), "tune", "tuning LoRA -> Full"),
-        (("data.max_length=64",), "data", "data.max_length 128 -> 64"),
+        (("data.max_length=64",), "encode", "max_length 128 -> 64"),
         (("data.max_length=64",), "tune", "after data"),
         (("gates.exact_match.min=0.25",), "gate quality", "…d.exact_match.min 0.5 -> 0.25"),
         (("gates.exact_match.min=0.25",), "publish", "after gate quality"),
@@ -111,7 +111,7 @@ def test_a_changed_file_is_the_reason(team, plan, store):
     team("rows.jsonl", '{"text": "a"}\n')
     remember(store, plan(*words))
     team("rows.jsonl", '{"text": "another"}\n')
-    assert why_not(plan(*words).step("data"), store) == "a local file changed"
+    assert why_not(plan(*words).step("read"), store) == "a local file changed"
 
 
 def altered(store: Store, step, **parts) -> None:
@@ -128,10 +128,10 @@ def test_another_version_of_the_stage_is_the_reason(plan, store):
     remember(store, chosen)
     altered(store, chosen.step("tune"), version=0)
     altered(store, chosen.step("merge"), libraries={"torch": "1.0"})
-    altered(store, chosen.step("data"))
+    altered(store, chosen.step("read"))
     assert why_not(chosen.step("tune"), store) == "version of the stage changed"
     assert why_not(chosen.step("merge"), store) == "libraries of the stage changed"
-    assert why_not(chosen.step("data"), store) == "removed from the store"
+    assert why_not(chosen.step("read"), store) == "removed from the store"
 
 
 def test_a_metric_of_any_task_is_shown(config):

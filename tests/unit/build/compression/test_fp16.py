@@ -31,13 +31,14 @@ MODEL = TinyEncoder(name="tiny", license="Apache-2.0", parameters=1e5, labels=("
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: Any) -> Path:
-    """What calibration reads of the data step: three rows."""
+    """What calibration reads of the encode step: three rows."""
     folder: Path = tmp_path_factory.mktemp("data")
     lengths = torch.tensor([len(row) for row in ROWS])
     labels, ones = torch.tensor([0, 1, 2]), torch.ones(3, dtype=torch.long)
     ids = torch.tensor([token for row in ROWS for token in row])
     columns = {"input_ids": ids, "input_lengths": lengths, "labels": labels, "label_lengths": ones}
-    save_file(columns, folder / "train.safetensors")
+    (folder / "train").mkdir()
+    save_file(columns, folder / "train" / "00000.safetensors")
     return folder
 
 

@@ -161,7 +161,7 @@ def test_it_costs_less_quality_than_rounding_at_the_end(
     compressed: Callable[..., Path],
 ) -> None:
     """Against the same training without rounding, rounded at the end: same rows, same steps."""
-    rows = [*read_examples(tiny_data / "train.safetensors"), *read_examples(tiny_data / "test.safetensors")]
+    rows = [*read_examples(tiny_data / "train"), *read_examples(tiny_data / "test")]
     spiked = tmp_path / "spiked"
     with_outliers(tiny_model.open(tiny_tuned)).save_pretrained(spiked)
     for name in ("tokenizer.json", "tokenizer_config.json"):

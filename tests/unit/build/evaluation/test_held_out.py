@@ -71,7 +71,7 @@ def test_exact_match_is_what_greedy_generation_writes(
     tiny_tuned: Path, tiny_base: Path, tiny_data: Path
 ) -> None:
     """Teacher forcing is one forward a row; here it is held against real generation, row by row."""
-    rows = [*read_examples(tiny_data / "test.safetensors"), *read_examples(tiny_data / "train.safetensors")]
+    rows = [*read_examples(tiny_data / "test"), *read_examples(tiny_data / "train")]
     verdicts = set()
     for folder in (tiny_tuned, tiny_base):
         engine = open_engine("torch", folder)
@@ -91,7 +91,7 @@ def test_perplexity_is_what_transformers_computes(tiny_tuned: Path, tiny_data: P
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_tuned)
-    rows = read_examples(tiny_data / "test.safetensors")
+    rows = read_examples(tiny_data / "test")
     total, tokens = 0.0, 0
     with torch.no_grad():
         for ids, labels in rows:

@@ -113,7 +113,7 @@ def test_classes_are_padded_on_the_right() -> None:
 
 
 def test_prepared_rows_read_back(tiny_data: Path) -> None:
-    examples = read_examples(tiny_data / "train.safetensors")
+    examples = read_examples(tiny_data / "train")
     assert len(examples) == 32
     assert all(len(ids) == len(labels) for ids, labels in examples)
     assert all(ids.dtype == labels.dtype == torch.int64 for ids, labels in examples)

@@ -24,13 +24,13 @@ ROW = 19
 @pytest.fixture
 def rare(tiny_data: Path, tmp_path: Path) -> tuple[Path, int]:
     """The tiny rows, of which one has a token that no other has; and that token."""
-    tensors = load_file(tiny_data / "train.safetensors")
+    tensors = load_file(tiny_data / "train" / "00000.safetensors")
     token = next(token for token in range(250) if not bool((tensors["input_ids"] == token).any()))
     start = int(tensors["input_lengths"][:ROW].sum())
     tensors["input_ids"][start + 3] = token
     folder = tmp_path / "rare"
     shutil.copytree(tiny_data, folder)
-    save_file(tensors, folder / "train.safetensors")
+    save_file(tensors, folder / "train" / "00000.safetensors")
     return folder, token
 
 
@@ -49,7 +49,7 @@ def broken(tiny_base: Path, rare: tuple[Path, int], tmp_path: Path) -> Path:
 def test_the_row_behind_a_loss_that_is_no_number_is_named(
     fit: Fit, rare: tuple[Path, int], broken: Path, packing: bool
 ) -> None:
-    text = (rare[0] / "train.jsonl").read_text().splitlines()[ROW]
+    text = (rare[0] / "train" / "00000.jsonl").read_text().splitlines()[ROW]
     with pytest.raises(StepError) as caught:
         fit("a", LoRA(), base=broken, data=rare[0], packing=packing)
     said = str(caught.value)
@@ -124,9 +124,9 @@ def test_the_norms_of_a_resumed_run_are_those_of_the_whole(fit: Fit, cut_off: Ca
 def test_a_step_without_a_label_is_told(fit: Fit, tiny_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "masked"
     shutil.copytree(tiny_data, folder)
-    tensors = load_file(folder / "train.safetensors")
+    tensors = load_file(folder / "train" / "00000.safetensors")
     tensors["labels"][:] = LABEL_MASK
-    save_file(tensors, folder / "train.safetensors")
+    save_file(tensors, folder / "train" / "00000.safetensors")
     with pytest.raises(StepError, match=r"no label of step 1 carries a loss, in none of training rows \d+, "):
         fit("a", LoRA(), data=folder)
 
@@ -137,9 +137,9 @@ def test_what_the_model_does_not_have_is_told_before_training(
 ) -> None:
     folder = tmp_path / "outside"
     shutil.copytree(tiny_data, folder)
-    tensors = load_file(folder / "train.safetensors")
+    tensors = load_file(folder / "train" / "00000.safetensors")
     tensors[part][int(tensors["input_lengths"][:5].sum())] = 99_999
-    save_file(tensors, folder / "train.safetensors")
+    save_file(tensors, folder / "train" / "00000.safetensors")
     with pytest.raises(
         StepError, match=rf"tune: {what} 99999 of training row 6 \(.*\) is outside the model's 0"
     ):
@@ -149,10 +149,9 @@ def test_what_the_model_does_not_have_is_told_before_training(
 def test_a_class_that_the_model_does_not_have_is_told(tiny_bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    text = tmp_path / "rows.jsonl"
-    text.write_text("".join(json.dumps({"label": name}) + "\n" for name in "abc"))
+    (tmp_path / "00000.jsonl").write_text("".join(json.dumps({"label": name}) + "\n" for name in "abc"))
     rows = [(torch.tensor([1]), torch.tensor([label])) for label in (0, 2, 3)]
-    given = Batches(rows, open_task("sequence-classification"), 2, 1, 0, text=text)
+    given = Batches(rows, open_task("sequence-classification"), 2, 1, 0, text=tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
     with pytest.raises(
         StepError, match=r'label 3 of training row 3 \(\{"label": "c"\}\) is outside .* 0 to 2;'
@@ -166,8 +165,8 @@ def test_prepared_rows_and_their_text_are_in_one_order(
     tiny_data: Path, tiny_model: Model, tiny_base: Path
 ) -> None:
     tokenizer = tiny_model.tokenizer(tiny_base)
-    examples = read_examples(tiny_data / "train.safetensors")
-    lines = (tiny_data / "train.jsonl").read_text().splitlines()
+    examples = read_examples(tiny_data / "train")
+    lines = (tiny_data / "train" / "00000.jsonl").read_text().splitlines()
     assert len(examples) == len(lines)
     for (ids, *_), line in zip(examples, lines, strict=True):
         assert tiny_model.encode(tokenizer, json.loads(line))[0] == ids.tolist()

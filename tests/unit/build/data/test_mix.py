@@ -70,7 +70,7 @@ def test_more_rows_keep_those_that_fewer_had(mix) -> None:
 def test_too_few_rows_are_refused_unless_they_may_repeat(mix) -> None:
     parts = {"many": (100, 0.5), "few": (3, 0.5)}
     with pytest.raises(
-        DataError, match=r"^data\.parts\.few: it has 3 rows, its share of data\.rows=20 is 10; "
+        DataError, match=r"^data\.parts\.few: it has 3 rows, but its share of data\.rows=20 is 10; "
     ):
         texts(mix(parts, rows=20))
     repeated = Counter(texts(mix(parts, rows=20, repeat=True)))
@@ -103,15 +103,15 @@ def counted_good(lines) -> dict[str, int]:
 def test_a_part_without_rows_is_named(mix, write) -> None:
     chosen = mix({"a": (4, 1), "b": (4, 1)})
     write("b.jsonl", "not json\n")
-    with pytest.raises(DataError, match=r"^data\.parts\.b: it has no training row that can be read"):
+    with pytest.raises(DataError, match=r"^data\.parts\.b: it has no readable training row"):
         list(chosen.read("train"))
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"test_parts": ["c"]}, "there is no part 'c'; there are a"),
-        ({"repeat": True}, "'repeat' needs 'rows'"),
+        ({"test_parts": ["c"]}, "unknown part 'c'; the parts are a"),
+        ({"repeat": True}, "'repeat' requires 'rows'"),
         ({"rows": 0}, "greater than or equal to 1"),
         ({"test_parts": []}, "at least 1 item"),
     ],

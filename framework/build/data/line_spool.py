@@ -18,7 +18,7 @@ class LineSpool(Sequence[Line]):
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - __exit__ closes it
         self._ends = array("Q")
 
     def __enter__(self) -> Self:

@@ -110,7 +110,7 @@ class Mix(Data):
     def _draw(self, usable: Mapping[str, LineSpool], counts: Mapping[str, int]) -> Iterator[Line]:
         """Yield the first ``counts`` lines of each part by hash, all parts merged in the order of the hash.
 
-        A part with fewer lines than its count is drawn again in a further pass; each pass is merged on its own.
+        A part with fewer lines than its count is drawn again in a further pass; each pass is merged alone.
         """
         ranks = {name: self._ranks(name, len(lines)) for name, lines in usable.items()}
         passes = {name: divmod(counts[name], len(lines)) for name, lines in usable.items() if lines}

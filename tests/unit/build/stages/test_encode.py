@@ -104,7 +104,7 @@ def test_shards_keep_text_tokens_and_origins_together(
         assert [ids.tolist(), labels.tolist()] == list(tiny_model.encode(tokenizer, row.row))
 
 
-def test_a_row_that_is_too_long_is_rejected_with_the_override(prepare: Prepare) -> None:
+def test_a_row_that_is_too_long_names_the_override(prepare: Prepare) -> None:
     long = {"prompt": "Is 1 even or odd? " * 10, "completion": "odd"}
     folder = prepare(lines(GOOD, long), max_rejected=0.5)
     (entry,) = rejected(folder)
@@ -127,9 +127,7 @@ def test_truncating_keeps_what_fits(prepare: Prepare) -> None:
     assert "no label is left to learn from" in entry["reason"]
 
 
-def test_a_limit_beyond_the_models_is_refused_with_the_override(
-    prepare: Prepare, tiny_base: Path, tmp_path: Path
-) -> None:
+def test_max_length_beyond_the_context_is_rejected(prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
     prepare(lines(GOOD), max_length=512)
     with pytest.raises(DataError, match=r"^data\.max_length=513 .* set data\.max_length=512$"):
         prepare(lines(GOOD), max_length=513)
@@ -145,7 +143,7 @@ def test_a_limit_beyond_the_models_is_refused_with_the_override(
             prepare(lines(GOOD), base=base, max_length=limit + 1)
 
 
-def test_a_model_that_names_no_limit_takes_any(prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
+def test_any_max_length_fits_an_unknown_context(prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
     base = tmp_path / "other"
     shutil.copytree(tiny_base, base)
     (base / "config.json").write_text(json.dumps({"model_type": "llama"}))

@@ -215,7 +215,7 @@ def _exported(
     Args:
         config: the whole config.
         model: the base model.
-        rows: the data steps.
+        rows: the encode steps.
         folders: the Hugging Face folders by candidate, the last of which is exported.
         passed: what must have succeeded before anything is exported.
         bounds: those of the gates that are left.

@@ -1,7 +1,7 @@
 """What a step will take, before it runs: seconds and memory from a few formulas.
 
 Every formula says where it comes from. They are for deciding whether to start, not for billing;
-``benchmarks/quickstart.py`` prints how far they are from what was measured. Where the data step is
+``benchmarks/quickstart.py`` prints how far they are from what was measured. Where the encode step is
 built already, its true number of rows and tokens is used instead of a guess.
 """
 
@@ -55,7 +55,7 @@ class Rows:
 
 
 def count_rows(config: Config, data_folder: Path | None) -> Rows:
-    """Return the true numbers where the data step is built, else a guess from the local files' sizes."""
+    """Return the true numbers where the encode step is built, else a guess from the local files' sizes."""
     if data_folder is not None:
         summary = json.loads((data_folder / "summary.json").read_text())
         train, test = summary["train"], summary["test"]
@@ -124,7 +124,7 @@ def estimate(step: Step, config: Config, rows: Mapping[str, Rows]) -> Estimate:
     Args:
         step: a step of the plan.
         config: the whole config.
-        rows: how much data there is, by the key of the data step.
+        rows: how much data there is, by the key of the encode step.
     """
     parameters, flops = config.model.parameters, config.environment.hardware.flops
     size = 4 * parameters

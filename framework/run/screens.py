@@ -66,7 +66,7 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
 
 
 def _rows(config: Config, plan: Plan, store: Store) -> dict[str, Rows]:
-    """Return how much data each data step gives, by its key."""
+    """Return how much data each encode step has, by its key."""
     found = {}
     for step in plan.steps:
         if step.stage.name == "tune":

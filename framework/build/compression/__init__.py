@@ -94,7 +94,7 @@ class ModelCompression(Compression):
         Args:
             model: opens *folder* and names the task.
             folder: the Hugging Face folder, float32.
-            data: the folder of the data step, for what looks at training rows.
+            data: the folder of the encode step, for what looks at training rows.
             output: an empty folder.
 
         Raises:
@@ -114,7 +114,7 @@ class Exported:
     source: Path
     """The Hugging Face folder that was exported, float32."""
     data: Path
-    """The folder of the data step; its split ``train`` has the rows to calibrate on."""
+    """The folder of the encode step; its split ``train`` has the rows to calibrate on."""
     model: Model
     """Names the task."""
 

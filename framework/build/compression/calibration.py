@@ -1,6 +1,6 @@
 """The rows that a method calibrates on: training rows, chosen without chance.
 
-Knows what the data step writes; knows no method.
+Knows what the encode step writes; knows no method.
 """
 
 import json
@@ -28,7 +28,7 @@ def calibration_rows(data: Path, count: int) -> tuple[list[int], list[list[int]]
     """Return the numbers of *count* training rows and their token ids, each row prompt and answer together.
 
     Args:
-        data: the folder of the data step.
+        data: the folder of the encode step.
         count: rows that are asked for; where there are fewer, all are taken.
 
     Raises:

@@ -26,7 +26,7 @@ class Folders:
     model: Path
     """The base model, a Hugging Face folder."""
     data: Path
-    """The prepared rows; see ``framework.build.stages.data``."""
+    """The prepared rows; see ``framework.build.stages.encode``."""
     output: Path
     """What training changed goes here."""
     scratch: Path

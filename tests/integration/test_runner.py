@@ -50,7 +50,7 @@ def artifact(folder: Path, stage: str) -> Path:
 
 def test_the_first_run_built_every_step_and_left_no_scratch(built_tiny: Path) -> None:
     store = built_tiny / ".gitune" / "store"
-    assert len(list(store.glob("*/*/artifact.json"))) == 14
+    assert len(list(store.glob("*/*/artifact.json"))) == 15
     assert list((store / "scratch").iterdir()) == []
     assert list((store / "jobs").iterdir()) == []
     assert list(store.glob("*/.building-*")) == []

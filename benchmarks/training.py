@@ -70,7 +70,7 @@ def write_model(folder: Path) -> None:
 
 
 def write_rows(folder: Path, count: int) -> None:
-    """Write *count* rows as the data step does: log-normal lengths with median 70, every token labelled."""
+    """Write *count* rows as the encode step does: log-normal lengths with median 70, every token labelled."""
     import torch
     from safetensors.torch import save_file
 
@@ -80,6 +80,6 @@ def write_rows(folder: Path, count: int) -> None:
     starts = torch.randint(0, 1_000, (count,), generator=draw)
     rows = [(start + 7 * torch.arange(int(n))) % 1_000 for start, n in zip(starts, lengths, strict=True)]
     ids = torch.cat(rows).int()
-    folder.mkdir()
+    (folder / "train").mkdir(parents=True)
     tensors = {"input_ids": ids, "labels": ids.clone(), "input_lengths": lengths}
-    save_file({**tensors, "label_lengths": lengths.clone()}, folder / "train.safetensors")
+    save_file({**tensors, "label_lengths": lengths.clone()}, folder / "train" / "00000.safetensors")

@@ -31,7 +31,7 @@ def by_row(module, query, key, value, attention_mask, scaling=None, lengths=(), 
 def train(folder: Path) -> dict[str, float]:
     """Train one epoch; return what was measured."""
     torch.manual_seed(0)
-    stored = load_file(folder / "data" / "train.safetensors")
+    stored = load_file(folder / "data" / "train" / "00000.safetensors")
     rows = torch.split(stored["input_ids"].long(), stored["input_lengths"].tolist())
     AttentionInterface.register("by_row", by_row)
     base = AutoModelForCausalLM.from_pretrained(

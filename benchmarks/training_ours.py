@@ -38,7 +38,7 @@ def train(folder: Path, options: dict[str, Any]) -> dict[str, float]:
         inputs = {"model": folder / "model", "data": folder / "data"}
         _stage(options).run(inputs, output, Workspace(scratch))
         log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    tokens = sum(len(ids) for ids, _ in read_examples(folder / "data" / "train.safetensors"))
+    tokens = sum(len(ids) for ids, _ in read_examples(folder / "data" / "train"))
     # Ranks are processes of their own, which only the whole run's seconds tell of.
     start = started[0] if started else 0.0
     found = report(tokens * (len(log) - 1) // len(log), start, [entry["loss"] for entry in log])

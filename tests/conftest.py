@@ -236,20 +236,38 @@ def tiny_base(tiny_model: "Model", tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tiny_model: "Model", tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact of the step ``data`` of the recipe ``tiny``: 32 rows to train on, 8 to test."""
-    from framework.build.data.files import Files
-    from framework.build.stages.data import PrepareData
+def prepare_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Run ``read`` and ``encode`` on a data option; return *output*, the folder of ``encode``."""
+    from framework.build.stages.encode import EncodeRows
+    from framework.build.stages.read import ReadRows
     from framework.core.step import Workspace
+
+    def prepare(data: Any, model: "Model", base: Path, output: Path) -> Path:
+        rows = tmp_path_factory.mktemp("read")
+        output.mkdir(exist_ok=True)
+        ReadRows.of(data).run({}, rows, Workspace(rows))
+        EncodeRows.of(data, model).run({"rows": rows, "model": base}, output, Workspace(output))
+        return output
+
+    return prepare
+
+
+@pytest.fixture(scope="session")
+def tiny_data(
+    tiny_model: "Model",
+    tiny_base: Path,
+    prepare_rows: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The artifact of the step ``encode`` of the recipe ``tiny``: 32 rows to train on, 8 to test."""
+    from framework.build.data.files import Files
 
     folder = tmp_path_factory.mktemp("tiny-data")
     rows = ROOT / "recipes" / "data" / "tiny"
     data = Files(train=str(rows / "train.jsonl"), test=str(rows / "test.jsonl"), max_length=128)
-    stage = PrepareData(data=data, model=tiny_model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GITUNE_CACHE", str(tmp_path_factory.mktemp("hashes")))
-        stage.run({"model": tiny_base}, folder, Workspace(folder))
-    return folder
+        return prepare_rows(data, tiny_model, tiny_base, folder)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from framework.build.export import Parity
 from framework.build.model import Model
 from framework.build.stages.benchmark import Measure
 from framework.build.stages.compress import Compress, Reshape
-from framework.build.stages.data import PrepareData
+from framework.build.stages.encode import EncodeRows
 from framework.build.stages.evaluate import METRIC_LOSS, Evaluate
 from framework.build.stages.evaluate_phases import EvaluatePhases
 from framework.build.stages.export import ExportModel
@@ -21,6 +21,7 @@ from framework.build.stages.merge import Merge
 from framework.build.stages.model import FetchModel
 from framework.build.stages.parity import CompareExports, width_metric
 from framework.build.stages.publish import PublishRelease
+from framework.build.stages.read import ReadRows
 from framework.build.stages.tune import Tune
 from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config, Phase
@@ -105,10 +106,7 @@ def _trained(
     from *bounds*), stops the plan before the next phase is trained.
     """
     phases = config.phases or {"": Phase(data=config.data, tuning=config.tuning, training=config.training)}
-    rows: Rows = {
-        name: Step(f"data {name}".strip(), PrepareData(data=phase.data, model=config.model), {"model": model})
-        for name, phase in phases.items()
-    }
+    rows = {name: _encoded(config, name, phase, model) for name, phase in phases.items()}
     tested = [_evaluate(config, "base", "torch", model, rows, model)]
     # Invalid rows of the last phase should stop the plan before the first is trained.
     folder, last, after = model, list(phases)[-1], tuple(rows.values()) if config.phases else ()
@@ -122,6 +120,13 @@ def _trained(
             gates.append(Step(f"gate {name}", Gate(bounds=own), {tested[-1].label: tested[-1]}))
             after = (gates[-1],)
     return rows, tested, folder, gates
+
+
+def _encoded(config: Config, name: str, phase: Phase, model: Step) -> Step:
+    """Return the step that encodes the rows of phase *name*, behind the one that reads them."""
+    read = Step(f"read {name}".strip(), ReadRows.of(phase.data))
+    stage = EncodeRows.of(phase.data, config.model)
+    return Step(f"encode {name}".strip(), stage, {"rows": read, "model": model})
 
 
 def _slots(rows: Rows) -> dict[str, Step]:

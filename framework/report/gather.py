@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from framework.build.data.shards import SUMMARY, read_summary
 from framework.build.stages.benchmark import BATCHES
-from framework.build.stages.data import SPLITS
 from framework.build.stages.evaluate import EXAMPLES, METRICS, read_metrics
 from framework.config.schema import Config
 from framework.core.errors import ReleaseError
@@ -23,7 +23,6 @@ from framework.plan.build import Plan
 from framework.report.facts import Candidate, Example, Facts, Verdict
 from framework.report.settings import settings
 
-_ROWS = "summary.json"
 _LOG = "log.jsonl"
 _DECISIONS = "compression.json"
 _LISTED = 256
@@ -133,15 +132,10 @@ class _Artifacts:
     def rows(self) -> list[tuple[Step, dict[str, Any]]]:
         """Return each step that counted tokens, with its counts and the digest of its rows, by split."""
         counted = []
-        for step, folder in self.with_file(_ROWS):
-            summary = json.loads((folder / _ROWS).read_text(encoding="utf-8"))
-            if not all("tokens" in counts for counts in summary.values()):
-                continue
-            files = (self.records[step.key] or {})["files"]
-            splits: dict[str, Any] = {
-                split: {**summary[split], "sha256": files[f"{split}.jsonl"]["sha256"]} for split in SPLITS
-            }
-            counted.append((step, splits))
+        for step, folder in self.with_file(SUMMARY):
+            summary = read_summary(folder)
+            if all("tokens" in counts for counts in summary.values()):
+                counted.append((step, summary))
         return counted
 
     def candidates(self) -> list[Candidate]:

@@ -81,10 +81,10 @@ def same_as_undisturbed(start: Start, folder: Path, built_tiny: Path) -> None:
 def test_kill_9_and_again_ends_with_the_same_release(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     """One working folder is killed in the steps of every kind that take long enough to be hit."""
     seen = [
-        kill_at(start, tmp_path, r"^\[ 3/14\]", delay=0.3),
+        kill_at(start, tmp_path, r"^\[ 4/15\]", delay=0.3),
         kill_at(start, tmp_path, r"step 96/120"),
-        kill_at(start, tmp_path, r"^\[ 8/14\]", delay=0.1),
-        kill_at(start, tmp_path, r"^\[14/14\]"),
+        kill_at(start, tmp_path, r"^\[ 9/15\]", delay=0.1),
+        kill_at(start, tmp_path, r"^\[15/15\]"),
     ]
     assert seen == [True] * len(seen)
     same_as_undisturbed(start, tmp_path, built_tiny)
@@ -94,8 +94,8 @@ def test_kill_9_and_again_ends_with_the_same_release(start: Start, built_tiny: P
 @pytest.mark.parametrize("seed", [0, 1])
 def test_kill_9_in_every_step(start: Start, built_tiny: Path, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
-    for number in range(1, 15):
-        kill_at(start, tmp_path, rf"^\[{number:2}/14\]", delay=draw.choice((0.0, 0.02, 0.1, 0.5)))
+    for number in range(1, 16):
+        kill_at(start, tmp_path, rf"^\[{number:2}/15\]", delay=draw.choice((0.0, 0.02, 0.1, 0.5)))
     same_as_undisturbed(start, tmp_path, built_tiny)
 
 
@@ -159,7 +159,7 @@ def test_ctrl_c_while_the_config_is_composed_is_no_traceback(start: Start, tmp_p
 
 def test_an_impatient_user_may_press_ctrl_c_twice(start: Start, tmp_path: Path) -> None:
     runner = start(tmp_path, "+recipe=tiny")
-    assert read_until(runner, r"^\[ 1/14\]")
+    assert read_until(runner, r"^\[ 1/15\]")
     for _ in range(3):
         runner.send_signal(signal.SIGINT)
         time.sleep(0.05)
@@ -192,7 +192,7 @@ def test_two_runners_on_one_store_both_succeed(start: Start, built_tiny: Path, t
     assert sorted(map(len, trained)) == [0, 10]  # one of them trained, the other took its result
     assert digest(tmp_path) == digest(built_tiny)
     assert half_made(tmp_path) == []
-    assert len(list((tmp_path / ".gitune" / "store").glob("*/*/artifact.json"))) == 14
+    assert len(list((tmp_path / ".gitune" / "store").glob("*/*/artifact.json"))) == 15
 
 
 @pytest.mark.slow
@@ -200,7 +200,7 @@ def test_one_of_two_runners_is_killed_and_the_other_takes_over(
     start: Start, built_tiny: Path, tmp_path: Path
 ) -> None:
     first = start(tmp_path, "+recipe=tiny")
-    assert read_until(first, r"^\[ 4/14\]")
+    assert read_until(first, r"^\[ 5/15\]")
     second = start(tmp_path, "+recipe=tiny")
     assert read_until(second, "another runner is on this step|train|step")
     first.kill()

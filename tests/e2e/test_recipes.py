@@ -77,7 +77,7 @@ def served(start, folder: Path) -> Iterator[OpenAI]:
 @ONE_BUILD
 def test_the_served_model_answers_what_it_was_taught(start, quickstart: Path) -> None:
     """Through the official client, on rows that it has never seen."""
-    file = next((quickstart / ".gitune/store/data").glob("*/test.jsonl"))
+    file = next((quickstart / ".gitune/store/encode").glob("*/test/00000.jsonl"))
     rows = [json.loads(line)["messages"] for line in file.read_text().splitlines()[:10]]
     with served(start, quickstart) as client:
         answers = [

@@ -162,7 +162,7 @@ def test_rejected_rows_are_named_with_file_and_line(refused, tmp_path):
     assert "rows.jsonl:9: " in said
     assert "rows.jsonl:10: " in said
     store = tmp_path / ".gitune" / "store"
-    assert [path.parent.parent.name for path in store.glob("*/*/artifact.json")] == ["model"]
+    assert [path.parent.parent.name for path in store.glob("*/*/artifact.json")] == []
     assert not (tmp_path / "environments").exists()
 
 

@@ -134,7 +134,7 @@ def test_plan_prints_the_table_and_writes_nothing(run, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     header, *rows = done.stdout.split("\n\n")[0].splitlines()
     assert header.split() == ["step", "state", "why", "time", "memory"]
-    assert len(rows) == 14
+    assert len(rows) == 15
     assert left(tmp_path) == []
 
 

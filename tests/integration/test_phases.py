@@ -65,7 +65,7 @@ def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
 
     (mixed,) = (
         json.loads(file.read_text())
-        for file in (tmp_path / ".gitune/store/data").glob("*/summary.json")
+        for file in (tmp_path / ".gitune/store/encode").glob("*/summary.json")
         if json.loads(file.read_text())["train"]["rows"] == 16
     )
     assert mixed["test"]["rows"] == 10
@@ -73,6 +73,6 @@ def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
     state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", changed.stdout, re.MULTILINE))
     cached = {label for label, found in state.items() if found == "cached"}
     assert cached == {
-        *("model", "data first", "data second", "evaluate base"),
+        *("model", "read first", "read second", "encode first", "encode second", "evaluate base"),
         *("tune first", "merge first", "evaluate first"),
     }

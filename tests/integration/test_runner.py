@@ -50,7 +50,7 @@ def artifact(folder: Path, stage: str) -> Path:
 
 def test_first_run_builds_every_step_and_leaves_no_scratch(built_tiny: Path) -> None:
     store = built_tiny / ".gitune" / "store"
-    assert len(list(store.glob("*/*/artifact.json"))) == 14
+    assert len(list(store.glob("*/*/artifact.json"))) == 15
     assert list((store / "scratch").iterdir()) == []
     assert list((store / "jobs").iterdir()) == []
     assert list(store.glob("*/.building-*")) == []
@@ -90,7 +90,8 @@ def test_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -> 
     state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", done.stdout, re.MULTILINE))
     assert {label for label, found in state.items() if found == "cached"} == {
         "model",
-        "data",
+        "read",
+        "encode",
         "evaluate base",
     }
     assert state["tune"] == "run"

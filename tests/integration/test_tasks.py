@@ -22,7 +22,6 @@ from framework.build.model.tiny_t5 import TinySeq2Seq
 from framework.build.model.tiny_vilt import TinyImageText
 from framework.build.parallelism.single import Single
 from framework.build.stages.benchmark import Benchmark, Measure
-from framework.build.stages.data import PrepareData
 from framework.build.stages.evaluate import Evaluate, read_metrics
 from framework.build.stages.merge import Merge
 from framework.build.stages.parity import CompareExports
@@ -100,7 +99,9 @@ def build(stage: Any, inputs: dict[str, Path], output: Path) -> Path:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def kind(
+    request: pytest.FixtureRequest, prepare_rows: Any, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
     """Model, rows and folders of one task."""
     model, make, export, metric, least = KINDS[request.param]
     folder, draw = tmp_path_factory.mktemp(request.param), random.Random(0)
@@ -116,7 +117,7 @@ def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     data = Files(train=str(folder / "train"), test=str(folder / "test"), max_length=64)
     base = folder / "base"
     model.materialize(base, seed=0)
-    rows = build(PrepareData(data=data, model=model), {"model": base}, folder / "rows")
+    rows = prepare_rows(data, model, base, folder / "rows")
     found = {"model": model, "export": export, "metric": metric, "least": least}
     return {**found, "folder": folder, "base": base, "rows": rows}
 

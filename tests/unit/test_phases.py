@@ -28,7 +28,8 @@ phases:
   task: {training: {epochs: 5}}
 gates: {exact_match: {min: 0.1}, base.perplexity: {max: 900}, tuned.general_perplexity: {max: 800}}
 """
-EARLY = ["data general", "data domain", "data task"]
+PHASES = ("general", "domain", "task")
+EARLY = [f"{kind} {phase}" for phase in PHASES for kind in ("read", "encode")]
 SHIPPED = [
     "gate quality",
     "export fp32",
@@ -54,8 +55,7 @@ def keys(phased):
 def test_phase_trains_the_merged_weights_of_the_previous(phased):
     plan = make_plan(phased(), "x")
     assert [step.label for step in plan.steps if step.label not in SHIPPED] == [
-        "model",
-        *EARLY,  # all rows are looked at before anything is trained
+        *("read general", "model", "encode general", *EARLY[2:]),  # all rows, before anything is trained
         "evaluate base",
         *("tune general", "merge general", "evaluate general"),
         *("tune domain", "merge domain", "evaluate domain"),
@@ -66,18 +66,18 @@ def test_phase_trains_the_merged_weights_of_the_previous(phased):
     for phase in ("general", "domain", "task"):
         tune, merge = plan.step(f"tune {phase}"), plan.step(f"merge {phase}")
         assert tune.needs["model"].label == merge.needs["model"].label == before
-        assert tune.needs["data"].label == f"data {phase}"
+        assert tune.needs["data"].label == f"encode {phase}"
         assert merge.needs["tune"] is tune
         before = merge.label
     assert plan.step("export fp32").needs["model"].label == "merge task"
-    assert plan.step("parity").needs["data"].label == "data task"
+    assert plan.step("parity").needs["data"].label == "encode task"
 
 
 @pytest.mark.parametrize("candidate", ["base", "general", "domain", "tuned", "int4"])
 def test_candidate_is_evaluated_on_every_phases_rows(candidate, phased):
     step = make_plan(phased(), "x").step(f"evaluate {candidate}")
-    rows = {slot: need.label for slot, need in step.needs.items() if need.stage.name == "data"}
-    assert rows == {"data general": "data general", "data domain": "data domain", "data": "data task"}
+    rows = {slot: need.label for slot, need in step.needs.items() if need.stage.name == "encode"}
+    assert rows == {"data general": "encode general", "data domain": "encode domain", "data": "encode task"}
     assert step.stage.phases == ("general", "domain")
 
 
@@ -95,7 +95,7 @@ def test_candidate_is_evaluated_on_every_phases_rows(candidate, phased):
             "phases.domain.training.epochs=6",
             {"model", *EARLY, "evaluate base", "tune general", "merge general", "evaluate general"},
         ),
-        ("phases.general.data.rows=51", {"model", "data domain", "data task"}),
+        ("phases.general.data.rows=51", {"model", *(label for label in EARLY if "general" not in label)}),
         ("phases.general.training.epochs=6", {"model", *EARLY, "evaluate base"}),
     ],
 )
@@ -111,7 +111,7 @@ def test_changed_gate_trains_nothing_again(keys):
 
 def test_phase_is_released_without_the_later_ones(keys):
     before, after = keys(), keys("~phases.task", "~phases.domain", "~gates", "name=first")
-    for label in ("model", "data general", "tune general", "merge general"):
+    for label in ("model", "read general", "encode general", "tune general", "merge general"):
         assert after[label] == before[label]
     assert "evaluate tuned" in after
     assert "tune domain" not in after
@@ -123,7 +123,7 @@ def test_empty_phase_equals_a_recipe_without_phases(keys, team):
     team("recipes/x.yaml", whole)
     without = keys()
     team("recipes/x.yaml", f"{whole}phases: {{only: {{}}}}\n")
-    named = {"data": "data only", "tune": "tune only", "merge": "merge only"}
+    named = {"read": "read only", "encode": "encode only", "tune": "tune only", "merge": "merge only"}
     assert keys() == {named.get(label, label): key for label, key in without.items()}
 
 

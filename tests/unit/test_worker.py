@@ -11,8 +11,8 @@ import pytest
 
 from framework.build.data.files import Files
 from framework.build.model import Model
-from framework.build.stages.data import PrepareData
 from framework.build.stages.model import FetchModel
+from framework.build.stages.read import ReadRows
 from framework.core.errors import StepError
 from framework.core.job import read_steps, write_job
 from framework.core.step import Step
@@ -113,14 +113,14 @@ def test_job_is_read_back_with_equal_keys(
         (tmp_path / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
     rows = Files(train=str(tmp_path / "train.jsonl"), test=str(tmp_path / "test.jsonl"))
     model = Step("model", FetchModel(model=tiny_model, seed=3))
-    data = Step("data", PrepareData(data=rows, model=tiny_model), {"model": model})
+    data = Step("read", ReadRows.of(rows))
     job = json.loads(write_job((model, data), [data], str(tmp_path / "store"), ()))
     steps = read_steps(job)
     assert steps == {model.key: model, data.key: data}
     assert job["pending"] == [data.key]
     assert job["positions"] == {model.key: 1, data.key: 2}
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "changed"}\n')
-    with pytest.raises(StepError, match="data: a file or library has changed"):
+    with pytest.raises(StepError, match="read: a file or a library changed after the plan was made"):
         read_steps(job)
 
 

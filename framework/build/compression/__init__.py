@@ -95,7 +95,7 @@ class ModelCompression(Compression):
         Args:
             model: opens *folder* and names the task.
             folder: the Hugging Face folder, float32.
-            data: the folder of the data step, for methods that need training rows.
+            data: the folder of the encode step, for methods that need training rows.
             output: an empty folder.
 
         Raises:
@@ -115,7 +115,7 @@ class Exported:
     source: Path
     """The Hugging Face folder that was exported, float32."""
     data: Path
-    """The folder of the data step; ``train.safetensors`` has the rows to calibrate on."""
+    """The folder of the encode step; its split ``train`` has the rows to calibrate on."""
     model: Model
     """Names the task."""
 

@@ -1,6 +1,6 @@
 """Choose calibration rows from the training data, deterministically.
 
-Knows the layout of the data step; knows no compression method.
+Knows the layout of the encode step; knows no compression method.
 """
 
 import json
@@ -10,7 +10,7 @@ from typing import Any
 from framework.build.training.batches import read_examples
 from framework.core.errors import StepError
 
-TRAIN = "train.safetensors"
+TRAIN = "train"
 DECISIONS = "compression.json"
 
 
@@ -28,16 +28,13 @@ def calibration_rows(data: Path, count: int) -> tuple[list[int], list[list[int]]
     """Return the row numbers of *count* training rows and their token ids, prompt and answer together.
 
     Args:
-        data: the folder of the data step.
+        data: the folder of the encode step.
         count: number of rows; all rows are returned if there are fewer.
 
     Raises:
         StepError: there are no training rows.
     """
-    try:
-        examples = read_examples(data / TRAIN)
-    except (FileNotFoundError, KeyError):
-        examples = []
+    examples = read_examples(data / TRAIN) if (data / TRAIN).is_dir() else ()
     numbers = [number for number in spread(len(examples), count) if len(examples[number][0])]
     if not numbers:
         raise StepError(

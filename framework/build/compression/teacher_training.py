@@ -3,6 +3,7 @@
 Not an option of the group ``training``: only a compression has a teacher.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -39,8 +40,8 @@ class Distillation(Supervised):
     one label. Both models must have the same hidden size; 0 compares logits only."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
-    ) -> "tuple[Task, list[Example]]":
+        self, task: "Task", base: Any, examples: "Sequence[Example]", run: TrainingRun
+    ) -> "tuple[Task, Sequence[Example]]":
         """Return the task with the divergence from the teacher in its loss.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The base of every data option: where rows come from and how strict their reading is."""
+"""The base class of data options: where rows come from, and the limits that they must keep."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -19,25 +19,26 @@ Split = Literal["train", "test"]
 
 @dataclass(frozen=True)
 class Line:
-    """One raw row and the place it was read from; ``problem`` says why it could not be read."""
+    """A raw row and where it was read; ``problem`` is set if it could not be read."""
 
     file: str
     number: int
     raw: Any
     problem: str | None = None
     folder: Path | None = None
-    """Where paths in the row begin, if the row's source is a folder: only its bytes enter the step's key."""
+    """The folder that paths in the row are relative to. None unless the source is a folder: the bytes of
+    files beside a single source file do not enter the step's key."""
 
 
 class Data(Component, ABC):
     """Rows for training and for testing."""
 
     max_length: Annotated[int, Field(ge=8, le=1_048_576)] = 512
-    """Most tokens a row may have, prompt and answer together, after the chat template."""
+    """Maximum tokens of a row, prompt and answer together, after the chat template."""
     too_long: Literal["reject", "truncate"] = "reject"
-    """What becomes of a longer row: reported and left out, or cut at ``max_length``."""
+    """How to treat a longer row: reject it, or truncate it to ``max_length``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """The share of rows that may be rejected before the plan stops."""
+    """Maximum share of rows rejected in reading and encoding together; above it the plan stops."""
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:

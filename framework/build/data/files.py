@@ -1,6 +1,6 @@
-"""Rows from the user's own files, local or remote, in the formats people have them in.
+"""Rows from the user's own files, local or remote, in any common format.
 
-It knows the files' formats (through ``formats``) and which split a row falls in, not what a row means.
+It finds the files and assigns each row to a split. It does not know what a row means.
 """
 
 import hashlib
@@ -22,42 +22,42 @@ from framework.core.source import Source
 DEFAULT_TEST_FRACTION = 0.1
 
 
-def _listed(value: Any) -> Any:
-    """Let one source stand for a list of one."""
+def _as_list(value: Any) -> Any:
+    """Turn a single source into a list of one."""
     return value if value is None or isinstance(value, list | tuple) else [value]
 
 
 Sources = Annotated[
     tuple[Source, ...],
     Field(min_length=1),
-    BeforeValidator(_listed, json_schema_input_type=Source | str | list[Source | str]),
+    BeforeValidator(_as_list, json_schema_input_type=Source | str | list[Source | str]),
 ]
 Format = Literal["auto", "jsonl", "json", "csv", "tsv", "txt", "parquet"]
 
 
 class Files(Data):
-    """JSONL, JSON, CSV, TSV, Parquet or text files, each also gzipped (but Parquet)."""
+    """JSONL, JSON, CSV, TSV, text (each also gzipped) or Parquet files."""
 
     train: Sources
-    """Where the rows are: a path or URL, or a list of them; a folder stands for the files in it."""
+    """Where the rows are: a path or URL, or a list of them; a folder means all files in it."""
     test: Sources | None = None
     """Rows that are never trained on; None holds out ``test_fraction`` of ``train``."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of rows held out where there is no ``test``; 0.1 unless given.
+    """Share of rows held out where there is no ``test``; 0.1 by default.
 
-    A row is held out by a hash of its content, so that adding, removing or reordering rows never moves
-    another one, equal rows never face each other, and the share is met only roughly in a small file.
+    A hash of its content decides whether a row is held out. Adding, removing or reordering rows moves no
+    other row, and equal rows are in the same split. A small file meets the share only roughly.
     """
     format: Format = "auto"
-    """How every file is read; ``auto`` goes by its suffix. Text is one row a paragraph."""
+    """Format of all files; ``auto`` chooses by suffix. In text, each paragraph is a row."""
     columns: dict[str, str] = Field(default={})
-    """Our key to the file's own: ``{prompt: question, completion: answer}``."""
+    """Maps our keys to the file's: ``{prompt: question, completion: answer}``."""
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Files":
+    def _check_combination(self) -> "Files":
         if self.test is not None and self.test_fraction is not None:
             raise PydanticCustomError(
-                "two_splits", "give 'test' or 'test_fraction', not both: the fraction would not be used"
+                "two_splits", "set either 'test' or 'test_fraction'; the fraction only applies without 'test'"
             )
         if both := {source.url for source in self.train} & {source.url for source in self.test or ()}:
             raise PydanticCustomError(
@@ -66,73 +66,73 @@ class Files(Data):
         if unknown := [key for key in self.columns if key not in KEYS]:
             raise PydanticCustomError(
                 "unknown_column",
-                "columns: '{key}' is none of {keys}; write columns as <our key>: <the file's key>",
+                "columns: '{key}' is not one of {keys}; write columns as <our key>: <the file's key>",
                 {"key": unknown[0], "keys": ", ".join(KEYS)},
             )
         return self
 
     def read(self, split: Split) -> Iterator[Line]:
-        """Yield the split's lines: sources in their order, folders by name, lines from the top.
+        """Yield the split's lines: sources in order, the files of a folder by name, lines from the top.
 
-        Where the test rows come out of ``train``, broken lines belong to the training split.
+        Where test rows are held out of ``train``, broken lines belong to the training split.
 
         Raises:
-            SourceError: a file is missing or has another sha256.
-            DataError: a file's format is unknown, or it is broken past telling its rows apart.
+            SourceError: a file is missing, or its sha256 does not match.
+            DataError: a file's format is unknown, or a fault hides the rows after it.
         """
         if self.test is not None:
             yield from self._lines(self.train if split == "train" else self.test)
             return
         fraction = DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
         for line in self._lines(self.train):
-            held_out = line.problem is None and _position(line.raw) < fraction
+            held_out = line.problem is None and _hash_position(line.raw) < fraction
             if held_out == (split == "test"):
                 yield line
 
     def _lines(self, sources: tuple[Source, ...]) -> Iterator[Line]:
         for source in sources:
-            inside = source.fetch().is_dir()
-            for path, shown in _files(source):
+            is_folder = source.fetch().is_dir()
+            for path, name in _files(source):
                 try:
-                    for number, raw, problem in self._reader(shown)(path):
-                        raw, problem = (raw, problem) if problem else self._renamed(raw)
-                        yield Line(shown, number, raw, problem, path.parent if inside else None)
+                    for number, raw, problem in self._reader(name)(path):
+                        raw, problem = (raw, problem) if problem else self._rename_columns(raw)
+                        yield Line(name, number, raw, problem, path.parent if is_folder else None)
                 except Unreadable as error:
-                    where = shown if error.number is None else f"{shown}:{error.number}"
-                    raise DataError(f"{where}: {error}") from None
+                    location = name if error.number is None else f"{name}:{error.number}"
+                    raise DataError(f"{location}: {error}") from None
 
     def _reader(self, name: str) -> Reader:
-        chosen = _suffix(name) if self.format == "auto" else self.format
-        if chosen not in READERS:
+        file_format = _suffix(name) if self.format == "auto" else self.format
+        if file_format not in READERS:
             raise DataError(
-                f"{name}: its suffix is none of {', '.join(READERS)}; name the format with data.format"
+                f"{name}: unknown suffix, should be one of {', '.join(READERS)}; set data.format=<format>"
             )
-        return READERS[chosen]
+        return READERS[file_format]
 
-    def _renamed(self, raw: Any) -> tuple[Any, str | None]:
+    def _rename_columns(self, raw: Any) -> tuple[Any, str | None]:
         if not self.columns or not isinstance(raw, dict):
             return raw, None
-        if absent := [theirs for theirs in self.columns.values() if theirs not in raw]:
-            return raw, f"no key '{absent[0]}', which data.columns asks for; it has {', '.join(raw)}"
+        if missing := [theirs for theirs in self.columns.values() if theirs not in raw]:
+            return raw, f"no key '{missing[0]}', which data.columns maps; the row has {', '.join(raw)}"
         rest = {key: value for key, value in raw.items() if key not in self.columns.values()}
         return rest | {ours: raw[theirs] for ours, theirs in self.columns.items()}, None
 
 
 def _files(source: Source) -> Iterator[tuple[Path, str]]:
-    """Yield each file of *source* and the name to report it by, free of this machine's folders."""
+    """Yield each file of *source* and its name for messages, which is the same on every machine."""
     path, url = source.fetch(), source.url.removeprefix("file://")
     if not path.is_dir():
         yield path, url
         return
-    inside = [file for file in files_below(path) if _suffix(file.name) in READERS]
-    if not inside:
-        raise DataError(f"{url}: the folder holds no file that ends in {', '.join(READERS)}")
-    for file in inside:
+    readable = [file for file in files_below(path) if _suffix(file.name) in READERS]
+    if not readable:
+        raise DataError(f"{url}: no file in the folder ends in {', '.join(READERS)}")
+    for file in readable:
         yield file, f"{url.rstrip('/')}/{file.relative_to(path).as_posix()}"
 
 
 def _suffix(name: str) -> str:
-    """Return the last suffix in lower case, without its dot and without ``.gz``.
+    """Return the last suffix in lower case, without its dot; ``.gz`` is ignored.
 
     >>> _suffix("rows.JSONL.gz")
     'jsonl'
@@ -140,7 +140,7 @@ def _suffix(name: str) -> str:
     return name.lower().removesuffix(".gz").rpartition("/")[2].rpartition(".")[2]
 
 
-def _position(raw: Any) -> float:
-    """Return a row's place between 0 and 1, decided by its content alone."""
+def _hash_position(raw: Any) -> float:
+    """Return a number in [0, 1) that depends on the row's content only."""
     text = json.dumps(raw, sort_keys=True, ensure_ascii=True, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

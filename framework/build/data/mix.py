@@ -1,27 +1,35 @@
-"""Several data options in one, each with its share: a pyramid of sources, or old rows beside new ones.
+"""Several data options mixed by share: general, domain and task rows, or new rows with old ones.
 
-It knows nothing of what its parts read: it only counts their rows and chooses among them.
+It does not know what its parts read: it counts their rows and chooses among them. The lines of a split
+are spooled to a temporary file, so that only an index of some 50 bytes per line stays in memory.
 """
 
 import hashlib
-from collections.abc import Iterator
-from typing import Annotated
+import heapq
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.build.data import Data, Line, Split
+from framework.build.data.line_spool import LineSpool
 from framework.core.component import Component
 from framework.core.errors import DataError
 from framework.core.estimate import DataSize
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Part(Component):
     """One source of a mix."""
 
     data: Data
-    """A data option; its own ``max_length``, ``too_long`` and ``max_rejected`` are not looked at: the
-    mix's hold for all."""
+    """A data option. Its own ``max_length``, ``too_long`` and ``max_rejected`` are ignored; the mix's
+    apply to all parts."""
     share: Annotated[float, Field(gt=0)] = 1.0
     """Its weight among the parts: 60, 30 and 10 are the same as 0.6, 0.3 and 0.1."""
 
@@ -29,8 +37,8 @@ class Part(Component):
 class Mix(Data):
     """Training rows drawn from several data options by ratio, without repeating a row.
 
-    Which rows are drawn is decided by a hash of seed, part and place: the same everywhere, and more
-    ``rows`` keep all that fewer had.
+    A hash of seed, part and position decides which rows are drawn. The choice is the same everywhere, and
+    a larger ``rows`` keeps all rows of a smaller one.
     """
 
     parts: Annotated[dict[str, Part], Field(min_length=1)]
@@ -44,26 +52,26 @@ class Mix(Data):
     """Decides which rows are drawn, and their order."""
     test_parts: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """The parts whose test rows are the mix's; None takes those of all parts, whatever their shares.
-    Name the new part alone where others only keep old skills alive."""
+    Name only the new part where the others are there to keep old skills."""
     test_rows: Annotated[int, Field(ge=1)] | None = None
     """Most test rows, drawn like training rows; None takes all, part by part."""
 
     @field_validator("parts")
     @classmethod
     def _sort(cls, parts: dict[str, Part]) -> dict[str, Part]:
-        # A step's key and its job know no order of keys, so nothing may depend on it.
+        # A step's key and its job ignore the order of keys, so nothing may depend on it.
         return dict(sorted(parts.items()))
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "Mix":
+    def _check_combination(self) -> "Mix":
         if unknown := [name for name in self.test_parts or () if name not in self.parts]:
             raise PydanticCustomError(
                 "unknown_part",
-                "test_parts: there is no part '{name}'; there are {known}",
-                {"name": unknown[0], "known": ", ".join(self.parts)},
+                "test_parts: unknown part '{name}'; the parts are {parts}",
+                {"name": unknown[0], "parts": ", ".join(self.parts)},
             )
         if self.repeat and self.rows is None:
-            raise PydanticCustomError("endless", "'repeat' needs 'rows', the number to stop at")
+            raise PydanticCustomError("endless", "'repeat' requires 'rows', the number of rows to stop at")
         return self
 
     @property
@@ -77,23 +85,28 @@ class Mix(Data):
         return self.test_parts or tuple(self.parts)
 
     def read(self, split: Split) -> Iterator[Line]:
-        """Yield the drawn lines, mixed; lines that cannot be read follow, so that each is reported.
+        """Yield the drawn lines, mixed; lines that cannot be read come last, so that each is reported.
 
         Raises:
-            SourceError: a part cannot be had.
+            SourceError: a part cannot be fetched.
             DataError: a part has no rows, or fewer than its share of ``rows``.
         """
-        names = self.parts if split == "train" else self.tested
-        lines = {name: list(self.parts[name].data.read(split)) for name in names}
-        usable = {name: [line for line in found if line.problem is None] for name, found in lines.items()}
-        if split == "train":
-            yield from self._drawn(usable, self._counts(usable))
-        elif self.test_rows is None:
-            yield from (line for found in usable.values() for line in found)
-        else:
-            everything = {name: len(found) for name, found in usable.items()}
-            yield from self._drawn(usable, everything)[: self.test_rows]
-        yield from (line for found in lines.values() for line in found if line.problem is not None)
+        names = tuple(self.parts) if split == "train" else self.tested
+        with ExitStack() as stack:
+            unreadable = stack.enter_context(LineSpool())
+            usable = {name: stack.enter_context(LineSpool()) for name in names}
+            for name, lines in usable.items():
+                for line in self.parts[name].data.read(split):
+                    (lines if line.problem is None else unreadable).append(line)
+            if split == "train":
+                yield from self._draw(usable, self._counts(usable))
+            elif self.test_rows is None:
+                for lines in usable.values():
+                    yield from lines
+            else:
+                everything = {name: len(lines) for name, lines in usable.items()}
+                yield from islice(self._draw(usable, everything), self.test_rows)
+            yield from unreadable
 
     def guess_size(self) -> DataSize:
         """Guess from every part's own guess, and its share."""
@@ -107,53 +120,71 @@ class Mix(Data):
         length = sum(shares[name] * size.length for name, size in sizes.items())
         return DataSize(train, limit, min(test, self.test_rows or test), length)
 
-    def _drawn(self, usable: dict[str, list[Line]], counts: dict[str, int]) -> list[Line]:
-        """Return the first ``counts`` of each part in the order of the hash, all of them in that order."""
-        drawn: list[tuple[int, bytes, Line]] = []
-        for name, lines in usable.items():
-            ranked = sorted((self._rank(name, place), place) for place in range(len(lines)))
-            passes, rest = divmod(counts[name], len(lines)) if lines else (0, 0)
-            for number in range(passes + 1):
-                chosen = ranked if number < passes else ranked[:rest]
-                drawn += [(number, rank, lines[place]) for rank, place in chosen]
-        drawn.sort(key=lambda entry: entry[:2])
-        return [line for _, _, line in drawn]
+    def _draw(self, usable: Mapping[str, LineSpool], counts: Mapping[str, int]) -> Iterator[Line]:
+        """Yield the first ``counts`` lines of each part by hash, all parts merged in the order of the hash.
 
-    def _rank(self, part: str, index: int) -> bytes:
-        return hashlib.sha256(f"{self.seed}/{part}/{index}".encode()).digest()
+        A part with fewer lines than its count is drawn again in a further pass; each pass is merged alone.
+        """
+        ranks = {name: self._ranks(name, len(lines)) for name, lines in usable.items()}
+        passes = {name: divmod(counts[name], len(lines)) for name, lines in usable.items() if lines}
+        for number in range(max((full for full, _ in passes.values()), default=0) + 1):
+            chosen = []
+            for name, (full, rest) in passes.items():
+                size = len(usable[name]) if number < full else rest if number == full else 0
+                chosen.append(_in_order(name, ranks[name], size))
+            for _, name, position in heapq.merge(*chosen):
+                yield usable[name][position]
 
-    def _counts(self, usable: dict[str, list[Line]]) -> dict[str, int]:
-        """Return how many rows each part gives: its share, rounded so that the sum is right."""
-        if empty := [name for name, found in usable.items() if not found]:
-            raise DataError(f"data.parts.{empty[0]}: it has no training row that can be read")
+    def _ranks(self, part: str, count: int) -> "np.ndarray":
+        """Return (count, 4) big-endian uint64: the sha256 that ranks each line of *part*."""
+        import numpy as np
+
+        digests = bytearray()
+        for position in range(count):
+            digests += hashlib.sha256(f"{self.seed}/{part}/{position}".encode()).digest()
+        return np.frombuffer(bytes(digests), ">u8").reshape(count, 4)
+
+    def _counts(self, usable: Mapping[str, LineSpool]) -> dict[str, int]:
+        """Return how many rows are drawn from each part: its share, rounded so that the sum is right."""
+        if empty := [name for name, lines in usable.items() if not lines]:
+            raise DataError(f"data.parts.{empty[0]}: it has no readable training row")
         shares = {name: part.share / self.total_share for name, part in self.parts.items()}
         if self.rows is not None:
             counts = _rounded(self.rows, shares)
-            self._refuse_too_few(counts, usable)
+            self._require_enough(counts, usable)
             return counts
-        total = min(int(len(found) / shares[name] + 1e-9) for name, found in usable.items())
+        total = min(int(len(lines) / shares[name] + 1e-9) for name, lines in usable.items())
         return {name: min(count, len(usable[name])) for name, count in _rounded(total, shares).items()}
 
-    def _refuse_too_few(self, counts: dict[str, int], usable: dict[str, list[Line]]) -> None:
+    def _require_enough(self, counts: Mapping[str, int], usable: Mapping[str, LineSpool]) -> None:
         if self.repeat:
             return
         for name, count in counts.items():
             if count > len(usable[name]):
                 raise DataError(
-                    f"data.parts.{name}: it has {len(usable[name])} rows, its share of data.rows={self.rows} "
-                    f"is {count}; lower data.rows or its share, or set data.repeat=true"
+                    f"data.parts.{name}: it has {len(usable[name])} rows, but its share of data.rows="
+                    f"{self.rows} is {count}; lower data.rows or its share, or set data.repeat=true"
                 )
 
 
+def _in_order(part: str, ranks: "np.ndarray", size: int) -> Iterator[tuple[bytes, str, int]]:
+    """Yield ``(rank, part, position)`` of the *size* lines with the smallest ranks, smallest first."""
+    import numpy as np
+
+    # lexsort sorts by its last key first.
+    for position in np.lexsort(ranks.T[::-1])[:size]:
+        yield ranks[position].tobytes(), part, int(position)
+
+
 def _rounded(total: int, shares: dict[str, float]) -> dict[str, int]:
-    """Divide *total* by the largest remainders (Hamilton's method): whole numbers whose sum is *total*.
+    """Divide *total* by the largest remainders (Hamilton's method) into integers whose sum is *total*.
 
     >>> _rounded(10, {"general": 0.6, "domain": 0.25, "task": 0.15})
     {'general': 6, 'domain': 3, 'task': 1}
     """
     exact = {name: total * share for name, share in shares.items()}
     counts = {name: int(value + 1e-9) for name, value in exact.items()}
-    by_rest = sorted(exact, key=lambda name: counts[name] - exact[name])
-    for name in by_rest[: total - sum(counts.values())]:
+    by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
+    for name in by_remainder[: total - sum(counts.values())]:
         counts[name] += 1
     return counts

@@ -1,7 +1,7 @@
-"""Sentences with a sentiment that twenty people each judged: VADER's ground truth, in four domains.
+"""VADER's ground truth: sentences of four domains, each rated for sentiment by twenty people.
 
 C.J. Hutto and E. Gilbert, "VADER: A Parsimonious Rule-based Model for Sentiment Analysis of Social Media
-Text", ICWSM 2014. It knows nothing of tokens: it only turns scores into labels and makes two splits.
+Text", ICWSM 2014. This module turns scores into labels and makes two splits; it knows no tokens.
 """
 
 import hashlib
@@ -24,23 +24,23 @@ class Vader(Data):
     """Tweets, film reviews, product reviews and editorials as ``positive``, ``neutral``, ``negative``."""
 
     source: Source = Source(url=ARCHIVE)
-    """The tar file whose ``*_GroundTruth.txt`` members hold id, mean score (-4 to 4) and text by tabs."""
+    """The tar file whose ``*_GroundTruth.txt`` members have tab-separated id, mean score (-4 to 4), text."""
     positive_threshold: Annotated[float, Field(gt=0, le=4)] = 0.5
-    """Least mean score of a positive sentence."""
+    """Minimum mean score of a positive sentence."""
     negative_threshold: Annotated[float, Field(ge=-4, lt=0)] = -0.5
-    """Greatest mean score of a negative sentence."""
+    """Maximum mean score of a negative sentence."""
     test_rows: Annotated[int, Field(gt=0)] = 1000
-    """Distinct sentences that are held out; chosen by a hash of the text, so of all four domains."""
+    """Distinct sentences to hold out, chosen by a hash of the text and so from all four domains."""
 
     def read(self, split: Split) -> Iterator[Line]:
         """Yield the split's sentences in the order of a hash of their text: shuffled, always the same.
 
-        A sentence that was already seen, whatever its score, and a line that cannot be read follow
-        after the training rows, with their ``problem``: no text is in both splits.
+        Repeated sentences, whatever their score, and lines that cannot be read come after the training
+        rows, with their ``problem``. So no text is in both splits.
 
         Raises:
-            SourceError: the archive cannot be had.
-            DataError: the archive is damaged, holds no ground truth, or fewer than ``test_rows`` texts.
+            SourceError: the archive cannot be fetched.
+            DataError: the archive is damaged, has no ground truth, or too few texts for ``test_rows``.
         """
         first: dict[str, Line] = {}
         problems = []
@@ -54,8 +54,8 @@ class Vader(Data):
                 first[line.raw["text"]] = line
         if len(first) <= self.test_rows:
             raise DataError(
-                f"{self.source.url}: {len(first)} distinct texts leave none to train on beside "
-                f"{self.test_rows} to test; lower data.test_rows"
+                f"{self.source.url}: {len(first)} distinct texts leave none to train on; "
+                f"set data.test_rows below that (now {self.test_rows})"
             )
         shuffled = [first[text] for text in sorted(first, key=_digest)]
         if split == "test":
@@ -69,21 +69,23 @@ class Vader(Data):
         try:
             with tarfile.open(self.source.fetch()) as tar:
                 members = [m for m in tar.getmembers() if m.isfile() and m.name.endswith(SUFFIX)]
-                for member in sorted(members, key=lambda found: found.name):
+                for member in sorted(members, key=lambda member: member.name):
                     stream = tar.extractfile(member)
                     for number, content in enumerate(stream or (), 1):
                         yield self._line(f"{archive}/{member.name}", number, content)
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            raise DataError(f"{self.source.url}: not a whole tar file ({error}); fetch it again") from None
+            raise DataError(f"{self.source.url}: not a complete tar file ({error}); fetch it again") from None
         if not members:
-            raise DataError(f"{self.source.url}: no member ends in {SUFFIX}; is it VADER's archive?")
+            raise DataError(
+                f"{self.source.url}: no member ends in {SUFFIX}; set data.source to VADER's archive"
+            )
 
     def _line(self, file: str, number: int, content: bytes) -> Line:
         try:
             _, score, text = content.decode().rstrip("\r\n").split("\t")
             mean = float(score)
         except ValueError as error:  # UnicodeDecodeError is one too
-            return Line(file, number, None, f"not id, score and text by tabs: {error}")
+            return Line(file, number, None, f"not tab-separated id, score and text: {error}")
         if not -4 <= mean <= 4:
             return Line(file, number, None, f"the score {score} is not between -4 and 4")
         return Line(file, number, {"text": text, "label": self._label(mean)})

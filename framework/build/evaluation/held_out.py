@@ -29,7 +29,7 @@ class HeldOut(Evaluation):
         self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
         """Return the metrics of the task and of ``evaluation.text_metrics``; see the base class."""
-        rows = list(examples)[: self.rows]
+        rows = examples[: self.rows]
         metrics = open_task(task).measure(engine, rows)
         if self._generates(task) and base is not None:
             metrics |= self._compare_generated(engine, task, rows, base)

@@ -36,7 +36,7 @@ class PreferenceEvaluation(HeldOut):
 
         if base is None:
             raise StepError("evaluation=preference needs the base model; set evaluation=held-out")
-        rows = list(examples)[: self.rows]
+        rows = examples[: self.rows]
         log_ratios = preferred(engine, rows)
         margins = log_ratios - preferred(base.open(), rows)
         return {

@@ -55,7 +55,7 @@ class Evaluate(Stage):
             ServeError: the candidate cannot be opened, or cannot do what the task needs.
         """
         engine = open_engine(self.engine, inputs["candidate"])
-        rows = read_examples(inputs["data"] / "test.safetensors")
+        rows = read_examples(inputs["data"] / "test")
         tokenizer = self.model.tokenizer(inputs["data_model"])
         base = Base(
             decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),

@@ -79,7 +79,7 @@ class CompareExports(Stage):
         Raises:
             ServeError: a folder cannot be opened, or cannot do what the task needs.
         """
-        rows = read_examples(inputs["data"] / "test.safetensors")[: self.parity.rows]
+        rows = read_examples(inputs["data"] / "test")[: self.parity.rows]
         reference = self._answers("torch", inputs["model"], rows)
         metrics: dict[str, float] = {}
         for candidate in self.candidates:

@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.data.shards import SPLITS, split_sha256
 from framework.build.model import Model
-from framework.build.stages.data import SPLITS
 from framework.build.stages.evaluate import METRICS, read_metrics
 from framework.core import versions
 from framework.core.component import UNKEYED, Component
@@ -116,6 +116,6 @@ def _link(source: str, target: str) -> None:
 def _data_digest(inputs: Mapping[str, Path]) -> str:
     """Return the digest of the canonical rows: both splits, phase after phase."""
     folders = [folder for slot, folder in inputs.items() if slot.partition(" ")[0] == "data"]
-    files = [(folder / f"{split}.jsonl", split) for folder in folders for split in SPLITS]
-    lines = "".join(f"{sha256_of(file)}  {split}.jsonl\n" for file, split in files)
+    splits = [(folder, split) for folder in folders for split in SPLITS]
+    lines = "".join(f"{split_sha256(folder, split)}  {split}.jsonl\n" for folder, split in splits)
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()

@@ -4,7 +4,7 @@ It knows the pairs and a reference model's log-probabilities of them; not which 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from framework.build.engine import Engine
 from framework.build.task import LABEL_MASK, Batch, Example
@@ -68,7 +68,26 @@ def log_probabilities(model: Any, batch: Batch) -> "Tensor":
     return sums
 
 
-def with_reference(model: Any, rows: Sequence[Example], pad: int) -> list[Example]:
+class _WithReference(Sequence[Example]):
+    """Preference rows, each with its reference log-probabilities; the rows stay where they are stored."""
+
+    def __init__(self, rows: Sequence[Example], reference: "Tensor") -> None:
+        self._rows, self._reference = rows, reference
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Example]: ...
+    def __getitem__(self, index: int | slice) -> Example | Sequence[Example]:
+        if isinstance(index, slice):
+            return _WithReference(self._rows[index], self._reference[index])
+        return (*self._rows[index][:TENSORS], self._reference[index])
+
+
+def with_reference(model: Any, rows: Sequence[Example], pad: int) -> Sequence[Example]:
     """Return *rows*, each with *model*'s log-probabilities of its two answers, float32 (2,).
 
     Raises:
@@ -77,12 +96,12 @@ def with_reference(model: Any, rows: Sequence[Example], pad: int) -> list[Exampl
     import torch
 
     require_pairs(rows)
-    task, extended = CausalLanguageModeling(), []
+    task, reference = CausalLanguageModeling(), []
     with torch.no_grad():
         for row in rows:
             batch = task.collate([row[:2], row[2:TENSORS]], pad)
-            extended.append((*row[:TENSORS], log_probabilities(model, batch)))
-    return extended
+            reference.append(log_probabilities(model, batch))
+    return _WithReference(rows, torch.stack(reference))
 
 
 def preferred(engine: Engine, rows: Sequence[Example]) -> "Tensor":

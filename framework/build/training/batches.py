@@ -1,25 +1,24 @@
 """Micro batches: encoded rows as padded or packed tensors, in an order that the seed determines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from framework.build.data.token_shards import TokenRows
 from framework.build.task import Batch, Example, Task
 
+if TYPE_CHECKING:
+    import numpy as np
 
-def read_examples(file: Path) -> list[Example]:
-    """Read ``(input_ids, labels, *more)`` of each row of ``build.stages.data``: 1-D int64 or uint8."""
-    import torch
-    from safetensors.torch import load_file
 
-    stored = load_file(file)
-    names = [("input_ids", "input_lengths"), ("labels", "label_lengths")]
-    names += [(f"part_{place}", f"part_{place}_lengths") for place in range(2, len(stored) // 2)]
-    parts = []
-    for name, lengths in names:
-        values = stored[name] if stored[name].dtype == torch.uint8 else stored[name].long()
-        parts.append(torch.split(values, stored[lengths].tolist()))
-    return list(zip(*parts, strict=True))
+def read_examples(folder: Path) -> Sequence[Example]:
+    """Open the encoded rows of a split, such as ``<output of encode>/train``; each is read when asked for.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    return TokenRows(folder)
 
 
 def model_inputs(batch: Batch) -> Batch:
@@ -33,20 +32,20 @@ class RowOrder:
     def __init__(self, rows: int, seed: int) -> None:
         self.rows = rows
         self.seed = seed
-        self._passes: dict[int, list[int]] = {}
+        self._passes: dict[int, np.ndarray] = {}
 
     def __getitem__(self, positions: slice) -> list[int]:
         """Return the rows at *positions*, counted from the start of the first pass."""
         return [
-            self._shuffled(position // self.rows)[position % self.rows]
+            int(self._shuffled(position // self.rows)[position % self.rows])
             for position in range(positions.start, positions.stop)
         ]
 
-    def _shuffled(self, number: int) -> list[int]:
+    def _shuffled(self, number: int) -> "np.ndarray":
         import numpy as np
 
         if number not in self._passes:
-            shuffled: list[int] = np.random.default_rng([self.seed, number]).permutation(self.rows).tolist()
+            shuffled = np.random.default_rng([self.seed, number]).permutation(self.rows)
             # A step may span the end of one pass and the start of the next; older passes are not needed.
             self._passes = {n: order for n, order in self._passes.items() if n == number - 1} | {
                 number: shuffled
@@ -68,7 +67,7 @@ class Batches:
 
     def __init__(
         self,
-        examples: list[Example],
+        examples: Sequence[Example],
         task: Task,
         micro_batch_size: int,
         accumulation: int,
@@ -81,6 +80,8 @@ class Batches:
         text: Path | None = None,
         validation: int = 0,
     ) -> None:
+        import numpy as np
+
         self.examples = examples
         self.task = task
         self.micro_batch_size = micro_batch_size
@@ -95,9 +96,9 @@ class Batches:
         self.trained = trained
         """The numbers of the other rows, in order."""
         self.order = RowOrder(len(trained), seed)
-        self.weights = [task.weight(labels) for _, labels, *_ in examples]
+        self.weights = np.fromiter((task.weight(labels) for _, labels, *_ in examples), np.int64)
         self.text = text
-        """The original rows as JSON lines, for messages."""
+        """The folder with the rows' shards, such as ``<output of encode>/train``, for messages."""
         self.taken = 0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -113,7 +114,7 @@ class Batches:
         positions = self.order[step * rows_a_step : (step + 1) * rows_a_step]
         rows = [self.trained[position] for position in positions]
         first = (index * self.ranks + self.rank) * size
-        return self.of(rows[first : first + size], sum(self.weights[row] for row in rows))
+        return self.of(rows[first : first + size], int(self.weights[rows].sum()))
 
     def held_out(self) -> Iterator[Batch]:
         """Yield the held-out rows once, as micro batches."""
@@ -127,16 +128,16 @@ class Batches:
             **self.task.collate(chosen, self.pad, self.packed),
             "rows": rows,
             "tokens": sum(len(ids) for ids, *_ in chosen),
-            "weight": sum(self.weights[row] for row in rows) if weight is None else weight,
+            "weight": int(self.weights[rows].sum()) if weight is None else weight,
         }
 
 
-def _split(rows: int, size: int, seed: int) -> tuple[list[int], list[int]]:
+def _split(rows: int, size: int, seed: int) -> tuple[list[int], Sequence[int]]:
     """Draw *size* of *rows* numbers by *seed*; return them and the others, both sorted."""
     import numpy as np
 
     if not size:
-        return [], list(range(rows))
+        return [], range(rows)
     # RowOrder never draws from this stream: its seeds have two numbers.
     drawn = set(np.random.default_rng([seed, 0, 1]).permutation(rows)[:size].tolist())
     return sorted(drawn), [row for row in range(rows) if row not in drawn]

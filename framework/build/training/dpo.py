@@ -1,5 +1,6 @@
 """Direct preference optimization (DPO)."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
@@ -25,8 +26,8 @@ class Dpo(Supervised):
     """Strength of the pull toward the reference: a smaller value lets the model move further from it."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
-    ) -> "tuple[Task, list[Example]]":
+        self, task: "Task", base: Any, examples: "Sequence[Example]", run: TrainingRun
+    ) -> "tuple[Task, Sequence[Example]]":
         """Return the preference task, and the rows with *base*'s log-probabilities of both answers."""
         from framework.build.task.preference_pairs import Preferences, with_reference
 

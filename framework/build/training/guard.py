@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from framework.build.data.shards import read_row
 from framework.build.task import LABEL_MASK, Batch
 from framework.build.training import Training
 from framework.build.training.batches import Batches
@@ -20,6 +21,8 @@ _NORM_WINDOW = 50
 """Steps whose median gradient norm the next one is compared with."""
 _MIN_NORMS = 20
 """Steps before norms are compared."""
+_ROWS_AT_ONCE = 4096
+"""Rows whose tokens are checked together."""
 _PREVIEW_LENGTH = 60
 """Characters of a row that a message shows."""
 
@@ -116,22 +119,23 @@ def check_rows(batches: Batches, model: Any) -> None:
     """Raise ``StepError`` if a token or label in *batches* is outside the range of *model*."""
     import torch
 
-    ids = [example[0] for example in batches.examples]
-    labels = [example[1] for example in batches.examples]
     tokens = len(model.get_input_embeddings().weight)
     choices = tokens if batches.task.generates else max(model.config.num_labels, 2)
-    for kind, values, size in (("token", ids, tokens), ("label", labels, choices)):
-        joined = torch.cat(values)
-        wrong = (joined >= size) | ((joined < 0) & (joined != LABEL_MASK))
-        if not bool(wrong.any()):
-            continue
-        first = int(wrong.nonzero()[0, 0])
-        ends = list(itertools.accumulate(len(value) for value in values))
-        row = next(number for number, end in enumerate(ends) if first < end)
-        raise StepError(
-            f"tune: {kind} {int(joined[first])} of {_describe([row], batches)} is outside the model's range "
-            f"0 to {size - 1}; use data for this model's tokenizer and model.labels, or fix the row"
-        )
+    examples, first = iter(batches.examples), 0
+    while chunk := list(itertools.islice(examples, _ROWS_AT_ONCE)):
+        for part, kind, size in ((0, "token", tokens), (1, "label", choices)):
+            values = torch.cat([example[part] for example in chunk])
+            wrong = (values >= size) | ((values < 0) & (values != LABEL_MASK))
+            if not bool(wrong.any()):
+                continue
+            position = int(wrong.nonzero()[0, 0])
+            ends = list(itertools.accumulate(len(example[part]) for example in chunk))
+            row = first + next(number for number, end in enumerate(ends) if position < end)
+            raise StepError(
+                f"tune: {kind} {int(values[position])} of {_describe([row], batches)} is outside the model's "
+                f"range 0 to {size - 1}; use data for this model's tokenizer and model.labels, or fix the row"
+            )
+        first += len(chunk)
 
 
 def _cause(causes: Sequence[int], rows: Sequence[int], batches: Batches) -> str:
@@ -141,7 +145,7 @@ def _cause(causes: Sequence[int], rows: Sequence[int], batches: Batches) -> str:
 
 
 def _describe(rows: Sequence[int], batches: Batches) -> str:
-    """Return the line numbers of *rows* in the data step's ``train.jsonl``, and the text of a single row."""
+    """Return the numbers of *rows* among the encoded rows, from 1, and the text of a single row."""
     numbers = ", ".join(str(row + 1) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
     text = _preview(rows[0], batches) if len(rows) == 1 else ""
     return f"training row{'s' if len(rows) > 1 else ''} {numbers}" + (f" ({text})" if text else "")
@@ -150,8 +154,7 @@ def _describe(rows: Sequence[int], batches: Batches) -> str:
 def _preview(row: int, batches: Batches) -> str:
     if batches.text is None:
         return ""
-    with batches.text.open(encoding="utf-8") as stream:
-        line = next(itertools.islice(stream, row, None), "").strip()
+    line = read_row(batches.text, row)
     text = json.dumps(json.loads(line), ensure_ascii=False) if line else ""
     return text if len(text) <= _PREVIEW_LENGTH else f"{text[:_PREVIEW_LENGTH]}…"
 

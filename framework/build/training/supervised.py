@@ -1,7 +1,7 @@
 """Supervised fine-tuning: cross entropy on the labels, trained with Lightning."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +71,7 @@ class Supervised(Training):
 
         model, parallelism, folders = run.model, run.parallelism, run.folders
         task = open_task(model.task)
-        examples = read_examples(folders.data / "train.safetensors")
+        examples = read_examples(folders.data / "train")
         require_training_rows(self, len(examples))
         base = model.open(folders.model)
         task, examples = self.objective(task, base, examples, run)
@@ -92,14 +92,14 @@ class Supervised(Training):
             packed=packed,
             rank=parallelism.data_rank,
             ranks=parallelism.data_parallel,
-            text=folders.data / "train.jsonl",
+            text=folders.data / "train",
             validation=self.validation.count(len(examples)),
         )
         check_rows(batches, tuned)
         return tuned, batches
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
-    ) -> "tuple[Task, list[Example]]":
+        self, task: "Task", base: Any, examples: "Sequence[Example]", run: TrainingRun
+    ) -> "tuple[Task, Sequence[Example]]":
         """Return the task whose loss is minimized, and the rows; *base* is the model before tuning."""
         return task, examples

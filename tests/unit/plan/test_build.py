@@ -113,12 +113,12 @@ COMPARED = {"parity", "benchmark", "gate export", "publish"}
 SMALLER = {"compress int4", "evaluate int4", *COMPARED}
 EXPORTED = {"export fp32", *SMALLER}
 TUNED = {"tune", "merge", "evaluate tuned", "gate quality", *EXPORTED}
-PREPARED = {"data", "evaluate base", *TUNED}
+PREPARED = {"encode", "evaluate base", *TUNED}
 ALL = {"model", *PREPARED}
 
 REACH = {
     "model": ALL,
-    "data": PREPARED,
+    "data": {"read", *PREPARED},
     "tuning": TUNED,
     "training": TUNED,
     "parallelism": TUNED,
@@ -163,6 +163,8 @@ SPECIAL = {
     "model.license": {"publish"},
     "model.parameters": {"publish"},
     "environment.hardware.device": TUNED,
+    # Rows are read once, whatever may be too long for a model.
+    **{f"data.{limit}": PREPARED for limit in ("max_length", "too_long", "max_rejected")},
 }
 
 
@@ -170,7 +172,7 @@ SPECIAL = {
 def test_changed_key_rebuilds_only_dependent_steps(key, config):
     whole = config("+recipe=tiny", "tuning=lora")
     before = keys(make_plan(whole, "tiny"))
-    assert set(before) == ALL
+    assert set(before) == {"read", *ALL}
     count = 0
     for path in leaves(getattr(whole, key), (key,)):
         if path[-1] in UNTOUCHED and key != "publish":
@@ -186,7 +188,7 @@ def test_rank_keeps_model_data_and_base(plan):
     eight = keys(plan("+recipe=quickstart", "tuning.rank=8"))
     sixteen = keys(plan("+recipe=quickstart"))
     same = {label for label in eight if eight[label] == sixteen[label]}
-    assert same == {"model", "data", "evaluate base"}
+    assert same == {"model", "read", "encode", "evaluate base"}
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_local_file_is_keyed_by_content(team, plan):
     assert keys(plan(*words)) == before
     team("rows.jsonl", ROWS * 19 + ROWS.replace("b", "c"))
     after = keys(plan(*words))
-    assert {label for label in before if before[label] != after[label]} == PREPARED
+    assert {label for label in before if before[label] != after[label]} == {"read", *PREPARED}
 
 
 def test_local_folder_is_keyed_by_its_files(team, plan):
@@ -230,7 +232,7 @@ def test_local_folder_is_keyed_by_its_files(team, plan):
     words = ("+recipe=tiny", "data=files", "data.train=rows")
     before = keys(plan(*words))
     team("rows/b.jsonl", ROWS)
-    assert keys(plan(*words))["data"] != before["data"]
+    assert keys(plan(*words))["read"] != before["read"]
 
 
 def test_no_compression_plans_no_compress_step(plan):

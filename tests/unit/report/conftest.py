@@ -55,10 +55,8 @@ def leave(step: Step, folder: Path, quality: dict[str, float]) -> None:
         log = [{"step": n, "loss": 4 / n, "learning_rate": 1e-3 / n} for n in range(1, 600)]
         log.insert(300, {"step": 300, "validation_loss": 0.5})
         (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
-    elif stage.name == "data":
-        for split in ("train", "test"):
-            (folder / f"{split}.jsonl").write_text(f"{step.label} {split}")
-        counted = {"rows": 1234, "tokens": 56789, "rejected": 2, "longest": 9}
+    elif stage.name == "encode":
+        counted = {"rows": 1234, "tokens": 56789, "rejected": 2, "longest": 9, "sha256": "5" * 64}
         (folder / "summary.json").write_text(json.dumps({"train": counted, "test": counted}))
     elif stage.name == "compress":
         (folder / "compression.json").write_text(json.dumps({"kept_in_float": ["<lm_head>"]}))

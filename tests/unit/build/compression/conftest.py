@@ -100,7 +100,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Pa
 
 @pytest.fixture(scope="session")
 def write_rows() -> Callable[..., None]:
-    """Write random training rows of unequal length as the data step does."""
+    """Write random training rows of unequal length as the encode step does."""
 
     def write(folder: Path, count: int = 12) -> None:
         import numpy as np
@@ -115,7 +115,8 @@ def write_rows() -> Callable[..., None]:
             "input_lengths": torch.tensor([len(row) for row in rows], dtype=torch.int64),
             "label_lengths": torch.ones(count, dtype=torch.int64),
         }
-        save_file(stored, folder / "train.safetensors")
+        (folder / "train").mkdir()
+        save_file(stored, folder / "train" / "00000.safetensors")
 
     return write
 

@@ -28,7 +28,7 @@ def losses(folder: Path) -> list[float]:
 def divergence(student: Any, teacher: Any, data: Path) -> float:
     """The mean KL divergence of two models over the test rows."""
     found = []
-    for ids, *_ in read_examples(data / "test.safetensors"):
+    for ids, *_ in read_examples(data / "test"):
         with torch.no_grad():
             one, other = (model(ids[None]).logits[0].log_softmax(-1) for model in (student, teacher))
         found.append(float((other.exp() * (other - one)).sum(-1).mean()))
@@ -97,7 +97,7 @@ def test_classifier_learns_its_teachers_distribution(
     from safetensors.torch import save_file
 
     option, folder = tiny_classifier
-    # Rows as the data step prepares them: 16 texts of 4 to 8 tokens, of three classes.
+    # Rows as the encode step writes them: 16 texts of 4 to 8 tokens, of three classes.
     lengths = [4 + row % 5 for row in range(16)]
     source = torch.Generator().manual_seed(0)
     stored = {
@@ -108,7 +108,8 @@ def test_classifier_learns_its_teachers_distribution(
     }
     for name in ("rows", "out", "scratch", "other"):
         (tmp_path / name).mkdir()
-    save_file(stored, tmp_path / "rows" / "train.safetensors")
+    (tmp_path / "rows" / "train").mkdir()
+    save_file(stored, tmp_path / "rows" / "train" / "00000.safetensors")
     training = Distillation(
         learning_rate=3e-3, max_steps=20, micro_batch_size=4, hidden_weight=0.5, precision="fp32"
     )

@@ -37,7 +37,8 @@ def data(tmp_path_factory: Any) -> Path:
     labels, ones = torch.tensor([0, 1, 2]), torch.ones(3, dtype=torch.long)
     ids = torch.tensor([token for row in ROWS for token in row])
     columns = {"input_ids": ids, "input_lengths": lengths, "labels": labels, "label_lengths": ones}
-    save_file(columns, folder / "train.safetensors")
+    (folder / "train").mkdir()
+    save_file(columns, folder / "train" / "00000.safetensors")
     return folder
 
 

@@ -33,7 +33,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 def mean_loss(model: Any, data: Path) -> float:
     task = open_task("causal-lm")
-    rows = read_examples(data / "train.safetensors")
+    rows = read_examples(data / "train")
     with torch.no_grad():
         total = sum(float(task.loss(model, task.collate([row], 0))) for row in rows)
     return total / sum(task.weight(labels) for _, labels in rows)

@@ -1,4 +1,4 @@
-"""The rows that the repository holds, and the options that read them."""
+"""The rows in the repository, and the options that read them."""
 
 import filecmp
 import shutil
@@ -14,7 +14,7 @@ import yaml
 from framework.build.data import Data, Line, Split
 from framework.build.data.files import Files
 from framework.build.data.row_formats import canonical
-from framework.build.stages.data import SPLITS
+from framework.build.data.shards import SPLITS
 from framework.build.task.bioes import to_bioes
 from framework.core.paths import SHARE
 
@@ -63,7 +63,7 @@ def test_every_committed_row_is_canonical(name: str, split: Split, count: int) -
         "vader",
     ],
 )
-def test_an_option_lists_every_key_so_that_each_can_be_overridden(name: str) -> None:
+def test_an_option_lists_every_key(name: str) -> None:
     text = (SHARE / "conf" / "data" / f"{name}.yaml").read_text()
     assert text.startswith("# ")
     given = yaml.safe_load(text)
@@ -87,9 +87,7 @@ def test_factbook_splits_share_no_country() -> None:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 468), ("test", 168)])
-def test_the_documents_of_the_economy_are_about_the_countries_of_the_questions(
-    split: Split, count: int
-) -> None:
+def test_documents_and_questions_share_their_countries(split: Split, count: int) -> None:
     found = lines("economy-documents", split)
     assert len(found) == count
     assert {line.raw["country"] for line in found} <= {
@@ -101,7 +99,7 @@ def test_the_documents_of_the_economy_are_about_the_countries_of_the_questions(
 
 
 @pytest.mark.parametrize("name", ["economy", "economy-documents", "entities", "sectors"])
-def test_no_country_is_both_learnt_and_tested(name: str) -> None:
+def test_no_country_is_in_both_splits(name: str) -> None:
     train, test = ({line.raw["country"] for line in lines(name, split)} for split in ("train", "test"))
     assert train
     assert test
@@ -109,7 +107,7 @@ def test_no_country_is_both_learnt_and_tested(name: str) -> None:
 
 
 @pytest.mark.parametrize(("split", "count"), [("train", 468), ("test", 168)])
-def test_the_tagged_words_are_those_of_the_documents(split: Split, count: int) -> None:
+def test_tagged_words_match_the_documents(split: Split, count: int) -> None:
     found = [canonical(line.raw) for line in lines("entities", split)]
     assert len(found) == count
     kinds = {tag.partition("-")[2] for row in found for tag in to_bioes(row["tags"])}
@@ -119,14 +117,14 @@ def test_the_tagged_words_are_those_of_the_documents(split: Split, count: int) -
         assert text.replace(" ", "").endswith("".join(row["tokens"])[-40:])
 
 
-def test_what_a_country_lives_on_is_one_of_the_recipes_sectors() -> None:
+def test_every_label_is_a_sector_of_the_recipe() -> None:
     known = yaml.safe_load((SHARE / "recipes" / "sectors.yaml").read_text())["model"]["labels"]
     for split in SPLITS:
         named = {label for line in lines("sectors", split) for label in canonical(line.raw)["labels"]}
         assert named == set(known)
 
 
-def test_factbook_answers_stand_in_their_passage() -> None:
+def test_factbook_answers_are_in_their_passage() -> None:
     for line in [*lines("factbook", "train"), *lines("factbook", "test")]:
         system, user, assistant = (message["content"] for message in line.raw["messages"])
         assert system == "You extract facts as JSON."
@@ -139,7 +137,7 @@ def test_factbook_answers_stand_in_their_passage() -> None:
             assert f"the {field}" in user.splitlines()[-1]
 
 
-def test_factbook_asks_nothing_twice() -> None:
+def test_factbook_questions_are_distinct() -> None:
     asked = [line.raw["messages"][1]["content"].splitlines()[-1] for line in lines("factbook", "train")]
     assert (
         len({(line.raw["country"], q) for line, q in zip(lines("factbook", "train"), asked, strict=True)})
@@ -148,7 +146,7 @@ def test_factbook_asks_nothing_twice() -> None:
     assert len(set(asked)) == 56  # every ordered pair of the eight fields
 
 
-def test_tiny_rows_are_short_ascii_and_right() -> None:
+def test_tiny_rows_are_short_ascii_and_correct() -> None:
     numbers = []
     for line in [*lines("tiny", "train"), *lines("tiny", "test")]:
         asked, answer = (message["content"] for message in line.raw["messages"])
@@ -168,7 +166,7 @@ def test_relative_paths_are_found_from_any_folder(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npm") is None, reason="prepare.py needs npm")
-def test_factbook_is_made_again_byte_for_byte(tmp_path: Path) -> None:
+def test_factbook_is_reproduced_byte_for_byte(tmp_path: Path) -> None:
     script = FACTBOOK / "prepare.py"
     subprocess.run([sys.executable, str(script), "--output", str(tmp_path)], check=True, capture_output=True)
     names = sorted(file.name for file in FACTBOOK.glob("*.jsonl"))

@@ -19,8 +19,8 @@ def read(path: str) -> list[Line]:
     return list(Files.model_validate({"train": path, "test_fraction": 0}).read("train"))
 
 
-def seen(lines: list[Line]) -> list[tuple[int, Any]]:
-    """Number and raw row of what could be read, number and problem of what could not."""
+def contents(lines: list[Line]) -> list[tuple[int, Any]]:
+    """Return each line's number, and its problem or else its raw row."""
     return [(line.number, line.problem or line.raw) for line in lines]
 
 
@@ -41,7 +41,7 @@ A, B = {"text": "a"}, {"text": "b"}
         ("x.txt", "a\n\x20\nb\n"),
     ],
 )
-def test_lines_are_read_whatever_their_ends(write: Write, name: str, content: str | bytes) -> None:
+def test_all_line_ends_are_read(write: Write, name: str, content: str | bytes) -> None:
     lines = read(write(name, content))
     assert [line.raw for line in lines] == [A, B]
     assert [line.number for line in lines] == [1, 3 if name == "x.txt" else 2]
@@ -60,12 +60,12 @@ def test_lines_are_read_whatever_their_ends(write: Write, name: str, content: st
 )
 def test_tables_are_read_by_their_header(write: Write, name: str, content: str | bytes) -> None:
     lines = read(write(name, content))
-    assert seen(lines) == [(2, {"text": "a", "label": "1"}), (3, {"text": "b", "label": "2"})]
+    assert contents(lines) == [(2, {"text": "a", "label": "1"}), (3, {"text": "b", "label": "2"})]
 
 
 def test_a_csv_record_that_spans_lines_has_its_first_line(write: Write) -> None:
     path = write("x.csv", 'text,label\n"one\ntwo, ""three""\n",x\n\nlast,y\n')
-    assert seen(read(path)) == [
+    assert contents(read(path)) == [
         (2, {"text": 'one\ntwo, "three"\n', "label": "x"}),
         (5, "empty line"),
         (6, {"text": "last", "label": "y"}),
@@ -77,18 +77,18 @@ def test_a_csv_field_may_be_a_whole_document(write: Write) -> None:
     assert read(write("x.csv", f"text\n{long}\n"))[0].raw == {"text": long}
 
 
-def test_broken_csv_rows_are_told_and_the_next_ones_still_read(write: Write) -> None:
+def test_broken_csv_rows_do_not_stop_reading(write: Write) -> None:
     path = write("x.csv", b'text,label\na\nb,1,2\n"c"d,1\ncaf\xe9,1\nok,1\n')
     lines = read(path)
     assert [line.number for line in lines] == [2, 3, 4, 5, 6]
-    assert lines[0].problem == "has 1 fields where the header has 2"
-    assert lines[1].problem == "has 3 fields where the header has 2"
+    assert lines[0].problem == "1 fields, but the header has 2"
+    assert lines[1].problem == "3 fields, but the header has 2"
     assert "quoting" in (lines[2].problem or "")
     assert "not UTF-8" in (lines[3].problem or "")
     assert lines[4] == Line(path, 6, {"text": "ok", "label": "1"})
 
 
-def test_an_unclosed_quote_stops_rather_than_swallow_the_rest(write: Write) -> None:
+def test_an_unclosed_quote_stops_reading(write: Write) -> None:
     path = write("x.csv", 'text,label\na,1\n"b,2\nc,3\nd,4\n')
     with pytest.raises(DataError, match=r"x\.csv:3: a quote opened here is not closed"):
         read(path)
@@ -97,12 +97,12 @@ def test_an_unclosed_quote_stops_rather_than_swallow_the_rest(write: Write) -> N
         read(path)
 
 
-def test_a_header_that_names_a_column_twice_is_refused(write: Write) -> None:
-    with pytest.raises(DataError, match=r"x\.csv:1: the header names 'text' twice"):
+def test_a_duplicate_column_is_rejected(write: Write) -> None:
+    with pytest.raises(DataError, match=r"x\.csv:1: the header has 'text' more than once"):
         read(write("x.csv", "text,text\na,b\n"))
 
 
-def test_broken_json_lines_are_told_with_their_place(write: Write) -> None:
+def test_broken_json_lines_have_their_line_and_column(write: Write) -> None:
     broken = b'{"text": "a"\n\n{"text": "caf\xe9"}\n' + b"[" * 100_000 + b'\n7\n{"text": "b"}\n'
     lines = read(write("x.jsonl", broken))
     assert [line.number for line in lines] == [1, 2, 3, 4, 5, 6]
@@ -114,13 +114,13 @@ def test_broken_json_lines_are_told_with_their_place(write: Write) -> None:
     assert lines[5].raw == B
 
 
-def test_json_array_rows_have_the_line_they_begin_on(write: Write) -> None:
+def test_json_array_rows_have_their_first_line(write: Write) -> None:
     path = write("x.json", '\n[\n  {"text":\n    "a"},\n\n  {"text": "b"}, 3\n]\n')
-    assert seen(read(path)) == [(3, A), (6, B), (6, 3)]
+    assert contents(read(path)) == [(3, A), (6, B), (6, 3)]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ('[{"text": "a"},\n{"text" "b"}]', r"x\.json:2: broken JSON array: Expecting ':'"),
         ('[{"text": "a"}\n{"text": "b"}]', r"x\.json:2: broken JSON array: expecting ',' or '\]'"),
@@ -129,15 +129,15 @@ def test_json_array_rows_have_the_line_they_begin_on(write: Write) -> None:
         (b'[{"text": "a"},\n{"text": "\xe9"}]', r"x\.json:2: not UTF-8"),
     ],
 )
-def test_a_broken_json_array_stops_with_its_line(write: Write, content: str | bytes, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_broken_json_array_names_the_line(write: Write, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         read(write("x.json", content))
 
 
-def test_text_is_one_row_a_paragraph(write: Write) -> None:
+def test_each_paragraph_of_text_is_a_row(write: Write) -> None:
     path = write("x.txt", b"\n\nfirst\r\nsecond  \r\n\r\n\r\nthird\n\n\xff\n")
     lines = read(path)
-    assert seen(lines)[:2] == [(3, {"text": "first\nsecond  "}), (7, {"text": "third"})]
+    assert contents(lines)[:2] == [(3, {"text": "first\nsecond  "}), (7, {"text": "third"})]
     assert (lines[2].number, "not UTF-8" in (lines[2].problem or "")) == (9, True)
 
 
@@ -151,9 +151,9 @@ def test_parquet_rows_are_read_in_order(tmp_path: Path) -> None:
     assert [line.raw for line in lines] == rows
 
 
-def test_what_is_no_parquet_is_told(write: Write) -> None:
+def test_a_file_that_is_not_parquet_is_rejected(write: Write) -> None:
     pytest.importorskip("pyarrow")
-    with pytest.raises(DataError, match=r"x\.parquet:1: not a whole Parquet file"):
+    with pytest.raises(DataError, match=r"x\.parquet:1: not a complete Parquet file"):
         read(write("x.parquet", "hello"))
 
 
@@ -163,12 +163,12 @@ def test_a_missing_pyarrow_is_named(write: Write, monkeypatch: pytest.MonkeyPatc
         read(write("x.parquet", "hello"))
 
 
-def test_a_cut_off_gzip_is_told(write: Write) -> None:
+def test_a_truncated_gzip_names_the_line(write: Write) -> None:
     whole = gzip.compress(b"".join(b'{"text": "%d"}\n' % (n * n) for n in range(50_000)))
-    with pytest.raises(DataError, match=r"x\.jsonl\.gz:\d+: cannot be read on from here"):
+    with pytest.raises(DataError, match=r"x\.jsonl\.gz:\d+: cannot be read from here on"):
         read(write("x.jsonl.gz", whole[:-1000]))
 
 
-def test_a_header_in_another_encoding_is_told(write: Write) -> None:
+def test_a_header_in_another_encoding_is_rejected(write: Write) -> None:
     with pytest.raises(DataError, match=r"x\.csv:1: the header is not UTF-8"):
         read(write("x.csv", "text,größe\na,b\n".encode("latin-1")))

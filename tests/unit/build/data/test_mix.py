@@ -15,7 +15,7 @@ PYRAMID = {"general": 60, "domain": 30, "task": 10}
 
 @pytest.fixture
 def mix(write: Write) -> Callable[..., Mix]:
-    """A mix of files with so many rows: ``mix({"a": (20, 0.5)}, rows=10)``; each has two rows to test on."""
+    """Make a mix of files, ``mix({"a": (20, 0.5)}, rows=10)``: 20 rows at share 0.5, and 2 test rows."""
 
     def make(parts: dict[str, tuple[int, float]], **fields: object) -> Mix:
         made = {}
@@ -37,13 +37,13 @@ def counted(data: Data) -> dict[str, int]:
     return Counter(text.split()[0] for text in texts(data))
 
 
-def test_the_pyramid_has_its_shares_and_repeats_nothing(mix) -> None:
+def test_shares_are_met_without_repeating_a_row(mix) -> None:
     chosen = mix({name: (100, share) for name, share in PYRAMID.items()}, rows=100)
     assert counted(chosen) == PYRAMID
     assert len(set(texts(chosen))) == 100
 
 
-def test_without_rows_it_is_as_large_as_the_scarcest_part_allows(mix) -> None:
+def test_the_scarcest_part_limits_a_mix_without_rows(mix) -> None:
     assert counted(mix({"a": (100, 0.75), "b": (20, 0.25)})) == {"a": 60, "b": 20}
     assert counted(mix({"a": (7, 1)})) == {"a": 7}
 
@@ -53,7 +53,7 @@ def test_rounded_counts_add_up(mix, rows) -> None:
     assert sum(counted(mix({"a": (20, 1), "b": (20, 1), "c": (20, 1)}, rows=rows)).values()) == rows
 
 
-def test_the_order_is_mixed_always_the_same_and_of_the_seed(mix) -> None:
+def test_the_order_is_mixed_and_depends_on_the_seed(mix) -> None:
     parts = {"a": (50, 1), "b": (50, 1)}
     first = texts(mix(parts, rows=60))
     assert first == texts(mix(parts, rows=60))
@@ -62,15 +62,15 @@ def test_the_order_is_mixed_always_the_same_and_of_the_seed(mix) -> None:
     assert {text.split()[0] for text in first[:20]} == {"a", "b"}
 
 
-def test_more_rows_keep_those_that_fewer_had(mix) -> None:
+def test_more_rows_keep_those_of_fewer(mix) -> None:
     parts = {"a": (50, 2), "b": (50, 1)}
     assert set(texts(mix(parts, rows=30))) < set(texts(mix(parts, rows=60)))
 
 
-def test_too_few_rows_are_refused_unless_they_may_repeat(mix) -> None:
+def test_too_few_rows_are_rejected_unless_repeated(mix) -> None:
     parts = {"many": (100, 0.5), "few": (3, 0.5)}
     with pytest.raises(
-        DataError, match=r"^data\.parts\.few: it has 3 rows, its share of data\.rows=20 is 10; "
+        DataError, match=r"^data\.parts\.few: it has 3 rows, but its share of data\.rows=20 is 10; "
     ):
         texts(mix(parts, rows=20))
     repeated = Counter(texts(mix(parts, rows=20, repeat=True)))
@@ -87,7 +87,7 @@ def test_test_rows_are_those_of_the_named_parts(mix) -> None:
     assert set(few) < set(texts(mix(parts), "test"))
 
 
-def test_broken_lines_of_every_part_are_reported_and_not_counted(mix, write) -> None:
+def test_broken_lines_are_reported_and_not_counted(mix, write) -> None:
     chosen = mix({"a": (4, 1), "b": (4, 1)})
     write("a.jsonl", '{"text": "a 0"}\nnot json\n{"text": "a 2"}\n')
     lines = list(chosen.read("train"))
@@ -103,26 +103,26 @@ def counted_good(lines) -> dict[str, int]:
 def test_a_part_without_rows_is_named(mix, write) -> None:
     chosen = mix({"a": (4, 1), "b": (4, 1)})
     write("b.jsonl", "not json\n")
-    with pytest.raises(DataError, match=r"^data\.parts\.b: it has no training row that can be read"):
+    with pytest.raises(DataError, match=r"^data\.parts\.b: it has no readable training row"):
         list(chosen.read("train"))
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
-        ({"test_parts": ["c"]}, "there is no part 'c'; there are a"),
-        ({"repeat": True}, "'repeat' needs 'rows'"),
+        ({"test_parts": ["c"]}, "unknown part 'c'; the parts are a"),
+        ({"repeat": True}, "'repeat' requires 'rows'"),
         ({"rows": 0}, "greater than or equal to 1"),
         ({"test_parts": []}, "at least 1 item"),
     ],
 )
-def test_what_does_not_fit_together(mix, fields, said) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_invalid_combinations_are_rejected(mix, fields, message) -> None:
+    with pytest.raises(ValidationError, match=message):
         mix({"a": (4, 1)}, **fields)
 
 
-def test_it_survives_the_way_to_a_worker_whatever_the_order_of_its_parts(mix) -> None:
+def test_a_dump_ignores_the_order_of_parts(mix) -> None:
     chosen = mix({"z": (9, 1), "a": (9, 1)})
-    travelled = Data.model_validate(json.loads(json.dumps(chosen.dump(), sort_keys=True)))
-    assert list(travelled.walk()) == list(chosen.walk())
-    assert texts(travelled) == texts(chosen)
+    restored = Data.model_validate(json.loads(json.dumps(chosen.dump(), sort_keys=True)))
+    assert list(restored.walk()) == list(chosen.walk())
+    assert texts(restored) == texts(chosen)

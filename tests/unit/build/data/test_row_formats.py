@@ -67,7 +67,7 @@ def test_every_conversation_form_becomes_messages(raw: object, expected: list[tu
 @pytest.mark.parametrize(
     ("raw", "row"),
     [
-        ({"text": " kept as it is "}, {"text": " kept as it is "}),
+        ({"text": " with its spaces "}, {"text": " with its spaces "}),
         ({"text": "good", "label": "pos"}, {"text": "good", "label": "pos"}),
         ({"text": "good", "label": 0}, {"text": "good", "label": "0"}),
         ({"text": "good", "label": " pos "}, {"text": "good", "label": "pos"}),
@@ -79,7 +79,7 @@ def test_documents_keep_text_and_label(raw: object, row: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         ({"text": ""}, "empty text"),
         ({"text": " \n\t"}, "empty text"),
@@ -92,12 +92,12 @@ def test_documents_keep_text_and_label(raw: object, row: object) -> None:
         ({"text": None}, "empty row"),
     ],
 )
-def test_what_is_empty_is_called_empty(raw: object, said: str) -> None:
-    assert said in reason(raw)
+def test_an_empty_value_is_named(raw: object, message: str) -> None:
+    assert message in reason(raw)
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         ({"instructions": "a", "output": "b"}, "did you mean 'instruction' for 'instructions'?"),
         ({"instruction": "a", "ouput": "b"}, "did you mean 'output' for 'ouput'?"),
@@ -106,35 +106,35 @@ def test_what_is_empty_is_called_empty(raw: object, said: str) -> None:
         ({"text": "a", "lable": "x"}, "unknown key 'lable'; did you mean 'label'?"),
     ],
 )
-def test_a_misspelt_key_is_named_with_the_right_one(raw: object, said: str) -> None:
-    assert said in reason(raw)
+def test_a_misspelled_key_gets_a_suggestion(raw: object, message: str) -> None:
+    assert message in reason(raw)
 
 
-def test_an_unknown_form_names_what_it_has_and_what_is_accepted() -> None:
-    said = reason({"question": "a", "answer": "b"})
-    assert "'question', 'answer'" in said
+def test_an_unknown_form_names_the_accepted_ones() -> None:
+    message = reason({"question": "a", "answer": "b"})
+    assert "'question', 'answer'" in message
     for accepted in ("messages", "conversations", "instruction+output", "prompt+completion", "text[+label]"):
-        assert accepted in said
-    assert "data.columns" in said
+        assert accepted in message
+    assert "data.columns" in message
 
 
 @pytest.mark.parametrize(
-    ("raw", "said"),
+    ("raw", "message"),
     [
         (["a"], "must be an object with keys, not a list"),
         ("a", "not text"),
         (None, "not null"),
         ({"text": 3}, "text must be text, not a number"),
-        ({"text": "a", "label": True}, "not a truth value"),
+        ({"text": "a", "label": True}, "not a boolean"),
         ({"text": "a", "label": 0.5}, "not a number"),
         ({"messages": "hi"}, "must be a list of turns, not text"),
         ({"messages": [{"role": "user"}]}, "turn 1 of messages must be an object with 'role' and 'content'"),
         ({"messages": [{"from": "human", "value": "x"}]}, "with 'role' and 'content'"),
         (
             {"messages": [{"role": "bot", "content": "x"}]},
-            "'role' is 'bot'; it may be system, user, assistant, tool",
+            "'role' is 'bot'; should be one of system, user, assistant, tool",
         ),
-        ({"messages": [{"role": ["user"], "content": "x"}]}, "it may be system"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "should be one of system"),
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "must be text, not a list"),
         ({"messages": [{"role": "user", "content": "x"}]}, "last turn must be the assistant's"),
         ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "tool_calls"),
@@ -143,8 +143,8 @@ def test_an_unknown_form_names_what_it_has_and_what_is_accepted() -> None:
         ({"text": "a\ud800b"}, "not valid Unicode"),
     ],
 )
-def test_what_is_broken_is_told(raw: object, said: str) -> None:
-    assert said in reason(raw)
+def test_a_broken_row_names_the_fault(raw: object, message: str) -> None:
+    assert message in reason(raw)
 
 
 def test_a_text_may_have_any_number_of_labels() -> None:
@@ -152,26 +152,26 @@ def test_a_text_may_have_any_number_of_labels() -> None:
     assert canonical({"text": "t", "labels": []}) == {"text": "t", "labels": []}
     assert reason({"text": "t", "labels": "a"}) == "labels must be a list, not text"
     assert reason({"text": "t", "labels": ["a", 1]}) == "labels[1] must be text, not a number"
-    assert "not both" in reason({"text": "t", "labels": ["a"], "label": "a"})
+    assert "use 'label' for one class" in reason({"text": "t", "labels": ["a"], "label": "a"})
 
 
-def test_words_have_a_tag_each() -> None:
+def test_each_word_needs_a_tag() -> None:
     row = {"tokens": ["In", "Rome"], "tags": ["O", "S-city"]}
     assert canonical({**row, "id": 3}) == row
-    assert reason({"tokens": ["In"], "tags": ["O", "O"]}) == "1 tokens but 2 tags; each token needs one"
+    assert reason({"tokens": ["In"], "tags": ["O", "O"]}) == "1 tokens but 2 tags; give one tag per token"
     assert reason({"tokens": [], "tags": []}) == "empty tokens"
     assert reason({"tokens": ["a", " "], "tags": ["O", "O"]}) == "empty tokens[1]"
 
 
-def test_a_preference_is_a_conversation_and_the_answer_that_was_rejected() -> None:
+def test_a_preference_keeps_its_rejected_answer() -> None:
     row = canonical({"prompt": "Hi", "chosen": "Ho", "rejected": "No", "system": "S"})
     assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
     assert (row["messages"][-1]["content"], row["rejected"]) == ("Ho", "No")
-    said = {
+    answers = {
         key: [{"role": "assistant", "content": text}] for key, text in (("chosen", "a"), ("rejected", "b"))
     }
-    asked = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
-    more = {"prompt": [*asked, {"role": "user", "content": "3"}], **said}
+    earlier = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
+    more = {"prompt": [*earlier, {"role": "user", "content": "3"}], **answers}
     assert [message["content"] for message in canonical(more)["messages"]] == ["1", "2", "3", "a"]
-    assert "nothing is preferred" in reason({"prompt": "Hi", "chosen": "a", "rejected": "a"})
-    assert "put what comes before it in 'prompt'" in reason({**more, "chosen": asked})
+    assert "two different answers" in reason({"prompt": "Hi", "chosen": "a", "rejected": "a"})
+    assert "put the turns before it in 'prompt'" in reason({**more, "chosen": earlier})

@@ -70,35 +70,36 @@ def test_test_rows_are_held_out_and_the_order_is_fixed(tmp_path: Path) -> None:
     assert all(canonical(line.raw) == line.raw for line in test)
 
 
-def test_every_line_is_accounted_for_with_its_place(tmp_path: Path) -> None:
+def test_every_broken_line_is_reported(tmp_path: Path) -> None:
     data = small(tmp_path)
     lines = [*data.read("train"), *data.read("test")]
     assert len(lines) == 8 + 3
-    told = {line.number: line.problem for line in lines if line.problem}
+    problems = {line.number: line.problem for line in lines if line.problem}
     tweets, films = (f"truth.tar.gz/set/{name}_GroundTruth.txt" for name in ("tweets", "films"))
     assert {line.file for line in lines} == {tweets, films}
-    assert told[4] == f"same text as {films}:2"
-    assert "none" in (told[5] or "")
-    assert "id, score and text" in (told[6] or "")
-    assert "not between -4 and 4" in (told[7] or "")
-    assert "utf-8" in (told[8] or "")
+    assert problems[4] == f"same text as {films}:2"
+    assert "none" in (problems[5] or "")
+    assert "id, score and text" in (problems[6] or "")
+    assert "not between -4 and 4" in (problems[7] or "")
+    assert "utf-8" in (problems[8] or "")
 
 
 @pytest.mark.parametrize(
-    ("test_rows", "said"), [(6, "6 distinct texts leave none to train on"), (60, "lower data.test_rows")]
+    ("test_rows", "message"),
+    [(6, "6 distinct texts leave none to train on"), (60, "set data.test_rows below")],
 )
-def test_too_many_test_rows_are_refused(tmp_path: Path, test_rows: int, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_too_many_test_rows_are_rejected(tmp_path: Path, test_rows: int, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         list(small(tmp_path, test_rows=test_rows).read("test"))
 
 
-def test_a_foreign_or_damaged_archive_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_or_damaged_archive_is_rejected(tmp_path: Path) -> None:
     foreign = archive(tmp_path, readme=b"hello")
     with pytest.raises(DataError, match="no member ends in _GroundTruth"):
         list(Vader(source=Source(url=str(foreign))).read("train"))
     whole = archive(tmp_path, tweets_GroundTruth=TWEETS * 500)
     whole.write_bytes(whole.read_bytes()[:-200])
-    with pytest.raises(DataError, match="not a whole tar file"):
+    with pytest.raises(DataError, match="not a complete tar file"):
         list(Vader(source=Source(url=str(whole))).read("train"))
 
 

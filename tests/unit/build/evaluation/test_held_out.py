@@ -89,7 +89,7 @@ def test_perplexity_equals_that_of_transformers(tiny_tuned: Path, tiny_data: Pat
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_tuned)
-    rows = read_examples(tiny_data / "test.safetensors")
+    rows = read_examples(tiny_data / "test")
     total, tokens = 0.0, 0
     with torch.no_grad():
         for ids, labels in rows:

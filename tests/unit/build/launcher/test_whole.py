@@ -125,8 +125,8 @@ def test_recipe_is_trained_in_cluster_and_rendered_here(
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Submitted TrainJob training/tiny-")
-    assert "[ 1/14] model" in lines
-    assert "[14/14] publish" in lines
+    assert "[ 1/15] read" in lines
+    assert "[15/15] publish" in lines
     lock = json.loads((tmp_path / "work/environments/dev/tiny/release.lock").read_text())
     assert lock["model_uri"].startswith("bucket://models/")
     head = subprocess.run(

@@ -1,6 +1,7 @@
 """Images of rows: which file, which pixels, and which are rejected."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,9 @@ from PIL import Image
 from framework.build.data.files import Files
 from framework.build.model.picture import read_picture
 from framework.build.model.tiny_vilt import TinyImageText
-from framework.build.stages.data import PrepareData
 from framework.build.task.image_text_classification import pixels
 from framework.build.training.batches import read_examples
 from framework.core.errors import DataError
-from framework.core.step import Workspace
 
 MODEL = TinyImageText(name="t", license="x", parameters=1e5, labels=("a", "b"), image_size=8)
 
@@ -46,16 +45,15 @@ def rows(folder: Path, *images: str) -> Path:
     return folder
 
 
-def prepare(tmp_path: Path, train: Path, test: Path) -> Path:
-    MODEL.materialize(tmp_path / "model", seed=0)
-    output = tmp_path / "out"
-    output.mkdir()
+def prepare(run: Callable[..., Path], tmp_path: Path, train: Path, test: Path) -> Path:
+    MODEL.materialise(tmp_path / "model", seed=0)
     data = Files(train=str(train), test=str(test), max_length=32, max_rejected=1.0)
-    PrepareData(data=data, model=MODEL).run({"model": tmp_path / "model"}, output, Workspace(tmp_path))
-    return output
+    return run(data, MODEL, tmp_path / "model", tmp_path / "out")
 
 
-def test_rows_keep_their_image_and_others_are_rejected(tmp_path: Path) -> None:
+def test_every_row_keeps_its_own_image_and_others_are_refused(
+    prepare_rows: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = rows(tmp_path / "train", "1.png", "no.png", "../outside.png", "sub/2.png")
     (folder / "sub").mkdir()
     Image.new("L", (8, 8), 10).save(folder / "1.png")
@@ -63,17 +61,21 @@ def test_rows_keep_their_image_and_others_are_rejected(tmp_path: Path) -> None:
     Image.new("L", (8, 8), 30).save(tmp_path / "outside.png")
     tested = rows(tmp_path / "test", "3.png", "../train/1.png")
     Image.new("L", (8, 8), 40).save(tested / "3.png")
-    output = prepare(tmp_path, folder, tested)
+    output = prepare(prepare_rows, tmp_path, folder, tested)
     refused = (output / "rejected.jsonl").read_text()
-    assert refused.count("is no file below the folder of its rows") == 3
-    found = read_examples(output / "train.safetensors")
+    assert refused.count("is not a file below the folder of its rows") == 3
+    found = read_examples(output / "train")
     assert [part[2].unique().tolist() for part in found] == [[10], [20]]
-    kept = [json.loads(line)["image"] for line in (output / "train.jsonl").read_text().splitlines()]
+    kept = [json.loads(line)["image"] for line in (output / "train" / "00000.jsonl").read_text().splitlines()]
     assert kept == ["1.png", "sub/2.png"]  # no path of this machine
 
 
-def test_image_beside_a_single_file_is_rejected(tmp_path: Path) -> None:
+def test_images_beside_a_single_file_would_change_unseen(
+    prepare_rows: Callable[..., Path], tmp_path: Path
+) -> None:
     folder = rows(tmp_path / "rows", "1.png")
     Image.new("L", (8, 8), 10).save(folder / "1.png")
-    with pytest.raises(DataError, match=r"give the folder with the rows and images as data.train"):
-        prepare(tmp_path, folder / "rows.jsonl", rows(tmp_path / "test", "1.png") / "rows.jsonl")
+    with pytest.raises(DataError, match=r"set data.train \(and data.test\) to the folder"):
+        prepare(
+            prepare_rows, tmp_path, folder / "rows.jsonl", rows(tmp_path / "test", "1.png") / "rows.jsonl"
+        )

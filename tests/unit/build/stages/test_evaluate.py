@@ -23,7 +23,7 @@ def test_metrics_and_examples_are_written(
     assert metrics["tuned.perplexity"] < 2
     shown = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]
     assert len(shown) == 3
-    rows = [json.loads(line) for line in (tiny_data / "test.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tiny_data / "test" / "00000.jsonl").read_text().splitlines()]
     for entry, row in zip(shown, rows, strict=False):
         question, answer = (message["content"] for message in row["messages"])
         assert question in entry["prompt"]
@@ -37,6 +37,7 @@ def test_classifier_examples_name_labels(tiny_bert: Path, tmp_path: Path) -> Non
     from safetensors.torch import save_file
 
     ids = [[2, 7, 8, 3], [2, 9, 3]]
+    (tmp_path / "test").mkdir()
     save_file(
         {
             "input_ids": torch.tensor([token for row in ids for token in row], dtype=torch.int32),
@@ -44,7 +45,7 @@ def test_classifier_examples_name_labels(tiny_bert: Path, tmp_path: Path) -> Non
             "input_lengths": torch.tensor([4, 3]),
             "label_lengths": torch.tensor([1, 1]),
         },
-        tmp_path / "test.safetensors",
+        tmp_path / "test" / "00000.safetensors",
     )
     model = SequenceClassification(
         name="b", license="x", parameters=1e4, source=f"file://{tiny_bert}", labels=("a", "b", "c")

@@ -75,7 +75,7 @@ def test_differences_are_those_of_labeled_positions(
 
     found = compare({"model": tiny_tuned, "data": tiny_data, **exported}, tmp_path, rows=2)
     apart, alike = [], []
-    for ids, labels in read_examples(tiny_data / "test.safetensors")[:2]:
+    for ids, labels in read_examples(tiny_data / "test")[:2]:
         one = open_engine("torch", tiny_tuned).logits([ids.tolist()])[0]
         other = open_engine("genai", exported["int4"]).logits([ids.tolist()])[0]
         places = [place for place in range(len(ids) - 1) if labels[place + 1] != -100]

@@ -31,7 +31,9 @@ def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     (folders["shipped"] / "deep" / "weights.bin").write_bytes(b"weights")
     (folders["shipped"] / "chat_template.jinja").write_text("template")
     for split in ("train", "test"):
-        (folders["data"] / f"{split}.jsonl").write_text(split)
+        (folders["data"] / split).mkdir()
+        for number in (0, 1):
+            (folders["data"] / split / f"0000{number}.jsonl").write_text(f"{split} {number}")
     write_metrics(folders["evaluate"], {"tuned.exact_match": 0.75})
     write_metrics(folders["gate"], {"fp32.agreement": 1.0})
     (folders["gate"] / "gates.json").write_text('{"tuned.exact_match": ">= 0.5"}')
@@ -78,7 +80,8 @@ def test_digest_matches_sha256sum(inputs: dict[str, Path], tiny_model: Model) ->
     assert (folder / "SHA256SUMS").read_text() == shell(files, folder)
     assert "OK" in shell("sha256sum --check SHA256SUMS", folder)
     assert not (folder / RECORD).exists()
-    rows = shell("sha256sum train.jsonl test.jsonl | sha256sum", inputs["data"])
+    joined = "for split in train test; do cat $split/*.jsonl > $split.jsonl; done"
+    rows = shell(f"{joined}; sha256sum train.jsonl test.jsonl | sha256sum", inputs["data"])
     assert release.data_digest == "sha256:" + rows.split()[0]
     template = shell("sha256sum chat_template.jinja", inputs["shipped"]).split()[0]
     assert release.chat_template_digest == f"sha256:{template}"

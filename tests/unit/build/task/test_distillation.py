@@ -54,7 +54,7 @@ def test_decoder_loss_and_gradient_match_a_manual_computation(
     packed: bool, tiny_model: Model, tiny_base: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_LOGITS, "cpu", 1)  # the head takes 16 places at a time, so that there are several
-    rows = read_examples(tiny_data / "train.safetensors")[:5]
+    rows = read_examples(tiny_data / "train")[:5]
     student, teacher = (shaken(tiny_model.open(tiny_base), seed) for seed in (1, 2))
     task = Distilled(open_task("causal-lm"), teacher, MIX)
     assert task.packs

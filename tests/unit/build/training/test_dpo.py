@@ -14,13 +14,11 @@ from framework.build.engine import open_engine
 from framework.build.evaluation import Base
 from framework.build.evaluation.preference import PreferenceEvaluation
 from framework.build.model import Model
-from framework.build.parallelism.single import Single
-from framework.build.stages.data import PrepareData
 from framework.build.stages.merge import Merge
 from framework.build.task.preference_pairs import Preferences, preferred, with_reference
 from framework.build.training.batches import read_examples
 from framework.build.training.dpo import Dpo
-from framework.build.training.run import Folders, TrainingRun
+from framework.build.training.run import Folders
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -30,7 +28,12 @@ from framework.plan.build import Plan
 
 
 @pytest.fixture(scope="module")
-def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def pairs(
+    tiny_model: Model,
+    tiny_base: Path,
+    prepare_rows: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
     """Prompts with a right answer, which is chosen, and a longer wrong one."""
     folder = tmp_path_factory.mktemp("pairs")
     for split, numbers in (("train", range(24)), ("test", range(24, 32))):
@@ -40,9 +43,7 @@ def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathF
         ]
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = Files(train=str(folder / "train.jsonl"), test=str(folder / "test.jsonl"), max_length=128)
-    (folder / "rows").mkdir()
-    PrepareData(data=data, model=tiny_model).run({"model": tiny_base}, folder / "rows", Workspace(folder))
-    return folder / "rows"
+    return prepare_rows(data, tiny_model, tiny_base, folder / "rows")
 
 
 def on_cpu(model: Model, tuning: Tuning, folders: Folders) -> TrainingRun:
@@ -52,7 +53,7 @@ def on_cpu(model: Model, tuning: Tuning, folders: Folders) -> TrainingRun:
 
 
 def test_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
-    rows = read_examples(pairs / "train.safetensors")[:3]
+    rows = read_examples(pairs / "train")[:3]
     base = tiny_model.open(tiny_base).requires_grad_(False)
     pairs_with_reference = with_reference(base, rows, pad=0)
     task = Preferences(beta=0.3)
@@ -93,7 +94,7 @@ def test_chosen_answers_become_more_likely_than_rejected(
     Merge(model=tiny_model, tuning=tuning).run(
         {"model": tiny_base, "tune": output}, merged, Workspace(merged)
     )
-    rows = read_examples(pairs / "test.safetensors")
+    rows = read_examples(pairs / "test")
     base = Base(decode=lambda ids: "", open=lambda: open_engine("torch", tiny_base))
     metrics = PreferenceEvaluation().measure(open_engine("torch", merged), "causal-lm", rows, base)
     assert tuple(metrics) == PreferenceEvaluation().metrics("causal-lm")

@@ -23,14 +23,14 @@ ROW = 19
 
 @pytest.fixture
 def rare(tiny_data: Path, tmp_path: Path) -> tuple[Path, int]:
-    """The tiny rows with a token that occurs in one of them only, and that token."""
-    tensors = load_file(tiny_data / "train.safetensors")
+    """The tiny rows, of which one has a token that no other has; and that token."""
+    tensors = load_file(tiny_data / "train" / "00000.safetensors")
     token = next(token for token in range(250) if not bool((tensors["input_ids"] == token).any()))
     start = int(tensors["input_lengths"][:ROW].sum())
     tensors["input_ids"][start + 3] = token
     folder = tmp_path / "rare"
     shutil.copytree(tiny_data, folder)
-    save_file(tensors, folder / "train.safetensors")
+    save_file(tensors, folder / "train" / "00000.safetensors")
     return folder, token
 
 
@@ -49,7 +49,7 @@ def broken(tiny_base: Path, rare: tuple[Path, int], tmp_path: Path) -> Path:
 def test_row_that_causes_a_nan_loss_is_named(
     fit: Fit, rare: tuple[Path, int], broken: Path, packing: bool
 ) -> None:
-    text = (rare[0] / "train.jsonl").read_text().splitlines()[ROW]
+    text = (rare[0] / "train" / "00000.jsonl").read_text().splitlines()[ROW]
     with pytest.raises(StepError) as caught:
         fit("a", LoRA(), base=broken, data=rare[0], packing=packing)
     message = str(caught.value)
@@ -123,10 +123,10 @@ def test_norms_survive_a_resume(fit: Fit, cut_off: Callable[..., None]) -> None:
 def test_step_without_labels_is_reported(fit: Fit, tiny_data: Path, tmp_path: Path) -> None:
     folder = tmp_path / "masked"
     shutil.copytree(tiny_data, folder)
-    tensors = load_file(folder / "train.safetensors")
+    tensors = load_file(folder / "train" / "00000.safetensors")
     tensors["labels"][:] = LABEL_MASK
-    save_file(tensors, folder / "train.safetensors")
-    with pytest.raises(StepError, match=r"step 1 .* training rows \d+, .*data\.max_length"):
+    save_file(tensors, folder / "train" / "00000.safetensors")
+    with pytest.raises(StepError, match=r"no label of step 1 carries a loss, in none of training rows \d+, "):
         fit("a", LoRA(), data=folder)
 
 
@@ -136,9 +136,9 @@ def test_ids_outside_the_model_are_reported(
 ) -> None:
     folder = tmp_path / "outside"
     shutil.copytree(tiny_data, folder)
-    tensors = load_file(folder / "train.safetensors")
+    tensors = load_file(folder / "train" / "00000.safetensors")
     tensors[tensor][int(tensors["input_lengths"][:5].sum())] = 99_999
-    save_file(tensors, folder / "train.safetensors")
+    save_file(tensors, folder / "train" / "00000.safetensors")
     with pytest.raises(StepError, match=rf"{kind} 99999 of training row 6 \(.*\) is outside"):
         fit("a", LoRA(), data=folder)
 
@@ -146,12 +146,11 @@ def test_ids_outside_the_model_are_reported(
 def test_class_outside_the_model_is_reported(tiny_bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    text = tmp_path / "rows.jsonl"
-    text.write_text("".join(json.dumps({"label": name}) + "\n" for name in "abc"))
+    (tmp_path / "00000.jsonl").write_text("".join(json.dumps({"label": name}) + "\n" for name in "abc"))
     rows = [(torch.tensor([1]), torch.tensor([label])) for label in (0, 2, 3)]
-    rows_of_three = Batches(rows, open_task("sequence-classification"), 2, 1, 0, text=text)
+    rows_of_three = Batches(rows, open_task("sequence-classification"), 2, 1, 0, text=tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    with pytest.raises(StepError, match=r'label 3 of training row 3 \(\{"label": "c"\}\) .* 0 to 2;'):
+    with pytest.raises(StepError, match=r'label 3 of training row 3 \(\{"label": "c"\}\) .* 0 to 2'):
         check_rows(rows_of_three, model)
     rows_of_three.examples.pop()
     check_rows(rows_of_three, model)
@@ -161,8 +160,8 @@ def test_encoded_rows_and_their_text_have_one_order(
     tiny_data: Path, tiny_model: Model, tiny_base: Path
 ) -> None:
     tokenizer = tiny_model.tokenizer(tiny_base)
-    examples = read_examples(tiny_data / "train.safetensors")
-    lines = (tiny_data / "train.jsonl").read_text().splitlines()
+    examples = read_examples(tiny_data / "train")
+    lines = (tiny_data / "train" / "00000.jsonl").read_text().splitlines()
     assert len(examples) == len(lines)
     for (ids, *_), line in zip(examples, lines, strict=True):
         assert tiny_model.encode(tokenizer, json.loads(line))[0] == ids.tolist()

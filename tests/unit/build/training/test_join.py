@@ -18,8 +18,9 @@ from framework.build.model import Model
 from framework.build.parallelism import Parallelism
 from framework.build.parallelism.ddp import DDP
 from framework.build.parallelism.single import Single
-from framework.build.stages.data import PrepareData
+from framework.build.stages.encode import EncodeRows
 from framework.build.stages.model import FetchModel
+from framework.build.stages.read import ReadRows
 from framework.build.stages.tune import Tune
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.lora import LoRA
@@ -36,7 +37,8 @@ def steps(model: Model, layout: Parallelism, **training: Any) -> list[Step]:
     settings = {"learning_rate": 3e-3, "precision": "fp32", "micro_batch_size": 4, "global_batch_size": 8}
     first = Step("model", FetchModel(model=model, seed=0))
     files = Files(train=str(ROWS / "train.jsonl"), test=str(ROWS / "test.jsonl"), max_length=128)
-    data = Step("data", PrepareData(data=files, model=model), {"model": first})
+    read = Step("read", ReadRows.of(files))
+    data = Step("encode", EncodeRows.of(files, model), {"rows": read, "model": first})
     stage = Tune(
         model=model,
         tuning=LoRA(rank=4, alpha=8, dropout=0.1),
@@ -45,7 +47,7 @@ def steps(model: Model, layout: Parallelism, **training: Any) -> list[Step]:
         device="cpu",
         seed=0,
     )
-    return [first, data, Step("tune", stage, {"model": first, "data": data})]
+    return [first, read, data, Step("tune", stage, {"model": first, "data": data})]
 
 
 @pytest.fixture

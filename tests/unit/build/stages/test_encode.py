@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
 
 from framework.build.data.files import Files
+from framework.build.data.shards import read_shards, split_sha256
 from framework.build.model import Model
 from framework.build.model.sequence_classification import SequenceClassification
-from framework.build.stages.data import PrepareData
 from framework.build.training.batches import read_examples
 from framework.core.errors import DataError
-from framework.core.step import Workspace
 
 Prepare = Callable[..., Path]
 GOOD = {"prompt": "Is 1 even or odd?", "completion": "odd"}
@@ -24,8 +22,14 @@ def lines(*rows: Any) -> str:
 
 
 @pytest.fixture
-def prepare(tiny_model: Model, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """Run the stage on the text of two JSONL files in the working folder."""
+def prepare(
+    prepare_rows: Callable[..., Path],
+    tiny_model: Model,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Prepare:
+    """Run both data stages on the text of two JSONL files in the working folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
 
@@ -40,10 +44,8 @@ def prepare(tiny_model: Model, tiny_base: Path, tmp_path: Path, monkeypatch: pyt
         Path("test.jsonl").write_text(test, encoding="utf-8")
         output = tmp_path / "output"
         shutil.rmtree(output, ignore_errors=True)
-        output.mkdir()
         data = Files(train="train.jsonl", test="test.jsonl", **{"max_length": 128, **options})
-        PrepareData(data=data, model=model).run({"model": base}, output, Workspace(tmp_path))
-        return output
+        return prepare_rows(data, model, base, output)
 
     return call
 
@@ -57,60 +59,52 @@ def summary(folder: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def test_rejected_rows_are_named_counted_and_kept_out(
-    prepare: Prepare, capsys: pytest.CaptureFixture[str]
-) -> None:
-    train = lines(GOOD, {"prompt": "Is 2 even?", "completion": ""}, "{broken", GOOD, {"promt": "a"}, "", GOOD)
-    folder = prepare(train, max_rejected=0.9)
-    found = rejected(folder)
-    assert [(entry["split"], entry["file"], entry["line"]) for entry in found] == [
-        ("train", "train.jsonl", 2),
-        ("train", "train.jsonl", 3),
-        ("train", "train.jsonl", 5),
-        ("train", "train.jsonl", 6),
+def test_rows_rejected_by_reading_count_too(prepare: Prepare, capsys: pytest.CaptureFixture[str]) -> None:
+    train = lines(*[GOOD] * 7, "{broken", {"prompt": "long " * 90, "completion": "odd"})
+    folder = prepare(train, max_rejected=0.2)
+    assert [(entry["file"], entry["line"]) for entry in rejected(folder)] == [
+        ("train.jsonl", 8),
+        ("train.jsonl", 9),
     ]
-    assert found[3]["reason"] == "empty line"
-    assert found[0]["reason"] == "empty completion"
-    assert "did you mean 'prompt'" in found[2]["reason"]
-    counted = summary(folder)
-    assert counted["train"]["rows"] == 3
-    assert counted["train"]["rejected"] == 4
-    assert counted["test"] == {**counted["test"], "rows": 1, "rejected": 0}
-    printed = capsys.readouterr().out
-    assert "  rejected train.jsonl:2: empty completion\n" in printed
-    assert len((folder / "train.jsonl").read_text().splitlines()) == 3
-    assert len(read_examples(folder / "train.safetensors")) == 3
-
-
-def test_only_the_first_five_are_shown_but_all_are_written(
-    prepare: Prepare, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = prepare(lines(*[GOOD] * 3, *[{"prompt": "a", "completion": ""}] * 8), max_rejected=1.0)
-    printed = capsys.readouterr().out
-    assert printed.count("  rejected ") == 5
-    assert "… and 3 more; all are in rejected.jsonl" in printed
-    assert len(rejected(folder)) == 8
-
-
-def test_too_many_rejected_rows_stop_the_plan(prepare: Prepare) -> None:
-    train = lines(*[GOOD] * 8, {"prompt": "a", "completion": ""})
+    assert summary(folder)["train"]["rejected"] == 2
+    assert capsys.readouterr().out.count("rejected train.jsonl:8:") == 1  # by the stage that rejected it
     with pytest.raises(DataError) as caught:
-        prepare(train, max_rejected=0.05)
-    assert str(caught.value) == (
-        "data: 1 of 10 rows were rejected, more than data.max_rejected=0.05 allows; mend them or raise it:\n"
-        "  train.jsonl:9: empty completion"
-    )
-    prepare(train, max_rejected=0.1)  # exactly the share that is allowed
+        prepare(train, max_rejected=0.15)  # one of ten is allowed, two are not
+    assert "2 of 10 rows" in str(caught.value)
+    assert "\n  train.jsonl:8: " in str(caught.value)
+    assert "\n  train.jsonl:9: " in str(caught.value)
 
 
 def test_no_usable_row_names_the_first_reason(prepare: Prepare) -> None:
-    with pytest.raises(DataError, match=r"no usable row in split 'test'; .*test.jsonl:1: empty completion"):
-        prepare(lines(GOOD), lines({"prompt": "a", "completion": ""}), max_rejected=1.0)
-    with pytest.raises(DataError, match=r"no usable row in split 'train'$"):
-        prepare("\n\n", max_rejected=1.0)
+    long = {"prompt": "long " * 90, "completion": "odd"}
+    with pytest.raises(DataError, match=r"no usable row in split 'test'; .*test.jsonl:1: \d+ tokens"):
+        prepare(lines(GOOD), lines(long), max_rejected=1.0)
 
 
-def test_a_row_that_is_too_long_is_rejected_with_the_override(prepare: Prepare) -> None:
+def test_shards_keep_text_tokens_and_origins_together(
+    prepare: Prepare, tiny_model: Model, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"Is {n} even or odd?", "completion": "odd"} for n in range(10)]
+    rows[4]["prompt"] *= 20
+    whole = prepare(lines(*rows), max_rejected=0.5)
+    texts, digest = [row.text for row in read_shards(whole, "train")], summary(whole)["train"]["sha256"]
+    monkeypatch.setattr("framework.build.data.shards.ROWS_PER_SHARD", 4)
+    folder = prepare(lines(*rows), max_rejected=0.5)
+    assert [file.name for file in sorted((folder / "train").iterdir())] == [
+        f"0000{number}.{suffix}" for number in range(3) for suffix in ("jsonl", "safetensors")
+    ]
+    sourced = list(read_shards(folder, "train"))
+    assert [row.line for row in sourced] == [1, 2, 3, 4, 6, 7, 8, 9, 10]
+    assert [row.text for row in sourced] == texts
+    assert summary(folder)["train"]["sha256"] == digest == split_sha256(folder, "train")
+    assert all(text == json.dumps(json.loads(text), ensure_ascii=False, sort_keys=True) for text in texts)
+    tokenizer, examples = tiny_model.tokenizer(tiny_base), read_examples(folder / "train")
+    assert len(examples) == len(sourced)
+    for row, (ids, labels) in zip(sourced, examples, strict=True):
+        assert [ids.tolist(), labels.tolist()] == list(tiny_model.encode(tokenizer, row.row))
+
+
+def test_a_row_that_is_too_long_names_the_override(prepare: Prepare) -> None:
     long = {"prompt": "Is 1 even or odd? " * 10, "completion": "odd"}
     folder = prepare(lines(GOOD, long), max_rejected=0.5)
     (entry,) = rejected(folder)
@@ -125,19 +119,17 @@ def test_truncating_keeps_what_fits(prepare: Prepare) -> None:
     long_answer = {"prompt": "Is 1 even or odd?", "completion": "odd " * 60}
     long_prompt = {"prompt": "Is 1 even or odd? " * 20, "completion": "odd"}
     folder = prepare(lines(GOOD, long_answer, long_prompt), too_long="truncate", max_rejected=0.5)
-    examples = read_examples(folder / "train.safetensors")
+    examples = read_examples(folder / "train")
     assert [len(ids) for ids, _ in examples][1] == 128
     assert [len(labels) for _, labels in examples][1] == 128
     (entry,) = rejected(folder)
     assert entry["line"] == 3
-    assert "nothing is left to learn from" in entry["reason"]
+    assert "no label is left to learn from" in entry["reason"]
 
 
-def test_a_limit_beyond_the_models_is_refused_with_the_override(
-    prepare: Prepare, tiny_base: Path, tmp_path: Path
-) -> None:
+def test_max_length_beyond_the_context_is_rejected(prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
     prepare(lines(GOOD), max_length=512)
-    with pytest.raises(DataError, match=r"^data\.max_length=513 is more than the 512 tokens that tiny sees"):
+    with pytest.raises(DataError, match=r"^data\.max_length=513 .* set data\.max_length=512$"):
         prepare(lines(GOOD), max_length=513)
     for config, limit in (
         ({"n_positions": 100, "model_type": "gpt2"}, 100),
@@ -151,7 +143,7 @@ def test_a_limit_beyond_the_models_is_refused_with_the_override(
             prepare(lines(GOOD), base=base, max_length=limit + 1)
 
 
-def test_a_model_that_names_no_limit_takes_any(prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
+def test_any_max_length_fits_an_unknown_context(prepare: Prepare, tiny_base: Path, tmp_path: Path) -> None:
     base = tmp_path / "other"
     shutil.copytree(tiny_base, base)
     (base / "config.json").write_text(json.dumps({"model_type": "llama"}))
@@ -169,7 +161,7 @@ def test_labels_are_the_answer_and_its_end(prepare: Prepare, tiny_model: Model, 
         ]
     }
     folder = prepare(lines(rows))
-    ((ids, labels),) = read_examples(folder / "train.safetensors")
+    ((ids, labels),) = read_examples(folder / "train")
     tokenizer = tiny_model.tokenizer(tiny_base)
     kept = [int(label) for label in labels if label != -100]
     assert tokenizer.decode(kept) == "odd<|im_end|>even<|im_end|>"
@@ -202,30 +194,34 @@ def test_every_classification_label_is_checked(
         "classification needs 'text' and 'label'",
         "classification needs 'text' and 'label'",
     ]
-    ((_, label),) = read_examples(folder / "train.safetensors")
+    ((_, label),) = read_examples(folder / "train")
     assert label.tolist() == [2]
     long = lines({"text": "a film " * 30, "label": "neutral"})
     folder = prepare(long, test, model=model, base=tiny_bert, max_length=16, too_long="truncate")
-    ((ids, label),) = read_examples(folder / "train.safetensors")
+    ((ids, label),) = read_examples(folder / "train")
     assert len(ids) == 16
     assert ids[-1] == 3  # [SEP], where the encoder expects it
     assert label.tolist() == [1]
 
 
-def test_the_bytes_depend_on_the_rows_alone(prepare: Prepare, tmp_path: Path) -> None:
-    def everything(folder: Path) -> dict[str, bytes]:
-        return {path.name: path.read_bytes() for path in folder.iterdir()}
+def test_bytes_depend_on_the_rows_alone(prepare: Prepare) -> None:
+    def contents(folder: Path) -> dict[str, bytes]:
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
     train = lines(GOOD, {"prompt": "ünïcode", "completion": "\u2028"}, {"prompt": "a", "completion": "b"})
-    first = everything(prepare(train, max_rejected=0.5))
-    assert everything(prepare(train, max_rejected=0.5)) == first
+    first = contents(prepare(train, max_rejected=0.5))
+    assert contents(prepare(train, max_rejected=0.5)) == first
+    names = ("{}/00000.jsonl", "{}/00000.safetensors", "origins/{}/00000.jsonl")
     assert set(first) == {
-        "train.jsonl",
-        "train.safetensors",
-        "test.jsonl",
-        "test.safetensors",
+        *(name.format(split) for name in names for split in ("train", "test")),
         "rejected.jsonl",
         "summary.json",
     }
-    tensors = load_file(tmp_path / "output" / "train.safetensors")
-    assert int(tensors["input_lengths"].sum()) == len(tensors["input_ids"])
+
+
+def test_preferences_do_not_mix_with_other_rows(prepare: Prepare) -> None:
+    pair = {"prompt": "1?", "chosen": "odd", "rejected": "even"}
+    folder = prepare(lines(pair, GOOD, pair), max_rejected=0.5)
+    assert [entry["line"] for entry in rejected(folder)] == [2]
+    assert [len(parts) for parts in read_examples(folder / "train")] == [4, 4]

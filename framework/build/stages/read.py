@@ -1,0 +1,99 @@
+"""Stage ``read``: from a data option to checked canonical rows, in shards; it needs no model."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import Field
+
+from framework.build.data import Data, Line, Split
+from framework.build.data.rejects import Rejects
+from framework.build.data.row_formats import canonical
+from framework.build.data.shards import SPLITS, SourcedRow, read_summary, to_json, write_shards, write_summary
+from framework.core.component import UNKEYED
+from framework.core.errors import DataError
+from framework.core.estimate import DataSize
+from framework.core.step import Stage, Workspace
+
+
+class ReadRows(Stage):
+    """Read and check rows; writes the layout of ``framework.build.data.shards``."""
+
+    name: ClassVar[str] = "read"
+    version: ClassVar[int] = 1
+
+    data: Data
+    """The data option, without its limits on tokens: rows are read once for all models and limits."""
+    max_rejected: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.05
+    """See ``Data.max_rejected``. It changes no row, and ``encode`` applies it again to all rejected rows."""
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """Return the stage that reads *data*."""
+        limits = ("max_length", "too_long", "max_rejected")
+        defaults = {name: Data.model_fields[name].default for name in limits}
+        return cls(data=data.model_copy(update=defaults), max_rejected=data.max_rejected)
+
+    def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
+        """Read both splits; there are no inputs.
+
+        Raises:
+            DataError: a split has no usable row, or too many rows were rejected.
+            SourceError: a file cannot be fetched.
+        """
+        summary: dict[str, dict[str, Any]] = {}
+        with Rejects(output) as rejects:
+            for split in SPLITS:
+                written = write_shards(output, split, self._rows(split, rejects))
+                rejects.require_rows(split, written["rows"])
+                summary[split] = {**written, "rejected": rejects.count(split)}
+            rejects.require_share(self.max_rejected, sum(summary[split]["rows"] for split in SPLITS))
+        write_summary(output, summary)
+        rejects.report()
+
+    def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize:
+        """Return what the data option guesses, with the true number of rows once they are read."""
+        guess = self.data.guess_size()
+        if folder is None:
+            return guess
+        summary = read_summary(folder)
+        train, test = summary["train"]["rows"], summary["test"]["rows"]
+        return replace(guess, train=train, train_limit=train, test=test)
+
+    def _rows(self, split: Split, rejects: Rejects) -> Iterator[SourcedRow]:
+        for line in self.data.read(split):
+            try:
+                yield _checked(line)
+            except DataError as error:
+                rejects.add(split, line.file, line.number, str(error))
+
+
+def _checked(line: Line) -> SourcedRow:
+    """Return the canonical row of *line*.
+
+    Raises:
+        DataError: the line could not be read, or the row has no accepted form.
+    """
+    if line.problem is not None:
+        raise DataError(line.problem)
+    row = canonical(line.raw)
+    image = _image_file(row["image"], line.folder) if "image" in row else None
+    return SourcedRow(to_json(row), line.file, line.number, image)
+
+
+def _image_file(image: str, folder: Path | None) -> Path:
+    """Return the path of a row's image.
+
+    Raises:
+        DataError: it is not a file below *folder*, where the row was read.
+    """
+    if folder is None:
+        raise DataError(
+            "a row with an 'image' must come from a folder, so that the image's bytes enter the step's key; "
+            "set data.train (and data.test) to the folder that holds the rows and the images"
+        )
+    file = (folder / image).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        raise DataError(f"image {image!r} is not a file below the folder of its rows")
+    return file

@@ -52,7 +52,7 @@ def test_changed_file_is_the_reason(team, plan, store):
     team("rows.jsonl", '{"text": "a"}\n')
     remember(store, plan(*words))
     team("rows.jsonl", '{"text": "another"}\n')
-    assert why_not_cached(plan(*words).step("data"), store) == "a local file changed"
+    assert why_not_cached(plan(*words).step("read"), store) == "a local file changed"
 
 
 def altered(store: Store, step, **parts) -> None:
@@ -69,7 +69,7 @@ def test_changed_version_of_the_stage_is_the_reason(plan, store):
     remember(store, chosen)
     altered(store, chosen.step("tune"), version=0)
     altered(store, chosen.step("merge"), libraries={"torch": "1.0"})
-    altered(store, chosen.step("data"))
+    altered(store, chosen.step("read"))
     assert why_not_cached(chosen.step("tune"), store) == "version of the stage changed"
     assert why_not_cached(chosen.step("merge"), store) == "libraries of the stage changed"
-    assert why_not_cached(chosen.step("data"), store) == "removed from the store"
+    assert why_not_cached(chosen.step("read"), store) == "removed from the store"

@@ -69,7 +69,7 @@ def test_accuracy_and_macro_f1_of_a_known_case() -> None:
 
 def test_exact_match_equals_greedy_generation(tiny_tuned: Path, tiny_base: Path, tiny_data: Path) -> None:
     """Teacher forcing is one forward pass a row; compare it with real generation, row by row."""
-    rows = [*read_examples(tiny_data / "test.safetensors"), *read_examples(tiny_data / "train.safetensors")]
+    rows = [*read_examples(tiny_data / "test"), *read_examples(tiny_data / "train")]
     verdicts = set()
     for folder in (tiny_tuned, tiny_base):
         engine = open_engine("torch", folder)

@@ -115,7 +115,7 @@ def test_classifier_rows_are_padded_on_the_right() -> None:
 
 
 def test_encoded_rows_are_read_back(tiny_data: Path) -> None:
-    examples = read_examples(tiny_data / "train.safetensors")
+    examples = read_examples(tiny_data / "train")
     assert len(examples) == 32
     assert all(len(ids) == len(labels) for ids, labels in examples)
     assert all(ids.dtype == labels.dtype == torch.int64 for ids, labels in examples)

@@ -18,7 +18,7 @@ from framework.build.stages.merge import Merge
 from framework.build.task.preference_pairs import Preferences, preferred, with_reference
 from framework.build.training.batches import read_examples
 from framework.build.training.dpo import Dpo
-from framework.build.training.run import Folders
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA

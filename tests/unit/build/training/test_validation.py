@@ -39,7 +39,7 @@ def true_loss(model: Any, examples: list[Any], rows: list[int]) -> float:
 
 
 def split(data: Path, held_out: int, seed: int = 0) -> Batches:
-    examples = read_examples(data / "train.safetensors")
+    examples = read_examples(data / "train")
     return Batches(examples, open_task("causal-lm"), 4, 1, seed, validation=held_out)
 
 

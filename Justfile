@@ -29,8 +29,12 @@ slow *arguments:
 golden:
     GITUNE_UPDATE_GOLDEN=1 {{python}} -m pytest tests/golden && .venv/bin/run schema > recipes/schema.json
 
+# Validate every manifest: core kinds, custom resources, our own rules.
+manifests:
+    {{python}} tests/kubernetes_judge.py environments tests/golden
+
 # Run everything that CI runs.
-check: lint types site test slow
+check: lint types manifests site test slow
 
 # Plan every recipe, as CI does for a pull request.
 plan:

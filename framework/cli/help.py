@@ -1,13 +1,16 @@
-"""What ``run --help`` prints.
+"""The text of ``run --help`` and ``run <verb> --help``.
 
 Hydra would compose a config for it and copy its search path once for every option, which takes twice as
-long as its own start; the folders say all that is to be said.
+long as its own start. The folders and the table of verbs are enough.
 """
 
 import textwrap
 
+from framework.cli.verbs import VERBS, Verb
 from framework.config.composition import groups, options
 from framework.config.recipes import GROUP
+
+_WIDTH = 80
 
 TEXT = """\
 Gitune: from one YAML recipe to a tuned, checked and exported model, and to
@@ -15,41 +18,59 @@ the Kubernetes manifests that serve it.
 
 Usage: run [verb] [+recipe=<name>] [group=<option>] [key=value] ...
 
-Verbs
+Verbs (run <verb> --help has words and examples)
   (none)   build what is missing, render the manifests, show the numbers
-  plan     show what would be built, what it takes and what would change
-  render   render the manifests again from the release that lies there
-  serve    serve the built release on this machine
-  report   write a page and a text on what the recipe made, from what is built
-  compare  the same on several recipes together: +recipe=a,b
-  propose  bring the locks that a run left here to main, by pull requests
-  status   compare Git with itself and with the cluster; object=<kind>/<name>
-  diff     show what a recipe does otherwise than on the base branch
-  promote  copy a release's lock forward: release=x from=dev to=staging
-  rollback restore the last release that was fit: release=x environment=dev
-  argocd   write what points Argo CD at this repository: environments/argocd/
-  pin      write model=<option>'s commit and sha256 into its file
-  changed  list the recipes that commits since base=<commit> changed, as JSON
-  schema   print the JSON Schema that editors check recipes with
+{verbs}
 
 Examples
   run +recipe=quickstart
   run plan +recipe=quickstart tuning.rank=8
   run +recipe=quickstart name=mine data=files data.train=rows.jsonl
 
-Recipes and options; a file in ./recipes or ./conf comes before these
+Recipes and options; files in ./recipes and ./conf come first
 {groups}
 
 Flags
   -m, --multirun   one job for each of key=a,b or '+recipe=glob(*)'
-  --cfg job        print the composed config instead of working
-  -sc install=bash print what completes this command in bash (zsh and fish too)
+  --cfg job        print the composed config instead of running
+  --version        print the version and what it was built from
+  -sc install=bash print shell completion for bash (zsh and fish too)
   --hydra-help     Hydra's own flags
 """
 
 
 def help_text() -> str:
-    """Return the help with every group and option of this folder and of the framework."""
+    """Return the help with every group and option of the working folder and of the framework."""
     lines = [f"{group}: {', '.join(options(group))}" for group in sorted([*groups(), GROUP])]
-    wrapped = (textwrap.fill(line, 80, subsequent_indent="    ", break_on_hyphens=False) for line in lines)
-    return TEXT.format(groups="\n".join(wrapped))
+    wrapped = (_fill(line, "", "    ") for line in lines)
+    verbs = (f"  {verb.name:<8} {verb.summary}" for verb in VERBS)
+    return TEXT.format(groups="\n".join(wrapped), verbs="\n".join(verbs))
+
+
+def verb_help(verb: Verb) -> str:
+    """Return the usage, words, defaults and examples of one verb."""
+    required = [f"{word.key}=<{word.key}>" for word in verb.words if word.default is None]
+    optional = ["[key=value]"] if len(required) < len(verb.words) or verb.composes else []
+    recipe = ["[+recipe=<name>]", "[group=<option>]"] if verb.composes else []
+    usage = _fill(f"Usage: run {' '.join([verb.name, *recipe, *required, *optional])}", "", "    ")
+    lines = [f"run {verb.name}: {verb.summary}", "", usage, "", _fill(verb.details, "", "")]
+    if verb.words:
+        lines += ["", "Words", *(_word_line(word.key, word.meaning, word.default) for word in verb.words)]
+    lines += ["", "Examples", *(f"  {example}" for example in verb.examples)]
+    return "\n".join(lines) + "\n"
+
+
+def _word_line(key: str, meaning: str, default: str | None) -> str:
+    state = "required" if default is None else f"default {default}" if default else "optional"
+    return _fill(f"{key + '=':<14} {meaning} ({state})", "  ", " " * 17)
+
+
+def _fill(text: str, first: str, rest: str) -> str:
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )

@@ -1,7 +1,7 @@
-"""The command ``run``: an optional verb, then Hydra's own command line.
+"""The commands ``run`` and ``gitune``: an optional verb, then Hydra's own command line.
 
-It imports nothing but Hydra until the config is composed, so that ``--help`` and completion are as
-quick as any Hydra program's. What a verb does, ``framework.run.runner`` knows.
+Imports nothing but Hydra until a config is composed, so that ``--help`` and completion stay fast.
+``framework.run.runner`` and ``framework.gitops`` do the work.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
@@ -21,7 +22,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.cli.help import help_text
+from framework.cli.complete import FLAGS, complete_verb
+from framework.cli.help import help_text, verb_help
+from framework.cli.verbs import NAMES, VERBS
+from framework.cli.version import version_text
 from framework.config.composition import as_addition, options, problem
 from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
@@ -29,72 +33,124 @@ from framework.core.paths import SHARE
 from framework.core.suggest import nearest
 
 if TYPE_CHECKING:
+    from framework.build.launcher import Built
     from framework.run.runner import Call
 
 GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "argocd", "changed")
-VERBS = ("plan", "render", "serve", "report", "compare", *GIT_VERBS, "schema", "pin")
 _HELP = {"-h", "--help"}
-_COMPLETION = {"-sc", "--shell-completion", "--shell_completion"}
 _MULTIRUN = {"-m", "--multirun"}
 _EVERY = "glob(**)"
-"""What stands for all recipes, those in folders too, which Hydra's ``glob(*)`` leaves out."""
+"""Stands for all recipes, those in folders included; Hydra's ``glob(*)`` leaves them out."""
 
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (run), 2 (config) or 128 + signal."""
     words = sys.argv[1:]
-    typed = shlex.join(["run", *words])
-    verb = words.pop(0) if words and words[0] in VERBS else "run"
+    program = Path(sys.argv[0]).name
+    typed = shlex.join([program if program in ("run", "gitune") else "run", *words])
+    verb = words.pop(0) if words and words[0] in NAMES else "run"
     _stop_on_signals(typed)
     try:
-        if verb not in GIT_VERBS or verb == "diff":  # the others know their own words
-            _refuse_stray_words(words)
-        if verb in GIT_VERBS and not (_HELP | _COMPLETION) & {*words}:
-            from framework.gitops.verbs import perform as perform_git
-
-            perform_git(verb, words)
-            return
-        words = _each_recipe(words)
-        if verb == "compare" and not _MULTIRUN & {*words}:
-            words.append("--multirun")
-        if _HELP & {*words}:
-            sys.stdout.write(help_text())
-        elif verb == "schema":
-            sys.stdout.write(_schema(words))
-        elif verb != "run" and all("=" in word and not word.startswith("-") for word in words):
-            from framework.config.compose_config import composed
-            from framework.run.runner import perform
-
-            perform(verb, composed(words), typed)
+        if (not words and verb == "run") or _HELP & {*words}:
+            sys.stdout.write(_help(verb))
+        elif "--version" in words:
+            print(version_text())
         else:
-            with _hydra_folders(verb, words) as folders:
-                _start_hydra(verb, [*folders, *words], typed)
+            _dispatch(verb, words, typed)
     except FrameworkError as error:
         sys.exit(_report(error))
     except BrokenPipeError:
         _leave_quietly()
 
 
+def _dispatch(verb: str, words: list[str], typed: str) -> None:
+    """Hand the command to Git's verbs, to one composed config, or to Hydra's application."""
+    if verb not in GIT_VERBS or verb == "diff":  # the others check their own words
+        _refuse_stray_words(words)
+    if verb in GIT_VERBS and not FLAGS & {*words}:
+        from framework.gitops.verbs import perform as perform_git
+
+        perform_git(verb, words)
+        return
+    words = _each_recipe(words)
+    if verb == "compare" and not _MULTIRUN & {*words}:
+        words.append("--multirun")
+    if verb == "schema":
+        sys.stdout.write(_schema(words))
+    elif verb != "run" and all("=" in word and not word.startswith("-") for word in words):
+        from framework.config.compose_config import composed
+        from framework.run.runner import perform
+
+        perform(verb, composed(words), typed)
+    else:
+        with _hydra_folders(verb, words) as folders:
+            _start_hydra(verb, [*folders, *words], typed)
+
+
+def _help(verb: str) -> str:
+    described = [known for known in VERBS if known.name == verb]
+    return verb_help(described[0]) if described else help_text()
+
+
 def _leave_quietly() -> NoReturn:
-    """End as a program does whose reader, such as ``head``, has gone: nobody is left to tell."""
+    """End silently: the reader of the output, such as ``head``, has closed it."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
 
 
 def _stop_on_signals(typed: str) -> None:
-    """Answer SIGINT and SIGTERM before the worker starts and after it has ended.
+    """End at once on SIGINT and SIGTERM while no worker or server runs; those install handlers of their own.
 
-    Nothing is half-written then, and an exception could be lost in a library's clean-up, so the process
-    ends at once. While the worker or the server runs, they answer.
+    Nothing is half-written then, and a library's cleanup could swallow an exception.
     """
 
     def stop(number: int, frame: object) -> None:
         name = signal.Signals(number).name
-        os.write(2, f"Stopped by {name}. The same command goes on from here:\n  {typed}\n".encode())
+        os.write(2, f"Stopped by {name}. Resume with the same command:\n  {typed}\n".encode())
         os._exit(128 + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+
+
+class _Application:
+    """What Hydra calls with each config that it composed."""
+
+    def __init__(self, verb: str, typed: str) -> None:
+        self.verb, self.typed = verb, typed
+        self.exit_codes: list[int] = []
+        """Of the jobs that failed."""
+        self.compared: list[Call] = []
+        self.composing = True
+        """Whether an exception comes from Hydra's composition, so that the config is at fault."""
+
+    def __call__(self, composed: DictConfig) -> "Built | None":
+        """Run one job and return its release, for a sweeper that reads results."""
+        self.composing = False
+        if HydraConfig.get().mode == RunMode.MULTIRUN and self.verb != "compare":
+            from framework.config.provenance import typed_overrides
+
+            print(f"== {' '.join(text.lstrip('+') for text in typed_overrides())} ==", flush=True)
+        built = None
+        # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
+        try:
+            built = self._perform(composed)
+        except FrameworkError as error:
+            self.exit_codes.append(_report(error))
+            if error.ends_sweep:
+                sys.exit(error.exit_code)
+        except BrokenPipeError:
+            _leave_quietly()
+        self.composing = True
+        return built
+
+    def _perform(self, composed: DictConfig) -> "Built | None":
+        from framework.run.runner import called, perform
+
+        if self.verb == "compare":
+            self.compared.append(called(composed, self.typed))
+            return None
+        return perform(self.verb, composed, self.typed)
 
 
 def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
@@ -102,61 +158,38 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
     register()
     # Hydra's own reports end the process with 1 and hide ours; with this it raises instead.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-
-    failures: list[int] = []
-    compared: list[Call] = []
-    composing = True
+    application = _Application(verb, typed)
 
     @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
-    def application(composed: DictConfig) -> None:
-        from framework.run.runner import called, perform
+    def job(composed: DictConfig) -> "Built | None":
+        return application(composed)
 
-        nonlocal composing
-        composing = False
-        if HydraConfig.get().mode == RunMode.MULTIRUN and verb != "compare":
-            from framework.config.provenance import typed_overrides
-
-            print(f"== {' '.join(text.lstrip('+') for text in typed_overrides())} ==", flush=True)
-        # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
-        try:
-            if verb == "compare":
-                compared.append(called(composed, typed))
-            else:
-                perform(verb, composed, typed)
-        except FrameworkError as error:
-            failures.append(_report(error))
-            if error.ends_sweep:
-                sys.exit(error.exit_code)
-        except BrokenPipeError:
-            _leave_quietly()
-        composing = True
-
-    if _COMPLETION & {*words}:
-        _complete_verb()
+    if FLAGS & {*words}:
+        complete_verb()
     else:
         words = [as_addition(word) for word in words]
-    # argparse takes overrides in one row only; here a flag may stand anywhere between them.
+    # argparse accepts overrides in one row only; here a flag may be anywhere between them.
     sys.argv[1:] = sorted(words, key=lambda word: "=" in word and not word.startswith("-"))
     try:
-        application()
+        job()
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        if not composing:
+        if not application.composing:
             raise
         raise ConfigError(problem(error, words)) from None
     except OSError as error:
-        if not composing or isinstance(error, BrokenPipeError):
+        if not application.composing or isinstance(error, BrokenPipeError):
             raise
         raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
-    if failures:
-        sys.exit(max(failures))
-    if compared:
+    if application.exit_codes:
+        sys.exit(max(application.exit_codes))
+    if application.compared:
         from framework.run.runner import compare
 
-        compare(compared)
+        compare(application.compared)
 
 
 def _each_recipe(words: Sequence[str]) -> list[str]:
-    """Put the recipes that a file lists, or all of them, in its place; they are done one after the other."""
+    """Replace a file that lists recipes, or ``glob(**)``, by the recipes, which run one after the other."""
     found = []
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
@@ -172,42 +205,32 @@ def _each_recipe(words: Sequence[str]) -> list[str]:
 
 
 def _refuse_stray_words(words: Sequence[str]) -> None:
-    """Refuse what is neither a flag nor an override, and a verb that does not stand first."""
+    """Refuse a word that is neither a flag nor an override, and a verb that is not the first word."""
     for before, word in zip(["", *words], words, strict=False):
         if "=" in word or word.startswith(("-", "~")):
             continue
-        if word in VERBS and not before.startswith("-"):
+        if word in NAMES and not before.startswith("-"):
             raise ConfigError(f"command line '{word}': the verb comes first: run {word} …")
         if not before:
-            guess = nearest(word, VERBS)
-            hint = f"did you mean 'run {guess}'?" if guess else f"verbs are: {', '.join(VERBS)}"
+            guess = nearest(word, NAMES)
+            hint = f"did you mean 'run {guess}'?" if guess else f"verbs are: {', '.join(NAMES)}"
             raise ConfigError(f"command line '{word}': neither a verb nor key=value; {hint}")
 
 
 @contextlib.contextmanager
 def _hydra_folders(verb: str, words: Sequence[str]) -> Iterator[list[str]]:
-    """Yield overrides that keep Hydra from writing into the working folder where nothing is built.
+    """Yield overrides that keep Hydra from writing into the working folder if nothing is built.
 
-    Hydra always makes its run folder (here the one that is there already) and a multirun always writes
-    ``multirun.yaml``, which therefore goes to a folder that ends with the command.
+    Hydra always creates its run folder, so that is the working folder itself. A multirun always writes
+    ``multirun.yaml``, so that goes to a temporary folder.
     """
-    if verb == "run" or _COMPLETION & {*words}:
+    if verb == "run" or FLAGS & {*words}:
         yield []
     elif _MULTIRUN & {*words}:
         with tempfile.TemporaryDirectory(prefix="gitune-") as folder:
             yield ["hydra.output_subdir=null", f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."]
     else:
         yield ["hydra.output_subdir=null", "hydra.run.dir=."]
-
-
-def _complete_verb() -> None:
-    """Complete a verb, and let Hydra complete ``run plan +recipe=…`` as it does ``run +recipe=…``."""
-    program, _, rest = os.environ.get("COMP_LINE", "run").partition(" ")
-    first, space, others = rest.lstrip().partition(" ")
-    if first in VERBS and space:
-        os.environ["COMP_LINE"] = f"{program} {others}"
-    elif not space:
-        print(" ".join(verb for verb in VERBS if verb.startswith(first)))
 
 
 def _schema(words: Sequence[str]) -> str:
@@ -220,7 +243,7 @@ def _schema(words: Sequence[str]) -> str:
 
 def _report(error: FrameworkError) -> int:
     sys.stdout.flush()
-    if str(error):  # a worker's own message stands on the terminal already
+    if str(error):  # a worker has already printed its own message
         print(error, file=sys.stderr)
     return error.exit_code
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.core.errors import GitError
+from framework.core.machine_rank import COMMIT
 
 _BYTES = "surrogateescape"
 """How bytes that are no UTF-8 travel through text, so that sizes stay true."""
@@ -112,6 +113,23 @@ class Repository:
             body, rest = rest[: int(size)], rest[int(size) + 1 :]
             found.append(body.decode(errors="replace") if kind.endswith(" blob") else None)
         return found
+
+
+def source_commit() -> str | None:
+    """Return the commit that a release is built from: the working folder's, or in a job the planned one."""
+    return os.environ.get(COMMIT) or checkout_commit(Path())
+
+
+def checkout_commit(folder: Path) -> str | None:
+    """Return the commit of *folder*, with ``-dirty`` if tracked files changed; None without Git."""
+    repository = Repository(folder)
+    try:
+        commit = repository.ask("rev-parse", "HEAD")
+        if commit and repository.ask("status", "--porcelain", "--untracked-files=no"):
+            return f"{commit}-dirty"
+    except GitError:  # Git is not installed
+        return None
+    return commit or None
 
 
 def said(output: str) -> str:

@@ -52,7 +52,7 @@ class Api:
         except (config.ConfigException, OSError) as error:
             raise ClusterError(
                 f"launcher: no cluster to submit to: {str(error).rstrip('.')}; set KUBECONFIG or "
-                "launcher.context=<name>, or only write the job with launcher.submit=false"
+                "launcher.context=<name>, or only write the job with launcher.dry_run=true"
             ) from None
         self._client = client.ApiClient(configuration)
         self._host = str(configuration.host)

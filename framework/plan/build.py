@@ -90,7 +90,6 @@ def make_plan(config: Config, recipe: str) -> Plan:
         model=described,
         engine=config.export.engine,
         plan=covered,
-        environments=config.environments,
     )
     publish = Step("publish", publish_stage, inputs)
     return Plan(tuple(publish.walk()), tuple(cautions(config)))

@@ -1,7 +1,6 @@
-"""What each verb does with a composed config: the only part that writes outside the store.
+"""Carry out a verb with a composed config: plan, build, render, serve, report, compare.
 
-The runner plans, starts the worker for what is missing, and renders what was released. It never
-imports torch.
+Only this module writes outside the store. It never imports torch.
 """
 
 import shlex
@@ -14,8 +13,7 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from framework.build.launcher import Work
-from framework.build.stages.publish import source_commit
+from framework.build.launcher import Built, Work
 from framework.config.load import load
 from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
@@ -34,23 +32,23 @@ if TYPE_CHECKING:
     from framework.report.facts import Facts
 
 NO_RECIPE = "(none)"
-"""What stands for the recipe where none is named."""
+"""The recipe's name if the command names none."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One validated config and how it was asked for."""
+    """One validated config, and the command that asked for it."""
 
     config: Config
     recipe: str
     command: str
     """The command as it was typed, ready to be pasted."""
     overrides: tuple[str, ...] = ()
-    """Those of this config alone, the recipe left out."""
+    """The overrides of this config, without the recipe."""
 
     @property
     def store(self) -> Store:
-        """The artifacts' store."""
+        """The artifact store."""
         return Store(Path(self.config.store))
 
     @property
@@ -59,7 +57,7 @@ class Call:
         return Path(self.config.environments)
 
     def work(self, plan: Plan) -> Work:
-        """Return what the launcher is told of *plan*."""
+        """Return what a launcher needs to know of *plan*."""
         config, layout = self.config, self.config.parallelism
         trainings = [config.training, *(phase.training for phase in config.phases.values())]
         return Work(
@@ -71,7 +69,6 @@ class Call:
             store=self.store,
             url=config.publish.url,
             plugins=config.plugins,
-            commit=None if config.launcher.here else source_commit(),
             machines=layout.nodes,
             processes=layout.processes // layout.nodes,
             gpus=config.environment.hardware.device == "cuda",
@@ -84,26 +81,29 @@ class Call:
         return render(release, config.deployment, config.delivery)
 
 
-def perform(verb: str, composed: DictConfig, command: str) -> None:
-    """Do what *verb* asks with the config that Hydra composed.
+def perform(verb: str, composed: DictConfig, command: str) -> Built | None:
+    """Run *verb* with the config that Hydra composed; return the release if the verb builds one.
 
     Raises:
-        FrameworkError: whatever keeps it from being done.
+        FrameworkError: it cannot be done.
     """
     if verb == "pin":
         from framework.run.pin import pin
 
         choices = HydraConfig.get().runtime.choices
         print(pin(str(choices["model"]), composed.model))
-        return
+        return None
+    call = called(composed, command)
+    if verb == "run":
+        return build(call)
     actions = {
-        "run": build,
         "plan": show_plan,
         "render": render_again,
         "serve": serve,
         "report": report,
     }
-    actions[verb](called(composed, command))
+    actions[verb](call)
+    return None
 
 
 def called(composed: DictConfig, command: str) -> Call:
@@ -118,25 +118,32 @@ def called(composed: DictConfig, command: str) -> Call:
     return Call(load(composed), str(choices.get("recipe") or NO_RECIPE), command, own)
 
 
-def build(call: Call) -> None:
-    """Build every step that is missing, render the release and show what came out."""
-    plan = planned(call)
+def build(call: Call) -> Built | None:
+    """Build every missing step, render the release and print the result.
+
+    Returns:
+        The release with its metrics; None if the launcher only wrote the job.
+    """
+    plan = make_plan(call.config, call.recipe)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    built = call.config.launcher.build(call.work(plan))
-    if built is None:
-        return
+    run = call.config.launcher.submit(call.work(plan))
+    if run is None:
+        return None
+    run.follow()
+    built = run.wait()
     release = built.release
     call.config.tracking.register(release)
     _require_gates(call.config.environment, release)
     changes = write(call.render(release), call.environments)
-    if not call.config.launcher.here:
-        _forget_old_versions(call)
+    if built.steps:
+        _prune_versions(call)
     print(screens.summary(call.config, plan, call.store, release, changes, built.steps))
+    return built
 
 
 def _require_gates(environment: Environment, release: Release) -> None:
-    """Keep a release out of an environment that a promotion would keep it out of.
+    """Refuse a release that a promotion to *environment* would refuse.
 
     Raises:
         GateError: its metrics miss a bound.
@@ -148,67 +155,55 @@ def _require_gates(environment: Environment, release: Release) -> None:
         )
 
 
-def planned(call: Call) -> Plan:
-    """Return the plan of a call, fit for where it is built.
-
-    Raises:
-        PlanError: it cannot run.
-    """
-    config = call.config
-    if not config.launcher.here:
-        # Which versions must stay, the environments of this folder say, and only here are they to be seen.
-        config = config.model_copy(update={"publish": config.publish.model_copy(update={"keep": None})})
-    return make_plan(config, call.recipe)
-
-
-def _forget_old_versions(call: Call) -> None:
+def _prune_versions(call: Call) -> None:
+    """Remove old versions from the model store; locks of this folder's environments name those that stay."""
     publish = call.config.publish
     if publish.keep is not None:
         versions.prune(publish.url, call.config.name, publish.keep, versions.needed_by(call.environments))
 
 
 def show_plan(call: Call) -> None:
-    """Print what a run would do, and change nothing."""
-    plan = planned(call)
+    """Print what a run would do; change nothing."""
+    plan = make_plan(call.config, call.recipe)
     differences = None
     if call.store.record(plan.last) is not None:
         release = Release.read(call.store.folder(plan.last) / LOCK)
         differences = diff_text(call.render(release), call.environments)
-    elsewhere = call.config.launcher.preview(call.work(plan))
-    print(screens.plan_table(call.config, plan, call.store, differences, elsewhere))
+    preview = call.config.launcher.preview(call.work(plan))
+    print(screens.plan_table(call.config, plan, call.store, differences, preview))
 
 
 def render_again(call: Call) -> None:
-    """Render the environment's manifests from the lock that lies there."""
+    """Render the environment's manifests from its lock."""
     config = call.config
     lock = call.environments / config.environment.name / config.name / LOCK
     print(screens.rendered(config, write(call.render(Release.read(lock)), call.environments)))
 
 
 def serve(call: Call) -> None:
-    """Serve the release of this very config until a signal."""
+    """Serve the release of this config until a signal."""
     from framework.server import serve_release
 
-    plan = planned(call)
+    plan = make_plan(call.config, call.recipe)
     release = call.config.launcher.find(call.work(plan))
     if release is None:
         raise ReleaseError(
-            f"this config is not built yet; build it first: {call.command.replace(' serve', '', 1)}"
+            f"this config is not built; build it first: {call.command.replace(' serve', '', 1)}"
         )
     folder = call.store.root / "served" / release.digest.partition(":")[2]
     serve_release(release, call.config.serving, folder)
 
 
 def report(call: Call) -> None:
-    """Write page and text on what this config made."""
+    """Write the report of this config as a page and as text."""
     _write_report([_facts(call, call.recipe, call.command.replace(" report", "", 1))], call)
 
 
 def compare(calls: Sequence[Call]) -> None:
-    """Write one page and text on what several configs made.
+    """Write one report of several configs.
 
     Raises:
-        ReleaseError: some of them are not built; a line for each.
+        ReleaseError: some are not built; one line for each.
     """
     shared = set.intersection(*({*call.overrides} for call in calls))
     recipes = {call.recipe for call in calls}

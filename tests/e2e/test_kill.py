@@ -135,8 +135,8 @@ def test_a_signal_ends_the_children_and_says_how_to_go_on(
     runner.send_signal(number)
     output = finish(runner, 10)
     assert runner.returncode == 128 + number
-    assert f"Stopped by {number.name}; nothing half-made was kept." in output
-    assert "goes on from here:\n  run +recipe=tiny seed=3\n" in output
+    assert f"Stopped by {number.name}; finished steps are kept." in output
+    assert "Resume with the same command:\n  run +recipe=tiny seed=3\n" in output
     assert "Traceback" not in output
     assert half_made(tmp_path) == []
     assert list((tmp_path / ".gitune" / "store" / "jobs").iterdir()) == []
@@ -153,7 +153,7 @@ def test_ctrl_c_while_the_config_is_composed_is_no_traceback(start: Start, tmp_p
     output = finish(runner, 15)
     assert runner.returncode == 130, output
     assert "Traceback" not in output
-    assert "goes on from here:\n  run +recipe=tiny\n" in output
+    assert "Resume with the same command:\n  run +recipe=tiny\n" in output
     assert half_made(tmp_path) == []
 
 
@@ -177,7 +177,7 @@ def test_a_killed_worker_is_explained(start: Start, tmp_path: Path) -> None:
     os.kill(int(children[0]), signal.SIGKILL)
     output = finish(runner, 10)
     assert runner.returncode == 1
-    assert "The worker was ended by SIGKILL; the system ends what takes too much memory." in output
+    assert "The worker was ended by SIGKILL; it was probably out of memory." in output
     assert "  run +recipe=tiny\n" in output
     assert half_made(tmp_path) == []
 

@@ -41,7 +41,7 @@ def test_sigterm_to_the_runner_saves_the_step_that_training_is_in(
     assert runner.wait(60) == 143
     saved = re.search(r"stopped by SIGTERM; a checkpoint of step (\d+) was saved", output)
     assert saved is not None, output
-    assert "goes on from here:\n  run +recipe=tiny" in output
+    assert "Resume with the same command:\n  run +recipe=tiny" in output
     assert "Traceback" not in output
     again = start(tmp_path, "+recipe=tiny", never)
     output = read(again)

@@ -7,11 +7,10 @@ pointed at a cluster once, in ``environments/argocd/training/``, is judged here 
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import kubernetes_judge
 import kubernetes_validate
 import pytest
 import yaml
@@ -29,7 +28,6 @@ HERE = Path(__file__).parent
 REPOSITORY = HERE.parents[1]
 GOLDEN = HERE / "jobs"
 ONCE = REPOSITORY / "environments" / "argocd" / "training"
-JUDGE = REPOSITORY.parent / "shared" / "kubernetes" / "check_manifests.py"
 PINNED = f"registry.example.com/gitune/trainer@sha256:{'7' * 64}"
 LARGE = {
     "image": PINNED,
@@ -54,6 +52,12 @@ CASES: dict[tuple[str, str], dict[str, Any]] = {
 }
 
 
+@pytest.fixture(autouse=True)
+def planned_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commit that jobs are planned from, instead of this checkout's own."""
+    monkeypatch.setenv("GITUNE_COMMIT", "c" * 40)
+
+
 def rendered(option: str, size: str) -> list[dict[str, Any]]:
     given = yaml.safe_load((REPOSITORY / "conf" / "launcher" / f"{option}.yaml").read_text())
     launcher = Launcher.model_validate(given | CASES[option, size])
@@ -69,7 +73,6 @@ def rendered(option: str, size: str) -> list[dict[str, Any]]:
             store=Store(Path(".gitune/store")),
             url="s3://bucket/models",
             plugins=(),
-            commit="c" * 40,
             machines=4 if size == "four" else 1,
             processes=8 if size == "four" else 1,
             gpus=size == "four",
@@ -107,14 +110,8 @@ def test_no_folder_is_recorded_that_nothing_renders() -> None:
 
 
 def test_judge_finds_no_problem() -> None:
-    if not JUDGE.exists():
-        pytest.skip("shared/kubernetes/check_manifests.py is not beside this clone")
-    judged = subprocess.run(
-        [sys.executable, JUDGE, GOLDEN, ONCE], capture_output=True, text=True, check=False
-    )
-    assert judged.returncode == 0, judged.stdout + judged.stderr
     files = [*GOLDEN.rglob("*.yaml"), *ONCE.glob("*.yaml")]
-    assert f" in {len(files)} files, 0 problems" in judged.stdout
+    assert kubernetes_judge.judge(GOLDEN, ONCE) == (len(files), [])
 
 
 def pods(objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -199,7 +196,7 @@ def _work(case: tuple[str, str]) -> Work:
     model = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
     step = Step("model", FetchModel(model=model, seed=0))
     url, store = "s3://b/m", Store(Path("store"))
-    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), None, 1, 1, False, 25.0)
+    return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), 1, 1, False, 25.0)
 
 
 def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:

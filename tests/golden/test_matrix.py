@@ -1,19 +1,18 @@
 """Every target in every environment, by every rollout and traffic, as an API server would judge it."""
 
+import functools
 import importlib
-import importlib.util
 import itertools
 import json
 from pathlib import Path
 
-import kubernetes_validate
+import kubernetes_judge
 import pytest
 import yaml
 
 from framework.core.errors import PlanError
 
 ROOT = Path(__file__).parents[2]
-JUDGE = ROOT.parent / "shared" / "kubernetes" / "check_manifests.py"
 OURS = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
 OTHERS = {"fetch_image": OURS, "image": f"registry.example.com/others/server@sha256:{'6' * 64}"}
 TARGETS = {
@@ -40,25 +39,11 @@ def is_synced(target):
 @pytest.fixture(scope="module")
 def refused():
     """Return what an API server would refuse in an object; each object is looked at once."""
-    problems_of = None
-    if JUDGE.exists():
-        spec = importlib.util.spec_from_file_location("check_manifests", JUDGE)
-        judge = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(judge)
-        problems_of = judge.problems_of
-    seen: dict[str, list[str]] = {}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+    @functools.cache
     def problems(text):
-        if text in seen:
-            return seen[text]
-        item = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        try:
-            seen[text] = (
-                problems_of(item) if problems_of else kubernetes_validate.validate(item, "1.37", True)
-            )
-        except kubernetes_validate.SchemaNotFoundError:
-            seen[text] = []  # a custom kind, which only the judge knows
-        return seen[text] or []
+        return kubernetes_judge.problems_of(yaml.load(text, Loader=loader))
 
     return problems
 

@@ -1,13 +1,17 @@
 """The command line as it is typed: what it says, where, with which exit code, and what it leaves behind."""
 
+import importlib
 import json
 import subprocess
 import sys
 
 import pytest
 
-from framework.cli.main import VERBS
+from framework import __version__
+from framework.cli.help import verb_help
+from framework.cli.verbs import NAMES, VERBS
 from framework.config.schema import GROUPS
+from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 
 pytestmark = pytest.mark.e2e
@@ -50,7 +54,7 @@ def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
     assert "Usage: run [verb] [+recipe=<name>] [group=<option>] [key=value] ..." in text
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert len(text.splitlines()) < 75
-    for verb in VERBS:
+    for verb in NAMES:
         assert f"\n  {verb} " in text
     for group in GROUPS:
         assert f"\n{group}: " in text
@@ -63,9 +67,56 @@ def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
 def test_help_lists_the_callers_own_recipes(run, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "ours.yaml").write_text("name: ours\n")
-    done = run(tmp_path, "plan", "--help")
+    done = run(tmp_path)
+    assert done.returncode == 0
     assert " ours," in done.stdout
     assert "quickstart, sectors, sentiment, tiny, " in " ".join(done.stdout.split())
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_each_verb_has_help_that_fits_80_columns(verb):
+    text = verb_help(verb)
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    for word in verb.words:
+        assert f"\n  {word.key}=" in text
+        assert word.default is None or word.default in text
+    assert len(verb.examples) == 2
+    for example in verb.examples:
+        assert f"\n  {example}\n" in text
+        assert example.startswith(f"run {verb.name}")
+
+
+def test_a_verb_prints_its_own_help(run, tmp_path):
+    for verb in ("argocd", "plan"):
+        done = run(tmp_path, verb, "--help")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == verb_help(VERBS[NAMES.index(verb)])
+    assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.words], ids=lambda verb: verb.name)
+def test_help_lists_the_words_that_a_verb_reads(verb, monkeypatch):
+    module = importlib.import_module(f"framework.gitops.{verb.name}")
+    reads = {}
+
+    def read(name, words, required, optional):
+        reads.update(dict.fromkeys(required), **optional)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(module, "read", read)
+    with pytest.raises(ConfigError, match="enough"):
+        getattr(module, verb.name)([])
+    assert {word.key: word.default for word in verb.words} == reads
+
+
+def test_version_names_the_commit(run, tmp_path):
+    done = run(tmp_path, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"gitune {__version__} (")
+    if (SHARE / ".git").exists():
+        git = ("git", "-C", str(SHARE), "rev-parse", "HEAD")
+        head = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+        assert f"source checkout at {head}" in done.stdout
 
 
 def test_help_imports_no_library_but_hydra(imported):

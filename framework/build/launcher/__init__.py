@@ -1,17 +1,18 @@
-"""The base of every launcher: where the steps of a plan are built, and how one waits for them.
+"""The base of every launcher: submit the steps of a plan, then follow, wait for or cancel the run.
 
-It knows steps and the store that they are built in, neither the config nor what rendering does with
-the release.
+Knows steps and their store; knows neither the config nor rendering.
 """
 
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 from framework.core.component import Component
 from framework.core.errors import FrameworkError
+from framework.core.git import source_commit
 from framework.core.release import Release
 from framework.core.source import Source
 from framework.core.step import Step
@@ -30,55 +31,98 @@ class Interrupted(FrameworkError):
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be built, how it spreads over machines, and how it was asked for."""
+    """The steps to build, how they spread over machines, and the command that asked for them."""
 
     name: str
     """The release's name."""
     recipe: str
-    """The recipe it is built from."""
+    """The recipe that it is built from."""
     command: str
     """The command as it was typed, ready to be pasted."""
     steps: tuple[Step, ...]
-    """All of the plan, inputs first; the last one publishes."""
+    """The whole plan, inputs first; the last step publishes."""
     plan: str
-    """The release's plan key, by which the model store keeps its lock: 64 hex digits."""
+    """The release's plan key, which names its lock in the model store: 64 hex digits."""
     store: Store
-    """The artifacts' store on this machine."""
+    """The artifact store on this machine."""
     url: str
     """The model store."""
     plugins: tuple[str, ...]
     """Packages besides ``framework`` that options come from."""
-    commit: str | None
-    """The Git commit of the working folder."""
     machines: int
-    """On how many machines it trains."""
+    """Machines that training runs on."""
     processes: int
-    """How many processes train on each of them."""
+    """Training processes on each machine."""
     gpus: bool
     """Whether each process has a GPU."""
     saving_seconds: float
-    """What training may take to finish its step and save, once it is told to stop."""
+    """Seconds that training may take to finish its step and save after it is asked to stop."""
 
     @property
     def last(self) -> Step:
         """The step that publishes."""
         return self.steps[-1]
 
+    @cached_property
+    def commit(self) -> str | None:
+        """The Git commit of the working folder; read only where a launcher asks for it."""
+        return source_commit()
+
 
 @dataclass(frozen=True)
 class Built:
-    """What came of the work."""
+    """The result of a run."""
 
     release: Release
     steps: int
-    """How many steps were built, or at least looked at, for it."""
+    """Steps that were built or checked; 0 if the release already existed."""
+
+
+class Run(ABC):
+    """Submitted work. Methods may be called in any order; each of them can be called again."""
+
+    @abstractmethod
+    def follow(self) -> None:
+        """Pass the log on until the work has ended, well or not.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM arrived.
+            FrameworkError: the work is out of reach.
+        """
+
+    @abstractmethod
+    def wait(self) -> Built:
+        """Wait for the end and return the release.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM arrived.
+            FrameworkError: the work failed, with the exit code of its worker.
+        """
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End the work; finished steps stay in the store. Does nothing if it has ended."""
+
+
+@dataclass(frozen=True)
+class Finished(Run):
+    """Work that needs no process: the release already exists."""
+
+    built: Built
+
+    def follow(self) -> None:
+        """Return at once."""
+
+    def wait(self) -> Built:
+        """Return the release at once."""
+        return self.built
+
+    def cancel(self) -> None:
+        """Do nothing."""
 
 
 class Launcher(Component, ABC):
     """Where steps are built."""
-
-    here: ClassVar[bool] = True
-    """Whether that is this machine, with its files and its store."""
 
     def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
         """Return one line for everything that keeps a recipe from being built there.
@@ -91,22 +135,21 @@ class Launcher(Component, ABC):
         return []
 
     def preview(self, work: Work) -> str:
-        """Return what building *work* would start besides the worker on this machine; empty is nothing."""
+        """Describe what *work* would start besides a local worker; empty if nothing."""
         return ""
 
     @abstractmethod
     def find(self, work: Work) -> Release | None:
-        """Return the release if it is built already.
+        """Return the release if it is already built.
 
         Raises:
-            FrameworkError: where it would be cannot be read.
+            FrameworkError: the place where it would be cannot be read.
         """
 
     @abstractmethod
-    def build(self, work: Work) -> Built | None:
-        """Build what is missing, and wait for it; None where somebody else is to start it.
+    def submit(self, work: Work) -> Run | None:
+        """Start building what is missing and return at once; None if the job was only written.
 
         Raises:
-            Interrupted: a signal came.
-            FrameworkError: whatever keeps it from being built.
+            FrameworkError: it cannot be started.
         """

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from framework.build.launcher import Built, Launcher, Work
+from framework.build.launcher import Built, Finished, Launcher, Run, Work
 from framework.build.launcher.worker_pod import JOB, STORE, network_policy
 from framework.core import versions, yaml
 from framework.core.errors import ReleaseError, StepError
@@ -45,7 +45,6 @@ _MOST_BYTES = 1_000_000
 class ClusterLauncher(Launcher):
     """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's own command."""
 
-    here: ClassVar[bool] = False
     done: ClassVar[str]
     """The condition by which the job's object says that all went well."""
 
@@ -58,8 +57,8 @@ class ClusterLauncher(Launcher):
     files below them need no URL."""
     context: str | None = None
     """The context of the kubeconfig file; None takes the current one, or the pod's own account."""
-    submit: bool = True
-    """Whether the job is submitted and followed; false only writes it to ``.gitune/jobs/``."""
+    dry_run: bool = False
+    """Only write the job to ``.gitune/jobs/``, and submit nothing."""
     queue: LabelValue | None = "training"
     """Kueue's LocalQueue in the namespace, which decides when a job may start; None starts it at once."""
     priority: LabelValue | None = None
@@ -187,7 +186,7 @@ class ClusterLauncher(Launcher):
         name = job["metadata"]["name"]
         return (
             f"Job: {job['kind']} {name} in namespace {self.namespace}{queue}: {machines}{gpus}. What the "
-            f"store of claim {self.store_claim} holds is not built again. launcher.submit=false writes the "
+            f"store of claim {self.store_claim} holds is not built again. launcher.dry_run=true writes the "
             f"objects to {JOBS}/{name}/."
         )
 
@@ -196,23 +195,30 @@ class ClusterLauncher(Launcher):
         release = versions.find(work.url, work.name, work.plan)
         return release if release is not None and release.recipe == work.recipe else None
 
-    def build(self, work: Work) -> Built | None:
-        """Submit the job unless it is there, and follow it to its end; see the base class."""
-        from framework.build.launcher.follow_job import follow
+    def submit(self, work: Work) -> Run | None:
+        """Create the job unless it already exists; see the base class."""
+        from framework.build.launcher.follow_job import JobRun
 
         if (release := self.find(work)) is not None:
-            return Built(release, 0)
+            return Finished(Built(release, 0))
         objects = self.objects(work)
         folder = JOBS / objects[-1]["metadata"]["name"]
         for item in objects:
             write_whole(folder / f"{item['kind'].lower()}-{item['metadata']['name']}.yaml", yaml.dump(item))
-        if not self.submit:
+        if self.dry_run:
             print(f"Wrote {folder}/; submit it with: kubectl create -f {folder}")
             return None
-        follow(objects, self.done, self.context, work.command)
+        return JobRun(objects, self.done, self.context, work.command, lambda: self._published(work))
+
+    def _published(self, work: Work) -> Built:
+        """Read the release of a job that ended well.
+
+        Raises:
+            ReleaseError: the model store does not have it.
+        """
         if (release := self.find(work)) is None:
             raise ReleaseError(
-                f"{work.url}: the job ended well, but no lock of {work.name} with the plan {work.plan[:12]} "
-                "lies there; look at the job's log, and that pods and this machine see the same store"
+                f"{work.url}: the job succeeded, but the lock of {work.name} with plan {work.plan[:12]} is "
+                "missing; read the job's log, and check that pods and this machine use the same store"
             )
         return Built(release, len(work.steps))

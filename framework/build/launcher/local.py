@@ -1,6 +1,6 @@
-"""Build on this machine: one worker process, ended with the runner.
+"""Build on this machine, in one worker process that ends with the runner.
 
-It starts ``framework.worker`` by its name; what the worker does, it does not know.
+Knows ``framework.worker`` only as a command.
 """
 
 import contextlib
@@ -8,10 +8,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from framework.build.launcher import Built, Interrupted, Launcher, Work
+from framework.build.launcher import Built, Finished, Interrupted, Launcher, Run, Work
 from framework.core.errors import StepError, StoreError
 from framework.core.filesystem import write_whole
 from framework.core.job import write_job
@@ -20,11 +21,11 @@ from framework.core.release import LOCK, Release
 from framework.core.step import Step
 
 _GRACE = 10.0
-"""Seconds that a worker has to end by itself after SIGTERM, and training besides to save itself."""
+"""Seconds that a worker may take to end after SIGTERM, plus what training needs to save."""
 
 
 class Local(Launcher):
-    """A worker on this machine, which builds into the store of this folder."""
+    """A worker process on this machine that builds into the store of this folder."""
 
     def find(self, work: Work) -> Release | None:
         """Read the lock that the publishing step left in the store."""
@@ -32,50 +33,77 @@ class Local(Launcher):
             return None
         return Release.read(work.store.folder(work.last) / LOCK)
 
-    def build(self, work: Work) -> Built:
-        """Run the worker for what is not in the store; see the base class."""
+    def submit(self, work: Work) -> Run:
+        """Start a worker for the steps that the store lacks; see the base class."""
         release = self.find(work)
         if release is not None and is_lost(release.model_uri):
             print(f"warning: {release.model_uri} is gone; publishing it again", file=sys.stderr)
             work.store.forget(work.last)
+            release = None
         pending = [step for step in work.steps if work.store.record(step) is None]
-        if pending:
-            _run(work, pending)
-        return Built(Release.read(work.store.folder(work.last) / LOCK), len(pending))
+        if release is not None and not pending:
+            return Finished(Built(release, 0))
+        return LocalRun(work, pending)
 
 
-def _run(work: Work, pending: list[Step]) -> None:
-    """Run the worker until everything pending is built; stop it when we are stopped."""
-    job = _written(work, pending)
+class LocalRun(Run):
+    """A worker process. Its output is this process's own, so there is no log to pass on."""
 
-    def stop(number: int, frame: object) -> NoReturn:
-        kept = "nothing half-made was kept. The same command goes on from here"
-        raise Interrupted(number, f"{kept}:\n  {work.command}")
+    def __init__(self, work: Work, pending: Sequence[Step]) -> None:
+        self._work, self._pending = work, pending
+        self._job = _write_job_file(work, pending)
+        command = [sys.executable, "-P", "-m", "framework.worker", str(self._job)]
+        self._worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    command = [sys.executable, "-P", "-m", "framework.worker", str(job)]
-    worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
-    try:
-        code = worker.wait()
-    except Interrupted:
-        for number in previous:
-            signal.signal(number, signal.SIG_IGN)  # to the end: we are on our way out
-        _end(worker, _GRACE + work.saving_seconds)
-        raise
-    finally:
+    def follow(self) -> None:
+        """Return when the worker has ended; see the base class."""
+        self._join()
+
+    def wait(self) -> Built:
+        """Return what the worker published; see the base class."""
+        code = self._join()
+        if code:
+            _explain(code, self._work.command)
+        return Built(Release.read(self._work.store.folder(self._work.last) / LOCK), len(self._pending))
+
+    def cancel(self) -> None:
+        """End the worker, which saves its training first."""
+        if self._worker.poll() is None:
+            _end(self._worker, _GRACE + self._work.saving_seconds)
+        self._clean_up()
+
+    def _join(self) -> int:
+        """Wait for the worker and return its exit code; a signal to this process ends the worker first."""
+
+        def stop(number: int, frame: object) -> NoReturn:
+            kept = "finished steps are kept. Resume with the same command"
+            raise Interrupted(number, f"{kept}:\n  {self._work.command}")
+
+        previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            code = self._worker.wait()
+        except Interrupted:
+            for number in previous:
+                signal.signal(number, signal.SIG_IGN)  # this process is about to end
+            self.cancel()
+            raise
+        self._clean_up()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        return code
+
+    def _clean_up(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(worker.pid, signal.SIGKILL)  # what the worker started and did not end
-        job.unlink(missing_ok=True)
-        work.store.sweep()
-    for number, handler in previous.items():
-        signal.signal(number, handler)
-    if code:
-        _explain(code, work.command)
+            os.killpg(self._worker.pid, signal.SIGKILL)  # processes that the worker started and left
+        if self._worker.stdin is not None:
+            self._worker.stdin.close()
+        self._job.unlink(missing_ok=True)
+        self._work.store.sweep()
 
 
-def _written(work: Work, pending: list[Step]) -> Path:
+def _write_job_file(work: Work, pending: Sequence[Step]) -> Path:
     root = work.store.root
-    job = root / "jobs" / f"{work.last.key}-{os.getpid()}.json"  # another runner may plan the same
+    job = root / "jobs" / f"{work.last.key}-{os.getpid()}.json"  # another runner may build the same plan
     try:
         write_whole(job, write_job(work.steps, pending, str(root.resolve()), work.plugins))
         work.store.sweep()
@@ -88,7 +116,7 @@ def _written(work: Work, pending: list[Step]) -> Path:
 
 
 def _end(worker: "subprocess.Popen[bytes]", grace: float) -> None:
-    """End the worker: as it likes, and after *grace* seconds as it does not."""
+    """Ask the worker to end; kill it after *grace* seconds."""
     worker.terminate()
     try:
         worker.wait(grace)
@@ -98,14 +126,14 @@ def _end(worker: "subprocess.Popen[bytes]", grace: float) -> None:
 
 
 def _explain(code: int, command: str) -> NoReturn:
-    """Pass on why the worker ended."""
+    """Raise the error that the worker ended with."""
     if code > 0:
-        failure = StepError()  # the worker has said what went wrong, on our own standard error
+        failure = StepError()  # the worker has printed the reason to our stderr
         failure.exit_code = code
         raise failure
     name = signal.Signals(-code).name
-    reason = "; the system ends what takes too much memory" if -code == signal.SIGKILL else ""
+    reason = "; it was probably out of memory" if -code == signal.SIGKILL else ""
     raise StepError(
-        f"The worker was ended by {name}{reason}. The same command goes on from here:\n  {command}\n"
+        f"The worker was ended by {name}{reason}. Resume with the same command:\n  {command}\n"
         "If it happens again, set training.micro_batch_size=1 or a smaller model=<option>."
     )

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -19,7 +18,7 @@ from framework.core import versions
 from framework.core.component import UNKEYED, Component
 from framework.core.errors import StepError
 from framework.core.filesystem import sha256_of
-from framework.core.machine_rank import COMMIT
+from framework.core.git import source_commit
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
@@ -39,7 +38,7 @@ class Publish(Component):
 
 
 class PublishRelease(Stage):
-    """Push the candidate by its digest, and forget its oldest versions; writes ``release.lock``."""
+    """Push the candidate by its digest and write ``release.lock``."""
 
     name: ClassVar[str] = "publish"
     version: ClassVar[int] = 2
@@ -56,8 +55,6 @@ class PublishRelease(Stage):
     """The engine that runs what is published."""
     plan: str
     """The key over every step that the release rests on: 64 hex digits."""
-    environments: Annotated[str, UNKEYED] = "environments"
-    """The folder of the rendered manifests, whose locks name versions that stay."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Push input ``shipped``; every other input gives its metrics or gates to the release.
@@ -100,9 +97,6 @@ class PublishRelease(Stage):
             commit=source_commit(),
         )
         versions.record(self.publish.url, release)
-        if self.publish.keep is not None:
-            needed = versions.needed_by(Path(self.environments))
-            versions.prune(self.publish.url, self.release, self.publish.keep, needed)
         (output / LOCK).write_text(release.text(), encoding="utf-8")
 
 
@@ -125,24 +119,3 @@ def _data_digest(inputs: Mapping[str, Path]) -> str:
     files = [(folder / f"{split}.jsonl", split) for folder in folders for split in SPLITS]
     lines = "".join(f"{sha256_of(file)}  {split}.jsonl\n" for file, split in files)
     return "sha256:" + hashlib.sha256(lines.encode()).hexdigest()
-
-
-def source_commit() -> str | None:
-    """Return the working folder's commit, ``-dirty`` if tracked files changed; None without Git.
-
-    In a job, it is the commit that the job was planned from.
-    """
-    if planned := os.environ.get(COMMIT):
-        return planned
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=30, check=False)
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = git("rev-parse", "HEAD")
-    if commit and git("status", "--porcelain", "--untracked-files=no"):
-        return f"{commit}-dirty"
-    return commit or None

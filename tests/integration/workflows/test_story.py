@@ -6,19 +6,17 @@ Each workflow runs as it stands; between them a person merges, as a person would
 import html
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import kubernetes_judge
 import kubernetes_validate
 import pytest
 import yaml
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[3]
-JUDGE = ROOT.parent / "shared" / "kubernetes" / "check_manifests.py"
 IMAGE = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
 CORE = ("v1", "apps/v1", "autoscaling/v2", "networking.k8s.io/v1", "policy/v1")
 
@@ -37,10 +35,8 @@ def validated(hub: Any, name: str, *environments: str) -> dict[str, dict[str, st
         for item in objects:
             if item["apiVersion"] in CORE:
                 kubernetes_validate.validate(item, "1.37", strict=True)
-    if JUDGE.exists():
-        words = [sys.executable, str(JUDGE), str(clone / "environments")]
-        judged = subprocess.run(words, text=True, capture_output=True, check=False)
-        assert judged.returncode == 0, judged.stdout + judged.stderr
+    _, problems = kubernetes_judge.judge(clone / "environments")
+    assert problems == []
     return found
 
 

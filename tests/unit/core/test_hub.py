@@ -89,10 +89,10 @@ def test_two_processes_download_once(cache: Path) -> None:
 def test_a_killed_download_starts_again(cache: Path) -> None:
     with Web({"/big.bin": bytes(2_000_000)}) as web:
         script = (
-            "import os, sys; from framework.core import remote, source\n"
+            "import os, sys; from framework.core import remote_files, source\n"
             "def half(url, into):\n"
             "    (into / 'big.bin').write_bytes(b'half'); os.kill(os.getpid(), 9)\n"
-            "remote.get = half; source.Source(url=sys.argv[1]).fetch()"
+            "remote_files.get = half; source.Source(url=sys.argv[1]).fetch()"
         )
         killed = subprocess.run([sys.executable, "-c", script, f"{web.url}/big.bin"], check=False)
         assert killed.returncode == -9

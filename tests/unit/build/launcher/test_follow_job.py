@@ -4,16 +4,19 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from framework.build.launcher import Interrupted
+from framework.build.launcher import Built, Interrupted
 from framework.build.launcher import follow_job as following
-from framework.build.launcher.follow_job import follow
+from framework.build.launcher.follow_job import JobRun
 from framework.core.errors import ClusterError, StepError
+from framework.core.release import Release
 from framework.manifests import kubernetes_api as api
 
+BUILT = Built(Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock"), 3)
 RUNNING: dict[str, Any] = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 METADATA = {"name": "tiny-0", "namespace": "training"}
 OBJECTS = [
@@ -35,7 +38,9 @@ def ended(code: int, message: str = "", **more: Any) -> dict[str, Any]:
 
 def begin() -> None:
     objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]
-    follow(objects, "Complete", None, "run +recipe=tiny launcher=trainjob", pause=0.01)
+    run = JobRun(objects, "Complete", None, "run +recipe=tiny launcher=trainjob", lambda: BUILT, pause=0.01)
+    run.follow()
+    assert run.wait() is BUILT
 
 
 def created(cluster: Any) -> list[str]:
@@ -85,7 +90,7 @@ def test_a_job_is_submitted_queued_followed_and_ended(cluster: Any, capfd: pytes
     ]
     assert told.err.splitlines() == [
         "  queued by Kueue: insufficient quota for nvidia.com/gpu",
-        "  no machine for it yet: 0/3 nodes are available",
+        "  no machine has room yet: 0/3 nodes are available",
     ]
     assert created(cluster) == ["ConfigMap", "NetworkPolicy", "TrainJob"]
     owner = cluster.objects["/api/v1/namespaces/training/configmaps/tiny-0"]["metadata"]["ownerReferences"]
@@ -180,9 +185,7 @@ def test_an_image_that_cannot_be_pulled_is_told_once(cluster: Any, capfd: pytest
     assert capfd.readouterr().err == "  ImagePullBackOff: no such image\n"
 
 
-def test_a_signal_leaves_the_job_running_and_says_how_to_go_on(
-    cluster: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_signal_leaves_the_job_running(cluster: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def pause(seconds: float) -> None:
         # The handler itself: a signal to a whole process that holds many libraries' threads has ended it.
         handler = signal.getsignal(signal.SIGINT)
@@ -191,7 +194,7 @@ def test_a_signal_leaves_the_job_running_and_says_how_to_go_on(
 
     monkeypatch.setattr(following.time, "sleep", pause)
     before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(Interrupted, match="TrainJob tiny-0 goes on in the cluster") as stopped:
+    with pytest.raises(Interrupted, match="TrainJob tiny-0 keeps running") as stopped:
         begin()
     said = str(stopped.value)
     assert "run +recipe=tiny launcher=trainjob\n" in said
@@ -250,3 +253,27 @@ def test_nothing_heavy_is_loaded_before_a_job_is_followed() -> None:
     code = f"{look}; print([name for name in ('kubernetes', 'torch', 'fsspec') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_cancel_deletes_the_job(cluster: Any) -> None:
+    objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]
+    run = JobRun(objects, "Complete", None, "run", lambda: BUILT, pause=0.01)
+    assert FOLDER + "/tiny-0" in cluster.objects
+    run.cancel()
+    assert FOLDER + "/tiny-0" not in cluster.objects
+
+
+def test_wait_returns_the_release_without_the_log(cluster: Any, capfd: pytest.CaptureFixture) -> None:
+    def start() -> None:
+        cluster.pod("p", RUNNING)
+        cluster.says("p", "[ 1/3] model")
+
+    def end() -> None:
+        cluster.pod("p", ended(0))
+        cluster.ends("Complete")
+
+    cluster.script = [start, end]
+    objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]
+    run = JobRun(objects, "Complete", None, "run", lambda: BUILT, pause=0.01)
+    assert run.wait() is BUILT
+    assert "[ 1/3] model" not in capfd.readouterr().out

@@ -167,7 +167,7 @@ def test_a_recipe_is_trained_in_a_cluster_and_rendered_here(
 
 
 def test_a_job_is_only_written_where_that_is_asked(cluster: Any, run: Run, tmp_path: Path) -> None:
-    done = run(*WORDS, "launcher.submit=false")
+    done = run(*WORDS, "launcher.dry_run=true")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "work/.gitune/jobs").iterdir()
     assert done.stdout == f"Wrote .gitune/jobs/{folder.name}/; submit it with: kubectl create -f " + (

@@ -9,6 +9,7 @@ import pytest
 from framework.build.model import Model
 from framework.build.stages.evaluate import write_metrics
 from framework.build.stages.publish import Publish, PublishRelease
+from framework.core import versions
 from framework.core.errors import SourceError, StepError
 from framework.core.filesystem import tree_digest
 from framework.core.release import LOCK, Release
@@ -175,6 +176,7 @@ def test_old_versions_go_but_none_that_an_environment_runs(
             lock = Path("environments", "production", "tiny", LOCK)
             lock.parent.mkdir(parents=True)
             lock.write_text(made[1].text())
+        versions.prune("file://models", "tiny", 12, versions.needed_by(Path("environments")))
     kept = [number for number, release in enumerate(made) if Path(release.model_uri[7:]).is_dir()]
     assert kept == [1, *range(3, 15)]
     assert len(list(Path("models", "releases", "tiny").iterdir())) == 13

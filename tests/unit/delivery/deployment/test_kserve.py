@@ -1,15 +1,9 @@
-import copy
-import sys
-from pathlib import Path
-
-import pytest
+import kubernetes_judge
 
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.deployment.kserve import KServe
 from framework.delivery.deployment.kubernetes import Kubernetes
 from framework.delivery.rollout import Rollout
-
-SHARED = Path(__file__).parents[5] / "shared" / "kubernetes"
 
 
 class Fixed(Autoscaling):
@@ -71,18 +65,11 @@ def test_kserve_makes_the_rest(release, deliver):
     assert selector.items() <= service["metadata"]["labels"].items()
 
 
-def test_nothing_is_left_for_the_api_server_to_fill_in(release, deliver, monkeypatch):
-    if not SHARED.exists():
-        pytest.skip("shared/kubernetes is not beside this clone")
-    monkeypatch.syspath_prepend(str(SHARED))
-    sys.modules.pop("check_manifests", None)
-    import check_manifests
-
+def test_nothing_is_left_for_the_api_server_to_fill_in(release, deliver):
     service = built(KServe(), release(), deliver())["InferenceService"]
-    schema, _ = check_manifests.schema_of(service["apiVersion"], service["kind"])
-    filled = copy.deepcopy(service)
-    check_manifests.fill_defaults(filled, schema, schema)
-    assert filled == service
+    kind = kubernetes_judge.custom_kind(service["apiVersion"], service["kind"])
+    assert kind is not None
+    assert kind.with_defaults(service) == service
 
 
 def test_what_kserve_would_undo_is_refused(deliver):

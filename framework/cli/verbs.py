@@ -1,0 +1,188 @@
+"""Every verb of the command line, with its words and examples: the source of help and completion.
+
+It imports nothing, so that help stays fast. A test compares the words with what each verb reads.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Word:
+    """One ``key=value`` of a verb."""
+
+    key: str
+    meaning: str
+    default: str | None = None
+    """None if the word is required; empty if it is left out by default."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    """The first word of a command."""
+
+    name: str
+    summary: str
+    """One line for the list of verbs, without a period."""
+    details: str
+    """What it reads, writes and returns, for the verb's own help."""
+    examples: tuple[str, ...]
+    words: tuple[Word, ...] = ()
+    composes: bool = True
+    """Whether it takes a recipe and overrides."""
+
+
+_BASE = Word("base", "the branch or commit to compare with or build on; empty is the remote's default", "")
+_ENVIRONMENTS = Word("environments", "the folder of locks and manifests", "environments")
+_PUSH = "branch opens a pull request, direct pushes to the base branch"
+
+VERBS = (
+    Verb(
+        "plan",
+        "show what would be built, what it takes and what would change",
+        "Prints every step: cached, or why it runs, with time and memory; then the manifest diff. Writes "
+        "nothing. Exits with 2 if the plan cannot run.",
+        ("run plan +recipe=quickstart tuning.rank=8", "run plan 'recipe=glob(**)'"),
+    ),
+    Verb(
+        "render",
+        "render the manifests again from the release lock",
+        "Writes environments/<environment>/<release>/ from the lock in it. Builds nothing.",
+        ("run render +recipe=quickstart", "run render +recipe=quickstart environment=staging"),
+    ),
+    Verb(
+        "serve",
+        "serve the built release on this machine",
+        "Answers OpenAI's API on serving.port until Ctrl-C. Needs the extra gitune[serve].",
+        ("run serve +recipe=quickstart", "run serve +recipe=quickstart serving.port=9000"),
+    ),
+    Verb(
+        "report",
+        "write a page and a text about one built recipe",
+        "Writes an HTML page and a Markdown text to the folder of the key reports: data, quality, speed and "
+        "size, from finished artifacts. Builds nothing.",
+        ("run report +recipe=quickstart", "run report +recipe=quickstart reports=out"),
+    ),
+    Verb(
+        "compare",
+        "write one report about several built recipes or a sweep",
+        "Takes several recipes (+recipe=a,b), a file that lists recipes, or several values of a key.",
+        ("run compare +recipe=quickstart,sentiment", "run compare +recipe=quickstart tuning.rank=4,16"),
+    ),
+    Verb(
+        "propose",
+        "open a pull request for each new release lock in this folder",
+        "Commits each uncommitted lock with its manifests on a branch of its own and pushes it. The working "
+        "folder stays as it is.",
+        ("run propose", "run propose push=direct base=main"),
+        (
+            Word("push", _PUSH, "branch"),
+            _BASE,
+            _ENVIRONMENTS,
+            Word("reports", "the folder of reports, which become the pull request's text", ".gitune/reports"),
+        ),
+        composes=False,
+    ),
+    Verb(
+        "promote",
+        "copy a release to the next environment, as one commit",
+        "Copies the lock, renders it there and commits both. Refuses a release whose recorded metrics miss "
+        "the environment's gates.",
+        (
+            "run promote release=support from=dev to=staging",
+            "run promote release=support from=staging to=production push=direct",
+        ),
+        (
+            Word("release", "the release's name"),
+            Word("from", "the environment that has it"),
+            Word("to", "the environment that gets it"),
+            Word("push", _PUSH, "branch"),
+            _BASE,
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "rollback",
+        "restore the release that ran before, as one commit",
+        "Finds the last release of this environment that was not rolled back, restores its lock and renders "
+        "it.",
+        (
+            "run rollback release=support environment=production",
+            "run rollback release=support environment=production to=fe2f2a6971c0",
+        ),
+        (
+            Word("release", "the release's name"),
+            Word("environment", "the environment to restore it in"),
+            Word("to", "the digest to restore, or its first digits; empty is the release before", ""),
+            Word("push", _PUSH, "direct"),
+            _BASE,
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "status",
+        "compare locks, manifests and cluster; trace an object to its release",
+        "Renders every lock again and compares; with a context, compares the cluster too.",
+        ("run status check=true", "run status object=deployment/support environment=staging"),
+        (
+            Word("environment", "only this environment", ""),
+            Word("release", "only this release", ""),
+            Word("object", "<kind>/<name>: print the release, gates, data and commit behind it", ""),
+            Word("context", "the kubeconfig context of the cluster to compare with", ""),
+            Word("check", "true exits with 1 if anything differs", "false"),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "diff",
+        "show config, plan and manifests against the base branch",
+        "Prints for each recipe the keys that differ, the steps that would run again and the manifest diff. "
+        "Takes recipes and overrides besides its own words.",
+        ("run diff +recipe=quickstart", "run diff +recipe=quickstart,sentiment format=markdown"),
+        (_BASE, Word("format", "text, or markdown for a pull request's comment", "text")),
+    ),
+    Verb(
+        "argocd",
+        "write what connects Argo CD to this repository",
+        "Writes environments/argocd/: namespaces, projects, the ApplicationSet and a reader for drift.",
+        (
+            "run argocd repo=https://github.com/team/models.git",
+            "run argocd server=https://cluster.example.com:6443 namespace=argo",
+        ),
+        (
+            Word("repo", "the repository's URL; empty is the remote 'origin'", ""),
+            Word("branch", "the branch that Argo CD syncs", "main"),
+            Word("server", "the API server that releases run on", "https://kubernetes.default.svc"),
+            Word("namespace", "the namespace of Argo CD", "argocd"),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "pin",
+        "write the commit and sha256 of model=<option> into its file",
+        "Resolves the model's source and writes ./conf/model/<option>.yaml.",
+        ("run pin model=qwen2.5-0.5b", "run pin model=smollm2-360m"),
+    ),
+    Verb(
+        "changed",
+        "list the recipes that commits since base=<commit> changed, as JSON",
+        "For workflows: a recipe counts as changed if its config, options, rows or code changed.",
+        ("run changed base=origin/main", "run changed base=HEAD~1"),
+        (Word("base", "the commit to compare with"),),
+        composes=False,
+    ),
+    Verb(
+        "schema",
+        "print the JSON Schema that editors check recipes with",
+        "Includes the options of ./conf.",
+        ("run schema > recipes/schema.json", "run schema | jq .title"),
+        composes=False,
+    ),
+)
+"""In the order in which help lists them."""
+
+NAMES = tuple(verb.name for verb in VERBS)
+"""What the first word of a command may be."""

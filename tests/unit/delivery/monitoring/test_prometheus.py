@@ -182,9 +182,9 @@ def test_every_alert_has_a_runbook_that_says_what_it_means_what_to_look_at_and_w
         text = (folder / f"{name}.md").read_text()
         assert text.startswith(f"# {name}\n")
         assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
-            "What it means",
-            "What to look at",
-            "What to do",
+            "Meaning",
+            "Diagnosis",
+            "Response",
         ]
 
 

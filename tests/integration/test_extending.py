@@ -179,9 +179,7 @@ def test_code_on_the_pages_passes_the_linters(clone: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_shows_a_class_and_its_option(page: Path) -> None:
     shown = files(page)
-    targets = [
-        yaml.safe_load(text)["_target_"] for path, text in shown.items() if path.startswith("conf/")
-    ]
+    targets = [yaml.safe_load(text)["_target_"] for path, text in shown.items() if path.startswith("conf/")]
     assert targets
     for target in targets:
         module, _, name = target.rpartition(".")

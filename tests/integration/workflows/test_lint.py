@@ -164,7 +164,9 @@ CHANGELOG = """# Changelog
 """
 
 
-@pytest.mark.parametrize(("tag", "notes"), [("v0.1.0", "- First."), ("v0.2.0", "- Second."), ("v0.3.0", None)])
+@pytest.mark.parametrize(
+    ("tag", "notes"), [("v0.1.0", "- First."), ("v0.2.0", "- Second."), ("v0.3.0", None)]
+)
 def test_release_notes_are_the_changelog_section(tmp_path: Path, tag: str, notes: str | None) -> None:
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)
     (script,) = (s for s in scripts(ROOT / ".github/workflows/release.yaml") if "CHANGELOG" in s)

@@ -5,8 +5,10 @@ import os
 import re
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,6 @@ PAGES = sorted(
 )
 README = ROOT / "README.md"
 FILE = re.compile(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)^```$", re.M | re.S)
-OPTION = re.compile(r"^framework/(?:build|delivery)/(\w+)/(\w+)\.py$")
 
 
 def files(page: Path) -> dict[str, str]:
@@ -30,15 +31,18 @@ def files(page: Path) -> dict[str, str]:
 
 def as_plugin(shown: dict[str, str]) -> dict[str, str]:
     """Return the same files as a team's own package ``team``."""
-    names = {}
+    names: dict[str, str] = {}
     for path in shown:
         if path.startswith("framework/"):
-            names[path.removesuffix(".py").replace("/", ".")] = f"team.{Path(path).stem}"
+            name = Path(path).stem
+            taken = f"team.{name}" in names.values()
+            names[path.removesuffix(".py").replace("/", ".")] = f"team.{name}{'_export' if taken else ''}"
     moved = {}
     for path, text in shown.items():
         for ours, theirs in names.items():
             text = text.replace(ours, theirs)
-        moved[path if path.startswith("conf/") else f"team/{Path(path).name}"] = text
+        ours = path.removesuffix(".py").replace("/", ".")
+        moved[f"{names[ours].replace('.', '/')}.py" if ours in names else path] = text
     return moved
 
 
@@ -57,22 +61,27 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(line)[1:] for line in lines]
 
 
-@pytest.fixture
-def team(request: pytest.FixtureRequest, built_tiny: Path, tmp_path: Path) -> Path:
-    """A folder outside the clone, after ``run +recipe=tiny``, with a page's files as a plugin."""
-    shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
-    write(tmp_path, as_plugin(files(ROOT / "docs/extending" / f"{request.param}.md")))
-    return tmp_path
+def overrides(name: str) -> list[str]:
+    """Return the overrides of a page's first command."""
+    return [word for word in commands(ROOT / f"docs/extending/{name}.md")[0] if word != "plan"]
 
 
-def run_page(run, folder: Path, name: str) -> str:
-    """Run every command of a page; return the output of the last one."""
-    page = ROOT / "docs/extending" / f"{name}.md"
-    assert commands(page)
-    for words in commands(page):
-        done = run(folder, *words)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory, run) -> Path:
+    """A folder outside the clone: all pages as a plugin, after one run with most of them together."""
+    folder = tmp_path_factory.mktemp("team")
+    for page in PAGES:
+        write(folder, as_plugin(files(page)))
+    rows = [json.loads(line) for line in (ROOT / "recipes/data/tiny/train.jsonl").read_text().splitlines()]
+    with closing(sqlite3.connect(folder / "rows.db")) as database, database:
+        database.execute("CREATE TABLE rows (prompt TEXT, completion TEXT)")
+        pairs = [(row["prompt"], row["completion"]) for row in rows]
+        database.executemany("INSERT INTO rows VALUES (?, ?)", pairs)
+    names = ("data-source", "tuning-method", "export", "launcher")
+    words = dict.fromkeys(word for name in names for word in overrides(name))
+    done = run(folder, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
 
 
 def artifact(folder: Path, stage: str, pattern: str) -> Path:
@@ -81,34 +90,87 @@ def artifact(folder: Path, stage: str, pattern: str) -> Path:
     return file
 
 
-@pytest.mark.parametrize("team", ["tuning-method"], indirect=True)
-def test_a_tuning_method_trains_its_weights_only(run, team: Path) -> None:
+def lock(folder: Path) -> Path:
+    return folder / "environments/dev/tiny/release.lock"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of_a_page_can_be_planned(run, team: Path, page: Path) -> None:
+    assert commands(page)
+    for words in commands(page):
+        if words[0] != "render":
+            done = run(team, "plan", *(word for word in words if word != "plan"))
+            assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_options_of_the_pages_are_in_the_help(run, team: Path) -> None:
+    shown = run(team, "--help").stdout
+    for page in PAGES:
+        for path in files(page):
+            if path.startswith("conf/"):
+                assert Path(path).stem in shown
+
+
+def test_a_data_source_is_read_and_split(team: Path) -> None:
+    (summary,) = (team / ".gitune/store/read").glob("*/summary.json")
+    splits = json.loads(summary.read_text())
+    rows = len((ROOT / "recipes/data/tiny/train.jsonl").read_text().splitlines())
+    assert splits["train"]["rows"] + splits["test"]["rows"] == rows
+    assert 0 < splits["test"]["rows"] < rows / 2
+
+
+def test_a_tuning_method_saves_its_weights_only(team: Path) -> None:
     from safetensors import safe_open
 
-    run_page(run, team, "tuning-method")
     with safe_open(artifact(team, "tune", "norms.safetensors"), "pt") as saved:
-        assert len(saved.keys()) == 5  # two in each of two layers, and the last one
-        assert all("norm" in name for name in saved.keys())  # noqa: SIM118
-    assert "norms" in run(team, "--help").stdout
+        names = list(saved.keys())
+    assert len(names) == 5  # two in each of two layers, and the last one
+    assert all("norm" in name for name in names)
 
 
-@pytest.mark.parametrize("team", ["export"], indirect=True)
-def test_an_export_is_measured_and_published(run, team: Path) -> None:
-    run_page(run, team, "export")
+def test_an_export_is_measured_and_published(team: Path) -> None:
     index = artifact(team, "export", "model.safetensors.index.json")
     assert len(set(json.loads(index.read_text())["weight_map"].values())) > 1
-    release = Release.read(team / "environments/dev/tiny/release.lock")
+    release = Release.read(lock(team))
     assert release.engine == "torch"
     assert release.metrics["fp32.max_difference"] == 0
     assert (team / release.model_uri.removeprefix("file://") / index.name).is_file()
 
 
-@pytest.mark.parametrize("team", ["deployment-target"], indirect=True)
-def test_a_deployment_target_is_rendered(run, team: Path) -> None:
-    lock = team / "environments/dev/tiny/release.lock"
-    lock.write_text(Release.read(lock).model_copy(update={"engine": "torch"}).text(), encoding="utf-8")
-    run_page(run, team, "deployment-target")
-    (deployment,) = lock.parent.glob("deployment-*.yaml")
+def test_a_launcher_ran_the_worker(team: Path) -> None:
+    (job,) = (team / ".gitune/store/jobs").glob("*.json")
+    steps = json.loads(job.read_text())
+    assert len(steps["pending"]) == steps["total"]
+
+
+def test_a_launcher_command_that_fails_is_reported(run, team: Path) -> None:
+    words = [*overrides("launcher")[:-2], "seed=1"]
+    missing = run(team, *words, "launcher.command=[no-such-command]")
+    assert (missing.returncode, "launcher.command" in missing.stderr) == (1, True), missing.stderr
+    failed = run(team, *words, "launcher.command=[false]")
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+
+
+def test_an_engine_measures_what_the_export_names_it_for(run, team: Path, tmp_path: Path) -> None:
+    shutil.copytree(team, tmp_path, dirs_exist_ok=True)
+    shared = [word for name in ("data-source", "tuning-method") for word in overrides(name)]
+    done = run(tmp_path, *dict.fromkeys([*shared, *overrides("engine")]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    release = Release.read(lock(tmp_path))
+    assert release.engine == "team.unbatched"
+    assert release.metrics["fp32.max_difference"] < 1e-4
+    assert release.metrics["fp32.generation_agreement"] == 1
+
+
+def test_a_deployment_target_is_rendered(run, team: Path, tmp_path: Path) -> None:
+    shutil.copytree(team, tmp_path, dirs_exist_ok=True)
+    (words,) = (
+        words for words in commands(ROOT / "docs/extending/deployment-target.md") if words[0] == "render"
+    )
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (deployment,) = lock(tmp_path).parent.glob("deployment-*.yaml")
     (server,) = yaml.safe_load(deployment.read_text())["spec"]["template"]["spec"]["containers"]
     assert server["image"].startswith("lmsysorg/sglang:")
     assert "--served-model-name=tiny" in server["args"]
@@ -161,11 +223,12 @@ def test_a_clone_needs_only_what_contributing_says(clone: Path) -> None:
     assert schema.returncode == 0, schema.stderr
     (clone / "recipes/schema.json").write_text(schema.stdout, encoding="utf-8")
     assert failures(clone, GITUNE_UPDATE_GOLDEN="1") == set()
+    reference = (clone / "docs/reference.md").read_text(encoding="utf-8")
     for page in (*PAGES, README):
         for path in files(page):
-            if match := OPTION.match(path):
-                group, option = match.groups()
-                assert f"{group}={option.replace('_', '-')}" in (clone / "docs/reference.md").read_text()
+            if path.startswith("conf/"):
+                _, group, name = Path(path).with_suffix("").parts
+                assert f"{group}={name}" in reference
 
 
 def test_code_on_the_pages_passes_the_linters(clone: Path) -> None:

@@ -75,7 +75,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, run) -> Path:
     rows = [json.loads(line) for line in (ROOT / "recipes/data/tiny/train.jsonl").read_text().splitlines()]
     with closing(sqlite3.connect(folder / "rows.db")) as database, database:
         database.execute("CREATE TABLE rows (prompt TEXT, completion TEXT)")
-        pairs = [(row["prompt"], row["completion"]) for row in rows]
+        pairs = [[message["content"] for message in row["messages"]] for row in rows]
         database.executemany("INSERT INTO rows VALUES (?, ?)", pairs)
     names = ("data-source", "tuning-method", "export", "launcher")
     words = dict.fromkeys(word for name in names for word in overrides(name))

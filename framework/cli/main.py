@@ -26,7 +26,7 @@ from framework.cli.complete import FLAGS, complete_verb
 from framework.cli.help import help_text, verb_help
 from framework.cli.verbs import NAMES, VERBS
 from framework.cli.version import version_text
-from framework.config.composition import as_addition, options, problem
+from framework.config.composition import as_addition, composition_error, options
 from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
@@ -175,7 +175,7 @@ def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
     except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if not application.composing:
             raise
-        raise ConfigError(problem(error, words)) from None
+        raise composition_error(error, words) from None
     except OSError as error:
         if not application.composing or isinstance(error, BrokenPipeError):
             raise

@@ -1,7 +1,7 @@
-"""The config as JSON Schema, so that an editor completes and checks a recipe while it is typed.
+"""The config as JSON Schema, with which an editor completes and checks a recipe.
 
-Every option of a group is one alternative of that group's key. A recipe gives only what it changes,
-so nothing is required.
+Each option of a group is one alternative of the group's key. A recipe sets only what it changes, so no key is
+required.
 """
 
 import json
@@ -22,7 +22,7 @@ from framework.core.paths import SHARE
 _LISTED = {
     "type": "array",
     "items": {"type": "string"},
-    "description": "Recipes that this file stands for; it then has no other key.",
+    "description": "Recipes that are run one after the other; the file has no other key.",
 }
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -30,21 +30,21 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 def options(group: str, roots: tuple[Path, ...]) -> dict[str, type[Component] | None]:
     """Return the class of every option of *group* below ``<root>/conf``, by option name.
 
-    Earlier roots win, as they do when Hydra composes. An option that extends another one has no class
-    of its own, hence None; a plugin's is not imported to describe it, hence ``Component``.
+    Earlier roots win, as in Hydra. The class is None for an option that extends another one, and
+    ``Component`` for a plugin's, which is not imported.
 
     Raises:
-        ConfigError: an option's file is not YAML, or names a class that is not there.
+        ConfigError: an option's file is not YAML, or names a class that does not exist.
     """
-    found: dict[str, type[Component] | None] = {}
+    classes: dict[str, type[Component] | None] = {}
     for root in roots:
         for file in sorted((root / "conf" / group).glob("*.yaml")):
             try:
-                found.setdefault(file.stem, _class_in(file))
+                classes.setdefault(file.stem, _class_in(file))
             except (yaml.YAMLError, ValueError, ImportError, AttributeError) as error:
                 why = " ".join(str(error).split())
                 raise ConfigError(f"{relative(file)}: cannot be described: {why}") from None
-    return found
+    return classes
 
 
 def _class_in(file: Path) -> type[Component] | None:
@@ -53,12 +53,12 @@ def _class_in(file: Path) -> type[Component] | None:
     module, _, name = target.rpartition(".")
     if not module.startswith("framework."):
         return Component if target else None
-    found: type[Component] = getattr(import_module(module), name)
-    return found
+    cls: type[Component] = getattr(import_module(module), name)
+    return cls
 
 
 def schema_text(roots: tuple[Path, ...] | None = None) -> str:
-    """Return the JSON Schema of a recipe: two spaces, sorted keys, one final newline."""
+    """Return the JSON Schema of a recipe, indented by two spaces, with sorted keys and a final newline."""
     roots = roots or tuple(dict.fromkeys([Path.cwd().resolve(), SHARE.resolve()]))
     by_group = {group: options(group, roots) for group in GROUPS}
     every = [cls for chosen in by_group.values() for cls in chosen.values()]
@@ -84,7 +84,7 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
             "anyOf": [*({"$ref": reference} for reference in known), *anything],
             "description": described_as,
         }
-        # A phase's or a mix's part is declared with the group's base class, and takes the same options.
+        # Parts of a phase or a mix are declared with the group's base class, and accept the same options.
         definitions["$defs"][BASES[group].__name__] = option
         properties[group] = _named(chosen, names, described_as) if group in SEVERAL else option
     schema: dict[str, Any] = {
@@ -106,7 +106,7 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
 def _named(
     chosen: dict[str, type[Component] | None], names: Mapping[Any, str], description: str
 ) -> dict[str, Any]:
-    """Return the schema of a group whose options stand below their names."""
+    """Return the schema of a group whose options are configured below their names."""
     own = {name: {"$ref": names[cls]} for name, cls in chosen.items() if cls in names}
     return {
         "type": "object",
@@ -127,7 +127,7 @@ def _defaults(by_group: dict[str, dict[str, type[Component] | None]]) -> dict[st
         "type": "object",
         "properties": overrides,
         "patternProperties": elsewhere,  # an option of a phase or of a mix's part
-        # Another recipe that is extended, an option of a plugin's own group, or one of Hydra's.
+        # A recipe to extend, or an option of a plugin's or Hydra's own group.
         "additionalProperties": {"type": "string"},
     }
     return {

@@ -1,6 +1,6 @@
-"""Phases as plain data: what each inherits from the recipe, before anything is validated.
+"""Phases as plain data: what each inherits from the recipe, before validation.
 
-It knows mappings and ``_target_``; what a key means, the schema says.
+It knows mappings and ``_target_``, not the meaning of a key.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -10,22 +10,22 @@ from framework.config.schema import Phase
 from framework.core.component import TARGET
 
 PHASED = tuple(Phase.model_fields)
-"""The groups that a phase may give otherwise."""
+"""The groups that a phase may change."""
 
 _Path = tuple[int | str, ...]
 
 
 def inherit(raw: Mapping[str, Any], order: Iterable[str]) -> dict[str, Any]:
-    """Return *raw* in which every phase is complete, and the phases stand in *order*.
+    """Return *raw* with complete phases, sorted as in *order*.
 
-    A group without ``_target_`` changes the recipe's option key by key; one with it is an option of its
-    own and inherits nothing. What is no mapping is left as it is, for validation to refuse.
+    A group without ``_target_`` changes the recipe's option key by key; one with it is another option and
+    inherits nothing. Anything but a mapping is left for validation to reject.
     """
     phases = raw.get("phases")
     if not isinstance(phases, Mapping):
         return dict(raw)
-    wanted = list(order)
-    names = sorted(phases, key=lambda name: wanted.index(name) if name in wanted else len(wanted))
+    positions = {name: position for position, name in enumerate(order)}
+    names = sorted(phases, key=lambda name: positions.get(name, len(positions)))
     return {**raw, "phases": {name: _complete(phases[name], raw) for name in names}}
 
 
@@ -43,18 +43,18 @@ def _merge(below: Any, above: Any) -> Any:
 
 
 def settle(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *raw*, whose phases are complete, with the last one's groups as the recipe's own."""
+    """Return *raw*, whose phases are complete, with the groups of the last one as the recipe's own."""
     *_, last = raw["phases"].values()
     return {**raw, **last}
 
 
 def repeats(path: _Path, raw: Mapping[str, Any], known: Collection[_Path]) -> bool:
-    """Tell whether a problem at *path* is one of the recipe's, at *known*, that a phase only inherited.
+    """Tell whether the problem at *path* is inherited from the recipe, which has it at *known*.
 
     Args:
         path: such as ``("phases", "general", "tuning", "rank")``.
-        raw: the config as it was composed, before ``inherit``.
-        known: where the recipe has problems.
+        raw: the composed config, before ``inherit``.
+        known: the paths of the recipe's problems.
     """
     if len(path) < 3 or path[0] != "phases" or path[2:] not in known:
         return False

@@ -1,7 +1,7 @@
-"""Who wrote a key: the override on the command line, or the file and line that came last.
+"""Where a key was written: an override on the command line, or the last file and line that set it.
 
-It asks Hydra for the order in which it merged, and reads the YAML again for the lines; it does not
-know what a key means.
+It asks Hydra for the merge order and reads the YAML files again for the lines. It does not know what a key
+means.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,29 +29,29 @@ class Place:
     names_key: bool
     """Whether the text names the key already."""
     order: tuple[int, int]
-    """Sorts places as Hydra merges them, and lines as they stand."""
+    """Sorts places by merge order, then by line."""
 
 
 class Places:
-    """The places of every key of the config that Hydra composed last."""
+    """The places of all keys of the config that Hydra composed last."""
 
     def __init__(self) -> None:
         hydra = HydraConfig.get()
-        task = typed_overrides()
+        overrides = typed_overrides()
         choices = hydra.runtime.choices
         # A choice of an option writes no key: the option's file does.
-        self._overrides = [text for text in task if _key(text).partition("@")[0] not in choices]
-        self._files = merged_files(str(hydra.job.config_name), task)
+        self._overrides = [text for text in overrides if _key(text).partition("@")[0] not in choices]
+        self._files = merged_files(str(hydra.job.config_name), overrides)
         self._nodes: dict[Path, yaml.Node | None] = {}
 
     def of(self, path: KeyPath) -> Place:
-        """Return the place of the key at *path*, or of the nearest key above it that was written."""
+        """Return the place of the key at *path*, or of the closest key above it that was written."""
         best, place = 0, Place("config", False, (0, 0))
         for number, (package, file) in enumerate(self._files):
             if tuple(map(str, path[: len(package)])) != package[: len(path)]:
                 continue
-            inside, line = self._look(file, path[len(package) :])
-            depth = min(len(package), len(path)) + inside
+            depth_in_file, line = self._look(file, path[len(package) :])
+            depth = min(len(package), len(path)) + depth_in_file
             if depth and depth >= best:
                 best, place = depth, Place(f"{relative(file)}:{line}", False, (number, line))
         dotted = ".".join(map(str, path))
@@ -64,19 +64,19 @@ class Places:
         return place
 
     def names(self, key: str) -> list[str]:
-        """Return what stands below the top-level *key*, in the order in which recipes name it.
+        """Return the names below the top-level *key*, in the order in which recipes write them.
 
-        Options that ``defaults`` put below *key* are not asked: Hydra merges them before the recipe's own
-        keys, whatever their order. Nor are overrides, in which a new name is most likely a typing error.
+        Options that ``defaults`` place below *key* do not count: Hydra merges them before the recipe's own
+        keys. Overrides do not count either: a new name there is most likely a typo.
         """
-        found: dict[str, None] = {}
+        names: dict[str, None] = {}
         for package, file in self._files:
             root = None if package else self._node(file)
             pairs = root.value if isinstance(root, yaml.MappingNode) else []
             below = next((node for name, node in pairs if name.value == key), None)
             if isinstance(below, yaml.MappingNode):
-                found |= dict.fromkeys(name.value for name, _ in below.value)
-        return list(found)
+                names |= dict.fromkeys(name.value for name, _ in below.value)
+        return list(names)
 
     def _node(self, file: Path) -> yaml.Node | None:
         if file not in self._nodes:
@@ -84,41 +84,41 @@ class Places:
         return self._nodes[file]
 
     def _look(self, file: Path, path: KeyPath) -> tuple[int, int]:
-        """Return how many keys of *path* stand in *file*, and the line of the last of them."""
+        """Return how many keys of *path* are in *file*, and the line of the last of them."""
         node, line = self._node(file), 1
         for depth, key in enumerate(path):
             if isinstance(node, yaml.MappingNode):
-                found = next((pair for pair in node.value if pair[0].value == str(key)), None)
-                if found is None:
+                pair = next((pair for pair in node.value if pair[0].value == str(key)), None)
+                if pair is None:
                     return depth, line
-                line, node = found[0].start_mark.line + 1, found[1]
+                line, node = pair[0].start_mark.line + 1, pair[1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
                 node = node.value[key]
                 line = node.start_mark.line + 1
             elif isinstance(node, yaml.ScalarNode) and depth:
-                return len(path), line  # one value that stands for all below it
+                return len(path), line  # one value in place of a mapping
             else:
                 return depth, line
         return len(path), line
 
 
 def merged_files(config_name: str, overrides: list[str]) -> list[tuple[tuple[str, ...], Path]]:
-    """Return each file that *overrides* bring into the config, as Hydra merges them, with its package."""
+    """Return the package and path of each file of the config with *overrides*, in merge order."""
     loader = GlobalHydra.instance().config_loader()
     sources = [_files_of(source.scheme(), source.path) for source in loader.get_sources()]
     files = []
     for default in loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults:
-        package = tuple(part for part in (default.package or "").split(".") if part)
-        found = (find(default.config_path) for find in sources if default.config_path)
-        if file := next(filter(None, found), None):
+        package = tuple(filter(None, (default.package or "").split(".")))
+        candidates = (find(default.config_path) for find in sources if default.config_path)
+        if file := next(filter(None, candidates), None):
             files.append((package, file))
     return files
 
 
 def typed_overrides() -> list[str]:
-    """Return the overrides of this job; an interpolation in one stays as it was typed."""
-    task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return [str(text) for text in task]
+    """Return the overrides of this job as typed, with interpolations unresolved."""
+    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    return [str(text) for text in overrides]
 
 
 def _key(override: str) -> str:

@@ -1,8 +1,8 @@
-"""Hydra plugins: ``recipes/`` as the group ``recipe``, and where options are looked up.
+"""Hydra plugins: ``recipes/`` as the group ``recipe``, and the search path of options.
 
-The caller's ``./conf`` and ``./recipes`` come before the framework's own, so that a team's
-repository needs to hold nothing but what is its own. A recipe always lands at the root of the
-config: plain Hydra would put it under ``recipe:`` in silence where the package line is forgotten.
+``./conf`` and ``./recipes`` of the working folder come before the framework's own, so that a team's
+repository holds only its own files. A recipe is always merged at the root of the config. Plain Hydra would
+silently put it under ``recipe:`` where the package line is missing.
 """
 
 import re
@@ -16,8 +16,9 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from framework.core.errors import ConfigError
+from framework.core.errors import invalid_config
 from framework.core.paths import SHARE
+from framework.core.problem import Problem
 
 GROUP = "recipe"
 
@@ -31,33 +32,32 @@ def recipe_file(root: str, config_path: str) -> Path | None:
 
 
 def recipe_names(root: Path) -> list[str]:
-    """List every recipe below *root*, folders included, as it is written after ``+recipe=``."""
+    """Return the name of every recipe below *root*, as typed after ``+recipe=``, sorted."""
     return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
 
 
 def listed(name: str) -> list[str]:
-    """Return the recipes that the file of *name* lists under ``recipes``; nothing if it is one itself.
+    """Return the recipes that the file of *name* lists under ``recipes``; none if it is a recipe itself.
 
-    Such a file has no other key: it stands for recipes that are built, or compared, together.
+    Such a file has no other key. It names recipes that are built, or compared, together.
 
     Raises:
-        ConfigError: it has other keys, or ``recipes`` is no list of names.
+        ConfigError: it has other keys, or ``recipes`` is not a list of names.
     """
     files = (recipe_file(str(root / "recipes"), f"{GROUP}/{name}") for root in (Path.cwd(), SHARE))
-    file = next((found for found in files if found is not None and found.is_file()), None)
+    file = next((path for path in files if path is not None and path.is_file()), None)
     if file is None or not _lists(file):
         return []
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError):
-        return []  # no list that could be read; composing it as a recipe says what is wrong where
+        return []  # unreadable; composing it as a recipe reports the line
     names = content.get("recipes")
     if set(content) != {"recipes"} or not isinstance(names, list) or not names:
-        raise ConfigError(
-            f"Config is invalid:\n  {relative(file)}:1: 'recipes' stands alone in its file, and lists names "
-            "of recipes; give other keys in those, or on the command line"
-        )
-    return [str(each) for each in names]
+        reason = "must be the only key of its file, and a list of recipes"
+        problem = Problem("recipes", reason, advice="set other keys in those recipes or on the command line")
+        raise invalid_config([problem], [problem.at(f"{relative(file)}:1")])
+    return [str(name) for name in names]
 
 
 def _lists(file: Path) -> bool:
@@ -65,7 +65,7 @@ def _lists(file: Path) -> bool:
 
 
 def relative(file: Path) -> str:
-    """Return *file* as a path below the working folder where it is one."""
+    """Return the path of *file* relative to the working folder if it is below it, else unchanged."""
     try:
         return file.resolve().relative_to(Path.cwd().resolve()).as_posix()
     except ValueError:
@@ -77,24 +77,24 @@ class RecipeSource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
-        """Return the URL scheme that this source serves."""
+        """Return the URL scheme of this source."""
         return "recipes"
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Read one recipe.
 
         Raises:
-            ConfigError: the file holds no mapping.
+            ConfigError: the file is not a mapping.
         """
         file = recipe_file(self.path, config_path) or Path()
         node = OmegaConf.load(file)
         if not isinstance(node, DictConfig):
-            place = f"{relative(file)}:1"
-            raise ConfigError(f"Config is invalid:\n  {place}: a recipe is a mapping of keys, not a list")
+            problem = Problem("", "a recipe is a mapping of keys, not a list")
+            raise invalid_config([problem], [problem.at(f"{relative(file)}:1")])
         return ConfigResult(self.provider, self.full_path(), node, {"package": "_global_"})
 
     def available(self) -> bool:
-        """Tell whether the folder is there."""
+        """Tell whether the folder exists."""
         return Path(self.path).is_dir()
 
     def is_group(self, config_path: str) -> bool:
@@ -108,21 +108,21 @@ class RecipeSource(ConfigSource):
         return file is not None and file.is_file()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """List recipes and folders below *config_path*, as Hydra's help and completion ask."""
+        """Return recipes and folders below *config_path*, for Hydra's help and completion."""
         if config_path == "":
             return [] if results_filter == ObjectType.CONFIG else [GROUP]
         if not self.is_group(config_path):
             return []
         folder = Path(self.path, config_path.partition("/")[2])
-        # A list's recipes are there themselves; `glob(*)` would build them twice.
+        # The recipes of a list are files too; `glob(*)` would build them twice.
         files = [file.stem for file in folder.glob("*.yaml") if not _lists(file)]
         folders = [sub.name for sub in folder.iterdir() if sub.is_dir() and next(sub.rglob("*.yaml"), None)]
-        wanted = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
-        return sorted(wanted.get(results_filter, files + folders) if results_filter else files + folders)
+        by_type = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
+        return sorted(by_type.get(results_filter, files + folders) if results_filter else files + folders)
 
 
 class SearchPath(SearchPathPlugin):
-    """Look in the working folder first, then in what the framework brings."""
+    """Search the working folder first, then the framework's own files."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Add ``./conf``, ``./recipes`` and the framework's recipes."""
@@ -134,6 +134,6 @@ class SearchPath(SearchPathPlugin):
 
 
 def register() -> None:
-    """Make Hydra know both plugins; call it before ``hydra.main``."""
+    """Register both plugins with Hydra; call it before ``hydra.main``."""
     for plugin in (RecipeSource, SearchPath):
         Plugins.instance().register(plugin)

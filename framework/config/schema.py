@@ -1,6 +1,6 @@
-"""The whole config: one component a group, and the few keys that belong to none.
+"""The whole config: one component per group, and the few keys that belong to no group.
 
-Knows the groups' base classes only; which option is chosen, the YAML says.
+It knows only the groups' base classes; the YAML names the option of each group.
 """
 
 import re
@@ -34,14 +34,14 @@ from framework.serving import Serving
 
 
 class Phase(Component):
-    """One of several trainings in a row: what it does otherwise than the recipe."""
+    """One of several consecutive trainings: what it changes in the recipe."""
 
     data: Data
-    """The rows of this phase; what it does not say is as in the recipe's ``data``."""
+    """The rows of this phase; missing keys are inherited from the recipe's ``data``."""
     tuning: Tuning
-    """What is trained in this phase; what it does not say is as in the recipe's ``tuning``."""
+    """What is trained in this phase; missing keys are inherited from the recipe's ``tuning``."""
     training: Training
-    """How it is trained in this phase; what it does not say is as in the recipe's ``training``."""
+    """How it is trained in this phase; missing keys are inherited from the recipe's ``training``."""
 
 
 _PHASE_NAME = re.compile(r"[a-z][a-z0-9-]{0,12}")
@@ -49,19 +49,18 @@ REFERENCE = "fp32"
 """The candidate that is exported without compression."""
 
 _CANDIDATES = ("base", "tuned", REFERENCE)
-"""What a phase may not be called: names of metrics begin with these."""
+"""Names that no phase may have, since names of metrics begin with them."""
 
 
 class Config(Component):
     """Everything a run needs, resolved and validated.
 
-    With ``phases``, the last one's ``data``, ``tuning`` and ``training`` stand in these fields too:
-    they made the model that is exported, and their test rows are those that it is judged by.
+    With ``phases``, ``data``, ``tuning`` and ``training`` are those of the last phase: it makes the model
+    that is exported, and its test rows judge the exports.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
-    """The release's name: lower-case letters, digits and dashes, at most 40 (it names Kubernetes
-    objects)."""
+    """The release's name: at most 40 lower-case letters, digits and dashes (it names Kubernetes objects)."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """The seed of every random choice."""
     model: Model
@@ -71,9 +70,9 @@ class Config(Component):
     parallelism: Parallelism
     evaluation: Evaluation
     compression: Annotated[dict[str, Compression], Field(min_length=1)]
-    """What makes the model smaller, one option a key, applied in this order:
-    ``compression=[prune-structured,int8-dynamic]``, whose keys are ``compression.prune-structured.ratio`` and
-    so on; those that change the model itself come before those that change what was exported."""
+    """What makes the model smaller: one or more options, applied in this order. With
+    ``compression=[prune-structured,int8-dynamic]`` a key is ``compression.prune-structured.ratio``. Options
+    that change the model itself come before those that change its export."""
     export: Export
     serving: Serving
     deployment: Deployment
@@ -86,42 +85,41 @@ class Config(Component):
     tracking: Tracking
     launcher: Launcher
     phases: dict[str, Phase] = Field(default={})
-    """Trainings in a row, such as general, domain and task; each goes on from the merged weights of
-    the one before. A phase names what it does otherwise: keys below ``data``, ``tuning`` or ``training``
-    change the recipe's, and an option that is chosen by ``/tuning@phases.<phase>.tuning: <option>`` in
-    ``defaults`` stands for the whole group. They run in the order in which they stand here."""
+    """Consecutive trainings, such as general, domain and task; each starts from the merged weights of the
+    previous one. Keys of a phase below ``data``, ``tuning`` or ``training`` change those of the recipe. An
+    option chosen by ``/tuning@phases.<phase>.tuning: <option>`` in ``defaults`` replaces the group. Phases
+    run in the order of this mapping."""
     gates: Gates = Field(default={})
-    """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or any candidate's as
-    ``int4.exact_match``, which may also stand as ``exact_match`` below ``int4``. With phases, a phase is
-    a candidate too, and ``<phase>_<metric>`` is the metric on that phase's test rows:
-    ``tuned.general_perplexity`` bounds what may be forgotten."""
+    """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or ``int4.exact_match`` of
+    another candidate, which may also be written as ``exact_match`` below ``int4``. With phases, a phase is a
+    candidate too, and ``<phase>_<metric>`` is the metric on that phase's test rows:
+    ``tuned.general_perplexity`` bounds forgetting."""
     benchmark: Benchmark = Benchmark()
     publish: Publish = Publish()
     store: str = ".gitune/store"
-    """The folder of the artifacts; relative to the folder that ``run`` is called in."""
+    """The folder of the artifacts, relative to the working folder."""
     environments: str = "environments"
-    """The folder of the rendered manifests; relative to the folder that ``run`` is called in."""
+    """The folder of the rendered manifests, relative to the working folder."""
     reports: str = ".gitune/reports"
-    """The folder that `run report` and `run compare` write to; relative to the folder that ``run`` is
-    called in."""
+    """The folder that ``run report`` and ``run compare`` write to, relative to the working folder."""
     plugins: tuple[str, ...] = ()
-    """Packages besides ``framework`` that ``_target_`` may name; installed, or in the working folder."""
+    """Packages besides ``framework`` that ``_target_`` may name: installed, or in the working folder."""
 
     @property
     def reshapings(self) -> dict[str, ModelCompression]:
-        """The options that change the model before its export, by the name of their candidate."""
-        chosen = self.compression.values()
-        return {each.label: each for each in chosen if isinstance(each, ModelCompression)}
+        """The options that change the model before its export, by candidate."""
+        options = self.compression.values()
+        return {option.label: option for option in options if isinstance(option, ModelCompression)}
 
     @property
     def reductions(self) -> dict[str, ExportCompression]:
-        """The options that change what was exported, by the name of their candidate."""
-        chosen = self.compression.values()
-        return {each.label: each for each in chosen if isinstance(each, ExportCompression)}
+        """The options that change the exported model, by candidate."""
+        options = self.compression.values()
+        return {option.label: option for option in options if isinstance(option, ExportCompression)}
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Every compressed candidate, and before those that were exported ``fp32``, the export as it is."""
+        """Every candidate in order: changed before the export, exported uncompressed, exported compressed."""
         return (*self.reshapings, REFERENCE, *self.reductions)
 
     @property
@@ -131,7 +129,7 @@ class Config(Component):
 
     @property
     def delivery(self) -> Delivery:
-        """All that rendering depends on besides the target and the release."""
+        """Everything that rendering depends on besides the target and the release."""
         return Delivery(
             serving=self.serving,
             environment=self.environment,
@@ -150,12 +148,12 @@ class Config(Component):
     @field_validator("compression", mode="before")
     @classmethod
     def _refuse_nameless(cls, compression: Any) -> Any:
-        """Refuse an option of several that stands for the whole group, as Hydra puts it by itself."""
+        """Reject an option that Hydra placed as the whole group, since it names no package."""
         if isinstance(compression, dict) and TARGET in compression:
             raise PydanticCustomError(
                 "nameless_option",
-                "options of this group stand below their names; let the option's file begin with "
-                "'# @package compression.<its name>'",
+                "options of this group are configured below their names; begin the option's file with "
+                "'# @package compression.<name>'",
             )
         return compression
 
@@ -166,17 +164,17 @@ class Config(Component):
             if name in _CANDIDATES or not _PHASE_NAME.fullmatch(name):
                 raise PydanticCustomError(
                     "phase_name",
-                    "a phase cannot be called '{name}': its name is at most 13 lower-case letters, digits "
-                    "and dashes, a letter first, and none of {taken}",
+                    "'{name}' cannot name a phase: use at most 13 lower-case letters, digits and dashes, "
+                    "a letter first, and none of {taken}",
                     {"name": name, "taken": ", ".join(_CANDIDATES)},
                 )
         return phases
 
 
 def _base(annotation: Any) -> type[Component] | None:
-    """Return the base class of a group's options, which may stand below names."""
-    found = annotation if isinstance(annotation, type) else get_args(annotation)[-1]
-    return found if isinstance(found, type) and issubclass(found, Component) else None
+    """Return the base class of a group's options, or None where *annotation* is of no group."""
+    cls = annotation if isinstance(annotation, type) else get_args(annotation)[-1]
+    return cls if isinstance(cls, type) and issubclass(cls, Component) else None
 
 
 BASES: dict[str, type[Component]] = {
@@ -190,4 +188,4 @@ GROUPS = tuple(BASES)
 """The config groups, in the order in which a plan reads them."""
 
 SEVERAL = tuple(group for group in GROUPS if Config.model_fields[group].annotation is not BASES[group])
-"""The groups of which several options may be chosen, each below its name."""
+"""The groups that allow several options, each configured below its name."""

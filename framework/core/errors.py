@@ -3,50 +3,75 @@
     FrameworkError            exit code 1
     ├── ConfigError           the recipe, an option or an override is wrong; exit code 2
     ├── PlanError             the config is valid but the plan cannot run; exit code 2
-    ├── SourceError           bytes could not be fetched, or are not the bytes that were asked for
-    ├── DataError             rows could not be read, or too many of them had to be rejected
+    ├── SourceError           bytes could not be fetched, or their sha256 is wrong
+    ├── DataError             rows could not be read, or too many were rejected
     ├── StoreError            an artifact is missing, was altered, or cannot be written
     ├── StepError             a step failed while it ran
     ├── GateError             a metric is outside its bound
     ├── ClusterError          the Kubernetes API server refuses or does not answer
-    ├── GitError              Git refuses, or the way into a cluster is not open
+    ├── GitError              Git refuses, or the repository is not ready for the change
     ├── ReleaseError          a release lock is missing, altered or incomplete
     └── ServeError            a model folder cannot be opened or the server cannot run
 
-A message says where, what, and how to mend it, in one sentence or one line a problem. Anything
-that is not a ``FrameworkError`` is a fault in the framework and keeps its traceback.
+A message names the place, the problem and the fix, in one sentence or one line per problem. Anything
+that is not a ``FrameworkError`` is a defect of the framework and keeps its traceback.
 """
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+from framework.core.problem import Problem
 
 
 class FrameworkError(Exception):
     """Base of every error that is shown to the user without a traceback."""
 
     exit_code: int = 1
-    """What the process ends with."""
+    """The process's exit code."""
     ends_sweep: ClassVar[bool] = False
-    """Whether the jobs of a multirun that come after this one are given up too."""
+    """Whether the remaining jobs of a multirun are canceled too."""
 
 
 class ConfigError(FrameworkError):
-    """The recipe, an option or an override is wrong."""
+    """The recipe, an option or an override is wrong.
+
+    Args:
+        message: the whole message, or its heading where *problems* follow.
+        problems: what is wrong, one line each.
+        lines: *problems* in words, where more is known of each, such as its file and line.
+    """
 
     exit_code = 2
+
+    def __init__(
+        self, message: str = "", problems: Iterable[Problem] = (), lines: Iterable[str] | None = None
+    ) -> None:
+        self.problems = tuple(problems)
+        self.lines = tuple(map(str, self.problems) if lines is None else lines)
+        super().__init__(_message(message, self.lines))
 
 
 class PlanError(FrameworkError):
-    """The config is valid, but this combination cannot run or does not fit."""
+    """The config is valid, but this combination cannot run or does not fit.
+
+    Args:
+        message: the whole message, or its heading where *problems* follow.
+        problems: what is wrong, one line each.
+    """
 
     exit_code = 2
 
+    def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(_message(message, map(str, self.problems)))
+
 
 class SourceError(FrameworkError):
-    """Bytes could not be fetched, or their sha256 is not the one that was asked for."""
+    """Bytes could not be fetched, or their sha256 is wrong."""
 
 
 class DataError(FrameworkError):
-    """Rows could not be read, or too many of them had to be rejected."""
+    """Rows could not be read, or too many were rejected."""
 
 
 class StoreError(FrameworkError):
@@ -62,11 +87,11 @@ class GateError(FrameworkError):
 
 
 class ClusterError(FrameworkError):
-    """The Kubernetes API server refuses, or does not answer."""
+    """The Kubernetes API server refuses a request, or does not answer."""
 
 
 class GitError(FrameworkError):
-    """Git refuses, or what should go through it is not in a state to do so."""
+    """Git refuses, or the repository is not in a state that allows the change."""
 
 
 class ReleaseError(FrameworkError):
@@ -74,4 +99,13 @@ class ReleaseError(FrameworkError):
 
 
 class ServeError(FrameworkError):
-    """A model folder cannot be opened, or the server cannot start or go on."""
+    """A model folder cannot be opened, or the server cannot start or continue."""
+
+
+def invalid_config(problems: Iterable[Problem], lines: Iterable[str] | None = None) -> ConfigError:
+    """Return the one error of all *problems* of a config; see ``ConfigError``."""
+    return ConfigError("Config is invalid:", problems, lines)
+
+
+def _message(heading: str, lines: Iterable[str]) -> str:
+    return "\n  ".join([heading, *lines]) if heading else "\n".join(lines)

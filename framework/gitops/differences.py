@@ -11,7 +11,7 @@ from typing import Any
 
 from framework.core.component import TARGET
 from framework.gitops.remote_compose import Answer
-from framework.run.screens import reason
+from framework.plan.explain import difference
 
 ABSENT = "(none)"
 
@@ -93,4 +93,4 @@ def manifest_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:
 def _why(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> str:
     if old is None:
         return "new"
-    return reason(old["identity"], new["identity"]) or "its key changed"
+    return difference(old["identity"], new["identity"]) or "its key changed"

@@ -81,7 +81,7 @@ def rendered(folder: Path, release: Release, environment: str, environments: str
         FrameworkError: it cannot, and where in the tree what mends that belongs.
     """
     answer = ask(folder, [Question(words_of(release, environment, environments), release.text())])[0]
-    if "; set " in answer.error:
+    if answer.fixable:
         where = f"conf/environment/{environment}.yaml"
         if release.recipe != "(none)":
             where = f"recipes/{release.recipe}.yaml or {where}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import framework
-from framework.core.errors import FrameworkError
+from framework.core.errors import ConfigError, FrameworkError, PlanError
 from framework.core.release import Release
 
 _MODULE = Path("framework", "gitops", "composed.py")
@@ -41,6 +41,8 @@ class Answer:
     error: str = ""
     """Why there is no answer; the rest is empty then."""
     exit_code: int = 1
+    fixable: bool = False
+    """Whether an override fixes what the error reports."""
     config: Any = None
     """The resolved config as plain data."""
     steps: tuple[dict[str, Any], ...] = ()
@@ -103,14 +105,20 @@ def answer(question: Question) -> Answer:
     """Compose, validate and render what is asked for, in this process and its working folder."""
     try:
         return _answer(question)
+    except ConfigError as error:
+        text = error.lines[0] if len(error.lines) == 1 else str(error)
+        return Answer(error=text, exit_code=error.exit_code, fixable=_fixable(error))
+    except PlanError as error:
+        return Answer(error=str(error), exit_code=error.exit_code, fixable=_fixable(error))
     except FrameworkError as error:
-        head, _, problem = str(error).partition("\n")
-        alone = head == "Config is invalid:" and "\n" not in problem
-        return Answer(error=problem.strip() if alone else str(error), exit_code=error.exit_code)
+        return Answer(error=str(error), exit_code=error.exit_code)
+
+
+def _fixable(error: ConfigError | PlanError) -> bool:
+    return any(problem.overrides for problem in error.problems)
 
 
 def _answer(question: Question) -> Answer:
-    from framework.delivery.deployment.cluster_deployment import ClusterDeployment
     from framework.plan.build import make_plan
 
     call = _called(question.words)
@@ -119,15 +127,12 @@ def _answer(question: Question) -> Answer:
     if question.planned:
         plan = make_plan(config, call.recipe)
         steps = [{"label": each.label, "key": each.key, "identity": each.identity()} for each in plan.steps]
-    target, seconds = config.deployment, None
-    if isinstance(target, ClusterDeployment):
-        seconds = target.rollout(config.delivery).rollback_seconds(target.start_seconds)
     return Answer(
         config=config.dump(),
         steps=tuple(steps),
         files=None if question.lock is None else call.render(Release.parse(question.lock, "release.lock")),
         gates={name: {"min": b.min, "max": b.max} for name, b in config.environment.gates.items()},
-        way_back_seconds=seconds,
+        way_back_seconds=config.deployment.rollback_seconds(config.delivery),
     )
 
 

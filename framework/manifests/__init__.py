@@ -1,1 +1,1 @@
-"""Kubernetes objects as plain dicts: what every target, rollout and monitor builds on."""
+"""Kubernetes objects as plain dicts, and the client of the API server; shared by delivery and launchers."""

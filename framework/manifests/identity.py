@@ -1,6 +1,6 @@
-"""Whose an object is: the name, labels and annotations that all objects of one release share.
+"""Name, labels and annotations that all objects of one release share.
 
-It knows releases; what the objects are for, it does not know.
+It knows releases. It does not know the objects' kinds.
 """
 
 from collections.abc import Mapping
@@ -22,28 +22,32 @@ _SYNC: Mapping[str, Mapping[str, str]] = {
     "ScaledObject": _SCALER,
     "Service": {_OPTIONS: "ServerSideApply=false"},
 }
-"""What Argo CD is told of a kind. What replaces and scales pods comes after all that it refers to, and must
-be the last wave: only there a sync ends without waiting for health, so that a commit which rolls back need
-not wait for a canary. What runs pods goes only once what took its place is healthy: where a recipe goes from
-``rolling`` to another rollout, the Deployment would else be gone before the Rollout has a pod. No other sync
-prunes one, so none waits for that. A Service's selector is one value to a server-side apply, which would take
-the pods' hash out of it that a rollout has put in; a client-side apply leaves it."""
+"""Argo CD's annotations by kind.
+
+Objects that run or scale pods sync after all that they refer to, in the last wave. Only the last wave ends
+without waiting for health, so that a rollback does not wait for a canary.
+
+Objects that run pods are pruned last. When a recipe changes from ``rolling`` to another rollout, the
+Deployment would otherwise be deleted before the Rollout has a pod. No other sync prunes such an object.
+
+Server-side apply treats a Service's selector as one value and would remove the pods' hash that a rollout adds
+to it; client-side apply keeps it."""
 ARM = "gitune.dev/arm"
-"""The label that tells the arms of an A/B test apart, on pods and in their measurements."""
+"""Label of the arms of an A/B test, on pods and in metrics."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """The name, labels and annotations that all objects of one release share."""
+    """Name, labels and annotations that all objects of one release share."""
 
     name: str
     namespace: str
     selector: Mapping[str, str]
-    """Labels that find the release's pods; a Deployment's selector can never change, so they hold
-    nothing that does."""
+    """Labels that match the release's pods. A Deployment's selector is immutable, so they do not change
+    between versions."""
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
-    """The way back from an object: to the release, the recipe, the data and the commit."""
+    """Provenance of an object: release, recipe, data and commit."""
 
     @classmethod
     def of(cls, release: Release, namespace: str) -> "Identity":
@@ -75,15 +79,15 @@ class Identity:
         annotations: Mapping[str, str] | None = None,
         **body: Any,
     ) -> Object:
-        """Return an object of this identity.
+        """Return an object with this identity's metadata.
 
         Args:
-            api_version: as ``apps/v1``.
-            kind: as ``Deployment``.
-            name: its name; the release's where none is given.
-            labels: what it has besides the identity's.
-            annotations: what it has besides the identity's.
-            body: what stands beside its metadata.
+            api_version: such as ``apps/v1``.
+            kind: such as ``Deployment``.
+            name: its name; None uses the release's.
+            labels: further labels.
+            annotations: further annotations.
+            body: the fields beside ``metadata``.
         """
         metadata = {
             "annotations": {**self.annotations, **_SYNC.get(kind, {}), **(annotations or {})},

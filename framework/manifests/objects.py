@@ -1,7 +1,7 @@
 """Builders of the Kubernetes objects around a pod, as plain dicts.
 
-They know what a platform asks of every workload; what runs inside the pod, they are told. Values come
-from validated config, so nothing is checked again here.
+Values come from the validated config, so they are not checked again. This module does not know what runs in
+the pod.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from framework.manifests.workload import Workload
 
 
 def service_account(identity: Identity, image_pull_secret: str | None) -> Object:
-    """Return an account that may do nothing and whose token no pod gets."""
+    """Return a ServiceAccount without rights, whose token is not mounted."""
     body: Object = {"automountServiceAccountToken": False}
     if image_pull_secret is not None:
         body["imagePullSecrets"] = [{"name": image_pull_secret}]
@@ -20,12 +20,12 @@ def service_account(identity: Identity, image_pull_secret: str | None) -> Object
 
 
 def config_map(identity: Identity, data: Mapping[str, str]) -> Object:
-    """Return a ConfigMap of files."""
+    """Return a ConfigMap of files by name."""
     return identity.object("v1", "ConfigMap", data=dict(data))
 
 
 def service(workload: Workload, name: str | None = None) -> Object:
-    """Return a Service inside the cluster to the pods' port named ``http``, and to their further ones."""
+    """Return a ClusterIP Service for the pods' port ``http`` and their further ports."""
     named = {"http": workload.service_port, **workload.ports}
     ports = [
         {"name": port, "port": number, "protocol": "TCP", "targetPort": port}
@@ -36,12 +36,12 @@ def service(workload: Workload, name: str | None = None) -> Object:
 
 
 def deployment(workload: Workload, replicas: int | None = None) -> Object:
-    """Return a Deployment of *workload* that rolls without a gap.
+    """Return a Deployment of *workload* with rolling updates and no downtime.
 
     Args:
         workload: the pods.
-        replicas: how many; None where an autoscaler owns them, since a number here would fight it at
-            every sync.
+        replicas: number of pods; None where an autoscaler owns it, since every sync would reset the
+            autoscaler's number.
     """
     spec = {
         "progressDeadlineSeconds": workload.progress_seconds,
@@ -56,10 +56,10 @@ def deployment(workload: Workload, replicas: int | None = None) -> Object:
 
 
 def disruption_budget(identity: Identity) -> Object:
-    """Return a budget of one pod at a time.
+    """Return a disruption budget of one pod at a time.
 
-    ``maxUnavailable`` rather than ``minAvailable``, so that the last replica does not block a node's
-    drain for ever; a pod that never became ready does not block it either.
+    It sets ``maxUnavailable`` instead of ``minAvailable``, so that a single replica does not block a node's
+    drain. Neither does a pod that is not ready.
     """
     spec = {
         "maxUnavailable": 1,
@@ -69,18 +69,18 @@ def disruption_budget(identity: Identity) -> Object:
     return identity.object("policy/v1", "PodDisruptionBudget", spec=spec)
 
 
-def network_policy(workload: Workload, callers: Iterable[Peer], outward: int | None) -> Object:
-    """Return a policy that denies all traffic but the listed.
+def network_policy(workload: Workload, callers: Iterable[Peer], egress_port: int | None) -> Object:
+    """Return a NetworkPolicy that denies all traffic except the following.
 
     Args:
         workload: the pods.
-        callers: who may connect to the port named ``http`` and the further ones; nobody where it is empty.
-        outward: the TCP port of a remote model store, at any address; None where there is none.
+        callers: peers that can connect to the pods' ports; empty denies all.
+        egress_port: TCP port of a remote model store, at any address; None without one.
     """
     peers = [_peer(caller) for caller in callers]
-    egress = [name_lookups()]
-    if outward is not None:
-        egress.append({"ports": [{"port": outward, "protocol": "TCP"}]})
+    egress = [dns_egress()]
+    if egress_port is not None:
+        egress.append({"ports": [{"port": egress_port, "protocol": "TCP"}]})
     ports = [{"port": name, "protocol": "TCP"} for name in ("http", *workload.ports)]
     spec = {
         "egress": egress,
@@ -91,8 +91,8 @@ def network_policy(workload: Workload, callers: Iterable[Peer], outward: int | N
     return workload.identity.object("networking.k8s.io/v1", "NetworkPolicy", spec=spec)
 
 
-def name_lookups() -> Object:
-    """Return the rule that lets pods ask cluster DNS, or the address of a node-local DNS cache."""
+def dns_egress() -> Object:
+    """Return the egress rule for cluster DNS and for the address of a node-local DNS cache."""
     dns = [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}},
         {"ipBlock": {"cidr": "169.254.20.10/32"}},

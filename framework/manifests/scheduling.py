@@ -1,6 +1,6 @@
-"""Where a pod may run: node labels, taints, priority, spot or on-demand, and how replicas are spread.
+"""Pod scheduling: node labels, taints, priority, spot or on-demand nodes, and the spread of replicas.
 
-It knows pods' specs; what runs in the pods, it does not know.
+It does not know what runs in the pods.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +14,11 @@ from framework.manifests.identity import Object
 from framework.manifests.values import LabelKey, LabelValue
 
 GPU = "nvidia.com/gpu"
-"""The resource of NVIDIA's device plugin, and the taint that clusters put on the nodes that have it."""
+"""The resource of NVIDIA's device plugin, and the usual taint of nodes with GPUs."""
 
 
 class Toleration(Component):
-    """A taint that does not keep the pods off a node."""
+    """A node taint that the pods tolerate."""
 
     key: LabelKey
     """The taint's key."""
@@ -28,37 +28,37 @@ class Toleration(Component):
     """The taint's effect; None means all."""
 
     def manifest(self) -> Object:
-        """Return it as a pod's spec has it."""
-        found: Object = {"key": self.key, "operator": "Exists" if self.value is None else "Equal"}
+        """Return the toleration as an entry of a pod's spec."""
+        toleration: Object = {"key": self.key, "operator": "Exists" if self.value is None else "Equal"}
         if self.value is not None:
-            found["value"] = self.value
+            toleration["value"] = self.value
         if self.effect is not None:
-            found["effect"] = self.effect
-        return found
+            toleration["effect"] = self.effect
+        return toleration
 
 
 class Capacity(Component):
-    """Whether nodes that the cloud may take back at any time serve."""
+    """Whether pods run on spot nodes, which the cloud can reclaim at any time, or on on-demand nodes."""
 
     kind: Literal["any", "on-demand", "spot", "mixed"] = "any"
-    """``any`` leaves it to the cluster, ``on-demand`` and ``spot`` ask for such nodes alone, ``mixed``
-    spreads the replicas over both, so that what the cloud takes back is never all of them."""
+    """``any`` leaves the choice to the cluster. ``on-demand`` and ``spot`` require such nodes. ``mixed``
+    spreads replicas over both, so that reclaiming spot nodes never removes all of them."""
     label: LabelKey = "karpenter.sh/capacity-type"
-    """The nodes' label that tells; ``cloud.google.com/gke-provisioning`` or
-    ``eks.amazonaws.com/capacityType`` elsewhere."""
+    """The node label that holds the capacity type. Other platforms use
+    ``cloud.google.com/gke-provisioning`` or ``eks.amazonaws.com/capacityType``."""
     on_demand: LabelValue = "on-demand"
-    """The label's value on nodes that stay."""
+    """The label's value on on-demand nodes."""
     spot: LabelValue = "spot"
-    """The label's value on nodes that may be taken back; a taint of the same key and value is tolerated."""
+    """The label's value on spot nodes. A taint with the same key and value is tolerated."""
 
     @model_validator(mode="after")
-    def _told_apart(self) -> "Capacity":
+    def _values_differ(self) -> "Capacity":
         if self.on_demand == self.spot:
             raise PydanticCustomError("equal_capacity", "'on_demand' and 'spot' must differ")
         return self
 
-    def wanted(self) -> tuple[str, ...]:
-        """Return the label's values of the nodes that may serve; empty for every node."""
+    def node_kinds(self) -> tuple[str, ...]:
+        """Return the label's values of the nodes that are allowed; empty allows every node."""
         values = {"on-demand": (self.on_demand,), "spot": (self.spot,), "mixed": (self.on_demand, self.spot)}
         return values.get(self.kind, ())
 
@@ -70,46 +70,51 @@ def placement(
     tolerations: Iterable[Toleration],
     priority_class: str | None,
     capacity: Capacity,
-    gpus: int,
+    gpus: bool,
+    spread: bool,
 ) -> Object:
-    """Return the part of a pod's spec that says where it may run.
+    """Return the fields of a pod's spec that decide where it runs.
 
     Args:
-        selector: labels that find the replicas, which are spread.
+        selector: labels that match the pod's replicas.
         node_selector: labels that a node must have.
-        tolerations: taints that do not matter.
-        priority_class: the PriorityClass; None for the cluster's own default.
-        capacity: spot or on-demand.
-        gpus: GPUs of a pod; nodes that have some are tainted in most clusters.
+        tolerations: taints that the pod tolerates.
+        priority_class: the PriorityClass; None uses the cluster's default.
+        capacity: spot or on-demand nodes.
+        gpus: whether the pod requests GPUs; most clusters taint the nodes that have them.
+        spread: whether replicas are spread over zones and nodes.
     """
-    wanted = capacity.wanted()
-    ignored = list(tolerations)
-    if capacity.spot in wanted:
-        ignored.append(Toleration(key=capacity.label, value=capacity.spot))
+    node_kinds = capacity.node_kinds()
+    tolerated = list(tolerations)
+    if capacity.spot in node_kinds:
+        tolerated.append(Toleration(key=capacity.label, value=capacity.spot))
     if gpus:
-        ignored.append(Toleration(key=GPU))
-    keys = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
-    if capacity.kind == "mixed":
-        keys.append(capacity.label)
-    found: Object = {"topologySpreadConstraints": [_spread(selector, key) for key in keys]}
-    if ignored:
-        found["tolerations"] = [toleration.manifest() for toleration in dict.fromkeys(ignored)]
+        tolerated.append(Toleration(key=GPU))
+    fields: Object = {}
+    if spread:
+        keys = ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+        keys += [capacity.label] if capacity.kind == "mixed" else []
+        fields["topologySpreadConstraints"] = [_spread(selector, key) for key in keys]
+    if tolerated:
+        fields["tolerations"] = [toleration.manifest() for toleration in dict.fromkeys(tolerated)]
     if node_selector:
-        found["nodeSelector"] = dict(node_selector)
+        fields["nodeSelector"] = dict(node_selector)
     if priority_class is not None:
-        found["priorityClassName"] = priority_class
-    if wanted:
-        terms = [{"matchExpressions": [{"key": capacity.label, "operator": "In", "values": list(wanted)}]}]
+        fields["priorityClassName"] = priority_class
+    if node_kinds:
+        terms = [
+            {"matchExpressions": [{"key": capacity.label, "operator": "In", "values": list(node_kinds)}]}
+        ]
         required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-        found["affinity"] = {"nodeAffinity": required}
-    return found
+        fields["affinity"] = {"nodeAffinity": required}
+    return fields
 
 
 def _spread(selector: Mapping[str, str], key: str) -> Object:
-    """Return a constraint that keeps a release's pods apart where there is room."""
+    """Return a soft constraint that spreads a release's pods over the values of the node label *key*."""
     return {
         "labelSelector": {"matchLabels": dict(selector)},
-        # A Deployment's label and a Rollout's; the one that a pod has not is passed over.
+        # A Deployment sets the first label and a Rollout the second; a label that a pod lacks is ignored.
         "matchLabelKeys": ["pod-template-hash", "rollouts-pod-template-hash"],
         "maxSkew": 1,
         "topologyKey": key,

@@ -1,8 +1,8 @@
-"""What a server says of itself, as PromQL: each server has metrics of its own names.
+"""PromQL queries for each server's metrics, whose names differ.
 
-Analyses, autoscalers, alerts and dashboards ask here, so that they mean the same by a word. A selector
-is what stands between the braces of a series, such as ``namespace="prod",service="x-canary"``; a window
-is a PromQL duration, such as ``5m``. Where a server does not tell something, its answer is None.
+Rollouts, autoscalers, alerts and dashboards share them, so that a metric has one definition. A selector holds
+the matchers between a series' braces, such as ``namespace="prod",service="x-canary"``. A window is a PromQL
+duration, such as ``5m``. Queries for metrics that a server does not export are None.
 """
 
 from collections.abc import Sequence
@@ -11,131 +11,131 @@ from dataclasses import dataclass
 from framework.core import metric_names as metrics
 
 _ONCE = "max without (service, job, endpoint)"
-"""A pod behind two Services is scraped through both; so it counts once."""
+"""Counts a pod once that is scraped through two Services."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One metric, or those of its series that have the given labels."""
+    """A metric, or the subset of its series with given labels."""
 
     name: str
     matchers: str = ""
-    """What stands between its braces besides the selector."""
+    """Matchers besides the selector."""
 
     def of(self, selector: str, suffix: str = "") -> str:
         """Return the series of *selector*; *suffix* is a histogram's ``_bucket``, ``_sum`` or ``_count``."""
-        inside = ",".join(part for part in (selector, self.matchers) if part)
-        return f"{self.name}{suffix}{{{inside}}}"
+        matchers = ",".join(filter(None, (selector, self.matchers)))
+        return f"{self.name}{suffix}{{{matchers}}}"
 
     def rate(self, selector: str, window: str, suffix: str = "", by: str | None = None) -> str:
-        """Return its growth a second of all pods together, or of those with the same label *by*."""
+        """Return its rate per second, summed over all pods, or by the label *by*."""
         total = "sum" if by is None else f"sum by ({by}) "
         return f"{total}({_ONCE} (rate({self.of(selector, suffix)}[{window}])))"
 
 
 @dataclass(frozen=True)
 class Signals:
-    """The metrics of one server."""
+    """Metrics of one kind of server."""
 
     requests: tuple[Series, ...]
-    """Counters whose sum is the answered requests."""
+    """Counters that add up to the answered requests."""
     failures: Series
-    """A counter of those that failed through no fault of the caller."""
+    """Counter of the requests that failed because of the server."""
     seconds: Series
-    """How long answers take: a histogram, or a summary with the label ``quantile``."""
+    """Latency of answers: a histogram, or a summary with the label ``quantile``."""
     waiting: tuple[Series, ...]
-    """Gauges whose sum is the requests that wait or are being answered, as far as they are told."""
+    """Gauges that add up to the waiting and running requests, as far as the server exports them."""
     queued: Series
-    """A gauge of the requests that the model has not begun."""
+    """Gauge of the requests that the model has not started."""
     queue_age: Series
-    """How long requests wait: a gauge of the oldest, a histogram, or a summary."""
+    """Waiting time of requests: a gauge of the oldest, a histogram, or a summary."""
     timeouts: Series | None = None
-    """A counter of the requests that somebody gave up waiting for."""
+    """Counter of the requests that timed out or were canceled."""
     bad_outputs: Series | None = None
-    """A counter of answers that are plainly bad."""
+    """Counter of bad answers."""
     outputs: Series | None = None
-    """A counter of the answers among which those are."""
+    """Counter of all answers that ``bad_outputs`` is a part of."""
     bad_in_a_row: Series | None = None
-    """A gauge of the bad answers since the last good one."""
+    """Gauge of the bad answers since the last good one."""
     prompt_tokens: Series | None = None
-    """A histogram of the tokens read for one request."""
+    """Histogram of the prompt tokens per request."""
     completion_tokens: Series | None = None
-    """A histogram of the tokens of one answer."""
+    """Histogram of the generated tokens per answer."""
     diversity: Series | None = None
-    """A histogram of how varied answers are, 0 to 1."""
+    """Histogram of the diversity of answers, 0 to 1."""
     offline: Series | None = None
-    """A gauge, by ``metric``, of what was measured before the release was published."""
+    """Gauge of the metrics recorded before publishing, by label ``metric``."""
     ready: Series = Series("up")
-    """A gauge that is 1 where a pod can answer."""
+    """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
-    """What ``seconds`` is: ``histogram`` or ``summary``."""
+    """Type of ``seconds``: ``histogram`` or ``summary``."""
     age_kind: str = "gauge"
-    """What ``queue_age`` is: ``gauge``, ``histogram`` or ``summary``."""
+    """Type of ``queue_age``: ``gauge``, ``histogram`` or ``summary``."""
     unit: float = 1.0
-    """Of the two durations in seconds."""
+    """Unit of ``seconds`` and ``queue_age``, in seconds."""
 
     def request_rate(self, selector: str, window: str = "1m") -> str:
-        """Return requests a second."""
-        return _added([series.rate(selector, window) for series in self.requests])
+        """Return requests per second."""
+        return _sum([series.rate(selector, window) for series in self.requests])
 
     def error_share(self, selector: str, window: str = "5m") -> str:
-        """Return the share of failed requests, 0 to 1; nothing where there was no request."""
+        """Return the share of failed requests, 0 to 1; no result without requests."""
         return self._share(self.failures, selector, window)
 
     def timeout_share(self, selector: str, window: str = "5m") -> str | None:
-        """Return the share of requests that took too long for somebody, 0 to 1."""
+        """Return the share of requests that timed out or were canceled, 0 to 1."""
         return None if self.timeouts is None else self._share(self.timeouts, selector, window)
 
     def bad_share(self, selector: str, window: str = "5m") -> str | None:
-        """Return the share of plainly bad answers, 0 to 1; nothing where there was no answer."""
+        """Return the share of bad answers, 0 to 1; no result without answers."""
         if self.bad_outputs is None or self.outputs is None:
             return None
         bad = f"({self.bad_outputs.rate(selector, window)} or vector(0))"
         return f"{bad} / ({self.outputs.rate(selector, window)} > 0)"
 
     def latency(self, selector: str, quantile: float = 0.99, window: str = "5m") -> str:
-        """Return a quantile of the time that an answer takes, in seconds.
+        """Return a quantile of the latency, in seconds.
 
-        Of a summary it is the slowest pod's, since quantiles cannot be added.
+        A summary yields the slowest pod's quantile, since quantiles cannot be aggregated.
         """
         return self._scaled(_quantile(self.seconds, self.kind, selector, quantile, window))
 
     def in_flight(self, selector: str) -> str:
-        """Return how many requests wait or are being answered."""
-        return _added([f"sum({_ONCE} ({series.of(selector)}))" for series in self.waiting])
+        """Return the number of waiting and running requests."""
+        return _sum([f"sum({_ONCE} ({series.of(selector)}))" for series in self.waiting])
 
     def queue_length(self, selector: str) -> str:
-        """Return how many requests the model has not begun."""
+        """Return the number of requests that the model has not started."""
         return f"sum({_ONCE} ({self.queued.of(selector)}))"
 
     def queue_seconds(self, selector: str, window: str = "5m") -> str:
-        """Return how long the oldest waits, or the 99th percentile of the waits, in seconds."""
+        """Return the oldest request's waiting time, or the 99th percentile of waiting times, in seconds."""
         return self._scaled(_quantile(self.queue_age, self.age_kind, selector, 0.99, window))
 
     def ready_pods(self, selector: str) -> str:
-        """Return how many pods can answer."""
+        """Return the number of ready pods."""
         return f"sum({_ONCE} ({self.ready.of(selector)}))"
 
     def not_ready(self, selector: str) -> str:
-        """Return something only where no pod can answer."""
+        """Return a query with a result only where no pod is ready."""
         return f"absent({self.ready.of(selector)} == 1)"
 
     def mean(self, series: Series, selector: str, window: str = "10m") -> str:
-        """Return the mean of what a histogram observed; nothing where it observed nothing."""
+        """Return the mean of a histogram's observations; no result without observations."""
         total, count = (series.rate(selector, window, suffix) for suffix in ("_sum", "_count"))
         return f"{total} / ({count} > 0)"
 
-    def _share(self, part: Series, selector: str, window: str) -> str:
-        return f"({part.rate(selector, window)} or vector(0)) / ({self.request_rate(selector, window)} > 0)"
+    def _share(self, subset: Series, selector: str, window: str) -> str:
+        return f"({subset.rate(selector, window)} or vector(0)) / ({self.request_rate(selector, window)} > 0)"
 
     def _scaled(self, query: str) -> str:
         return query if self.unit == 1 else f"{query} * {self.unit:g}"
 
 
-def _added(parts: Sequence[str]) -> str:
-    """Return the sum of *parts*, nothing only where there is none of the first."""
-    first, *rest = parts
-    return f"({first} + {' + '.join(f'({part} or vector(0))' for part in rest)})" if rest else first
+def _sum(queries: Sequence[str]) -> str:
+    """Return the sum of *queries*; no result only where the first has none."""
+    first, *rest = queries
+    return f"({first} + {' + '.join(f'({query} or vector(0))' for query in rest)})" if rest else first
 
 
 def _quantile(series: Series, kind: str, selector: str, quantile: float, window: str) -> str:
@@ -169,7 +169,7 @@ GITUNE = Signals(
 _HANDLERS = 'handler=~"/v1/.+",handler!="/v1/models"'
 
 VLLM = Signals(
-    # The engine counts only what it finished; failures are counted by the HTTP layer, which has all.
+    # The engine counts only finished requests; the HTTP layer also counts failed ones.
     requests=(Series("http_requests_total", _HANDLERS),),
     failures=Series("http_requests_total", f'{_HANDLERS},status="5xx"'),
     seconds=Series("vllm:e2e_request_latency_seconds"),
@@ -178,8 +178,8 @@ VLLM = Signals(
     queue_age=Series("vllm:request_queue_time_seconds"),
     age_kind="histogram",
     timeouts=Series("vllm:request_success_total", 'finished_reason="abort"'),
-    # It does not look at texts; an answer that was cut, whoever set the limit, or that
-    # went round in circles is the nearest to a bad one.
+    # vLLM does not inspect texts. An answer that reached its length limit or repeats itself is the closest
+    # to a bad one.
     bad_outputs=Series("vllm:request_success_total", 'finished_reason=~"length|repetition"'),
     outputs=Series("vllm:request_success_total"),
     prompt_tokens=Series("vllm:request_prompt_tokens"),
@@ -190,7 +190,7 @@ VLLM = Signals(
 TRITON = Signals(
     requests=(Series("nv_inference_request_success"), Series("nv_inference_request_failure")),
     failures=Series("nv_inference_request_failure"),
-    # Only where the server was started with --metrics-config summary_latencies=true.
+    # Exported only with --metrics-config summary_latencies=true.
     seconds=Series("nv_inference_request_summary_us"),
     kind="summary",
     waiting=(Series("nv_inference_pending_request_count"),),

@@ -1,7 +1,6 @@
-"""Values as Kubernetes accepts them: quantities, labels, object names, image references.
+"""Types for values that Kubernetes accepts: quantities, labels, object names, image references.
 
-An API server checks these only once the commit has reached it; here they fail with the config. It
-does not know which field uses which.
+They fail with the config, instead of when a commit reaches the API server.
 """
 
 import math
@@ -14,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 _SUFFIXES = {
     "m": Decimal("0.001"),
@@ -35,7 +35,7 @@ def _like(pattern: str, expected: str) -> Callable[[str], str]:
 
 
 def amount(quantity: str) -> Decimal:
-    """Return what a quantity is worth: cores, or bytes.
+    """Return a quantity as a number of cores or bytes.
 
     >>> amount("1500m"), amount("2Ki")
     (Decimal('1.500'), Decimal('2048'))
@@ -45,16 +45,16 @@ def amount(quantity: str) -> Decimal:
 
 
 def binary(size: Decimal) -> str:
-    """Return *size* bytes, rounded up to whole Mi, as an API server writes them.
+    """Return *size* bytes as an API server formats them, rounded up to Mi.
 
     >>> binary(Decimal(11 * 1024**3)), binary(Decimal(1))
     ('11Gi', '1Mi')
     """
-    whole, suffixes = math.ceil(size / 1024**2), iter("MGT")
+    count, suffixes = math.ceil(size / 1024**2), iter("MGT")
     suffix = next(suffixes)
-    while suffix != "T" and whole % 1024 == 0:
-        whole, suffix = whole // 1024, next(suffixes)
-    return f"{whole}{suffix}i"
+    while suffix != "T" and count % 1024 == 0:
+        count, suffix = count // 1024, next(suffixes)
+    return f"{count}{suffix}i"
 
 
 def _positive(quantity: str) -> str:
@@ -79,7 +79,7 @@ ObjectName = Annotated[
     str,
     Field(max_length=253),
     AfterValidator(
-        _like(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "an object's name: lower-case letters, digits, '-' and '.'")
+        _like(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "an object's name: lowercase letters, digits, '-' and '.'")
     ),
 ]
 Image = Annotated[
@@ -112,7 +112,7 @@ Domain = Annotated[
     AfterValidator(
         _like(
             r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+",
-            "a domain's name such as 'models.example.com'",
+            "a domain name such as 'models.example.com'",
         )
     ),
 ]
@@ -120,7 +120,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 def is_pinned(image: str) -> bool:
-    """Tell whether *image* names its bytes by digest, so that nobody can put others in their place.
+    """Return whether *image* is pinned by digest.
 
     >>> is_pinned("gitune/server:0.1.0")
     False
@@ -128,21 +128,27 @@ def is_pinned(image: str) -> bool:
     return re.search(r"@sha256:[0-9a-f]{64}$", image) is not None
 
 
+def unpinned(key: str, image: str, environment: str) -> Problem:
+    """Return that the *image* at *key* is not pinned by digest, which *environment* requires."""
+    reason = f"'{image}' is not pinned by digest, which {environment} requires"
+    return Problem(key, reason, (f"{key}={image.partition('@')[0]}@sha256:<digest>",))
+
+
 class SecretKey(Component):
-    """One value of a Secret, named and never held."""
+    """A reference to one value of a Secret; the value itself is never in the config."""
 
     name: ObjectName
     """The Secret's name."""
     key: Annotated[str, AfterValidator(_like(r"[-._a-zA-Z0-9]{1,253}", "a key of a Secret"))] = "api-key"
-    """The key in it."""
+    """The key in the Secret."""
 
     def manifest(self) -> dict[str, Any]:
-        """Return where an environment variable gets its value from."""
+        """Return the ``valueFrom`` of an environment variable."""
         return {"secretKeyRef": {"key": self.key, "name": self.name}}
 
 
 class Amounts(Component):
-    """CPU and memory of one container."""
+    """CPU and memory of a container."""
 
     cpu: Cores
     """Cores, such as ``2`` or ``500m``."""
@@ -150,19 +156,19 @@ class Amounts(Component):
     """Bytes, such as ``8Gi``."""
 
     def above(self, most: "Amounts") -> list[str]:
-        """Return the fields of which this is more than *most* has."""
+        """Return the names of the fields in which this exceeds *most*."""
         return [
             key for key in Amounts.model_fields if amount(getattr(self, key)) > amount(getattr(most, key))
         ]
 
 
 class Peer(Component):
-    """Pods that may connect: those with all ``pods`` labels in namespaces with all ``namespaces`` labels."""
+    """Pods that can connect: those with all ``pods`` labels in namespaces with all ``namespaces`` labels."""
 
     namespaces: dict[LabelKey, LabelValue] = Field(default_factory=dict)
-    """Labels of their namespace; empty means the release's own namespace."""
+    """Labels of their namespace; empty is the release's own namespace."""
     pods: dict[LabelKey, LabelValue] = Field(default_factory=dict)
-    """Labels of the pods; empty means every pod of those namespaces."""
+    """Labels of the pods; empty is every pod of those namespaces."""
 
     @model_validator(mode="after")
     def _needs_labels(self) -> "Peer":

@@ -1,4 +1,4 @@
-"""The pods that serve a release, for those who replace, route to, scale and watch them.
+"""The pods that serve a release, as rollouts, traffic, autoscaling and monitoring see them.
 
 It does not know what runs in the pods.
 """
@@ -14,45 +14,45 @@ from framework.manifests.identity import Identity, Object
 from framework.manifests.signals import Signals
 
 _NODE_SECONDS = 600
-"""Time for a new node to come up and for the images to be pulled, before a pod's own start counts."""
+"""Time for a new node to start and to pull the images, before a pod's own start counts."""
 _ANNOTATION_BYTES = 250_000
-"""What an API server takes of annotations, 256 KiB, less some room for others'."""
+"""The API server's limit for annotations, 256 KiB, less room for other annotations."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What a target says of its pods."""
+    """The pods of a deployment target."""
 
     identity: Identity
     pod: Object
-    """The pod's spec; its port that answers requests is named ``http``."""
+    """The pod's spec; the port for requests is named ``http``."""
     files: Mapping[str, str]
-    """The files of the ConfigMap of the release's name, which pods read once, when they start; see
-    ``own_template`` for pods that carry them."""
+    """Files of the ConfigMap with the release's name. Pods read them once, at start; see ``own_template`` for
+    pods that carry them."""
     service_port: int
     """The port of the Service inside the cluster."""
     start_seconds: int
-    """Longest time from a pod's creation until it is ready: to fetch the model and to load it."""
+    """Longest time from a pod's creation until it is ready, including fetching and loading the model."""
     signals: Signals
-    """What the server says of itself."""
+    """The server's metrics."""
     ports: Mapping[str, int] = field(default_factory=dict)
-    """Further ports of the pods and of the Service by their names; one named ``metrics`` is scraped in
-    place of ``http``."""
+    """Further ports of the pods and of the Service, by name. A port named ``metrics`` is scraped instead of
+    ``http``."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Labels that the pods have besides the identity's."""
+    """Further labels of the pods."""
 
     @property
     def metrics_port(self) -> str:
-        """The name of the port that answers ``/metrics``."""
+        """Name of the port that serves ``/metrics``."""
         return "metrics" if "metrics" in self.ports else "http"
 
     @property
     def progress_seconds(self) -> int:
-        """Seconds after which a rollout that got no further is reported as failed."""
+        """Seconds without progress after which a rollout is reported as failed."""
         return _NODE_SECONDS + self.start_seconds
 
     def template(self) -> Object:
-        """Return the pods' template; it is another one whenever the files change."""
+        """Return the pods' template; a checksum changes it whenever the files change."""
         checksum = hashlib.sha256(json.dumps(dict(self.files), sort_keys=True).encode()).hexdigest()
         annotations = {
             "gitune.dev/config-checksum": f"sha256:{checksum}",
@@ -62,19 +62,19 @@ class Workload:
         return {"metadata": {"annotations": annotations, "labels": labels}, "spec": self.pod}
 
     def own_template(self) -> Object:
-        """Return a template that holds the files itself, so that old and new pods can live side by side.
+        """Return a template that carries the files, so that old and new pods can run side by side.
 
-        Files in a ConfigMap change under the pods of the release before, which would then start with the
-        new lock: scaled up, moved to another node or rolled back to. So they stand in annotations that
-        the pod mounts, and every ReplicaSet keeps its own.
+        A changed ConfigMap would also reach new pods of the previous release, which would then start with the
+        new lock: after scaling up, a move to another node or a rollback. So the files are annotations that
+        the pod mounts, and each ReplicaSet keeps its own.
 
         Raises:
-            ReleaseError: the files are larger than annotations may be.
+            ReleaseError: the files exceed the size limit of annotations.
         """
         size = sum(len(text.encode()) for text in self.files.values())
         if size > _ANNOTATION_BYTES:
             raise ReleaseError(
-                f"{LOCK}: the server's files are {size:,} bytes, more than a pod's annotations hold "
+                f"{LOCK}: the server's files have {size:,} bytes, more than a pod's annotations can hold "
                 f"({_ANNOTATION_BYTES:,}); set rollout=rolling, or make the chat template smaller"
             )
         template = self.template()

@@ -1,1 +1,1 @@
-"""Steps, estimates and rules of a config; pure."""
+"""The steps, estimates and rules of a config; pure."""

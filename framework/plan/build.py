@@ -1,7 +1,7 @@
 """The plan: a config as a graph of steps.
 
-Pure: it reads local files' hashes and library versions for the keys, and writes nothing. Whether a
-step is built already, the store knows; what it will cost, ``framework.plan.estimate``.
+Pure: it reads the hashes of local files and library versions for the keys, and writes nothing. It does not
+know which steps are built (the store does), nor what they cost (``framework.plan.estimate``).
 """
 
 import hashlib
@@ -26,19 +26,21 @@ from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
 from framework.core.gates import Bound
+from framework.core.problem import Problem
 from framework.core.step import Step
 from framework.plan.rules import broken_rules, cautions
 
 Rows = dict[str, Step]
-"""The data step of each phase by its name, in their order; of a recipe without phases by the name ""."""
+"""The data step of each phase by name, in order; the name is "" in a recipe without phases."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Every step of a config, inputs before what needs them; the last one makes the release."""
+    """Every step of a config, inputs first; the last step makes the release."""
 
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Problem, ...]
+    """What works but may surprise."""
 
     @property
     def last(self) -> Step:
@@ -47,11 +49,11 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """The key over every step that the release rests on, by which the model store knows its lock."""
+        """The digest of every step behind the release; the model store keeps the lock under it."""
         return cast(PublishRelease, self.last.stage).plan
 
     def step(self, label: str) -> Step:
-        """Return the step that the table calls *label*."""
+        """Return the step with the label *label*."""
         return next(step for step in self.steps if step.label == label)
 
 
@@ -59,13 +61,12 @@ def make_plan(config: Config, recipe: str) -> Plan:
     """Turn a config into steps.
 
     Raises:
-        PlanError: options that cannot work together, each with the override that mends it, or local
-            files that are missing.
+        PlanError: options that do not work together, or local files that are missing.
     """
     if problems := broken_rules(config):
-        raise PlanError("\n  ".join(["The plan cannot run:", *problems]))
+        raise PlanError("The plan cannot run:", problems)
     described = config.model
-    # What only describes a model shapes no byte; a corrected licence must not train again.
+    # Descriptions change no bytes: a corrected license must not train again.
     undescribed = described.model_copy(update={"license": "", "parameters": 1.0})
     config = config.model_copy(update={"model": undescribed})
     model = Step("model", FetchModel(model=config.model, seed=config.seed))
@@ -100,8 +101,8 @@ def _trained(
 ) -> tuple[Rows, list[Step], Step, list[Step]]:
     """Return each phase's rows, the evaluations of base and candidates, the last merge, and earlier gates.
 
-    A phase goes on from the merged weights of the one before. Its gate, where it has bounds (they are
-    taken out of *bounds*), stops the plan before the next phase is trained.
+    A phase starts from the merged weights of the previous one. Its gate, if it has bounds (they are removed
+    from *bounds*), stops the plan before the next phase is trained.
     """
     phases = config.phases or {"": Phase(data=config.data, tuning=config.tuning, training=config.training)}
     rows: Rows = {
@@ -109,7 +110,7 @@ def _trained(
         for name, phase in phases.items()
     }
     tested = [_evaluate(config, "base", "torch", model, rows, model)]
-    # Rows that are wrong in the last phase should stop the plan before the first is trained.
+    # Invalid rows of the last phase should stop the plan before the first is trained.
     folder, last, after = model, list(phases)[-1], tuple(rows.values()) if config.phases else ()
     gates = []
     for name, phase in phases.items():
@@ -124,7 +125,7 @@ def _trained(
 
 
 def _slots(rows: Rows) -> dict[str, Step]:
-    """Return every phase's rows by slot: those of the last, by which exports are judged too, as ``data``."""
+    """Return every phase's rows by slot; those of the last one, which also judge exports, are ``data``."""
     *earlier, last = rows
     return {**{f"data {name}": rows[name] for name in earlier}, "data": rows[last]}
 
@@ -148,7 +149,7 @@ def _evaluate(
 
 
 def _tune(config: Config, label: str, phase: Phase, needs: dict[str, Step], after: tuple[Step, ...]) -> Step:
-    """Return the training of a phase, or of what a compression takes for one."""
+    """Return the training of a phase, or of a compression."""
     stage = Tune(
         model=config.model,
         tuning=phase.tuning,
@@ -166,14 +167,14 @@ def _reshaped(
 ) -> tuple[dict[str, Step], list[Step]]:
     """Return the folder of each candidate that is made before the export, and their evaluations.
 
-    Nothing is compressed before the tuned model has passed; no byte depends on the bounds.
+    They run after *passed*, the gate of the tuned model; no byte depends on its bounds.
     """
     folders: dict[str, Step] = {}
     tested, folder, data = [], merge, _slots(rows)["data"]
     tuned = passed.needs["evaluate tuned"]
     for label, option in config.reshapings.items():
         if option.reshapes:
-            # How it is trained again shapes no byte of what is trained.
+            # The training settings change no bytes of the reshaped model.
             plain = {"training": type(option).model_fields["training"].default}
             stage = Reshape(compression=option.model_copy(update=plain), model=config.model)
             folder = Step(f"reshape {label}", stage, {"model": folder, "data": data}, (passed,))
@@ -204,22 +205,22 @@ def _exported(
     passed: list[Step],
     bounds: dict[str, Bound],
 ) -> dict[str, Step]:
-    """Return every step behind the quality gate, by label; the shipped one also as ``shipped``.
+    """Return every step after the quality gate, by label; the shipped one also as ``shipped``.
 
     Args:
         config: the whole config.
         model: the base model.
         rows: the data steps.
-        folders: the Hugging Face folders by candidate, the last of which is exported.
-        passed: what must have succeeded before anything is exported.
-        bounds: those of the gates that are left.
+        folders: the Hugging Face folders by candidate; the last one is exported.
+        passed: the steps that must succeed before the export.
+        bounds: the remaining bounds, by flat metric name.
     """
     engine = config.export.engine_on(config.environment.hardware.device)
     data = _slots(rows)["data"]
-    # The bounds of parity shape no export's bytes; looser ones must not export again.
+    # Parity bounds change no bytes of an export: looser ones must not export again.
     exporter = config.export.model_copy(update={"parity": Parity()})
     source = list(folders.values())[-1]
-    # Nothing is exported before the tuned model has passed; its bytes do not depend on the bounds.
+    # The export waits for the gates; its bytes do not depend on their bounds.
     last = Step(f"export {REFERENCE}", ExportModel(export=exporter), {"model": source}, tuple(passed))
     candidates = {REFERENCE: last}
     for label, option in config.reductions.items():
@@ -251,7 +252,7 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
     }
     for label, option in config.reductions.items():
         bounds[f"{label}.agreement"] = Bound(min=parity.agreement)
-        # A file that claims so few bits is opened and counted.
+        # The parity stage counts the bits in the files.
         bounds[f"{label}.{width_metric(option.bits)}"] = Bound(min=option.least_share)
     if parity.generations and open_task(config.model.task).generates:
         least = dict.fromkeys(config.reductions, parity.generation_agreement)
@@ -265,9 +266,9 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
 
 
 def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:
-    """Return the recipe's bounds by flat metric name, those of each candidate together."""
-    found: dict[str, dict[str, Bound]] = {}
+    """Return the recipe's bounds by flat metric name, grouped by candidate."""
+    bounds: dict[str, dict[str, Bound]] = {}
     for name, bound in config.gates.items():
         flat = name if "." in name else f"tuned.{name}"
-        found.setdefault(flat.partition(".")[0], {})[flat] = bound
-    return found
+        bounds.setdefault(flat.partition(".")[0], {})[flat] = bound
+    return bounds

@@ -5,17 +5,14 @@ Text only: nothing here decides or changes anything.
 
 import json
 import textwrap
-from collections.abc import Mapping
-from typing import Any
 
 from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config
-from framework.core.component import TARGET
 from framework.core.release import LOCK, Release
-from framework.core.step import Step
-from framework.core.store import RECORD, Store
+from framework.core.store import Store
 from framework.plan.build import Plan
 from framework.plan.estimate import Rows, count_rows, estimate, view
+from framework.plan.explain import why_not_cached
 from framework.render import Changes
 
 _WIDTH = 80
@@ -51,7 +48,7 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
             state, why = "cached", ""
             time, memory = f"{record['seconds']:.0f} s", _size(record["peak_memory_bytes"])
         else:
-            state, why = "run", why_not(step, store)
+            state, why = "run", _fit(why_not_cached(step, store))
             expected = estimate(step, config, rows)
             seconds += expected.seconds
             time, memory = f"~{expected.seconds:.0f} s", f"~{_size(expected.memory)}"
@@ -101,61 +98,6 @@ def brief(differences: str) -> str:
             found += [f"new file {after[6:]}" if comes else f"no more  {line[6:]}"] if whole else []
         found += [] if whole else [line]
     return "\n".join(found)
-
-
-def why_not(step: Step, store: Store) -> str:
-    """Say why *step* is not built: what differs from the last artifact of the same label."""
-    last = _latest(step, store)
-    if last is None:
-        return "not built yet"
-    return _fit(reason(last["identity"], step.identity()) or "removed from the store")
-
-
-def reason(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say what differs first between two identities of a step, such as ``tuning.rank 16 -> 8``.
-
-    Empty where nothing does. A step of the same spec whose input differs is ``after`` that one.
-    """
-    for part in ("version", "libraries"):
-        if old[part] != new[part]:
-            return f"{part} of the stage changed"
-    if (found := _difference(old["spec"], new["spec"])) is not None:
-        return found
-    if old["content"] != new["content"]:
-        return "a local file changed"
-    changed = [slot for slot, key in new["inputs"].items() if old["inputs"].get(slot) != key]
-    if not changed:
-        return ""
-    return f"after {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else "")
-
-
-def _latest(step: Step, store: Store) -> dict[str, Any] | None:
-    found: list[tuple[float, dict[str, Any]]] = []
-    for file in (store.root / step.stage.name).glob(f"*/{RECORD}"):
-        record = json.loads(file.read_text())
-        if record.get("label") == step.label:
-            found.append((file.stat().st_mtime, record))
-    return max(found, key=lambda pair: pair[0])[1] if found else None
-
-
-def _difference(old: Any, new: Any, path: str = "") -> str | None:
-    """Return the first place where two specs differ, such as ``tuning.rank 16 -> 8``."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        if old.get(TARGET) != new.get(TARGET):
-            names = (str(spec.get(TARGET)).rpartition(".")[2] for spec in (old, new))
-            return f"{path} {' -> '.join(names)}"
-        for key in [*new, *(key for key in old if key not in new)]:
-            inner = f"{path}.{key}" if path else str(key)
-            if inner == "plan":  # of the publish stage: all that its inputs say already
-                continue
-            if (found := _difference(old.get(key), new.get(key), inner)) is not None:
-                return found
-        return None
-    if old == new:
-        return None
-    if isinstance(old, dict) or isinstance(new, dict):
-        return f"{path} is {'new' if old is None else 'gone' if new is None else 'another'}"
-    return f"{path} {old} -> {new}"
 
 
 def _fit(text: str) -> str:

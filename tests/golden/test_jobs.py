@@ -203,20 +203,12 @@ def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:
     """With a KUBECONFIG whose cluster has the kinds and the namespace ``training``."""
     if "KUBECONFIG" not in os.environ:
         pytest.skip("KUBECONFIG is not set: no cluster to ask")
-    from kubernetes import client, config
+    from framework.manifests.api_connection import ApiConnection, Remedies
+    from framework.manifests.kubernetes_api import KubernetesApi
 
-    from framework.manifests.kubernetes_api import folder_of
-
-    config.load_kube_config(os.environ["KUBECONFIG"])
+    api = KubernetesApi(ApiConnection(None, Remedies()))
     for item in rendered(*case):
         if item["kind"] == "TrainJob":
             continue  # its webhook looks for the runtime, which a dry run does not create
-        client.ApiClient().call_api(
-            folder_of(item),
-            "POST",
-            query_params=[("dryRun", "All"), ("fieldValidation", "Strict")],
-            header_params={"Content-Type": "application/json", "Accept": "application/json"},
-            body=item,
-            auth_settings=["BearerToken"],
-            _preload_content=False,
-        )
+        query = {"dryRun": "All", "fieldValidation": "Strict"}
+        api.connection.call("POST", api.folder(item), body=item, query=query)

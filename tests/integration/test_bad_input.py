@@ -39,12 +39,12 @@ def recipe(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "render", "serve"])
-def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refused, tmp_path):
+def test_every_verb_reports_an_invalid_recipe_alike(verb, recipe, refused, tmp_path):
     recipe(f"{TINY}tuning: {{rnak: 8}}\ntraining:\n  precision: bf17\n")
     words = ("+recipe=x", "seed=-1") if verb == "run" else (verb, "+recipe=x", "seed=-1")
     assert refused(*words, code=2) == (
         "Config is invalid:\n"
-        "  recipes/x.yaml:7: tuning.rnak: unknown key; Full has none, leave it out\n"
+        "  recipes/x.yaml:7: tuning.rnak: unknown key; remove it, Full has no keys\n"
         "  recipes/x.yaml:9: training.precision: should be 'bf16', 'fp16' or 'fp32', got 'bf17'; "
         "did you mean 'bf16'?\n"
         "  command line 'seed=-1': should be greater than or equal to 0, got -1\n"
@@ -68,11 +68,11 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
         (["+recipe=tiny", "plan"], "command line 'plan': the verb comes first: run plan …\n"),
         (
             ["plan", "+recipe=quikstart"],
-            "Config is invalid:\n  recipe=quikstart: no such recipe; did you mean ",
+            "Config is invalid:\n  recipe: there is no recipe 'quikstart'; did you mean ",
         ),
         (
             ["plan", "+recipe=tiny", "model=tinny"],
-            "Config is invalid:\n  model=tinny: no such option; did you ",
+            "Config is invalid:\n  model: there is no option 'tinny'; did you ",
         ),
         (
             ["plan", "+recipe=tiny", "tunning=lora"],
@@ -82,7 +82,7 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
             ["plan", "+recipe=tiny", "model=null"],
             "Config is invalid:\n  command line 'model=null': should name ",
         ),
-        (["plan", "+recipe=tiny", "seed=[1"], "Config is invalid:\n  command line 'seed=[1': not key=value "),
+        (["plan", "+recipe=tiny", "seed=[1"], "Config is invalid:\n  command line 'seed=[1': Hydra "),
         (
             ["plan", "+recipe=tiny", "name=${nope}"],
             "Config is invalid:\n  command line 'name=${nope}': Inter",
@@ -96,8 +96,7 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
         ),
         (
             ["plan", "+recipe=tiny", "export=onnx", "compression=fp8"],
-            "The plan cannot run:\n  compression.fp8: works on exports for torch, this one is for "
-            "onnxruntime; set export=transformers or compression=none\n",
+            "The plan cannot run:\n  compression.fp8: ",
         ),
         (
             ["+recipe=tiny", "environment.hardware.memory_gib=0.5"],
@@ -105,12 +104,12 @@ def test_every_verb_refuses_a_wrong_recipe_in_the_same_words(verb, recipe, refus
         ),
         (
             ["+recipe=tiny", "data.train=rowz.jsonl"],
-            "The plan cannot run:\n  rowz.jsonl: there is neither file nor folder at ",
+            "The plan cannot run:\n  data.train.0: rowz.jsonl: ",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_is_typed_wrong_is_refused_before_anything_is_done(words, said, refused, tmp_path):
+def test_invalid_command_is_rejected_before_any_work(words, said, refused, tmp_path):
     assert refused(*words, code=2).startswith(said)
     assert [
         name for name in left(tmp_path) if not name.startswith(".gitune/runs") and name != ".gitune"
@@ -118,16 +117,16 @@ def test_what_is_typed_wrong_is_refused_before_anything_is_done(words, said, ref
 
 
 @pytest.mark.parametrize("text", ["name: [1\nseed: 2\n", "- a\n", "name: a\nname: b\n", "defaults: tiny\n"])
-def test_a_recipe_that_is_no_recipe(text, recipe, refused):
+def test_file_that_is_no_recipe_is_rejected(text, recipe, refused):
     recipe(text)
     assert refused("plan", "+recipe=x", code=2).startswith("Config is invalid:\n  ")
 
 
-def test_unknown_flags_are_refused(refused):
+def test_unknown_flag_is_rejected(refused):
     assert "unrecognized arguments: --frobnicate" in refused("plan", "--frobnicate", code=2)
 
 
-def test_what_is_not_built_cannot_be_served_or_rendered(refused, tmp_path):
+def test_unbuilt_release_is_not_served_or_rendered(refused, tmp_path):
     assert refused("serve", "+recipe=tiny", code=1) == (
         "this config is not built yet; build it first: run +recipe=tiny\n"
     )
@@ -137,13 +136,13 @@ def test_what_is_not_built_cannot_be_served_or_rendered(refused, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_a_working_folder_that_cannot_be_written(refused, tmp_path):
+def test_read_only_folder_is_reported(refused, tmp_path):
     (tmp_path / ".gitune").write_text("a file where a folder is needed")
     assert refused("+recipe=tiny", code=1).startswith(".gitune")
     assert left(tmp_path) == [".gitune"]
 
 
-def test_a_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
+def test_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
     shutil.copytree(built_tiny / ".gitune", tmp_path / ".gitune")
     said = refused("+recipe=tiny", "gates.perplexity.max=0.5", code=1)
     assert "The plan stopped at a gate:\n  tuned.perplexity is " in said
@@ -153,7 +152,7 @@ def test_a_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
     assert len(folders) == 2  # those of the first build
 
 
-def test_too_many_broken_rows_are_named_with_file_and_line(refused, tmp_path):
+def test_rejected_rows_are_named_with_file_and_line(refused, tmp_path):
     good = '{"prompt": "Is 2 even?", "completion": "yes"}\n'
     (tmp_path / "rows.jsonl").write_text(good * 8 + "{not json\n" + '{"prompt": "no answer"}\n')
     (tmp_path / "test.jsonl").write_text(good.replace("2", "4") * 4)
@@ -219,7 +218,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_an_artifact_that_was_altered_is_never_used(damage, built_tiny, refused, run, tmp_path):
+def test_altered_artifact_is_never_used(damage, built_tiny, refused, run, tmp_path):
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
     damage(tmp_path)
     before = rendered(tmp_path)
@@ -232,7 +231,7 @@ def test_an_artifact_that_was_altered_is_never_used(damage, built_tiny, refused,
     assert refused("plan", "+recipe=tiny", code=1) == said
 
 
-def test_an_altered_release_is_not_rendered(built_tiny, refused, tmp_path):
+def test_altered_release_is_not_rendered(built_tiny, refused, tmp_path):
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
     lock = tmp_path / "environments" / "dev" / "tiny" / "release.lock"
     lock.write_text(lock.read_text()[:50])

@@ -17,14 +17,14 @@ from framework.core.release import Release
 from framework.delivery.monitoring.alerts import alerts
 from framework.delivery.monitoring.panels import boards
 from framework.delivery.monitoring.recording import groups
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.signals import GITUNE
 from framework.serving.metrics import Metrics
 from framework.serving.outputs import judge
 
 RELEASE = Release.read(Path(__file__).parents[1] / "golden" / "tiny.lock")
-WATCHED = Watched("tiny", "staging", GITUNE)
+WATCHED = MonitoredRelease("tiny", "staging", GITUNE)
 LABELS = {"namespace": "staging", "release": "tiny", "pod": "tiny-7d9c5b8f4-x2x7k"}
 
 

@@ -126,7 +126,7 @@ def test_an_edited_lock_is_refused(gitops, clone, remote):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("release=one", "from=dev", "to=prod"), "environment=prod: no such option; "),
+        (("release=one", "from=dev", "to=prod"), "environment: there is no option 'prod'; "),
         (
             ("release=one", "from=dev", "to=staging", "environments=/tmp/environments"),
             "command line 'environments=/tmp/environments': name a folder below this one",

@@ -15,7 +15,9 @@ from framework.config.composition import as_addition
 from framework.config.load import load
 from framework.config.recipes import SearchPath, register
 from framework.config.schema import Config
+from framework.core.errors import PlanError
 from framework.core.paths import SHARE
+from framework.core.problem import Problem
 from framework.plan.build import Plan, make_plan
 
 
@@ -49,6 +51,53 @@ def config(compose: Callable[..., DictConfig]) -> Callable[..., Config]:
 def plan(config: Callable[..., Config]) -> Callable[..., Plan]:
     """Compose, validate and plan."""
     return lambda *words: make_plan(config(*words), "test")
+
+
+@pytest.fixture
+def problems(config: Callable[..., Config]) -> Callable[..., tuple[Problem, ...]]:
+    """Compose, validate and plan; return the problems of what cannot run, none of what can."""
+
+    def call(*words: str) -> tuple[Problem, ...]:
+        try:
+            make_plan(config(*words), "test")
+        except PlanError as error:
+            return error.problems
+        return ()
+
+    return call
+
+
+_PLACEHOLDERS = {"<digest>": "a" * 64, "<domain>": "example.com", "<name>": "vault", "<number>": "1"}
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+").partition("=")[0]
+
+
+@pytest.fixture
+def fixes(problems: Callable[..., tuple[Problem, ...]]) -> Callable[..., tuple[Problem, ...]]:
+    """Plan again with each override that a problem suggests, and return the problems.
+
+    An override has to solve its problem, and may not cause another.
+    """
+
+    def typed(word: str) -> str:
+        for placeholder, value in _PLACEHOLDERS.items():
+            word = word.replace(placeholder, value)
+        return f"+{word}" if "@" in word.partition("=")[0] else word
+
+    def call(*words: str) -> tuple[Problem, ...]:
+        found = problems(*words)
+        assert found, "nothing is wrong"
+        for problem in found:
+            for override in problem.overrides:
+                changes = [typed(word) for word in override.split()]
+                changed = {_key(change) for change in changes}
+                left = problems(*(word for word in words if _key(word) not in changed), *changes)
+                assert set(left) <= {*found} - {problem}, f"{override}: {[*map(str, left)]}"
+        return found
+
+    return call
 
 
 @pytest.fixture

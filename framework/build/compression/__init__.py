@@ -13,6 +13,7 @@ from framework.build.training import Training
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 
 class Compression(Component, ABC):
@@ -30,8 +31,8 @@ class Compression(Component, ABC):
     plain_weights: ClassVar[bool] = False
     """Whether it needs a model that keeps no adapter beside its weights."""
 
-    impossible: ClassVar[str] = ""
-    """Why no plan can use it, with the override that can; for what is asked for but cannot be."""
+    impossible: ClassVar[Problem | None] = None
+    """Why no plan can use it, with what to use instead; for a method that is often asked for."""
 
 
 class ModelCompression(Compression):
@@ -68,23 +69,23 @@ class ModelCompression(Compression):
         """The model whose folder is the teacher; None takes the tuned one, before all compression."""
         return None
 
-    def problems(self, model: Model, parallelism: Parallelism) -> list[str]:
-        """Return one line for everything that cannot work: a field, why not, and the override that mends it.
+    def problems(self, model: Model, parallelism: Parallelism) -> list[Problem]:
+        """Return everything that cannot work; keys and overrides of its own fields are relative to it.
 
         Args:
-            model: what is compressed.
+            model: the model to compress.
             parallelism: the layout that it is trained in.
         """
         if self.taught and parallelism.ways:
-            return ["training: a teacher is not spread over processes as its student is; set parallelism=ddp"]
+            return [Problem("training", "the teacher cannot be sharded", ("parallelism=ddp",))]
         return []
 
-    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[str]:
-        """Return one line for everything that works but may surprise, as ``problems`` does.
+    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[Problem]:
+        """Return everything that works but may surprise, as ``problems`` does.
 
         Args:
-            before: what is done to the model before it.
-            after: what is done to it, or to what was exported, after it.
+            before: the compressions applied before it.
+            after: the compressions applied after it, to the model or to its export.
         """
         return []
 
@@ -133,7 +134,7 @@ class ExportCompression(Compression):
     asks for it."""
 
     def requires_for(self, engine: str) -> Mapping[str, str]:
-        """Return what it works with on exports for *engine* alone; see ``requires``."""
+        """Return the packages that it needs for exports of *engine* only; see ``requires``."""
         return {}
 
     @abstractmethod

@@ -1,15 +1,17 @@
-"""Weights of one bit: asked for at times, and answered by ``run plan``."""
+"""Binary weights: an option that only says why it cannot be used."""
 
 from typing import ClassVar
 
 from framework.build.compression import Compression
+from framework.core.problem import Problem
 
 
 class Binary(Compression):
-    """No processor or GPU that an engine here runs on multiplies single bits: only purpose-built chips do."""
+    """1-bit weights, which no supported runtime has kernels for."""
 
     label: ClassVar[str] = "binary"
-    impossible: ClassVar[str] = (
-        "weights of one bit serve purpose-built chips (ASICs) alone, on what models are served by here they "
-        "lose quality and save no time; set compression=int4-weight"
+    impossible: ClassVar[Problem | None] = Problem(
+        "compression",
+        "1-bit weights need dedicated hardware; no supported runtime has 1-bit kernels",
+        ("compression=int4-weight",),
     )

@@ -14,6 +14,7 @@ from framework.build.model import Model
 from framework.build.parallelism import Parallelism
 from framework.build.tuning.architectures import stacks
 from framework.core.errors import StepError
+from framework.core.problem import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -55,29 +56,24 @@ class Distill(ModelCompression):
         """Return ``teacher``."""
         return self.teacher
 
-    def problems(self, model: Model, parallelism: Parallelism) -> list[str]:
-        """Name models for other tasks, and layers where there are two stacks of them; see the base class."""
-        found = super().problems(model, parallelism)
+    def problems(self, model: Model, parallelism: Parallelism) -> list[Problem]:
+        """Return models of another task, and layers of an encoder-decoder model; see the base class."""
+        problems = super().problems(model, parallelism)
         for role, other in (("student", self.student), ("teacher", self.teacher)):
             if other is not None and other.task != model.task:
-                found.append(
-                    f"{role}: {other.name} is for {other.task}, the model is for {model.task}; "
-                    f"set compression.distill.{role}=null"
-                )
+                reason = f"the task of {other.name} is {other.task}, the model's is {model.task}"
+                problems.append(Problem(role, reason, (f"{role}=null",)))
         if self.layers is not None and model.task == "seq2seq":
-            found.append(
-                "layers: an encoder and a decoder have a stack each; set compression.distill.layers=null"
-            )
-        return found
+            reason = "an encoder-decoder model has two stacks of layers"
+            problems.append(Problem("layers", reason, ("layers=null",)))
+        return problems
 
-    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[str]:
-        """Name a student that is its own teacher; see the base class."""
+    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[Problem]:
+        """Return a student that is its own teacher; see the base class."""
         if before or self.reshapes or self.teacher is not None:
             return []
-        return [
-            "layers: the student is its teacher, so nothing becomes smaller; set compression.distill.layers "
-            "or compression=[prune-structured,distill]"
-        ]
+        reason = "the student is its own teacher, so the model does not become smaller"
+        return [Problem("layers", reason, ("layers=<number>", "compression=[prune-structured,distill]"))]
 
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the student; see the base class."""

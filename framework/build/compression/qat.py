@@ -11,6 +11,7 @@ from framework.build.compression.rounding_grid import Scheme
 from framework.build.training import Training
 from framework.build.training.supervised import Supervised
 from framework.build.tuning import Tuning
+from framework.core.problem import Problem
 
 _STORED: dict[Scheme, tuple[str, tuple[str, ...]]] = {
     "int4": ("int4-weight", ("int4",)),
@@ -46,21 +47,17 @@ class Qat(ModelCompression):
         """Return what its training works with."""
         return self.tuning.requires()
 
-    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[str]:
-        """Name an option that rounds to another grid, or that none rounds at all; see the base class."""
+    def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[Problem]:
+        """Return a scheme or a group size that no later option quantizes with; see the base class."""
         option, labels = _STORED[self.scheme]
-        found = next((each for each in after if each.label in labels), None)
-        if found is None:
-            return [
-                f"scheme: weights are rounded for {option}, which does not follow: they stay float, or are "
-                f"rounded again; set compression=[qat,{option}], or another compression.qat.scheme"
-            ]
-        size = getattr(found, "block_size", getattr(found, "group_size", self.group_size))
+        quantizer = next((later for later in after if later.label in labels), None)
+        if quantizer is None:
+            reason = f"trains for {option}, which does not follow: weights stay float or are rounded again"
+            return [Problem("scheme", reason, (f"compression=[qat,{option}]",), "choose another scheme")]
+        size = getattr(quantizer, "block_size", getattr(quantizer, "group_size", self.group_size))
         if self.scheme != "int8" and size != self.group_size:
-            return [
-                f"group_size: weights are rounded in blocks of {self.group_size}, then of {size} by "
-                f"{option}; set compression.qat.group_size={size}"
-            ]
+            reason = f"trains for groups of {self.group_size}, but {option} quantizes groups of {size}"
+            return [Problem("group_size", reason, (f"group_size={size}",))]
         return []
 
     @property

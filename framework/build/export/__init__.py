@@ -1,12 +1,14 @@
 """The base of every export option: how a merged model becomes what an engine serves."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -34,6 +36,18 @@ class Parity(Component):
     0.02 lets an accuracy of 0.80 fall to 0.784, or a perplexity of 20 rise to 20.4. None asks nothing."""
 
 
+@dataclass(frozen=True)
+class Shapes:
+    """The input shapes that a compiled engine accepts."""
+
+    max_batch: int
+    """Most rows per call."""
+    min_length: int
+    """Tokens of the shortest row."""
+    max_length: int
+    """Tokens of the longest row."""
+
+
 class Export(Component, ABC):
     """How a merged Hugging Face folder becomes a folder that an engine serves."""
 
@@ -43,8 +57,8 @@ class Export(Component, ABC):
     tasks: ClassVar[tuple[str, ...]]
     """The tasks that this exporter can express."""
 
-    impossible: ClassVar[str] = ""
-    """Why no plan can use it, with the override that can; for what is asked for but cannot be."""
+    impossible: ClassVar[Problem | None] = None
+    """Why no plan can use it, with what to use instead; for a format that is often asked for."""
 
     needs_gpu: ClassVar[bool] = False
     """Whether what it writes runs on an NVIDIA GPU alone."""
@@ -63,12 +77,22 @@ class Export(Component, ABC):
         """
         return self.engine
 
-    def problems(self, device: str, max_length: int) -> list[str]:
-        """Return one line for everything that cannot work, with the override that mends it.
+    @property
+    def library(self) -> str:
+        """The library that compiles what ``engine`` runs; empty where nothing is compiled."""
+        return ""
+
+    @property
+    def shapes(self) -> "Shapes | None":
+        """The input shapes that a compiled engine accepts; None where it accepts any."""
+        return None
+
+    def problems(self, device: str, max_length: int) -> list[Problem]:
+        """Return everything that cannot work.
 
         Args:
-            device: ``cpu`` or ``cuda``, what the plan's machine has.
-            max_length: the most tokens that a row has.
+            device: the device of the machine that builds the plan, ``cpu`` or ``cuda``.
+            max_length: the longest row, in tokens.
         """
         return []
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from framework.build.export import Export
 from framework.core.errors import StepError
+from framework.core.problem import Problem
 
 
 class Gguf(Export):
@@ -12,16 +13,17 @@ class Gguf(Export):
 
     engine: ClassVar[str] = "llama.cpp"
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
-    impossible: ClassVar[str] = (
-        "no package that llama.cpp publishes converts a model to GGUF; set export=onnx-genai with "
-        "compression=int4-weight, or set export=transformers and run llama.cpp's own convert_hf_to_gguf.py "
-        "on the published folder"
+    impossible: ClassVar[Problem | None] = Problem(
+        "export",
+        "llama.cpp publishes no package that converts a model to GGUF",
+        ("export=onnx-genai compression=int4-weight",),
+        "publish with export=transformers and run llama.cpp's convert_hf_to_gguf.py on that folder",
     )
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
-        """Refuse, as the plan has done before.
+        """Refuse, as the plan does before.
 
         Raises:
             StepError: always.
         """
-        raise StepError(f"export=gguf: {self.impossible}")
+        raise StepError(str(self.impossible))

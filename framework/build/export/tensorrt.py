@@ -10,11 +10,13 @@ from pydantic_core import PydanticCustomError
 
 from framework.build.engine.model_folder import context_length
 from framework.build.engine.tensorrt import DESCRIPTION, RUNTIMES
+from framework.build.export import Shapes
 from framework.build.export.onnx import Onnx
 from framework.build.export.tensorrt_builder import EngineOrder, Range, build_engine
 from framework.core.component import Component
 from framework.core.errors import StepError
 from framework.core.filesystem import sha256_of
+from framework.core.problem import Problem
 
 Size = Annotated[int, Field(ge=1)]
 
@@ -89,20 +91,27 @@ class TensorRT(Onnx):
         """Return the engine itself on a GPU, else ONNX Runtime, which runs the same graph."""
         return self.engine if device == "cuda" else super().engine
 
-    def problems(self, device: str, max_length: int) -> list[str]:
-        """Name a library that cannot build here, and rows that the engine would refuse."""
-        found = []
+    @property
+    def library(self) -> str:
+        """The library that builds the engine."""
+        return self.runtime
+
+    @property
+    def shapes(self) -> Shapes:
+        """The bounds of ``batch`` and ``length``."""
+        return Shapes(self.batch.max, self.length.min, self.length.max)
+
+    def problems(self, device: str, max_length: int) -> list[Problem]:
+        """Return a library that cannot build on *device*, and rows that the engine would refuse."""
+        problems = []
         if self.runtime == "tensorrt" and device == "cpu":
-            found.append(
-                "export.runtime: tensorrt builds on the GPU that will run the engine, and "
-                "environment.hardware.device is cpu; set export.runtime=tensorrt-rtx"
-            )
-        if max_length > self.length.max:
-            found.append(
-                f"export.length.max: the engine takes rows of {self.length.max} tokens, data.max_length is "
-                f"{max_length}; set export.length.max={max_length} or data.max_length={self.length.max}"
-            )
-        return found
+            reason = "tensorrt builds on the GPU that will run the engine; environment.hardware.device is cpu"
+            problems.append(Problem("export.runtime", reason, ("export.runtime=tensorrt-rtx",)))
+        if max_length > (longest := self.length.max):
+            reason = f"the engine accepts rows of up to {longest} tokens; the data has up to {max_length}"
+            overrides = (f"export.length.max={max_length}", f"data.max_length={longest}")
+            problems.append(Problem("export.length.max", reason, overrides))
+        return problems
 
     def finish(self, output: Path, cache: Path) -> None:
         """Build the engine of ``model.onnx``; see the base class."""

@@ -13,6 +13,7 @@ from typing import ClassVar
 from framework.core.component import Component
 from framework.core.errors import FrameworkError
 from framework.core.git import source_commit
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.core.source import Source
 from framework.core.step import Step
@@ -124,13 +125,13 @@ class Finished(Run):
 class Launcher(Component, ABC):
     """Where steps are built."""
 
-    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
-        """Return one line for everything that keeps a recipe from being built there.
+    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[Problem]:
+        """Return everything that keeps a recipe from being built there.
 
         Args:
             url: the model store.
-            sources: whatever the recipe reads.
-            pinned: whether images must be named by their digest.
+            sources: everything that the recipe reads.
+            pinned: whether images must be pinned by digest.
         """
         return []
 

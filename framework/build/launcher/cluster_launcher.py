@@ -1,132 +1,85 @@
-"""What all launchers into a cluster share: the job's objects, their submission, and the lock at the end.
+"""The base class of the launchers into a cluster: the job's objects, their submission, the release's lock.
 
-The pods build into a store on a volume of their namespace and publish to a remote model store, where
-the runner finds the lock. Which kind of object runs the pods, an option says.
+The pods build into a store on a volume of their namespace and publish to a remote model store, where the
+runner finds the lock. The options decide which kind of object runs the pods.
 """
 
 from abc import abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from framework.build.launcher import Built, Finished, Launcher, Run, Work
-from framework.build.launcher.worker_pod import JOB, STORE, network_policy
+from framework.build.launcher.worker_pod import JOB, STORE, WorkerSettings, network_policy
 from framework.core import versions, yaml
 from framework.core.errors import ReleaseError, StepError
 from framework.core.filesystem import write_whole
 from framework.core.job import write_job
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.core.source import Source
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import config_map
-from framework.manifests.scheduling import Capacity, Toleration
-from framework.manifests.values import (
-    Amounts,
-    Bytes,
-    Image,
-    LabelKey,
-    LabelValue,
-    ObjectName,
-    Port,
-    is_pinned,
-)
+from framework.manifests.values import LabelValue, Port, is_pinned, unpinned
 
 JOBS = Path(".gitune/jobs")
-"""The folder of rendered jobs, one a job, relative to the folder that ``run`` is called in."""
+"""Folder of the rendered jobs, relative to the working folder."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 _PRIORITY_LABEL = "kueue.x-k8s.io/priority-class"
 _MOST_BYTES = 1_000_000
-"""Most bytes of a ConfigMap, as an API server takes it, less some for its metadata."""
+"""The API server's size limit of a ConfigMap, less some bytes for its metadata."""
 
 
-class ClusterLauncher(Launcher):
-    """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's own command."""
+class ClusterLauncher(Launcher, WorkerSettings):
+    """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's command."""
 
     done: ClassVar[str]
-    """The condition by which the job's object says that all went well."""
+    """The condition of the job's object that reports success."""
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")] = "training"
     """The Kubernetes namespace of jobs; it should enforce the Pod Security level ``restricted``."""
-    image: Image = "gitune/trainer:0.1.0"
-    """An image with this very version of the framework and of its libraries; pin it by digest."""
     image_folders: tuple[str, ...] = ()
-    """Folders of the working folder that the image's working folder has too, such as ``recipes``: local
-    files below them need no URL."""
+    """Folders that the image's working folder also has, such as ``recipes``. Local files below them need no
+    URL."""
     context: str | None = None
-    """The context of the kubeconfig file; None takes the current one, or the pod's own account."""
+    """The kubeconfig's context; None uses the current one, or the pod's own account."""
     dry_run: bool = False
-    """Only write the job to ``.gitune/jobs/``, and submit nothing."""
+    """Only write the job to ``.gitune/jobs/``; submit nothing."""
     queue: LabelValue | None = "training"
-    """Kueue's LocalQueue in the namespace, which decides when a job may start; None starts it at once."""
+    """Kueue's LocalQueue in the namespace, which admits the job; None starts it at once."""
     priority: LabelValue | None = None
-    """Kueue's WorkloadPriorityClass: who comes first in the queue, and who is sent back to it."""
-    priority_class: ObjectName | None = None
-    """The PriorityClass of the pods."""
-    requests: Amounts = Amounts(cpu="4", memory="16Gi")
-    """What each machine is promised."""
-    limits: Amounts = Amounts(cpu="8", memory="32Gi")
-    """The most that each machine gets."""
-    shared_memory: Bytes = "2Gi"
-    """``/dev/shm``, by which the processes of a machine talk; it is a part of the limit."""
-    temporary_space: Bytes = "20Gi"
-    """Disk for ``/tmp``."""
-    store_claim: ObjectName = "gitune-store"
-    """The PersistentVolumeClaim of the store and its checkpoints; several machines need ReadWriteMany."""
-    service_account: ObjectName = "gitune-trainer"
-    """The pods' account; they get no token of it."""
-    secret: ObjectName | None = None
-    """The Secret whose keys become variables, to open model store, hub and tracking server."""
+    """Kueue's WorkloadPriorityClass: the job's priority in the queue and under preemption."""
     egress_ports: tuple[Port, ...] = (443,)
-    """TCP ports that pods may reach outside the job: of the model store, the hub, the tracking server."""
-    node_selector: dict[LabelKey, LabelValue] = Field(default={})
-    """Labels that a machine must have; Kueue adds those of the flavour that it chose."""
-    tolerations: tuple[Toleration, ...] = ()
-    """Taints that do not keep the pods off a machine; that of GPU nodes is tolerated where GPUs train."""
-    capacity: Capacity = Capacity()
-    """Whether machines that the cloud may take back train; ``any`` leaves it to Kueue's flavours."""
-    topology: LabelKey | None = "topology.kubernetes.io/zone"
-    """What several machines should have in common, where there is room; None is nothing."""
-    max_restarts: Annotated[int, Field(ge=0)] = 3
-    """How often lost pods are replaced, from the last checkpoint; those that a spot pool took back do not
-    count, and a reason that would only come again ends the job."""
+    """TCP ports outside the job that pods can reach: of model store, hub and tracking server."""
     deadline_seconds: Annotated[int, Field(ge=1)] | None = None
-    """Longest time that a job may run once it was admitted; None is for ever."""
-
-    @model_validator(mode="after")
-    def _requests_below_limits(self) -> Self:
-        for key in self.requests.above(self.limits):
-            raise PydanticCustomError(
-                "crossed_resources", "'requests.{key}' is above 'limits.{key}'", {"key": key}
-            )
-        return self
+    """Longest time that a job can run after admission; None sets no limit."""
 
     @abstractmethod
     def running(self, work: Work, identity: Identity) -> list[Object]:
-        """Return the objects that run the pods; the last one is the job itself, the others go before."""
+        """Return the objects that run the pods: first what the job refers to, the job itself last."""
 
     def objects(self, work: Work) -> list[Object]:
-        """Return all objects of the job for *work*, in the order in which they are created.
+        """Return all objects of the job for *work*, in order of creation.
 
         Raises:
-            StepError: the plan is too large for a ConfigMap.
+            StepError: the plan exceeds the size limit of a ConfigMap.
         """
         identity = self.identity(work)
-        # A job is submitted where the model store has no lock, whatever the cluster's store says.
+        # The model store has no lock, so the job publishes even if the cluster's store has that step.
         text = write_job(work.steps, work.steps, STORE, work.plugins, work.machines, [work.last])
         if len(text.encode()) > _MOST_BYTES:
             raise StepError(
-                f"launcher: the job takes {len(text.encode())} bytes, a ConfigMap {_MOST_BYTES}; split the "
-                "recipe's phases into recipes of their own, or set launcher=local"
+                f"launcher: the job has {len(text.encode())} bytes, a ConfigMap holds {_MOST_BYTES}; split "
+                "the recipe's phases into separate recipes, or set launcher=local"
             )
         files = config_map(identity, {JOB: text}) | {"immutable": True}
         return [files, network_policy(identity, self.egress_ports), *self.running(work, identity)]
 
     def identity(self, work: Work) -> Identity:
-        """Return the name, labels and annotations of the job's objects: one plan, one name."""
-        # With what JobSet adds, a pod's name must still be a label's value.
+        """Return the name, labels and annotations of the job's objects; the plan determines the name."""
+        # A pod's name, with JobSet's suffixes, must fit a label's value.
         name = f"{work.name[:29].rstrip('-')}-{work.last.key[:12]}"
         selector = {"app.kubernetes.io/instance": name, "app.kubernetes.io/name": "gitune-trainer"}
         labels = {"app.kubernetes.io/managed-by": "gitune", "app.kubernetes.io/part-of": "gitune"}
@@ -141,57 +94,54 @@ class ClusterLauncher(Launcher):
 
     @property
     def queue_labels(self) -> dict[str, str]:
-        """What Kueue reads on the job."""
-        asked = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
-        return {key: value for key, value in asked.items() if value is not None}
+        """The job's labels for Kueue."""
+        labels = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
+        return {key: value for key, value in labels.items() if value is not None}
 
-    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[str]:
-        """Name what the pods could not reach: files of this machine, and a model store on its disk."""
-        found = []
+    def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[Problem]:
+        """Return what the pods could not reach: files of this machine, and a model store on its disk."""
+        problems = []
         if (scheme := url.partition("://")[0]) in ("file", "local") or scheme == url:
-            found.append(
-                f"publish.url: '{url}' would lie in a pod that ends; set "
-                "publish.url=s3://<bucket>/models or launcher=local"
-            )
+            reason = f"'{url}' would be deleted with the job's pod"
+            overrides = ("publish.url=s3://<bucket>/models", "launcher=local")
+            problems.append(Problem("publish.url", reason, overrides))
         if pinned and not is_pinned(self.image):
-            image = self.image.partition("@")[0]
-            found.append(
-                f"launcher.image: '{self.image}' is not pinned by digest, which this environment requires; "
-                f"set launcher.image={image}@sha256:<its digest>"
-            )
+            problems.append(unpinned("launcher.image", self.image, "the environment"))
+        advice = (
+            "upload it to a model store or the hub and use that URL (such as "
+            "data.train=s3://<bucket>/rows.jsonl), or build an image with its folder and name that in "
+            "launcher.image_folders"
+        )
         for source in self._left_behind(sources):
-            found.append(
-                f"launcher: '{source.url}' lies on this machine only; copy it to a model store or the hub "
-                "and give that URL instead (such as data.train=s3://<bucket>/rows.jsonl), or build an image "
-                "that has its folder and name that in launcher.image_folders, or set launcher=local"
-            )
-        return found
+            reason = f"'{source.url}' is on this machine only"
+            problems.append(Problem("launcher", reason, ("launcher=local",), advice))
+        return problems
 
     def _left_behind(self, sources: Iterable[Source]) -> list[Source]:
-        alone = [source for source in sources if source.local and not self._in_image(source)]
-        return list({source.url: source for source in alone}.values())
+        local = [source for source in sources if source.local and not self._in_image(source)]
+        return list({source.url: source for source in local}.values())
 
     def _in_image(self, source: Source) -> bool:
-        """Tell whether the image has the file too: the framework's own, or one in a folder that is named."""
+        """Return whether the image also has the file: shipped with the framework, or in ``image_folders``."""
         path = Path(source.url.removeprefix("file://"))
-        named = any(path.is_relative_to(folder) for folder in self.image_folders)
-        return named or source.shipped
+        in_folder = any(path.is_relative_to(folder) for folder in self.image_folders)
+        return in_folder or source.shipped
 
     def preview(self, work: Work) -> str:
-        """Say which object would be submitted, where, and how large it is."""
+        """Return which object would be submitted, where, and its size."""
         *_, job = self.objects(work)
         gpus = f" with {work.processes} GPUs each" if work.gpus else ""
         machines = f"{work.machines} machines" if work.machines > 1 else "1 machine"
         queue = f", queue {self.queue}" if self.queue is not None else ""
         name = job["metadata"]["name"]
         return (
-            f"Job: {job['kind']} {name} in namespace {self.namespace}{queue}: {machines}{gpus}. What the "
-            f"store of claim {self.store_claim} holds is not built again. launcher.dry_run=true writes the "
+            f"Job: {job['kind']} {name} in namespace {self.namespace}{queue}: {machines}{gpus}. Steps in "
+            f"the store of claim {self.store_claim} are not built again. launcher.dry_run=true writes the "
             f"objects to {JOBS}/{name}/."
         )
 
     def find(self, work: Work) -> Release | None:
-        """Read the lock that the model store keeps of each release."""
+        """Return the release whose lock is in the model store; see the base class."""
         release = versions.find(work.url, work.name, work.plan)
         return release if release is not None and release.recipe == work.recipe else None
 

@@ -1,7 +1,6 @@
 """A submitted job of a cluster: print its log, wait for its end, or delete it.
 
-The same command again follows a job that runs. A job that failed is replaced, and resumes from the store.
-Knows pods and conditions; does not know what the objects run.
+A job that already runs is followed. A job that failed is replaced and resumes from the store.
 """
 
 import contextlib
@@ -14,24 +13,39 @@ from typing import Any, NoReturn
 from framework.build.launcher import Built, Interrupted, Run
 from framework.build.launcher.worker_pod import CONTAINER
 from framework.core.errors import ClusterError, StepError
+from framework.manifests.api_connection import ApiConnection, Remedies
 from framework.manifests.identity import Object
-from framework.manifests.kubernetes_api import Api, Silence
+from framework.manifests.kubernetes_api import KubernetesApi, Silence
 
 _INDEX = "batch.kubernetes.io/job-completion-index"
-_WORKLOADS = "/apis/kueue.x-k8s.io/v1beta2/namespaces/{}/workloads"
-_BAD_WAITS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
+_WORKLOAD = ("kueue.x-k8s.io/v1beta2", "Workload")
+OUTAGE_SECONDS = 300.0
+"""How long a request is repeated while the API server does not answer."""
+_REMEDIES = Remedies(
+    connect="set KUBECONFIG or launcher.context=<name>, or only write the job with launcher.dry_run=true",
+    unreachable=(
+        "check KUBECONFIG and the network; a submitted job keeps running, and the same command follows it"
+    ),
+    forbidden="ask an administrator to bind the Role in environments/argocd/training/ to this account",
+    unknown_kind=(
+        "install its controller (Kubeflow Trainer or JobSet), choose the other of launcher=trainjob and "
+        "launcher=jobset, or set launcher.namespace"
+    ),
+    invalid="fix the launcher setting it names",
+)
+_START_ERRORS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError")
 _KILLED = 128 + signal.SIGKILL
 
 
 @contextlib.contextmanager
 def _interruptible(job: Object, command: str) -> Iterator[None]:
-    """Raise ``Interrupted`` on a signal, which leaves the job running."""
+    """Keep the job running when a signal ends this process."""
     name, kind = job["metadata"]["name"], job["kind"]
 
     def stop(number: int, frame: object) -> NoReturn:
-        end = f"kubectl delete {kind.lower()} -n {job['metadata']['namespace']} {name}"
-        still = f"{kind} {name} keeps running in the cluster. Follow it again with the same command"
-        raise Interrupted(number, f"{still}:\n  {command}\nTo end it:\n  {end}")
+        delete = f"kubectl delete {kind.lower()} -n {job['metadata']['namespace']} {name}"
+        running = f"{kind} {name} keeps running in the cluster. The same command follows it again"
+        raise Interrupted(number, f"{running}:\n  {command}\nTo delete it:\n  {delete}")
 
     previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -41,41 +55,38 @@ def _interruptible(job: Object, command: str) -> Iterator[None]:
             signal.signal(number, before)
 
 
-def _submit(api: Api, objects: Sequence[Object], done: str) -> None:
-    *parts, job = objects
+def _submit(api: KubernetesApi, objects: Sequence[Object], done: str) -> None:
+    *dependencies, job = objects
     where = f"{job['kind']} {job['metadata']['namespace']}/{job['metadata']['name']}"
-    there = api.get(job)
-    if there is not None and _ended(there, done) is not None:
-        print(f"{where} has ended without a release; starting it again", flush=True)
+    existing = api.get(job)
+    if existing is not None and _end_condition(existing, done) is not None:
+        print(f"{where} ended without a release; starting it again", flush=True)
         api.delete(job)
-        there = None
-    if there is None:
-        for part in parts:
-            if api.create(part) is None:  # left by a deleted job; its content may differ
-                api.delete(part)
-                api.create(part)
-        there = api.create(job)
+        existing = None
+    if existing is None:
+        for dependency in dependencies:
+            if api.create(dependency) is None:  # left by a deleted job, perhaps with other content
+                api.delete(dependency)
+                api.create(dependency)
+        existing = api.create(job)
         print(f"Submitted {where}; Ctrl-C leaves it running.", flush=True)
     else:
-        print(f"{where} is there already; following it. Ctrl-C leaves it running.", flush=True)
-    owner = there or api.get(job)
-    for part in parts:
+        print(f"{where} already exists; following it. Ctrl-C leaves it running.", flush=True)
+    owner = existing or api.get(job)
+    for dependency in dependencies:
         if owner is not None:
-            api.adopt(part, owner)
+            api.set_owner(dependency, owner)
 
 
-def _ended(job: Object, done: str) -> Object | None:
-    """Return the condition that says the job has ended, or None."""
+def _end_condition(job: Object, done: str) -> Object | None:
+    """Return the condition that ended the job; None while it runs."""
     conditions = job.get("status", {}).get("conditions") or []
-    ends = [item for item in conditions if item["type"] in (done, "Failed") and item["status"] == "True"]
-    return ends[0] if ends else None
+    final = (entry for entry in conditions if entry["type"] in (done, "Failed") and entry["status"] == "True")
+    return next(final, None)
 
 
 class JobRun(Run):
-    """A job in a cluster, submitted unless it is already there.
-
-    SIGINT and SIGTERM leave it running: hours of work should not depend on a terminal.
-    """
+    """A job in a cluster. SIGINT and SIGTERM keep it running: it must not depend on a terminal."""
 
     def __init__(
         self,
@@ -86,27 +97,26 @@ class JobRun(Run):
         read_release: Callable[[], Built],
         pause: float = 3.0,
     ) -> None:
-        """Submit the job.
+        """Submit the job unless it runs.
 
         Args:
-            objects: what the job needs, and the job itself as the last.
-            done: the job's condition for a good end.
+            objects: the objects that the job refers to, and the job last.
+            done: the job's condition that reports success.
             context: the kubeconfig's context.
-            command: the command as it was typed.
+            command: the user's command line.
             read_release: returns the release that the job published.
-            pause: seconds between two looks at the job.
+            pause: seconds between two polls of the job.
 
         Raises:
-            ClusterError: the API server refuses or does not answer.
+            ClusterError: the API server refuses or cannot be reached.
         """
         self._job, self._done, self._command, self._pause = objects[-1], done, command, pause
         self._read_release = read_release
-        self._pods = f"/api/v1/namespaces/{self._job['metadata']['namespace']}/pods"
-        self._printed: set[str] = set()
-        self._last_times: dict[str, str] = {}
-        """The time of the last log line that was printed, by the pod's uid."""
+        self._reported: set[str] = set()
+        self._last_line_times: dict[str, str] = {}
+        """Timestamp of the last printed log line, by the pod's UID."""
         with _interruptible(self._job, command):
-            self._api = Api(context)
+            self._api = KubernetesApi(ApiConnection(context, _REMEDIES, OUTAGE_SECONDS))
             _submit(self._api, objects, done)
 
     def follow(self) -> None:
@@ -115,11 +125,11 @@ class JobRun(Run):
             self._until_end(print_log=True)
 
     def wait(self) -> Built:
-        """Return the release, or raise with the worker's own message and exit code; see the base class."""
+        """Return the release; a failure carries the worker's message and exit code. See the base class."""
         with _interruptible(self._job, self._command):
             end = self._until_end(print_log=False)
-        if end["type"] != self._done:
-            raise self._failure(end)
+            if end["type"] != self._done:
+                raise self._failure(end)
         return self._read_release()
 
     def cancel(self) -> None:
@@ -127,7 +137,7 @@ class JobRun(Run):
         self._api.delete(self._job)
 
     def _until_end(self, print_log: bool) -> Object:
-        """Look at the job until it has ended; return the condition that says so.
+        """Poll the job until it has ended; return the condition that ended it.
 
         Raises:
             ClusterError: the job was deleted.
@@ -137,64 +147,67 @@ class JobRun(Run):
             if job is None:
                 raise ClusterError(
                     f"{self._job['kind']} {self._job['metadata']['name']}: deleted while it was followed; "
-                    "run the same command to resume from what the store has"
+                    "run the same command again to resume from the store"
                 )
-            end, pod = _ended(job, self._done), self._first_pod() if print_log else None
-            if print_log and job.get("spec", {}).get("suspend") and end is None:
-                self._report(self._queued(job))
-            elif pod is not None:
-                self._report(_waiting(pod))
-                self._print_log(pod, follow=end is None)
+            end = _end_condition(job, self._done)
+            if print_log:
+                self._print_progress(job, is_running=end is None)
             if end is not None:
                 return end
             time.sleep(self._pause)
 
+    def _print_progress(self, job: Object, is_running: bool) -> None:
+        pod = self._first_pod()
+        if job.get("spec", {}).get("suspend") and is_running:
+            self._report(self._queued(job))
+        elif pod is not None:
+            self._report(_waiting(pod))
+            self._print_log(pod, follow=is_running)
+
     def _first_pod(self) -> Object | None:
-        """Return the newest pod of the first machine; a lost pod is replaced by another."""
-        name = self._job["metadata"]["name"]
-        pods = self._api.listed(self._pods, f"app.kubernetes.io/instance={name},{_INDEX}=0")
-        for pod in pods:  # lists leave these two out
-            pod |= {"apiVersion": "v1", "kind": "Pod"}
+        """Return the newest pod of the first machine; a lost pod is replaced by a new one."""
+        metadata = self._job["metadata"]
+        labels = {"app.kubernetes.io/instance": metadata["name"], _INDEX: "0"}
+        pods = self._api.items("v1", "Pod", metadata["namespace"], labels)
         return max(pods, key=lambda pod: str(pod["metadata"]["creationTimestamp"]), default=None)
 
     def _queued(self, job: Object) -> str:
-        """Return why Kueue does not admit the job yet."""
-        uid, namespace = job["metadata"].get("uid"), self._job["metadata"]["namespace"]
-        path, label = _WORKLOADS.format(namespace), f"kueue.x-k8s.io/job-uid={uid}"
-        workloads = self._api.listed(path, label, optional=True)
-        for workload in workloads:
+        """Return why Kueue has not admitted the job."""
+        metadata = job["metadata"]
+        labels = {"kueue.x-k8s.io/job-uid": str(metadata.get("uid"))}
+        for workload in self._api.items(*_WORKLOAD, metadata["namespace"], labels, optional=True):
             for condition in workload.get("status", {}).get("conditions") or []:
                 if condition["type"] == "QuotaReserved" and condition["status"] != "True":
                     return f"queued by Kueue: {condition.get('message', '')}"
         return "queued: waiting for Kueue to admit it"
 
     def _report(self, line: str) -> None:
-        if line and line not in self._printed:
-            self._printed.add(line)
+        if line and line not in self._reported:
+            self._reported.add(line)
             print(f"  {line}", file=sys.stderr, flush=True)
 
     def _print_log(self, pod: Object, follow: bool) -> None:
-        """Print the pod's new log lines; return when no more arrive."""
+        """Print the new lines of the pod's log; return when no more arrive."""
         state = _state(pod)
         if not ("running" in state or "terminated" in state):
             return
         key = str(pod["metadata"]["uid"])
         with contextlib.suppress(Silence):
-            for line in self._api.lines(pod, CONTAINER, follow):
+            for line in self._api.log_lines(pod, CONTAINER, follow):
                 when, _, text = line.partition(" ")
-                if when > self._last_times.get(key, ""):
-                    self._last_times[key] = when
+                if when > self._last_line_times.get(key, ""):
+                    self._last_line_times[key] = when
                     print(text, flush=True)
 
     def _failure(self, end: Object) -> StepError:
-        """Return the error that says why the job failed."""
+        """Return the error of a job that ended by *end*."""
         pod = self._first_pod()
         terminated = _state(pod).get("terminated") or {} if pod is not None else {}
         code, name = int(terminated.get("exitCode") or 0), self._job["metadata"]["name"]
         if code == _KILLED or terminated.get("reason") == "OOMKilled":
             return StepError(
-                f"{name}: the worker was ended by SIGKILL, probably out of memory: raise "
-                "launcher.limits.memory, or set training.micro_batch_size=1, then run the same command"
+                f"{name}: the worker was killed (SIGKILL), probably out of memory; raise "
+                "launcher.limits.memory or set training.micro_batch_size=1; the same command resumes it"
             )
         message = str(terminated.get("message") or "").strip() if code else ""
         failure = StepError(message or f"{name}: {end.get('message') or end.get('reason') or 'it failed'}")
@@ -203,18 +216,18 @@ class JobRun(Run):
 
 
 def _state(pod: Object) -> dict[str, Any]:
-    """Return the state of the worker's container; empty if it has none yet."""
+    """Return the state of the worker's container; empty before it exists."""
     statuses = pod.get("status", {}).get("containerStatuses") or []
-    states = (status["state"] for status in statuses if status["name"] == CONTAINER)
-    return next(states, {})
+    state: dict[str, Any] = next((entry["state"] for entry in statuses if entry["name"] == CONTAINER), {})
+    return state
 
 
 def _waiting(pod: Object) -> str:
-    """Return what keeps a pod from starting, if it will not pass in a moment."""
-    waits = _state(pod).get("waiting") or {}
-    if waits.get("reason") in _BAD_WAITS:
-        return f"{waits['reason']}: {waits.get('message', '')}"
+    """Return why a pod does not start; empty where it is only starting up."""
+    waiting = _state(pod).get("waiting") or {}
+    if waiting.get("reason") in _START_ERRORS:
+        return f"{waiting['reason']}: {waiting.get('message', '')}"
     for condition in pod.get("status", {}).get("conditions") or []:
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"no machine has room yet: {condition.get('message', '')}"
+            return f"not scheduled yet: {condition.get('message', '')}"
     return ""

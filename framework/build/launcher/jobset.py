@@ -1,4 +1,4 @@
-"""Build in a cluster by JobSet alone, where Kubeflow Trainer is not installed."""
+"""Build in a cluster with JobSet, without Kubeflow Trainer."""
 
 from typing import Annotated, ClassVar
 
@@ -10,22 +10,22 @@ from framework.build.launcher.worker_pod import CONTAINER, job_spec, worker_pod
 from framework.core.machine_rank import MACHINE, MASTER, PORT
 from framework.manifests.identity import Identity, Object
 
-_MEETING_PORT = 29500
+_RENDEZVOUS_PORT = 29500
 
 
 class JobSet(ClusterLauncher):
-    """A ``JobSet`` of one group of pods, each of which finds the first by its name."""
+    """A ``JobSet`` with one group of pods; each finds the first pod by its host name."""
 
     done: ClassVar[str] = "Completed"
 
     keep_seconds: Annotated[int, Field(ge=0)] = 86_400
-    """How long the finished job and its log are kept."""
+    """Seconds that the finished job and its log are kept."""
 
     def running(self, work: Work, identity: Identity) -> list[Object]:
         """Return the JobSet."""
         template = {
             "metadata": {"labels": dict(identity.labels)},
-            "spec": worker_pod(self, work, identity, _meeting(work, identity)),
+            "spec": worker_pod(self, work, identity, _rendezvous(work, identity)),
         }
         job = job_spec(self, template)
         job |= {"completionMode": "Indexed", "completions": work.machines, "parallelism": work.machines}
@@ -45,13 +45,13 @@ class JobSet(ClusterLauncher):
         return [identity.object("jobset.x-k8s.io/v1alpha2", "JobSet", labels=self.queue_labels, spec=spec)]
 
 
-def _meeting(work: Work, identity: Identity) -> list[Object]:
-    """Return what tells torchrun which machine this is and where the first is reached."""
+def _rendezvous(work: Work, identity: Identity) -> list[Object]:
+    """Return the variables with this machine's rank and the first machine's address, for torchrun."""
     if work.machines == 1:
         return []
-    number = {"fieldPath": "metadata.labels['batch.kubernetes.io/job-completion-index']"}
+    index = {"fieldPath": "metadata.labels['batch.kubernetes.io/job-completion-index']"}
     return [
-        {"name": MACHINE, "valueFrom": {"fieldRef": number}},
+        {"name": MACHINE, "valueFrom": {"fieldRef": index}},
         {"name": MASTER, "value": f"{identity.name}-{CONTAINER}-0-0.{identity.name}"},
-        {"name": PORT, "value": str(_MEETING_PORT)},
+        {"name": PORT, "value": str(_RENDEZVOUS_PORT)},
     ]

@@ -1,4 +1,4 @@
-"""Build in a cluster by Kubeflow Trainer (v2.3 or later): a TrainJob and the runtime that it names."""
+"""Build in a cluster with Kubeflow Trainer v2.3 or later: a TrainJob and its TrainingRuntime."""
 
 from typing import ClassVar
 
@@ -12,10 +12,10 @@ _STEP = {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
 
 
 class TrainJob(ClusterLauncher):
-    """A ``TrainJob``, with a ``TrainingRuntime`` of its own that holds the pods' template.
+    """A ``TrainJob``, and a ``TrainingRuntime`` with the pods' template.
 
-    Trainer tells torchrun where the machines meet, and makes a JobSet of the two. It keeps finished jobs
-    until somebody deletes them (kubeflow/trainer issue 4052).
+    Trainer creates a JobSet from the two and configures torchrun's rendezvous. It keeps finished jobs until
+    they are deleted (kubeflow/trainer issue 4052).
     """
 
     done: ClassVar[str] = "Complete"

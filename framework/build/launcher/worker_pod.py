@@ -1,137 +1,151 @@
-"""The pod that works on a job: the worker's own command, a store that outlives it, and nothing else.
+"""The pod of a training job: it runs the worker's command on a store that outlives the job.
 
-It meets the Pod Security level ``restricted``. Which kind of object starts it, and how often, this
-module does not know.
+It does not know which kind of object creates the pod, nor how many there are.
 """
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+from pydantic import Field
 
 from framework.build.launcher import Work
 from framework.core.machine_rank import COMMIT, MESSAGE, RUN
 from framework.manifests.identity import Identity, Object
-from framework.manifests.objects import name_lookups
-from framework.manifests.scheduling import GPU, placement
-
-if TYPE_CHECKING:
-    from framework.build.launcher.cluster_launcher import ClusterLauncher
+from framework.manifests.objects import dns_egress
+from framework.manifests.pod import (
+    CONFIG_FOLDER,
+    WORKING_FOLDER,
+    PodSettings,
+    mounts,
+    restricted_container,
+    restricted_pod,
+    scratch,
+    volumes,
+)
+from framework.manifests.values import Amounts, Bytes, Image, LabelKey, ObjectName
 
 CONTAINER = "node"
-"""The container, and the group of pods: Kubeflow Trainer's own word for them."""
+"""Name of the container and of the group of pods; Kubeflow Trainer requires it."""
 JOB = "job.json"
 """The ConfigMap's file."""
 STORE = "/gitune/store"
 """The artifacts' store, on the volume that all pods of a job share."""
-COMMAND = ("python", "-m", "framework.worker", f"/etc/gitune/{JOB}")
+COMMAND = ("python", "-m", "framework.worker", f"{CONFIG_FOLDER}/{JOB}")
 
 _SHARED = "/gitune"
-_WORKING_FOLDER = "/srv"
-_USER = 10001
 _SPARE_SECONDS = 30
-"""Seconds besides what training needs to save, until a pod that is told to stop is killed."""
+"""Seconds besides training's own time to save, until a stopping pod is killed."""
 _FAULTS = [1, 2]
-"""What the worker ends with by itself: a reason that would only come again."""
+"""Exit codes that the worker chooses: a retry would fail for the same reason."""
 
 
-def resources(launcher: "ClusterLauncher", work: Work) -> Object:
-    """Return what one machine asks for, and the most that it gets."""
-    gpu = {GPU: str(work.processes)} if work.gpus else {}
-    return {
-        "limits": {**launcher.limits.model_dump(), **gpu},
-        "requests": {**launcher.requests.model_dump(), **gpu},
-    }
+class WorkerSettings(PodSettings):
+    """Settings of a worker's pod: image, volumes, secret and retries."""
+
+    image: Image = "gitune/trainer:0.1.0"
+    """The worker's image, with the same version of the framework and its libraries; pin it by digest."""
+    requests: Amounts = Amounts(cpu="4", memory="16Gi")
+    """CPU and memory that each machine reserves."""
+    limits: Amounts = Amounts(cpu="8", memory="32Gi")
+    """The most CPU and memory that each machine can use."""
+    temporary_space: Bytes = "20Gi"
+    """Size limit of ``/tmp``, on disk."""
+    shared_memory: Bytes = "2Gi"
+    """Size limit of ``/dev/shm``, which a machine's processes share data through; counts toward the memory
+    limit."""
+    store_claim: ObjectName = "gitune-store"
+    """The PersistentVolumeClaim of the store and its checkpoints; several machines need ReadWriteMany."""
+    service_account: ObjectName = "gitune-trainer"
+    """The pods' ServiceAccount; its token is not mounted."""
+    secret: ObjectName | None = None
+    """The Secret with the credentials of model store, hub and tracking server; its keys become environment
+    variables."""
+    topology: LabelKey | None = "topology.kubernetes.io/zone"
+    """Node label whose value the machines of a job should share, preferred but not required; None for no
+    preference."""
+    max_restarts: Annotated[int, Field(ge=0)] = 3
+    """How often failed pods are replaced; each resumes from the last checkpoint. Pods lost with a spot node
+    do not count. An error that would repeat ends the job at once."""
 
 
-def worker_pod(
-    launcher: "ClusterLauncher", work: Work, identity: Identity, environment: list[Object]
-) -> Object:
-    """Return the spec of the pods that work on *work*.
+def worker_pod(settings: WorkerSettings, work: Work, identity: Identity, environment: list[Object]) -> Object:
+    """Return the spec of the pods that build *work*.
 
     Args:
-        launcher: image, sizes and places.
+        settings: image, resources and scheduling.
         work: what is built.
-        identity: whose pods they are.
-        environment: variables besides those that every job has.
+        identity: the job's name and labels.
+        environment: environment variables besides those of every job.
     """
-    spec: Object = {
-        "automountServiceAccountToken": False,
-        "containers": [_container(launcher, work, environment)],
-        "enableServiceLinks": False,
-        "restartPolicy": "Never",
-        "securityContext": {
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "runAsGroup": _USER,
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "serviceAccountName": launcher.service_account,
-        "terminationGracePeriodSeconds": math.ceil(work.saving_seconds) + _SPARE_SECONDS,
-        "volumes": [
-            {"configMap": {"name": identity.name}, "name": "config"},
-            {"name": "store", "persistentVolumeClaim": {"claimName": launcher.store_claim}},
-            {"emptyDir": {"sizeLimit": launcher.temporary_space}, "name": "tmp"},
-            {"emptyDir": {"medium": "Memory", "sizeLimit": launcher.shared_memory}, "name": "shm"},
+    store = {"name": "store", "persistentVolumeClaim": {"claimName": settings.store_claim}}
+    pod = restricted_pod(
+        settings,
+        identity,
+        [_container(settings, work, environment)],
+        service_account=settings.service_account,
+        grace_seconds=math.ceil(work.saving_seconds) + _SPARE_SECONDS,
+        volumes=[
+            *volumes(identity, settings, store),
+            scratch("shm", settings.shared_memory, medium="Memory"),
         ],
-        **_place(launcher, work, identity),
-    }
-    if work.machines > 1 and launcher.topology is not None:
-        spec.setdefault("affinity", {})["podAffinity"] = _near(identity, launcher.topology)
-    return spec
+        spread=False,  # replicas of a server are kept apart; the machines of a job belong close together
+    )
+    pod["restartPolicy"] = "Never"
+    if work.machines > 1 and settings.topology is not None:
+        pod.setdefault("affinity", {})["podAffinity"] = _near(identity, settings.topology)
+    return pod
 
 
-def _container(launcher: "ClusterLauncher", work: Work, environment: list[Object]) -> Object:
+def resources(settings: WorkerSettings, work: Work) -> Object:
+    """Return the requests and limits of one machine."""
+    return settings.resources(work.processes if work.gpus else 0)
+
+
+def _container(settings: WorkerSettings, work: Work, environment: list[Object]) -> Object:
     """Return the worker's container."""
-    here: Object = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    job_uid: Object = {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    container = restricted_container(
+        CONTAINER,
+        settings.image,
+        resources(settings, work),
+        [
+            *mounts({"mountPath": _SHARED, "name": "store"}),
+            {"mountPath": "/dev/shm", "name": "shm"},
+            # Files that options write below the working folder, such as curves, are kept with the store.
+            {"mountPath": f"{WORKING_FOLDER}/.gitune", "name": "store", "subPath": "runs"},
+        ],
+    )
     variables: list[Object] = [
+        *container["env"],
         {"name": "GITUNE_CACHE", "value": f"{_SHARED}/cache"},
         {"name": MESSAGE, "value": "/dev/termination-log"},
-        {"name": RUN, "valueFrom": here},
-        {"name": "HOME", "value": "/tmp"},  # libraries cache there; the root is read-only
+        {"name": RUN, "valueFrom": job_uid},
         {"name": "PYTHONUNBUFFERED", "value": "1"},
         *environment,
     ]
     if work.commit is not None:
         variables.append({"name": COMMIT, "value": work.commit})
-    container: Object = {
+    container |= {
         "command": list(COMMAND),
         "env": sorted(variables, key=lambda variable: str(variable["name"])),
-        "image": launcher.image,
-        "imagePullPolicy": "IfNotPresent",
-        "name": CONTAINER,
-        "resources": resources(launcher, work),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"mountPath": "/etc/gitune", "name": "config", "readOnly": True},
-            {"mountPath": _SHARED, "name": "store"},
-            {"mountPath": "/tmp", "name": "tmp"},
-            {"mountPath": "/dev/shm", "name": "shm"},
-            # What options write below the working folder, such as curves, stays with the store.
-            {"mountPath": f"{_WORKING_FOLDER}/.gitune", "name": "store", "subPath": "runs"},
-        ],
-        "workingDir": _WORKING_FOLDER,
+        "workingDir": WORKING_FOLDER,
     }
-    if launcher.secret is not None:
-        container["envFrom"] = [{"secretRef": {"name": launcher.secret}}]
+    if settings.secret is not None:
+        container["envFrom"] = [{"secretRef": {"name": settings.secret}}]
     return container
 
 
-def job_spec(launcher: "ClusterLauncher", template: Object) -> Object:
-    """Return what Kubernetes' own Job does with the pods of *template*, but for their number.
+def job_spec(settings: WorkerSettings, template: Object) -> Object:
+    """Return a Kubernetes Job's spec for the pods of *template*, without their number.
 
-    A pod that is taken away, as from a spot machine, is replaced and not counted; one that ends with a
-    reason of the worker's own ends the job; any other end counts up to ``max_restarts``.
+    A pod that is evicted, as from a spot node, is replaced and not counted. A pod that exits with an error
+    of the worker's own ends the job. Any other failure counts toward ``max_restarts``.
     """
     spec: Object = {
-        "backoffLimit": launcher.max_restarts,
+        "backoffLimit": settings.max_restarts,
         "podFailurePolicy": {
             "rules": [
                 {"action": "Ignore", "onPodConditions": [{"status": "True", "type": "DisruptionTarget"}]},
@@ -146,33 +160,19 @@ def job_spec(launcher: "ClusterLauncher", template: Object) -> Object:
     return spec
 
 
-def _place(launcher: "ClusterLauncher", work: Work, identity: Identity) -> Object:
-    """Return where the pods may run."""
-    found = placement(
-        identity.selector,
-        node_selector=launcher.node_selector,
-        tolerations=launcher.tolerations,
-        priority_class=launcher.priority_class,
-        capacity=launcher.capacity,
-        gpus=work.processes if work.gpus else 0,
-    )
-    del found["topologySpreadConstraints"]  # replicas should be apart; the machines of a job, near
-    return found
-
-
 def _near(identity: Identity, topology: str) -> Object:
-    """Return an affinity that brings the pods of one job close to each other, where there is room."""
+    """Return a soft affinity that schedules the pods of one job in the same *topology*."""
     term = {"labelSelector": {"matchLabels": dict(identity.selector)}, "topologyKey": topology}
-    wish = {"podAffinityTerm": term, "weight": 100}
-    return {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}
+    preference = {"podAffinityTerm": term, "weight": 100}
+    return {"preferredDuringSchedulingIgnoredDuringExecution": [preference]}
 
 
 def network_policy(identity: Identity, ports: Sequence[int]) -> Object:
-    """Return a policy that denies all traffic but the job's own, and to the listed TCP ports outside."""
+    """Return a policy that allows traffic within the job and to TCP *ports* outside, and denies the rest."""
     own = [{"podSelector": {"matchLabels": dict(identity.selector)}}]
     outward = [{"port": port, "protocol": "TCP"} for port in ports]
     spec = {
-        "egress": [name_lookups(), {"to": own}, *([{"ports": outward}] if outward else [])],
+        "egress": [dns_egress(), {"to": own}, *([{"ports": outward}] if outward else [])],
         "ingress": [{"from": own}],
         "podSelector": {"matchLabels": dict(identity.selector)},
         "policyTypes": ["Ingress", "Egress"],

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,6 +24,9 @@ class Parallelism(Component, ABC):
     Whatever the layout, an optimiser step sees ``micro_batch_size * gradient_accumulation_steps *
     data_parallel`` rows, and its gradient is that of one process that sees them all.
     """
+
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks whose models it can spread; empty for all."""
 
     whole_steps: ClassVar[bool] = False
     """Whether it takes the micro batches of a step at once."""
@@ -94,8 +98,8 @@ class Parallelism(Component, ABC):
         """Return this layout on so many *machines*, with fewer processes that see rows of their own."""
         return self
 
-    def problems(self) -> list[str]:
-        """Return one line for everything outside the config that keeps this layout from working."""
+    def problems(self) -> list[Problem]:
+        """Return everything outside the config that keeps this layout from working."""
         return []
 
     @abstractmethod

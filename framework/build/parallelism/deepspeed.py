@@ -9,7 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from framework.build.parallelism import Device, Way
 from framework.build.parallelism.distributed import Distributed
-from framework.core.errors import StepError
+from framework.core.errors import SourceError, StepError
+from framework.core.problem import Problem
 from framework.core.source import Source
 from framework.core.suggest import nearest
 
@@ -92,14 +93,16 @@ class DeepSpeed(Distributed):
         """The optimiser is spread; from stage 3 on the weights are."""
         return frozenset({"optimizer", "sharded"} if self.stage == 3 else {"optimizer"})
 
-    def problems(self) -> list[str]:
-        """Name what is wrong with ``config_file``, if it lies here already."""
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with ``config_file``, if it is a local file."""
         if self.config_file is None or not self.config_file.local:
             return []
         try:
             self._from_file()
-        except StepError as error:
-            return [str(error)]
+        except _FileError as error:
+            return [error.problem]
+        except SourceError:
+            return []  # a missing file; the rule of sources reports it
         return []
 
     def strategy(self, device: Device, precision: str, clipping: float) -> Any:
@@ -154,16 +157,16 @@ class DeepSpeed(Distributed):
     def _from_file(self) -> dict[str, Any]:
         if self.config_file is None:
             return {}
-        name = f"parallelism.config_file: {self.config_file.url}"
+        url = self.config_file.url
         try:
-            found = json.loads(self.config_file.fetch().read_text(encoding="utf-8"))
+            settings = json.loads(self.config_file.fetch().read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise StepError(f"{name} cannot be read as JSON: {error}") from error
-        if not isinstance(found, dict):
-            raise StepError(f"{name} holds no JSON object")
-        if problems := _problems(found):
-            raise StepError(f"{name}: {problems[0]}")
-        return found
+            raise _FileError(f"{url} cannot be read as JSON: {error}") from error
+        if not isinstance(settings, dict):
+            raise _FileError(f"{url} is not a JSON object")
+        if problems := _problems(settings):
+            raise _FileError(f"{url}: {problems[0]}")
+        return settings
 
     def clip(self, weights: Any, largest: float) -> None:
         """Leave it to DeepSpeed, which holds the gradients; it was told how in its config."""
@@ -183,6 +186,14 @@ class DeepSpeed(Distributed):
                         seen[id(weight)] = weight.detach().cpu().clone()
                     found[name] = seen[id(weight)]  # tied weights stay one tensor
         return {name: found[name] for name in module.model.state_dict() if name in found}
+
+
+class _FileError(StepError):
+    """``config_file`` cannot be used."""
+
+    def __init__(self, reason: str) -> None:
+        self.problem = Problem("parallelism.config_file", reason)
+        super().__init__(str(self.problem))
 
 
 def _problems(config: dict[str, Any]) -> list[str]:

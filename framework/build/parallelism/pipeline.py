@@ -24,6 +24,7 @@ class Pipeline(Distributed):
     """
 
     size_key: ClassVar[str] = "parallelism.data"
+    tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
     whole_steps: ClassVar[bool] = True
 
     stages: Annotated[int, Field(ge=2)] = 2

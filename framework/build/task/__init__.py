@@ -41,6 +41,12 @@ class Task(ABC):
     """Whether rows may be laid end to end in one sequence instead of being padded to the longest."""
     metrics: ClassVar[tuple[str, ...]]
     """The names that ``measure`` gives, so that a gate can be checked before anything runs."""
+    suggested_export: ClassVar[str] = "transformers"
+    """The export option to suggest where the chosen one does not support the task."""
+    suggested_engine: ClassVar[str] = "torch"
+    """The engine of that option."""
+    suggested_compression: ClassVar[str] = "none"
+    """The compression option to suggest for that engine."""
 
     @abstractmethod
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:

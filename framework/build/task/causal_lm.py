@@ -27,6 +27,9 @@ class CausalLanguageModelling(Task):
     generates: ClassVar[bool] = True
     packs: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = METRICS
+    suggested_export: ClassVar[str] = "onnx-genai"
+    suggested_engine: ClassVar[str] = "genai"
+    suggested_compression: ClassVar[str] = "int4-weight"
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Lay rows end to end, or pad them on the left.

@@ -24,6 +24,9 @@ class ImageTextClasses(SequenceClasses):
 
     name: ClassVar[str] = "image-text-classification"
     auto_class: ClassVar[str] = "AutoModelForVisualQuestionAnswering"
+    suggested_export: ClassVar[str] = "transformers"
+    suggested_engine: ClassVar[str] = "torch"
+    suggested_compression: ClassVar[str] = "none"
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Pad texts as a classifier does; ``pixel_values`` is float32 (rows, 3, side, side) in [-1, 1]."""

@@ -22,6 +22,9 @@ class SequenceClasses(Task):
     peft_type: ClassVar[str] = "SEQ_CLS"
     generates: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("accuracy", "macro_f1")
+    suggested_export: ClassVar[str] = "onnx"
+    suggested_engine: ClassVar[str] = "onnxruntime"
+    suggested_compression: ClassVar[str] = "int8-dynamic"
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Pad on the right: ``input_ids`` and ``attention_mask`` are (rows, T), ``labels`` (rows,)."""

@@ -26,6 +26,9 @@ class TokenClasses(Task):
     peft_type: ClassVar[str] = "TOKEN_CLS"
     generates: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = ("span_f1", "accuracy")
+    suggested_export: ClassVar[str] = "onnx"
+    suggested_engine: ClassVar[str] = "onnxruntime"
+    suggested_compression: ClassVar[str] = "int8-dynamic"
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
         """Pad on the right: ``input_ids``, ``attention_mask`` and ``labels`` are (rows, T)."""

@@ -150,6 +150,11 @@ class Training(Component, ABC):
     and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""
 
     @property
+    def pipelines(self) -> bool:
+        """Whether the loss can be computed in pipeline stages, each of which has some of the layers."""
+        return True
+
+    @property
     def least_micro_batch_size(self) -> int:
         """The rows of a micro batch; 1 where that is still to be found out."""
         return 1 if self.micro_batch_size == "auto" else self.micro_batch_size

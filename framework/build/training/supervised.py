@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 class Supervised(Training):
     """Learn the answers of (prompt, answer) rows, or the labels of (text, label) rows."""
 
+    @property
+    def pipelines(self) -> bool:
+        """Whether the loss is the task's own, which pipeline stages can compute."""
+        return type(self).objective is Supervised.objective
+
     def fit(
         self,
         model: Model,

@@ -36,6 +36,11 @@ class Tuning(Component, ABC):
         """
         return frozenset({"optimizer", "sharded"})
 
+    @property
+    def changes_weights_between_steps(self) -> bool:
+        """Whether weights change outside the optimizer's steps, in ``after_step``."""
+        return type(self).after_step is not Tuning.after_step
+
     @abstractmethod
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
         """Return the model to train: frozen where it must not change, wrapped where needed.

@@ -1,8 +1,9 @@
-"""The base of every autoscaling option: how many pods serve."""
+"""The base class of the autoscaling options."""
 
 from abc import ABC, abstractmethod
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
 from framework.manifests.identity import Object
@@ -10,7 +11,7 @@ from framework.manifests.workload import Workload
 
 
 class Autoscaling(Component, ABC):
-    """Keeps the number of pods between the environment's bounds."""
+    """Sets the number of pods, within the environment's bounds."""
 
     @abstractmethod
     def objects(
@@ -20,15 +21,24 @@ class Autoscaling(Component, ABC):
 
         Args:
             workload: the pods.
-            target: the reference to what is scaled.
-            environment: gives the least and the most replicas.
-            monitoring: where the measurements are.
+            target: reference to the object that is scaled.
+            environment: the smallest and largest number of replicas.
+            monitoring: the source of metrics.
         """
 
-    def replicas(self, environment: Environment) -> int | None:
-        """Return the number that stands in the manifest, or None where the autoscaler owns it."""
+    @property
+    def cpu_target_percent(self) -> int | None:
+        """CPU use that it targets, in percent of the requests; None where it scales on anything else too."""
         return None
 
-    def problems(self, monitoring: Monitoring) -> list[str]:
-        """Return what keeps this option from working, each with the override that mends it."""
+    def least(self, environment: Environment) -> int:
+        """Return the smallest number of pods."""
+        return environment.min_replicas
+
+    def replicas(self, environment: Environment) -> int | None:
+        """Return the number of replicas in the manifest; None where an autoscaler owns it."""
+        return None
+
+    def problems(self, monitoring: Monitoring) -> list[Problem]:
+        """Return what keeps this option from working with *monitoring*."""
         return []

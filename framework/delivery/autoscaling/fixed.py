@@ -1,4 +1,4 @@
-"""A number of pods that stands in the manifest."""
+"""A fixed number of pods, written to the manifest."""
 
 from typing import Annotated
 
@@ -12,17 +12,17 @@ from framework.manifests.workload import Workload
 
 
 class Fixed(Autoscaling):
-    """Always as many pods; another number is a commit."""
+    """A fixed number of pods; changing it takes a commit."""
 
     count: Annotated[int, Field(ge=1)] | None = None
-    """How many; None takes the environment's ``min_replicas``."""
+    """Number of pods; None uses the environment's ``min_replicas``."""
 
     def objects(
         self, workload: Workload, target: Object, environment: Environment, monitoring: Monitoring
     ) -> list[Object]:
-        """Return nothing: the number stands in the workload."""
+        """Return nothing: the workload holds the number."""
         return []
 
     def replicas(self, environment: Environment) -> int:
-        """Return the number."""
+        """Return the number of pods."""
         return self.count or environment.min_replicas

@@ -1,7 +1,7 @@
-"""Kubernetes' own autoscaler.
+"""Kubernetes' HorizontalPodAutoscaler.
 
-CPU it knows by itself. Whatever else it scales by, an adapter must serve as custom metrics of the pods:
-prometheus-adapter, with a rule for each; docs/rollouts.md shows them.
+CPU use needs only the metrics server. Other targets need prometheus-adapter with a rule for each custom
+metric; docs/rollouts.md shows the rules.
 """
 
 from framework.delivery.autoscaling.elastic import Elastic
@@ -13,23 +13,29 @@ from framework.manifests.workload import Workload
 WAITING = "gitune_waiting"
 REQUESTS = "gitune_requests_per_second"
 P99 = "gitune_p99_seconds"
-"""The names of a pod's custom metrics, the same for every server."""
+"""Names of the pods' custom metrics, the same for every server."""
 
 
 class Hpa(Elastic):
-    """A HorizontalPodAutoscaler by CPU, and by custom metrics where they are asked for."""
+    """A HorizontalPodAutoscaler on CPU use, and on custom metrics where a target is set."""
+
+    @property
+    def cpu_target_percent(self) -> int | None:
+        """CPU use that it targets, in percent of the requests; None with custom metrics."""
+        custom = (self.waiting_per_pod, self.requests_per_pod, self.p99_seconds)
+        return None if any(custom) else self.target_cpu_percent
 
     def objects(
         self, workload: Workload, target: Object, environment: Environment, monitoring: Monitoring
     ) -> list[Object]:
         """Return one HorizontalPodAutoscaler."""
-        aim = {"type": "Utilization", "averageUtilization": self.target_cpu_percent}
-        asked = {WAITING: self.waiting_per_pod, REQUESTS: self.requests_per_pod, P99: self.p99_seconds}
-        custom = [_pods_metric(name, value) for name, value in asked.items() if value is not None]
+        cpu = {"type": "Utilization", "averageUtilization": self.target_cpu_percent}
+        targets = {WAITING: self.waiting_per_pod, REQUESTS: self.requests_per_pod, P99: self.p99_seconds}
+        custom = [_pods_metric(name, value) for name, value in targets.items() if value is not None]
         spec = {
             "behavior": self.behavior,
             "maxReplicas": environment.max_replicas,
-            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": aim}}, *custom],
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": cpu}}, *custom],
             "minReplicas": self.least(environment),
             "scaleTargetRef": target,
         }
@@ -37,12 +43,12 @@ class Hpa(Elastic):
 
 
 def _pods_metric(name: str, value: float) -> Object:
-    aim = {"type": "AverageValue", "averageValue": _quantity(value)}
-    return {"type": "Pods", "pods": {"metric": {"name": name}, "target": aim}}
+    target = {"type": "AverageValue", "averageValue": _quantity(value)}
+    return {"type": "Pods", "pods": {"metric": {"name": name}, "target": target}}
 
 
 def _quantity(value: float) -> str:
-    """Return *value* as a quantity, which has no exponents.
+    """Return *value* as a quantity without an exponent.
 
     >>> _quantity(4.0), _quantity(0.25)
     ('4', '250m')

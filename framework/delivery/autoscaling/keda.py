@@ -1,9 +1,10 @@
-"""KEDA: an autoscaler that asks Prometheus itself, so that no adapter stands between."""
+"""KEDA: an autoscaler that queries Prometheus directly, without an adapter."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.delivery.autoscaling.elastic import Elastic
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -12,29 +13,29 @@ from framework.manifests.workload import Workload
 
 
 class Keda(Elastic):
-    """A ScaledObject by the queue, and by CPU; requests a second and p99 where they are asked for.
+    """A ScaledObject on the queue and on CPU use, and on request rate and p99 where a target is set.
 
-    Where Prometheus does not answer, the least number of pods is kept, or what runs where that is more;
-    scaled by a percentile alone, the number stays as it is.
+    While Prometheus does not answer, the current number of pods is kept, and at least the minimum. With a
+    percentile as the only query, the number does not change.
     """
 
     waiting_per_pod: Annotated[float, Field(gt=0)] | None = 4
-    """Requests that wait or are being answered, a pod: what a model that answers in batches feels first."""
+    """Target number of waiting and running requests per pod: the first sign of load on a batching server."""
     polling_seconds: Annotated[int, Field(ge=5, le=600)] = 15
-    """Time from one question to Prometheus to the next."""
+    """Seconds between two queries to Prometheus."""
     failure_threshold: Annotated[int, Field(ge=1, le=100)] = 4
-    """Questions without an answer after which the fallback holds."""
+    """Failed queries after which the fallback applies."""
 
     def objects(
         self, workload: Workload, target: Object, environment: Environment, monitoring: Monitoring
     ) -> list[Object]:
         """Return one ScaledObject."""
         if monitoring.query_url is None:
-            raise ValueError("a query needs an address; ask 'problems' first")
+            raise ValueError("KEDA needs a query URL; 'problems' reports it")
         least = self.least(environment)
         triggers = [
             _prometheus(name, query, threshold, kind, monitoring.query_url)
-            for name, query, threshold, kind in self._questions(workload)
+            for name, query, threshold, kind in self._queries(workload)
         ]
         cpu = {"metadata": {"value": str(self.target_cpu_percent)}, "metricType": "Utilization"}
         spec = {
@@ -46,7 +47,7 @@ class Keda(Elastic):
             "scaleTargetRef": target,
             "triggers": [{"type": "cpu", "name": "cpu", **cpu}, *triggers],
         }
-        # KEDA refuses a fallback where nothing is divided by the pods: for CPU or a percentile alone.
+        # KEDA rejects a fallback without an AverageValue trigger, as with CPU or a percentile only.
         if any(trigger["metricType"] == "AverageValue" for trigger in triggers):
             spec["fallback"] = {
                 "behavior": "currentReplicasIfHigher",
@@ -55,35 +56,34 @@ class Keda(Elastic):
             }
         return [workload.identity.object("keda.sh/v1alpha1", "ScaledObject", spec=spec)]
 
-    def _questions(self, workload: Workload) -> list[tuple[str, str, float, str]]:
-        """Return name, query, threshold and kind of what is asked for.
+    def _queries(self, workload: Workload) -> list[tuple[str, str, float, str]]:
+        """Return name, query, threshold and metric type of each trigger.
 
-        A queue and a rate grow with the load and are divided by the pods; a percentile is compared as it is.
+        Queue and rate grow with the load and are divided by the number of pods. A percentile is compared as
+        is.
         """
         signals, identity = workload.signals, workload.identity
-        # A pod's name ends in two parts without a dash, so another release's longer name does not match.
+        # A pod's name ends in two suffixes without a dash, so a release with a longer name does not match.
         pods = f'namespace="{identity.namespace}",pod=~"{identity.name}-[^-]+-[^-]+"'
-        asked = (
+        queries = (
             ("waiting", signals.in_flight(pods), self.waiting_per_pod, "AverageValue"),
             ("requests", signals.request_rate(pods), self.requests_per_pod, "AverageValue"),
-            # Without requests it is NaN, which no comparison lets through.
+            # Without requests it is NaN, which the comparison drops.
             ("p99", f"({signals.latency(pods)}) > 0", self.p99_seconds, "Value"),
         )
-        return [(name, query, value, kind) for name, query, value, kind in asked if value is not None]
+        return [(name, query, value, kind) for name, query, value, kind in queries if value is not None]
 
-    def problems(self, monitoring: Monitoring) -> list[str]:
-        """Refuse to scale by a query that nobody answers."""
+    def problems(self, monitoring: Monitoring) -> list[Problem]:
+        """Return that nothing answers KEDA's queries."""
         if monitoring.query_url is not None:
             return []
-        return [
-            "autoscaling: KEDA asks Prometheus, and nothing measures; set monitoring=prometheus or "
-            "autoscaling=hpa"
-        ]
+        reason = "KEDA queries Prometheus, and no metrics are collected"
+        return [Problem("autoscaling", reason, ("monitoring=prometheus", "autoscaling=hpa"))]
 
 
 def _prometheus(name: str, query: str, threshold: float, kind: str, address: str) -> Object:
     metadata = {
-        "ignoreNullValues": "true",  # no request in the window is no failure of Prometheus
+        "ignoreNullValues": "true",  # an empty result means no requests, not a failure
         "query": query,
         "serverAddress": address,
         "threshold": f"{threshold:g}",

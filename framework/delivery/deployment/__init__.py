@@ -1,4 +1,4 @@
-"""The base of every deployment target: which files serve a release."""
+"""The base class of the deployment targets: which files serve a release."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.export import Export
 from framework.core.component import Component
 from framework.core.errors import ReleaseError
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
@@ -18,13 +18,13 @@ from framework.delivery.rollout import Rollout
 from framework.delivery.secrets import Secrets
 from framework.delivery.traffic import Traffic
 from framework.manifests.identity import Object
-from framework.manifests.values import is_pinned
+from framework.manifests.values import is_pinned, unpinned
 from framework.serving import Serving
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """Where a release goes and how: all that rendering depends on besides the target and the release."""
+    """All options that rendering depends on, except the target itself."""
 
     serving: Serving
     environment: Environment
@@ -36,61 +36,66 @@ class Delivery:
 
 
 class Deployment(Component, ABC):
-    """Where and how a release runs. Rendering is a pure function: same input, same bytes."""
+    """Where a release runs. Rendering is a pure function: same input, same bytes."""
 
     synced: ClassVar[bool] = True
-    """Whether the files are Kubernetes objects, which Argo CD brings into a cluster."""
+    """Whether the files are Kubernetes objects, which Argo CD applies to a cluster."""
     engines: ClassVar[tuple[str, ...]] = ()
-    """The engines whose folders it serves (``Export.engine``); empty for all."""
+    """Engines whose exports it serves (``Export.engine``); empty for all."""
     tasks: ClassVar[tuple[str, ...]] = ()
-    """The tasks that it answers; empty for all that the server option answers."""
+    """Tasks that it serves; empty for all that the server option serves."""
     takes_adapters: ClassVar[bool] = True
-    """Whether it serves a folder whose adapter is no part of the weights."""
+    """Whether it serves an adapter that is not merged into the weights."""
+    libraries: ClassVar[Mapping[str, str]] = {}
+    """The only library whose engines it opens (``Export.library``), by engine."""
+    batches: ClassVar[bool] = False
+    """Whether it sends up to ``serving.max_batch_size`` rows to the engine in one call."""
     remedy: ClassVar[str] = ""
-    """The overrides that build a folder which it serves."""
+    """The overrides that build a folder it serves."""
 
     gpus: Annotated[int, Field(ge=0)] = 0
     """NVIDIA GPUs of each replica."""
 
     @abstractmethod
     def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
-        """Return what serves *release*: by file name an object, or a text that is written as it is."""
+        """Return the objects, or texts written verbatim, that serve *release*, by file name."""
+
+    @property
+    def warmup_row(self) -> int | None:
+        """Tokens of the row that it sends to the engine before any request; None where it sends none."""
+        return None
 
     @abstractmethod
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Return what keeps this target from that delivery, empty where nothing does.
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return what keeps this target from serving as *delivery* says.
 
-        Each is one sentence that names the override which mends it. The plan shows them before any
-        work is done, and rendering refuses.
+        The plan shows them before any work is done, and rendering refuses.
         """
+
+    def rollback_seconds(self, delivery: Delivery) -> int | None:
+        """Return the longest time from a changed manifest until the previous release answers.
+
+        None where no cluster applies the manifests.
+        """
+        return None
 
     @property
     @abstractmethod
     def images(self) -> Mapping[str, str]:
-        """The images that run or are mounted, by the field that names each."""
+        """Images that run or are mounted, by field name."""
 
-    def unpinned(self, environment: Environment) -> list[str]:
-        """Name every image that *environment* wants to be pinned by digest, and is not."""
+    def unpinned(self, environment: Environment) -> list[Problem]:
+        """Return every image that *environment* requires to be pinned by digest, and is not."""
         if environment.allow_unpinned_image:
             return []
         return [
-            f"deployment.{field}: '{image}' is not pinned by digest, which {environment.name} requires; "
-            f"set deployment.{field}={image.partition('@')[0]}@sha256:<its digest>"
+            unpinned(f"deployment.{field}", image, environment.name)
             for field, image in self.images.items()
             if not is_pinned(image)
         ]
 
-    def export_problems(self, export: Export, serving: Serving) -> list[str]:
-        """Return why it cannot serve what *export* writes as *serving* says, each with what mends it."""
-        if not self.engines or export.engine in self.engines:
-            return []
-        return [
-            f"deployment: this target runs {' or '.join(self.engines)}, the export is for {export.engine}; "
-            f"set {self.remedy}, or deployment=kubernetes"
-        ]
-
     def refuse(self, release: Release) -> None:
-        """Make sure that *release* is one that this target serves.
+        """Raise unless this target serves *release*.
 
         Raises:
             ReleaseError: it was built for another engine or another task.
@@ -98,10 +103,10 @@ class Deployment(Component, ABC):
         if self.engines and release.engine not in self.engines:
             raise ReleaseError(
                 f"{LOCK}: engine: this target runs {' or '.join(self.engines)}, the release is for "
-                f"{release.engine}; set deployment=kubernetes, or build it again with {self.remedy}"
+                f"{release.engine}; set deployment=kubernetes, or rebuild it with {self.remedy}"
             )
         if self.tasks and release.task not in self.tasks:
             raise ReleaseError(
-                f"{LOCK}: task: this target answers {', '.join(self.tasks)}, the release is for "
+                f"{LOCK}: task: this target serves {', '.join(self.tasks)}, the release is for "
                 f"{release.task}; set deployment=kubernetes"
             )

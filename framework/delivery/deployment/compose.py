@@ -1,8 +1,8 @@
-"""One machine: our server and what stands beside it, for docker compose 2.24 or later.
+"""One machine: our server, its caches and its monitoring, for Docker Compose 2.24 or later.
 
-``docker compose -f environments/<environment>/<release>/compose.yaml up -d`` starts it. Argo CD does not
-see it. Passwords and keys lie in files of the folder that ``GITUNE_SECRETS`` names where it is called. All
-that the services read are files, since what compose writes into a container needs a writable root.
+``docker compose -f environments/<environment>/<release>/compose.yaml up -d`` starts it, without Argo CD. The
+environment variable ``GITUNE_SECRETS`` names the folder of the files with passwords and keys. Services read
+their configs from files, since compose's inline configs need a writable root.
 """
 
 import shlex
@@ -11,31 +11,22 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
-from framework.delivery.deployment import Delivery, Deployment
-from framework.delivery.deployment import compose_services as companions
+from framework.delivery.deployment import Delivery, Deployment, compose_services
 from framework.delivery.deployment.kubernetes import settings_text
-from framework.delivery.deployment.server_pod import (
-    CONFIG_FOLDER,
-    MODEL,
-    MODEL_FOLDER,
-    WORKING_FOLDER,
-    is_remote,
-    store_folder,
-)
-from framework.delivery.rollout.rolling import Rolling
-from framework.delivery.secrets.none import NoSecrets
-from framework.delivery.traffic.none import NoTraffic
+from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
 from framework.manifests.identity import Identity, Object
+from framework.manifests.pod import CONFIG_FOLDER, WORKING_FOLDER
 from framework.manifests.signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY
 
 _JSON = ".generated.json"
-"""How ``render`` knows a JSON file as its own."""
+"""Suffix by which ``render`` recognizes its own JSON files."""
 SETTINGS = f"serving{_JSON}"
-"""The file of the server's settings."""
+"""File of the server's settings."""
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
 _USER = "10001:10001"
 _READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
@@ -44,7 +35,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
 class Compose(Deployment):
-    """Services of docker compose on one machine, with our own server."""
+    """Docker Compose services on one machine, with our own server."""
 
     synced: ClassVar[bool] = False
 
@@ -55,62 +46,64 @@ class Compose(Deployment):
     rabbitmq_image: Image = "rabbitmq:4.0.5"
     """RabbitMQ, a queue for the applications on this machine; the server does not use it."""
     prometheus_image: Image = "prom/prometheus:v3.1.0"
-    """Prometheus, which scrapes the server and raises ``monitoring``'s alerts."""
+    """Prometheus, which scrapes the server and evaluates ``monitoring``'s alerts."""
     grafana_image: Image = "grafana/grafana:11.6.0"
     """Grafana, with ``monitoring``'s dashboards."""
     limits: Amounts = Amounts(cpu="4", memory="16Gi")
-    """The most that the server gets; ``serving.threads: 0`` becomes this number of cores."""
+    """The most CPU and memory that the server can use. ``serving.threads: 0`` uses this number of cores."""
     address: Literal["127.0.0.1", "0.0.0.0"] = "127.0.0.1"
-    """Where the server and Grafana listen: this machine alone, or whoever reaches it."""
+    """Address that the server and Grafana listen on: this machine only, or all interfaces."""
     grafana_port: Port = 3000
     """Grafana's port on this machine; the server's is ``serving.port``."""
     api_key: bool = False
-    """Whether requests must bring the key in the secrets' file ``api-key``."""
+    """Whether requests must send the key from the secret file ``api-key``."""
     store_variables: tuple[Variable, ...] = ()
-    """Environment variables that open a remote model store, such as ``AWS_ACCESS_KEY_ID``: their names;
-    their values are taken where compose is called."""
+    """Names of the environment variables with a remote model store's credentials, such as
+    ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in."""
     startup_seconds: Annotated[int, Field(ge=10, le=3600)] = 300
-    """Longest time that loading the model may take."""
+    """Longest time to load the model."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
-    """Longest time that the stopping server may take to finish its answers."""
+    """Longest time that the stopping server has to finish its answers."""
 
     @property
     def images(self) -> Mapping[str, str]:
-        """The images that run, by the field that names each."""
+        """Images that run, by field name."""
         return {field: getattr(self, field) for field in type(self).model_fields if field.endswith("image")}
 
     def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
-        """Return ``compose.yaml`` and what the services beside the server read.
+        """Return ``compose.yaml`` and the config files of the services.
 
         Raises:
-            ReleaseError: the release's model lies where no folder can be mounted.
+            ReleaseError: no folder can be mounted for the release's model.
         """
         self.refuse(release)
         identity = Identity.of(release, delivery.environment.namespace)
         port, limits = delivery.serving.port, delivery.environment.limits or self.limits
         rules, dashboards = _monitoring(identity, port, delivery)
-        # The labels that a cluster's Prometheus would give, by which rules and dashboards ask.
+        # The labels that a cluster's Prometheus would add; rules and dashboards select by them.
         labels = {"namespace": identity.namespace, "release": identity.name, "service": identity.name}
         files: dict[str, Object | str] = {
             SETTINGS: settings_text(delivery.serving, limits.cpu),
-            companions.SCRAPED: companions.scraped(port, labels),
-            companions.RULES: rules,
-            **companions.provisioning(),
+            compose_services.SCRAPE_CONFIG: compose_services.scrape_config(port, labels),
+            compose_services.RULES: rules,
+            **compose_services.provisioning(),
             **dashboards,
         }
         project = self._project(release, delivery, [LOCK, *files], list(dashboards))
         return {"compose.yaml": project, **files}
 
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Refuse what one machine cannot do, and an image that another could be put in place of."""
-        found = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
-        if delivery.environment.progressive and not isinstance(delivery.rollout, Rolling):
-            found.append("deployment: one machine has one server at a time; set rollout=rolling")
-        if not isinstance(delivery.traffic, NoTraffic):
-            found.append("deployment: one machine has no gateway; set traffic=none")
-        if not isinstance(delivery.secrets, NoSecrets):
-            found.append("deployment: compose takes secrets from files on its machine; set secrets=none")
-        return found
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return what one machine cannot do, and unpinned images."""
+        problems = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
+        if delivery.environment.progressive and delivery.rollout.progressive:
+            reason = "Docker Compose runs one server at a time"
+            problems.append(Problem("deployment", reason, ("rollout=rolling",)))
+        if delivery.traffic.routes:
+            problems.append(Problem("deployment", "Docker Compose has no gateway", ("traffic=none",)))
+        if delivery.secrets.creates:
+            reason = "Docker Compose reads secrets from files on its machine"
+            problems.append(Problem("deployment", reason, ("secrets=none",)))
+        return problems
 
     def _project(
         self, release: Release, delivery: Delivery, files: Sequence[str], dashboards: Sequence[str]
@@ -120,7 +113,7 @@ class Compose(Deployment):
         limits = delivery.environment.limits or self.limits
         secrets = ["grafana-password", "rabbitmq-password", "redis-password"]
         secrets += ["api-key"] if self.api_key else []
-        shown = self._published(3000, self.grafana_port)
+        grafana_port = self._published(3000, self.grafana_port)
         return {
             "configs": {name: {"file": f"./{name}"} for name in files},
             "name": f"{delivery.environment.name}-{release.name}",
@@ -128,10 +121,10 @@ class Compose(Deployment):
             "secrets": {name: {"file": f"{_SECRETS}/{name}"} for name in secrets},
             "services": {
                 "fetch-model": self._fetch(release, limits, labels),
-                "grafana": companions.grafana(self.grafana_image, labels, shown, dashboards),
-                "prometheus": companions.prometheus(self.prometheus_image, labels),
-                "rabbitmq": companions.rabbitmq(self.rabbitmq_image, labels),
-                "redis": companions.redis(self.redis_image, labels),
+                "grafana": compose_services.grafana(self.grafana_image, labels, grafana_port, dashboards),
+                "prometheus": compose_services.prometheus(self.prometheus_image, labels),
+                "rabbitmq": compose_services.rabbitmq(self.rabbitmq_image, labels),
+                "redis": compose_services.redis(self.redis_image, labels),
                 "server": self._server(delivery.serving.port, limits, labels),
             },
             "volumes": {name: {} for name in ("grafana", "model", "prometheus", "rabbitmq", "redis")},
@@ -141,7 +134,7 @@ class Compose(Deployment):
         volumes: list[Object] = [{"source": "model", "target": MODEL_FOLDER, "type": "volume"}]
         if not is_remote(release.model_uri):
             target = store_folder(release.model_uri)
-            # The environments' folder lies where relative paths of the store begin.
+            # Relative paths of the store start at the parent of the environments' folder.
             inside = target.removeprefix(f"{WORKING_FOLDER}/")
             source = target if inside == target else f"../../../{inside}"
             volumes.append(
@@ -165,13 +158,15 @@ class Compose(Deployment):
         )
 
     def _server(self, port: int, limits: Amounts, labels: Mapping[str, str]) -> Object:
-        check = companions.healthcheck("python", "-c", _READY.format(port=port), start=self.startup_seconds)
+        check = compose_services.healthcheck(
+            "python", "-c", _READY.format(port=port), start=self.startup_seconds
+        )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
         if self.api_key:
             line = f'{API_KEY}="$(cat /run/secrets/api-key)" exec {shlex.join(more["command"])}'
-            more = {"entrypoint": ["sh", "-c", companions.escaped(line)], "secrets": ["api-key"]}
+            more = {"entrypoint": ["sh", "-c", compose_services.escaped(line)], "secrets": ["api-key"]}
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
-        found = self._own(
+        server = self._own(
             limits,
             labels,
             configs=[{"source": name, "target": f"{CONFIG_FOLDER}/{name}"} for name in (LOCK, SETTINGS)],
@@ -186,13 +181,13 @@ class Compose(Deployment):
         )
         if self.gpus:
             devices = [{"capabilities": ["gpu"], "count": self.gpus, "driver": "nvidia"}]
-            found["deploy"]["resources"]["reservations"] = {"devices": devices}
-        return found
+            server["deploy"]["resources"]["reservations"] = {"devices": devices}
+        return server
 
     def _own(self, limits: Amounts, labels: Mapping[str, str], **more: object) -> Object:
         memory = f"{int(amount(limits.memory)) // 2**20}m"
         cpus = f"{amount(limits.cpu).normalize():f}"
-        return companions.service(self.image, _USER, memory, cpus, labels=labels, **more)
+        return compose_services.service(self.image, _USER, memory, cpus, labels=labels, **more)
 
     def _published(self, inside: int, port: int) -> Object:
         return {"host_ip": self.address, "protocol": "tcp", "published": str(port), "target": inside}
@@ -204,7 +199,7 @@ def _command(*flags: str) -> list[str]:
 
 
 def _monitoring(identity: Identity, port: int, delivery: Delivery) -> tuple[Object, dict[str, str]]:
-    """Return Prometheus' rules and Grafana's dashboards by file, of the objects that a cluster would get."""
+    """Return Prometheus' rules and Grafana's dashboards by file, taken from a cluster's objects."""
     server = Workload(identity, pod={}, files={}, service_port=port, start_seconds=0, signals=GITUNE)
     rules: Object = {"groups": []}
     dashboards: dict[str, str] = {}

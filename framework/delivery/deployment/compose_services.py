@@ -1,6 +1,6 @@
-"""What stands beside the server on one machine, as services of compose: Redis, RabbitMQ, Prometheus, Grafana.
+"""Docker Compose services beside the server: Redis, RabbitMQ, Prometheus and Grafana.
 
-They know nothing of the release; which images they are, the option says.
+The option chooses the images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from framework.manifests.identity import Object
 
 DATASOURCES = "grafana-datasources.yaml"
 PROVIDERS = "grafana-dashboards.yaml"
-SCRAPED = "prometheus.yaml"
+SCRAPE_CONFIG = "prometheus.yaml"
 RULES = "rules.yaml"
 
 _REDIS_PASSWORD = "$(cat /run/secrets/redis-password)"
@@ -19,15 +19,15 @@ _RABBITMQ_PASSWORD = "$(cat /run/secrets/rabbitmq-password)"
 def service(
     image: str, user: str, memory: str, cpus: str, *, labels: Mapping[str, str], **more: object
 ) -> Object:
-    """Return a service that may do nothing but what it is given.
+    """Return a service with a read-only root, without capabilities and with resource limits.
 
     Args:
-        image: what it runs.
-        user: whom it runs as, ``<uid>:<gid>``.
-        memory: the most memory, in bytes with compose's suffix.
-        cpus: the most cores.
-        labels: the way back to the release.
-        more: what it has besides.
+        image: its image.
+        user: user and group, ``<uid>:<gid>``.
+        memory: memory limit, with compose's suffix such as ``1024m``.
+        cpus: limit of cores.
+        labels: the release's labels and annotations.
+        more: further keys of the service.
     """
     return {
         "cap_drop": ["ALL"],
@@ -47,18 +47,18 @@ def service(
 
 
 def healthcheck(*command: str, start: int = 30) -> Object:
-    """Return a check by *command*; one word is a line for a shell, whose ``$`` compose would replace."""
+    """Return a health check that runs *command*; a single argument is a shell command line."""
     test = ["CMD-SHELL", escaped(command[0])] if len(command) == 1 else ["CMD", *command]
     return {"interval": "10s", "retries": 6, "start_period": f"{start}s", "test": test, "timeout": "10s"}
 
 
 def escaped(text: str) -> str:
-    """Return *text* so that compose leaves its ``$`` alone."""
+    """Return *text* with ``$`` escaped from compose's interpolation."""
     return text.replace("$", "$$")
 
 
 def redis(image: str, labels: Mapping[str, str]) -> Object:
-    """Return a Redis that keeps what it is told over a restart."""
+    """Return a Redis with persistent data."""
     start = f'exec redis-server --appendonly yes --dir /data --requirepass "{_REDIS_PASSWORD}"'
     return service(
         image,
@@ -85,14 +85,14 @@ def rabbitmq(image: str, labels: Mapping[str, str]) -> Object:
         entrypoint=["sh", "-c", escaped(start)],
         environment={"RABBITMQ_DEFAULT_USER": "gitune"},
         healthcheck=healthcheck("rabbitmq-diagnostics", "-q", "check_running", start=60),
-        hostname="rabbitmq",  # its data lie below its host's name
+        hostname="rabbitmq",  # its data folder is named after the host
         secrets=["rabbitmq-password"],
         volumes=[_volume("rabbitmq", "/var/lib/rabbitmq")],
     )
 
 
 def prometheus(image: str, labels: Mapping[str, str]) -> Object:
-    """Return a Prometheus that keeps what alerts compare with."""
+    """Return a Prometheus with 30 days of retention, which the alerts' baselines need."""
     folder = "/etc/prometheus"
     return service(
         image,
@@ -101,20 +101,20 @@ def prometheus(image: str, labels: Mapping[str, str]) -> Object:
         "1",
         labels=labels,
         command=[
-            f"--config.file={folder}/{SCRAPED}",
+            f"--config.file={folder}/{SCRAPE_CONFIG}",
             "--storage.tsdb.path=/prometheus",
             "--storage.tsdb.retention.time=30d",
         ],
-        configs=[{"source": name, "target": f"{folder}/{name}"} for name in (SCRAPED, RULES)],
+        configs=[{"source": name, "target": f"{folder}/{name}"} for name in (SCRAPE_CONFIG, RULES)],
         healthcheck=healthcheck("wget", "-q", "--spider", "http://127.0.0.1:9090/-/ready"),
         volumes=[_volume("prometheus", "/prometheus")],
     )
 
 
 def grafana(image: str, labels: Mapping[str, str], port: Object, dashboards: Sequence[str]) -> Object:
-    """Return a Grafana that shows *dashboards*, files of the top level's ``configs``, on *port*."""
+    """Return a Grafana with *dashboards*, which name files under the top-level ``configs``, on *port*."""
     folder = "/etc/grafana/provisioning"
-    placed = {
+    paths = {
         DATASOURCES: f"{folder}/datasources/{DATASOURCES}",
         PROVIDERS: f"{folder}/dashboards/{PROVIDERS}",
         **{name: f"/etc/dashboards/{name}" for name in dashboards},
@@ -125,7 +125,7 @@ def grafana(image: str, labels: Mapping[str, str], port: Object, dashboards: Seq
         "1024m",
         "1",
         labels=labels,
-        configs=[{"source": source, "target": target} for source, target in placed.items()],
+        configs=[{"source": source, "target": target} for source, target in paths.items()],
         depends_on={"prometheus": {"condition": "service_healthy"}},
         environment={
             "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
@@ -141,8 +141,8 @@ def grafana(image: str, labels: Mapping[str, str], port: Object, dashboards: Seq
     )
 
 
-def scraped(port: int, labels: Mapping[str, str]) -> Object:
-    """Return Prometheus' config: what it scrapes, the server's series with *labels*."""
+def scrape_config(port: int, labels: Mapping[str, str]) -> Object:
+    """Return Prometheus' config, which adds *labels* to the server's series."""
     targets = {
         "server": (f"server:{port}", dict(labels)),
         "rabbitmq": ("rabbitmq:15692", {}),
@@ -159,7 +159,7 @@ def scraped(port: int, labels: Mapping[str, str]) -> Object:
 
 
 def provisioning() -> dict[str, Object]:
-    """Return Grafana's provisioning by file: where it asks, and where dashboards lie."""
+    """Return Grafana's provisioning files: data source and dashboards' folder."""
     source = {
         "access": "proxy",
         "isDefault": True,

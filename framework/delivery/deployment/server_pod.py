@@ -1,40 +1,89 @@
-"""The pod around every server: fetch one model, check it, start the server that was handed in.
+"""The pod of every model server: an init container fetches and verifies the model, then the server starts.
 
-It meets the Pod Security level ``restricted``. The init container's command line is
-``framework.server``'s; what the server itself does, this module does not know.
+The init container runs ``framework.server``. The caller supplies the server's own container.
 """
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
+
+from pydantic import Field
 
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
-from framework.manifests.scheduling import GPU, placement
-from framework.manifests.values import amount, binary
-
-if TYPE_CHECKING:
-    from framework.delivery.deployment.cluster_deployment import ClusterDeployment
+from framework.manifests.pod import (
+    CONFIG_FOLDER,
+    TEMPORARY_FOLDER,
+    WORKING_FOLDER,
+    PodSettings,
+    mounts,
+    restricted_container,
+    restricted_pod,
+    scratch,
+    volumes,
+)
+from framework.manifests.values import Amounts, Bytes, Image, ObjectName, SecretKey, amount, binary
 
 PROBE_PERIOD = 10
 """Seconds between two health checks."""
-CONFIG_FOLDER = "/etc/gitune"
-"""Where the ConfigMap's files lie in every container."""
 MODEL_FOLDER = "/models"
-"""The volume of the model's copy."""
+"""Mount path of the volume with the model's copy."""
 MODEL = f"{MODEL_FOLDER}/model"
-"""The published folder, once it is checked."""
-WORKING_FOLDER = "/srv"
-"""Where relative paths of a ``file://`` model store begin."""
-TEMPORARY_FOLDER = "/tmp"
+"""The published folder, after verification."""
 
-_USER = 10001
 _PRESTOP_SECONDS = 5
 
 
+class ServerSettings(PodSettings):
+    """Settings of a server's pod: images, model volume, secrets and probes."""
+
+    image: Image
+    """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""
+    fetch_image: Image | None = None
+    """Our own server's image, which fetches and verifies the model before the server starts. None uses
+    ``image``."""
+    requests: Amounts = Amounts(cpu="2", memory="8Gi")
+    """CPU and memory that each pod reserves. Autoscalers compute CPU use relative to this."""
+    limits: Amounts = Amounts(cpu="4", memory="16Gi")
+    """The most CPU and memory that each pod can use. ``serving.threads: 0`` uses this number of cores."""
+    model_space: Bytes = "10Gi"
+    """Size limit of the volume for the model's copy, on disk; must exceed that of the published folder."""
+    temporary_space: Bytes = "1Gi"
+    """Size limit of ``/tmp``, on disk, where libraries cache what they compile."""
+    model_image: Image | None = None
+    """An OCI image with the published folder's files at its root, ``…@sha256:<64 hex digits>``. It is mounted
+    as a volume (Kubernetes 1.35 or later) instead of fetching from the store. Its digest is still verified
+    before the server starts. None fetches from the store."""
+    model_volume_claim: ObjectName = "gitune-models"
+    """The PersistentVolumeClaim with a ``file://`` model store, mounted read-only; unused with a remote
+    store. With several nodes it must allow ReadOnlyMany or ReadWriteMany."""
+    store_secret: ObjectName | None = None
+    """The Secret with the credentials of a remote model store; its keys become environment variables of the
+    init container."""
+    api_key_secret: SecretKey | None = None
+    """The Secret, and its key, that holds the API key. Every request except probes and metrics must send it
+    as ``Authorization: Bearer``. The key itself is not stored in Git. None accepts requests without a key."""
+    startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 50
+    """Longest time to load the model. Fetching it is allowed the same time again. Both count toward a
+    rollback, together with the time until Argo CD sees the commit; a rollback should take five minutes at
+    most."""
+    grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
+    """Longest time that a stopping pod has to finish its answers."""
+
+    @property
+    def fetcher(self) -> str:
+        """The image that fetches and verifies the model."""
+        return self.fetch_image or self.image
+
+    @property
+    def start_seconds(self) -> int:
+        """Longest time from a pod's creation until it is ready."""
+        return 2 * self.startup_seconds
+
+
 def is_remote(model_uri: str) -> bool:
-    """Tell whether a model store is reached over the network rather than as a volume.
+    """Return whether a model store is reached over the network instead of mounted as a volume.
 
     >>> is_remote("s3://bucket/models/abc"), is_remote("file://.gitune/models/abc"), is_remote("models/abc")
     (True, False, False)
@@ -44,101 +93,80 @@ def is_remote(model_uri: str) -> bool:
 
 
 def server_pod(
-    target: "ClusterDeployment",
+    settings: ServerSettings,
     identity: Identity,
     model_uri: str,
     server: Object,
     *,
-    flags: Sequence[str] = (),
-    volumes: Sequence[Object] = (),
-    mounts: Sequence[Object] = (),
+    fetch_flags: Sequence[str] = (),
+    fetch_mounts: Sequence[Object] = (),
+    extra_volumes: Sequence[Object] = (),
 ) -> Object:
-    """Return the spec of a pod that fetches *model_uri*, checks its digest and starts *server*.
+    """Return the spec of a pod that fetches *model_uri*, verifies its digest and starts *server*.
 
     Args:
-        target: sizes, images, places and secrets.
-        identity: whose pod it is.
+        settings: images, resources, scheduling and secrets.
+        identity: the release's name and labels.
         model_uri: the release's model; a relative path is below the container's working folder.
-        server: the container that answers, as ``container`` builds it.
-        flags: what ``framework.server`` does with the model besides fetching it.
-        volumes: what the pod has besides the config, the model and ``/tmp``.
-        mounts: where the init container has them.
+        server: the server's container, as ``container`` builds it.
+        fetch_flags: further flags of ``framework.server`` in the init container.
+        fetch_mounts: further volume mounts of the init container.
+        extra_volumes: volumes besides the config, the model and ``/tmp``.
 
     Raises:
         ReleaseError: *model_uri* is a path that no volume can be mounted for.
     """
-    return {
-        "automountServiceAccountToken": False,
-        "containers": [server],
-        "enableServiceLinks": False,
-        "initContainers": [_fetch(target, model_uri, flags, mounts)],
-        "securityContext": {
-            "fsGroup": _USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "runAsGroup": _USER,
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "serviceAccountName": identity.name,
-        "terminationGracePeriodSeconds": _PRESTOP_SECONDS + target.grace_seconds,
-        "volumes": [*_volumes(target, identity, model_uri), *volumes],
-        **placement(
-            identity.selector,
-            node_selector=target.node_selector,
-            tolerations=target.tolerations,
-            priority_class=target.priority_class,
-            capacity=target.capacity,
-            gpus=target.gpus,
-        ),
-    }
+    pod = restricted_pod(
+        settings,
+        identity,
+        [server],
+        service_account=identity.name,
+        grace_seconds=_PRESTOP_SECONDS + settings.grace_seconds,
+        volumes=[*_volumes(settings, identity, model_uri), *extra_volumes],
+    )
+    return pod | {"initContainers": [_fetch(settings, model_uri, fetch_flags, fetch_mounts)]}
 
 
 def container(
-    name: str, image: str, target: "ClusterDeployment", *, gpus: int = 0, model_read_only: bool = True
+    name: str, image: str, settings: ServerSettings, *, gpus: int = 0, model_read_only: bool = True
 ) -> Object:
-    """Return a container that may do nothing but read the config and the model and write to ``/tmp``.
+    """Return a container that can only read the config and the model and write to ``/tmp``.
 
     Args:
         name: its name in the pod.
-        image: what it runs.
-        target: its sizes, and whether the model is a volume of its own.
-        gpus: GPUs that it gets.
-        model_read_only: whether it may not change the model's folder.
+        image: its image.
+        settings: its resources, and whether the model is mounted as a volume of its own.
+        gpus: NVIDIA GPUs of the container.
+        model_read_only: whether the model's folder is mounted read-only.
     """
-    return {
-        "env": [{"name": "HOME", "value": TEMPORARY_FOLDER}],  # libraries cache there; the root is read-only
-        "image": image,
-        "imagePullPolicy": "IfNotPresent",
-        "name": name,
-        "resources": _resources(target, gpus),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "readOnlyRootFilesystem": True,
-        },
-        "volumeMounts": _mounts(target, model_read_only),
+    # All that the pod can write: on a full node, pods that exceed their request are evicted first.
+    disk = binary(amount(settings.model_space) + amount(settings.temporary_space))
+    model = {
+        "mountPath": MODEL_FOLDER if settings.model_image is None else MODEL,
+        "name": "model",
+        **({"readOnly": True} if model_read_only else {}),
     }
+    return restricted_container(name, image, settings.resources(gpus, disk), mounts(model))
 
 
 def answering(
-    target: "ClusterDeployment", port: int, *, alive: str, ready: str, started: Object | None = None
+    settings: ServerSettings, port: int, *, alive: str, ready: str, started: Object | None = None
 ) -> Object:
-    """Return the part of a container that answers requests: port, probes and a gentle end.
+    """Return the fields of a container that answers requests: port, probes and a graceful stop.
 
     Args:
-        target: how long starting may take.
+        settings: how long startup can take.
         port: the TCP port that the server binds.
-        alive: the path that answers while the process runs.
-        ready: the path that answers while requests are welcome.
-        started: how the startup probe asks for the first answer of the model; None asks *ready*.
+        alive: HTTP path that succeeds while the process runs.
+        ready: HTTP path that succeeds while the server accepts requests.
+        started: the startup probe's action, which checks the model's first answer; None requests *ready*.
     """
-    failures = target.startup_seconds // PROBE_PERIOD
+    failures = settings.startup_seconds // PROBE_PERIOD
     startup = _probe(ready, failures)
     if started is not None:
         startup = {"failureThreshold": failures, "periodSeconds": PROBE_PERIOD, **started}
     return {
-        # Gives every proxy the time to hear that this pod leaves before it stops to accept.
+        # Proxies need time to notice that this pod is leaving before it stops accepting connections.
         "lifecycle": {"preStop": {"sleep": {"seconds": _PRESTOP_SECONDS}}},
         "livenessProbe": _probe(alive, failures=6),
         "ports": [{"containerPort": port, "name": "http", "protocol": "TCP"}],
@@ -148,7 +176,7 @@ def answering(
 
 
 def server_command(*flags: str) -> Object:
-    """Return how ``framework.server`` is started on the release in the ConfigMap."""
+    """Return the command that starts ``framework.server`` with the release in the ConfigMap."""
     return {
         "args": ["--release", f"{CONFIG_FOLDER}/{LOCK}", *flags],
         "command": ["python", "-m", "framework.server"],
@@ -156,39 +184,44 @@ def server_command(*flags: str) -> Object:
     }
 
 
-def scratch(name: str, size: str, **source: str) -> Object:
-    """Return a volume that lives as long as the pod."""
-    return {"emptyDir": {**source, "sizeLimit": size}, "name": name}
+def store_folder(model_uri: str) -> str:
+    """Return the mount path of the store's volume under which *model_uri* is found.
+
+    Raises:
+        ReleaseError: *model_uri* is a path that no volume can be mounted for.
+    """
+    path = PurePosixPath(model_uri.partition("://")[2] or model_uri)
+    folder = PurePosixPath(WORKING_FOLDER, path).parent
+    taken = ("/", WORKING_FOLDER, CONFIG_FOLDER, MODEL_FOLDER, TEMPORARY_FOLDER)
+    if ".." in path.parts or ":" in str(folder) or str(folder) in taken:
+        raise ReleaseError(
+            f"{LOCK}: model_uri: no volume can be mounted for '{model_uri}'; publish to a folder of its own, "
+            "such as publish.url=file://.gitune/models, or to a remote store"
+        )
+    return str(folder)
 
 
 def _fetch(
-    target: "ClusterDeployment", model_uri: str, flags: Sequence[str], mounts: Sequence[Object]
+    settings: ServerSettings, model_uri: str, flags: Sequence[str], extra_mounts: Sequence[Object]
 ) -> Object:
-    fetched = target.model_image is None
-    step = "--fetch-only" if fetched else "--check-only"
-    found = container(
-        "fetch-model" if fetched else "check-model", target.fetcher, target, model_read_only=not fetched
+    """Return the init container that fetches the model, or only verifies a mounted one."""
+    fetches = settings.model_image is None
+    init = container(
+        "fetch-model" if fetches else "check-model",
+        settings.fetcher,
+        settings,
+        model_read_only=not fetches,
     )
-    found |= server_command("--model", MODEL, step, *flags)
-    found["volumeMounts"] += mounts
-    if not fetched:
-        return found
+    init |= server_command("--model", MODEL, "--fetch-only" if fetches else "--check-only", *flags)
+    init["volumeMounts"] += extra_mounts
+    if not fetches:
+        return init
     if not is_remote(model_uri):
         store = {"mountPath": store_folder(model_uri), "name": "store", "readOnly": True}
-        found["volumeMounts"].append(store)
-    elif target.store_secret is not None:
-        found["envFrom"] = [{"secretRef": {"name": target.store_secret}}]
-    return found
-
-
-def _resources(target: "ClusterDeployment", gpus: int) -> Object:
-    gpu = {GPU: str(gpus)} if gpus else {}
-    # All that the pod may write: on a full node, those that wrote more than they asked for go first.
-    disk = binary(amount(target.model_space) + amount(target.temporary_space))
-    return {
-        "limits": {**target.limits.model_dump(), **gpu},
-        "requests": {**target.requests.model_dump(), "ephemeral-storage": disk, **gpu},
-    }
+        init["volumeMounts"].append(store)
+    elif settings.store_secret is not None:
+        init["envFrom"] = [{"secretRef": {"name": settings.store_secret}}]
+    return init
 
 
 def _probe(path: str, failures: int) -> Object:
@@ -200,42 +233,12 @@ def _probe(path: str, failures: int) -> Object:
     }
 
 
-def _mounts(target: "ClusterDeployment", model_read_only: bool) -> list[Object]:
-    model = MODEL_FOLDER if target.model_image is None else MODEL
-    return [
-        {"mountPath": CONFIG_FOLDER, "name": "config", "readOnly": True},
-        {"mountPath": model, "name": "model", **({"readOnly": True} if model_read_only else {})},
-        {"mountPath": TEMPORARY_FOLDER, "name": "tmp"},
-    ]
-
-
-def _volumes(target: "ClusterDeployment", identity: Identity, model_uri: str) -> list[Object]:
-    model: Object = scratch("model", target.model_space)
-    if target.model_image is not None:
-        model = {"image": {"pullPolicy": "IfNotPresent", "reference": target.model_image}, "name": "model"}
-    volumes: list[dict[str, Any]] = [
-        {"configMap": {"name": identity.name}, "name": "config"},
-        model,
-        scratch("tmp", target.temporary_space),
-    ]
-    if target.model_image is None and not is_remote(model_uri):
-        claim = {"claimName": target.model_volume_claim, "readOnly": True}
-        volumes.append({"name": "store", "persistentVolumeClaim": claim})
-    return volumes
-
-
-def store_folder(model_uri: str) -> str:
-    """Return where the store's volume is mounted, so that *model_uri* is found below it.
-
-    Raises:
-        ReleaseError: *model_uri* is a path that no volume can be mounted for.
-    """
-    path = PurePosixPath(model_uri.partition("://")[2] or model_uri)
-    folder = PurePosixPath(WORKING_FOLDER, path).parent
-    taken = ("/", WORKING_FOLDER, CONFIG_FOLDER, MODEL_FOLDER, TEMPORARY_FOLDER)
-    if ".." in path.parts or ":" in str(folder) or str(folder) in taken:
-        raise ReleaseError(
-            f"{LOCK}: model_uri: a volume cannot be mounted for '{model_uri}'; publish to a folder of its "
-            "own, such as publish.url=file://.gitune/models, or to a remote store"
-        )
-    return str(folder)
+def _volumes(settings: ServerSettings, identity: Identity, model_uri: str) -> list[Object]:
+    model = scratch("model", settings.model_space)
+    if settings.model_image is not None:
+        model = {"image": {"pullPolicy": "IfNotPresent", "reference": settings.model_image}, "name": "model"}
+    pod_volumes = volumes(identity, settings, model)
+    if settings.model_image is None and not is_remote(model_uri):
+        claim = {"claimName": settings.model_volume_claim, "readOnly": True}
+        pod_volumes.append({"name": "store", "persistentVolumeClaim": claim})
+    return pod_volumes

@@ -1,21 +1,22 @@
-"""NVIDIA's Triton in Kubernetes: classifiers as ONNX graphs or TensorRT engines, batched as requests come.
+"""NVIDIA Triton in Kubernetes: classifiers as ONNX graphs or TensorRT engines, with dynamic batching.
 
-Our server's image fetches the model, checks it and lays it out as Triton's model repository. What a
-client sends is tokens, not text: ``input_ids`` and ``attention_mask``, and it gets ``logits``.
+Our own image fetches the model, verifies it and writes Triton's model repository. Clients send tokens, not
+text: ``input_ids`` and ``attention_mask``. They get ``logits``.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.export import Export
-from framework.build.export.tensorrt import TensorRT
 from framework.core.errors import ReleaseError
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, scratch, server_pod
+from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, server_pod
 from framework.manifests.identity import Object
+from framework.manifests.pod import scratch
 from framework.manifests.signals import TRITON
 from framework.manifests.values import Image, Port
 from framework.manifests.workload import Workload
@@ -37,31 +38,33 @@ class Triton(ClusterDeployment):
         "multi-label-classification",
         "token-classification",
     )
+    libraries: ClassVar[Mapping[str, str]] = {"tensorrt": "tensorrt"}
+    batches: ClassVar[bool] = True
     remedy: ClassVar[str] = "export=onnx"
 
     image: Image = "nvcr.io/nvidia/tritonserver:26.08-py3"
     """Triton's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``. A TensorRT engine opens
-    only in an image with the TensorRT that built it."""
+    only with the version of TensorRT that built it."""
     fetch_image: Image = "gitune/server:0.1.0"
-    """Our server\'s image, which fetches the model and checks it before the server starts."""
+    """Our own server's image, which fetches and verifies the model before Triton starts."""
     grpc_port: Port = 8001
-    """The port of KServe's protocol over gRPC, in the pods and of the Service."""
+    """Port of the gRPC inference protocol, in the pods and on the Service."""
     metrics_port: Port = 8002
-    """The port of the metrics, in the pods and of the Service."""
+    """Port of the metrics, in the pods and on the Service."""
     instances: Annotated[int, Field(ge=1)] = 1
-    """Copies of the model in each pod, on each GPU where there are some, that work side by side."""
+    """Model instances that run in parallel in each pod, per GPU where there are any."""
     warmup_tokens: Annotated[int, Field(ge=1)] = 16
-    """Tokens of the row that Triton answers for itself before it says that it is ready."""
+    """Tokens of the warmup request that Triton runs before it reports ready."""
 
     def workload(self, release: Release, delivery: Delivery) -> Workload:
-        """Return pods that fetch the model, check it, lay it out and start Triton.
+        """Return the pods that fetch the model, verify it, write the model repository and start Triton.
 
         Raises:
-            ReleaseError: the release's model lies where no volume can be mounted.
+            ReleaseError: no volume can be mounted for the release's model.
         """
         identity, target = self.identity(release, delivery), self.sized(delivery)
         volumes, mounts = [], []
-        if self.model_image is not None:  # the model's own volume cannot be written to
+        if self.model_image is not None:  # an image volume is read-only
             volumes = [scratch("repository", self.model_space)]
             mounts = [{"mountPath": REPOSITORY, "name": "repository"}]
         pod = server_pod(
@@ -69,9 +72,9 @@ class Triton(ClusterDeployment):
             identity,
             release.model_uri,
             target.server(delivery.serving.port),
-            flags=("--triton-repository", REPOSITORY),
-            volumes=volumes,
-            mounts=mounts,
+            fetch_flags=("--triton-repository", REPOSITORY),
+            fetch_mounts=mounts,
+            extra_volumes=volumes,
         )
         return Workload(
             identity=identity,
@@ -84,13 +87,13 @@ class Triton(ClusterDeployment):
         )
 
     def server(self, port: int) -> Object:
-        """Return Triton's container, which answers over HTTP on *port*."""
-        found = container("server", self.image, self, gpus=self.gpus)
-        found |= answering(self, port, alive="/v2/health/live", ready="/v2/health/ready")
+        """Return Triton's container, which serves HTTP on *port*."""
+        server = container("server", self.image, self, gpus=self.gpus)
+        server |= answering(self, port, alive="/v2/health/live", ready="/v2/health/ready")
         for name, number in (("grpc", self.grpc_port), ("metrics", self.metrics_port)):
-            found["ports"].append({"containerPort": number, "name": name, "protocol": "TCP"})
-        found["command"] = ["tritonserver"]
-        found["args"] = [
+            server["ports"].append({"containerPort": number, "name": name, "protocol": "TCP"})
+        server["command"] = ["tritonserver"]
+        server["args"] = [
             f"--model-repository={REPOSITORY}",
             f"--http-port={port}",
             f"--grpc-port={self.grpc_port}",
@@ -100,11 +103,11 @@ class Triton(ClusterDeployment):
         ]
         if self.model_image is not None:
             mount = {"mountPath": REPOSITORY, "name": "repository", "readOnly": True}
-            found["volumeMounts"].append(mount)
-        return found
+            server["volumeMounts"].append(mount)
+        return server
 
     def description(self, release: Release, serving: Serving) -> str:
-        """Return the model's ``config.pbtxt``; Triton reads inputs and outputs from the model itself."""
+        """Return the model's ``config.pbtxt``; Triton reads inputs and outputs from the model."""
         kind = "KIND_GPU" if self.gpus else "KIND_CPU"
         zeros = f"data_type: TYPE_INT64 dims: [ {self.warmup_tokens} ] zero_data: true"
         inputs = "\n".join(f'    inputs {{ key: "{name}" value {{ {zeros} }} }}' for name in _INPUTS)
@@ -126,40 +129,24 @@ model_warmup [
 ]
 """
 
-    def export_problems(self, export: Export, serving: Serving) -> list[str]:
-        """Name what of *export* Triton cannot open, or not as it is asked to; see the base class."""
-        found = super().export_problems(export, serving)
-        if not isinstance(export, TensorRT):
-            return found
-        if export.runtime != "tensorrt":
-            found.append(
-                f"export.runtime: Triton opens engines of tensorrt, not of {export.runtime}; "
-                "set export.runtime=tensorrt or export=onnx"
-            )
-        if serving.max_batch_size > export.batch.max:
-            found.append(
-                f"serving.max_batch_size: the engine takes {export.batch.max} rows in a call, and Triton "
-                f"would give it {serving.max_batch_size}; set serving.max_batch_size={export.batch.max}"
-            )
-        if not export.length.min <= self.warmup_tokens <= export.length.max:
-            found.append(
-                f"deployment.warmup_tokens: the engine takes rows of {export.length.min} to "
-                f"{export.length.max} tokens; set deployment.warmup_tokens={export.length.max}"
-            )
-        return found
+    @property
+    def warmup_row(self) -> int:
+        """The row of ``warmup_tokens``."""
+        return self.warmup_tokens
 
-    def problems(self, delivery: Delivery) -> list[str]:
-        """Refuse an API key, which Triton would not ask for; see the base class."""
-        found = super().problems(delivery)
+    def problems(self, delivery: Delivery) -> list[Problem]:
+        """Return an API key, which Triton would not ask for; see the base class."""
+        problems = super().problems(delivery)
         if self.api_key_secret is not None:
-            found.append(
-                "deployment.api_key_secret: Triton knows no API keys and would let everybody in; set "
-                "deployment.api_key_secret=null and keep callers out by deployment.ingress_from"
+            reason = "Triton has no API keys and would answer every request"
+            advice = "restrict callers by deployment.ingress_from"
+            problems.append(
+                Problem("deployment.api_key_secret", reason, ("deployment.api_key_secret=null",), advice)
             )
-        return found
+        return problems
 
     def refuse(self, release: Release) -> None:
-        """Make sure that *release* is one that these pods can run; see the base class."""
+        """Raise unless these pods can run *release*; see the base class."""
         super().refuse(release)
         if release.engine == "tensorrt" and not self.gpus:
-            raise ReleaseError(f"{LOCK}: engine: tensorrt runs on a GPU alone; set deployment.gpus=1")
+            raise ReleaseError(f"{LOCK}: engine: tensorrt needs a GPU; set deployment.gpus=1")

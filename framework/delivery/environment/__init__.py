@@ -1,4 +1,4 @@
-"""The base of every environment: what differs between dev, staging and production."""
+"""The base class of the environments: what differs between dev, staging and production."""
 
 from abc import ABC
 from typing import Annotated, Literal
@@ -14,49 +14,49 @@ Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 
 class Hardware(Component):
-    """The machine that builds, for the plan's estimates and its check that a step fits."""
+    """The machine that builds; the plan's estimates and memory check use it."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where training runs, and an export that is made for a GPU; everything else runs on the CPU."""
+    """Device for training and for exports that target a GPU; everything else runs on the CPU."""
     flops: Annotated[float, Field(gt=0)] = 1.5e11
-    """Floating-point operations per second that training really reaches, not the data sheet's peak."""
+    """Floating-point operations per second that training sustains, not the data sheet's peak."""
     memory_gib: Annotated[float, Field(gt=0)] = 16
-    """Memory that one step may use, in GiB: the GPU's on cuda, the machine's on cpu."""
+    """Memory that one step can use, in GiB: the GPU's on cuda, the machine's on cpu."""
     price_per_hour: Annotated[float, Field(ge=0)] = 0.0
-    """What an hour of it costs, in the currency of your bills."""
+    """Price per hour, in any currency."""
 
 
 class Environment(Component, ABC):
-    """One place that releases are rendered for."""
+    """A place that releases are rendered for."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?$")]
-    """The folder below ``environments/``; short, so that with a release's name and a dash it is still
-    a label's value."""
+    """The folder below ``environments/``. It is short, so that ``<name>-<release>`` still fits a label's
+    value."""
     namespace: Namespace
     """The Kubernetes namespace."""
     hardware: Hardware = Hardware()
-    """What plans are estimated for."""
+    """The machine that plans are estimated for."""
     min_replicas: Annotated[int, Field(ge=1)] = 1
-    """Least number of serving pods."""
+    """Smallest number of serving pods."""
     max_replicas: Annotated[int, Field(ge=1)] = 10
-    """Most serving pods that the autoscaler may start."""
+    """Largest number of serving pods that the autoscaler can start."""
     requests: Amounts | None = None
-    """What a pod is promised here; None takes ``deployment.requests``."""
+    """CPU and memory that each pod reserves here; None uses ``deployment.requests``."""
     limits: Amounts | None = None
-    """The most that a pod gets here; None takes ``deployment.limits``."""
+    """The most CPU and memory that each pod can use here; None uses ``deployment.limits``."""
     progressive: bool = True
-    """Whether a new release arrives as ``rollout`` says; false replaces pods in one go, where there is no
-    traffic to judge a release by."""
+    """Whether ``rollout`` applies; false uses a rolling update, for environments without the traffic to judge
+    a release by."""
     sync_seconds: Annotated[int, Field(ge=0, le=3600)] = 180
-    """Longest time from a commit until Argo CD acts on it. It asks Git every 120 s, and up to 60 s later so
-    that not all applications ask at once; 10 is enough where the Git host tells it by a webhook."""
+    """Longest time from a commit until Argo CD acts on it. Argo CD polls Git every 120 s, with up to 60 s of
+    jitter. Set 10 where the Git host notifies it by a webhook."""
     domain: Domain | None = None
-    """The domain that releases are reached below, as ``<release>.<domain>``; None where nothing outside
-    the cluster asks."""
+    """Domain of the releases, each at ``<release>.<domain>``; None without traffic from outside the
+    cluster."""
     gates: Gates = Field(default={})
-    """Bounds that a release's recorded metrics must meet before it is promoted here."""
+    """Bounds that a release's metrics must meet before it is promoted here."""
     allow_unpinned_image: bool = False
-    """Whether a server image without a digest may be rendered; only sensible in dev."""
+    """Whether images without a digest are allowed; only sensible in dev."""
 
     @model_validator(mode="after")
     def _replicas_in_order(self) -> "Environment":

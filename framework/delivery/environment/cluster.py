@@ -1,8 +1,4 @@
-"""Environments that are a namespace of a Kubernetes cluster.
-
-What a release looks like there, the deployment decides; this only says where it goes and how far it
-may grow.
-"""
+"""Environments that are namespaces of a Kubernetes cluster."""
 
 from typing import Annotated
 
@@ -21,7 +17,7 @@ def _not_reserved(namespace: str) -> str:
 
 
 class Cluster(Environment):
-    """One namespace, kept equal to its folder in Git by Argo CD."""
+    """A namespace that Argo CD keeps in sync with its folder in Git."""
 
     namespace: Annotated[Namespace, AfterValidator(_not_reserved)]
     """The Kubernetes namespace; it should enforce the Pod Security level ``restricted``."""

@@ -1,8 +1,8 @@
-"""The alerts: what is compared with which bound, how bad that is, and what a person reads.
+"""The alerts: query, threshold, severity and summary of each.
 
-Each has a runbook of its name in ``docs/runbooks/`` and is tried in ``tests/unit/monitoring`` by
-Prometheus' own promtool. Where a server does not tell what an alert asks, the alert is left out. Who is
-woken, ``framework.delivery.monitoring.routing`` says.
+Each has a runbook of its name in ``docs/runbooks/`` and is tested with promtool in
+``tests/unit/delivery/monitoring``. Alerts on metrics that a server does not export are left out. ``routing``
+decides who is notified.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from framework.core import metric_names as metrics
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.identity import Object
 
@@ -24,21 +24,21 @@ class Alert:
     name: str
     level: Literal["infrastructure", "service", "model", "business"]
     severity: Severity
-    """``critical`` wakes somebody, ``warning`` is read in the morning."""
+    """``critical`` pages the person on call, ``warning`` waits for office hours."""
     query: str
     summary: str
-    """One sentence; ``{{ $value }}`` is what the query gave."""
+    """One sentence; ``{{ $value }}`` is the query's result."""
     minutes: int = 0
-    """For how long it must hold."""
+    """How long the query must return a result before the alert fires."""
 
-    def rule(self, watched: Watched, runbooks: str) -> Object:
-        """Return the alerting rule; *runbooks* is the address of the folder of runbooks."""
+    def rule(self, release: MonitoredRelease, runbooks: str) -> Object:
+        """Return the alerting rule; *runbooks* is the URL of the folder of runbooks."""
         rule: Object = {
             "alert": self.name,
             "expr": self.query,
-            "labels": {**watched.labels, "level": self.level, "severity": self.severity},
+            "labels": {**release.labels, "level": self.level, "severity": self.severity},
             "annotations": {
-                "summary": f"{watched.name} in {watched.namespace}: {self.summary}",
+                "summary": f"{release.name} in {release.namespace}: {self.summary}",
                 "runbook_url": f"{runbooks.rstrip('/')}/{self.name}.md",
             },
         }
@@ -47,38 +47,37 @@ class Alert:
         return rule
 
 
-def alerts(watched: Watched, bounds: Bounds) -> list[Alert]:
-    """Return every alert that *watched*'s server can raise."""
-    found = (
-        *_infrastructure(watched, bounds),
-        *_service(watched, bounds),
-        *_traffic(watched, bounds),
-        *_model(watched, bounds),
-        *_business(watched, bounds),
-    )
-    return list(found)
+def alerts(release: MonitoredRelease, bounds: Bounds) -> list[Alert]:
+    """Return all alerts that *release*'s server has the metrics for."""
+    return [
+        *_infrastructure(release, bounds),
+        *_service(release, bounds),
+        *_traffic(release, bounds),
+        *_model(release, bounds),
+        *_business(release, bounds),
+    ]
 
 
-def _infrastructure(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
+def _infrastructure(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
     most, minutes = bounds.busy_percent / 100, bounds.busy_minutes
-    parts: tuple[tuple[str, Severity, str, str], ...] = (
+    usages: tuple[tuple[str, Severity, str, str], ...] = (
         ("GituneMemoryHigh", "critical", metrics.MEMORY_SHARE, "uses {} of its memory"),
         ("GituneCpuHigh", "warning", metrics.CPU_SHARE, "uses {} of its CPU"),
         ("GituneGpuHigh", "warning", metrics.GPU_SHARE, "keeps its GPU busy for {} of the time"),
     )
-    for name, severity, series, said in parts:
-        used = said.format("{{ $value | humanizePercentage }}")
+    for name, severity, series, text in usages:
+        usage = text.format("{{ $value | humanizePercentage }}")
         yield Alert(
             name,
             "infrastructure",
             severity,
-            f"{watched.recorded(series)} > {most:g}",
-            f"pod {{{{ $labels.pod }}}} {used}",
+            f"{release.recorded(series)} > {most:g}",
+            f"pod {{{{ $labels.pod }}}} {usage}",
             minutes,
         )
     expiry = "certmanager_certificate_expiration_timestamp_seconds"
-    where = "|".join(sorted({watched.namespace, *watched.certified}))
-    own, renamed = (f'{expiry}{{{key}=~"{where}"}}' for key in ("namespace", "exported_namespace"))
+    namespaces = "|".join(sorted({release.namespace, *release.certified}))
+    own, renamed = (f'{expiry}{{{key}=~"{namespaces}"}}' for key in ("namespace", "exported_namespace"))
     yield Alert(
         "GituneCertificateExpiring",
         "infrastructure",
@@ -89,12 +88,12 @@ def _infrastructure(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
     )
 
 
-def _service(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
+def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
     yield Alert(
         "GituneDown",
         "service",
         "critical",
-        watched.signals.not_ready(watched.selector),
+        release.signals.not_ready(release.selector),
         "no pod can answer",
         bounds.down_minutes,
     )
@@ -102,7 +101,7 @@ def _service(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         "GituneLatencyHigh",
         "service",
         "critical",
-        f"{watched.recorded(metrics.LATENCY_P99)} > {bounds.p99_seconds:g}",
+        f"{release.recorded(metrics.LATENCY_P99)} > {bounds.p99_seconds:g}",
         "the slowest of 100 answers takes {{ $value | humanizeDuration }}",
         5,
     )
@@ -110,16 +109,16 @@ def _service(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         "GituneFailures",
         "service",
         "critical",
-        f"{watched.recorded(metrics.FAILURE_SHARE)} > {bounds.failure_percent / 100:g}",
+        f"{release.recorded(metrics.FAILURE_SHARE)} > {bounds.failure_percent / 100:g}",
         "{{ $value | humanizePercentage }} of the requests fail",
         2,
     )
-    if watched.signals.timeouts is not None:
+    if release.signals.timeouts is not None:
         yield Alert(
             "GituneTimeouts",
             "service",
             "warning",
-            f"{watched.recorded(metrics.TIMEOUT_SHARE)} > {bounds.timeout_percent / 100:g}",
+            f"{release.recorded(metrics.TIMEOUT_SHARE)} > {bounds.timeout_percent / 100:g}",
             "{{ $value | humanizePercentage }} of the requests are given up before their answer is whole",
             5,
         )
@@ -127,16 +126,16 @@ def _service(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         "GituneQueueOld",
         "service",
         "warning",
-        f"{watched.recorded(metrics.QUEUE_SECONDS)} > {bounds.queue_seconds:g}",
+        f"{release.recorded(metrics.QUEUE_SECONDS)} > {bounds.queue_seconds:g}",
         "a request has waited for {{ $value | humanizeDuration }}",
         2,
     )
 
 
-def _traffic(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
-    rate, left = watched.recorded(metrics.REQUEST_RATE), 1 - bounds.fall_percent / 100
-    before, usual = f"{rate} offset 10m", watched.recorded(metrics.REQUEST_BASELINE)
-    forecast, band = (watched.recorded(name) for name in (metrics.REQUEST_FORECAST, metrics.REQUEST_BAND))
+def _traffic(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
+    rate, left = release.recorded(metrics.REQUEST_RATE), 1 - bounds.fall_percent / 100
+    before, usual = f"{rate} offset 10m", release.recorded(metrics.REQUEST_BASELINE)
+    forecast, band = (release.recorded(name) for name in (metrics.REQUEST_FORECAST, metrics.REQUEST_BAND))
     yield Alert(
         "GituneTrafficFall",
         "service",
@@ -153,7 +152,7 @@ def _traffic(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         "{{ $value | humanize }} requests a second, far less than at this hour of the weeks before",
         15,
     )
-    # Where all goes by the clock the band is narrow, and a tenth off is still nobody's concern.
+    # With very regular traffic the band is narrow; a deviation of 10 % is still not worth an alert.
     yield Alert(
         "GituneTrafficOffForecast",
         "service",
@@ -165,31 +164,31 @@ def _traffic(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
     )
 
 
-def _model(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
-    signals = watched.signals
+def _model(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
+    signals = release.signals
     if signals.bad_in_a_row is not None:
         yield Alert(
             "GituneBadOutputs",
             "model",
             "critical",
-            f"max by (pod) ({signals.bad_in_a_row.of(watched.selector)}) >= {bounds.bad_in_a_row}",
+            f"max by (pod) ({signals.bad_in_a_row.of(release.selector)}) >= {bounds.bad_in_a_row}",
             "pod {{ $labels.pod }} gave {{ $value }} bad answers in a row",
         )
     lengths = (
         ("GituneInputLengthDrift", metrics.PROMPT_MEAN, "input", signals.prompt_tokens),
         ("GituneOutputLengthDrift", metrics.COMPLETION_MEAN, "output", signals.completion_tokens),
     )
-    for name, recorded, what, told in lengths:
-        if told is not None:
-            yield _length(watched, bounds, name, recorded, what)
+    for name, recorded, side, signal in lengths:
+        if signal is not None:
+            yield _length_drift(release, bounds, name, recorded, side)
 
 
-def _length(watched: Watched, bounds: Bounds, name: str, recorded: str, what: str) -> Alert:
-    """Return the alert of a mean length that is far from its own mean of the day before.
+def _length_drift(release: MonitoredRelease, bounds: Bounds, name: str, recorded: str, side: str) -> Alert:
+    """Return the alert for a mean length far from the mean of the previous day.
 
-    Half a token is the least standard deviation, so that what is always equally long can differ by one.
+    The standard deviation is at least half a token, so that constant lengths can vary by one token.
     """
-    now = watched.recorded(recorded)
+    now = release.recorded(recorded)
     day = f"{now}[1d] offset 10m"
     usual = f"clamp_min(stddev_over_time({day}), 0.5)"
     return Alert(
@@ -197,23 +196,23 @@ def _length(watched: Watched, bounds: Bounds, name: str, recorded: str, what: st
         "model",
         "warning",
         f"abs({now} - avg_over_time({day})) > {bounds.length_sigmas:g} * {usual}",
-        f"the mean {what} is {{{{ $value | humanize }}}} tokens away from that of the day before",
+        f"the mean {side} is {{{{ $value | humanize }}}} tokens away from that of the day before",
         10,
     )
 
 
-def _business(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
-    enough = f"{watched.recorded(metrics.BUSINESS_REPORTS)} >= {bounds.least_reports}"
-    now, usual = (watched.recorded(name) for name in (metrics.BUSINESS, metrics.BUSINESS_BASELINE))
+def _business(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
+    significant = f"{release.recorded(metrics.BUSINESS_REPORTS)} >= {bounds.least_reports}"
+    now, usual = (release.recorded(name) for name in (metrics.BUSINESS, metrics.BUSINESS_BASELINE))
     completed, converted = (
-        watched.recorded(metrics.BUSINESS, f'metric="{metric}"') for metric in ("completed", "converted")
+        release.recorded(metrics.BUSINESS, f'metric="{metric}"') for metric in ("completed", "converted")
     )
-    converted_usually = watched.recorded(metrics.BUSINESS_BASELINE, 'metric="converted"')
+    converted_usually = release.recorded(metrics.BUSINESS_BASELINE, 'metric="converted"')
     yield Alert(
         "GituneSuccessLow",
         "business",
         "critical",
-        f"{completed} < {bounds.success_percent / 100:g} and {enough}",
+        f"{completed} < {bounds.success_percent / 100:g} and {significant}",
         "only {{ $value | humanizePercentage }} of the calls are completed",
         5,
     )
@@ -221,7 +220,7 @@ def _business(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         "GituneBusinessUnderBaseline",
         "business",
         "warning",
-        f"{now} < {1 - bounds.business_fall_percent / 100:g} * {usual} and {enough}",
+        f"{now} < {1 - bounds.business_fall_percent / 100:g} * {usual} and {significant}",
         "'{{ $labels.metric }}' is {{ $value | humanize }}, far less than at this hour of the weeks before",
         15,
     )
@@ -229,7 +228,7 @@ def _business(watched: Watched, bounds: Bounds) -> Iterable[Alert]:
         "GituneConversionDrift",
         "business",
         "warning",
-        f"abs({converted} - {converted_usually}) > {bounds.conversion_points / 100:g} and {enough}",
+        f"abs({converted} - {converted_usually}) > {bounds.conversion_points / 100:g} and {significant}",
         "the conversion rate is {{ $value | humanizePercentage }} away from this hour of the weeks before",
         15,
     )

@@ -1,7 +1,7 @@
-"""Dashboards as Grafana's JSON, and the ConfigMap by which Grafana's sidecar finds them.
+"""Grafana dashboards as JSON, in the ConfigMap that Grafana's sidecar discovers.
 
-Needs ``grafana-foundation-sdk``, which is imported only here and only to build. One version of it stands
-for one version of Grafana, so it is pinned exactly. What is shown, ``panels`` says.
+It needs ``grafana-foundation-sdk``, which it imports only to build them. Each version of the SDK targets one
+version of Grafana, so it is pinned exactly. ``panels`` defines the contents.
 """
 
 import hashlib
@@ -15,24 +15,24 @@ from framework.manifests.identity import Identity, Object
 
 SDK = "grafana_foundation_sdk"
 WIDTH, HEIGHT, COLUMNS = 12, 8, 2
-"""Of a panel, in the 24 columns of Grafana's grid, and how many stand side by side."""
+"""Size of a panel on Grafana's grid of 24 columns, and panels per row."""
 SOURCE = "${datasource}"
-"""The dashboard's variable that names the Prometheus to ask."""
+"""The dashboard's variable that selects the Prometheus data source."""
 
 
 def is_installed() -> bool:
-    """Tell whether dashboards can be built."""
+    """Return whether the SDK is installed."""
     return find_spec(SDK) is not None
 
 
 def config_map(identity: Identity, boards: Sequence[Board], label: str, folder: str) -> Object:
-    """Return the ConfigMap of *boards*, one file each.
+    """Return the ConfigMap with one file per board.
 
     Args:
-        identity: whose dashboards they are.
-        boards: what they show.
-        label: the label that Grafana's sidecar looks for.
-        folder: the folder of Grafana that they go to.
+        identity: the release's name and labels.
+        boards: contents of the dashboards.
+        label: the label by which Grafana's sidecar finds the ConfigMap.
+        folder: Grafana's folder for the dashboards.
     """
     return identity.object(
         "v1",
@@ -52,10 +52,10 @@ def text(identity: Identity, board: Board) -> str:
     from grafana_foundation_sdk.builders.dashboard import Dashboard, DatasourceVariable
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-    whose = f"{identity.namespace}/{identity.name}"
-    # Grafana allows 40 characters; the same place has the same address after each render.
-    uid = hashlib.sha256(f"{whose}/{board.level}".encode()).hexdigest()[:20]
-    built = (
+    release = f"{identity.namespace}/{identity.name}"
+    # Grafana allows 40 characters; the same dashboard keeps its URL after each render.
+    uid = hashlib.sha256(f"{release}/{board.level}".encode()).hexdigest()[:20]
+    dashboard = (
         Dashboard(f"{board.title} · {identity.name} ({identity.namespace})")
         .uid(uid)
         .tags(["gitune", identity.name, board.level])
@@ -66,8 +66,8 @@ def text(identity: Identity, board: Board) -> str:
         .with_variable(DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
     )
     for number, panel in enumerate(board.panels):
-        built.with_panel(_graph(panel, number))
-    plain = json.loads(json.dumps(built.build(), cls=JSONEncoder))
+        dashboard.with_panel(_graph(panel, number))
+    plain = json.loads(json.dumps(dashboard.build(), cls=JSONEncoder))
     return json.dumps(plain, indent=2, sort_keys=True) + "\n"
 
 
@@ -102,8 +102,8 @@ def _graph(panel: Panel, number: int) -> Any:
         )
     if panel.above is not None or panel.below is not None:
         low, high = ("green", "red") if panel.below is None else ("red", "green")
-        bound = panel.above if panel.below is None else panel.below
-        steps = [Threshold(value=None, color=low), Threshold(value=bound, color=high)]
+        threshold = panel.above if panel.below is None else panel.below
+        steps = [Threshold(value=None, color=low), Threshold(value=threshold, color=high)]
         graph.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
         graph.thresholds_style(GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED))
     return graph

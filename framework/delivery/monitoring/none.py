@@ -7,11 +7,11 @@ from framework.manifests.workload import Workload
 
 
 class NoMonitoring(Monitoring):
-    """Renders nothing that watches."""
+    """Renders no monitoring objects."""
 
     @property
     def query_url(self) -> str | None:
-        """Nowhere."""
+        """None: nothing is measured."""
         return None
 
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:

@@ -1,14 +1,13 @@
-"""What the dashboards show, level by level: titles, questions and units, as plain data.
+"""Contents of the dashboards by level: titles, queries and units, as plain data.
 
-Where a server does not tell something, its panel is left out. How Grafana wants it written, the module
-``grafana`` knows.
+Panels for metrics that a server does not export are left out. ``grafana`` turns them into JSON.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from framework.core import metric_names as metrics
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.signals import Series
 
@@ -19,15 +18,15 @@ class Panel:
 
     title: str
     about: str
-    """What a reader should know about it."""
+    """Description shown to the reader."""
     unit: str
-    """Grafana's name of the unit."""
+    """Grafana's name for the unit."""
     queries: Sequence[tuple[str, str]]
-    """PromQL, and what the legend calls it; ``{{pod}}`` is a label's value."""
+    """PromQL and legend of each line; ``{{pod}}`` is a label's value."""
     above: float | None = None
-    """From where on it is too much."""
+    """Threshold that the value should stay below."""
     below: float | None = None
-    """Under which it is too little."""
+    """Threshold that the value should stay above."""
 
 
 @dataclass(frozen=True)
@@ -39,28 +38,28 @@ class Board:
     panels: Sequence[Panel]
 
 
-def boards(watched: Watched, bounds: Bounds) -> list[Board]:
-    """Return the four dashboards of a release, less those that would be empty."""
-    found = [
-        Board("infrastructure", "Infrastructure", _infrastructure(watched, bounds)),
-        Board("service", "Service", _service(watched, bounds)),
-        Board("model", "Model", _model(watched, bounds)),
-        Board("business", "Business", _business(watched, bounds)),
+def boards(release: MonitoredRelease, bounds: Bounds) -> list[Board]:
+    """Return the dashboards of a release, one per level, without empty ones."""
+    levels = [
+        Board("infrastructure", "Infrastructure", _infrastructure(release, bounds)),
+        Board("service", "Service", _service(release, bounds)),
+        Board("model", "Model", _model(release, bounds)),
+        Board("business", "Business", _business(release, bounds)),
     ]
-    return [board for board in found if board.panels]
+    return [board for board in levels if board.panels]
 
 
-def _infrastructure(watched: Watched, bounds: Bounds) -> list[Panel]:
+def _infrastructure(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
     most, share = bounds.busy_percent / 100, "percentunit"
     by_pod, by_gpu = "{{pod}}", "{{pod}} GPU {{gpu}}"
 
     def lines(series: str, legend: str) -> list[tuple[str, str]]:
-        return [(watched.recorded(series), legend)]
+        return [(release.recorded(series), legend)]
 
     killed = "Working set over the container's limit; at the limit the pod is killed."
     throttled = "Over the container's limit; near it, the pod is throttled."
     taken = "In use over all; vLLM takes most of it when it starts."
-    ready = [(watched.signals.ready_pods(watched.selector), "ready")]
+    ready = [(release.signals.ready_pods(release.selector), "ready")]
     return [
         Panel("Memory", killed, share, lines(metrics.MEMORY_SHARE, by_pod), most),
         Panel("CPU", throttled, share, lines(metrics.CPU_SHARE, by_pod), most),
@@ -79,8 +78,8 @@ def _infrastructure(watched: Watched, bounds: Bounds) -> list[Panel]:
     ]
 
 
-def _service(watched: Watched, bounds: Bounds) -> list[Panel]:
-    signals, selector, of = watched.signals, watched.selector, watched.recorded
+def _service(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
+    signals, selector, of = release.signals, release.selector, release.recorded
     forecast, band = of(metrics.REQUEST_FORECAST), of(metrics.REQUEST_BAND)
     requests = [
         (of(metrics.REQUEST_RATE), "now"),
@@ -95,7 +94,7 @@ def _service(watched: Watched, bounds: Bounds) -> list[Panel]:
     queue = [(signals.queue_length(selector), "waiting"), (signals.in_flight(selector), "under way")]
     waits = [(of(metrics.QUEUE_SECONDS), "waits")]
     not_begun = "Requests that the model has not begun, and all that are under way."
-    found = [
+    panels = [
         Panel("Requests", "A second, beside what is usual and what was forecast.", "reqps", requests),
         Panel("Latency", "Until an answer's last byte.", "s", quantiles, bounds.p99_seconds),
         Panel("Failures", "Share of the requests.", share, failed, bounds.failure_percent / 100),
@@ -105,72 +104,72 @@ def _service(watched: Watched, bounds: Bounds) -> list[Panel]:
     if signals.timeouts is not None:
         given_up = [(of(metrics.TIMEOUT_SHARE), "given up")]
         about = "Share of the requests that somebody gave up before their answer was whole."
-        found.append(Panel("Time-outs", about, share, given_up, bounds.timeout_percent / 100))
+        panels.append(Panel("Time-outs", about, share, given_up, bounds.timeout_percent / 100))
     if signals.completion_tokens is not None:
         tokens = signals.completion_tokens.rate(selector, "5m", "_sum")
-        found.append(Panel("Throughput", "Tokens generated a second.", "short", [(tokens, "tokens/s")]))
-    return found
+        panels.append(Panel("Throughput", "Tokens generated a second.", "short", [(tokens, "tokens/s")]))
+    return panels
 
 
-def _model(watched: Watched, bounds: Bounds) -> list[Panel]:
-    signals, of = watched.signals, watched.recorded
-    found = []
-    for title, told, series in (
+def _model(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
+    signals, of = release.signals, release.recorded
+    panels = []
+    for title, signal, series in (
         ("Input length", signals.prompt_tokens, metrics.PROMPT_MEAN),
         ("Output length", signals.completion_tokens, metrics.COMPLETION_MEAN),
     ):
-        if told is None:
+        if signal is None:
             continue
         day = f"{of(series)}[1d] offset 10m"
         mean, spread = f"avg_over_time({day})", f"{bounds.length_sigmas:g} * stddev_over_time({day})"
         lines = [(of(series), "now"), (f"{mean} + {spread}", "upper"), (f"{mean} - {spread}", "lower")]
-        found.append(Panel(title, "Mean tokens, and the band of the day before.", "short", lines))
+        panels.append(Panel(title, "Mean tokens, and the band of the day before.", "short", lines))
     if signals.diversity is not None:
         about = "Share of an answer's word pairs that are distinct; prose has above 0.8."
-        found.append(Panel("Diversity", about, "percentunit", [(of(metrics.DIVERSITY_MEAN), "mean")]))
+        panels.append(Panel("Diversity", about, "percentunit", [(of(metrics.DIVERSITY_MEAN), "mean")]))
     if signals.bad_outputs is not None:
         about = "Share of the answers that are empty, cut or repeat themselves."
-        found.append(Panel("Bad answers", about, "percentunit", [(of(metrics.BAD_SHARE), "bad")]))
+        panels.append(Panel("Bad answers", about, "percentunit", [(of(metrics.BAD_SHARE), "bad")]))
     if signals.bad_in_a_row is not None:
-        run = f"max by (pod) ({signals.bad_in_a_row.of(watched.selector)})"
+        run = f"max by (pod) ({signals.bad_in_a_row.of(release.selector)})"
         about = "Bad answers since the last good one."
-        found.append(Panel("Bad in a row", about, "short", [(run, "{{pod}}")], bounds.bad_in_a_row))
+        panels.append(Panel("Bad in a row", about, "short", [(run, "{{pod}}")], bounds.bad_in_a_row))
     if signals.offline is not None:
-        measured = f"max by (metric) ({signals.offline.of(watched.selector)})"
+        measured = f"max by (metric) ({signals.offline.of(release.selector)})"
         about = "Accuracy, F1, BLEU, ROUGE and the like, of the release that serves."
-        found.append(Panel("Measured before publishing", about, "short", [(measured, "{{metric}}")]))
-    return found
+        panels.append(Panel("Measured before publishing", about, "short", [(measured, "{{metric}}")]))
+    return panels
 
 
-def _business(watched: Watched, bounds: Bounds) -> list[Panel]:
-    parts = (
+def _business(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
+    charts = (
         ("Completed calls", "completed", "percentunit", bounds.success_percent / 100),
         ("Conversion", "converted", "percentunit", None),
         ("Retention", "returned", "percentunit", None),
         ("Satisfaction, 1 to 5", "rating", "short", None),
     )
-    found = []
-    for title, metric, unit, least in parts:
+    panels = []
+    for title, metric, unit, threshold in charts:
         now, usual = (
-            watched.recorded(series, f'metric="{metric}"')
+            release.recorded(series, f'metric="{metric}"')
             for series in (metrics.BUSINESS, metrics.BUSINESS_BASELINE)
         )
         about = "Of the last hour, as the application reports it with POST /v1/feedback."
         lines = [(now, "now"), (usual, "same hour of earlier weeks")]
-        found.append(Panel(title, about, unit, lines, below=least))
+        panels.append(Panel(title, about, unit, lines, below=threshold))
     for title, question in (
         ("Completed calls by version", "completed"),
         ("Conversion by version", "converted"),
     ):
         about = "Of the last hour, by the first twelve digits of each version's digest."
-        found.append(Panel(title, about, "percentunit", [(_by_version(watched, question), "{{version}}")]))
-    reports = [(watched.recorded(metrics.BUSINESS_REPORTS), "{{metric}}")]
-    return [*found, Panel("Reports", "How many an hour that is made of.", "short", reports)]
+        panels.append(Panel(title, about, "percentunit", [(_by_version(release, question), "{{version}}")]))
+    reports = [(release.recorded(metrics.BUSINESS_REPORTS), "{{metric}}")]
+    return [*panels, Panel("Reports", "How many an hour that is made of.", "short", reports)]
 
 
-def _by_version(watched: Watched, question: str) -> str:
-    yes, every = (
-        Series(metrics.FEEDBACK, f'question="{question}"{answer}').rate(watched.selector, "1h", by="version")
+def _by_version(release: MonitoredRelease, question: str) -> str:
+    positive, total = (
+        Series(metrics.FEEDBACK, f'question="{question}"{answer}').rate(release.selector, "1h", by="version")
         for answer in (',answer="yes"', "")
     )
-    return f"({yes} or 0 * {every}) / ({every} > 0)"
+    return f"({positive} or 0 * {total}) / ({total} > 0)"

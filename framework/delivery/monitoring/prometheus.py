@@ -1,16 +1,17 @@
-"""Prometheus Operator and Grafana: what scrapes a release, what alerts, and what shows it."""
+"""Prometheus Operator and Grafana: scraping, alerts and dashboards of a release."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment, Namespace
 from framework.delivery.monitoring import Monitoring, grafana
 from framework.delivery.monitoring.alerts import alerts
 from framework.delivery.monitoring.panels import boards
 from framework.delivery.monitoring.recording import groups
 from framework.delivery.monitoring.routing import alertmanager_config
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.identity import ARM, Identity, Object
 from framework.manifests.values import LabelKey, LabelValue, ObjectName, Peer
@@ -22,79 +23,83 @@ Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$")]
 class Prometheus(Monitoring):
     """A ServiceMonitor, a PrometheusRule, and dashboards on four levels.
 
-    The cluster needs Prometheus Operator with at least 22 days of retention, for the baselines; for the
-    infrastructure level kube-state-metrics and, with GPUs, dcgm-exporter; for the dashboards a Grafana
+    The cluster needs Prometheus Operator with at least 22 days of retention, for the baselines. The
+    infrastructure level needs kube-state-metrics and, with GPUs, dcgm-exporter. The dashboards need Grafana
     with its sidecar. See docs/observability.md.
     """
 
     prometheus_url: Url = "http://prometheus-operated.monitoring.svc:9090"
-    """Where Prometheus answers inside the cluster, for rollouts and autoscalers that ask it."""
+    """URL of Prometheus inside the cluster; rollouts and autoscalers query it."""
     prometheus_namespace: Namespace = "monitoring"
-    """Where Prometheus runs, which the release's network policy lets in whoever else may call."""
+    """Namespace of Prometheus; the release's network policy lets it in."""
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict)
     """Labels by which your Prometheus Operator selects its objects, such as
-    ``{release: kube-prometheus-stack}``; empty where it takes all."""
+    ``{release: kube-prometheus-stack}``; empty where it selects all."""
     scrape_seconds: Annotated[int, Field(ge=5, le=60)] = 15
     """Seconds between two scrapes."""
     bounds: Bounds = Bounds()
-    """How much is too much."""
+    """Thresholds of the alerts."""
     runbooks: Url = "https://gitune.dev/runbooks"
-    """Where people who get an alert find ``docs/runbooks/``: your Git host's address of that folder."""
+    """URL of the folder ``docs/runbooks/`` on your Git host; every alert links to it."""
     certificate_namespaces: tuple[Namespace, ...] = ("gateway",)
-    """Namespaces whose certificates are watched besides the release's own: the Gateway's."""
+    """Namespaces whose certificates are release besides the release's own: the Gateway's."""
     alert_secret: ObjectName | None = None
-    """The Secret whose keys ``critical`` and ``warning`` hold the webhooks that alerts are sent to; None
-    leaves the routing to the cluster's Alertmanager."""
+    """The Secret whose keys ``critical`` and ``warning`` hold the webhook URLs of alerts. None leaves routing
+    to the cluster's Alertmanager."""
     dashboards: bool = True
-    """Whether to render dashboards, which needs ``pip install 'gitune[monitoring]'``."""
+    """Whether to render dashboards; requires ``pip install 'gitune[monitoring]'``."""
     dashboard_label: LabelKey = "grafana_dashboard"
-    """The label, with the value ``1``, that Grafana's sidecar looks for."""
+    """The label, with value ``1``, by which Grafana's sidecar finds dashboards."""
     dashboard_folder: str = "Gitune"
-    """The folder of Grafana that they go to."""
+    """Grafana's folder for the dashboards."""
     log_retention_days: Annotated[int, Field(ge=1, le=3650)] = 30
-    """Days for which Loki is to keep the logs of the release's namespace."""
+    """Days that Loki keeps the logs of the release's namespace."""
 
     @property
     def query_url(self) -> str:
-        """Where PromQL is answered inside the cluster."""
+        """URL of the PromQL API inside the cluster."""
         return self.prometheus_url
 
     @property
     def callers(self) -> tuple[Peer, ...]:
-        """The namespace of Prometheus."""
+        """All pods in the namespace of Prometheus."""
         return (Peer(namespaces={"kubernetes.io/metadata.name": self.prometheus_namespace}),)
 
     @property
     def secret_names(self) -> tuple[str, ...]:
-        """The Secret of the webhooks, if there is one."""
+        """The Secret with the webhook URLs, if any."""
         return () if self.alert_secret is None else (self.alert_secret,)
 
-    def problems(self) -> list[str]:
-        """Refuse dashboards where what builds them is not installed."""
+    def problems(self) -> list[Problem]:
+        """Return dashboards whose builder is not installed."""
         if not self.dashboards or grafana.is_installed():
             return []
-        return [
-            "monitoring.dashboards: needs grafana-foundation-sdk; pip install 'gitune[monitoring]', or set "
-            "monitoring.dashboards=false"
-        ]
+        reason, advice = "requires grafana-foundation-sdk", "pip install 'gitune[monitoring]'"
+        return [Problem("monitoring.dashboards", reason, ("monitoring.dashboards=false",), advice)]
 
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
-        """Return the ServiceMonitor, the rules, the log retention, and what else is wanted."""
+        """Return ServiceMonitor, rules, log retention, and the optional dashboards and routes."""
         identity = workload.identity
-        watched = Watched.of(identity, workload.signals, self.certificate_namespaces)
-        found = [self._scraped(workload), self._rules(identity, watched), self._log_retention(identity)]
+        release = MonitoredRelease.of(identity, workload.signals, self.certificate_namespaces)
+        objects = [
+            self._service_monitor(workload),
+            self._rules(identity, release),
+            self._log_retention(identity),
+        ]
         if self.dashboards:
-            shown = boards(watched, self.bounds)
-            found.append(grafana.config_map(identity, shown, self.dashboard_label, self.dashboard_folder))
+            dashboards = boards(release, self.bounds)
+            objects.append(
+                grafana.config_map(identity, dashboards, self.dashboard_label, self.dashboard_folder)
+            )
         if self.alert_secret is not None:
-            found.append(alertmanager_config(identity, self.alert_secret))
-        return found
+            objects.append(alertmanager_config(identity, self.alert_secret))
+        return objects
 
-    def _scraped(self, workload: Workload) -> Object:
-        """Return what scrapes the pods behind every Service of the release.
+    def _service_monitor(self, workload: Workload) -> Object:
+        """Return the ServiceMonitor of the pods behind every Service of the release.
 
-        Each series gets the label ``release``; ``service`` tells a canary's from the stable version's,
-        and ``gitune_dev_arm`` the arms of an A/B test.
+        Each series gets the label ``release``. The label ``service`` distinguishes a canary from the stable
+        version, and ``gitune_dev_arm`` the arms of an A/B test.
         """
         identity = workload.identity
         endpoint = {
@@ -111,20 +116,20 @@ class Prometheus(Monitoring):
         }
         return identity.object("monitoring.coreos.com/v1", "ServiceMonitor", labels=self.labels, spec=spec)
 
-    def _rules(self, identity: Identity, watched: Watched) -> Object:
-        raised = [alert.rule(watched, self.runbooks) for alert in alerts(watched, self.bounds)]
+    def _rules(self, identity: Identity, release: MonitoredRelease) -> Object:
+        alert_rules = [alert.rule(release, self.runbooks) for alert in alerts(release, self.bounds)]
         spec = {
             "groups": [
-                *groups(watched, self.bounds.band_sigmas),
-                {"name": "gitune.alerts", "rules": raised},
+                *groups(release, self.bounds.band_sigmas),
+                {"name": "gitune.alerts", "rules": alert_rules},
             ]
         }
         return identity.object("monitoring.coreos.com/v1", "PrometheusRule", labels=self.labels, spec=spec)
 
     def _log_retention(self, identity: Identity) -> Object:
-        """Return Loki's runtime override of a tenant that is named as the namespace.
+        """Return Loki's runtime override for the tenant with the namespace's name.
 
-        Loki reads one such file; docs/observability.md says how it gets there.
+        docs/observability.md describes how Loki gets the file.
         """
         hours = f"{24 * self.log_retention_days}h"
         text = f"overrides:\n  {identity.namespace}:\n    retention_period: {hours}\n"

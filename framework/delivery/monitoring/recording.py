@@ -1,47 +1,47 @@
-"""Recording rules: one short name for each number that alerts and dashboards use.
+"""Recording rules: a short name for each value that alerts and dashboards use.
 
-What each means stands beside its name in ``framework.core.metric_names``. Every rule stays within what
-Prometheus 2.42 and 3 both know, without a feature flag. Nothing here decides what is too much.
+``framework.core.metric_names`` documents the names. All rules work in Prometheus 2.42 and 3, without feature
+flags. Thresholds are the alerts'.
 """
 
 from framework.core import metric_names as metrics
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.manifests.identity import Object
 from framework.manifests.signals import Series
 
 WEEKS = (1, 2, 3)
-"""The weeks before that a baseline is the mean of."""
+"""Ages of the weeks that a baseline averages."""
 HORIZON = 30
-"""Minutes ahead for which the request rate is forecast."""
+"""Minutes ahead that the request rate is forecast."""
 SEEN = 180
-"""Minutes before that, from which its trend and its spread are taken."""
+"""Minutes of history from which the trend and its spread are estimated."""
 
 
-def record(watched: Watched, name: str, query: str, **labels: str) -> Object:
-    """Return one rule."""
-    return {"record": name, "expr": query, "labels": {**watched.labels, **labels}}
+def record(release: MonitoredRelease, name: str, query: str, **labels: str) -> Object:
+    """Return one recording rule."""
+    return {"record": name, "expr": query, "labels": {**release.labels, **labels}}
 
 
-def groups(watched: Watched, band_sigmas: float) -> list[Object]:
-    """Return the groups of recording rules; a group's rules are evaluated in their order.
+def groups(release: MonitoredRelease, band_sigmas: float) -> list[Object]:
+    """Return the groups of recording rules; rules of a group are evaluated in order.
 
     Args:
-        watched: the release.
+        release: whose series are recorded.
         band_sigmas: half the width of the forecast's band, in standard deviations.
     """
-    found = {
-        "infrastructure": _infrastructure(watched),
-        "service": [*_service(watched), *_forecast(watched, band_sigmas)],
-        "model": _model(watched),
-        "business": _business(watched),
+    by_level = {
+        "infrastructure": _infrastructure(release),
+        "service": [*_service(release), *_forecast(release, band_sigmas)],
+        "model": _model(release),
+        "business": _business(release),
     }
-    return [{"name": f"gitune.{level}", "rules": rules} for level, rules in found.items() if rules]
+    return [{"name": f"gitune.{level}", "rules": rules} for level, rules in by_level.items() if rules]
 
 
 def baseline(series: str, window: str = "1h") -> str:
-    """Return the mean of *series* at this hour of the weeks before, over those weeks that are known.
+    """Return the mean of *series* at this hour of the previous weeks, over the weeks that have data.
 
-    The label ``week`` keeps the three apart until they are averaged.
+    The label ``week`` keeps the weeks' series distinct until they are averaged.
     """
     weeks = (
         f'label_replace(avg_over_time({series}[{window}] offset {week}w), "week", "{week}", "", "")'
@@ -50,8 +50,8 @@ def baseline(series: str, window: str = "1h") -> str:
     return f"avg without (week) ({' or '.join(weeks)})"
 
 
-def _service(watched: Watched) -> list[Object]:
-    signals, selector = watched.signals, watched.selector
+def _service(release: MonitoredRelease) -> list[Object]:
+    signals, selector = release.signals, release.selector
     rules = [
         (metrics.REQUEST_RATE, signals.request_rate(selector, "5m")),
         (metrics.FAILURE_SHARE, signals.error_share(selector)),
@@ -59,30 +59,30 @@ def _service(watched: Watched) -> list[Object]:
         (metrics.LATENCY_P99, signals.latency(selector)),
         (metrics.QUEUE_SECONDS, signals.queue_seconds(selector)),
     ]
-    return [record(watched, name, query) for name, query in rules if query is not None]
+    return [record(release, name, query) for name, query in rules if query is not None]
 
 
-def _forecast(watched: Watched, band_sigmas: float) -> list[Object]:
-    """Return season plus trend: the weekly baseline, and a line through what was above it of late.
+def _forecast(release: MonitoredRelease, band_sigmas: float) -> list[Object]:
+    """Return the rules of the forecast: the weekly baseline, plus the linear trend of the recent residual.
 
-    Only where a week before is known for all that the trend is taken from: else the first week's end
-    would look like a leap.
+    The forecast starts once the baseline covers all of the trend's history. Otherwise the end of the first
+    week would look like a jump.
     """
-    rate, usual = watched.recorded(metrics.REQUEST_RATE), watched.recorded(metrics.REQUEST_BASELINE)
-    past = f"{watched.recorded(metrics.REQUEST_RESIDUAL)}[{SEEN}m] offset {HORIZON}m"
+    rate, usual = release.recorded(metrics.REQUEST_RATE), release.recorded(metrics.REQUEST_BASELINE)
+    past = f"{release.recorded(metrics.REQUEST_RESIDUAL)}[{SEEN}m] offset {HORIZON}m"
     before = f"{usual} offset {SEEN + HORIZON}m"
-    # It counts from the evaluation, not from the offset: now is zero seconds ahead.
+    # predict_linear counts from the evaluation time, not from the offset: now is zero seconds ahead.
     trend = f"predict_linear({past}, 0)"
     return [
-        record(watched, metrics.REQUEST_BASELINE, baseline(rate)),
-        record(watched, metrics.REQUEST_RESIDUAL, f"{rate} - {usual}"),
-        record(watched, metrics.REQUEST_FORECAST, f"clamp_min({usual} + {trend}, 0) and {before}"),
-        record(watched, metrics.REQUEST_BAND, f"{band_sigmas:g} * stddev_over_time({past}) and {before}"),
+        record(release, metrics.REQUEST_BASELINE, baseline(rate)),
+        record(release, metrics.REQUEST_RESIDUAL, f"{rate} - {usual}"),
+        record(release, metrics.REQUEST_FORECAST, f"clamp_min({usual} + {trend}, 0) and {before}"),
+        record(release, metrics.REQUEST_BAND, f"{band_sigmas:g} * stddev_over_time({past}) and {before}"),
     ]
 
 
-def _model(watched: Watched) -> list[Object]:
-    signals, selector = watched.signals, watched.selector
+def _model(release: MonitoredRelease) -> list[Object]:
+    signals, selector = release.signals, release.selector
     histograms = {
         metrics.PROMPT_MEAN: signals.prompt_tokens,
         metrics.COMPLETION_MEAN: signals.completion_tokens,
@@ -95,11 +95,11 @@ def _model(watched: Watched) -> list[Object]:
             for name, series in histograms.items()
         },
     }
-    return [record(watched, name, query) for name, query in rules.items() if query is not None]
+    return [record(release, name, query) for name, query in rules.items() if query is not None]
 
 
-def _infrastructure(watched: Watched) -> list[Object]:
-    pods = f'{watched.pods()},container!=""'
+def _infrastructure(release: MonitoredRelease) -> list[Object]:
+    pods = f'{release.pods()},container!=""'
 
     def of_limit(used: str, resource: str) -> str:
         limits = f'kube_pod_container_resource_limits{{{pods},resource="{resource}"}}'
@@ -108,44 +108,44 @@ def _infrastructure(watched: Watched) -> list[Object]:
 
     memory = f"max by (namespace, pod, container) (container_memory_working_set_bytes{{{pods}}})"
     cpu = f"rate(container_cpu_usage_seconds_total{{{pods}}}[5m])"
-    used, free = _gpu(watched, "DCGM_FI_DEV_FB_USED"), _gpu(watched, "DCGM_FI_DEV_FB_FREE")
+    used, free = _gpu(release, "DCGM_FI_DEV_FB_USED"), _gpu(release, "DCGM_FI_DEV_FB_FREE")
     return [
-        record(watched, metrics.MEMORY_SHARE, of_limit(memory, "memory")),
-        record(watched, metrics.CPU_SHARE, of_limit(cpu, "cpu")),
-        record(watched, metrics.GPU_SHARE, f"{_gpu(watched, 'DCGM_FI_DEV_GPU_UTIL')} / 100"),
-        record(watched, metrics.GPU_MEMORY_SHARE, f"{used} / ({used} + {free})"),
-        record(watched, metrics.GPU_CELSIUS, _gpu(watched, "DCGM_FI_DEV_GPU_TEMP")),
+        record(release, metrics.MEMORY_SHARE, of_limit(memory, "memory")),
+        record(release, metrics.CPU_SHARE, of_limit(cpu, "cpu")),
+        record(release, metrics.GPU_SHARE, f"{_gpu(release, 'DCGM_FI_DEV_GPU_UTIL')} / 100"),
+        record(release, metrics.GPU_MEMORY_SHARE, f"{used} / ({used} + {free})"),
+        record(release, metrics.GPU_CELSIUS, _gpu(release, "DCGM_FI_DEV_GPU_TEMP")),
     ]
 
 
-def _gpu(watched: Watched, name: str) -> str:
-    """Return what dcgm-exporter says of the pods' GPUs.
+def _gpu(release: MonitoredRelease, name: str) -> str:
+    """Return dcgm-exporter's metric *name* of the pods' GPUs.
 
-    Prometheus renames the exporter's own ``pod`` to ``exported_pod`` unless it was told to honour it.
+    Prometheus renames the exporter's label ``pod`` to ``exported_pod`` unless ``honorLabels`` is set.
     """
-    renamed = f'label_replace({name}{{{watched.pods("exported_")}}}, "pod", "$1", "exported_pod", "(.+)")'
-    return f"max by (pod, gpu) ({name}{{{watched.pods()}}} or {renamed})"
+    renamed = f'label_replace({name}{{{release.pods("exported_")}}}, "pod", "$1", "exported_pod", "(.+)")'
+    return f"max by (pod, gpu) ({name}{{{release.pods()}}} or {renamed})"
 
 
-def _business(watched: Watched) -> list[Object]:
-    selector, rules = watched.selector, []
+def _business(release: MonitoredRelease) -> list[Object]:
+    selector, rules = release.selector, []
     for question in ("completed", "converted", "returned"):
-        yes, every = (
+        positive, total = (
             Series(metrics.FEEDBACK, f'question="{question}"{answer}').rate(selector, "1h")
             for answer in (',answer="yes"', "")
         )
-        share = f"({yes} or vector(0)) / ({every} > 0)"
+        share = f"({positive} or vector(0)) / ({total} > 0)"
         rules += [
-            record(watched, metrics.BUSINESS, share, metric=question),
-            record(watched, metrics.BUSINESS_REPORTS, f"3600 * {every}", metric=question),
+            record(release, metrics.BUSINESS, share, metric=question),
+            record(release, metrics.BUSINESS_REPORTS, f"3600 * {total}", metric=question),
         ]
     rating = Series(metrics.RATING)
     rated = f"3600 * {rating.rate(selector, '1h', '_count')}"
-    mean = watched.signals.mean(rating, selector, "1h")
+    mean = release.signals.mean(rating, selector, "1h")
     return [
         *rules,
-        record(watched, metrics.BUSINESS, mean, metric="rating"),
-        record(watched, metrics.BUSINESS_REPORTS, rated, metric="rating"),
-        # Each value is of an hour already, so one of each week is the hour's.
-        record(watched, metrics.BUSINESS_BASELINE, baseline(watched.recorded(metrics.BUSINESS), "5m")),
+        record(release, metrics.BUSINESS, mean, metric="rating"),
+        record(release, metrics.BUSINESS_REPORTS, rated, metric="rating"),
+        # Each value covers an hour already, so a short window of each week is enough.
+        record(release, metrics.BUSINESS_BASELINE, baseline(release.recorded(metrics.BUSINESS), "5m")),
     ]

@@ -1,21 +1,21 @@
-"""Who hears of an alert: routes by severity, one message a release, and what keeps quiet behind a worse one.
+"""Alert routing: receivers by severity, grouping by release, and inhibition of less severe alerts.
 
-Written for Prometheus Operator's AlertmanagerConfig, which adds to each route that the alert's namespace
-must be the object's own. It does not know the alerts.
+It renders Prometheus Operator's AlertmanagerConfig, which matches only alerts of the object's own namespace.
+It does not know the alerts.
 """
 
 from framework.manifests.identity import Identity, Object
 
 _REPEAT = {"critical": "1h", "warning": "12h"}
-"""How often an alert that goes on is told again."""
+"""How often an alert that keeps firing is sent again, by severity."""
 
 
 def alertmanager_config(identity: Identity, secret: str) -> Object:
-    """Return the routes of *identity*'s alerts.
+    """Return the AlertmanagerConfig for *identity*'s alerts.
 
     Args:
-        identity: whose alerts they are.
-        secret: the Secret whose keys ``critical`` and ``warning`` each hold the URL of a webhook.
+        identity: the release's name and labels.
+        secret: the Secret whose keys ``critical`` and ``warning`` hold webhook URLs.
     """
     receivers = [
         {
@@ -25,39 +25,39 @@ def alertmanager_config(identity: Identity, secret: str) -> Object:
         for severity in _REPEAT
     ]
     routes = [
-        {"matchers": [_is("severity", severity)], "receiver": severity, "repeatInterval": every}
+        {"matchers": [_equal("severity", severity)], "receiver": severity, "repeatInterval": every}
         for severity, every in _REPEAT.items()
     ]
     route = {
         "receiver": "warning",
-        "matchers": [_is("release", identity.name)],
+        "matchers": [_equal("release", identity.name)],
         "groupBy": ["release", "severity"],
         "groupWait": "30s",
         "groupInterval": "5m",
         "repeatInterval": "12h",
         "routes": routes,
     }
-    quiet = [
-        # While nothing answers, all else follows from that.
+    inhibitions = [
+        # While no pod answers, all other alerts are consequences.
         {
-            "sourceMatch": [_is("alertname", "GituneDown")],
-            "targetMatch": [_is("release", identity.name), _is_not("alertname", "GituneDown")],
+            "sourceMatch": [_equal("alertname", "GituneDown")],
+            "targetMatch": [_equal("release", identity.name), _not_equal("alertname", "GituneDown")],
             "equal": ["namespace", "release"],
         },
-        # One level's warnings say what its worse alert says already.
+        # A critical alert covers the warnings of its level.
         {
-            "sourceMatch": [_is("severity", "critical")],
-            "targetMatch": [_is("release", identity.name), _is("severity", "warning")],
+            "sourceMatch": [_equal("severity", "critical")],
+            "targetMatch": [_equal("release", identity.name), _equal("severity", "warning")],
             "equal": ["namespace", "release", "level"],
         },
     ]
-    spec = {"inhibitRules": quiet, "receivers": receivers, "route": route}
+    spec = {"inhibitRules": inhibitions, "receivers": receivers, "route": route}
     return identity.object("monitoring.coreos.com/v1alpha1", "AlertmanagerConfig", spec=spec)
 
 
-def _is(name: str, value: str) -> Object:
+def _equal(name: str, value: str) -> Object:
     return {"matchType": "=", "name": name, "value": value}
 
 
-def _is_not(name: str, value: str) -> Object:
+def _not_equal(name: str, value: str) -> Object:
     return {"matchType": "!=", "name": name, "value": value}

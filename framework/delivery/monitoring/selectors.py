@@ -1,7 +1,7 @@
-"""Whose series are asked for: the selectors of one release, for its own metrics and for others' exporters.
+"""PromQL selectors of one release: for its own metrics, and for exporters' metrics about its pods.
 
-The ServiceMonitor gives every series of a release the label ``release``, the cluster gives ``namespace``.
-What exporters say of pods is found by the pods' names. It does not know what is asked.
+The ServiceMonitor adds the label ``release`` to every series of a release, the cluster adds ``namespace``.
+Exporters' metrics are matched by pod name. This module does not know the queries.
 """
 
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ from framework.manifests.signals import Signals
 
 
 @dataclass(frozen=True)
-class Watched:
-    """One release in one environment."""
+class MonitoredRelease:
+    """A release in one environment, and the selectors of its series."""
 
     name: str
     namespace: str
     signals: Signals
     certified: tuple[str, ...] = ()
-    """Namespaces whose certificates it depends on besides its own: the Gateway's."""
+    """Further namespaces whose certificates it depends on, such as the Gateway's."""
 
     @classmethod
-    def of(cls, identity: Identity, signals: Signals, certified: tuple[str, ...] = ()) -> "Watched":
-        """Return what is watched of *identity*'s pods."""
+    def of(cls, identity: Identity, signals: Signals, certified: tuple[str, ...] = ()) -> "MonitoredRelease":
+        """Return the release with *identity*'s name and namespace."""
         return cls(identity.name, identity.namespace, signals, certified)
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that name it on every recorded series and alert."""
+        """Labels of every recorded series and alert."""
         return {"namespace": self.namespace, "release": self.name}
 
     @property
     def selector(self) -> str:
-        """What stands between the braces of its scraped series.
+        """Matchers of its scraped series.
 
-        What a shadow is sent are copies, whose answers nobody gets; its pods are behind a Service of
-        their own. A rollout looks at them, nobody else.
+        They exclude a shadow, which gets copies of requests behind a Service of its own and whose answers
+        are discarded. Only the rollout evaluates it.
         """
         return f'{self._own},service!="{self.name}-shadow"'
 
@@ -44,15 +44,18 @@ class Watched:
         return ",".join(f'{key}="{value}"' for key, value in self.labels.items())
 
     def pods(self, prefix: str = "") -> str:
-        """Return the same for what an exporter says of its pods.
+        """Return matchers of an exporter's series about its pods.
 
-        A Deployment's or a Rollout's pods are named after it, with two random parts; KServe's Deployment
-        is named after the release and the word ``predictor``. *prefix* stands before the two labels: an
-        exporter's own, where Prometheus gave those names to the exporter itself.
+        Pods of a Deployment or Rollout are named after it, with two random suffixes. KServe's Deployment
+        has the suffix ``predictor``.
+
+        Args:
+            prefix: prefix of the labels ``namespace`` and ``pod``, such as ``exported_``, which Prometheus
+                adds where the two name the exporter itself.
         """
         pods = f"{self.name}(-predictor)?-[a-z0-9]+-[a-z0-9]{{5}}"
         return f'{prefix}namespace="{self.namespace}",{prefix}pod=~"{pods}"'
 
     def recorded(self, name: str, more: str = "") -> str:
-        """Return a recorded series of this release; *more* are further matchers."""
+        """Return the recorded series *name* of this release, with *more* matchers."""
         return f"{name}{{{self._own}{',' if more else ''}{more}}}"

@@ -1,4 +1,4 @@
-"""How much is too much: the bounds of every alert. Which query is compared with them, alerts know."""
+"""Thresholds of the alerts; ``alerts`` has the queries that are compared with them."""
 
 from typing import Annotated
 
@@ -11,42 +11,42 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class Bounds(Component):
-    """The bounds of the alerts."""
+    """Thresholds of the alerts."""
 
     busy_percent: Percent = 85
-    """Most of its limit that a pod may use of memory or CPU, and most that its GPU may be busy."""
+    """Highest memory or CPU use of a pod, in percent of its limit, and highest GPU utilization."""
     busy_minutes: Annotated[int, Field(ge=1, le=60)] = 5
-    """Minutes for which it must be above that."""
+    """Minutes above ``busy_percent`` before the alert fires."""
     down_minutes: Annotated[int, Field(ge=1, le=60)] = 5
-    """Minutes without one pod that can answer."""
+    """Minutes without a ready pod before the alert fires."""
     fall_percent: Percent = 30
-    """Fall of the requests a second against ten minutes ago, or against the same hour of the weeks
-    before, that is too much."""
+    """Largest drop of the request rate, compared with ten minutes ago and with the same hour of previous
+    weeks."""
     least_rate: Positive = 1.0
-    """Requests a second below which a fall says nothing."""
+    """Request rate below which a drop is not significant, in requests per second."""
     band_sigmas: Positive = 3.0
-    """Half the width of the forecast's band, in standard deviations of what it missed of late."""
+    """Half the width of the forecast's band, in standard deviations of its recent error."""
     p99_seconds: Positive = 10.0
-    """Longest time that 99 of 100 answers may take; a classifier deserves far less."""
+    """Highest 99th percentile of the latency, in seconds; set far less for a classifier."""
     failure_percent: Percent = 5
-    """Most requests that may fail."""
+    """Highest share of failed requests."""
     timeout_percent: Percent = 5
-    """Most requests that somebody may give up waiting for."""
+    """Highest share of requests that time out or are canceled by the caller."""
     queue_seconds: Positive = 30.0
-    """Longest time that a request may wait before the model begins it."""
+    """Longest time that a request waits before the model starts on it, in seconds."""
     bad_in_a_row: Annotated[int, Field(ge=2)] = 10
-    """Bad answers one after another that are too many."""
+    """Consecutive bad answers at which the alert fires."""
     length_sigmas: Positive = 2.0
-    """How far the mean input or output length of ten minutes may be from its mean of a day, in standard
+    """Largest distance between the mean input or output length of ten minutes and that of a day, in standard
     deviations of the day."""
     success_percent: Percent = 90
-    """Least share of calls that are completed."""
+    """Lowest share of calls that are completed."""
     business_fall_percent: Percent = 15
-    """How far a business metric may be under the same hour of the weeks before."""
+    """Largest drop of a business metric below the same hour of previous weeks."""
     conversion_points: Percent = 2
-    """How far the conversion rate may move from the same hour of the weeks before, up or down, in
-    percentage points."""
+    """Largest change of the conversion rate from the same hour of previous weeks, up or down, in percentage
+    points."""
     least_reports: Annotated[int, Field(ge=1)] = 50
-    """Reports an hour below which business metrics say nothing."""
+    """Reports per hour below which business metrics are not significant."""
     certificate_days: Annotated[int, Field(ge=1)] = 14
-    """Days that a certificate must still be valid; cert-manager renews it well before."""
+    """Days before a certificate's expiry at which the alert fires; cert-manager renews it well before."""

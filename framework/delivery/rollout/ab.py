@@ -1,4 +1,4 @@
-"""A/B: two releases serve side by side for as long as it takes to tell them apart."""
+"""A/B test: two releases serve side by side for a fixed time."""
 
 from typing import Annotated
 
@@ -14,32 +14,32 @@ _ROUTE = "arm-b"
 
 
 class Ab(Judged):
-    """Requests shared by weight or by a header; both arms are recorded, and b stays unless it is worse.
+    """Splits requests by weight or by header; both arms are recorded, and b stays unless it is worse.
 
-    The pods' label ``gitune.dev/arm`` tells the arms apart in their measurements and logs; a caller that
-    was not sent by a header learns its arm from Istio's response header ``x-gitune-service``.
+    The pods' label ``gitune.dev/arm`` distinguishes the arms in metrics and logs. A caller that was routed by
+    weight learns its arm from Istio's response header ``x-gitune-service``.
     """
 
     share: Annotated[int, Field(ge=1, le=99)] = 50
-    """Percent of the requests that b gets; with a header, percent of the pods."""
+    """Share of the requests that b gets, in percent; with a header, share of the pods."""
     header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = None
-    """The request header that sends a caller to b; None shares by weight alone."""
+    """The request header that routes a caller to b; None splits by weight."""
     value: Annotated[str, Field(pattern=r"^[\w.-]+$")] = "b"
-    """What that header must say."""
+    """The header's value that selects b."""
     test_seconds: Annotated[int, Field(ge=60)] = 86_400
-    """How long both serve."""
+    """Duration of the test."""
 
     @property
     def judged_seconds(self) -> int:
-        """The whole test."""
+        """Duration of the test."""
         return self.test_seconds
 
     def beside(self, identity: Identity) -> str:
-        """Return the Service of b."""
+        """Return the name of b's Service."""
         return f"{identity.name}-b"
 
     def strategy(self, workload: Workload, traffic: Traffic) -> Object:
-        """Return a canary with one share, or with a route for the header."""
+        """Return a canary with one weight, or with a route for the header."""
         identity = workload.identity
         routing = traffic.routing(identity)
         pause = {"pause": {"duration": f"{self.test_seconds}s"}}
@@ -51,7 +51,7 @@ class Ab(Judged):
                 {"setCanaryScale": {"weight": self.share}},
                 {"setHeaderRoute": {"match": match, "name": _ROUTE}},
                 pause,
-                {"setHeaderRoute": {"name": _ROUTE}},  # without a match it is taken away
+                {"setHeaderRoute": {"name": _ROUTE}},  # without a match, the route is removed
             ]
             routing = {**routing, "managedRoutes": [{"name": _ROUTE}]}
         return {
@@ -59,7 +59,7 @@ class Ab(Judged):
                 "analysis": {**use(identity.name), "startingStep": steps.index(pause)},
                 "canaryMetadata": {"labels": {ARM: "b"}},
                 "canaryService": self.beside(identity),
-                "scaleDownDelaySeconds": 60,  # until every proxy has heard that the old pods leave
+                "scaleDownDelaySeconds": 60,  # until every proxy has noticed that the old pods leave
                 "stableMetadata": {"labels": {ARM: "a"}},
                 "stableService": identity.name,
                 "steps": steps,

@@ -1,9 +1,8 @@
-"""What a new release is judged by while it arrives: the AnalysisTemplates of Argo Rollouts.
+"""AnalysisTemplates of Argo Rollouts: how a new release is judged during a rollout.
 
-It asks for the new release's own measurements and the old one's at the same time, told apart by the hash
-in their pods' names. A measurement needs enough requests: without them it is neither good nor bad
-(``Inconclusive``), and too many of those pause the rollout, since nothing was proved. How long and how
-often is asked, the rollout says.
+Each query compares the new release with the old one over the same time; the hash in their pods' names
+distinguishes them. A measurement with too few requests is ``Inconclusive``, and too many of those pause the
+rollout. The rollout sets timing and limits.
 """
 
 from dataclasses import dataclass
@@ -13,85 +12,85 @@ from framework.manifests.signals import Series
 from framework.manifests.workload import Workload
 
 NEW, OLD = "new", "old"
-"""The arguments of a template: the pod-template-hash of either release."""
+"""Arguments of a template: the pod-template-hash of each release."""
 
 
 @dataclass(frozen=True)
 class Margins:
-    """How much worse than the old release a new one may be."""
+    """How much worse than the old release a new one can be."""
 
     error: float
-    """Failed requests: share of all, above the old release's share."""
+    """Largest excess of the share of failed requests."""
     latency: float
-    """99th percentile of the answering time: a multiple of the old release's."""
+    """Largest ratio of the 99th percentile of the latency."""
     bad: float
-    """Plainly bad answers: share of all, above the old release's share."""
+    """Largest excess of the share of bad answers."""
 
 
 @dataclass(frozen=True)
 class Pace:
-    """When and how often is measured; all in seconds but the limits."""
+    """Timing of the measurements, in seconds, and their limits."""
 
     window: int
-    """What a measurement of the new release looks back at; the first waits for a whole one."""
+    """Look-back window of the new release; the first measurement waits for a full one."""
     baseline: int
-    """What one of the old release looks back at."""
+    """Look-back window of the old release."""
     interval: int
     failure_limit: int
-    """Bad measurements that are borne; one more ends the rollout."""
+    """Failed measurements that are tolerated; one more aborts the rollout."""
     inconclusive_limit: int
-    """Measurements without enough requests that are borne; one more pauses the rollout."""
+    """Measurements with too few requests that are tolerated; one more pauses the rollout."""
     least_requests: int
-    """Requests in a window that make a measurement."""
+    """Requests in a window below which a measurement is inconclusive."""
     least_failures: int
-    """Failures in a window below which no share of them is too high."""
+    """Failures in a window below which their share is ignored."""
     count: int | None
-    """Measurements in all; None measures as long as the rollout's steps take."""
+    """Number of measurements; None measures during all steps of the rollout."""
 
 
-def judgement(workload: Workload, address: str, margins: Margins, pace: Pace) -> Object:
+def comparison(workload: Workload, address: str, margins: Margins, pace: Pace) -> Object:
     """Return the template that compares the new release with the old one.
 
     Args:
-        workload: the pods, of either release.
-        address: where PromQL is answered.
-        margins: what is borne.
-        pace: when and how often is measured.
+        workload: the pods.
+        address: URL of the PromQL API.
+        margins: differences that are tolerated.
+        pace: timing and limits of the measurements.
     """
     signals, identity = workload.signals, workload.identity
     new, old = _pods(identity, NEW), _pods(identity, OLD)
     window, baseline = f"{pace.window}s", f"{pace.baseline}s"
     enough = f"({signals.request_rate(new, window)}) * {pace.window} >= {pace.least_requests}"
 
-    def more(mine: str, theirs: str, counted: Series) -> str:
-        """Return how far *mine* lies above *theirs*, as 0 where a few failures tell nothing."""
+    def excess(new_share: str, old_share: str, failures: Series) -> str:
+        """Return the excess of *new_share* over *old_share*, 0 with too few *failures* to judge."""
         several = (
-            f"(({counted.rate(new, window)}) or vector(0)) * {pace.window} >= bool {pace.least_failures}"
+            f"(({failures.rate(new, window)}) or vector(0)) * {pace.window} >= bool {pace.least_failures}"
         )
-        return f"(({mine}) - (({theirs}) or vector(0))) * ({several}) and on() ({enough})"
+        return f"(({new_share}) - (({old_share}) or vector(0))) * ({several}) and on() ({enough})"
 
     slower = (
         f"(({signals.latency(new, window=window)}) / ({signals.latency(old, window=baseline)})) "
         f"and on() ({enough})"
     )
     shares = (signals.error_share(new, window), signals.error_share(old, baseline))
-    asked = [("error-share", more(*shares, signals.failures)), ("p99", slower)]
+    queries = [("error-share", excess(*shares, signals.failures)), ("p99", slower)]
     bounds = {"error-share": margins.error, "p99": margins.latency, "bad-share": margins.bad}
-    mine, theirs = signals.bad_share(new, window), signals.bad_share(old, baseline)
-    if mine is not None and theirs is not None and signals.bad_outputs is not None:
-        asked.append(("bad-share", more(mine, theirs, signals.bad_outputs)))
-    metrics = [_metric(name, query, bounds[name], address, pace) for name, query in asked]
+    new_bad, old_bad = signals.bad_share(new, window), signals.bad_share(old, baseline)
+    if new_bad is not None and old_bad is not None and signals.bad_outputs is not None:
+        queries.append(("bad-share", excess(new_bad, old_bad, signals.bad_outputs)))
+    metrics = [_metric(name, query, bounds[name], address, pace) for name, query in queries]
     if len(metrics) > 2:
-        # A classifier gives no texts that could be bad; whether there were requests is asked above.
+        # A classifier has no bad answers, so no result passes; the error share checks for enough requests.
         metrics[2]["successCondition"] = f"len(result) == 0 || result[0] <= {margins.bad:g}"
     spec = {"args": [{"name": NEW}, {"name": OLD}], "metrics": metrics}
     return identity.object("argoproj.io/v1alpha1", "AnalysisTemplate", spec=spec)
 
 
 def smoke(workload: Workload, service: str) -> Object:
-    """Return the template that asks *service* whether its pods answer: five times, all must.
+    """Return the template that requests the readiness path of *service* five times; all must succeed.
 
-    The path is that of the pods' readiness, which is theirs only once the model has answered.
+    A pod is ready only after its model has answered.
     """
     path = workload.pod["containers"][0]["readinessProbe"]["httpGet"]["path"]
     host = f"{service}.{workload.identity.namespace}.svc"
@@ -109,14 +108,14 @@ def smoke(workload: Workload, service: str) -> Object:
                 "url": f"http://{host}:{workload.service_port}{path}",
             }
         },
-        "successCondition": "true",  # whatever is said with a status of 200 will do; all else is an error
+        "successCondition": "true",  # any answer with status 200 passes; others are errors
     }
     spec = {"metrics": [metric]}
     return workload.identity.object("argoproj.io/v1alpha1", "AnalysisTemplate", name=service, spec=spec)
 
 
 def use(template: str) -> Object:
-    """Return the reference to a template of ``judgement``, with either release's hash."""
+    """Return the reference to a template of ``comparison``, with the hashes of both releases."""
     hashes = ((NEW, "Latest"), (OLD, "Stable"))
     return {
         "args": [{"name": name, "valueFrom": {"podTemplateHashValue": which}} for name, which in hashes],
@@ -130,7 +129,7 @@ def _pods(identity: Identity, argument: str) -> str:
 
 def _metric(name: str, query: str, bound: float, address: str, pace: Pace) -> Object:
     metric: Object = {
-        # Neither holds for a NaN or where nothing came back: such a measurement is inconclusive.
+        # Neither holds for NaN or an empty result: the measurement is inconclusive.
         "failureCondition": f"len(result) > 0 && result[0] > {bound:g}",
         "successCondition": f"len(result) > 0 && result[0] <= {bound:g}",
         "failureLimit": pace.failure_limit,

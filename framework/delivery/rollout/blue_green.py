@@ -1,4 +1,4 @@
-"""Blue-green: all requests move at once, and back as fast, since the old pods stay."""
+"""Blue-green: all requests switch at once, and back as fast, since the old pods stay."""
 
 from dataclasses import replace
 from typing import Annotated, ClassVar
@@ -15,54 +15,54 @@ from framework.manifests.workload import Workload
 
 
 class BlueGreen(Judged):
-    """A whole second set of pods, asked through a preview Service before it gets any request.
+    """A second full set of pods, checked through a preview Service before it gets any request.
 
-    No request of a user reaches the preview, so before the switch only its readiness can be asked for;
-    the comparison with the old release follows the switch, and takes it back. Twice the pods for as long
-    as the old ones are kept.
+    No user request reaches the preview, so only its readiness is checked before the switch. The comparison
+    with the old release follows the switch and can revert it. It needs twice the pods until the old ones are
+    removed.
     """
 
     shares_requests: ClassVar[bool] = False
 
     judge_seconds: Annotated[int, Field(ge=60)] = 600
-    """How long the new release is judged once it has all requests."""
+    """How long the new release is judged after the switch."""
     baseline_seconds: Annotated[int, Field(ge=60)] = 3600
-    """What is looked back at of the old release, which gets no requests any more."""
+    """Look-back window for the old release, which no longer gets requests."""
     keep_seconds: Annotated[int, Field(ge=30)] = 3600
-    """How long the old pods are kept once the new release is judged well; a rollback within it starts
-    none. Later it takes a pod's start more."""
+    """How long the old pods are kept after the judgment. A rollback within this time starts no pods; later it
+    also takes the start of a pod."""
     controller_namespace: ObjectName = "argo-rollouts"
-    """Where Argo Rollouts runs, which asks the preview Service."""
+    """Namespace of Argo Rollouts, which sends requests to the preview Service."""
 
     @property
     def judged_seconds(self) -> int:
-        """The time after the switch."""
+        """How long it is judged after the switch."""
         return self.judge_seconds
 
     @property
     def callers(self) -> tuple[Peer, ...]:
-        """The controller's namespace."""
+        """All pods in the controller's namespace."""
         return (Peer(namespaces={"kubernetes.io/metadata.name": self.controller_namespace}),)
 
     @property
     def pace(self) -> Pace:
-        """As often as fits into the time after the switch."""
+        """As many measurements as fit into ``judge_seconds``."""
         count = (self.judge_seconds - self.window_seconds) // self.interval_seconds
         return replace(super().pace, baseline=self.baseline_seconds, count=count)
 
     def beside(self, identity: Identity) -> str:
-        """Return the preview's Service."""
+        """Return the name of the preview Service."""
         return f"{identity.name}-preview"
 
     def objects(
         self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
     ) -> list[Object]:
-        """Return what every judged rollout has, and the questions to the preview."""
+        """Return the objects of every judged rollout, and the check of the preview."""
         judged = super().objects(workload, replicas, traffic, monitoring)
         return [*judged, smoke(workload, self.beside(workload.identity))]
 
     def strategy(self, workload: Workload, traffic: Traffic) -> Object:
-        """Return the switch between two Services, with a judge on either side of it."""
+        """Return the switch between two Services, with an analysis before and after it."""
         identity = workload.identity
         preview = self.beside(identity)
         return {
@@ -77,5 +77,5 @@ class BlueGreen(Judged):
         }
 
     def rollback_seconds(self, start_seconds: int) -> int:
-        """Return the time of the switch: the old pods still run, for ``keep_seconds``."""
+        """Return the duration of the switch: the old pods still run, for ``keep_seconds``."""
         return REACTION_SECONDS

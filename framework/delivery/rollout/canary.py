@@ -1,4 +1,4 @@
-"""Canary: a new release gets one request in a hundred, then one in twenty, then all."""
+"""Canary: a new release gets a small share of the requests, then a larger one, then all."""
 
 from itertools import pairwise
 from typing import Annotated
@@ -14,16 +14,16 @@ from framework.manifests.workload import Workload
 
 
 class Canary(Judged):
-    """Shares of the requests, each judged before the next; the old pods stay until all is well.
+    """Growing shares of the requests, each judged before the next; the old pods stay until promotion.
 
-    The last step to 100 % is no step of its own: Argo Rollouts promotes once all new pods are ready, and a
-    rollback that skips the steps then never sends more than the last share to pods that are still starting.
+    100 % is not a step of its own: Argo Rollouts promotes once all new pods are ready. So a rollback that
+    skips the steps never sends more than the last share to pods that are still starting.
     """
 
     weights: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(min_length=1)] = (1, 5)
-    """Percent of the requests that the new release gets, step by step, before it gets all."""
+    """Share of the requests that the new release gets at each step, in percent, before it gets all."""
     pause_seconds: Annotated[int, Field(ge=60)] = 600
-    """How long each share is judged."""
+    """Duration of each step."""
 
     @model_validator(mode="after")
     def _weights_ascend(self) -> "Canary":
@@ -33,7 +33,7 @@ class Canary(Judged):
 
     @property
     def judged_seconds(self) -> int:
-        """All pauses together."""
+        """Duration of all steps."""
         return len(self.weights) * self.pause_seconds
 
     def beside(self, identity: Identity) -> str:
@@ -41,7 +41,7 @@ class Canary(Judged):
         return f"{identity.name}-canary"
 
     def strategy(self, workload: Workload, traffic: Traffic) -> Object:
-        """Return weights and pauses, judged in the background from the first weight on."""
+        """Return weights and pauses, with background analysis from the first weight on."""
         identity = workload.identity
         steps: list[Object] = []
         for weight in self.weights:
@@ -50,7 +50,7 @@ class Canary(Judged):
             "canary": {
                 "analysis": {**use(identity.name), "startingStep": 1},
                 "canaryService": self.beside(identity),
-                "scaleDownDelaySeconds": 60,  # until every proxy has heard that the old pods leave
+                "scaleDownDelaySeconds": 60,  # until every proxy has noticed that the old pods leave
                 "stableService": identity.name,
                 "steps": steps,
                 "trafficRouting": traffic.routing(identity),

@@ -1,4 +1,6 @@
-"""A plain Deployment: pods are replaced one by one, each once the new one is ready."""
+"""A plain Deployment: pods are replaced one by one, each after the new one is ready."""
+
+from typing import ClassVar
 
 from framework.delivery.monitoring import Monitoring
 from framework.delivery.rollout import Rollout
@@ -9,7 +11,9 @@ from framework.manifests.workload import Workload
 
 
 class Rolling(Rollout):
-    """Replaces pods without a gap; nothing judges the new release but its own probes."""
+    """Replaces pods without downtime; only its probes judge the new release."""
+
+    progressive: ClassVar[bool] = False
 
     def objects(
         self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
@@ -26,5 +30,5 @@ class Rolling(Rollout):
         return (identity.name,)
 
     def rollback_seconds(self, start_seconds: int) -> int:
-        """Return the time of the first pod: every other follows it one by one."""
+        """Return the start time of the first pod; the others follow one by one."""
         return start_seconds

@@ -1,9 +1,10 @@
-"""Shadow: a new release gets copies of the requests; its answers are thrown away, its measurements kept."""
+"""Shadow: a new release gets mirrored requests; its answers are discarded, its metrics judged."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from framework.core.problem import Problem
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring
@@ -17,19 +18,19 @@ _ROUTE = "shadow"
 
 
 class Shadow(Judged):
-    """Copies of real requests, judged against the originals; then all requests, as no user saw a failure.
+    """Mirrors real requests and compares the metrics of both releases, then switches all requests.
 
-    Copied are the requests that ask the model, which all are ``POST``.
+    Only ``POST`` requests are mirrored; all requests to the model are.
     """
 
     percent: Annotated[int, Field(ge=1, le=100)] = 100
-    """Percent of the requests that are copied; the new release gets as many percent of the pods."""
+    """Share of the requests that are mirrored, in percent; the new release gets this share of the pods."""
     mirror_seconds: Annotated[int, Field(ge=60)] = 3600
-    """How long requests are copied."""
+    """How long requests are mirrored."""
 
     @property
     def judged_seconds(self) -> int:
-        """The time of the copies."""
+        """Duration of the mirroring."""
         return self.mirror_seconds
 
     def beside(self, identity: Identity) -> str:
@@ -37,21 +38,21 @@ class Shadow(Judged):
         return f"{identity.name}-shadow"
 
     def strategy(self, workload: Workload, traffic: Traffic) -> Object:
-        """Return a canary with no weight but a mirror."""
+        """Return a canary with a mirror and without weight."""
         identity = workload.identity
         match = [{"method": {"exact": "POST"}, "path": {"prefix": "/"}}]
         return {
             "canary": {
                 "analysis": {**use(identity.name), "startingStep": 3},
                 "canaryService": self.beside(identity),
-                "scaleDownDelaySeconds": 60,  # until every proxy has heard that the old pods leave
+                "scaleDownDelaySeconds": 60,  # until every proxy has noticed that the old pods leave
                 "stableService": identity.name,
                 "steps": [
                     {"setWeight": 0},
                     {"setCanaryScale": {"weight": self.percent}},
                     {"setMirrorRoute": {"match": match, "name": _ROUTE, "percentage": self.percent}},
                     {"pause": {"duration": f"{self.mirror_seconds}s"}},
-                    {"setMirrorRoute": {"name": _ROUTE}},  # without a match it is taken away
+                    {"setMirrorRoute": {"name": _ROUTE}},  # without a match, the route is removed
                 ],
                 "trafficRouting": {**traffic.routing(identity), "managedRoutes": [{"name": _ROUTE}]},
             }
@@ -64,12 +65,10 @@ class Shadow(Judged):
         monitoring: Monitoring,
         environment: Environment,
         start_seconds: int,
-    ) -> list[str]:
-        """Refuse traffic that copies nothing, of which the judge would never see a request."""
-        found = super().problems(traffic, autoscaling, monitoring, environment, start_seconds)
+    ) -> list[Problem]:
+        """Return traffic that cannot mirror requests, so that the shadow would never see one."""
+        problems = super().problems(traffic, autoscaling, monitoring, environment, start_seconds)
         if traffic.splits and not traffic.mirrors:
-            found.append(
-                "rollout: a shadow is sent copies of requests, and Argo Rollouts' plugin for the Gateway API "
-                "sends none; set traffic=istio or rollout=canary"
-            )
-        return found
+            reason = "a shadow needs mirrored requests, which Argo Rollouts' Gateway API plugin does not send"
+            problems.append(Problem("rollout", reason, ("traffic=istio", "rollout=canary")))
+        return problems

@@ -1,6 +1,6 @@
-"""External Secrets Operator: each Secret is copied from a vault by an ExternalSecret.
+"""External Secrets Operator: an ExternalSecret copies each Secret from a vault.
 
-What vault that is, and how it is opened, the cluster's own SecretStore says.
+The cluster's SecretStore configures the vault and its credentials.
 """
 
 import re
@@ -10,53 +10,54 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.secrets import Secrets
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import ObjectName
 
-_PLACES = ("namespace", "release", "secret")
+_PLACEHOLDERS = ("namespace", "release", "secret")
 
 
-def _only_known_places(pattern: str) -> str:
-    named = re.findall(r"\{(.*?)\}", pattern)
-    if "secret" not in named or not set(named) <= set(_PLACES):
+def _known_placeholders(pattern: str) -> str:
+    used = re.findall(r"\{(.*?)\}", pattern)
+    if "secret" not in used or not set(used) <= set(_PLACEHOLDERS):
         raise PydanticCustomError(
-            "remote_key", "should hold {secret}, and of others at most {namespace} and {release}"
+            "remote_key", "should contain {secret}; only {namespace} and {release} are allowed besides"
         )
     return pattern
 
 
 class ExternalSecret(Secrets):
-    """One ExternalSecret a Secret; all fields that the vault keeps under the key become its keys.
+    """One ExternalSecret per Secret; all fields under the vault's key become its keys.
 
-    Two releases of one namespace may not name the same Secret: each would own it.
+    Two releases in one namespace cannot use the same Secret: each would own it.
     """
 
     store: ObjectName | None = None
-    """The SecretStore's name; it must be given."""
+    """The SecretStore's name; required."""
     store_kind: Literal["ClusterSecretStore", "SecretStore"] = "ClusterSecretStore"
-    """Whether the store serves all namespaces or the release's own."""
-    remote_key: Annotated[str, AfterValidator(_only_known_places)] = "{namespace}/{secret}"
-    """Where the vault keeps it: ``{namespace}``, ``{release}`` and ``{secret}`` stand for the names."""
+    """Whether the store serves all namespaces or only the release's own."""
+    remote_key: Annotated[str, AfterValidator(_known_placeholders)] = "{namespace}/{secret}"
+    """The vault's key; ``{namespace}``, ``{release}`` and ``{secret}`` are replaced by the names."""
     refresh_minutes: Annotated[int, Field(ge=1, le=59)] | Annotated[int, Field(ge=60, multiple_of=60)] = 60
-    """Minutes between two looks into the vault; from an hour on whole hours."""
+    """Minutes between two reads from the vault; below 60, or a multiple of 60."""
 
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
-        """Return one ExternalSecret for each Secret."""
+        """Return one ExternalSecret per Secret."""
         return [self._external(identity, name, kind) for name, kind in wanted.items()]
 
-    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
-        """Name a store that is not given."""
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[Problem]:
+        """Return that no store is configured."""
         if self.store is not None or not wanted:
             return []
-        return ["secrets.store: names the SecretStore that opens the vault; set secrets.store=<its name>"]
+        return [Problem("secrets.store", "no SecretStore is named", ("secrets.store=<name>",))]
 
     def _external(self, identity: Identity, name: str, kind: str) -> Object:
         names = {"namespace": identity.namespace, "release": identity.name, "secret": name}
-        key = re.sub(r"\{(.*?)\}", lambda found: names[found[1]], self.remote_key)
+        key = re.sub(r"\{(.*?)\}", lambda match: names[match[1]], self.remote_key)
         hours, minutes = divmod(self.refresh_minutes, 60)
-        # With what the API server would fill in, so that Git and cluster are equal.
+        # Includes the API server's default values, so that Argo CD sees no difference.
         extract = {
             "conversionStrategy": "Default",
             "decodingStrategy": "None",

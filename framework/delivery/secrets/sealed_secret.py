@@ -1,7 +1,6 @@
-"""Sealed Secrets: Secrets that lie in Git, encrypted for one cluster alone.
+"""Sealed Secrets: Secrets in Git, encrypted so that only one cluster can decrypt them.
 
-Only the cluster's own key opens them, and ``kubeseal`` makes them; here they are read, checked and
-rendered beside what refers to them.
+``kubeseal`` creates them. This module reads, validates and renders them.
 """
 
 import base64
@@ -14,6 +13,7 @@ import yaml
 from pydantic import Field
 
 from framework.core.errors import PlanError
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.delivery.secrets import Secrets
 from framework.manifests.identity import Identity, Object
@@ -23,37 +23,37 @@ _SCOPE = "sealedsecrets.bitnami.com/"
 
 
 class SealedSecret(Secrets):
-    """One SealedSecret a Secret, from ``<folder>/<namespace>/<secret>.yaml``.
+    """One SealedSecret per Secret, from ``<folder>/<namespace>/<secret>.yaml``.
 
-    Two releases of one namespace may not name the same Secret: each would own it.
+    Two releases in one namespace cannot use the same Secret: each would own it.
     """
 
     folder: str = Field(default="secrets", min_length=1)
-    """The folder of the sealed files; relative to the folder that ``run`` is called in."""
+    """Folder of the sealed files, relative to the working folder."""
 
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
         """Return the sealed objects with the release's labels.
 
         Raises:
-            PlanError: a file is missing or is no sealed Secret of that name, type and namespace.
+            PlanError: a file is missing, or does not hold the sealed Secret of that name, type and namespace.
         """
         return [self._sealed(identity, name, kind) for name, kind in wanted.items()]
 
-    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[str]:
-        """Name every file that is missing or wrong."""
-        found = []
+    def problems(self, wanted: Mapping[str, str], environment: Environment) -> list[Problem]:
+        """Return every file that is missing or wrong."""
+        problems: list[Problem] = []
         for name, kind in wanted.items():
             try:
                 self._read(environment.namespace, name, kind)
             except PlanError as error:
-                found.append(str(error))
-        return found
+                problems += error.problems
+        return problems
 
     def _sealed(self, identity: Identity, name: str, kind: str) -> Object:
         sealed = self._read(identity.namespace, name, kind)
-        given = sealed["metadata"].get("annotations") or {}
-        # They say for how many places it was sealed, without which the cluster could not open it.
-        scope = {key: text for key, text in given.items() if key.startswith(_SCOPE)}
+        annotations = sealed["metadata"].get("annotations") or {}
+        # The scope that it was sealed for, without which the cluster cannot decrypt it.
+        scope = {key: text for key, text in annotations.items() if key.startswith(_SCOPE)}
         metadata: Object = {"name": name, "namespace": identity.namespace}
         if scope:
             metadata["annotations"] = scope
@@ -62,41 +62,45 @@ class SealedSecret(Secrets):
         return identity.object(*_KIND, name=name, annotations=scope, spec=spec)
 
     def _read(self, namespace: str, name: str, kind: str) -> Object:
-        """Return the object in the file, checked."""
+        """Return the object in the file after validation."""
         path = Path(self.folder) / namespace / f"{name}.yaml"
-        seal = f"seal it again: kubeseal --namespace {namespace} --format yaml < secret.yaml > {path}"
+
+        def refused(reason: str) -> PlanError:
+            seal = f"seal it again: kubeseal --namespace {namespace} --format yaml < secret.yaml > {path}"
+            return PlanError(problems=[Problem("secrets", f"{path}: {reason}", advice=seal)])
+
         try:
             body = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise PlanError(f"{path}: the Secret '{name}' is not sealed there; {seal}") from None
+            raise refused(f"there is no sealed Secret '{name}'") from None
         except (OSError, ValueError, yaml.YAMLError) as error:
             first_line = str(error).partition("\n")[0]
-            raise PlanError(f"{path}: cannot be read: {first_line}; {seal}") from None
-        if wrong := _wrong(body, namespace, name, kind):
-            raise PlanError(f"{path}: {wrong}; {seal}")
+            raise refused(f"cannot be read: {first_line}") from None
+        if reason := _invalid_reason(body, namespace, name, kind):
+            raise refused(reason)
         return dict(body)
 
 
-def _wrong(body: Any, namespace: str, name: str, kind: str) -> str | None:
-    """Return why *body* is not the sealed Secret that is wanted."""
+def _invalid_reason(body: Any, namespace: str, name: str, kind: str) -> str | None:
+    """Return why *body* is not the expected sealed Secret; None where it is."""
     match body:
         case {
             "apiVersion": version,
-            "kind": what,
+            "kind": body_kind,
             "metadata": {"name": str()} as metadata,
             "spec": dict(spec),
         }:
             template, encrypted = spec.get("template") or {}, spec.get("encryptedData")
         case _:
             return "not a SealedSecret"
-    if (version, what) != _KIND:
-        return f"holds a {what} of {version}, not a SealedSecret, and may be in plain text"
+    if (version, body_kind) != _KIND:
+        return f"holds a {body_kind} of {version}, not a SealedSecret; its values can be plain text"
     if (metadata["name"], metadata.get("namespace")) != (name, namespace):
         return f"is sealed for '{metadata.get('namespace')}/{metadata['name']}'"
     if template.get("type", "Opaque") != kind:
         return f"is of type {template.get('type', 'Opaque')}, not {kind}"
     if "data" in template or "stringData" in template or not isinstance(encrypted, dict) or not encrypted:
-        return "holds values in plain text, or none"
+        return "holds plain-text values, or none at all"
     for key, value in encrypted.items():
         if not _is_sealed(value):
             return f"the value of '{key}' is not encrypted"
@@ -104,7 +108,7 @@ def _wrong(body: Any, namespace: str, name: str, kind: str) -> str | None:
 
 
 def _is_sealed(value: Any) -> bool:
-    """Tell whether *value* is laid out as kubeseal does: a session key, after its length, then the text."""
+    """Return whether *value* has kubeseal's layout: length of the session key, session key, ciphertext."""
     try:
         raw = base64.b64decode(value, validate=True)
     except (binascii.Error, TypeError, ValueError):

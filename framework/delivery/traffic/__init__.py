@@ -1,10 +1,11 @@
-"""The base of every traffic option: how requests from outside the cluster's Services reach a release."""
+"""The base class of the traffic options: how requests reach a release's Services."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.delivery.environment import Environment
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import Peer
@@ -14,14 +15,16 @@ from framework.manifests.workload import Workload
 class Traffic(Component, ABC):
     """Routes to a release's Services."""
 
+    routes: ClassVar[bool] = True
+    """Whether requests from outside the cluster reach the release."""
     splits: ClassVar[bool] = False
-    """Whether it can share requests out between two Services: by weight and by a header."""
+    """Whether it can split requests between two Services, by weight and by header."""
     mirrors: ClassVar[bool] = False
-    """Whether it can send copies of requests to a second Service, and throw their answers away."""
+    """Whether it can mirror requests to a second Service and discard the answers."""
 
     @property
     def callers(self) -> tuple[Peer, ...]:
-        """Who brings the requests, and so must be let in by the network policy."""
+        """Pods that forward the requests; the network policy lets them in."""
         return ()
 
     @abstractmethod
@@ -30,17 +33,17 @@ class Traffic(Component, ABC):
 
         Args:
             workload: the pods behind the Services.
-            services: the Services that requests may be sent to, the serving release's first.
-            environment: gives the domain.
+            services: names of the Services that can receive requests, the stable one first.
+            environment: the domain.
         """
 
     def routing(self, identity: Identity) -> Object:
-        """Return how Argo Rollouts moves requests between two Services: its ``trafficRouting``.
+        """Return Argo Rollouts' ``trafficRouting``, which moves requests between two Services.
 
-        Only for options that can (``splits``).
+        Only options with ``splits`` implement it.
         """
-        raise NotImplementedError(f"{type(self).__name__} cannot share requests out")
+        raise NotImplementedError(f"{type(self).__name__} cannot split requests")
 
-    def problems(self, environment: Environment) -> list[str]:
-        """Return what keeps this option out of *environment*, each with the override that mends it."""
+    def problems(self, environment: Environment) -> list[Problem]:
+        """Return what keeps this option from working in *environment*."""
         return []

@@ -1,12 +1,12 @@
-"""Kubernetes' Gateway API: one HTTPRoute, for whichever implementation runs the Gateway.
+"""Kubernetes' Gateway API: one HTTPRoute, for any implementation of the Gateway.
 
-The standard (v1, channel ``standard`` of Gateway API 1.6) has weights, header matches and timeouts. It has
-no outlier detection and no connection pool, and its retries are still experimental, so none of them is
-rendered here. An implementation's own objects bring them: Envoy Gateway's ``BackendTrafficPolicy``
-(``healthCheck.passive``, ``retry``), or Istio as the implementation, which obeys a ``DestinationRule``; who
-needs them from here takes ``traffic=istio``. Weights are moved by Argo Rollouts through its plugin
-``argoproj-labs/gatewayAPI``, which passes over the step that copies requests without a word (its issue 32):
-nothing is mirrored, though the standard could.
+The standard (v1, channel ``standard`` of Gateway API 1.6) has weights, header matches and timeouts. It lacks
+outlier detection and connection pools, and its retries are experimental, so none of them is rendered here.
+Use ``traffic=istio`` for them, or an implementation's own objects, such as Envoy Gateway's
+``BackendTrafficPolicy`` (``healthCheck.passive``, ``retry``).
+
+Argo Rollouts changes the weights through its plugin ``argoproj-labs/gatewayAPI``. The plugin silently ignores
+the mirror step (its issue 32), so nothing is mirrored although the standard supports it.
 """
 
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from framework.manifests.workload import Workload
 
 
 class GatewayApi(GatewayTraffic):
-    """An HTTPRoute at a Gateway; timeouts, but neither retries nor outlier detection."""
+    """An HTTPRoute with timeouts, without retries or outlier detection."""
 
     def objects(self, workload: Workload, services: Sequence[str], environment: Environment) -> list[Object]:
-        """Return one HTTPRoute that sends everything to the first Service.
+        """Return one HTTPRoute that sends all requests to the first Service.
 
-        What an API server would fill in is written out, so that a sync finds no difference.
+        It includes the API server's default values, so that Argo CD sees no difference.
         """
         namespace, _, name = self.gateway.partition("/")
         parent = {"group": "gateway.networking.k8s.io", "kind": "Gateway"}
@@ -51,7 +51,7 @@ class GatewayApi(GatewayTraffic):
         return [workload.identity.object("gateway.networking.k8s.io/v1", "HTTPRoute", spec=spec)]
 
     def routing(self, identity: Identity) -> Object:
-        """Return the plugin's words for the HTTPRoute."""
+        """Return the plugin's reference to the HTTPRoute."""
         route = {"name": identity.name, "useHeaderRoutes": True}
         plugin = {"httpRoutes": [route], "namespace": identity.namespace}
         return {"plugins": {"argoproj-labs/gatewayAPI": plugin}}

@@ -1,8 +1,8 @@
-"""Istio: a VirtualService that retries and shares out, and a DestinationRule that throws bad pods out.
+"""Istio: a VirtualService with retries and weights, and a DestinationRule with outlier detection.
 
-The rules act where requests leave: in the Gateway, and in the sidecars of callers inside the mesh. The
-serving pods need no sidecar of their own, and their network policy would keep one from its control plane:
-leave injection off in the releases' namespace.
+The rules apply at the client side: in the Gateway, and in the sidecars of callers inside the mesh. Serving
+pods need no sidecar, and their network policy would block its control plane. Disable injection in the
+releases' namespace.
 """
 
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ _API = "networking.istio.io/v1"
 
 
 class Istio(GatewayTraffic):
-    """Retries with exponential back-off, timeouts, a connection pool and outlier detection."""
+    """Retries with exponential backoff, timeouts, a connection pool and outlier detection."""
 
     mirrors: ClassVar[bool] = True
 
     retries: Annotated[int, Field(ge=0, le=10)] = 3
-    """Further tries of a request that failed before an answer began."""
+    """Retries of a request that failed before its answer started."""
     backoff_milliseconds: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Wait before the first further try. Each next wait may be twice as long, up to ten times this one, and
-    is drawn at random below that, so that callers do not come back all at once."""
+    """Delay before the first retry, in milliseconds. The limit doubles with each retry, up to ten times this
+    value; the actual delay is random below it, so that callers do not retry all at once."""
     eject_after: Annotated[int, Field(ge=1, le=100)] = 5
-    """Errors (5xx, or no connection) in a row after which a pod gets no more requests."""
+    """Consecutive errors (5xx or failed connections) after which a pod is ejected: it gets no requests."""
     eject_seconds: Annotated[int, Field(ge=1, le=3600)] = 30
-    """How long it gets none, multiplied by how often it has been thrown out."""
+    """Duration of an ejection, in seconds, multiplied by the number of the pod's ejections."""
     eject_percent: Annotated[int, Field(ge=1, le=100)] = 50
-    """Most of a Service's pods that may be thrown out at once: with 50 one of two, and never a lone one."""
+    """Largest share of a Service's pods ejected at once: 50 ejects one of two pods, never a single pod."""
     check_seconds: Annotated[int, Field(ge=1, le=300)] = 10
-    """How often it is looked at which pods may come back."""
+    """Seconds between checks for ejections and returns."""
     max_connections: Annotated[int, Field(ge=1)] = 1024
-    """Most connections to a Service from one proxy."""
+    """Connections to a Service from one proxy, at most."""
     max_pending: Annotated[int, Field(ge=1)] = 1024
-    """Most requests that wait for a connection; more are refused at once with 503."""
+    """Requests that wait for a connection, at most; more are rejected with 503."""
 
     def objects(self, workload: Workload, services: Sequence[str], environment: Environment) -> list[Object]:
-        """Return one VirtualService, and a DestinationRule for every Service."""
+        """Return a VirtualService, and a DestinationRule for each Service."""
         identity = workload.identity
         return [
             self._virtual_service(workload, services, environment),
@@ -50,7 +50,7 @@ class Istio(GatewayTraffic):
         ]
 
     def routing(self, identity: Identity) -> Object:
-        """Return Rollouts' words for the VirtualService."""
+        """Return Argo Rollouts' reference to the VirtualService."""
         return {"istio": {"virtualService": {"name": identity.name, "routes": [ROUTE]}}}
 
     def _virtual_service(
@@ -71,7 +71,7 @@ class Istio(GatewayTraffic):
                         "host": _host(identity, service),
                         "port": {"number": workload.service_port},
                     },
-                    # So a caller can record which of two releases answered.
+                    # Lets a caller record which of two releases answered.
                     "headers": {"response": {"set": {"x-gitune-service": service}}},
                     "weight": 100 if service == services[0] else 0,
                 }

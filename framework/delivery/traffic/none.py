@@ -1,6 +1,7 @@
-"""No routes: callers inside the cluster use the Service itself."""
+"""No routes: callers inside the cluster use the Service directly."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from framework.delivery.environment import Environment
 from framework.delivery.traffic import Traffic
@@ -9,7 +10,9 @@ from framework.manifests.workload import Workload
 
 
 class NoTraffic(Traffic):
-    """Leaves the Service as it is."""
+    """Renders no routes."""
+
+    routes: ClassVar[bool] = False
 
     def objects(self, workload: Workload, services: Sequence[str], environment: Environment) -> list[Object]:
         """Return nothing."""

@@ -1,214 +1,201 @@
-"""The rules of compression: which options go together, in which order, and with which model and export.
+"""The rules of compression: which options work together, in which order, and with which model and export."""
 
-Pure, a part of ``framework.plan.rules``, which see.
-"""
-
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 
 from framework.build.compression import Compression, ExportCompression, ModelCompression
 from framework.build.compression.sixteen_bit import GRAPHS
 from framework.build.export import Export
-from framework.config.schema import Config, Phase
+from framework.build.task import open_task
+from framework.config.schema import Config
 from framework.core.paths import SHARE
-
-FITTING = {
-    "causal-lm": ("onnx-genai", "genai", "int4-weight"),
-    "sequence-classification": ("onnx", "onnxruntime", "int8-dynamic"),
-    "multi-label-classification": ("onnx", "onnxruntime", "int8-dynamic"),
-    "token-classification": ("onnx", "onnxruntime", "int8-dynamic"),
-    "seq2seq": ("transformers", "torch", "none"),
-    "image-text-classification": ("transformers", "torch", "none"),
-}
-"""For each task the export option to suggest, its engine, and the compression option that suits it."""
+from framework.core.problem import Problem
+from framework.core.step import installed
+from framework.plan.rules.tuning import unsupported_task
 
 
 def choice(names: Iterable[str]) -> str:
-    """Return the override that chooses *names*.
+    """Return the override that chooses the compressions *names*.
 
     >>> choice(["int8-dynamic"]), choice(["distill", "int8-dynamic"]), choice([])
     ('compression=int8-dynamic', 'compression=[distill,int8-dynamic]', 'compression=none')
     """
-    several = [*names] or ["none"]
-    return f"compression={several[0] if len(several) == 1 else '[' + ','.join(several) + ']'}"
+    chosen = [*names] or ["none"]
+    return f"compression={chosen[0] if len(chosen) == 1 else '[' + ','.join(chosen) + ']'}"
 
 
-def compression_rules(config: Config) -> list[str]:
-    """Return one line for each compression that cannot be done, or not where it stands."""
-    found = []
-    for name, option in config.compression.items():
-        if option.impossible:
-            found.append(f"compression.{name}: {option.impossible}")
-        elif option.changes_nothing and len(config.compression) > 1:
-            rest = choice(other for other in config.compression if other != name)
-            found.append(f"compression.{name}: stands for no compression; set {rest}")
-        elif option.tasks and config.model.task not in option.tasks:
-            found.append(
-                f"compression.{name}: this method is for {', '.join(option.tasks)}, the model is for "
-                f"{config.model.task}; set {_without(config, name)}"
-            )
-        elif isinstance(option, ExportCompression) and (lines := _export_rule(config, name, option)):
-            found += lines
-        elif isinstance(option, ModelCompression):
-            lines = option.problems(config.model, config.parallelism)
-            found += [f"compression.{name}.{line}" for line in lines]
-    rules = (_order_rules, _undone_rules, _twice_rules, _label_rules)
-    return [*found, *(line for rule in rules for line in rule(config))]
+def without(config: Config, name: str) -> str:
+    """Return the override that chooses every compression of *config* except *name*."""
+    return choice(other for other in config.compression if other != name)
 
 
-def plain_weight_rules(config: Config) -> list[str]:
-    """Return one line for each compression that needs weights to which nothing was added."""
+def compression_rules(config: Config) -> list[Problem]:
+    """Return each compression that cannot be applied, or not at its position."""
+    problems = [
+        problem
+        for name, option in config.compression.items()
+        for problem in _option_rules(config, name, option)
+    ]
+    rules = (_order_rules, _undone_rules, _quantized_twice_rules, _label_rules)
+    return [*problems, *(problem for rule in rules for problem in rule(config))]
+
+
+def _option_rules(config: Config, name: str, option: Compression) -> list[Problem]:
+    key = f"compression.{name}"
+    if option.impossible:
+        return [replace(option.impossible, key=key)]
+    if option.changes_nothing and len(config.compression) > 1:
+        return [Problem(key, "cannot be combined with other compressions", (without(config, name),))]
+    if option.tasks and config.model.task not in option.tasks:
+        reason = unsupported_task(option.tasks, config.model.task)
+        return [Problem(key, reason, (without(config, name),))]
+    if isinstance(option, ExportCompression):
+        return _export_rules(config, name, option)
+    if isinstance(option, ModelCompression):
+        fields = [*type(option).model_fields]
+        return [problem.below(key, fields) for problem in option.problems(config.model, config.parallelism)]
+    return []
+
+
+def plain_weight_rules(config: Config) -> list[Problem]:
+    """Return each compression that needs weights without an adapter beside them."""
+    reason = f"requires merged weights, and {type(config.tuning).__name__} does not merge"
     return [
-        f"compression.{name}: changes plain weights, and this tuning method keeps its own beside them; "
-        "set tuning=lora"
+        Problem(f"compression.{name}", reason, ("tuning=lora",))
         for name, option in config.compression.items()
         if option.plain_weights and not config.tuning.merges
     ]
 
 
-def _without(config: Config, name: str) -> str:
-    return choice(other for other in config.compression if other != name)
-
-
-def _export_rule(config: Config, name: str, option: ExportCompression) -> list[str]:
-    export, task = config.export, config.model.task
+def _export_rules(config: Config, name: str, option: ExportCompression) -> list[Problem]:
+    export, task = config.export, open_task(config.model.task)
     engines = (export.engine, export.engine_on(config.environment.hardware.device))
-    unable = [engine for engine in engines if engine not in option.exports]
-    if not option.exports or not unable or task not in export.tasks:
+    unsupported = [engine for engine in engines if engine not in option.exports]
+    if not option.exports or not unsupported or task.name not in export.tasks:
         return []
-    engine = unable[0]
-    _, suited, smaller = FITTING[task]
+    smaller = task.suggested_compression
     others = [other for other in config.compression if other != name]
-    changes = [f"export={each}" for each in _exports_for(config)]
-    if export.engine == suited and smaller != "none" and smaller not in others:
+    changes = _suitable_exports(config)
+    if export.engine == task.suggested_engine and smaller != "none" and smaller not in others:
         changes.append(choice(smaller if other == name else other for other in config.compression))
-    changes.append(_without(config, name))
-    return [
-        f"compression.{name}: works on exports for {', '.join(option.exports)}, this one is for {engine}; "
-        f"set {' or '.join(changes)}"
-    ]
+    changes.append(without(config, name))
+    supported = ", ".join(option.exports)
+    reason = f"supports exports for {supported}; this export is for {unsupported[0]}"
+    return [Problem(f"compression.{name}", reason, tuple(changes))]
 
 
-def _exports_for(config: Config) -> list[str]:
-    """Return the export options that suit the model's task and every compression that is chosen."""
-    # Reads every option of the group, which only a plan that cannot run has to wait for.
+def _suitable_exports(config: Config) -> list[str]:
+    """Return overrides that choose an export for the model's task and every chosen compression."""
+    # Imports every option of the group, which is slow; only a plan that cannot run needs it.
     from framework.config.jsonschema import options
 
-    wanted = [set(each.exports) for each in config.reductions.values() if each.exports]
+    supported = [set(option.exports) for option in config.reductions.values() if option.exports]
     device = config.environment.hardware.device
-    return [
-        name
-        for name, cls in options("export", (SHARE,)).items()
-        if cls is not None
-        and issubclass(cls, Export)
-        and config.model.task in cls.tasks
-        and all({cls.engine, cls.model_construct().engine_on(device)} <= engines for engines in wanted)
-    ]
+    overrides = []
+    for name, cls in options("export", (SHARE,)).items():
+        if cls is None or not issubclass(cls, Export) or config.model.task not in cls.tasks:
+            continue
+        export = cls.model_construct()
+        suits = all({cls.engine, export.engine_on(device)} <= engines for engines in supported)
+        if suits and all(installed(distribution) for distribution in export.requires()):
+            gpu = " deployment.gpus=1" if cls.needs_gpu and not config.deployment.gpus else ""
+            overrides.append(f"export={name}{gpu}")
+    return overrides
 
 
-def _order_rules(config: Config) -> list[str]:
-    """Name an option that changes the model but stands behind one that changes what was exported."""
+def _order_rules(config: Config) -> list[Problem]:
+    """Return a compression of the model that follows one of the export."""
     names = [name for name, option in config.compression.items() if not option.changes_nothing]
-    first = [name for name in names if isinstance(config.compression[name], ModelCompression)]
-    right = [*first, *(name for name in names if name not in first)]
-    if names == right:
-        return []
-    wrong = next(name for name, fitting in zip(names, right, strict=True) if name != fitting)
-    return [
-        f"compression.{wrong}: works on what was exported, so it comes after those that change the model; "
-        f"set {choice(right)}"
-    ]
+    of_model = [name for name in names if isinstance(config.compression[name], ModelCompression)]
+    ordered = [*of_model, *(name for name in names if name not in of_model)]
+    misplaced = [name for name, right in zip(names, ordered, strict=True) if name != right]
+    reason = "compresses the exported model, so it has to follow those that change the model itself"
+    return [Problem(f"compression.{name}", reason, (choice(ordered),)) for name in misplaced[:1]]
 
 
-def _undone_rules(config: Config) -> list[str]:
-    """Name what a later option's training would undo."""
-    found = []
-    options = {key: each for key, each in config.compression.items() if isinstance(each, ModelCompression)}
-    for place, (name, option) in enumerate(options.items()):
-        for later in [*options][place + 1 :]:
-            if option.undone_by_training and options[later].training is not None:
-                right = [each for each in config.compression if each != name]
-                if not options[later].undone_by_training:  # else the two do not go together at all
-                    right.insert(right.index(later) + 1, name)
-                found.append(
-                    f"compression.{name}: the training of compression.{later} would undo "
-                    f"{option.undone_by_training}; set {choice(right)}"
-                )
-                break
-    return found
+def _undone_rules(config: Config) -> list[Problem]:
+    """Return each compression that the training of a later one would undo."""
+    problems = []
+    options = {
+        name: option for name, option in config.compression.items() if isinstance(option, ModelCompression)
+    }
+    for position, (name, option) in enumerate(options.items()):
+        following = [*options][position + 1 :]
+        later = next((other for other in following if options[other].training is not None), None)
+        if not option.undone_by_training or later is None:
+            continue
+        fixed = [other for other in config.compression if other != name]
+        if not options[later].undone_by_training:  # otherwise the two cannot be combined at all
+            fixed.insert(fixed.index(later) + 1, name)
+        reason = f"the training of compression.{later} would undo {option.undone_by_training}"
+        problems.append(Problem(f"compression.{name}", reason, (choice(fixed),)))
+    return problems
 
 
-def _twice_rules(config: Config) -> list[str]:
-    """Name an option that would quantise, or make floats of, what another one has quantised before."""
-    options = {key: each for key, each in config.compression.items() if isinstance(each, ExportCompression)}
-    first = next((name for name, option in options.items() if option.bits <= 8), None)
+def _quantized_twice_rules(config: Config) -> list[Problem]:
+    """Return each compression that quantizes quantized weights, or casts them back to floats."""
+    bits = {
+        name: option.bits
+        for name, option in config.compression.items()
+        if isinstance(option, ExportCompression)
+    }
+    first = next((name for name in bits if bits[name] <= 8), None)
     if first is None:
         return []
-    # In a graph a cast leaves integers alone; other exports are cast whole, or are written anew.
-    after = [*options][[*options].index(first) + 1 :]
+    # In a graph a cast leaves integers alone; other exports are cast completely, or written anew.
+    casts = config.export.engine not in GRAPHS
     return [
-        f"compression.{name}: compression.{first} has made integers of the weights before; "
-        f"set {_without(config, name)}"
-        for name in after
-        if options[name].bits <= 8 or config.export.engine not in GRAPHS
+        Problem(
+            f"compression.{name}",
+            f"compression.{first} has already quantized the weights",
+            (without(config, name),),
+        )
+        for name in [*bits][[*bits].index(first) + 1 :]
+        if bits[name] <= 8 or casts
     ]
 
 
-def _label_rules(config: Config) -> list[str]:
-    """Name what would be one candidate under two names, or called like a phase."""
-    found = []
-    for label, times in Counter(option.label for option in config.compression.values()).items():
-        same = [name for name, option in config.compression.items() if option.label == label]
-        if times > 1:
-            found.append(
-                f"compression.{same[-1]}: makes the candidate '{label}', as compression.{same[0]} does; "
-                f"set {_without(config, same[-1])}"
-            )
+def _label_rules(config: Config) -> list[Problem]:
+    """Return each candidate that two compressions, or a compression and a phase, would name alike."""
+    problems = []
+    for label, count in Counter(option.label for option in config.compression.values()).items():
+        names = [name for name, option in config.compression.items() if option.label == label]
+        if count > 1:
+            reason = f"compression.{names[0]} already makes the candidate '{label}'"
+            problems.append(Problem(f"compression.{names[-1]}", reason, (without(config, names[-1]),)))
         if label in config.phases:
-            found.append(f"phases.{label}: the compressed candidate is called so too; rename the phase")
-    return found
+            reason = "a compressed candidate already has this name"
+            problems.append(Problem(f"phases.{label}", reason, advice="rename the phase"))
+    return problems
 
 
-def compression_cautions(config: Config) -> list[str]:
-    """Return one line for each compression that works, but not as one may think."""
-    found, options = [], list(config.compression.items())
-    for place, (name, option) in enumerate(options):
+def compression_cautions(config: Config) -> list[Problem]:
+    """Return each compression that works, but may not do what is expected."""
+    problems, options = [], [*config.compression.values()]
+    for position, (name, option) in enumerate(config.compression.items()):
         if isinstance(option, ModelCompression):
-            before, after = ([each for _, each in part] for part in (options[:place], options[place + 1 :]))
-            found += [f"compression.{name}.{line}" for line in option.cautions(before, after)]
-    return found
+            cautions = option.cautions(options[:position], options[position + 1 :])
+            fields = [*type(option).model_fields]
+            problems += [caution.below(f"compression.{name}", fields) for caution in cautions]
+    return problems
 
 
-def in_each_recovery(config: Config, rules: Callable[[Config], list[str]]) -> list[str]:
-    """Apply *rules* to the training of each compression that has one, as if it were the whole recipe."""
-    found = []
-    data = [*config.phases.values()][-1].data if config.phases else config.data
-    for name, option in config.compression.items():
-        if isinstance(option, ModelCompression) and option.tuning is not None and option.training is not None:
-            phase = Phase(data=data, tuning=option.tuning, training=option.training)
-            found += [_within(name, line) for line in rules(config.during(phase))]
-    return found
-
-
-def _within(name: str, line: str) -> str:
-    """Turn the keys of ``training`` in a rule's line into those of the compression *name*.
-
-    >>> print(_within("distill", "training.precision: fp16 needs a GPU; set training.precision=bf16"))
-    compression.distill.training.precision: fp16 needs a GPU; set compression.distill.training.precision=bf16
-    """
-    return re.sub(r"(?<![\w.@/])training(?=\.[a-z]|:)", f"compression.{name}.training", line)
-
-
-def suggestion(config: Config, compressions: dict[str, Compression]) -> str:
-    """Return the overrides that choose an export for the model's task, and compressions that suit it."""
-    name, engine, smaller = FITTING[config.model.task]
-    unfit = [
-        key
-        for key, option in compressions.items()
-        if isinstance(option, ExportCompression) and option.exports and engine not in option.exports
+def suggestion(config: Config) -> str:
+    """Return the overrides that choose an export for the model's task, and compressions for that export."""
+    task = open_task(config.model.task)
+    unsupported = [
+        name
+        for name, option in config.compression.items()
+        if isinstance(option, ExportCompression)
+        and option.exports
+        and task.suggested_engine not in option.exports
     ]
-    if not unfit:
-        return f"export={name}"
-    rest = [smaller if key == unfit[0] else key for key in compressions if key not in unfit[1:]]
-    return f"export={name} {choice(key for key in rest if key != 'none')}"
+    if not unsupported:
+        return f"export={task.suggested_export}"
+    kept = [
+        task.suggested_compression if name == unsupported[0] else name
+        for name in config.compression
+        if name not in unsupported[1:]
+    ]
+    return f"export={task.suggested_export} {choice(name for name in kept if name != 'none')}"

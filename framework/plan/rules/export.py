@@ -1,58 +1,42 @@
-"""The rules of exports: which model and machine they go with, and what has to be installed.
-
-Pure, a part of ``framework.plan.rules``, which see.
-"""
+"""The rules of exports: which model, rows, machine and deployment each of them supports."""
 
 from framework.config.schema import Config
-from framework.core.component import components
-from framework.core.step import installed
+from framework.core.problem import Problem
 from framework.plan.rules.compression import suggestion
+from framework.plan.rules.tuning import unsupported_task
 
 
-def export_rules(config: Config) -> list[str]:
+def export_rules(config: Config) -> list[Problem]:
     """Return what the chosen export cannot do with this model, these rows and this machine."""
     task, export = config.model.task, config.export
-    if export.impossible and task in export.tasks:
-        return [f"export: {export.impossible}"]
-    if task in export.tasks:
-        found = export.problems(config.environment.hardware.device, config.data.max_length)
-        if export.needs_gpu and not config.deployment.gpus:
-            found.append(
-                f"deployment.gpus: {export.engine} runs on a GPU alone, and the pods have none; "
-                "set deployment.gpus=1"
-            )
-        return found
-    return [
-        f"export: this exporter is for {', '.join(export.tasks)}, the model is for {task}; "
-        f"set {suggestion(config, config.compression)}"
-    ]
+    if task not in export.tasks:
+        return [Problem("export", unsupported_task(export.tasks, task), (suggestion(config),))]
+    if export.impossible:
+        return [export.impossible]
+    problems = export.problems(config.environment.hardware.device, config.data.max_length)
+    if export.needs_gpu and not config.deployment.gpus:
+        reason = f"{export.engine} requires a GPU, and the pods have none"
+        problems.append(Problem("deployment.gpus", reason, ("deployment.gpus=1",)))
+    return problems
 
 
-def install_rules(config: Config) -> list[str]:
-    """Name every optional package that an option works with and that is not installed."""
-    wanted = [
-        (group, component.requires())
-        for group in type(config).model_fields
-        for component in components(getattr(config, group))
-    ]
-    engine = config.export.engine
-    wanted += [("compression", option.requires_for(engine)) for option in config.reductions.values()]
-    found = [
-        f"{group}: needs {distribution}; pip install 'gitune[{extra}]'"
-        for group, named in wanted
-        for distribution, extra in named.items()
-        if not installed(distribution)
-    ]
-    return list(dict.fromkeys(found))
-
-
-def export_cautions(config: Config) -> list[str]:
-    """Return what is to be known of an export that this machine can make, but not run."""
-    device, export = config.environment.hardware.device, config.export
-    judge = export.engine_on(device)
-    if judge == export.engine:
+def unmerged_rules(config: Config) -> list[Problem]:
+    """Return an export that needs merged weights after a tuning method that does not merge."""
+    if config.tuning.merges or config.model.task in config.export.unmerged:
         return []
-    return [
-        f"export: environment.hardware.device={device} runs no {export.engine} engine; it is built, "
-        f"and {judge} evaluates, compares and times the graph that it is built of"
-    ]
+    plain = " compression=none" if config.reshapings or config.reductions else ""
+    reason = f"{type(config.tuning).__name__} does not merge, and this export requires merged weights"
+    return [Problem("tuning", reason, (f"export=transformers{plain}", "tuning=lora"))]
+
+
+def export_cautions(config: Config) -> list[Problem]:
+    """Return an export that this machine can build but not run."""
+    device, export = config.environment.hardware.device, config.export
+    engine = export.engine_on(device)
+    if engine == export.engine:
+        return []
+    reason = (
+        f"environment.hardware.device={device} cannot run {export.engine}; it is built, and {engine} "
+        "evaluates, compares and times its graph instead"
+    )
+    return [Problem("export", reason)]

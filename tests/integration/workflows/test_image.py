@@ -43,10 +43,11 @@ def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
 
 
 def test_it_runs_as_the_user_of_a_training_job_too() -> None:
-    from framework.build.launcher import worker_pod as pod
+    from framework.build.launcher.worker_pod import COMMAND
+    from framework.manifests.pod import USER
 
-    assert instruction("USER") == [f"{pod._USER}:{pod._USER}"]
-    assert pod.COMMAND[:2] == ("python", "-m")
+    assert instruction("USER") == [f"{USER}:{USER}"]
+    assert COMMAND[:2] == ("python", "-m")
 
 
 def test_all_that_is_copied_is_there_and_not_ignored() -> None:

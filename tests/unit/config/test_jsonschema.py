@@ -16,11 +16,11 @@ def schema() -> dict:
     return json.loads(schema_text((SHARE,)))
 
 
-def test_the_committed_schema_is_what_run_schema_prints():
+def test_committed_schema_is_up_to_date():
     assert schema_text((SHARE,)) == FILE.read_text(), "write it again: run schema > recipes/schema.json"
 
 
-def test_it_is_a_schema(schema):
+def test_schema_is_valid(schema):
     jsonschema.Draft202012Validator.check_schema(schema)
 
 
@@ -44,7 +44,7 @@ def test_it_is_a_schema(schema):
     ],
     ids=str,
 )
-def test_an_editor_refuses_a_mistake(schema, recipe):
+def test_schema_rejects_a_mistake(schema, recipe):
     assert not jsonschema.Draft202012Validator(schema).is_valid(recipe)
 
 
@@ -64,11 +64,11 @@ def test_an_editor_refuses_a_mistake(schema, recipe):
     ],
     ids=str,
 )
-def test_an_editor_accepts_what_is_right(schema, recipe):
+def test_schema_accepts_a_valid_recipe(schema, recipe):
     jsonschema.Draft202012Validator(schema).validate(recipe)
 
 
-def test_every_key_of_every_group_is_explained(schema):
+def test_every_key_has_a_description(schema):
     assert set(schema["properties"]) == {"defaults", "hydra", "recipes", *Config.model_fields}
     for name, definition in schema["$defs"].items():
         for key, field in definition.get("properties", {}).items():
@@ -76,7 +76,7 @@ def test_every_key_of_every_group_is_explained(schema):
     assert [group for group in GROUPS if "Options: " not in schema["properties"][group]["description"]] == []
 
 
-def test_options_of_the_working_folder_can_be_chosen(team, tmp_path):
+def test_working_folder_option_can_be_chosen(team, tmp_path):
     team("conf/tuning/narrow.yaml", "defaults: [lora]\nrank: 2\n")
     schema = json.loads(schema_text((tmp_path, SHARE)))
     assert schema["properties"]["defaults"]["items"]["anyOf"][2]["properties"]["override /tuning"] == {
@@ -85,14 +85,14 @@ def test_options_of_the_working_folder_can_be_chosen(team, tmp_path):
     assert not jsonschema.Draft202012Validator(schema).is_valid({"tuning": {"rnak": 1}})
 
 
-def test_a_plugin_is_not_imported_and_its_keys_are_allowed(team, tmp_path):
+def test_plugin_is_not_imported_and_keeps_its_keys(team, tmp_path):
     team("conf/tuning/mine.yaml", "_target_: not_there.mine.Mine\n")
     schema = json.loads(schema_text((tmp_path, SHARE)))
     jsonschema.Draft202012Validator(schema).validate({"tuning": {"strength": 1}})
 
 
 @pytest.mark.parametrize("text", ["a: [\n", "_target_: framework.build.tuning.nope.X\n"])
-def test_an_option_that_cannot_be_read_is_named(team, tmp_path, text):
+def test_unreadable_option_is_named(team, tmp_path, text):
     team("conf/tuning/mine.yaml", text)
     with pytest.raises(ConfigError, match=r"^conf/tuning/mine\.yaml: cannot be described: "):
         schema_text((tmp_path, SHARE))

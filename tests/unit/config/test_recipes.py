@@ -13,13 +13,13 @@ from framework.plan.build import make_plan
 RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 
 
-def test_there_are_recipes_and_their_data_are_none():
+def test_recipe_data_files_are_no_recipes():
     assert {"quickstart", "sentiment", "tiny"} <= set(RECIPES)
     assert not [name for name in RECIPES if name.startswith("data/")]
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_composes_validates_and_plans(name, compose, tmp_path, monkeypatch):
+def test_every_recipe_plans(name, compose, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = load(compose(f"+recipe={name}"))
     plan = make_plan(config, name)
@@ -29,7 +29,7 @@ def test_every_recipe_composes_validates_and_plans(name, compose, tmp_path, monk
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_says_why_it_is_there_and_is_short(name):
+def test_every_recipe_is_short_and_explained(name):
     lines = (SHARE / "recipes" / f"{name}.yaml").read_text().splitlines()
     depth = name.count("/")
     assert lines[0] == f"# yaml-language-server: $schema={'../' * depth}schema.json"
@@ -37,13 +37,13 @@ def test_every_recipe_says_why_it_is_there_and_is_short(name):
     assert len(lines) <= 30
 
 
-def test_the_callers_recipe_comes_before_the_frameworks(team, config):
+def test_working_folder_recipe_comes_first(team, config):
     team("recipes/tiny.yaml", "defaults:\n- override /model: tiny\n- override /data: tiny\nname: ours\n")
     assert config("+recipe=tiny").name == "ours"
     assert config("+recipe=quickstart").name == "quickstart"
 
 
-def test_the_callers_option_comes_before_the_frameworks(team, config):
+def test_working_folder_option_comes_first(team, config):
     team("conf/tuning/lora.yaml", "_target_: framework.build.tuning.lora.LoRA\nrank: 3\n")
     team("conf/tuning/narrow.yaml", "defaults: [lora]\nalpha: 7\n")
     assert config("+recipe=tiny", "tuning=lora").tuning.rank == 3
@@ -51,7 +51,7 @@ def test_the_callers_option_comes_before_the_frameworks(team, config):
     assert (narrow.rank, narrow.alpha) == (3, 7)
 
 
-def test_a_recipe_extends_a_recipe(team, config):
+def test_recipe_extends_a_recipe(team, config):
     team("recipes/longer.yaml", "defaults:\n- tiny\n- _self_\nname: longer\ntraining: {epochs: 77}\n")
     team("recipes/deep/longest.yaml", "defaults:\n- /recipe/longer\n- _self_\nseed: 5\n")
     longer = config("+recipe=longer")
@@ -60,7 +60,7 @@ def test_a_recipe_extends_a_recipe(team, config):
     assert (longest.seed, longest.training.epochs) == (5, 77)
 
 
-def test_a_recipe_needs_no_package_line(team, compose):
+def test_recipe_needs_no_package_line(team, compose):
     team("recipes/mine.yaml", "name: mine\n")
     composed = compose("+recipe=mine")
     assert composed.name == "mine"
@@ -71,19 +71,19 @@ def test_recipe_is_chosen_without_the_plus_too(config):
     assert config("recipe=tiny").name == "tiny"
 
 
-def test_names_of_recipes_include_their_folder(team, tmp_path):
+def test_recipe_name_includes_its_folder(team, tmp_path):
     team("recipes/b/c.yaml", "name: c\n")
     team("recipes/a.yaml", "name: a\n")
     assert recipe_names(tmp_path / "recipes") == ["a", "b/c"]
 
 
-def test_relative_is_absolute_outside_the_working_folder(team, tmp_path):
+def test_path_outside_the_working_folder_is_absolute(team, tmp_path):
     assert relative(team("a/b.yaml", "")) == "a/b.yaml"
     assert relative(tmp_path.parent / "x") == str(tmp_path.parent / "x")
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_an_editor_accepts_every_recipe(name):
+def test_schema_accepts_every_recipe(name):
     schema = json.loads((SHARE / "recipes" / "schema.json").read_text())
     # OmegaConf reads 1e-3 as the number that YAML 1.2 and every editor take it for.
     recipe = OmegaConf.to_container(OmegaConf.load(SHARE / "recipes" / f"{name}.yaml"))
@@ -94,14 +94,14 @@ LISTS = [name for name in recipe_names(SHARE / "recipes") if listed(name)]
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_a_list_names_recipes_that_are_there(name):
+def test_list_names_existing_recipes(name):
     assert listed(name)
     assert set(listed(name)) <= set(RECIPES)
 
 
-def test_a_list_stands_alone_in_its_file(team):
+def test_list_is_the_only_key_of_its_file(team):
     team("recipes/both.yaml", "# two\nrecipes: [tiny, quickstart]\nseed: 1\n")
-    with pytest.raises(ConfigError, match=r"recipes/both.yaml:1: 'recipes' stands alone in its file"):
+    with pytest.raises(ConfigError, match=r"recipes/both.yaml:1: recipes: must be the only key"):
         listed("both")
     team("recipes/both.yaml", "# two\nrecipes: [tiny, quickstart]\n")
     assert listed("both") == ["tiny", "quickstart"]

@@ -7,11 +7,11 @@ CONF = SHARE / "conf"
 OPTIONS = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.glob("*/*.yaml"))
 
 
-def test_every_folder_of_conf_is_a_group():
+def test_conf_folders_are_the_groups():
     assert sorted(GROUPS) == sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 
 
-def test_the_defaults_choose_one_option_of_every_group(compose):
+def test_defaults_choose_an_option_of_every_group(compose):
     chosen = compose("data=tiny")
     options = {group: chosen[group] for group in GROUPS if group not in SEVERAL}
     options |= {f"{group}.none": chosen[group]["none"] for group in SEVERAL}
@@ -19,7 +19,7 @@ def test_the_defaults_choose_one_option_of_every_group(compose):
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_validates_and_says_what_it_is(option, config):
+def test_every_option_validates_and_is_documented(option, config):
     group, _, name = option.partition("/")
     words = ["+recipe=tiny", f"{group}={name}"]
     if "labels: []" in (CONF / f"{option}.yaml").read_text():
@@ -39,6 +39,6 @@ def test_every_option_validates_and_says_what_it_is(option, config):
     assert text.startswith("# "), "an option's file begins with a comment that says what it is for"
 
 
-def test_options_are_named_in_kebab_case():
+def test_option_names_are_kebab_case():
     assert OPTIONS
     assert [name for name in OPTIONS if name != name.lower() or "_" in name or " " in name] == []

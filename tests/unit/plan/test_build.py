@@ -65,7 +65,7 @@ def changed(value: Any, path: tuple[Any, ...]) -> Any:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_field_of_every_stage_changes_its_key(name, plan):
+def test_every_stage_field_changes_the_key(name, plan):
     count = 0
     for step in plan(f"+recipe={name}").steps:
         seen = {step.key}
@@ -93,7 +93,7 @@ UNKEYED = {
 """Every field that is marked so, with another value."""
 
 
-def test_what_shapes_no_byte_changes_no_key_and_still_reaches_the_worker(plan):
+def test_unkeyed_field_reaches_the_worker_only(plan):
     before = plan("+recipe=tiny")
     stage = before.step("tune").stage
     marked = [f"training.{name}" for name in stage.training.dump().keys() - stage.training.spec().keys()]
@@ -138,7 +138,7 @@ REACH = {
 """The steps that a change of each key of the config must build again, and no others."""
 
 
-def test_the_reach_of_every_key_is_stated():
+def test_reach_covers_every_config_key():
     assert set(REACH) == set(Config.model_fields)
     assert set(GROUPS) <= set(REACH)
 
@@ -167,7 +167,7 @@ SPECIAL = {
 
 
 @pytest.mark.parametrize("key", [key for key in REACH if key != "phases"])
-def test_a_change_builds_again_what_rests_on_it_and_nothing_else(key, config):
+def test_changed_key_rebuilds_only_dependent_steps(key, config):
     whole = config("+recipe=tiny", "tuning=lora")
     before = keys(make_plan(whole, "tiny"))
     assert set(before) == ALL
@@ -182,7 +182,7 @@ def test_a_change_builds_again_what_rests_on_it_and_nothing_else(key, config):
     assert count or not list(leaves(getattr(whole, key)))
 
 
-def test_the_rank_keeps_model_data_and_base(plan):
+def test_rank_keeps_model_data_and_base(plan):
     eight = keys(plan("+recipe=quickstart", "tuning.rank=8"))
     sixteen = keys(plan("+recipe=quickstart"))
     same = {label for label in eight if eight[label] == sixteen[label]}
@@ -198,23 +198,23 @@ def test_the_rank_keeps_model_data_and_base(plan):
         ("store=elsewhere",),
     ],
 )
-def test_what_only_serves_builds_nothing_again(words, plan):
+def test_serving_key_rebuilds_nothing(words, plan):
     assert keys(plan("+recipe=tiny", *words)) == keys(plan("+recipe=tiny"))
 
 
-def test_a_gate_builds_no_export_again(plan):
+def test_gate_rebuilds_no_export(plan):
     before, after = keys(plan("+recipe=tiny")), keys(plan("+recipe=tiny", "gates.exact_match.min=0.6"))
     assert {label for label in before if before[label] != after[label]} == {"gate quality", "publish"}
     after = keys(plan("+recipe=tiny", "gates.int4.exact_match.min=0.6"))
     assert {label for label in before if before[label] != after[label]} == {"gate export", "publish"}
 
 
-def test_one_option_for_another_changes_the_key(plan):
+def test_another_option_changes_the_key(plan):
     full, lora = keys(plan("+recipe=tiny")), keys(plan("+recipe=tiny", "tuning=lora"))
     assert {label for label in full if full[label] != lora[label]} == TUNED
 
 
-def test_a_local_file_enters_the_key_by_its_content(team, plan):
+def test_local_file_is_keyed_by_content(team, plan):
     file = team("rows.jsonl", ROWS * 20)
     words = ("+recipe=tiny", "data=files", "data.train=rows.jsonl")
     before = keys(plan(*words))
@@ -225,7 +225,7 @@ def test_a_local_file_enters_the_key_by_its_content(team, plan):
     assert {label for label in before if before[label] != after[label]} == PREPARED
 
 
-def test_a_folders_files_enter_the_key(team, plan):
+def test_local_folder_is_keyed_by_its_files(team, plan):
     team("rows/a.jsonl", ROWS)
     words = ("+recipe=tiny", "data=files", "data.train=rows")
     before = keys(plan(*words))
@@ -233,25 +233,25 @@ def test_a_folders_files_enter_the_key(team, plan):
     assert keys(plan(*words))["data"] != before["data"]
 
 
-def test_without_compression_nothing_is_compressed(plan):
+def test_no_compression_plans_no_compress_step(plan):
     labels = [step.label for step in plan("+recipe=tiny", "compression=none").steps]
     assert not [label for label in labels if label.startswith("compress")]
     assert labels.count("evaluate fp32") == 1
 
 
-def test_inputs_stand_before_what_needs_them(plan):
+def test_inputs_come_before_the_steps_that_need_them(plan):
     seen: set[str] = set()
     for step in plan("+recipe=tiny").steps:
         assert {need.key for need in (*step.needs.values(), *step.after)} <= seen
         seen.add(step.key)
 
 
-def test_exporting_waits_for_the_quality_gate(plan):
+def test_export_waits_for_the_quality_gate(plan):
     export = plan("+recipe=tiny").step("export fp32")
     assert [step.label for step in export.after] == ["gate quality"]
 
 
-def test_exports_are_bound_by_what_they_claim_and_by_what_they_may_lose(plan):
+def test_export_gate_bounds_bits_and_metric_loss(plan):
     words = ("+recipe=tiny", "export.parity.max_metric_loss=0.1", "export.parity.generation_agreement=0.25")
     gate = plan(*words).step("gate export").stage
     asked = {name: str(bound) for name, bound in gate.bounds.items()}

@@ -1,181 +1,156 @@
-import re
+"""The rules across groups: each names the key it is about, and overrides that fix it."""
+
+from pathlib import Path
 
 import pytest
 
+from framework.build import task
 from framework.core.errors import PlanError
+from framework.core.problem import Problem
+from framework.plan import rules
 
-ROWS = '{"prompt": "a", "completion": "b"}\n'
+CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
+CASES = [
+    ((*CLASSIFIER, "compression=none"), "export", ("export=onnx",)),
+    ((*CLASSIFIER, "compression=w4a8"), "export", ("export=onnx compression=int8-dynamic",)),
+    (
+        ("tuning=prompt", "export=onnx", "compression=int8-dynamic"),
+        "tuning",
+        ("export=transformers compression=none", "tuning=lora"),
+    ),
+    (
+        ("compression=int8-dynamic",),
+        "compression.int8-dynamic",
+        ("export=onnx", "compression=int4-weight", "compression=none"),
+    ),
+    (
+        ("export=transformers",),
+        "compression.int4-weight",
+        ("export=onnx-genai", "export=onnx", "export=openvino", "compression=none"),
+    ),
+    (
+        (
+            "tuning=prefix",
+            "export=transformers",
+            "compression=none",
+            "training.gradient_checkpointing=true",
+        ),
+        "training.gradient_checkpointing",
+        ("training.gradient_checkpointing=false",),
+    ),
+    (
+        ("training.micro_batch_size=auto",),
+        "training.micro_batch_size",
+        ("training.global_batch_size=32",),
+    ),
+    (
+        ("training.micro_batch_size=auto", "training.global_batch_size=32", "parallelism=ddp"),
+        "training.micro_batch_size",
+        ("training.micro_batch_size=8",),
+    ),
+    (
+        ("training.micro_batch_size=3", "training.global_batch_size=32"),
+        "training.global_batch_size",
+        ("training.global_batch_size=33",),
+    ),
+    (
+        ("training.gradient_accumulation_steps=2", "training.global_batch_size=32"),
+        "training.global_batch_size",
+        ("training.gradient_accumulation_steps=1",),
+    ),
+    (("training.validation.keep=best",), "training.validation", ("training.validation.share=0.05",)),
+    (("training.validation.patience=2",), "training.validation", ("training.validation.share=0.05",)),
+    (("tuning=adalora", "training.ema_decay=0.9"), "training.ema_decay", ("training.ema_decay=0",)),
+    (
+        ("parallelism=fsdp2", "training.ema_decay=0.9", "tuning=lora"),
+        "training.ema_decay",
+        ("training.ema_decay=0", "parallelism=ddp"),
+    ),
+    (("parallelism=fsdp2", "training.compile=true"), "training.compile", ("training.compile=false",)),
+    (("parallelism=fsdp2", "tuning=adalora"), "parallelism", ("parallelism=ddp", "tuning=lora")),
+    (
+        ("parallelism=deepspeed-3", "tuning=qlora"),
+        "parallelism",
+        ("parallelism=deepspeed-2", "tuning=lora"),
+    ),
+    (("parallelism=2d", "tuning=dora"), "parallelism", ("parallelism=fsdp2", "tuning=lora")),
+    (
+        ("parallelism=tensor", "environment.hardware.device=cuda", "training.precision=fp16"),
+        "training.precision",
+        ("training.precision=bf16",),
+    ),
+    (("training.precision=fp16",), "training.precision", ("training.precision=bf16",)),
+    (
+        ("environment=staging",),
+        "deployment.image",
+        ("deployment.image=gitune/server:0.1.0@sha256:<digest>",),
+    ),
+]
 
 
-def problems(call) -> list[str]:
+@pytest.mark.parametrize(("words", "key", "overrides"), CASES)
+def test_rule_names_its_key_and_overrides_that_plan(words, key, overrides, fixes):
+    (problem,) = fixes("+recipe=tiny", *words)
+    assert (problem.key, problem.overrides) == (key, overrides)
+
+
+def test_plan_error_lists_every_problem_and_exits_with_2(plan, problems):
+    words = ("+recipe=tiny", "training.precision=fp16", "environment=staging")
     with pytest.raises(PlanError) as caught:
-        call()
+        plan(*words)
     assert caught.value.exit_code == 2
     first, *lines = str(caught.value).split("\n  ")
     assert first == "The plan cannot run:"
-    return lines
+    assert lines == [str(problem) for problem in problems(*words)]
 
 
-CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates")
-
-
-@pytest.mark.parametrize(
-    ("words", "said", "mend"),
-    [
-        (
-            (*CLASSIFIER, "compression=none"),
-            "export: this exporter is for causal-lm, the model is for sequence-classification; "
-            "set export=onnx",
-            "export=onnx",
-        ),
-        (
-            (*CLASSIFIER, "compression=w4a8"),
-            "export: this exporter is for causal-lm, the model is for sequence-classification; "
-            "set export=onnx compression=int8-dynamic",
-            "export=onnx compression=int8-dynamic",
-        ),
-        (
-            ("tuning=prompt", "export=onnx", "compression=int8-dynamic"),
-            "tuning: what this method trains cannot become part of the weights, which this exporter needs; "
-            "set export=transformers compression=none, or a method that merges such as tuning=lora",
-            "tuning=lora",
-        ),
-        (
-            ("compression=int8-dynamic",),
-            "compression.int8-dynamic: works on exports for onnxruntime, this one is for genai; "
-            "set export=onnx or compression=int4-weight or compression=none",
-            "compression=int4-weight",
-        ),
-        (
-            ("export=transformers",),
-            "compression.int4-weight: works on exports for genai, openvino, onnxruntime, this one is for "
-            "torch; set export=onnx-genai or export=onnx or export=openvino or compression=none",
-            "compression=none",
-        ),
-        (
-            (
-                "tuning=prefix",
-                "export=transformers",
-                "compression=none",
-                "+training.gradient_checkpointing=true",
-            ),
-            "training.gradient_checkpointing: this tuning method cannot compute layers again; "
-            "set training.gradient_checkpointing=false",
-            "training.gradient_checkpointing=false",
-        ),
-        (
-            ("training.micro_batch_size=auto",),
-            "training.micro_batch_size: auto needs the whole; set training.global_batch_size=32",
-            "+training.global_batch_size=32",
-        ),
-        (
-            ("training.micro_batch_size=auto", "+training.global_batch_size=32", "parallelism=ddp"),
-            "training.micro_batch_size: auto is for one process; set training.micro_batch_size=8",
-            "training.micro_batch_size=8",
-        ),
-        (
-            ("training.micro_batch_size=3", "+training.global_batch_size=32"),
-            "training.global_batch_size: 32 rows are no whole number of micro batches of 3 on 1 devices; "
-            "set training.global_batch_size=33",
-            "+training.global_batch_size=33",
-        ),
-        (
-            ("+training.gradient_accumulation_steps=2", "+training.global_batch_size=32"),
-            "training.global_batch_size: decides how much is accumulated; "
-            "set training.gradient_accumulation_steps=1",
-            "+training.gradient_accumulation_steps=1",
-        ),
-        (
-            ("+training.validation.keep=best",),
-            "training.validation: keep=best needs rows to measure; set training.validation.share=0.05",
-            "+training.validation.share=0.05",
-        ),
-        (
-            ("+training.validation.patience=2",),
-            "training.validation: patience needs rows to measure; set training.validation.share=0.05",
-            "+training.validation.share=0.05",
-        ),
-        (
-            ("tuning=adalora", "+training.ema_decay=0.9"),
-            "training.ema_decay: this tuning method changes its weights between steps; "
-            "set training.ema_decay=0",
-            "+training.ema_decay=0",
-        ),
-        (
-            ("parallelism=fsdp2", "tuning=adalora"),
-            "parallelism: AdaLoRA cannot train weights whose parts are kept by different processes; "
-            "set parallelism=ddp or tuning=lora",
-            "parallelism=ddp",
-        ),
-        (
-            ("parallelism=deepspeed-3", "tuning=qlora"),
-            "parallelism: LoRA cannot train weights whose parts are kept by different processes; "
-            "set parallelism=deepspeed-2 or tuning=lora",
-            "parallelism=deepspeed-2",
-        ),
-        (
-            ("parallelism=2d", "tuning=dora"),
-            "parallelism: LoRA cannot train weights whose parts are multiplied by different processes; "
-            "set parallelism=fsdp2 or tuning=lora",
-            "tuning=lora",
-        ),
-        (
-            ("parallelism=tensor", "environment.hardware.device=cuda", "training.precision=fp16"),
-            "training.precision: fp16 needs whole weights to scale by; set training.precision=bf16",
-            "training.precision=bf16",
-        ),
-        (
-            ("training.precision=fp16",),
-            "training.precision: fp16 needs a GPU; set training.precision=bf16",
-            "training.precision=bf16",
-        ),
-        (
-            ("environment=staging",),
-            "deployment.image: 'gitune/server:0.1.0' is not pinned by digest, which staging requires; "
-            "set deployment.image=gitune/server:0.1.0@sha256:<its digest>",
-            f"deployment.image=gitune/server:0.1.0@sha256:{'a' * 64}",
-        ),
-    ],
-)
-def test_a_broken_rule_names_the_override_that_mends_it(words, said, mend, plan):
-    assert problems(lambda: plan("+recipe=tiny", *words)) == [said]
-    plan("+recipe=tiny", *words, *mend.split())
+def test_all_broken_rules_are_reported_at_once(problems):
+    words = (
+        "data=files",
+        "data.train=[nope.jsonl,neither.jsonl]",
+        "training.precision=fp16",
+        "environment=staging",
+    )
+    assert [problem.key for problem in problems("+recipe=tiny", *words)] == [
+        "data.train.0",
+        "data.train.1",
+        "training.precision",
+        "deployment.image",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("gate", "said"),
+    ("gate", "advice"),
     [
-        ("exact_mach", "gates.exact_mach: no such metric for causal-lm; did you mean 'exact_match'?"),
-        ("accuracy", "gates.accuracy: no such metric for causal-lm; measured are exact_match, perplexity"),
-        ("base.perplexty", "gates.base.perplexty: no such metric for causal-lm; did you mean 'perplexity'?"),
-        (
-            "int8.exact_match",
-            "gates.int8.exact_match: no candidate 'int8'; there are base, tuned, fp32, int4",
-        ),
-        (
-            "int4.exact_mach",
-            "gates.int4.exact_mach: no such metric for causal-lm; did you mean 'exact_match'?",
-        ),
-        ("fp32.agrement", "gates.fp32.agrement: no such metric for causal-lm; did you mean 'agreement'?"),
+        ("exact_mach", "did you mean 'exact_match'?"),
+        ("accuracy", "choose one of exact_match, perplexity"),
+        ("base.perplexty", "did you mean 'perplexity'?"),
+        ("int8.exact_match", "choose one of base, tuned, fp32, int4"),
+        ("int4.exact_mach", "did you mean 'exact_match'?"),
+        ("fp32.agrement", "did you mean 'agreement'?"),
     ],
 )
-def test_a_gate_that_cannot_be_measured(gate, said, team, plan):
+def test_gate_on_an_unmeasured_metric_is_rejected(gate, advice, team, problems):
     team("recipes/x.yaml", f"defaults: [tiny, _self_]\ngates:\n  {gate}: {{min: 0.1}}\n")
-    assert problems(lambda: plan("+recipe=x")) == [said]
+    (problem,) = problems("+recipe=x")
+    assert (problem.key, problem.advice) == (f"gates.{gate}", advice)
 
 
 @pytest.mark.parametrize(
     "gate", ["perplexity", "base.exact_match", "int4.exact_match", "fp32.agreement", "int4.size_bytes"]
 )
-def test_a_gate_that_can_be_measured(gate, team, plan):
+def test_gate_on_a_measured_metric_is_planned(gate, team, plan):
     team("recipes/x.yaml", f"defaults: [tiny, _self_]\ngates:\n  {gate}: {{max: 2}}\n")
     full = gate if "." in gate else f"tuned.{gate}"
-    held = [step.label for step in plan("+recipe=x").steps if full in getattr(step.stage, "bounds", {})]
-    assert len(held) == 1
+    holding = [step.label for step in plan("+recipe=x").steps if full in getattr(step.stage, "bounds", {})]
+    assert len(holding) == 1
+
+
+SMALL_BATCH = "training.micro_batch_size=1 training.gradient_accumulation_steps=8"
 
 
 @pytest.mark.parametrize(
-    ("words", "memory", "mend"),
+    ("words", "memory", "override"),
     [
         (
             ("tuning=lora", "training.micro_batch_size=32"),
@@ -183,52 +158,46 @@ def test_a_gate_that_can_be_measured(gate, team, plan):
             "training.micro_batch_size=1 training.gradient_accumulation_steps=32",
         ),
         ((), 2.7, "tuning=lora"),
-        (
-            (),
-            1.5,
-            "tuning=lora training.micro_batch_size=1 training.gradient_accumulation_steps=8",
-        ),
+        ((), 1.5, f"tuning=lora {SMALL_BATCH}"),
     ],
 )
-def test_what_does_not_fit_names_a_change_that_fits(words, memory, mend, plan):
+def test_training_that_does_not_fit_names_a_change_that_does(words, memory, override, fixes):
     base = ("+recipe=tiny", "model=smollm2-135m-pypi", f"environment.hardware.memory_gib={memory}")
-    (line,) = problems(lambda: plan(*base, *words))
-    assert re.match(
-        rf"training: needs about [\d.]+ GiB, environment.hardware.memory_gib is {memory:g}; ", line
-    )
-    assert line.endswith(f"it fits with {mend}")
-    plan(*base, *words, *mend.split())
+    (problem,) = fixes(*base, *words)
+    assert problem.key == "training"
+    assert problem.overrides[0] == override
+    assert f"memory_gib is {memory:g}" in problem.reason
 
 
-def test_what_never_fits_says_so(plan):
-    (line,) = problems(lambda: plan("+recipe=tiny", "environment.hardware.memory_gib=0.1"))
-    assert line.endswith("choose a smaller model=<option> or a larger machine")
+def test_training_that_never_fits_has_no_override(problems):
+    (problem,) = problems("+recipe=tiny", "environment.hardware.memory_gib=0.1")
+    assert problem.overrides == ()
+    assert problem.advice
 
 
-def test_all_broken_rules_are_told_at_once(plan):
-    words = (
-        "data=files",
-        "data.train=[nope.jsonl,neither.jsonl]",
-        "training.precision=fp16",
-        "environment=staging",
-    )
-    lines = problems(lambda: plan("+recipe=tiny", *words))
-    assert [line.partition(":")[0] for line in lines] == [
-        "nope.jsonl",
-        "neither.jsonl",
-        "training.precision",
-        "deployment.image",
-    ]
-
-
-def test_a_local_file_with_another_sha256_is_refused(team, plan):
-    team("rows.jsonl", ROWS)
+def test_local_file_with_another_sha256_is_rejected(team, problems):
+    team("rows.jsonl", '{"prompt": "a", "completion": "b"}\n')
     words = ("data=files", f"data.train={{url: rows.jsonl, sha256: {'0' * 64}}}")
-    (line,) = problems(lambda: plan("+recipe=tiny", *words))
-    assert line.startswith(f"rows.jsonl: sha256 should be {'0' * 64}, got ")
+    (problem,) = problems("+recipe=tiny", *words)
+    assert problem.key == "data.train.0"
+    assert "rows.jsonl" in problem.reason
+    assert "0" * 64 in problem.reason
 
 
-def test_a_source_that_is_not_pinned_is_warned_of(plan):
+def test_unpinned_source_is_a_caution(plan):
     (warning,) = plan("+recipe=tiny", "model=smollm2-135m").warnings
-    assert warning.startswith("hf://HuggingFaceTB/SmolLM2-135M-Instruct@main is not pinned")
+    assert warning.key.startswith("model.")
+    assert "hf://HuggingFaceTB/SmolLM2-135M-Instruct@main" in warning.reason
     assert plan("+recipe=quickstart").warnings == ()
+
+
+def test_problems_are_equal_by_value():
+    assert len({Problem("a", "b", ("c=1",)), Problem("a", "b", ("c=1",))}) == 1
+
+
+def test_rules_name_no_task():
+    tasks = [file.stem.replace("_", "-") for file in Path(task.__file__).parent.glob("*_*.py")]
+    assert "causal-lm" in tasks
+    for file in Path(rules.__file__).parent.glob("*.py"):
+        text = file.read_text()
+        assert not [name for name in (*tasks, "seq2seq") if f'"{name}"' in text], file.name

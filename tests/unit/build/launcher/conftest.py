@@ -1,4 +1,4 @@
-"""A small API server on this machine: it keeps objects, and plays a controller by a script."""
+"""A small API server on this machine: it stores objects and runs a script in place of a controller."""
 
 import copy
 import json
@@ -13,25 +13,34 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from framework.manifests import kubernetes_api as api
+from framework.build.launcher import follow_job
 
 Object = dict[str, Any]
+KINDS = {
+    "/api/v1": {"ConfigMap": "configmaps", "Pod": "pods"},
+    "/apis/kueue.x-k8s.io/v1beta2": {"Workload": "workloads"},
+    "/apis/networking.k8s.io/v1": {"NetworkPolicy": "networkpolicies"},
+    "/apis/jobset.x-k8s.io/v1alpha2": {"JobSet": "jobsets"},
+    "/apis/trainer.kubeflow.org/v1alpha1": {"TrainJob": "trainjobs", "TrainingRuntime": "trainingruntimes"},
+}
+"""Kinds that the server knows: the plural of each, by API version."""
 
 
 class Cluster:
-    """What the server keeps, and what was asked of it."""
+    """State of the server, and the requests it received."""
 
     def __init__(self) -> None:
+        self.kinds = dict(KINDS)
         self.objects: dict[str, Object] = {}
         self.asked: list[tuple[str, str]] = []
         self.bodies: list[Object] = []
         self.logs: dict[str, list[str]] = {}
         self.refusals: dict[tuple[str, str], tuple[int, str]] = {}
-        """What method and end of a path are answered with, instead of doing it."""
+        """Error status and message by method and end of the path."""
         self.script: list[Callable[[], None]] = []
-        """What happens, one thing each time that somebody looks at the job."""
+        """Actions; one runs each time the job is read."""
         self.faults: list[str] = []
-        """What went wrong in the server itself."""
+        """Exceptions inside the server."""
         self.url = ""
         self.job = ""
         """The path of the first job that was created."""
@@ -41,7 +50,7 @@ class Cluster:
         return self.objects[self.job].setdefault("status", {})
 
     def pod(self, name: str, state: Object, created: str = "2026-01-01T00:00:00Z", **status: Any) -> None:
-        """Put a pod of the job's first machine there, or another state of it."""
+        """Create a pod of the job's first machine, or change its state."""
         job = self.objects[self.job]["metadata"]
         labels = {"app.kubernetes.io/instance": job["name"], "batch.kubernetes.io/job-completion-index": "0"}
         metadata = {"name": name, "namespace": job["namespace"], "uid": f"uid-{name}", "labels": labels}
@@ -52,13 +61,13 @@ class Cluster:
         }
         self.objects[f"/api/v1/namespaces/{job['namespace']}/pods/{name}"] = body
 
-    def says(self, pod: str, *lines: str) -> None:
-        """Let the pod's log have these lines, with times that grow."""
-        log = self.logs.setdefault(pod, [])
+    def log(self, pod: str, *lines: str) -> None:
+        """Append lines to the pod's log, with increasing timestamps."""
+        entries = self.logs.setdefault(pod, [])
         for line in lines:
-            log.append(f"2026-01-01T00:00:{len(log):02d}.000000000Z {line}")
+            entries.append(f"2026-01-01T00:00:{len(entries):02d}.000000000Z {line}")
 
-    def ends(self, kind: str, message: str = "") -> None:
+    def finish(self, kind: str, message: str = "") -> None:
         self.status["conditions"] = [{"type": kind, "status": "True", "message": message}]
 
 
@@ -67,8 +76,8 @@ class Handler(BaseHTTPRequestHandler):
 
     @property
     def cluster(self) -> Cluster:
-        found: Cluster = self.server.cluster  # type: ignore[attr-defined]
-        return found
+        cluster: Cluster = self.server.cluster  # type: ignore[attr-defined]
+        return cluster
 
     def log_message(self, *words: object) -> None:
         pass
@@ -94,7 +103,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self.refuse(code, message)
         try:
             getattr(self, f"on_{self.command.lower()}")(path, query, body)
-        except ConnectionError:  # who asked is gone
+        except ConnectionError:  # the client is gone
             self.close_connection = True
         except Exception:
             cluster.faults.append(traceback.format_exc())
@@ -103,14 +112,14 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PATCH = do_DELETE = handle_any
 
     def on_post(self, path: str, query: dict[str, str], body: Object) -> None:
-        place = f"{path}/{body['metadata']['name']}"
-        if place in self.cluster.objects:
+        item_path = f"{path}/{body['metadata']['name']}"
+        if item_path in self.cluster.objects:
             return self.refuse(409, f"{body['metadata']['name']} already exists")
         self.cluster.bodies.append(copy.deepcopy(body))
-        self.cluster.objects[place] = body
+        self.cluster.objects[item_path] = body
         body["metadata"]["uid"] = f"uid-{len(self.cluster.bodies)}"
         if body["kind"] in ("TrainJob", "JobSet") and not self.cluster.job:
-            self.cluster.job = place
+            self.cluster.job = item_path
         return self.answer(201, body)
 
     def on_patch(self, path: str, query: dict[str, str], body: Object) -> None:
@@ -121,11 +130,15 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, self.cluster.objects[path])
 
     def on_delete(self, path: str, query: dict[str, str], body: Object) -> None:
-        found = self.cluster.objects.pop(path, None)
-        return self.answer(200, found) if found else self.refuse(404, "not found")
+        item = self.cluster.objects.pop(path, None)
+        return self.answer(200, item) if item else self.refuse(404, "not found")
 
     def on_get(self, path: str, query: dict[str, str], body: Object) -> None:
         cluster = self.cluster
+        if path in cluster.kinds:
+            kinds = cluster.kinds[path].items()
+            resources = [{"name": plural, "kind": kind} for kind, plural in kinds]
+            return self.answer(200, {"kind": "APIResourceList", "resources": resources})
         if path.endswith("/log"):
             assert query["timestamps"] == "true"
             return self.answer(
@@ -135,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
             cluster.script.pop(0)()
         if path in cluster.objects:
             return self.answer(200, cluster.objects[path])
-        inside = [item for place, item in cluster.objects.items() if place.rpartition("/")[0] == path]
+        inside = [item for item_path, item in cluster.objects.items() if item_path.rpartition("/")[0] == path]
         if path.endswith(("/pods", "/workloads")):
             wanted = dict(pair.split("=") for pair in query["labelSelector"].split(","))
             items = [item for item in inside if wanted.items() <= item["metadata"]["labels"].items()]
@@ -145,27 +158,27 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A server, and a kubeconfig that leads to it."""
+    """A server, and a kubeconfig for it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    found = Cluster()
-    server.cluster = found  # type: ignore[attr-defined]
-    found.url = f"http://127.0.0.1:{server.server_port}"
+    state = Cluster()
+    server.cluster = state  # type: ignore[attr-defined]
+    state.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [{"name": "here", "cluster": {"server": found.url}}],
+        "clusters": [{"name": "here", "cluster": {"server": state.url}}],
         "users": [{"name": "me", "user": {"token": "secret"}}],
         "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
         "current-context": "here",
     }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setattr(api, "OUTAGE_SECONDS", 10.0)
-    yield found
+    monkeypatch.setattr(follow_job, "OUTAGE_SECONDS", 10.0)
+    yield state
     server.shutdown()
     server.server_close()
     thread.join()
-    assert found.faults == []
+    assert state.faults == []

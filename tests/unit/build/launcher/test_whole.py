@@ -1,4 +1,4 @@
-"""A recipe from the command to the rendered lock, the worker's own process in the place of the pod."""
+"""A recipe from the command to the rendered lock; the worker's process stands in for the pod."""
 
 import json
 import os
@@ -32,7 +32,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def team(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of whoever may reach the bucket."""
+    """Environment variables that give access to the bucket."""
     places = tmp_path / "places"
     (places / "bucketfs-1.0.dist-info").mkdir(parents=True)
     (places / "bucketfs.py").write_text(BUCKET)
@@ -47,7 +47,7 @@ def team(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def run(team: dict[str, str], tmp_path: Path, cluster: Any) -> Run:
-    """Type the command in a clone of the team's repository."""
+    """Run the command in a clone of the team's repository."""
     folder = tmp_path / "work"
     folder.mkdir()
     who = ("-c", "user.name=a", "-c", "user.email=a@example.com")
@@ -65,7 +65,7 @@ def run(team: dict[str, str], tmp_path: Path, cluster: Any) -> Run:
 
 
 class Kubelet:
-    """Starts the job's command, with its files and variables, and tells the server how it is doing."""
+    """Starts the job's command, with its files and variables, and reports its state to the server."""
 
     def __init__(self, cluster: Any, environment: dict[str, str], root: Path) -> None:
         self.cluster, self.environment, self.root = cluster, environment, root
@@ -76,21 +76,21 @@ class Kubelet:
     def look(self) -> None:
         self.cluster.script.append(self.look)
         if not any(body["kind"] == "TrainJob" for body in self.cluster.bodies):
-            return  # somebody asks whether the job is there
+            return  # the client asks whether the job exists
         if self.process is None:
             self.process = self.start()
         lines = self.log.read_text().splitlines()
-        self.cluster.says("p", *lines[len(self.cluster.logs.get("p", [])) :])
+        self.cluster.log("p", *lines[len(self.cluster.logs.get("p", [])) :])
         code = self.process.poll()
         if code is None:
             self.cluster.pod("p", {"running": {}})
             return
         said = self.message.read_text() if self.message.exists() else ""
         self.cluster.pod("p", {"terminated": {"exitCode": code, "message": said}})
-        self.cluster.ends("Complete" if code == 0 else "Failed")
+        self.cluster.finish("Complete" if code == 0 else "Failed")
 
     def start(self) -> "subprocess.Popen[str]":
-        """Do what Kueue, Trainer, JobSet, Job and kubelet do, the store's volume being a folder here."""
+        """Act as Kueue, Trainer, JobSet, Job and kubelet, with a local folder as the store's volume."""
         objects = {body["kind"]: body for body in self.cluster.bodies}
         template = objects["TrainingRuntime"]["spec"]["template"]["spec"]["replicatedJobs"][0]
         (container,) = template["template"]["spec"]["template"]["spec"]["containers"]
@@ -116,7 +116,7 @@ class Kubelet:
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_a_recipe_is_trained_in_a_cluster_and_rendered_here(
+def test_recipe_is_trained_in_cluster_and_rendered_here(
     cluster: Any, run: Run, team: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "pod").mkdir()
@@ -143,18 +143,18 @@ def test_a_recipe_is_trained_in_a_cluster_and_rendered_here(
     assert "nothing to build" in again.stdout
     assert len(cluster.bodies) == submitted
 
-    # A version that has left the model store is published again, from what the cluster's store holds.
+    # A version deleted from the model store is published again from the cluster's store.
     shutil.rmtree(tmp_path / "bucket")
     cluster.script, cluster.bodies = [], []
     cluster.logs.clear()
     kubelet = Kubelet(cluster, team, tmp_path / "pod")
     lost = run(*WORDS)
     assert lost.returncode == 0, lost.stdout + lost.stderr
-    assert "has ended without a release; starting it again" in lost.stdout
+    assert "ended without a release; starting it again" in lost.stdout
     assert json.loads((tmp_path / "work/environments/dev/tiny/release.lock").read_text()) == lock
     assert (tmp_path / "bucket" / "models" / "releases" / "tiny" / f"{lock['plan']}.lock").is_file()
 
-    # A gate that is missed: the worker's own sentence and exit code, and nothing is rendered.
+    # A missed gate: the worker's message and exit code come back, and nothing is rendered.
     cluster.job, cluster.script, cluster.bodies = "", [], []
     kubelet = Kubelet(cluster, team, tmp_path / "pod")
     cluster.logs.clear()
@@ -166,7 +166,7 @@ def test_a_recipe_is_trained_in_a_cluster_and_rendered_here(
     assert json.loads((tmp_path / "work/environments/dev/tiny/release.lock").read_text()) == lock
 
 
-def test_a_job_is_only_written_where_that_is_asked(cluster: Any, run: Run, tmp_path: Path) -> None:
+def test_job_is_only_written_with_dry_run(cluster: Any, run: Run, tmp_path: Path) -> None:
     done = run(*WORDS, "launcher.dry_run=true")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "work/.gitune/jobs").iterdir()
@@ -180,7 +180,7 @@ def test_a_job_is_only_written_where_that_is_asked(cluster: Any, run: Run, tmp_p
     assert f"Job: TrainJob {folder.name} in namespace training, queue training" in planned.stdout
 
 
-def test_a_plan_refuses_what_pods_could_not_reach(cluster: Any, run: Run, tmp_path: Path) -> None:
+def test_plan_refuses_files_that_pods_cannot_reach(cluster: Any, run: Run, tmp_path: Path) -> None:
     rows = tmp_path / "work" / "rows"
     rows.mkdir()
     (rows / "own.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 40)
@@ -188,8 +188,8 @@ def test_a_plan_refuses_what_pods_could_not_reach(cluster: Any, run: Run, tmp_pa
     refused = run("plan", *WORDS[:2], *own)
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[0] == "The plan cannot run:"
-    assert "publish.url: 'file://.gitune/models' would lie in a pod that ends" in refused.stderr
-    assert "launcher: 'rows/own.jsonl' lies on this machine only" in refused.stderr
+    assert "publish.url: 'file://.gitune/models' " in refused.stderr
+    assert "launcher: 'rows/own.jsonl' " in refused.stderr
     assert "launcher.image: 'gitune/trainer:0.1.0' is not pinned by digest" in refused.stderr
     fits = run("plan", *WORDS, *own[:2], "launcher.image_folders=[rows]")
     assert fits.returncode == 0, fits.stderr

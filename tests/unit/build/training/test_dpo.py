@@ -102,9 +102,11 @@ def test_rows_without_a_rejected_answer_are_refused(
         Dpo(max_steps=8, precision="fp32").fit(tiny_model, Full(), Single(), "cpu", folders, 0)
 
 
-def test_a_classifier_prefers_nothing(plan: Callable[..., Plan]) -> None:
-    with pytest.raises(PlanError, match=r"this option is for causal-lm, .*; set training=supervised"):
+def test_dpo_is_rejected_for_a_classifier(plan: Callable[..., Plan]) -> None:
+    with pytest.raises(PlanError) as caught:
         plan("+recipe=sentiment", "training=dpo")
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.overrides) == ("training", ("training=supervised",))
     words: Any = (
         "+recipe=tiny",
         "training=dpo",

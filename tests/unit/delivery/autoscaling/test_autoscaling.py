@@ -71,8 +71,10 @@ def test_keda_by_no_queue_has_no_fallback_which_it_would_refuse(rendered, p99, a
 
 
 def test_keda_without_measurements_is_refused(rendered):
-    with pytest.raises(PlanError, match="set monitoring=prometheus or autoscaling=hpa"):
+    with pytest.raises(PlanError) as caught:
         rendered(autoscaling="keda", monitoring="none")
+    (problem,) = caught.value.problems
+    assert problem.overrides == ("monitoring=prometheus", "autoscaling=hpa")
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")

@@ -1,4 +1,4 @@
-"""Releases and deliveries of which the targets' tests change one thing each."""
+"""Releases and deliveries for the deployment targets' tests, which change one value each."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import yaml
 
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery, Deployment
+from framework.delivery.deployment.kubernetes import Kubernetes
 
 REPOSITORY = Path(__file__).parents[4]
 
@@ -24,8 +25,20 @@ def release():
 
 
 @pytest.fixture
+def remote(release):
+    """Return the golden release with a model in a remote store, or at another URI."""
+    return lambda uri="s3://bucket/models/abc": release(model_uri=uri)
+
+
+@pytest.fixture
+def environment():
+    """Return an environment's option with other fields."""
+    return lambda name="dev", **fields: option("environment", name, **fields)
+
+
+@pytest.fixture
 def deliver():
-    """Return what goes to *environment* with the default option of each group that is not given."""
+    """Return a delivery to *environment*, with default options for all other groups."""
 
     def build(environment="dev", **parts):
         default = {
@@ -37,14 +50,37 @@ def deliver():
             "monitoring": "none",
             "secrets": "none",
         }
-        return Delivery(**{group: parts.get(group) or option(group, name) for group, name in default.items()})
+        chosen = {**default, **parts}
+        return Delivery(
+            **{
+                group: option(group, choice) if isinstance(choice, str) else choice
+                for group, choice in chosen.items()
+            }
+        )
 
     return build
 
 
 @pytest.fixture
+def built(release, deliver):
+    """Return a cluster target's objects by kind."""
+
+    def objects(target=None, served=None, **parts):
+        items = (target or Kubernetes()).objects(served or release(), deliver(**parts))
+        return {item["kind"]: item for item in items}
+
+    return objects
+
+
+@pytest.fixture
+def pod(built):
+    """Return the pod's spec of a cluster target's Deployment."""
+    return lambda *arguments, **parts: built(*arguments, **parts)["Deployment"]["spec"]["template"]["spec"]
+
+
+@pytest.fixture
 def shown():
-    """Return the option file's own component."""
+    """Return an option file's text and its component."""
 
     def read(name):
         text = (REPOSITORY / "conf" / "deployment" / f"{name}.yaml").read_text()

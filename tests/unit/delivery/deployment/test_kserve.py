@@ -76,7 +76,7 @@ def test_what_kserve_would_undo_is_refused(deliver):
     target = KServe(image=f"gitune/server@sha256:{'a' * 64}")
     assert target.problems(deliver("production")) == []
     (problem,) = target.problems(deliver("production", rollout=Canary()))
-    assert "rollout=rolling" in problem
+    assert "rollout=rolling" in problem.overrides
     (problem,) = target.problems(deliver("production", autoscaling=Fixed()))
-    assert "autoscaling=hpa" in problem
+    assert problem.overrides[0].startswith("autoscaling=hpa ")
     assert target.problems(deliver("dev", rollout=Canary())) == []  # dev replaces pods in one go anyway

@@ -2,9 +2,6 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from framework.build.export.onnx import Onnx
-from framework.build.export.tensorrt import TensorRT
-from framework.build.export.transformers import Transformers
 from framework.core.errors import ReleaseError
 from framework.delivery.deployment.triton import Triton
 from framework.serving.litserve import LitServe
@@ -87,25 +84,9 @@ def test_a_release_that_triton_cannot_open_is_refused(release, deliver, fields, 
         Triton().files(release(**CLASSIFIER | fields), deliver())
 
 
-@pytest.mark.parametrize(
-    ("export", "mend"),
-    [
-        (Transformers(), "set export=onnx"),
-        (TensorRT(), "set export.runtime=tensorrt"),
-        (TensorRT(runtime="tensorrt", batch={"opt": 1, "max": 4}), "set serving.max_batch_size=4"),
-        (TensorRT(runtime="tensorrt", length={"opt": 4, "max": 8}), "set deployment.warmup_tokens=8"),
-        (TensorRT(runtime="tensorrt"), None),
-        (Onnx(), None),
-    ],
-)
-def test_an_export_that_triton_cannot_open_names_what_mends_it(export, mend):
-    problems = Triton().export_problems(export, LitServe(max_batch_size=8))
-    assert [mend in problem for problem in problems] == ([True] if mend else [])
-
-
 def test_an_engine_without_a_gpu_and_a_key_that_nobody_asks_for_are_refused(release, deliver):
     with pytest.raises(ReleaseError, match=r"set deployment\.gpus=1"):
         Triton().files(release(**CLASSIFIER | {"engine": "tensorrt"}), deliver())
     (problem,) = Triton(api_key_secret={"name": "keys"}).problems(deliver())
-    assert "deployment.api_key_secret=null" in problem
-    assert "deployment.ingress_from" in problem
+    assert problem.overrides == ("deployment.api_key_secret=null",)
+    assert "deployment.ingress_from" in problem.advice

@@ -59,7 +59,7 @@ def test_options_become_arguments_and_the_last_word_is_the_recipes(release, deli
 def test_all_three_images_must_be_pinned_outside_dev(deliver):
     target = Vllm(model_image="registry.example.com/models/tiny:1")
     problems = target.problems(deliver("production"))
-    assert [problem.partition(":")[0] for problem in problems] == [
+    assert [problem.key for problem in problems] == [
         "deployment.image",
         "deployment.fetch_image",
         "deployment.model_image",

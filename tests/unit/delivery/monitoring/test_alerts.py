@@ -7,12 +7,12 @@ import pytest
 from framework.core import metric_names as metrics
 from framework.delivery.monitoring.alerts import alerts
 from framework.delivery.monitoring.recording import groups
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.signals import GITUNE, TRITON, VLLM
 
 BOUNDS = Bounds()
-WATCHED = Watched("tiny", "staging", GITUNE, ("gateway",))
+WATCHED = MonitoredRelease("tiny", "staging", GITUNE, ("gateway",))
 RUNBOOKS = "https://example.com/docs/runbooks/"
 POD = "tiny-7d9c5b8f4-x2x7k"
 OWN = f'namespace="staging",release="tiny",pod="{POD}"'
@@ -287,6 +287,6 @@ def test_bounds_are_those_of_the_requirements():
     ("signals", "missing"), [(GITUNE, 0), (VLLM, 1), (TRITON, 4)], ids=["ours", "vllm", "triton"]
 )
 def test_what_a_server_does_not_tell_raises_no_alert(signals, missing, judged):
-    watched = Watched("tiny", "staging", signals)
+    watched = MonitoredRelease("tiny", "staging", signals)
     assert len(alerts(watched, BOUNDS)) == len(CASES) - missing
     assert judged(rules(watched), []) == ""

@@ -8,7 +8,7 @@ import pytest
 from framework.core.release import Release
 from framework.delivery.monitoring.grafana import config_map
 from framework.delivery.monitoring.panels import boards
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.identity import Identity
 from framework.manifests.signals import GITUNE, TRITON, VLLM
@@ -19,7 +19,7 @@ IDENTITY = Identity.of(Release.read(Path(__file__).parents[3] / "golden" / "tiny
 
 def shown(signals=GITUNE, **options):
     given = {"label": "grafana_dashboard", "folder": "Gitune", **options}
-    return config_map(IDENTITY, boards(Watched.of(IDENTITY, signals), Bounds()), **given)
+    return config_map(IDENTITY, boards(MonitoredRelease.of(IDENTITY, signals), Bounds()), **given)
 
 
 @pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)

@@ -140,7 +140,7 @@ def test_every_query_is_promql(signals, tmp_path, run_tool):
 def test_dashboards_without_their_package_are_refused_in_one_sentence(monkeypatch):
     monkeypatch.setattr(grafana, "SDK", "no_such_package")
     (problem,) = Prometheus().problems()
-    assert "pip install 'gitune[monitoring]'" in problem
+    assert problem.advice == "pip install 'gitune[monitoring]'"
     assert Prometheus(dashboards=False).problems() == []
 
 

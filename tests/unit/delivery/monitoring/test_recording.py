@@ -3,11 +3,11 @@
 from framework.core import metric_names as metrics
 from framework.delivery.monitoring.panels import boards
 from framework.delivery.monitoring.recording import groups
-from framework.delivery.monitoring.selectors import Watched
+from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.signals import GITUNE
 
-WATCHED = Watched("tiny", "staging", GITUNE)
+WATCHED = MonitoredRelease("tiny", "staging", GITUNE)
 (SERVICE,) = (group for group in groups(WATCHED, 3) if group["name"] == "gitune.service")
 
 

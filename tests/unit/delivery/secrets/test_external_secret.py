@@ -63,4 +63,4 @@ def test_a_store_must_be_named_as_soon_as_there_is_a_secret():
     assert ExternalSecret().problems({}, DEV) == []
     assert ExternalSecret(store="vault").problems(WANTED, DEV) == []
     (problem,) = ExternalSecret().problems(WANTED, DEV)
-    assert "secrets.store=" in problem
+    assert problem.overrides == ("secrets.store=<name>",)

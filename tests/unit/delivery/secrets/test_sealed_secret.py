@@ -103,10 +103,10 @@ def test_what_was_sealed_for_a_whole_namespace_still_says_so(write):
 def test_what_is_not_sealed_for_this_place_never_reaches_a_manifest(write, parts, said):
     path = write(**parts)
     (problem,) = SealedSecret().problems({"api": "Opaque"}, DEV)
-    assert problem.startswith(f"secrets/gitune-dev/api.yaml: {said}")
+    assert problem.reason.startswith(f"secrets/gitune-dev/api.yaml: {said}")
     assert (
         f"kubeseal --namespace gitune-dev --format yaml < secret.yaml > {path.relative_to(path.parents[2])}"
-        in problem
+        in problem.advice
     )
     with pytest.raises(PlanError, match="seal it again"):
         SealedSecret().objects(IDENTITY, {"api": "Opaque"})
@@ -116,11 +116,13 @@ def test_what_is_not_sealed_for_this_place_never_reaches_a_manifest(write, parts
 def test_a_file_that_is_something_else_is_one_sentence(write, text):
     write().write_text(text)
     (problem,) = SealedSecret().problems({"api": "Opaque"}, DEV)
-    assert "\n" not in problem
-    assert "seal it again" in problem
+    assert "\n" not in str(problem)
+    assert "seal it again" in problem.advice
 
 
 def test_a_missing_file_says_how_it_is_made(write):
     write().unlink()
     (problem,) = SealedSecret().problems({"api": "Opaque"}, DEV)
-    assert "the Secret 'api' is not sealed there; seal it again: kubeseal" in problem
+    assert problem.key == "secrets"
+    assert "'api'" in problem.reason
+    assert "kubeseal" in problem.advice

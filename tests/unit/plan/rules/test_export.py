@@ -1,105 +1,97 @@
-"""What a plan says of an export before anything runs, and the override that mends it."""
+"""What a plan reports about an export before anything runs."""
 
 import pytest
 
-from framework.core.errors import PlanError
-from framework.plan.rules import export as export_rules
+from framework.core import step
+from framework.plan.rules import install
 
 CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates", "compression=none")
 ENGINE = (*CLASSIFIER, "export=tensorrt", "deployment.gpus=1")
+TRITON = (*ENGINE, "deployment=triton", "export.runtime=tensorrt", "environment.hardware.device=cuda")
 
 
-def refused(plan, *words: str) -> list[str]:
-    with pytest.raises(PlanError) as caught:
-        plan("+recipe=tiny", *words)
-    assert caught.value.exit_code == 2
-    return str(caught.value).split("\n  ")[1:]
+@pytest.fixture
+def everything_installed(monkeypatch) -> None:
+    monkeypatch.setattr(install, "installed", lambda distribution: True)
+    monkeypatch.setattr(step, "_version", lambda distribution: "1")
 
 
+@pytest.mark.usefixtures("everything_installed")
 @pytest.mark.parametrize(
-    ("words", "said", "mend"),
+    ("words", "key", "overrides"),
     [
-        (
-            ("export=gguf",),
-            "export: no package that llama.cpp publishes converts a model to GGUF; set export=onnx-genai",
-            "export=onnx-genai",
-        ),
-        (
-            (*CLASSIFIER, "export=gguf"),
-            "export: this exporter is for causal-lm, the model is for sequence-classification; "
-            "set export=onnx",
-            "export=onnx",
-        ),
-        (
-            ("compression=binary",),
-            "compression.binary: weights of one bit serve purpose-built chips (ASICs) alone",
-            "compression=int4-weight",
-        ),
+        (("export=gguf",), "export", ("export=onnx-genai compression=int4-weight",)),
+        ((*CLASSIFIER, "export=gguf"), "export", ("export=onnx",)),
+        (("compression=binary",), "compression.binary", ("compression=int4-weight",)),
         (
             (*ENGINE, "export.length.opt=8", "export.length.max=16"),
-            "export.length.max: the engine takes rows of 16 tokens, data.max_length is 128; "
-            "set export.length.max=128 or data.max_length=16",
-            "export.length.max=128",
+            "export.length.max",
+            ("export.length.max=128", "data.max_length=16"),
         ),
         (
             (*ENGINE, "export.runtime=tensorrt"),
-            "export.runtime: tensorrt builds on the GPU that will run the engine, and "
-            "environment.hardware.device is cpu; set export.runtime=tensorrt-rtx",
-            "export.runtime=tensorrt-rtx",
+            "export.runtime",
+            ("export.runtime=tensorrt-rtx",),
         ),
-        (
-            (*CLASSIFIER, "export=tensorrt"),
-            "deployment.gpus: tensorrt runs on a GPU alone, and the pods have none; set deployment.gpus=1",
-            "deployment.gpus=1",
-        ),
+        ((*CLASSIFIER, "export=tensorrt"), "deployment.gpus", ("deployment.gpus=1",)),
         (
             (*ENGINE, "compression=bf16"),
-            "compression.bf16: works on exports for torch, tensorrt, this one is for onnxruntime; "
-            "set export=transformers or compression=none",
-            "compression=none",
+            "compression.bf16",
+            ("export=transformers", "compression=none"),
+        ),
+        (
+            (*ENGINE, "deployment=triton", "environment.hardware.device=cuda"),
+            "export.runtime",
+            ("export.runtime=tensorrt", "export=onnx"),
+        ),
+        (
+            (*TRITON, "serving.max_batch_size=33"),
+            "serving.max_batch_size",
+            ("serving.max_batch_size=32",),
+        ),
+        (
+            (*TRITON, "deployment.warmup_tokens=513"),
+            "deployment.warmup_tokens",
+            ("deployment.warmup_tokens=512",),
         ),
     ],
 )
-def test_what_cannot_work_names_what_can(plan, monkeypatch, words, said, mend) -> None:
-    monkeypatch.setattr(export_rules, "installed", lambda distribution: True)
-    lines = refused(plan, *words)
-    assert lines[0].startswith(said)
-    assert mend.removeprefix("+") in lines[0]
-    monkeypatch.undo()
-    assert plan("+recipe=tiny", *words, mend).steps
+def test_rule_names_its_key_and_overrides_that_plan(fixes, words, key, overrides) -> None:
+    problem = fixes("+recipe=tiny", *words)[0]
+    assert (problem.key, problem.overrides) == (key, overrides)
 
 
-def test_without_a_gpu_the_plan_says_who_judges_the_engine(plan) -> None:
+def test_engine_is_judged_by_its_graph_without_a_gpu(plan) -> None:
     made = plan("+recipe=tiny", *ENGINE, "compression=fp16")
-    (said,) = (line for line in made.warnings if line.startswith("export:"))
-    assert "runs no tensorrt engine; it is built, and onnxruntime evaluates" in said
+    (caution,) = (each for each in made.warnings if each.key == "export")
+    assert "tensorrt" in caution.reason
+    assert "onnxruntime" in caution.reason
     assert made.step("evaluate fp16").stage.engine == "onnxruntime"
     assert made.step("parity").stage.engine == "onnxruntime"
     assert made.step("publish").stage.engine == "tensorrt"
 
 
-def test_on_a_gpu_the_engine_itself_is_measured(plan) -> None:
+def test_engine_itself_is_judged_on_a_gpu(plan) -> None:
     made = plan("+recipe=tiny", *ENGINE, "compression=bf16", "environment.hardware.device=cuda")
     assert made.step("evaluate bf16").stage.engine == "tensorrt"
-    assert not [line for line in made.warnings if line.startswith("export:")]
+    assert not [each for each in made.warnings if each.key == "export"]
 
 
 @pytest.mark.parametrize(
-    ("words", "missing", "said"),
+    ("words", "missing", "key", "extra"),
     [
-        (ENGINE, "tensorrt-rtx-cu13", "export: needs tensorrt-rtx-cu13; pip install 'gitune[tensorrt-rtx]'"),
-        (
-            (*CLASSIFIER, "export=onnx", "compression=fp16"),
-            "polygraphy",
-            "compression: needs polygraphy; pip install 'gitune[compress]'",
-        ),
+        (ENGINE, "tensorrt-rtx-cu13", "export", "tensorrt-rtx"),
+        ((*CLASSIFIER, "export=onnx", "compression=fp16"), "polygraphy", "compression", "compress"),
     ],
 )
-def test_a_missing_package_is_named_with_what_installs_it(plan, monkeypatch, words, missing, said) -> None:
-    monkeypatch.setattr(export_rules, "installed", lambda distribution: distribution != missing)
-    assert refused(plan, *words) == [said]
+def test_missing_package_names_its_extra(problems, monkeypatch, words, missing, key, extra) -> None:
+    monkeypatch.setattr(install, "installed", lambda distribution: distribution != missing)
+    (problem,) = problems("+recipe=tiny", *words)
+    assert (problem.key, problem.overrides) == (key, ())
+    assert missing in problem.reason
+    assert problem.advice == f"pip install 'gitune[{extra}]'"
 
 
-def test_a_folder_for_pytorch_needs_nothing_to_become_smaller(plan, monkeypatch) -> None:
-    monkeypatch.setattr(export_rules, "installed", lambda distribution: False)
+def test_pytorch_folder_needs_no_package_to_be_compressed(plan, monkeypatch) -> None:
+    monkeypatch.setattr(install, "installed", lambda distribution: False)
     assert plan("+recipe=tiny", "export=transformers", "compression=bf16").step("compress bf16")

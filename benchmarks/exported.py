@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.process import build
-from framework.build.engine import Engine, Sampling, open_engine
+from framework.build.engine import Classifies, Engine, Generates, Sampling, open_engine, require
 
 _TURNS = 5
 _PROMPT = [5 + index % 50 for index in range(64)]
@@ -79,7 +79,7 @@ def _compared(engines: dict[str, Engine], work: Callable[[Any], float]) -> dict[
 
 def _decode(engine: Engine) -> float:
     """Return the CPU seconds of all tokens after the first."""
-    tokens = engine.generate(_PROMPT, _NEW_TOKENS, Sampling(past_end=True))
+    tokens = require(engine, Generates).generate(_PROMPT, _NEW_TOKENS, Sampling(past_end=True))
     next(tokens)
     started = time.process_time()
     for _ in tokens:
@@ -89,6 +89,7 @@ def _decode(engine: Engine) -> float:
 
 def _classify(engine: Engine) -> float:
     """Return the CPU seconds of one batch."""
+    classifier = require(engine, Classifies)
     started = time.process_time()
-    engine.classify(_ROWS)
+    classifier.classify(_ROWS)
     return time.process_time() - started

@@ -1,7 +1,7 @@
-"""Serve one release: fetch its model, check every byte, answer requests.
+"""Serve one release: fetch its model, verify every byte, answer requests.
 
-This is the command of the rendered pods, ``python -m framework.server``, and what ``run serve``
-calls. It knows no plan and no recipe; it writes only the model's folder and what lies beside it.
+Rendered pods run it as ``python -m framework.server``; ``run serve`` calls ``serve_release``. It knows
+neither plan nor recipe. It writes only the model's folder and files beside it.
 """
 
 import argparse
@@ -22,23 +22,22 @@ from framework.serving.triton_repository import DESCRIPTION, lay_out
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code.
 
-    A wrong release, config or model ends with one line on stderr.
+    A wrong release, config or model is reported in one line on stderr.
     """
-    given = _arguments().parse_args(argv)
+    arguments = _arguments().parse_args(argv)
     try:
-        release = Release.read(given.release)
-        if given.fetch_only:
-            pull(release.model_uri, release.digest, given.model)
-        elif given.check_only:
-            check(release.digest, given.model)
-        elif given.config is None:
-            raise ConfigError(
-                "no server's options; give them with --config, or --fetch-only to serve nothing"
-            )
+        release = Release.read(arguments.release)
+        if arguments.fetch_only:
+            pull(release.model_uri, release.digest, arguments.model)
+        elif arguments.check_only:
+            check(release.digest, arguments.model)
+        elif arguments.config is None:
+            raise ConfigError("the server's options are missing; add --config <file>, or --fetch-only")
         else:
-            serve_release(release, read_serving(given.config), given.model)
-        if given.triton_repository is not None:
-            lay_out(given.model, given.triton_repository, release.name, given.release.parent / DESCRIPTION)
+            serve_release(release, read_serving(arguments.config), arguments.model)
+        if arguments.triton_repository is not None:
+            description = arguments.release.parent / DESCRIPTION
+            lay_out(arguments.model, arguments.triton_repository, release.name, description)
     except FrameworkError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -46,15 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def serve_release(release: Release, serving: Serving, folder: Path) -> None:
-    """Make *folder* the release's model, verified, and serve it until SIGINT or SIGTERM.
+    """Fetch the release's model into *folder*, verify it, and serve it until SIGINT or SIGTERM.
 
     Args:
-        release: what is served.
+        release: the release to serve.
         serving: the server's options.
-        folder: where the model lies or will lie; its parent must be writable if it is to be fetched.
+        folder: the model's folder; to fetch the model, its parent must be writable.
 
     Raises:
-        SourceError: the model cannot be fetched or is not what the release says.
+        SourceError: the model cannot be fetched, or its digest differs from the release's.
         ServeError: it cannot be served.
     """
     pull(release.model_uri, release.digest, folder)
@@ -62,18 +61,18 @@ def serve_release(release: Release, serving: Serving, folder: Path) -> None:
 
 
 def read_serving(path: Path) -> Serving:
-    """Read server options from the JSON that ``Serving.dump()`` gives.
+    """Read server options from the JSON of ``Serving.dump()``.
 
     Raises:
-        ConfigError: there is no such file, or it does not hold a server's options.
+        ConfigError: there is no such file, or it does not contain server options.
     """
     try:
         return Serving.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; give the server's options with --config") from None
+        raise ConfigError(f"{path}: no such file; set --config to the server's options") from None
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the whole"
+        where = ".".join(map(str, first["loc"])) or "the file"
         raise ConfigError(f"{path}: {where}: {first['msg']}; render it again") from None
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON ({error}); render it again") from None
@@ -85,13 +84,13 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, help="the server's options as JSON")
     parser.add_argument("--model", type=Path, required=True, help="the model's folder; fetched if missing")
     once = parser.add_mutually_exclusive_group()
-    once.add_argument("--fetch-only", action="store_true", help="fetch and check the model, then stop")
-    once.add_argument("--check-only", action="store_true", help="check the model that is there, then stop")
+    once.add_argument("--fetch-only", action="store_true", help="fetch and verify the model, then exit")
+    once.add_argument("--check-only", action="store_true", help="verify the fetched model, then exit")
     parser.add_argument(
         "--triton-repository",
         type=Path,
         metavar="FOLDER",
-        help="lay the model out for Triton; config.pbtxt lies beside the lock",
+        help="lay the model out for Triton; config.pbtxt is beside the lock",
     )
     return parser
 

@@ -36,7 +36,8 @@ class Release(Component):
     engine: str
     """The engine that runs the published folder, such as ``genai``."""
     task: str
-    """What the model does: the name of a module of ``framework.build.task``, such as ``causal-lm``."""
+    """The model's task: a module of ``framework.build.task``, such as ``causal-lm``, or a plugin's by its
+    dotted path."""
     base_model: str
     """The base model's source, with the revision or version that was used."""
     base_model_license: str

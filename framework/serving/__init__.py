@@ -1,4 +1,4 @@
-"""The base of every serving option: how a release answers requests."""
+"""The base class of every serving option: how a release answers requests."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -10,27 +10,27 @@ from framework.core.component import Component
 from framework.core.release import Release
 
 API_KEY = "GITUNE_API_KEY"
-"""The environment variable with the key that requests must bring; without it nobody is asked for one."""
+"""The environment variable with the API key that requests must send; unset, no key is needed."""
 
 
 class Serving(Component, ABC):
     """A server for a published model."""
 
-    tasks: ClassVar[tuple[str, ...]] = ()
-    """The tasks that it answers; empty for all."""
+    reads_images: ClassVar[bool] = False
+    """Whether requests can have an image beside their text, which some tasks need."""
 
     host: str = "127.0.0.1"
-    """Address to bind; the rendered manifests set ``0.0.0.0`` inside the pod."""
+    """Address to bind; rendered manifests set ``0.0.0.0`` inside the pod."""
     port: Annotated[int, Field(ge=1024, le=65535)] = 8000
-    """TCP port; above 1023 so that no privilege is needed."""
+    """TCP port; above 1023, so that binding needs no privilege."""
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Most requests that are answered together (classifiers)."""
+    """Most requests in one batch (classifiers)."""
     batch_timeout: Annotated[float, Field(ge=0, le=10)] = 0.05
-    """Seconds that a request waits for others to join its batch."""
+    """Seconds that a request waits for others to fill its batch."""
     max_new_tokens: Annotated[int, Field(ge=1, le=131_072)] = 256
-    """Most tokens that one answer may have; a request may ask for fewer."""
+    """Most tokens of one answer; a request can ask for fewer."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """CPU threads of the engine; 0 leaves the engine's own choice."""
+    """CPU threads of the engine; 0 leaves the choice to the engine."""
 
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:
@@ -38,5 +38,8 @@ class Serving(Component, ABC):
 
         Args:
             model: the published folder, already verified against ``release.digest``.
-            release: what is served; its name is the model's name in the API.
+            release: the release to serve; its name is the model's name in the API.
+
+        Raises:
+            ServeError: the server cannot run, or does not answer the release's task.
         """

@@ -1,7 +1,7 @@
-"""The life of a server: its port, its children and its end. Imported only once litserve is there.
+"""Run the server: bind the port, start the worker, and shut both down. It imports litserve.
 
-litserve gives the worker process and the queues; uvicorn runs in this process's main thread and so
-gets the signals itself: on SIGTERM it finishes the running answers, then the children are ended.
+litserve provides the worker process and the queues. uvicorn runs in this process's main thread, so it
+receives the signals: on SIGTERM it finishes the running answers, then the children are killed.
 """
 # ruff: noqa: TID253
 
@@ -26,16 +26,16 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import Serving
-from framework.serving.entity_worker import TagWorker
+from framework.serving.entity_worker import EntityWorker
 from framework.serving.model_worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
-from framework.serving.routes import CHAT, CLASSIFY, Desk
+from framework.serving.routes import CHAT, CLASSIFY, ChatService
 
 MAX_BODY = 4 * 2**20
-"""Bytes of a request's body; more is answered with 413."""
+"""Most bytes of a request's body; a larger one is answered with 413."""
 
 
 class _Routed(LitSpec):  # type: ignore[misc]
-    """Tells litserve to add no route of its own: ``framework.serving.routes`` has them."""
+    """Keeps litserve from adding a route of its own; ``framework.serving.routes`` has them."""
 
     def __init__(self, path: str, streams: bool) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class _Routed(LitSpec):  # type: ignore[misc]
 
     @property
     def stream(self) -> bool:
-        """Whether answers come in pieces."""
+        """Whether answers are streamed."""
         return self.streams
 
 
@@ -58,12 +58,12 @@ def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) ->
     with _signals(stopping):
         shared = Shared()
         server = _litserver(serving, folder, release, shared)
-        desk = Desk(server, release, serving.max_new_tokens, shared)
-        desk.open()
+        service = ChatService(server, release, serving.max_new_tokens, shared)
+        service.open()
         with wrap_litserve_start(server), _workers_killed(server):
             shared.queues_pid.value = server.manager._process.pid
-            # Bound after the children are started, so that none of them holds the port.
-            with _bind(serving.host, serving.port) as bound:
+            # Bound after the children have started, so that none of them inherits the port.
+            with _bind(serving.host, serving.port) as listener:
                 config = uvicorn.Config(
                     server.app,
                     log_level="warning",
@@ -72,9 +72,9 @@ def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) ->
                 )
                 http = uvicorn.Server(config)
                 logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
-                watch = _Watch(server, desk, http, stopping, f"http://{serving.host}:{serving.port}")
+                watch = _Watch(server, service, http, stopping, f"http://{serving.host}:{serving.port}")
                 watch.start()
-                http.run(sockets=[bound])
+                http.run(sockets=[listener])
                 stopping.set()
                 watch.join()
     if watch.failure:
@@ -84,8 +84,9 @@ def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) ->
 def _litserver(serving: Serving, folder: Path, release: Release, shared: Shared) -> Any:
     options: dict[str, Any] = {"spec": _Routed(CHAT, streams=True)}
     kind: type[Any] = ChatWorker
-    if not open_task(release.task).generates:
-        kind = TagWorker if release.task == "token-classification" else ClassifyWorker
+    task = open_task(release.task)
+    if not task.generates:
+        kind = EntityWorker if task.labels_words else ClassifyWorker
         options = {
             "spec": _Routed(CLASSIFY, streams=False),
             "loop": GatheringLoop(),
@@ -105,13 +106,13 @@ def _litserver(serving: Serving, folder: Path, release: Release, shared: Shared)
 
 
 class _Watch(threading.Thread):
-    """Says when the model is ready, and ends the server when the worker is gone."""
+    """Announces that the model is ready, and stops the server when the worker has died."""
 
     def __init__(
-        self, server: Any, desk: Desk, http: uvicorn.Server, stopping: threading.Event, address: str
+        self, server: Any, service: ChatService, http: uvicorn.Server, stopping: threading.Event, address: str
     ) -> None:
         super().__init__(daemon=True)
-        self.server, self.desk, self.http = server, desk, http
+        self.server, self.service, self.http = server, service, http
         self.stopping = stopping
         self.address = address
         self.failure: str | None = None
@@ -122,34 +123,34 @@ class _Watch(threading.Thread):
         ready = False
         while not self.stopping.is_set():
             if wait([worker.sentinel], timeout=0.1):
-                self.failure = self._why(worker, ready)
-                self.desk.ready = lambda: False
-                self.desk.fail_all()
+                self.failure = self._failure(worker, ready)
+                self.service.ready = lambda: False
+                self.service.fail_all()
                 self.http.should_exit = True
                 return
             if not ready and WorkerSetupStatus.READY in self.server.workers_setup_status.values():
                 ready = True
-                self.desk.ready = lambda: True
-                print(f"serving {self.desk.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+                self.service.ready = lambda: True
+                print(f"serving {self.service.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
         self.http.should_exit = True  # the signal may have come just before uvicorn listened for it
 
-    def _why(self, worker: Any, ready: bool) -> str | None:
-        """Return why the worker ended; None if it was told to before it could ignore that."""
-        if self.desk.shared.failure.poll():
-            return str(self.desk.shared.failure.recv())
+    def _failure(self, worker: Any, ready: bool) -> str | None:
+        """Return why the worker ended; None if SIGTERM ended it before it could ignore that."""
+        if self.service.shared.failure.poll():
+            return str(self.service.shared.failure.recv())
         worker.join()
         if worker.exitcode == -signal.SIGTERM:
             return None
-        when = "while it served" if ready else "while it loaded the model"
+        when = "while serving" if ready else "while loading the model"
         return (
             f"the model's process ended {when} (exit code {worker.exitcode}); "
-            "-9 is mostly too little memory, anything else is explained above"
+            "-9 usually means too little memory, other causes are logged above"
         )
 
 
 @contextlib.contextmanager
 def _workers_killed(server: Any) -> Iterator[None]:
-    """End the workers; litserve would wait for ever, since they ignore the SIGTERM that it sends."""
+    """Kill the workers; they ignore the SIGTERM that litserve sends, and it would wait forever."""
     try:
         yield
     finally:
@@ -158,13 +159,13 @@ def _workers_killed(server: Any) -> Iterator[None]:
 
 
 def _no_second_interrupt(record: logging.LogRecord) -> bool:
-    """Leave out the traceback that uvicorn logs when Ctrl-C is pressed twice."""
+    """Drop the traceback that uvicorn logs when Ctrl-C is pressed twice."""
     return "CancelledError" not in record.getMessage()
 
 
 @contextlib.contextmanager
 def _signals(stopping: threading.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM set *stopping*; uvicorn takes them over while it runs."""
+    """Make SIGINT and SIGTERM set *stopping*; uvicorn handles them while it runs."""
     before = {
         number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)
     }
@@ -185,7 +186,7 @@ def _bind(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         return socket.create_server((address[0], address[1]), family=family, backlog=2048)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
         raise ServeError(
-            f"cannot listen on {host}:{port}: {why}; stop what uses it, or set serving.port or serving.host"
+            f"cannot listen on {host}:{port}: {reason}; free the port, or set serving.port or serving.host"
         ) from None

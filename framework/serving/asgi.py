@@ -1,6 +1,6 @@
-"""What all routes share: counting, clients that hang up, and errors in OpenAI's shape.
+"""Middleware of all routes: request metrics, API key, client disconnects, errors in OpenAI's format.
 
-Knows HTTP; knows neither models nor queues. Imported only by the server.
+It knows HTTP; it knows neither models nor queues.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ from framework.serving.metrics import Metrics
 from framework.serving.openai_api import ApiError
 
 TIMED_OUT = (408, 499, 504)
-"""Statuses of a request that took longer than somebody would wait; 499 is a client that hung up."""
+"""Statuses of a request that timed out; 499 means that the client disconnected."""
 
 
 class Counted:
-    """Middleware: counts and times the requests of one route, streams to their last byte."""
+    """Middleware: counts and times the requests of one route, and streams until their last byte."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics, route: str) -> None:
         self.app = app
@@ -32,23 +32,23 @@ class Counted:
         self.route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on."""
+        """Call the application, and count the request if it is for the route."""
         if scope.get("path") != self.route:
             await self.app(scope, receive, send)
             return
-        started, code, whole = time.monotonic(), 500, False
+        started, code, complete = time.monotonic(), 500, False
 
-        async def noting(message: Message) -> None:
-            nonlocal code, whole
+        async def observed(message: Message) -> None:
+            nonlocal code, complete
             code = message.get("status", code)
-            whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
             await send(message)
 
         with self.metrics.in_flight.track_inprogress():
             try:
-                await self.app(scope, receive, noting)
-                # A stream whose client hung up just ends, its last byte unsent.
-                if not whole or code in TIMED_OUT:
+                await self.app(scope, receive, observed)
+                # A stream whose client disconnected ends without its last message.
+                if not complete or code in TIMED_OUT:
                     self.metrics.timeouts.labels(self.route).inc()
             finally:
                 self.metrics.requests.labels(self.route, str(code)).inc()
@@ -56,7 +56,7 @@ class Counted:
 
 
 class Keyed:
-    """Middleware: answers only who brings the API key, but for the paths that probes and scrapers ask."""
+    """Middleware: requires the API key, except on the paths of probes and scrapers."""
 
     def __init__(self, app: ASGIApp, key: str, open_paths: Collection[str]) -> None:
         self.app = app
@@ -64,33 +64,37 @@ class Keyed:
         self.open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, or refuse it with 401."""
-        if scope["type"] != "http" or scope["path"] in self.open_paths or self._brings_key(scope):
+        """Call the application, or answer with 401."""
+        if scope["type"] != "http" or scope["path"] in self.open_paths or self._has_key(scope):
             await self.app(scope, receive, send)
             return
-        refusal = ApiError(
+        error = ApiError(
             401,
             "Incorrect API key; send it in the header 'Authorization: Bearer <key>'",
             code="invalid_api_key",
         )
-        answer = JSONResponse(refusal.body(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
-        await answer(scope, receive, send)
+        response = JSONResponse(error.body(), status_code=401, headers={"WWW-Authenticate": "Bearer"})
+        await response(scope, receive, send)
 
-    def _brings_key(self, scope: Scope) -> bool:
-        given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-        scheme, _, key = given.partition(b" ")
-        # How long it takes must not tell how much of the key is right.
+    def _has_key(self, scope: Scope) -> bool:
+        header = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+        scheme, _, key = header.partition(b" ")
+        # Constant time: the duration must not reveal how much of the key is right.
         return hmac.compare_digest(key.strip(), self.key) and scheme.lower() == b"bearer"
 
 
-async def unless_gone(request: Request, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
-    """Return the answer, or stop working on it as soon as the client has hung up."""
+async def unless_disconnected(request: Request, answer: Awaitable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the answer, or cancel it as soon as the client disconnects.
 
-    async def gone() -> None:
+    Raises:
+        ApiError: 499, the client disconnected.
+    """
+
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    work, watch = asyncio.ensure_future(answer), asyncio.ensure_future(gone())
+    work, watch = asyncio.ensure_future(answer), asyncio.ensure_future(disconnected())
     await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
     for task in (work, watch):
         if not task.done():
@@ -102,24 +106,24 @@ async def unless_gone(request: Request, answer: Awaitable[dict[str, Any]]) -> di
     return work.result()
 
 
-def word_errors(app: Starlette) -> None:
-    """Make every error of the application, expected or not, a JSON that OpenAI's clients read."""
-    app.add_exception_handler(ApiError, _refuse)
-    app.add_exception_handler(HTTPException, _refuse_plainly)
-    app.add_exception_handler(Exception, _fail)
+def install_error_handlers(app: Starlette) -> None:
+    """Make the application answer every error with JSON in OpenAI's format."""
+    app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(Exception, _answer_fault)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
     return JSONResponse(error.body(), status_code=error.status)
 
 
-async def _refuse_plainly(request: Request, error: Exception) -> Response:
+async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    refusal = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-    return JSONResponse(refusal.body(), status_code=error.status_code, headers=error.headers)
+    api_error = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
+    return JSONResponse(api_error.body(), status_code=error.status_code, headers=error.headers)
 
 
-async def _fail(request: Request, error: Exception) -> Response:
-    refusal = ApiError(500, "The server failed on this request; see its log")
-    return JSONResponse(refusal.body(), status_code=500)
+async def _answer_fault(request: Request, error: Exception) -> Response:
+    api_error = ApiError(500, "The server failed on this request; see its log")
+    return JSONResponse(api_error.body(), status_code=500)

@@ -1,7 +1,7 @@
-"""What an application reports about an answer, as data; nothing of it is kept but counts.
+"""Feedback of an application on an answer, as data; only counts of it are kept.
 
-The answer names the bytes that gave it (``system_fingerprint``), and a report that names them again is
-counted for that version, whichever pod it reaches: so two versions side by side can be compared.
+An answer names its model version (``system_fingerprint``). Feedback that repeats it counts for that
+version, whichever pod receives it, so that two versions can be compared side by side.
 """
 
 from typing import Annotated
@@ -13,36 +13,36 @@ QUESTIONS = ("completed", "converted", "returned")
 
 
 class FeedbackRequest(BaseModel):
-    """The body of ``POST /v1/feedback``; give what is known, at least one thing."""
+    """The body of ``POST /v1/feedback``; at least one field besides the fingerprint is needed."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     completed: bool | None = None
-    """Whether the call did what the user came for: the success rate."""
+    """Whether the user's request succeeded: the success rate."""
     converted: bool | None = None
-    """Whether the user took the step that the business counts: the conversion rate."""
+    """Whether the user took the business's target action: the conversion rate."""
     returned: bool | None = None
-    """Whether this user was seen before: the retention rate."""
+    """Whether this user has come back: the retention rate."""
     rating: Annotated[int, Field(ge=1, le=5)] | None = None
-    """How content the user was."""
+    """The user's rating, 5 is best."""
     system_fingerprint: Annotated[str, Field(pattern=r"^fp_[0-9a-f]{12}$")] | None = None
-    """The answer's own; the version of the server that is asked, if it is left out."""
+    """The answer's own; by default the version of the server that receives the feedback."""
 
     @model_validator(mode="after")
-    def _says_something(self) -> "FeedbackRequest":
+    def _not_empty(self) -> "FeedbackRequest":
         if not self.answers() and self.rating is None:
             raise PydanticCustomError(
                 "empty_feedback",
-                "give at least one of {known}",
-                {"known": ", ".join((*QUESTIONS, "rating"))},
+                "give at least one of {fields}",
+                {"fields": ", ".join((*QUESTIONS, "rating"))},
             )
         return self
 
     def answers(self) -> dict[str, bool]:
-        """Return what was said to each question that was answered."""
-        given = {question: getattr(self, question) for question in QUESTIONS}
-        return {question: answer for question, answer in given.items() if answer is not None}
+        """Return the answer to each question that has one."""
+        answers = {question: getattr(self, question) for question in QUESTIONS}
+        return {question: answer for question, answer in answers.items() if answer is not None}
 
     def version(self, digest: str) -> str:
-        """Return the first twelve digits of the version that is judged; *digest* is the server's own."""
+        """Return the rated version's first twelve hex digits; *digest* is the server's own."""
         return (self.system_fingerprint or digest).removeprefix("fp_").removeprefix("sha256:")[:12]

@@ -1,6 +1,6 @@
-"""What the server counts, under the names of ``framework.core.metric_names``.
+"""The server's Prometheus metrics, under the names of ``framework.core.metric_names``.
 
-Knows Prometheus; knows neither HTTP frameworks nor models.
+It knows neither HTTP frameworks nor models.
 """
 
 import time
@@ -9,22 +9,22 @@ from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
-from framework.serving.outputs import Judgement, Run
+from framework.serving.outputs import BadStreak, Judgement
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-"""Bucket bounds of the durations: classifiers answer in milliseconds, long answers take minutes."""
+"""Bucket bounds of durations: classifiers answer in milliseconds, long answers take minutes."""
 TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
-"""Bucket bounds of the lengths; the mean comes from sum and count and does not depend on them."""
+"""Bucket bounds of lengths; a mean comes from sum and count and does not depend on them."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
-"""Bucket bounds of the batch sizes."""
+"""Bucket bounds of batch sizes."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Bucket bounds of the diversity."""
+"""Bucket bounds of diversity."""
 VERSIONS = 16
-"""Versions that feedback may name in the life of a server; what comes after counts as ``other``."""
+"""Most versions that feedback can name while a server runs; later ones count as ``other``."""
 
 
 class Metrics:
-    """The counters of one server process, in a registry of their own."""
+    """The metrics of one server process, in their own registry."""
 
     def __init__(self, release: Release) -> None:
         from prometheus_client import (
@@ -35,7 +35,7 @@ class Metrics:
             disable_created_metrics,
         )
 
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside each, of no use in a rule
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they add a second series to each metric
         registry = self.registry = CollectorRegistry()
 
         def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
@@ -44,9 +44,7 @@ class Metrics:
         self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
         self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
         self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
-        self.in_flight = Gauge(
-            names.IN_FLIGHT, "Requests that wait or are being answered.", registry=registry
-        )
+        self.in_flight = Gauge(names.IN_FLIGHT, "Requests waiting or being answered.", registry=registry)
         self.first_token = histogram(names.FIRST_TOKEN_SECONDS, "Seconds to the first text.", SECONDS)
         self.prompt_tokens = Counter(names.PROMPT_TOKENS, "Tokens read.", registry=registry)
         self.completion_tokens = Counter(names.COMPLETION_TOKENS, "Tokens generated.", registry=registry)
@@ -55,20 +53,20 @@ class Metrics:
         self.bad_outputs = Counter(names.BAD_OUTPUTS, "Bad answers.", ["reason"], registry=registry)
         self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
         self.batch_rows = histogram(names.BATCH_ROWS, "Texts in a batch.", ROWS)
-        self.ready = Gauge(names.READY, "Whether the engine has produced its first token.", registry=registry)
+        self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.feedback = Counter(
-            names.FEEDBACK, "Reports of users.", ["question", "answer", "version"], registry=registry
+            names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
-        self.rating = histogram(names.RATING, "How content users were.", (1, 2, 3, 4, 5), "version")
+        self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
 
-        self.run = Run()
+        self.bad_streak = BadStreak()
         in_a_row = Gauge(
             names.BAD_OUTPUTS_IN_A_ROW, "Bad answers since the last good one.", registry=registry
         )
-        in_a_row.set_function(lambda: self.run.length)
+        in_a_row.set_function(lambda: self.bad_streak.length)
         self.queue = Queue()
-        waiting = Gauge(names.WAITING, "Texts that the model has not begun.", registry=registry)
+        waiting = Gauge(names.WAITING, "Texts waiting for the model.", registry=registry)
         waiting.set_function(lambda: float(len(self.queue)))
         oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
         oldest.set_function(lambda: self.queue.oldest())
@@ -76,11 +74,11 @@ class Metrics:
         self._introduce(release)
 
     def _introduce(self, release: Release) -> None:
-        """Tell what is served, and what was measured of it before."""
+        """Expose the release, and its metrics from before publishing."""
         from prometheus_client import Gauge
 
         labels = ["release", "digest", "engine", "base_model"]
-        info = Gauge(names.RELEASE_INFO, "What is served.", labels, registry=self.registry)
+        info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=self.registry)
         info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
         about = "Measured before publishing."
         measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=self.registry)
@@ -88,22 +86,22 @@ class Metrics:
             measured.labels(metric).set(value)
 
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
-        """Report the resident memory of the process that *pid* names at each scrape."""
+        """Expose a process's resident memory; *pid* is called at each scrape."""
         self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
 
     def judged(self, judgement: Judgement, tokens: int) -> None:
-        """Count one whole answer of *tokens* tokens."""
+        """Count one complete answer of *tokens* tokens."""
         self.completion_length.observe(tokens)
         self.diversity.observe(judgement.diversity)
-        self.run.add(judgement)
+        self.bad_streak.add(judgement)
         if judgement.reason is not None:
             self.bad_outputs.labels(judgement.reason).inc()
 
     def reported(self, version: str, answers: dict[str, bool], rating: int | None) -> None:
-        """Count what an application says about an answer of *version*."""
+        """Count an application's feedback on an answer of *version*."""
         if len(self._versions) < VERSIONS:
             self._versions.add(version)
-        # A caller who invents versions must not fill Prometheus with series.
+        # Callers that invent versions must not create unlimited series.
         label = version if version in self._versions else "other"
         for question, answer in answers.items():
             self.feedback.labels(question, "yes" if answer else "no", label).inc()
@@ -112,7 +110,7 @@ class Metrics:
 
 
 class Queue:
-    """When each text that still waits has come."""
+    """The arrival time of each waiting text."""
 
     def __init__(self) -> None:
         self._since: dict[str, float] = {}
@@ -121,23 +119,23 @@ class Queue:
         return len(self._since)
 
     def enter(self, uid: str) -> None:
-        """Note that the text *uid* waits from now on."""
+        """Record that the text *uid* waits from now on."""
         self._since[uid] = time.monotonic()
 
     def leave(self, uid: str) -> None:
-        """Note that *uid* waits no longer; it may have left already."""
+        """Record that *uid* no longer waits; it may have left already."""
         self._since.pop(uid, None)
 
     def oldest(self) -> float:
-        """Return how many seconds the oldest has waited, 0 where none waits."""
-        first = next(iter(self._since.values()), None)  # a dict keeps the order of arrival
+        """Return how many seconds the oldest has waited; 0 if none waits."""
+        first = next(iter(self._since.values()), None)  # a dict keeps insertion order
         return 0.0 if first is None else time.monotonic() - first
 
 
 def resident_bytes(pid: int) -> float:
-    """Return the resident memory of a process in bytes, NaN where it cannot be known.
+    """Return the resident memory of a process in bytes; NaN if it is unknown.
 
-    Reads Linux's ``/proc``; pages that two processes share count in both.
+    Reads Linux's ``/proc``; pages shared by two processes count in both.
     """
     try:
         text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")

@@ -1,7 +1,7 @@
-"""The process that holds the model, as litserve runs it: one for chat, one for classifiers.
+"""The worker process that runs the model under litserve: one class for chat, one for classifiers.
 
-Only ``framework.serving.app`` imports this module, once litserve is known to be there. It knows the
-queue's payloads; HTTP is the other process's business.
+It imports litserve, so only ``framework.serving.app`` imports it. It knows the queue's payloads; HTTP
+belongs to the server process.
 """
 # ruff: noqa: TID253
 
@@ -19,38 +19,38 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-# litserve sends the API object to the worker by pickle, so its class must be found in a module.
+# litserve pickles the API object for the worker, so its class must be importable.
 import litserve
 from litserve.loops import LitLoop
 from litserve.utils import LitAPIStatus, LoopResponseType
 
-from framework.build.engine import Engine, Sampling, open_engine
-from framework.build.engine.model_folder import class_names, context_length, read_json
+from framework.build.engine import Classifies, Engine, Generates, Sampling, open_engine, require
+from framework.build.engine.model_folder import context_length, label_names, read_json
 from framework.core.errors import FrameworkError, ServeError
 from framework.serving.openai_api import ApiError
-from framework.serving.tokenization import growing_text, open_tokenizer, prompt_ids, until_stop
+from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
 
 _log = logging.getLogger(__name__)
 SLOTS = 4096
-"""More than can wait at once: a slot is taken again only after so many requests."""
+"""Cancellation flags, more than requests can wait at once; a slot is reused after so many requests."""
 
 
 class Shared:
-    """Memory that the server and its worker both see; travels to the worker when that is started."""
+    """Memory shared by the server and its worker; passed to the worker when it starts."""
 
     def __init__(self) -> None:
         spawn = multiprocessing.get_context("spawn")
         self.cancelled = spawn.RawArray("b", SLOTS)
         self.queues_pid = spawn.RawValue("i", 0)
-        """The process that holds litserve's queues."""
+        """The process of litserve's queues."""
         self.model_pid = spawn.RawValue("i", 0)
-        """The process that holds the model, known once it has started."""
+        """The model's process; 0 until it has started."""
         self.failure, self.report = spawn.Pipe(duplex=False)
-        """The sentence that says why the worker could not start."""
+        """Carries the message why the worker could not start."""
 
 
 class _Worker(litserve.LitAPI):  # type: ignore[misc]
-    """What both kinds share: opening, saying why not, and never outliving the server."""
+    """Common to both kinds: open the model, report failures, end with the server."""
 
     engine: Engine
     tokenizer: Any
@@ -62,9 +62,9 @@ class _Worker(litserve.LitAPI):  # type: ignore[misc]
         self.shared = shared
 
     def setup(self, device: str) -> None:
-        """Open the folder and answer once, so that being ready means having answered."""
+        """Open the folder and answer once; only then is the server ready."""
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # may reach the whole group; the server ends the worker
+            signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the server ends the worker
         self.shared.model_pid.value = os.getpid()
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         os.environ["HF_HUB_OFFLINE"] = "1"
@@ -82,20 +82,20 @@ class _Worker(litserve.LitAPI):  # type: ignore[misc]
         """Answer once."""
 
     def decode_request(self, request: Any) -> Any:
-        """Return the payload as it came through the queue."""
+        """Return the queue's payload unchanged."""
         return request
 
     def encode_response(self, output: Any) -> Any:
-        """Return what ``predict`` gave."""
+        """Return the output of ``predict`` unchanged."""
         return output
 
     def _end_with_parent(self) -> None:
-        """End when the server was killed without a chance to end its children; end the queues too."""
+        """End this process and the queues when the server was killed and could not end its children."""
         parent = multiprocessing.parent_process()
         if parent is not None:
             wait([parent.sentinel])
             with contextlib.suppress(ProcessLookupError):
-                # Not SIGTERM: forked from the server, that process has the server's handler for it.
+                # Not SIGTERM: that process was forked from the server and has the server's handler for it.
                 os.kill(self.shared.queues_pid.value, signal.SIGKILL)
             os._exit(1)
 
@@ -107,13 +107,14 @@ class ChatWorker(_Worker):
         """Produce a first token."""
         if not self.tokenizer.chat_template:
             raise ServeError(f"{self.folder}: the tokenizer has no chat template; add chat_template.jinja")
-        for _ in self.engine.generate(prompt_ids(self.tokenizer, [{"role": "user", "content": "Hi"}]), 1):
+        ids = prompt_ids(self.tokenizer, [{"role": "user", "content": "Hi"}])
+        for _ in require(self.engine, Generates).generate(ids, 1):
             break
 
     def predict(self, x: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Yield ``prompt_tokens``, then pieces of ``text``, then ``finish_reason``; or one ``error``.
 
-        Nothing more follows once the client has hung up.
+        Stops once the client has disconnected.
         """
         if self.shared.cancelled[x["slot"]]:
             return
@@ -123,11 +124,11 @@ class ChatWorker(_Worker):
             yield {"status": error.status, "error": error.body()}
             return
         yield {"prompt_tokens": len(ids)}
-        count = 0
+        generator, count = require(self.engine, Generates), 0
 
         def counted() -> Iterator[int]:
             nonlocal count
-            for token in self.engine.generate(ids, limit, Sampling(**x["sampling"])):
+            for token in generator.generate(ids, limit, Sampling(**x["sampling"])):
                 count += 1
                 yield token
                 if self.shared.cancelled[x["slot"]]:
@@ -137,7 +138,7 @@ class ChatWorker(_Worker):
 
         def pieces() -> Iterator[str]:
             nonlocal stopped
-            text = growing_text(counted(), self._decode)
+            text = streamed_text(counted(), self._decode)
             stopped = yield from until_stop(text, x["stops"])
 
         for text in pieces():
@@ -147,24 +148,24 @@ class ChatWorker(_Worker):
         yield {"finish_reason": reason, "completion_tokens": count}
 
     def _prompt(self, x: dict[str, Any]) -> tuple[list[int], int]:
-        """Return the prompt's ids and the most tokens that may follow.
+        """Return the prompt's ids and the most tokens of its answer.
 
         Raises:
-            ApiError: the template refuses the messages, or they do not fit.
+            ApiError: the chat template rejects the messages, or they do not fit into the context.
         """
         try:
             ids = prompt_ids(self.tokenizer, x["messages"])
         except ValueError as error:
             raise ApiError(400, str(error), param="messages") from None
-        limit, asked = x["limit"]
+        limit, requested = x["limit"]
         if self.context is not None:
             left = self.context - len(ids)
-            wanted = limit if asked else 1
-            if wanted > left:
+            needed = limit if requested else 1
+            if needed > left:
                 raise ApiError(
                     400,
                     f"This model's context is {self.context} tokens, but the messages have {len(ids)} "
-                    f"and the answer needs {wanted}; shorten them or ask for fewer",
+                    f"and the answer needs {needed}; shorten them or set a lower max_tokens",
                     param="messages",
                     code="context_length_exceeded",
                 )
@@ -176,22 +177,25 @@ class ChatWorker(_Worker):
 
 
 class ClassifyWorker(_Worker):
-    """Classifies texts, as many together as wait."""
+    """Classifies one batch of waiting texts at a time."""
 
     labels: Sequence[str]
-    several: bool
+    multi_label: bool
 
     def warm_up(self) -> None:
         """Classify one text."""
-        self.labels = class_names(self.folder)
+        self.labels = label_names(self.folder)
         problem = read_json(self.folder, "config.json").get("problem_type")
-        self.several = problem == "multi_label_classification"
-        classes = self.engine.classify([self._ids("Hi")]).shape[1]
+        self.multi_label = problem == "multi_label_classification"
+        classes = require(self.engine, Classifies).classify([self._ids("Hi")]).shape[1]
         if classes != len(self.labels):
-            raise ServeError(f"{self.folder}: {classes} classes, but config.json names {len(self.labels)}")
+            raise ServeError(
+                f"{self.folder}: the model has {classes} classes, but config.json names {len(self.labels)}; "
+                "export the model again"
+            )
 
     def predict(self, x: Sequence[str]) -> list[dict[str, Any]]:
-        """Return for each text its label and scores, or why it is refused."""
+        """Return each text's label and scores, or an error."""
         import numpy as np
 
         rows = [self._ids(text) for text in x]
@@ -199,11 +203,12 @@ class ClassifyWorker(_Worker):
         kept = [row for row, fit in zip(rows, fits, strict=True) if fit]
         scores = iter(())
         if kept:
-            logits = self.engine.classify(kept).astype(np.float64)
-            top = 0.0 if self.several else logits.max(-1, keepdims=True)
-            shares = np.exp(np.clip(logits - top, -700, 700))
-            # Each class stands against its own no, or against all others.
-            scores = iter((shares / (1 + shares if self.several else shares.sum(-1, keepdims=True))).tolist())
+            logits = require(self.engine, Classifies).classify(kept).astype(np.float64)
+            top = 0.0 if self.multi_label else logits.max(-1, keepdims=True)
+            exponentials = np.exp(np.clip(logits - top, -700, 700))
+            # A sigmoid for each class, or a softmax over all of them.
+            total = 1 + exponentials if self.multi_label else exponentials.sum(-1, keepdims=True)
+            scores = iter((exponentials / total).tolist())
         return [
             self._answer(row, next(scores), len(kept)) if fit else self._too_long(row)
             for row, fit in zip(rows, fits, strict=True)
@@ -215,21 +220,21 @@ class ClassifyWorker(_Worker):
     def _answer(self, row: list[int], scores: list[float], batch: int) -> dict[str, Any]:
         by_label = dict(zip(self.labels, scores, strict=True))
         best = max(by_label, key=by_label.__getitem__)
-        said: dict[str, Any] = {"label": best, "score": by_label[best]}
-        if self.several:
-            said = {"labels": [label for label, score in by_label.items() if score > 0.5]}
-        return {**said, "scores": by_label, "tokens": len(row), "batch": batch}
+        answer: dict[str, Any] = {"label": best, "score": by_label[best]}
+        if self.multi_label:
+            answer = {"labels": [label for label, score in by_label.items() if score > 0.5]}
+        return {**answer, "scores": by_label, "tokens": len(row), "batch": batch}
 
     def _too_long(self, row: list[int]) -> dict[str, Any]:
-        why = f"a text has {len(row)} tokens, but this model sees {self.context}; shorten it"
-        error = ApiError(400, why, param="input", code="context_length_exceeded")
+        message = f"a text has {len(row)} tokens, but this model's context is {self.context}; shorten it"
+        error = ApiError(400, message, param="input", code="context_length_exceeded")
         return {"status": error.status, "error": error.body()}
 
 
 class GatheringLoop(LitLoop):  # type: ignore[misc]
-    """Waits for a first text, then ``batch_timeout`` seconds for others to join it.
+    """Waits for a first text, then ``batch_timeout`` seconds for others to fill the batch.
 
-    litserve's own batching loop asks the queue a thousand times a second even when nobody calls.
+    litserve's own batching loop polls the queue a thousand times a second even without requests.
     """
 
     def run(

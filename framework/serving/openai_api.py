@@ -1,7 +1,7 @@
-"""OpenAI's chat API as data: what a request may say, and the JSON of answers, chunks and errors.
+"""OpenAI's chat API as data: the fields of a request, and the JSON of answers, chunks and errors.
 
-Knows no server and no model. What would change the answer and is not supported is refused, never
-ignored; what does not change it (``user``, ``metadata``) is accepted.
+Unsupported fields that would change the answer are rejected, never ignored. Fields that do not change it
+(``user``, ``metadata``) are accepted. It knows neither server nor model.
 """
 
 import json
@@ -18,7 +18,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 class ApiError(Exception):
-    """A refusal with its HTTP status, in the shape that OpenAI's clients read."""
+    """An error with its HTTP status, in OpenAI's format."""
 
     def __init__(
         self, status: int, message: str, *, param: str | None = None, code: str | None = None
@@ -50,7 +50,7 @@ class _Message(_Strict):
     refusal: None = None
 
     def plain(self) -> dict[str, str]:
-        """Return what chat templates take; ``developer`` is OpenAI's newer name of ``system``."""
+        """Return the message for a chat template; ``developer`` is OpenAI's newer name of ``system``."""
         text = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
@@ -77,13 +77,13 @@ class ChatRequest(_Strict):
     stop: str | Annotated[list[str], Field(max_length=4)] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
-    # Accepted only where they ask for nothing.
+    # Accepted only with their defaults.
     n: Literal[1] | None = None
     logprobs: Literal[False] | None = None
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     response_format: _TextFormat | None = None
-    # They change nothing in the answer.
+    # These do not change the answer.
     user: str | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
@@ -92,25 +92,25 @@ class ChatRequest(_Strict):
     prompt_cache_key: str | None = None
 
     def limit(self, most: int) -> tuple[int, bool]:
-        """Return the most new tokens, and whether the client asked for just that many.
+        """Return the most new tokens, and whether the client set that limit.
 
         Raises:
-            ApiError: more is asked for than *most*.
+            ApiError: the client's limit is above *most*.
         """
         name = "max_tokens" if self.max_completion_tokens is None else "max_completion_tokens"
-        asked = getattr(self, name)
-        if asked is not None and asked > most:
-            raise ApiError(400, f"{name} is {asked}, but this server answers at most {most}", param=name)
-        return (most, False) if asked is None else (asked, True)
+        limit = getattr(self, name)
+        if limit is not None and limit > most:
+            raise ApiError(400, f"{name} is {limit}, but this server's limit is {most}", param=name)
+        return (most, False) if limit is None else (limit, True)
 
     def sampling(self) -> Sampling:
-        """Return how tokens are drawn; greedy unless a temperature above 0 is asked for."""
+        """Return the sampling; greedy unless the request sets a temperature above 0."""
         return Sampling(self.temperature or 0.0, self.top_p or 1.0, self.seed)
 
     def stops(self) -> tuple[str, ...]:
-        """Return the texts before which the answer ends."""
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return tuple(text for text in given if text)
+        """Return the stop sequences."""
+        stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
+        return tuple(text for text in stops if text)
 
 
 class ClassifyRequest(_Strict):
@@ -120,7 +120,7 @@ class ClassifyRequest(_Strict):
     model: str | None = None
 
     def texts(self) -> list[str]:
-        """Return the texts, also where only one was given."""
+        """Return the texts as a list, even if there is only one."""
         return [self.input] if isinstance(self.input, str) else self.input
 
 
@@ -128,7 +128,7 @@ def read_request(kind: type[Body], raw: bytes) -> Body:
     """Read a request's body.
 
     Raises:
-        ApiError: 400 with the first thing that is wrong with it.
+        ApiError: 400, with the first problem.
     """
     try:
         return kind.model_validate_json(raw)
@@ -142,24 +142,24 @@ def read_request(kind: type[Body], raw: bytes) -> Body:
         raise ApiError(400, f"{where}: {first['msg']}", param=where) from None
 
 
-def unknown_model(asked: str, served: str) -> ApiError:
-    """Return the refusal of a model that is not served here."""
+def unknown_model(requested: str, served: str) -> ApiError:
+    """Return the error for a model that is not served here."""
     return ApiError(
         404,
-        f"The model '{asked}' does not exist; this server has '{served}'",
+        f"The model '{requested}' does not exist; this server has '{served}'",
         param="model",
         code="model_not_found",
     )
 
 
 def usage(prompt: int, completion: int) -> dict[str, int]:
-    """Return the usage object for true token counts."""
+    """Return the usage object."""
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What all the JSON of one answer has in common."""
+    """The fields that every JSON object of one answer shares."""
 
     model: str
     created: int
@@ -168,12 +168,12 @@ class Reply:
 
     @classmethod
     def new(cls, model: str, created: int, digest: str) -> "Reply":
-        """Return a reply under a fresh id; the fingerprint names the release's bytes."""
+        """Return a reply with a new id; the fingerprint identifies the release's digest."""
         fingerprint = f"fp_{digest.removeprefix('sha256:')[:12]}"
         return cls(model, created, fingerprint, f"chatcmpl-{uuid.uuid4().hex}")
 
-    def whole(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
-        """Return a whole ``chat.completion``."""
+    def complete(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
+        """Return a complete ``chat.completion``."""
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": text},

@@ -1,8 +1,7 @@
-"""When an answer is plainly bad, judged in microseconds and without a second model.
+"""Detect obviously bad answers, in microseconds and without a second model.
 
-An answer is bad if it says nothing, if it ran into the server's own limit without coming to an end, or
-if it repeats itself. Whether a good-looking answer is *right* nobody knows here: that is what feedback
-and evaluation are for. Knows no server and no Prometheus.
+An answer is bad if it is empty, if it was cut at the server's own limit, or if it repeats itself. Whether
+it is correct is left to feedback and evaluation. This module knows neither server nor Prometheus.
 """
 
 from dataclasses import dataclass
@@ -10,42 +9,42 @@ from itertools import pairwise
 from typing import Literal
 
 LEAST_UNITS = 20
-"""Words below which an answer is too short to be called repetitive."""
+"""An answer with fewer words is too short to count as repetitive."""
 LEAST_DIVERSITY = 0.3
-"""Share of distinct word pairs below which a longer answer repeats itself; prose has above 0.8."""
+"""A longer answer with a smaller share of distinct word pairs is repetitive; prose has over 0.8."""
 MOST_UNITS = 2000
-"""Words of an answer's end that are looked at, so that a long answer costs no more than this."""
+"""Only so many words at an answer's end are examined, which bounds the cost."""
 
 Reason = Literal["empty", "cut", "repeated"]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is known about one whole answer."""
+    """The quality of one complete answer."""
 
     reason: Reason | None
-    """Why it is bad; None where nothing plain is wrong with it."""
+    """Why it is bad; None if it is not."""
     diversity: float
-    """Distinct pairs of neighbouring words over all pairs, 0 to 1; 1 where there is no pair."""
+    """Distinct pairs of neighboring words over all pairs, 0 to 1; 1 if there is no pair."""
 
 
-class Run:
-    """How many bad answers came one after another."""
+class BadStreak:
+    """The number of consecutive bad answers."""
 
     def __init__(self) -> None:
         self.length = 0
 
     def add(self, judgement: Judgement) -> None:
-        """Take the next whole answer into account; a good one ends the run."""
+        """Count the next complete answer; a good one resets the streak."""
         self.length = 0 if judgement.reason is None else self.length + 1
 
 
 def judge(text: str, *, cut: bool) -> Judgement:
-    r"""Judge one whole answer.
+    r"""Judge one complete answer.
 
     Args:
         text: the answer.
-        cut: whether it ended at a limit that the client did not ask for.
+        cut: whether it ended at a limit that the client did not set.
 
     >>> judge("Paris is the capital of France.", cut=False).reason
     >>> judge(" \n", cut=False).reason, judge("no no no " * 10, cut=True).reason
@@ -64,7 +63,7 @@ def judge(text: str, *, cut: bool) -> Judgement:
 
 
 def _units(text: str) -> list[str]:
-    """Return the last words, or the last characters of a script that puts no spaces between words."""
+    """Return the last words, or the last characters of a script without spaces between words."""
     words = text.split()
     if sum(map(len, words)) > 20 * len(words):
         words = list("".join(words))

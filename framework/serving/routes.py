@@ -1,7 +1,6 @@
-"""HTTP: the routes of a release, over the queues of litserve's worker.
+"""The HTTP routes of a release, in front of the queue of litserve's worker.
 
-Runs in the server process, which holds no model and no tokenizer. Imported only by
-``framework.serving.app``.
+It runs in the server process, which has neither model nor tokenizer.
 """
 # ruff: noqa: TID253
 
@@ -22,7 +21,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from framework.build.task import open_task
 from framework.core.release import Release
 from framework.serving import API_KEY
-from framework.serving.asgi import Counted, Keyed, unless_gone, word_errors
+from framework.serving.asgi import Counted, Keyed, install_error_handlers, unless_disconnected
 from framework.serving.feedback import FeedbackRequest
 from framework.serving.metrics import Metrics
 from framework.serving.model_worker import SLOTS, Shared
@@ -42,12 +41,12 @@ from framework.serving.outputs import judge
 CHAT = "/v1/chat/completions"
 CLASSIFY = "/v1/classify"
 OPEN = ("/health", "/ready", "/metrics")
-"""What probes and scrapers ask, who have no API key."""
+"""Paths of probes and scrapers, which need no API key."""
 FEEDBACK = "/v1/feedback"
 
 
-class Desk:
-    """Takes requests, puts them into the worker's queue and words the answers."""
+class ChatService:
+    """Puts requests into the worker's queue and turns its events into responses."""
 
     def __init__(self, server: Any, release: Release, limit: int, shared: Shared) -> None:
         self.server = server
@@ -56,21 +55,21 @@ class Desk:
         self.shared = shared
         self.metrics = Metrics(release)
         self.created = int(time.time())
-        self.taken = 0
+        self.last_slot = 0
         self.loop: asyncio.AbstractEventLoop | None = None
         self.ready: Callable[[], bool] = lambda: False
-        """Whether the worker has answered once; the app says how to know."""
+        """Whether the worker has answered once; the app sets it."""
 
     def open(self) -> None:
         """Add the routes to litserve's application."""
         app = self.server.app
-        writes = open_task(self.release.task).generates
-        main = (CHAT, self.chat) if writes else (CLASSIFY, self.classify)
+        generates = open_task(self.release.task).generates
+        path, route = (CHAT, self.chat) if generates else (CLASSIFY, self.classify)
         self.metrics.ready.set_function(lambda: float(self.ready()))
         self.metrics.watch_memory("server", os.getpid)
         self.metrics.watch_memory("model", lambda: int(self.shared.model_pid.value))
         app.add_route(FEEDBACK, self.feedback, methods=["POST"])
-        app.add_route(main[0], main[1], methods=["POST"])
+        app.add_route(path, route, methods=["POST"])
         app.add_route("/v1/models", self.models)
         app.add_route("/v1/models/{name}", self.model)
         app.add_route("/health", self.health)
@@ -78,15 +77,15 @@ class Desk:
         app.add_route("/metrics", self.scrape)
         if key := os.environ.get(API_KEY):
             app.add_middleware(Keyed, key=key.strip(), open_paths=OPEN)
-        app.add_middleware(Counted, metrics=self.metrics, route=main[0])  # outermost, so that refusals count
-        word_errors(app)
+        app.add_middleware(Counted, metrics=self.metrics, route=path)  # outermost, so that 401 counts too
+        install_error_handlers(app)
 
     async def health(self, request: Request) -> Response:
-        """Answer while the process runs, also while the model is still loading."""
+        """Answer 200 while the process runs, even if the model is still loading."""
         return PlainTextResponse("ok")
 
     async def readiness(self, request: Request) -> Response:
-        """Answer 200 once the engine has answered once."""
+        """Answer 200 once the model has answered once, else 503."""
         if self.ready():
             return PlainTextResponse("ready")
         return PlainTextResponse("the model is loading", status_code=503)
@@ -99,9 +98,9 @@ class Desk:
         return Response(encode(self.metrics.registry), media_type=kind)
 
     async def feedback(self, request: Request) -> Response:
-        """Count what the application reports about an answer; nothing of it is kept."""
-        asked = read_request(FeedbackRequest, await request.body())
-        self.metrics.reported(asked.version(self.release.digest), asked.answers(), asked.rating)
+        """Count an application's feedback on an answer; only counts are kept."""
+        feedback = read_request(FeedbackRequest, await request.body())
+        self.metrics.reported(feedback.version(self.release.digest), feedback.answers(), feedback.rating)
         return Response(status_code=204)
 
     async def models(self, request: Request) -> Response:
@@ -109,22 +108,22 @@ class Desk:
         return JSONResponse({"object": "list", "data": [self._card()]})
 
     async def model(self, request: Request) -> Response:
-        """Describe the model, if its name is asked for."""
+        """Describe the model, if the path names it."""
         self._check_model(request.path_params["name"])
         return JSONResponse(self._card())
 
     async def chat(self, request: Request) -> Response:
-        """Answer a conversation, whole or as a stream."""
+        """Answer a conversation, in one response or as a stream."""
         arrived = time.monotonic()
-        asked = read_request(ChatRequest, await request.body())
-        self._check_model(asked.model)
-        limit = asked.limit(self.limit)
+        body = read_request(ChatRequest, await request.body())
+        self._check_model(body.model)
+        limit = body.limit(self.limit)
         self._check_ready()
-        sampling = asked.sampling()
+        sampling = body.sampling()
         payload = {
-            "messages": [message.plain() for message in asked.messages],
+            "messages": [message.plain() for message in body.messages],
             "limit": limit,
-            "stops": asked.stops(),
+            "stops": body.stops(),
             "sampling": {
                 "temperature": sampling.temperature,
                 "top_p": sampling.top_p,
@@ -134,24 +133,24 @@ class Desk:
         reply = Reply.new(self.release.name, self.created, self.release.digest)
         events = self._generated(payload, arrived)
         try:
-            # Or a refusal, while there is still a status to send.
-            prompt = (await unless_gone(request, anext(events)))["prompt_tokens"]
+            # The first event may be an error, which still has a status to send.
+            prompt = (await unless_disconnected(request, anext(events)))["prompt_tokens"]
         except BaseException:
             await events.aclose()
             raise
-        if asked.stream:
-            options = asked.stream_options
-            body = _streamed(reply, events, prompt, options is not None and options.include_usage)
-            return StreamingResponse(body, media_type="text/event-stream")
-        return JSONResponse(await unless_gone(request, _whole(reply, events, prompt)))
+        if body.stream:
+            options = body.stream_options
+            stream = _streamed(reply, events, prompt, options is not None and options.include_usage)
+            return StreamingResponse(stream, media_type="text/event-stream")
+        return JSONResponse(await unless_disconnected(request, _answer(reply, events, prompt)))
 
     async def classify(self, request: Request) -> Response:
-        """Classify one text or several; they may share a batch with other requests' texts."""
-        asked = read_request(ClassifyRequest, await request.body())
-        if asked.model is not None:
-            self._check_model(asked.model)
+        """Classify one or more texts; they can share a batch with texts of other requests."""
+        body = read_request(ClassifyRequest, await request.body())
+        if body.model is not None:
+            self._check_model(body.model)
         self._check_ready()
-        answers = await asyncio.gather(*map(self._classified, asked.texts()))
+        answers = await asyncio.gather(*map(self._classified, body.texts()))
         for answer in answers:
             if "error" in answer:
                 return JSONResponse(answer["error"], status_code=answer["status"])
@@ -160,7 +159,10 @@ class Desk:
         tokens = sum(answer["tokens"] for answer in answers)
         self.metrics.prompt_tokens.inc(tokens)
         data = [
-            {"index": index, **{key: part for key, part in answer.items() if key not in ("tokens", "batch")}}
+            {
+                "index": index,
+                **{key: value for key, value in answer.items() if key not in ("tokens", "batch")},
+            }
             for index, answer in enumerate(answers)
         ]
         used = {"prompt_tokens": tokens, "total_tokens": tokens}
@@ -169,8 +171,12 @@ class Desk:
     async def _generated(
         self, payload: dict[str, Any], arrived: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the worker's events for one conversation; left early, the worker stops too."""
-        slot = self.taken = (self.taken + 1) % SLOTS
+        """Yield the worker's events for one conversation; closing the generator cancels the worker.
+
+        Raises:
+            ApiError: the worker rejected the request, or failed.
+        """
+        slot = self.last_slot = (self.last_slot + 1) % SLOTS
         self.shared.cancelled[slot] = 0
         uid = uuid.uuid4().hex
         item = ResponseBufferItem(event=asyncio.Event(), response_queue=deque())
@@ -182,31 +188,31 @@ class Desk:
             async for raw, status in answer:
                 if status != LitAPIStatus.OK:
                     raise ApiError(500, "The model failed on this request; see the server's log")
-                found = json.loads(raw)
-                if "error" in found:
-                    raise ApiError(found["status"], **_parts(found["error"]))
+                content = json.loads(raw)
+                if "error" in content:
+                    raise ApiError(content["status"], **_error_fields(content["error"]))
                 self.metrics.queue.leave(uid)
-                if first and "text" in found:
+                if first and "text" in content:
                     first = False
                     self.metrics.first_token.observe(time.monotonic() - arrived)
-                self._count(found, text, cut_is_bad=not payload["limit"][1])
-                yield found
+                self._count(content, text, cut_is_bad=not payload["limit"][1])
+                yield content
         finally:
             self.metrics.queue.leave(uid)
             self.shared.cancelled[slot] = 1
             self.server.response_buffer.pop(uid, None)
 
-    def _count(self, found: dict[str, Any], text: list[str], *, cut_is_bad: bool) -> None:
-        """Count one event of an answer whose text until now is *text*."""
-        if "prompt_tokens" in found:
-            self.metrics.prompt_tokens.inc(found["prompt_tokens"])
-            self.metrics.prompt_length.observe(found["prompt_tokens"])
-        if "text" in found:
-            text.append(found["text"])
-        if "finish_reason" in found:
-            self.metrics.completion_tokens.inc(found["completion_tokens"])
-            cut = cut_is_bad and found["finish_reason"] == "length"
-            self.metrics.judged(judge("".join(text), cut=cut), found["completion_tokens"])
+    def _count(self, content: dict[str, Any], text: list[str], *, cut_is_bad: bool) -> None:
+        """Count one event of an answer; *text* are the answer's pieces so far, and is extended."""
+        if "prompt_tokens" in content:
+            self.metrics.prompt_tokens.inc(content["prompt_tokens"])
+            self.metrics.prompt_length.observe(content["prompt_tokens"])
+        if "text" in content:
+            text.append(content["text"])
+        if "finish_reason" in content:
+            self.metrics.completion_tokens.inc(content["completion_tokens"])
+            cut = cut_is_bad and content["finish_reason"] == "length"
+            self.metrics.judged(judge("".join(text), cut=cut), content["completion_tokens"])
 
     async def _classified(self, text: str) -> dict[str, Any]:
         uid = uuid.uuid4().hex
@@ -224,7 +230,7 @@ class Desk:
         return dict(answer)
 
     def fail_all(self) -> None:
-        """Answer every waiting request with an error; called from another thread when the worker died."""
+        """Answer every waiting request with an error; another thread calls it when the worker has died."""
 
         def fail() -> None:
             for item in self.server.response_buffer.values():
@@ -241,52 +247,52 @@ class Desk:
         self.metrics.queue.enter(uid)
         self.server.litapi_request_queues[route].put((0, uid, time.monotonic(), payload))
 
-    def _check_model(self, asked: str) -> None:
-        if asked != self.release.name:
-            raise unknown_model(asked, self.release.name)
+    def _check_model(self, name: str) -> None:
+        if name != self.release.name:
+            raise unknown_model(name, self.release.name)
 
     def _check_ready(self) -> None:
         if not self.ready():
-            raise ApiError(503, "The model is still loading; ask again in a moment", code="loading")
+            raise ApiError(503, "The model is still loading; retry in a moment", code="loading")
 
     def _card(self) -> dict[str, Any]:
         return {"id": self.release.name, "object": "model", "created": self.created, "owned_by": "gitune"}
 
 
-async def _whole(reply: Reply, events: AsyncGenerator[dict[str, Any], None], prompt: int) -> dict[str, Any]:
+async def _answer(reply: Reply, events: AsyncGenerator[dict[str, Any], None], prompt: int) -> dict[str, Any]:
     text: list[str] = []
     last: dict[str, Any] = {}
     async with aclosing(events):
-        async for found in events:
-            if "text" in found:
-                text.append(found["text"])
+        async for content in events:
+            if "text" in content:
+                text.append(content["text"])
             else:
-                last = found
+                last = content
     used = usage(prompt, last["completion_tokens"])
-    return reply.whole("".join(text), last["finish_reason"], used)
+    return reply.complete("".join(text), last["finish_reason"], used)
 
 
 async def _streamed(
     reply: Reply, events: AsyncGenerator[dict[str, Any], None], prompt: int, with_usage: bool
 ) -> AsyncGenerator[str, None]:
-    """Yield the server-sent events; where usage was asked for, all but the last say ``null``."""
+    """Yield the server-sent events; if usage was requested, it is ``null`` in all but the last."""
     extra: dict[str, Any] = {"usage": None} if with_usage else {}
     async with aclosing(events):
         yield reply.chunk({"role": "assistant", "content": ""}, **extra)
         try:
-            async for found in events:
-                if "text" in found:
-                    yield reply.chunk({"content": found["text"]}, **extra)
+            async for content in events:
+                if "text" in content:
+                    yield reply.chunk({"content": content["text"]}, **extra)
                     continue
-                yield reply.chunk({}, found["finish_reason"], **extra)
+                yield reply.chunk({}, content["finish_reason"], **extra)
                 if with_usage:
-                    yield reply.usage_chunk(usage(prompt, found["completion_tokens"]))
-        except ApiError as error:  # the status is long sent; clients raise on an event that is an error
+                    yield reply.usage_chunk(usage(prompt, content["completion_tokens"]))
+        except ApiError as error:  # the status was sent already; clients raise on an error event
             yield event(error.body())
             return
         yield DONE
 
 
-def _parts(body: dict[str, Any]) -> dict[str, Any]:
+def _error_fields(body: dict[str, Any]) -> dict[str, Any]:
     error = body["error"]
     return {"message": error["message"], "param": error["param"], "code": error["code"]}

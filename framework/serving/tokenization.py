@@ -1,6 +1,6 @@
-"""Between text and token ids: the folder's tokenizer and chat template, text that grows, stop texts.
+"""Convert between text and token ids: tokenizer, chat template, streamed text, stop sequences.
 
-Knows no engine and no server. The tokenizer is transformers' own, so ids equal those of training.
+The tokenizer is transformers' own, so ids equal those of training. It knows neither engine nor server.
 """
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -10,17 +10,17 @@ from typing import Any
 from framework.core.errors import ServeError
 
 CUT = "\N{REPLACEMENT CHARACTER}"
-"""What an unfinished UTF-8 sequence decodes to."""
+"""The result of decoding an incomplete UTF-8 sequence."""
 
 
 def open_tokenizer(folder: Path) -> Any:
     """Open the folder's tokenizer.
 
-    ``tokenizer.json`` holds a whole tokenizer; read directly it saves the two seconds and 200 MB of
-    importing torch, which ``AutoTokenizer`` does.
+    ``tokenizer.json`` is a complete tokenizer. Reading it directly avoids ``AutoTokenizer``, which imports
+    torch: two seconds and 200 MB.
 
     Raises:
-        ServeError: the folder has none.
+        ServeError: the folder has none, or it is broken.
     """
     if (folder / "tokenizer.json").is_file():
         from transformers import PreTrainedTokenizerFast as kind
@@ -34,43 +34,43 @@ def open_tokenizer(folder: Path) -> Any:
 
 
 def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Return the ids of a conversation up to where the answer begins.
+    """Return the ids of a conversation, up to the start of the answer.
 
     Raises:
-        ValueError: the chat template refuses the conversation.
+        ValueError: the chat template rejects the conversation.
     """
     from jinja2 import TemplateError
 
     try:
         ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
     except TemplateError as error:
-        raise ValueError(f"the model's chat template refuses these messages: {error}") from None
+        raise ValueError(f"the model's chat template rejects these messages: {error}") from None
     return list(ids)
 
 
-def growing_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
-    """Yield the text of *tokens* piece by piece; joined, it is what decoding all of them gives.
+def streamed_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
+    """Yield the text of *tokens* in pieces; joined, they equal the text of all tokens decoded at once.
 
-    A piece may be empty: a character of several bytes is held back until its last byte is there.
+    A piece can be empty: a character of several bytes is held back until its last byte arrives.
     """
     ids: list[int] = []
-    begin = given = 0  # the last piece given out gives the next one its context, such as a space
+    begin = end = 0  # ids of the last piece yielded: decoding the next one needs them for spaces
     for token in tokens:
         ids.append(token)
-        known, text = decode(ids[begin:given]), decode(ids[begin:])
+        yielded, text = decode(ids[begin:end]), decode(ids[begin:])
         if text.endswith(CUT):
             yield ""
             continue
-        yield text[len(known) :]
-        begin, given = given, len(ids)
-    if given < len(ids):
-        yield decode(ids[begin:])[len(decode(ids[begin:given])) :]
+        yield text[len(yielded) :]
+        begin, end = end, len(ids)
+    if end < len(ids):
+        yield decode(ids[begin:])[len(decode(ids[begin:end])) :]
 
 
 def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Generator[str, None, bool]:
-    """Yield *pieces* up to the first stop text, which is left out; return whether one was met.
+    """Yield *pieces* up to the first stop sequence, without it; return whether one occurred.
 
-    What may be the beginning of a stop text is held back until it is decided.
+    Text that may begin a stop sequence is held back until that is decided.
 
     >>> list(until_stop(["one t", "wo", " three"], ["two"]))
     ['one ', '']
@@ -80,9 +80,9 @@ def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Generator[str, No
     held = ""
     for piece in pieces:
         held += piece
-        found = [at for at in (held.find(stop) for stop in stops) if at >= 0]
-        if found:
-            yield held[: min(found)]
+        positions = [position for position in (held.find(stop) for stop in stops) if position >= 0]
+        if positions:
+            yield held[: min(positions)]
             return True
         keep = max((_overlap(held, stop) for stop in stops), default=0)
         yield held[: len(held) - keep]

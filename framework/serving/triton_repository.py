@@ -1,7 +1,7 @@
-"""A published folder as a model repository of NVIDIA's Triton: what its init container writes.
+"""Lay a published folder out as a model repository for NVIDIA's Triton, in the pod's init container.
 
-Triton wants ``<repository>/<name>/config.pbtxt`` and ``<repository>/<name>/1/model.onnx`` or
-``model.plan``; published folders are laid out for the framework's own engines. Knows both layouts;
+Triton expects ``<repository>/<name>/config.pbtxt`` and ``<repository>/<name>/1/model.onnx`` or
+``model.plan``. Published folders have the layout of the framework's engines. This module knows both; it
 knows neither Kubernetes nor Triton's protocol.
 """
 
@@ -13,13 +13,13 @@ from pathlib import Path
 from framework.core.errors import ServeError
 
 DESCRIPTION = "config.pbtxt"
-"""What Triton is told of a model, in protobuf's text format."""
+"""Triton's description of a model, in protobuf's text format."""
 
 
 def lay_out(model: Path, repository: Path, name: str, description: Path) -> None:
-    """Lay *model* out in *repository* under *name*; what is there already is replaced.
+    """Lay *model* out in *repository* under *name*, and replace any earlier one.
 
-    Files are linked where both lie on one file system, so that no second copy is needed.
+    Files are hard links if both are on one file system, else copies.
 
     Args:
         model: the published folder, already verified.
@@ -28,7 +28,7 @@ def lay_out(model: Path, repository: Path, name: str, description: Path) -> None
         description: its ``config.pbtxt``.
 
     Raises:
-        ServeError: the folder holds nothing that Triton runs, or a file cannot be read or written.
+        ServeError: Triton cannot run the folder's model, or a file cannot be read or written.
     """
     files = _files(model)
     try:
@@ -43,25 +43,25 @@ def lay_out(model: Path, repository: Path, name: str, description: Path) -> None
 
 
 def _files(model: Path) -> dict[Path, str]:
-    """Return what Triton reads of *model*, each with its name in the version's folder."""
+    """Return the files of *model* that Triton reads, each with its name in the version's folder."""
     about = model / "engine.json"
     if about.is_file():
-        known = json.loads(about.read_text(encoding="utf-8"))
-        if known["runtime"] != "tensorrt":
+        engine = json.loads(about.read_text(encoding="utf-8"))
+        if engine["runtime"] != "tensorrt":
             raise ServeError(
-                f"{model}: Triton opens engines of TensorRT, this one is of {known['runtime']}; "
+                f"{model}: Triton needs an engine of tensorrt, this one is of {engine['runtime']}; "
                 "build it with export.runtime=tensorrt"
             )
-        return {model / known["engine"]: "model.plan"}
+        return {model / engine["engine"]: "model.plan"}
     graph = model / "model.onnx"
     if not graph.is_file():
-        raise ServeError(f"{model}: neither model.onnx nor engine.json; build it with export=onnx")
-    # Weights beside the graph keep their name, by which the graph finds them.
+        raise ServeError(f"{model}: has neither model.onnx nor engine.json; build it with export=onnx")
+    # External weights keep their name, which the graph refers to.
     return {path: path.name for path in sorted(model.glob("model.onnx*"))}
 
 
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # the model is a volume of its own
+    except OSError:  # the model is on another volume
         shutil.copyfile(source, target)

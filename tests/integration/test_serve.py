@@ -159,7 +159,7 @@ def expected(tiny_genai) -> tuple[int, list[int], str]:
     return len(prompt), tokens, tokenizer.decode(tokens, skip_special_tokens=True)
 
 
-def test_an_answer_is_the_engines_with_true_counts(chat, expected) -> None:
+def test_answer_and_usage_equal_the_engines(chat, expected) -> None:
     prompt, tokens, text = expected
     answer = chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=24)
     assert answer.choices[0].message.content == text
@@ -169,7 +169,7 @@ def test_an_answer_is_the_engines_with_true_counts(chat, expected) -> None:
     assert answer.usage.total_tokens == prompt + len(tokens)
 
 
-def test_a_stream_is_the_same_answer_in_pieces(chat, expected) -> None:
+def test_stream_is_the_same_answer_in_pieces(chat, expected) -> None:
     prompt, tokens, text = expected
     chunks = list(
         chat.client.chat.completions.create(
@@ -191,14 +191,14 @@ def test_a_stream_is_the_same_answer_in_pieces(chat, expected) -> None:
     assert (chunks[-1].usage.prompt_tokens, chunks[-1].usage.completion_tokens) == (prompt, len(tokens))
 
 
-def test_a_stream_ends_with_done(chat) -> None:
+def test_stream_ends_with_done(chat) -> None:
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, "stream": True}
     answer = httpx.post(f"{chat.url}/v1/chat/completions", json=body)
     assert answer.headers["content-type"].startswith("text/event-stream")
     assert answer.text.endswith("data: [DONE]\n\n")
 
 
-def test_a_stop_text_ends_the_answer(chat, expected) -> None:
+def test_stop_text_ends_the_answer(chat, expected) -> None:
     text = expected[2]
     stop = text[2:4]
     answer = chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=24, stop=stop)
@@ -206,7 +206,7 @@ def test_a_stop_text_ends_the_answer(chat, expected) -> None:
     assert answer.choices[0].finish_reason == "stop"
 
 
-def test_sampling_is_done_when_asked_for(chat, expected) -> None:
+def test_temperature_enables_sampling(chat, expected) -> None:
     def ask(**options) -> str | None:
         given = {"model": "tiny", "messages": HELLO, "max_tokens": 24, **options}
         return chat.client.chat.completions.create(**given).choices[0].message.content
@@ -216,7 +216,7 @@ def test_sampling_is_done_when_asked_for(chat, expected) -> None:
     assert ask(temperature=2, seed=1) != ask(temperature=2, seed=2)
 
 
-def test_the_model_is_listed(chat) -> None:
+def test_model_is_listed(chat) -> None:
     (model,) = chat.client.models.list().data
     assert (model.id, model.owned_by) == ("tiny", "gitune")
     assert chat.client.models.retrieve("tiny").id == "tiny"
@@ -224,7 +224,7 @@ def test_the_model_is_listed(chat) -> None:
         chat.client.models.retrieve("gpt-4")
 
 
-def test_refusals_are_what_openais_client_expects(chat) -> None:
+def test_errors_are_those_of_openais_client(chat) -> None:
     ask = chat.client.chat.completions.create
     with pytest.raises(openai.NotFoundError) as unknown:
         ask(model="gpt-4", messages=HELLO)
@@ -246,7 +246,7 @@ def test_refusals_are_what_openais_client_expects(chat) -> None:
     assert huge.status_code == 413
 
 
-def test_concurrent_questions_get_their_own_answers(chat) -> None:
+def test_concurrent_requests_get_their_own_answers(chat) -> None:
     texts = [f"hello {word}" for word in ("a", "b", "c", "d", "e", "f")]
 
     def ask(text: str) -> str | None:
@@ -260,7 +260,7 @@ def test_concurrent_questions_get_their_own_answers(chat) -> None:
     assert len(set(alone)) > 1
 
 
-def test_metrics_count_what_happened(chat, expected) -> None:
+def test_metrics_count_requests(chat, expected) -> None:
     before = {name: chat.sample(name) for name in (metrics.PROMPT_TOKENS, metrics.COMPLETION_TOKENS)}
     ok = (f'code="{200}"', 'route="/v1/chat/completions"')
     answered = chat.sample(metrics.REQUESTS, *ok)
@@ -303,7 +303,7 @@ def test_lengths_and_bad_answers_are_counted(chat, expected) -> None:
     assert chat.sample(f"{metrics.OUTPUT_DIVERSITY}_count") >= 4
 
 
-def test_an_application_reports_how_answers_were_received(chat) -> None:
+def test_feedback_is_counted_by_version(chat) -> None:
     def report(**body: object) -> httpx.Response:
         return httpx.post(f"{chat.url}/v1/feedback", json=body)
 
@@ -325,7 +325,7 @@ def test_an_application_reports_how_answers_were_received(chat) -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_clients_that_hang_up_are_not_answered(chat, expected, stream) -> None:
+def test_disconnect_cancels_the_answer(chat, expected, stream) -> None:
     # Drawn tokens seldom end early, so that each of these answers would be long.
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 64, "temperature": 2, "seed": 1}
     started = time.monotonic()
@@ -346,7 +346,7 @@ def test_clients_that_hang_up_are_not_answered(chat, expected, stream) -> None:
     assert eventually(lambda: chat.sample(metrics.WAITING) == 0)
 
 
-def test_classify_answers_as_the_engine_does_and_shares_batches(tiny_bert, tmp_path) -> None:
+def test_classify_equals_the_engine_and_shares_batches(tiny_bert, tmp_path) -> None:
     options = {"max_batch_size": 8, "batch_timeout": 0.3}
     texts = ["a good film", "a bad film", "fine", "a a a film good"]
     with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path, **options) as served:
@@ -369,14 +369,14 @@ def test_classify_answers_as_the_engine_does_and_shares_batches(tiny_bert, tmp_p
         assert served.sample(f"{metrics.BATCH_ROWS}_bucket", 'le="1.0"') < 4, "nothing was batched"
         long = ask(["fine", "film " * 60])
         assert long.status_code == 400
-        assert "this model sees 32" in long.json()["error"]["message"]
+        assert "context is 32" in long.json()["error"]["message"]
         assert ask([]).status_code == 400
         assert httpx.post(f"{served.url}/v1/chat/completions", json={}).status_code == 404
 
 
 @pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_leaves_no_child_and_no_port(tiny_genai, tmp_path, number, send) -> None:
+def test_signal_leaves_no_child_and_no_port(tiny_genai, tmp_path, number, send) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path) as served:
         children = descendants(served.process.pid)
         assert len(children) >= 2, "the model's process and the queues"
@@ -390,7 +390,7 @@ def test_a_signal_leaves_no_child_and_no_port(tiny_genai, tmp_path, number, send
             probe.bind(("127.0.0.1", served.port))
 
 
-def test_a_signal_while_the_model_loads_leaves_no_child(tiny_genai, tmp_path) -> None:
+def test_signal_while_loading_leaves_no_child(tiny_genai, tmp_path) -> None:
     port = write_release(tiny_genai, "genai", "causal-lm", tmp_path)
     served = Served(start(tmp_path), port)
     assert eventually(lambda: served.status("/health") == 200)
@@ -404,7 +404,7 @@ def test_a_signal_while_the_model_loads_leaves_no_child(tiny_genai, tmp_path) ->
     assert eventually(lambda: not any(map(alive, children)), 5)
 
 
-def test_a_running_answer_is_finished_after_sigterm(tiny_genai, tmp_path) -> None:
+def test_running_answer_finishes_after_sigterm(tiny_genai, tmp_path) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, max_new_tokens=200) as served:
         # Drawn tokens seldom end early, so that the answer is still running when the signal comes.
         options = {"max_tokens": 200, "temperature": 2, "seed": 5, "stream": True}
@@ -415,14 +415,14 @@ def test_a_running_answer_is_finished_after_sigterm(tiny_genai, tmp_path) -> Non
         assert served.process.wait(20) == 0
 
 
-def test_children_die_with_a_server_that_is_killed(tiny_genai, tmp_path) -> None:
+def test_children_end_with_a_killed_server(tiny_genai, tmp_path) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path) as served:
         children = descendants(served.process.pid)
         served.process.kill()
         assert eventually(lambda: not any(map(alive, children)), 10)
 
 
-def test_a_server_whose_model_process_dies_says_so_and_ends(tiny_genai, tmp_path) -> None:
+def test_server_ends_when_its_model_process_dies(tiny_genai, tmp_path) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, max_new_tokens=200) as served:
         answers: list[object] = []
 
@@ -442,7 +442,7 @@ def test_a_server_whose_model_process_dies_says_so_and_ends(tiny_genai, tmp_path
         assert isinstance(answers[0], openai.InternalServerError)
         _, said = served.process.communicate(timeout=20)
         assert served.process.returncode == 1
-        assert "the model's process ended while it served (exit code -9)" in said
+        assert "exit code -9" in said
         assert "Traceback" not in said
 
 
@@ -452,7 +452,7 @@ def failing(place: Path, *more: str) -> tuple[int, str]:
     return process.returncode, said
 
 
-def test_what_cannot_be_served_is_one_line(tiny_genai, tmp_path) -> None:
+def test_unservable_release_is_reported_in_one_line(tiny_genai, tmp_path) -> None:
     port = write_release(tiny_genai, "genai", "causal-lm", tmp_path)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
@@ -468,7 +468,7 @@ def test_what_cannot_be_served_is_one_line(tiny_genai, tmp_path) -> None:
     assert "onnxruntime-genai cannot open it" in said
 
 
-def test_fetch_only_leaves_the_verified_model_and_no_server(tiny_genai, tmp_path) -> None:
+def test_fetch_only_fetches_and_verifies(tiny_genai, tmp_path) -> None:
     write_release(tiny_genai, "genai", "causal-lm", tmp_path)
     assert failing(tmp_path, "--fetch-only") == (0, "")
     assert (tmp_path / "model" / "model.onnx").read_bytes() == (tiny_genai / "model.onnx").read_bytes()
@@ -481,7 +481,7 @@ def test_fetch_only_leaves_the_verified_model_and_no_server(tiny_genai, tmp_path
     assert not (tmp_path / "model").exists()
 
 
-def test_a_key_in_the_environment_is_asked_of_openais_client(tiny_genai, tmp_path, monkeypatch) -> None:
+def test_api_key_is_required_of_openais_client(tiny_genai, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GITUNE_API_KEY", "s3cret\n")  # as an editor leaves it in a Secret's file
     with serving(tiny_genai, "genai", "causal-lm", tmp_path) as served:
         with pytest.raises(openai.AuthenticationError, match="Incorrect API key"):
@@ -493,7 +493,7 @@ def test_a_key_in_the_environment_is_asked_of_openais_client(tiny_genai, tmp_pat
         assert served.status("/metrics") == 200
 
 
-def test_check_only_compares_what_is_mounted_and_fetches_nothing(tiny_genai, tmp_path) -> None:
+def test_check_only_verifies_without_fetching(tiny_genai, tmp_path) -> None:
     write_release(tiny_genai, "genai", "causal-lm", tmp_path)
     shutil.copytree(tiny_genai, tmp_path / "model")
     shutil.rmtree(tmp_path / "store")

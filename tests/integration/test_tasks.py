@@ -142,7 +142,7 @@ def evaluate(kind: dict[str, Any], folder: Path, engine: str, name: str) -> dict
     return read_metrics(build(stage, inputs, kind["folder"] / f"evaluate-{name}"))
 
 
-def test_it_learns_exports_and_keeps_what_it_learnt(kind: dict[str, Any]) -> None:
+def test_task_runs_through_every_stage(kind: dict[str, Any]) -> None:
     rate = 1e-3 if kind["model"].task == "image-text-classification" else 3e-3
     tuned = tune(kind, Full(), "full", learning_rate=rate, epochs=12)
     inputs = {"model": kind["base"], "tune": tuned}
@@ -172,7 +172,7 @@ def test_it_learns_exports_and_keeps_what_it_learnt(kind: dict[str, Any]) -> Non
     assert set(speeds) == {f"fp32.{name}" for name in Measure.metrics(task)}
 
 
-def test_an_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
+def test_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
     tuning = LoRA(rank=4, alpha=8)
     tuned = tune(kind, tuning, "lora", learning_rate=1e-2, epochs=3)
     model = kind["model"]

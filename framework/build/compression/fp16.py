@@ -45,7 +45,7 @@ class Float16(ExportCompression):
         import numpy as np
 
         from framework.build.compression.qdq import feed
-        from framework.build.engine.onnxruntime import open_session
+        from framework.build.engine.onnx_session import open_session
 
         session = open_session(exported.folder / "model.onnx", threads=0)
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)

@@ -121,7 +121,7 @@ class Quantiser:
             return [session.run(["logits"], feed)[0] for feed in self.feeds]
 
     def _session(self, graph: Path) -> Any:
-        from framework.build.engine.onnxruntime import open_session
+        from framework.build.engine.onnx_session import open_session
 
         return open_session(graph, threads=0)
 

@@ -59,8 +59,6 @@ class Distillation(Supervised):
 
     def _compare(self, task: "Task", base: Any, teacher: Any, model: Model, folders: Folders) -> None:
         """Refuse a teacher of whom *base* could not learn."""
-        from framework.build.task.distillation import STATES
-
         assert folders.teacher is not None
         one, other = (model.tokenizer(folder).get_vocab() for folder in (folders.model, folders.teacher))
         if one != other:
@@ -75,7 +73,7 @@ class Distillation(Supervised):
             )
         if not self.hidden_weight:
             return
-        if task.name not in STATES:
+        if not task.pairs_layers:
             raise StepError(
                 f"distillation: layers of a model for {task.name} cannot be paired; set "
                 "compression.distill.training.hidden_weight=0"

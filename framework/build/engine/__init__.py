@@ -1,14 +1,20 @@
-"""One protocol over every runtime, so that a number always means the same thing.
+"""Open a model folder with one of several runtimes, and ask what the opened model can do.
 
-Evaluation, parity, benchmark and server all go through it. It knows token ids and arrays only:
-text, templates and metrics belong to its callers.
+Evaluation, parity, benchmark and server all use engines, so a metric means the same on every runtime.
+Each capability is a protocol with one method. An engine has the methods that its model supports and no
+others; callers ask with ``require``. Continuous batching will be one more protocol, ``Batches``, with
+``submit``, ``step`` and ``cancel``.
+
+This module knows token ids and arrays. Text, templates and metrics belong to its callers.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
+
+from framework.core.errors import ServeError
+from framework.core.plugin_module import import_named
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,66 +25,139 @@ class Sampling:
     """How the next token is drawn from its distribution."""
 
     temperature: float = 0.0
-    """What logits are divided by; 0 takes the likeliest token (greedy)."""
+    """Divides the logits; 0 is greedy decoding."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together reach this share are drawn from."""
+    """Nucleus sampling: draw from the smallest set of tokens whose probabilities sum to this."""
     seed: int | None = None
-    """Makes a drawing repeatable; None draws anew each time."""
+    """Seed of the draw; None draws differently each time."""
     past_end: bool = False
-    """Go on after an end-of-sequence token, as a benchmark must to time a given number of tokens."""
+    """Ignore end-of-sequence tokens. A benchmark needs this to time a fixed number of tokens."""
 
 
 GREEDY = Sampling()
 
 
 class Engine(Protocol):
-    """A model folder, opened by one runtime."""
+    """A model folder, opened by one runtime; ``require`` tells what it can do."""
+
+    runtime: ClassVar[str]
+    """The runtime's name, for messages."""
+
+
+@runtime_checkable
+class GivesLogits(Protocol):
+    """Scores each token of a row: language models and token classifiers."""
 
     def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
         """Return, for each row of T token ids, float32 logits of shape (T, vocabulary), or (T, tags)."""
 
+
+@runtime_checkable
+class GivesAnswerLogits(Protocol):
+    """Scores an answer's tokens, given the row that an encoder reads: encoder-decoder models."""
+
     def answer_logits(
         self, rows: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
     ) -> "list[np.ndarray]":
-        """Return, for each answer of A token ids to its row, float32 logits of shape (A, vocabulary).
+        """Return, for each row's answer of A token ids, float32 logits of shape (A, vocabulary)."""
 
-        Only for models that read with an encoder and write with a decoder.
-        """
+
+@runtime_checkable
+class Generates(Protocol):
+    """Generates text: language models and encoder-decoder models."""
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:
-        """Yield the token ids that follow *prompt*, one by one, greedily unless told to sample.
+        """Yield the token ids that follow *prompt*, one by one.
 
-        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
-        """
+        Stops before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
 
-    def classify(self, rows: "Sequence[Sequence[int]]") -> "np.ndarray":
-        """Return float32 logits of shape (rows, classes) for a sequence classifier."""
-
-    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
-        """Return float32 logits of shape (rows, classes) for texts with an image each.
-
-        Images are float32 (rows, 3, height, width) between -1 and 1.
+        Raises:
+            ServeError: the prompt is longer than the context.
         """
 
 
 @runtime_checkable
 class GeneratesTogether(Protocol):
-    """An engine that can also answer several prompts at once; only the benchmark asks, so none has to."""
+    """Generates from several prompts at once; only the benchmark uses it, and only where it exists."""
 
     def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+        """Yield the next token of every prompt, greedily, ignoring end tokens; prompts have one length."""
+
+
+@runtime_checkable
+class Classifies(Protocol):
+    """Scores the classes of a whole row: sequence classifiers."""
+
+    def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return float32 logits of shape (rows, classes)."""
+
+
+@runtime_checkable
+class ClassifiesImages(Protocol):
+    """Scores the classes of a text together with an image."""
+
+    def classify_images(self, rows: Sequence[Sequence[int]], images: "np.ndarray") -> "np.ndarray":
+        """Return float32 logits of shape (rows, classes).
+
+        Args:
+            rows: token ids of each text.
+            images: float32 (rows, 3, height, width), from -1 to 1.
+        """
+
+
+_CAPABILITIES: dict[type, tuple[str, str]] = {
+    GivesLogits: ("score the tokens of a row", "open a language model or a token classifier"),
+    GivesAnswerLogits: (
+        "score answers with an encoder and a decoder",
+        "open such a model with the torch engine (export=transformers)",
+    ),
+    Generates: ("generate text", "open a language model"),
+    GeneratesTogether: ("generate from several prompts at once", "open a language model"),
+    Classifies: ("classify texts", "open a classifier with the torch, onnxruntime or openvino engine"),
+    ClassifiesImages: (
+        "classify images",
+        "open such a model with the torch engine (export=transformers)",
+    ),
+}
+"""Each capability in words, and what to open to get it."""
+
+Capability = TypeVar("Capability")
+
+
+def require(engine: Engine, capability: type[Capability]) -> Capability:
+    """Return *engine* as the *capability* that a caller needs.
+
+    Args:
+        engine: an opened model folder.
+        capability: one of this module's protocols, such as ``Generates``.
+
+    Raises:
+        ServeError: the engine lacks it.
+    """
+    if isinstance(engine, capability):
+        return engine
+    action, remedy = _CAPABILITIES[capability]
+    runtime = getattr(engine, "runtime", type(engine).__name__)
+    raise ServeError(f"the {runtime} engine cannot {action} with this model; {remedy}")
 
 
 def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:
     """Open *folder* with the runtime *name*.
 
     Args:
-        name: the module below ``framework.build.engine``: ``torch``, ``onnxruntime``, ``genai``,
-            ``openvino`` or ``tensorrt``.
+        name: a module of ``framework.build.engine``, such as ``onnxruntime``, or the dotted path of a
+            plugin's module, such as ``ourpackage.our_engine``; it defines ``open_folder(folder, threads)``.
         folder: an artifact that the runtime can read.
-        threads: CPU threads; 0 leaves the runtime's own choice.
+        threads: CPU threads; 0 leaves the choice to the runtime.
+
+    Raises:
+        ServeError: there is no such engine, or it cannot open the folder.
     """
-    opened: Engine = import_module(f"framework.build.engine.{name}").open_folder(folder, threads)
-    return opened
+    try:
+        module = import_named(name, "framework.build.engine")
+    except ImportError as error:
+        raise ServeError(f"engine '{name}': {error}; install the package that it belongs to") from error
+    engine: Engine = module.open_folder(folder, threads)
+    return engine

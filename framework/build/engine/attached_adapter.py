@@ -1,7 +1,7 @@
-"""Adapters that cannot become part of the weights: attached to an open model, from a folder beside it.
+"""Attach an adapter that cannot be merged into the weights to an open model.
 
-A folder with such an adapter is the base model's own with ``adapter/`` below it. Knows PEFT's two
-files and our bottleneck's; not what trained them.
+A folder with such an adapter is the base model's folder with ``adapter/`` below it. This module knows
+PEFT's two files and our bottleneck's; it does not know what trained them.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from framework.core.errors import ServeError
 
 WEIGHTS = "adapter_model.safetensors"
 BOTTLENECK = "BOTTLENECK"
-"""``peft_type`` of our own adapter, which peft does not know."""
+"""``peft_type`` of our own adapter; peft has none of this kind."""
 
 
 @contextlib.contextmanager
 def without_known_warnings() -> Iterator[None]:
-    """Keep back what peft and bitsandbytes, which it imports where there is one, say of their own code."""
-    # An advice on faster kernels for 4-bit inference on CPUs, given on import.
+    """Silence warnings that peft, and bitsandbytes where it is installed, raise about their own code."""
+    # On import it advises faster kernels for 4-bit inference on CPUs.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        # peft 0.21 asks for it by the name that transformers 6 will drop.
+        # peft 0.21 uses a name that transformers 6 will drop.
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
-        # AdaLoRA's pattern has names of its own, which a check meant for LoRA does not know.
+        # AdaLoRA's rank pattern has its own names; the check is meant for LoRA.
         warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
         yield
 
@@ -36,7 +36,7 @@ def attach(model: Any, folder: Path) -> Any:
     """Return *model* with the adapter in *folder*, in evaluation mode.
 
     Raises:
-        ServeError: the adapter does not suit the model.
+        ServeError: the adapter does not match the model.
     """
     body = read_json(folder, ADAPTER_CONFIG)
     try:
@@ -45,7 +45,7 @@ def attach(model: Any, folder: Path) -> Any:
         )
     except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
         first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: the adapter does not suit its model: {first_line}") from error
+        raise ServeError(f"{folder}: the adapter does not match its model: {first_line}") from error
     return adapted.eval()
 
 
@@ -65,27 +65,27 @@ def _bottleneck(model: Any, folder: Path, body: dict[str, Any]) -> Any:
     from framework.build.engine.bottleneck import insert, load
 
     insert(model, body["target_modules"], body["width"], body["activation"])
-    if odd := load(model, load_file(folder / WEIGHTS)):
-        raise ValueError(f"{odd[0]} is not in the model, or has another shape there")
+    if unmatched := load(model, load_file(folder / WEIGHTS)):
+        raise ValueError(f"{unmatched[0]} is not in the model, or has another shape there")
     return model
 
 
 def virtual_tokens(model: Any) -> int:
-    """Return how many places of the context a learnt prompt takes; 0 where there is none."""
+    """Return how many positions of the context a learned prompt takes; 0 without one."""
     config = getattr(model, "active_peft_config", None)
     return int(config.num_virtual_tokens) if config is not None and config.is_prompt_learning else 0
 
 
 def following(model: Any) -> Any:
-    """Return what continues a sequence that *model* has begun: a learnt prompt stands once, before it."""
+    """Return the model for later steps of a sequence: the base model, if a learned prompt came first."""
     return model.get_base_model() if virtual_tokens(model) else model
 
 
 def number_positions(adapted: Any) -> None:
-    """Let a language model with a learnt prompt count padding out of its positions.
+    """Make a language model with a learned prompt skip padding when it numbers positions.
 
-    peft puts the prompt before the padding and drops positions that are given. Counted from the mask,
-    the prompt is as far from the text in a padded batch as it is from a single row.
+    peft puts the prompt before the padding and drops any positions it is passed. Positions counted from
+    the mask keep the prompt as close to the text in a padded batch as in a single row.
     """
     from peft import PeftModelForCausalLM
 

@@ -1,6 +1,6 @@
-"""Bottleneck adapters: a narrow, non-linear detour behind a frozen layer. The layer only, no files.
+"""Bottleneck adapters: a narrow nonlinear residual branch after a frozen layer. It knows no files.
 
-The one module here that needs torch as it is imported; its callers import it when they need it.
+It imports torch at its top, unlike the other modules here; callers import it inside functions.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,9 @@ ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU, "silu": nn.SiLU, "tanh": nn.Tan
 
 
 class Bottleneck(nn.Module):
-    """A layer y = f(x) that acts as ``y + up(activation(down(y)))``, with ``down`` to a narrow width.
+    """Replaces a layer's output y by ``y + up(activation(down(y)))``, with ``down`` to a narrow width.
 
-    ``up`` starts at zero, so that training starts from the base model exactly.
+    ``up`` starts at zero, so training starts exactly from the base model.
     """
 
     def __init__(self, base_layer: nn.Module, features: int, width: int, activation: str) -> None:
@@ -29,7 +29,7 @@ class Bottleneck(nn.Module):
 
     @property
     def weight(self) -> Any:
-        """The base layer's weight: T5 asks for its dtype."""
+        """The base layer's weight; T5 reads its dtype."""
         return self.base_layer.weight
 
     @property
@@ -38,14 +38,14 @@ class Bottleneck(nn.Module):
         return self.base_layer.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        """Take (…, in) to (…, features)."""
+        """Map (…, in) to (…, features)."""
         y: Tensor = self.base_layer(x)
-        detour: Tensor = self.up(self.activation(self.down(y)))
-        return y + detour
+        branch: Tensor = self.up(self.activation(self.down(y)))
+        return y + branch
 
 
 def insert(model: nn.Module, targets: Iterable[str], width: int, activation: str) -> None:
-    """Put a bottleneck behind each layer of *model* whose path is in *targets*, in place.
+    """Put a bottleneck after each layer of *model* whose path is in *targets*, in place.
 
     Raises:
         AttributeError: *model* has no such layer.
@@ -53,18 +53,22 @@ def insert(model: nn.Module, targets: Iterable[str], width: int, activation: str
     for path in targets:
         layer = model.get_submodule(path)
         weight: Tensor = layer.get_parameter("weight")
-        # transformers' Conv1D, of GPT-2, keeps its weight as (in, out).
+        # GPT-2's Conv1D stores its weight as (in, out).
         features = weight.shape[0] if isinstance(layer, nn.Linear) else weight.shape[1]
         parent, _, name = path.rpartition(".")
         setattr(model.get_submodule(parent), name, Bottleneck(layer, features, width, activation))
 
 
 def load(model: nn.Module, weights: dict[str, Tensor]) -> list[str]:
-    """Copy *weights* into *model*'s parameters; return the names that do not fit any of them."""
-    known = dict(model.named_parameters())
-    odd = [name for name, part in weights.items() if name not in known or known[name].shape != part.shape]
+    """Copy *weights* into *model*'s parameters; return the names that match none, or another shape."""
+    parameters = dict(model.named_parameters())
+    unmatched = [
+        name
+        for name, weight in weights.items()
+        if name not in parameters or parameters[name].shape != weight.shape
+    ]
     with torch.no_grad():
-        for name, part in weights.items():
-            if name not in odd:
-                known[name].copy_(part)
-    return odd
+        for name, weight in weights.items():
+            if name not in unmatched:
+                parameters[name].copy_(weight)
+    return unmatched

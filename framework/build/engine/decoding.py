@@ -1,6 +1,6 @@
-"""Token by token: how the next one is drawn, and when an answer ends; one rule for every runtime.
+"""The decoding loop: how the next token is drawn, and when an answer ends.
 
-onnxruntime-genai alone has a loop of its own.
+Every runtime uses it except onnxruntime-genai, which has its own loop.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Step: TypeAlias = "Callable[[np.ndarray], np.ndarray]"
-"""Takes token ids (rows, new), the whole prompts at first and then what came after them, and returns the
-logits (rows, vocabulary) of what follows; it keeps what it has seen."""
+"""Takes token ids (rows, new): the prompts first, then the tokens drawn. Returns the logits of the next
+token, (rows, vocabulary). It remembers the tokens of earlier calls."""
 
 
 def decode(
@@ -26,46 +26,46 @@ def decode(
     """Yield the tokens that follow *prompt*, up to *limit* of them.
 
     Args:
-        step: begun for one row.
+        step: a new step function for one row.
         prompt: token ids.
         limit: most tokens to yield.
-        ends: tokens that end the answer and are not yielded, unless ``sampling.past_end``.
+        ends: tokens that end the answer; they are not yielded, unless ``sampling.past_end``.
         sampling: how a token is drawn.
     """
     import numpy as np
 
-    source = np.random.default_rng(sampling.seed)
-    fed = np.asarray([prompt], np.int64)
+    random = np.random.default_rng(sampling.seed)
+    ids = np.asarray([prompt], np.int64)
     for _ in range(limit):
-        token = choose(step(fed)[0], sampling, source)
+        token = choose(step(ids)[0], sampling, random)
         if token in ends and not sampling.past_end:
             return
         yield token
-        fed = np.asarray([[token]], np.int64)
+        ids = np.asarray([[token]], np.int64)
 
 
 def decode_together(step: Step, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-    """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+    """Yield the next token of every prompt, greedily, ignoring end tokens; prompts have one length."""
     import numpy as np
 
-    fed = np.asarray(prompts, np.int64)
+    ids = np.asarray(prompts, np.int64)
     for _ in range(new_tokens):
-        fed = step(fed).argmax(-1)[:, None].astype(np.int64)
-        yield fed[:, 0].tolist()
+        ids = step(ids).argmax(-1)[:, None].astype(np.int64)
+        yield ids[:, 0].tolist()
 
 
-def choose(scores: "np.ndarray", sampling: Sampling, source: "np.random.Generator") -> int:
+def choose(scores: "np.ndarray", sampling: Sampling, random: "np.random.Generator") -> int:
     """Return the next token id for logits of shape (vocabulary,)."""
     import numpy as np
 
     if sampling.temperature == 0:
         return int(scores.argmax())
-    warm = scores.astype(np.float64) / sampling.temperature
-    shares = np.exp(warm - warm.max())
-    shares /= shares.sum()
-    ids = np.argsort(-shares, kind="stable")
-    shares = shares[ids]
-    # The token that crosses top_p still counts, so at least one is left.
-    shares[shares.cumsum() - shares >= sampling.top_p] = 0
-    reached = shares.cumsum()
-    return int(ids[np.searchsorted(reached, source.random() * reached[-1], side="right")])
+    scaled = scores.astype(np.float64) / sampling.temperature
+    probabilities = np.exp(scaled - scaled.max())
+    probabilities /= probabilities.sum()
+    ids = np.argsort(-probabilities, kind="stable")
+    probabilities = probabilities[ids]
+    # The token that crosses top_p is kept, so at least one remains.
+    probabilities[probabilities.cumsum() - probabilities >= sampling.top_p] = 0
+    cumulative = probabilities.cumsum()
+    return int(ids[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")])

@@ -1,8 +1,8 @@
-"""Checkpoints quantised for vLLM, by ModelOpt or as compressed-tensors, as PyTorch runs them: their numbers.
+"""Open a checkpoint that was quantized for vLLM, by ModelOpt or as compressed-tensors, in PyTorch.
 
-Weights become float again, exactly the values that were written; activations are scaled and rounded in front
-of each layer as vLLM's kernels round them. It is as slow as float: it judges a checkpoint, it does not
-serve it. Knows the layouts of such folders; not how they were made.
+Weights become float again with exactly their stored values. Activations are rounded before each layer as
+vLLM's kernels round them. It is as slow as float: use it to evaluate a checkpoint, not to serve it. It
+knows the layouts of such folders, not how they were made.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ COMPRESSED_TENSORS = "compressed-tensors"
 _METHODS = ("modelopt", COMPRESSED_TENSORS)
 
 
-def is_quantised(folder: Path) -> bool:
-    """Tell whether config.json names one of the layouts that are known here."""
-    return _said(folder).get("quant_method") in _METHODS
+def is_quantized(folder: Path) -> bool:
+    """Return whether config.json names one of the supported layouts."""
+    return _quantization_config(folder).get("quant_method") in _METHODS
 
 
-def open_quantised(folder: Path) -> Any:
+def open_quantized(folder: Path) -> Any:
     """Return the folder's model in float32, with weights and activations rounded as they are served.
 
     Raises:
-        ServeError: the folder is not whole, or of an architecture that transformers does not know.
+        ServeError: the folder is incomplete, or transformers does not know the architecture.
     """
     import torch
     import transformers
@@ -36,16 +36,16 @@ def open_quantised(folder: Path) -> Any:
 
     try:
         stored = _read(folder)
-        weights, inputs = _dequantised(stored)
+        weights, inputs = _dequantized(stored)
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         del config.quantization_config
         kind = getattr(transformers, config.architectures[0])
-        model, told = kind.from_pretrained(
+        model, loading = kind.from_pretrained(
             None, config=config, state_dict=weights, dtype=torch.float32, output_loading_info=True
         )
-        if told["missing_keys"]:
-            raise ValueError(f"{sorted(told['missing_keys'])[0]} is missing")
-        by_token = _by_token(_said(folder))
+        if loading["missing_keys"]:
+            raise ValueError(f"{sorted(loading['missing_keys'])[0]} is missing")
+        by_token = _by_token(_quantization_config(folder))
         for layer in [name.rpartition(".")[0] for name in stored if name.endswith(".weight_scale")]:
             if by_token:
                 model.get_submodule(layer).register_forward_pre_hook(_rounded_by_token)
@@ -53,17 +53,17 @@ def open_quantised(folder: Path) -> Any:
                 model.get_submodule(layer).register_forward_pre_hook(_rounding(inputs[layer]))
     except (OSError, ValueError, KeyError, AttributeError, RuntimeError, SafetensorError) as error:
         first_line = str(error).partition("\n")[0]
-        raise ServeError(f"{folder}: cannot be opened as a quantised checkpoint: {first_line}") from error
+        raise ServeError(f"{folder}: cannot be opened as a quantized checkpoint: {first_line}") from error
     return model.eval()
 
 
-def _said(folder: Path) -> dict[str, Any]:
+def _quantization_config(folder: Path) -> dict[str, Any]:
     return read_json(folder, "config.json").get("quantization_config") or {}
 
 
-def _by_token(said: dict[str, Any]) -> bool:
-    """Tell whether activations are rounded to eight bits with a scale for every token."""
-    groups = said.get("config_groups", {}).values()
+def _by_token(quantization: dict[str, Any]) -> bool:
+    """Return whether activations are rounded to eight bits with a scale for each token."""
+    groups = quantization.get("config_groups", {}).values()
     return any((group.get("input_activations") or {}).get("dynamic") for group in groups)
 
 
@@ -76,60 +76,60 @@ def _read(folder: Path) -> "dict[str, Tensor]":
     return stored
 
 
-def _dequantised(
+def _dequantized(
     stored: "dict[str, Tensor]",
 ) -> "tuple[dict[str, Tensor], dict[str, Tensor]]":
     """Return float32 weights by name, and the scale of each layer's input by the layer's path."""
     weights: dict[str, Tensor] = {}
     inputs: dict[str, Tensor] = {}
-    for name, part in stored.items():
+    for name, tensor in stored.items():
         layer, _, kind = name.rpartition(".")
         if kind == "input_scale":
-            inputs[layer] = part.float()
+            inputs[layer] = tensor.float()
         elif kind == "weight_packed":
-            values = _unpacked(part, stored[f"{layer}.weight_shape"].tolist())
+            values = _unpacked(tensor, stored[f"{layer}.weight_shape"].tolist())
             weights[f"{layer}.weight"] = _scaled(values, stored[f"{layer}.weight_scale"].float())
         elif kind not in ("weight_scale", "weight_shape"):
             scale = stored.get(f"{name}_scale")
-            weights[name] = part.float() if scale is None else _scaled(part, scale.float())
+            weights[name] = tensor.float() if scale is None else _scaled(tensor, scale.float())
     return weights, inputs
 
 
 def _unpacked(words: "Tensor", shape: list[int]) -> "Tensor":
-    """Return (rows, columns) values of four bits, above -8, from words of eight columns, the first lowest."""
+    """Unpack 4-bit values (rows, columns), stored plus 8, eight columns a word with the first one lowest."""
     import torch
 
     rows, columns = shape
-    values = torch.stack([words >> 4 * place & 0xF for place in range(8)], 2) - 8
+    values = torch.stack([words >> 4 * position & 0xF for position in range(8)], 2) - 8
     return values.reshape(rows, -1)[:, :columns]
 
 
-def _scaled(part: "Tensor", scale: "Tensor") -> "Tensor":
-    """Return float32 (rows, columns) of integers or 8-bit floats of that shape.
+def _scaled(stored: "Tensor", scale: "Tensor") -> "Tensor":
+    """Return *stored* times *scale*, float32 (rows, columns).
 
     Args:
-        part: the stored values.
+        stored: integers or 8-bit floats (rows, columns).
         scale: of the whole weight (), or of groups in its rows (rows, groups).
     """
     if scale.ndim == 2:
-        scale = scale.repeat_interleave(part.shape[1] // scale.shape[1], 1)
-    return part.float() * scale
+        scale = scale.repeat_interleave(stored.shape[1] // scale.shape[1], 1)
+    return stored.float() * scale
 
 
 def _rounding(step: "Tensor") -> Callable[..., Any]:
-    """Return a hook that rounds a layer's input to 8-bit floats of one *step*, as kernels do."""
+    """Return a hook that rounds a layer's input to 8-bit floats with the scale *step*, as kernels do."""
     import torch
 
     def prepare(module: Any, args: Any) -> Any:
-        given, *rest = args
-        given = (given / step).clamp(-448, 448).to(torch.float8_e4m3fn).float() * step
-        return given, *rest
+        hidden, *rest = args
+        hidden = (hidden / step).clamp(-448, 448).to(torch.float8_e4m3fn).float() * step
+        return hidden, *rest
 
     return prepare
 
 
 def _rounded_by_token(module: Any, args: Any) -> Any:
-    """Round a layer's input to 8-bit integers, with a step for every token."""
-    given, *rest = args
-    step = given.abs().amax(-1, keepdim=True).clamp(min=1e-8) / 127
-    return (given / step).round().clamp(-128, 127) * step, *rest
+    """Round a layer's input to 8-bit integers, with a scale for each token."""
+    hidden, *rest = args
+    step = hidden.abs().amax(-1, keepdim=True).clamp(min=1e-8) / 127
+    return (hidden / step).round().clamp(-128, 127) * step, *rest

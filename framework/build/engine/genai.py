@@ -1,7 +1,7 @@
 """onnxruntime-genai: a decoder graph beside its ``genai_config.json``.
 
-Generating goes through the runtime's own loop with its key-value cache; logits of whole rows come
-from a plain ONNX Runtime session on the same graph, opened only when they are asked for.
+The runtime's own loop generates, with its key-value cache. Logits of whole rows come from a plain
+ONNX Runtime session on the same graph, opened on first use.
 """
 
 import json
@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import GREEDY, Sampling
 from framework.build.engine.model_folder import GENAI, context_length, end_of_sequence, read_json, room
-from framework.build.engine.onnxruntime import open_session
-from framework.build.engine.text_engine import TextEngine
+from framework.build.engine.onnx_session import PAST, open_session
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
@@ -25,15 +24,15 @@ def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
 
     Args:
         folder: genai_config.json, model.onnx and its external data.
-        threads: CPU threads; 0 leaves the runtime's own choice.
+        threads: CPU threads; 0 leaves the choice to the runtime.
 
     Raises:
-        ServeError: the folder is not such a folder, or the runtime cannot read it.
+        ServeError: the folder has another layout, or the runtime cannot read it.
     """
     import onnxruntime_genai as og
 
     if not (folder / GENAI).is_file():
-        raise ServeError(f"{folder}: has no {GENAI}, so it is no onnxruntime-genai model; export it again")
+        raise ServeError(f"{folder}: has no {GENAI}; export the model again with export=onnx-genai")
     og.disable_telemetry_events()
     try:
         config = og.Config(str(folder))
@@ -47,13 +46,10 @@ def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
     return GenaiEngine(folder, model, threads)
 
 
-class GenaiEngine(TextEngine):
-    """An open decoder."""
+class GenaiEngine:
+    """An open language model."""
 
     runtime: ClassVar[str] = "genai"
-    wrong_kind: ClassVar[str] = (
-        "the genai engine runs language models; open a classifier with onnxruntime or torch"
-    )
 
     def __init__(self, folder: Path, model: Any, threads: int) -> None:
         self.folder = folder
@@ -64,7 +60,7 @@ class GenaiEngine(TextEngine):
 
     @cached_property
     def session(self) -> Any:
-        """The same graph as a plain session; it holds the weights once more."""
+        """The same graph as a plain session; it loads the weights a second time."""
         decoder = read_json(self.folder, GENAI)["model"]["decoder"]
         return open_session(self.folder / decoder["filename"], self.threads)
 
@@ -73,26 +69,26 @@ class GenaiEngine(TextEngine):
         import numpy as np
 
         past = self._empty_cache()
-        inputs = {given.name for given in self.session.get_inputs()}
-        found = []
+        inputs = {value.name for value in self.session.get_inputs()}
+        by_row = []
         for row in rows:
             ids = np.asarray([row], np.int64)
-            feed = {
+            arrays = {
                 "input_ids": ids,
                 "attention_mask": np.ones_like(ids),
                 "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
                 **past,
             }
-            (scores,) = self.session.run(["logits"], {name: feed[name] for name in inputs})
-            found.append(np.asarray(scores[0], np.float32))
-        return found
+            (scores,) = self.session.run(["logits"], {name: arrays[name] for name in inputs})
+            by_row.append(np.asarray(scores[0], np.float32))
+        return by_row
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:
         """Yield the token ids that follow *prompt*, one by one.
 
-        Ends before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
+        Stops before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
 
         Raises:
             ServeError: the prompt is longer than the context.
@@ -104,8 +100,8 @@ class GenaiEngine(TextEngine):
         if length == len(prompt):
             return
         params = og.GeneratorParams(self.model)
-        least = {"min_length": length} if sampling.past_end else {}
-        params.set_search_options(max_length=length, **least, **_search(sampling))
+        min_length = {"min_length": length} if sampling.past_end else {}
+        params.set_search_options(max_length=length, **min_length, **_search(sampling))
         generator = og.Generator(self.model, params)
         generator.append_tokens(np.asarray(prompt, np.int32))
         while not generator.is_done():
@@ -116,7 +112,7 @@ class GenaiEngine(TextEngine):
             yield token
 
     def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
-        """Yield the next token of each of the equally long *prompts*, greedily and past any end."""
+        """Yield the next token of every prompt, greedily, ignoring end tokens; prompts have one length."""
         import numpy as np
         import onnxruntime_genai as og
 
@@ -138,14 +134,14 @@ class GenaiEngine(TextEngine):
         shape = (1, decoder["num_key_value_heads"], 0, decoder["head_size"])
         kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
         return {
-            given.name: np.zeros(shape, kinds[given.type])
-            for given in self.session.get_inputs()
-            if given.name.startswith("past_key_values.")
+            value.name: np.zeros(shape, kinds[value.type])
+            for value in self.session.get_inputs()
+            if value.name.startswith(PAST)
         }
 
 
 def _search(sampling: Sampling) -> dict[str, Any]:
-    """Return the runtime's search options; all are named, since the folder has defaults of its own."""
+    """Return the runtime's search options; all are set, since the folder has its own defaults."""
     if sampling.temperature == 0:
         return {"do_sample": False, "num_beams": 1}
     seed = {} if sampling.seed is None else {"random_seed": sampling.seed}

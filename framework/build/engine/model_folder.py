@@ -1,6 +1,6 @@
-"""What a model folder says about itself in JSON.
+"""Read a model folder's JSON files: labels, end tokens, context length.
 
-Knows the files that transformers and onnxruntime-genai write; knows nothing of weights or text.
+It knows the files that transformers and onnxruntime-genai write; it knows neither weights nor text.
 """
 
 import json
@@ -11,14 +11,8 @@ from framework.core.errors import ServeError
 
 GENAI = "genai_config.json"
 ADAPTER = "adapter"
-"""The folder below a model's that holds what was trained and could not become part of its weights."""
+"""The folder below a model's that holds an adapter that cannot be merged into the weights."""
 ADAPTER_CONFIG = "adapter_config.json"
-
-
-def label_names(folder: Path) -> list[str]:
-    """Return the names of a classifier's labels, in the order of their numbers."""
-    named: dict[str, str] = read_json(folder, "config.json").get("id2label", {})
-    return [name for _, name in sorted((int(number), name) for number, name in named.items())]
 
 
 def read_json(folder: Path, name: str) -> dict[str, Any]:
@@ -28,52 +22,52 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         ServeError: the file is not a JSON object.
     """
     try:
-        found = json.loads((folder / name).read_text(encoding="utf-8"))
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise ServeError(f"{folder / name}: not JSON ({error}); fetch or export the model again") from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ServeError(f"{folder / name}: not a JSON object; fetch or export the model again")
-    return found
+    return content
 
 
 def end_of_sequence(folder: Path) -> frozenset[int]:
-    """Return every token id that ends an answer; one rule, so that all engines stop alike.
+    """Return every token id that ends an answer; all engines use this rule.
 
     The first of generation_config.json, genai_config.json and config.json that names one decides.
     """
     genai = read_json(folder, GENAI).get("model", {})
     for source in (read_json(folder, "generation_config.json"), genai, read_json(folder, "config.json")):
-        found = source.get("eos_token_id")
-        if isinstance(found, int):
-            return frozenset([found])
-        if found:
-            return frozenset(found)
+        ends = source.get("eos_token_id")
+        if isinstance(ends, int):
+            return frozenset([ends])
+        if ends:
+            return frozenset(ends)
     return frozenset()
 
 
 def context_length(folder: Path) -> int | None:
-    """Return how many tokens the model can see, prompt and answer together; None if it does not say.
+    """Return the model's context length, prompt and answer together; None if no file names it.
 
-    Those of a learnt prompt, which stands before every text, are taken off.
+    The virtual tokens of a learned prompt, which precede every text, are subtracted.
     """
     genai = read_json(folder, GENAI).get("model", {})
     config = read_json(folder, "config.json")
-    found = genai.get("context_length") or config.get("max_position_embeddings") or config.get("n_positions")
-    if not found:
+    length = genai.get("context_length") or config.get("max_position_embeddings") or config.get("n_positions")
+    if not length:
         return None
     if "roberta" in config.get("model_type", ""):
-        found -= int(config.get("pad_token_id", 1)) + 1  # its first positions are padding's
-    learnt = read_json(folder / ADAPTER, ADAPTER_CONFIG).get("num_virtual_tokens") or 0
-    return int(found) - int(learnt)
+        length -= int(config.get("pad_token_id", 1)) + 1  # RoBERTa reserves its first positions for padding
+    virtual = read_json(folder / ADAPTER, ADAPTER_CONFIG).get("num_virtual_tokens") or 0
+    return int(length) - int(virtual)
 
 
 def room(prompt: int, max_new_tokens: int, context: int | None) -> int:
-    """Return how many tokens may follow a prompt of *prompt* tokens.
+    """Return how many tokens can follow a prompt of *prompt* tokens.
 
     Raises:
-        ServeError: the prompt alone does not fit into the context.
+        ServeError: the prompt does not fit into the context.
 
     >>> room(250, 20, 256), room(10, 20, 256), room(10, 20, None)
     (6, 20, 20)
@@ -81,27 +75,24 @@ def room(prompt: int, max_new_tokens: int, context: int | None) -> int:
     if context is None:
         return max_new_tokens
     if prompt > context:
-        raise ServeError(f"the prompt has {prompt} tokens, but the model sees {context}; shorten it")
+        raise ServeError(f"the prompt has {prompt} tokens, but the model's context is {context}; shorten it")
     return min(max_new_tokens, context - prompt)
 
 
-def class_names(folder: Path) -> list[str]:
+def label_names(folder: Path) -> list[str]:
     """Return a classifier's labels by class index, from ``id2label`` of config.json.
 
     Raises:
-        ServeError: the folder names no labels, or skips an index.
+        ServeError: config.json names no labels, or skips an index.
     """
-    named = read_json(folder, "config.json").get("id2label") or {}
-    try:
-        return [str(named[str(index)]) for index in range(len(named))] or _no_labels(folder)
-    except KeyError:
-        return _no_labels(folder)
-
-
-def _no_labels(folder: Path) -> list[str]:
-    raise ServeError(f"{folder / 'config.json'}: 'id2label' must name every class from 0 on; export again")
+    labels = read_json(folder, "config.json").get("id2label") or {}
+    if not labels or any(str(index) not in labels for index in range(len(labels))):
+        raise ServeError(
+            f"{folder / 'config.json'}: id2label must name every class from 0 on; export the model again"
+        )
+    return [str(labels[str(index)]) for index in range(len(labels))]
 
 
 def pad_token(folder: Path) -> int:
-    """Return the token id that fills short rows; 0 where none is named, since masks hide it."""
+    """Return the token id that fills short rows; 0 where none is named, since masks hide padding."""
     return int(read_json(folder, "config.json").get("pad_token_id") or 0)

@@ -1,18 +1,18 @@
 """OpenVINO on the CPU: a classifier, or a language model that keeps its cache as state.
 
-It knows token ids and arrays; neither text nor labels. All is computed in float32, as in PyTorch,
-where OpenVINO by itself would take shorter numbers on CPUs that have them; compressed weights are
-what they are on disk.
+It computes in float32, as PyTorch does; OpenVINO's default is lower precision on CPUs that support it.
+Compressed weights stay compressed. It knows token ids and arrays; neither text nor labels.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from framework.build.engine import Engine
 from framework.build.engine.decoding import Step
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token
-from framework.build.engine.padded_batches import padded
-from framework.build.engine.text_engine import TextClassifier, TextDecoder, TextEngine
+from framework.build.engine.padded_batches import padded, without_padding
+from framework.build.engine.text_decoder import TextDecoder
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
@@ -22,47 +22,49 @@ _KNOWN_INPUTS = {"input_ids", "attention_mask", "position_ids", "beam_idx"}
 _PRECISION = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
-def open_folder(folder: Path, threads: int = 0) -> TextEngine:
+def open_folder(folder: Path, threads: int = 0) -> Engine:
     """Open ``openvino_model.xml`` and the weights beside it.
 
     Args:
         folder: the graph beside the model's config.json.
-        threads: CPU threads; 0 leaves OpenVINO's own choice.
+        threads: CPU threads; 0 leaves the choice to OpenVINO.
 
     Raises:
-        ServeError: OpenVINO is not installed, or the graph is missing, broken, or wants other inputs.
+        ServeError: OpenVINO is not installed, or the graph is missing, broken, or has unknown inputs.
     """
     try:
         import openvino
     except ImportError:
         raise ServeError("the openvino engine needs OpenVINO: pip install 'gitune[openvino]'") from None
     file = folder / "openvino_model.xml"
-    for needed in (file, file.with_suffix(".bin")):
-        if not needed.is_file():
-            raise ServeError(f"{needed}: no such file; fetch or export the model again")
-    chosen = {**_PRECISION, "PERFORMANCE_HINT": "LATENCY"}
+    for path in (file, file.with_suffix(".bin")):
+        if not path.is_file():
+            raise ServeError(f"{path}: no such file; fetch or export the model again")
+    properties = {**_PRECISION, "PERFORMANCE_HINT": "LATENCY"}
     if threads:
-        chosen["INFERENCE_NUM_THREADS"] = str(threads)
+        properties["INFERENCE_NUM_THREADS"] = str(threads)
     try:
-        compiled = openvino.Core().compile_model(file, "CPU", chosen)
+        compiled = openvino.Core().compile_model(file, "CPU", properties)
         inputs = {port.get_any_name() for port in compiled.inputs}
-        outputs = {port.get_any_name() for port in compiled.outputs}
+        ranks = {port.get_any_name(): len(port.get_partial_shape()) for port in compiled.outputs}
     except RuntimeError as error:
         raise ServeError(f"{file}: OpenVINO cannot open it: {_reason(error)}") from error
-    if inputs - _KNOWN_INPUTS or "logits" not in outputs:
-        raise ServeError(f"{file}: is no model that export=openvino wrote; export it again")
-    kind = OpenVinoDecoder if "beam_idx" in inputs else OpenVinoClassifier
+    if inputs - _KNOWN_INPUTS or "logits" not in ranks:
+        raise ServeError(f"{file}: not written by export=openvino; export the model again")
+    if "beam_idx" in inputs:
+        return OpenVinoDecoder(compiled, inputs, folder)
+    kind = OpenVinoTokenClassifier if ranks["logits"] == 3 else OpenVinoClassifier
     return kind(compiled, inputs, folder)
 
 
 def _reason(error: Exception) -> str:
-    """Return the last line, since OpenVINO says first where in its own code it was."""
+    """Return the last line; OpenVINO's first lines name its own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 class OpenVinoGraph:
-    """A compiled graph, and one pass through it; for both kinds of model."""
+    """A compiled graph, and one pass through it; for every kind of model."""
 
     runtime: ClassVar[str] = "openvino"
 
@@ -74,7 +76,7 @@ class OpenVinoGraph:
         self.context = context_length(folder)
 
     def _forward(self, request: Any, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":
-        """Return float32 logits for tokens of which *mask* may cover some that came before."""
+        """Return float32 logits for *ids*; *mask* covers them and the tokens before them."""
         import numpy as np
 
         start, end = mask.shape[1] - ids.shape[1], mask.shape[1]
@@ -84,36 +86,45 @@ class OpenVinoGraph:
             "position_ids": np.tile(np.arange(start, end, dtype=np.int64), (len(ids), 1)),
             "beam_idx": np.arange(len(ids), dtype=np.int32),
         }
-        found = request.infer({name: arrays[name] for name in self.inputs})
-        return np.array(found["logits"], np.float32)
+        values = request.infer({name: arrays[name] for name in self.inputs})
+        return np.array(values["logits"], np.float32)
 
 
-class OpenVinoClassifier(OpenVinoGraph, TextClassifier):
-    """An open classifier of texts or of words."""
+class OpenVinoClassifier(OpenVinoGraph):
+    """An open sequence classifier."""
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes), as one batch."""
         return self._forward(self.compiled.create_infer_request(), *padded(rows, self.pad))
 
 
+class OpenVinoTokenClassifier(OpenVinoGraph):
+    """An open token classifier."""
+
+    def logits(self, rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
+        """Return, for each row of T token ids, float32 logits of shape (T, tags), as one batch."""
+        scores = self._forward(self.compiled.create_infer_request(), *padded(rows, self.pad))
+        return without_padding(scores, rows)
+
+
 class OpenVinoDecoder(OpenVinoGraph, TextDecoder):
     """An open language model."""
 
     def _scores(self, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":
-        """Return logits of whole rows, read by a request that has seen nothing."""
+        """Return logits of whole rows, computed by a new request, whose state is empty."""
         return self._forward(self.compiled.create_infer_request(), ids, mask)
 
     def _begin(self, rows: int) -> Step:
-        """Return what goes on from *rows* prompts."""
+        """Return the step function for *rows* prompts."""
         import numpy as np
 
-        # A request has a state of its own, so that two answers may be written in turns.
+        # Each request keeps its own state, so that two answers can be generated in turns.
         request, seen = self.compiled.create_infer_request(), 0
 
-        def step(fed: "np.ndarray") -> "np.ndarray":
+        def step(ids: "np.ndarray") -> "np.ndarray":
             nonlocal seen
-            seen += fed.shape[1]
-            scores = self._forward(request, fed, np.ones((rows, seen), np.int64))
+            seen += ids.shape[1]
+            scores = self._forward(request, ids, np.ones((rows, seen), np.int64))
             last: np.ndarray = scores[:, -1]
             return last
 

@@ -1,4 +1,4 @@
-"""Rows of unequal length as batches: which go together, and what fills the short ones."""
+"""Batches of rows with unequal lengths: which rows share a batch, and the padding of the short ones."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ PADDED_TOKENS = 2048
 
 
 def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Yield indices of rows of like length, so that little is spent on padding.
+    """Yield indices of rows with similar lengths, to keep padding low.
 
     >>> list(batches([[1, 2, 3], [1], [1, 2], [1] * 5000]))
     [[1, 2, 0], [3]]
@@ -29,7 +29,7 @@ def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
 def padded(rows: Sequence[Sequence[int]], pad: int) -> "tuple[np.ndarray, np.ndarray]":
     """Return token ids and mask, both int64 (rows, longest), with *pad* to the right of short rows.
 
-    >>> [found.tolist() for found in padded([[5, 6], [7]], pad=0)]
+    >>> [array.tolist() for array in padded([[5, 6], [7]], pad=0)]
     [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]
     """
     import numpy as np
@@ -40,3 +40,8 @@ def padded(rows: Sequence[Sequence[int]], pad: int) -> "tuple[np.ndarray, np.nda
         ids[index, : len(row)] = row
         mask[index, : len(row)] = 1
     return ids, mask
+
+
+def without_padding(scores: "np.ndarray", rows: Sequence[Sequence[int]]) -> "list[np.ndarray]":
+    """Split *scores* (rows, longest, choices) into one array for each row: (its tokens, choices)."""
+    return [of_row[: len(row)] for of_row, row in zip(scores, rows, strict=True)]

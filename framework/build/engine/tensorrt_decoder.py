@@ -1,6 +1,6 @@
-"""A language model as a TensorRT engine: its key-value cache stays on the GPU from token to token.
+"""A language model as a TensorRT engine; its key-value cache stays on the GPU between tokens.
 
-Opened by ``framework.build.engine.tensorrt``.
+``framework.build.engine.tensorrt`` opens it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import GREEDY, Sampling
 from framework.build.engine.onnx_decoder import OnnxDecoder
-from framework.build.engine.tensorrt import Session, check_length
+from framework.build.engine.tensorrt_session import Session, check_length
 
 if TYPE_CHECKING:
     import numpy as np
 
 
 class TensorRTDecoder(OnnxDecoder):
-    """An open language model, which reads prompts of only such lengths, and answers with as many tokens."""
+    """An open language model; the engine's profile limits the lengths of prompts and of answers."""
 
     runtime: ClassVar[str] = "tensorrt"
 
@@ -33,8 +33,8 @@ class TensorRTDecoder(OnnxDecoder):
             ServeError: a row is longer than the engine was built for.
         """
         check_length(max(map(len, rows)), self.longest)
-        parts = [rows[first : first + self.most_rows] for first in range(0, len(rows), self.most_rows)]
-        return [scores for part in parts for scores in super(TensorRTDecoder, self).logits(part)]
+        batches = [rows[first : first + self.most_rows] for first in range(0, len(rows), self.most_rows)]
+        return [scores for batch in batches for scores in super(TensorRTDecoder, self).logits(batch)]
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
@@ -48,22 +48,22 @@ class TensorRTDecoder(OnnxDecoder):
         yield from super().generate(prompt, max_new_tokens, sampling)
 
     def _forward(
-        self, ids: "np.ndarray", mask: "np.ndarray", cache: dict[str, Any], wanted: list[str]
+        self, ids: "np.ndarray", mask: "np.ndarray", cache: dict[str, Any], outputs: list[str]
     ) -> list[Any]:
-        """Return the logits on the CPU and the rest of *wanted* on the GPU."""
+        """Return the logits on the CPU and the other *outputs* on the GPU."""
         import numpy as np
 
         start, end = mask.shape[1] - ids.shape[1], mask.shape[1]
-        places = np.broadcast_to(np.arange(start, end, dtype=np.int64), ids.shape)
-        fed = {"input_ids": ids, "attention_mask": mask, "position_ids": places.copy()}
-        found = self.session.run({**{name: fed[name] for name in fed if name in self.inputs}, **cache})
-        return [found["logits"].float().cpu(), *(found[name] for name in wanted[1:])]
+        positions = np.broadcast_to(np.arange(start, end, dtype=np.int64), ids.shape)
+        arrays = {"input_ids": ids, "attention_mask": mask, "position_ids": positions.copy()}
+        values = self.session.run({**{name: arrays[name] for name in arrays if name in self.inputs}, **cache})
+        return [values["logits"].float().cpu(), *(values[name] for name in outputs[1:])]
 
     def _empty_cache(self, rows: int) -> dict[str, Any]:
         """Return a cache of no positions: tensors of shape (rows, heads, 0, head size) on the GPU."""
         import torch
 
         return {
-            given.name: torch.empty(rows, given.shape[1], 0, given.shape[3], device="cuda")
-            for given in self.past
+            value.name: torch.empty(rows, value.shape[1], 0, value.shape[3], device="cuda")
+            for value in self.past
         }

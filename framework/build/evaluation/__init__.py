@@ -1,4 +1,4 @@
-"""The base of every evaluation option: what is measured."""
+"""The base class of every evaluation option: the metrics of a candidate."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,26 +14,36 @@ from framework.core.component import Component
 
 @dataclass(frozen=True)
 class Base:
-    """The base model, for what a candidate's token ids alone do not tell."""
+    """The base model, for metrics that need more than a candidate's token ids."""
 
     decode: Callable[[Sequence[int]], str]
-    """From token ids to text, without special tokens."""
+    """Decodes token ids to text, without special tokens."""
     open: Callable[[], Engine]
-    """Opens the model itself."""
+    """Opens the model."""
 
 
 class Evaluation(Component, ABC):
-    """What is measured on the held-out rows."""
+    """The metrics of a candidate on the held-out rows."""
 
     rows: Annotated[int, Field(gt=0)] | None = None
-    """Only the first so many held-out rows; None takes all."""
+    """Evaluate only the first so many held-out rows; None evaluates all."""
 
     @abstractmethod
     def measure(
         self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
-        """Return metrics of *engine* on prepared rows; *base* is needed for those of text alone."""
+        """Return metrics of *engine* on prepared rows.
+
+        Args:
+            engine: the candidate, opened.
+            task: the task's name.
+            examples: the rows.
+            base: the base model; needed only for metrics of text, and of changes against it.
+
+        Raises:
+            ServeError: the engine lacks a capability that the metrics need.
+        """
 
     @abstractmethod
     def metrics(self, task: str) -> tuple[str, ...]:
-        """Return the names that ``measure`` gives for *task*, so that a gate can be checked early."""
+        """Return the keys of ``measure`` for *task*, so that a gate can be checked before anything runs."""

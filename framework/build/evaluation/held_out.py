@@ -1,48 +1,51 @@
-"""The task's metrics on the held-out rows, the same for every engine."""
+"""The task's own metrics on the held-out rows, computed alike for every engine."""
 
 from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from framework.build.engine import Engine
+from framework.build.engine import Engine, Generates, require
 from framework.build.evaluation import Base, Evaluation
 from framework.build.evaluation.text_metrics import METRICS, compare
 from framework.build.task import Example, open_task
 
 
 class HeldOut(Evaluation):
-    """What the task measures, such as exact match and perplexity or accuracy and macro-F1."""
+    """The task's metrics, such as exact match and perplexity, or accuracy and macro F1."""
 
     generate_rows: Annotated[int, Field(ge=0)] = 0
-    """Rows that an answer is written to, greedily, and compared with the right one: BLEU, ROUGE and how
-    various the answers are. 0 measures none of that; a row takes as long as its answer. Tasks that write
-    no text, and documents, which answer nothing, are left out."""
+    """Rows to generate an answer for, greedily, and to compare with the reference: BLEU, ROUGE and
+    distinct-n. 0 skips these metrics. The time of a row grows with its answer. Ignored for tasks that do
+    not generate, and for documents, which have no prompt."""
     new_tokens: Annotated[int, Field(ge=1)] = 128
-    """Most tokens of an answer that is written so."""
+    """Most tokens of a generated answer."""
 
     def metrics(self, task: str) -> tuple[str, ...]:
-        """Return the metrics of *task*, and those of written answers where there are any."""
-        return (*open_task(task).metrics, *(METRICS if self._writes(task) else ()))
+        """Return the metrics of *task*, and those of generated answers if any are generated."""
+        return (*open_task(task).metrics, *(METRICS if self._generates(task) else ()))
 
     def measure(
         self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
-        """Measure the first ``rows`` examples by the task and ``evaluation.text_metrics``."""
+        """Return the metrics of the task and of ``evaluation.text_metrics``; see the base class."""
         rows = list(examples)[: self.rows]
-        found = open_task(task).measure(engine, rows)
-        if self._writes(task) and base is not None:
-            found |= self._written(engine, task, rows, base)
-        return found
+        metrics = open_task(task).measure(engine, rows)
+        if self._generates(task) and base is not None:
+            metrics |= self._compare_generated(engine, task, rows, base)
+        return metrics
 
-    def _writes(self, task: str) -> bool:
+    def _generates(self, task: str) -> bool:
         return self.generate_rows > 0 and open_task(task).generates
 
-    def _written(self, engine: Engine, task: str, rows: Sequence[Example], base: Base) -> dict[str, float]:
-        asked = [open_task(task).asked(row) for row in rows[: self.generate_rows]]
-        pairs = [
-            (base.decode(list(engine.generate(prompt, self.new_tokens))), base.decode(answer))
-            for prompt, answer in asked
-            if prompt
-        ]
-        return compare([written for written, _ in pairs], [right for _, right in pairs])
+    def _compare_generated(
+        self, engine: Engine, task: str, rows: Sequence[Example], base: Base
+    ) -> dict[str, float]:
+        generator = require(engine, Generates)
+        generated, references = [], []
+        for row in rows[: self.generate_rows]:
+            prompt, answer = open_task(task).prompt_and_answer(row)
+            if prompt:
+                generated.append(base.decode(list(generator.generate(prompt, self.new_tokens))))
+                references.append(base.decode(answer))
+        return compare(generated, references)

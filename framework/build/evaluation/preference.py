@@ -1,4 +1,4 @@
-"""Preferences on the held-out rows: does a candidate favour the answer that people chose?"""
+"""Preference metrics on the held-out rows: does a candidate prefer the chosen answer?"""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,12 @@ METRICS = ("preference_accuracy", "reward_accuracy", "reward_margin")
 
 
 class PreferenceEvaluation(HeldOut):
-    """What the task measures on the chosen answers, and how a candidate compares them with the rejected.
+    """The task's metrics on the chosen answers, and preferences between chosen and rejected answers.
 
-    ``preference_accuracy`` is the share of rows whose chosen answer the candidate finds likelier.
-    ``reward_accuracy`` is the share in which it favours that answer more than the base model does, and
-    ``reward_margin`` by how many nats on average: DPO's reward margin divided by ``beta``.
+    ``preference_accuracy`` is the share of rows whose chosen answer is more likely under the candidate.
+    ``reward_accuracy`` is the share in which the candidate's log-ratio of chosen and rejected answer
+    exceeds the base model's. ``reward_margin`` is that difference, averaged, in nats: DPO's reward margin
+    divided by ``beta``.
     """
 
     def metrics(self, task: str) -> tuple[str, ...]:
@@ -26,21 +27,21 @@ class PreferenceEvaluation(HeldOut):
     def measure(
         self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
-        """Measure the first ``rows`` examples with *engine* and with the base model.
+        """Return the metrics of *engine* and the base model on the first ``rows`` examples.
 
         Raises:
-            StepError: a row has no rejected answer.
+            StepError: a row has no rejected answer, or there is no base model.
         """
         from framework.build.task.preference_pairs import preferred
 
         if base is None:
-            raise StepError("evaluation=preference compares with the base model, and there is none")
+            raise StepError("evaluation=preference needs the base model; set evaluation=held-out")
         rows = list(examples)[: self.rows]
-        favoured = preferred(engine, rows)
-        gained = favoured - preferred(base.open(), rows)
+        log_ratios = preferred(engine, rows)
+        margins = log_ratios - preferred(base.open(), rows)
         return {
             **super().measure(engine, task, examples, base),
-            "preference_accuracy": float((favoured > 0).float().mean()),
-            "reward_accuracy": float((gained > 0).float().mean()),
-            "reward_margin": float(gained.mean()),
+            "preference_accuracy": float((log_ratios > 0).float().mean()),
+            "reward_accuracy": float((margins > 0).float().mean()),
+            "reward_margin": float(margins.mean()),
         }

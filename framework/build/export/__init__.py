@@ -52,7 +52,8 @@ class Export(Component, ABC):
     """How a merged Hugging Face folder becomes a folder that an engine serves."""
 
     engine: ClassVar[str]
-    """The module of ``framework.build.engine`` that runs what this writes."""
+    """The engine that runs what this writes: a module of ``framework.build.engine``, or the dotted path of a
+    module in a plugin's own package, such as ``ourpackage.our_engine``."""
 
     tasks: ClassVar[tuple[str, ...]]
     """The tasks that this exporter can express."""

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.build.engine.model_folder import context_length
-from framework.build.engine.tensorrt import DESCRIPTION, RUNTIMES
+from framework.build.engine.tensorrt_session import DESCRIPTION, RUNTIMES
 from framework.build.export import Shapes
 from framework.build.export.onnx import Onnx
 from framework.build.export.tensorrt_builder import EngineOrder, Range, build_engine

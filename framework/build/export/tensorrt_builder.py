@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from framework.build.engine.tensorrt import RUNTIMES, architecture_here
+from framework.build.engine.tensorrt_session import RUNTIMES, architecture_here
 from framework.core.errors import StepError
 from framework.core.filesystem import write_whole
 
@@ -22,7 +22,7 @@ class EngineOrder:
     """What engine is wanted of a graph."""
 
     runtime: str
-    """A key of ``framework.build.engine.tensorrt.RUNTIMES``."""
+    """A key of ``framework.build.engine.tensorrt_session.RUNTIMES``."""
     architecture: str
     """The GPU's compute capability, such as ``sm89``."""
     axes: Mapping[str, Range]

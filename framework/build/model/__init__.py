@@ -34,7 +34,10 @@ class Model(Component, ABC):
     @property
     @abstractmethod
     def task(self) -> str:
-        """The task's name, a module of ``framework.build.task``; it chooses loss, metrics and routes."""
+        """The task's name; it decides loss, metrics and routes.
+
+        It is a module of ``framework.build.task``, or the dotted path of a module in a plugin's own package.
+        """
 
     @property
     @abstractmethod

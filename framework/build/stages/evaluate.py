@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: one candidate on the held-out rows."""
+"""Stage ``evaluate``: measure one candidate on the held-out rows."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.engine import Engine, open_engine
+from framework.build.engine import Engine, Generates, open_engine, require
 from framework.build.engine.model_folder import label_names
 from framework.build.evaluation import Base, Evaluation
 from framework.build.model import Model
@@ -17,7 +17,7 @@ from framework.core.step import Stage, Workspace
 
 METRICS = "metrics.json"
 METRIC_LOSS = "metric_loss"
-"""How much of the task's main metric a candidate has lost against the tuned model, as a share of it."""
+"""The candidate's relative loss of the task's main metric against the tuned model."""
 
 
 class Evaluate(Stage):
@@ -34,15 +34,18 @@ class Evaluate(Stage):
     model: Model
     """The model option: its task and its tokenizer."""
     evaluation: Evaluation
-    """What is measured."""
+    """The metrics."""
     examples: Annotated[int, Field(ge=0)] = 2
-    """Answers that are written out, for people to read; a classifier, whose answers are quick, gives four
-    times as many."""
+    """Answers to write to ``examples.jsonl``, for people to read; a classifier writes four times as many,
+    since each is fast."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Evaluate input ``candidate`` on the test rows of input ``data``.
 
-        Input ``tuned``, where there is one, is the evaluation of the model that the candidate came from.
+        The optional input ``tuned`` is the evaluation of the model that the candidate was made from.
+
+        Raises:
+            ServeError: the candidate cannot be opened, or cannot do what the task needs.
         """
         engine = open_engine(self.engine, inputs["candidate"])
         rows = read_examples(inputs["data"] / "test.safetensors")
@@ -51,32 +54,31 @@ class Evaluate(Stage):
             decode=lambda ids: str(tokenizer.decode(ids, skip_special_tokens=True)),
             open=lambda: open_engine("torch", inputs["data_model"]),
         )
+        task = open_task(self.model.task)
         measured = self.evaluation.measure(engine, self.model.task, rows, base)
         if "tuned" in inputs:
-            measured[METRIC_LOSS] = metric_loss(
-                open_task(self.model.task), measured, read_metrics(inputs["tuned"])
-            )
+            measured[METRIC_LOSS] = metric_loss(task, measured, read_metrics(inputs["tuned"]))
         write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
-        if open_task(self.model.task).generates:
-            shown = self._examples(engine, base, rows)
+        if task.generates:
+            examples = self._answers(engine, base, rows)
         else:
-            shown = self._choices(engine, base, rows, label_names(inputs["data_model"]))
-        lines = [json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n" for entry in shown]
+            examples = self._choices(engine, base, rows, label_names(inputs["data_model"]))
+        lines = [json.dumps(example, ensure_ascii=False, sort_keys=True) + "\n" for example in examples]
         (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
 
-    def _examples(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
-        task, shown = open_task(self.model.task), []
+    def _answers(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
+        task, generator, answers = open_task(self.model.task), require(engine, Generates), []
         for row in rows[: self.examples]:
-            prompt, answer = task.asked(row)
-            written = list(engine.generate(prompt, len(answer) + 16)) if prompt else []
-            shown.append(
+            prompt, reference = task.prompt_and_answer(row)
+            generated = list(generator.generate(prompt, len(reference) + 16)) if prompt else []
+            answers.append(
                 {
                     "prompt": base.decode(prompt),
-                    "expected": base.decode(answer),
-                    "answer": base.decode(written),
+                    "expected": base.decode(reference),
+                    "answer": base.decode(generated),
                 }
             )
-        return shown
+        return answers
 
     def _choices(
         self, engine: Engine, base: Base, rows: Sequence[Example], names: Sequence[str]
@@ -86,25 +88,26 @@ class Evaluate(Stage):
         return [
             {
                 "prompt": base.decode(row[0].tolist()),
-                "expected": task.in_words(row[1][row[1] != LABEL_MASK].tolist(), names),
-                "answer": task.in_words(logits.argmax(-1).tolist(), names),
+                "expected": task.format_choices(row[1][row[1] != LABEL_MASK].tolist(), names),
+                "answer": task.format_choices(logits.argmax(-1).tolist(), names),
             }
             for row, logits in zip(kept, task.logits(engine, kept), strict=True)
         ]
 
 
 def metric_loss(task: Task, measured: Mapping[str, float], tuned: Mapping[str, float]) -> float:
-    """Return ``METRIC_LOSS``: 0 where nothing is lost, negative where the candidate is better.
+    """Return ``METRIC_LOSS``: 0 if nothing is lost, negative if the candidate is better.
 
     Args:
-        task: names its main metric first; language models are judged by perplexity, where less is better.
+        task: its first metric is its main one, except that perplexity decides where it exists: lower is
+            better.
         measured: the candidate's metrics.
-        tuned: those of the tuned model, as ``tuned.<metric>``.
+        tuned: the tuned model's metrics, as ``tuned.<metric>``.
     """
     if "perplexity" in task.metrics:
         return measured["perplexity"] / tuned["tuned.perplexity"] - 1
-    before, now = tuned[f"tuned.{task.metrics[0]}"], measured[task.metrics[0]]
-    return 1 - now / before if before else -now
+    before, after = tuned[f"tuned.{task.metrics[0]}"], measured[task.metrics[0]]
+    return 1 - after / before if before else -after
 
 
 def write_metrics(output: Path, metrics: dict[str, float]) -> None:

@@ -1,4 +1,4 @@
-"""Stage ``evaluate-phases``: one candidate on the test rows of every phase, so that forgetting is seen."""
+"""Stage ``evaluate-phases``: measure one candidate on the test rows of every phase, to show forgetting."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,19 +11,19 @@ from framework.core.step import Workspace
 class EvaluatePhases(Evaluate):
     """Measure one candidate as ``Evaluate`` does, and again on the rows of every earlier phase.
 
-    ``<candidate>.<metric>`` is on the last phase's test rows, for every candidate alike;
-    ``<candidate>.<phase>_<metric>`` on an earlier one's.
+    ``<candidate>.<metric>`` is measured on the last phase's test rows, ``<candidate>.<phase>_<metric>`` on
+    an earlier phase's.
     """
 
     name: ClassVar[str] = "evaluate-phases"
     version: ClassVar[int] = 3
 
     phases: tuple[str, ...]
-    """The phases before the last one; the rows of each are input ``data <phase>``."""
+    """The phases before the last one; each one's rows are input ``data <phase>``."""
 
     @staticmethod
     def metrics(phases: tuple[str, ...], measured: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the names of all metrics, so that a gate can be checked early.
+        """Return the names of all metrics, so that a gate can be checked before anything runs.
 
         >>> EvaluatePhases.metrics(("general",), ("perplexity",))
         ('perplexity', 'general_perplexity')
@@ -31,15 +31,15 @@ class EvaluatePhases(Evaluate):
         return (*measured, *(f"{phase}_{metric}" for phase in phases for metric in measured))
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Evaluate input ``candidate``; the examples are of the last phase."""
+        """Evaluate input ``candidate``; the examples are from the last phase."""
         super().run(inputs, output, workspace)
         metrics = read_metrics(output)
-        # What the tuned model measured is on the last phase's rows, and nothing to compare others with.
-        own = {slot: folder for slot, folder in inputs.items() if slot != "tuned"}
+        # The tuned model's metrics are of the last phase's rows, so earlier phases cannot use them.
+        untuned = {slot: folder for slot, folder in inputs.items() if slot != "tuned"}
         for phase in self.phases:
             folder = workspace.scratch / phase
             folder.mkdir(exist_ok=True)
-            super().run({**own, "data": inputs[f"data {phase}"]}, folder, workspace)
+            super().run({**untuned, "data": inputs[f"data {phase}"]}, folder, workspace)
             for name, value in read_metrics(folder).items():
                 metric = name.removeprefix(f"{self.candidate}.")
                 metrics[f"{self.candidate}.{phase}_{metric}"] = value

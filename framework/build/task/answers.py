@@ -1,4 +1,4 @@
-"""Scores of answers by teacher forcing. It knows logits and the right tokens, and no task."""
+"""Score answers by teacher forcing: exact match and perplexity. It knows logits and tokens, no task."""
 
 import math
 from collections.abc import Iterable
@@ -12,19 +12,19 @@ METRICS = ("exact_match", "perplexity")
 
 
 def score(answers: "Iterable[tuple[np.ndarray, Tensor]]") -> dict[str, float]:
-    """Score answers, each as logits (tokens, vocabulary) and the right tokens (tokens,).
+    """Return metrics of answers, each as logits (tokens, vocabulary) and target tokens (tokens,).
 
-    ``exact_match`` is the share of answers in which every token is the arg-max given the true tokens
-    before it: by induction that is when greedy decoding would write the very answer.
-    ``perplexity`` is exp of the mean negative log-likelihood of all tokens.
+    ``exact_match`` is the share of answers in which every token is the argmax, given the target tokens
+    before it. By induction, these are the answers that greedy decoding reproduces. ``perplexity`` is exp
+    of the mean negative log-likelihood of all tokens.
     """
     import torch
 
     loss = tokens = matched = rows = 0.0
-    for logits, wanted in answers:
+    for logits, targets in answers:
         predicted = torch.from_numpy(logits)
-        loss += float(torch.nn.functional.cross_entropy(predicted, wanted, reduction="sum"))
-        tokens += len(wanted)
-        matched += bool((predicted.argmax(-1) == wanted).all())
+        loss += float(torch.nn.functional.cross_entropy(predicted, targets, reduction="sum"))
+        tokens += len(targets)
+        matched += bool((predicted.argmax(-1) == targets).all())
         rows += 1
     return {"exact_match": matched / rows, "perplexity": math.exp(min(loss / tokens, 700.0))}

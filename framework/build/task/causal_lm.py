@@ -1,11 +1,11 @@
-"""Causal language modelling: the next token, given all before it."""
+"""Causal language modeling: predict the next token from all tokens before it."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import Engine
+from framework.build.engine import Engine, GivesLogits, require
 from framework.build.task import LABEL_MASK, Batch, Example, Task
 from framework.build.task.answers import METRICS, score
 from framework.build.task.cross_entropy import separable_head, summed_cross_entropy, without_head
@@ -15,31 +15,32 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn import Linear
 
-_ROWS = 4  # rows a call of the engine: float32 logits of 4 x 512 x 50,000 are 400 MB
+_ROWS = 4  # rows per call of the engine: float32 logits of 4 x 512 x 50,000 are 400 MB
 
 
-class CausalLanguageModelling(Task):
-    """``input_ids`` and ``labels`` of a row are equally long; a label is the token itself or masked."""
+class CausalLanguageModeling(Task):
+    """A row's ``input_ids`` and ``labels`` have the same length; a label is the token itself or masked."""
 
     name: ClassVar[str] = "causal-lm"
     auto_class: ClassVar[str] = "AutoModelForCausalLM"
     peft_type: ClassVar[str] = "CAUSAL_LM"
     generates: ClassVar[bool] = True
     packs: ClassVar[bool] = True
+    reads_labeled: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = METRICS
     suggested_export: ClassVar[str] = "onnx-genai"
     suggested_engine: ClassVar[str] = "genai"
     suggested_compression: ClassVar[str] = "int4-weight"
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
-        """Lay rows end to end, or pad them on the left.
+        """Pack rows end to end, or pad them on the left.
 
-        Packed: ``input_ids``, ``position_ids`` (restarting with each row) and ``labels``, all (1, T),
-        and what ``framework.build.task.packing`` needs to keep rows apart: ``cu_seq_lens_q``, int32
-        (rows + 1,), and the longest row, ``max_length_q``.
-        The first label of each row is masked, since nothing stands before it.
-        Padded: ``input_ids``, ``attention_mask``, ``position_ids`` and ``labels``, all (rows, T); on the
-        left, so that answers end together and logits are needed for few columns.
+        Packed: ``input_ids``, ``position_ids`` (restarting at each row) and ``labels``, all (1, T). For
+        ``framework.build.task.packing`` there are also ``cu_seq_lens_q``, int32 (rows + 1,), and the
+        length of the longest row, ``max_length_q``.
+        Padded: ``input_ids``, ``attention_mask``, ``position_ids`` and ``labels``, all (rows, T). Left
+        padding aligns the ends of the answers, so that few columns of logits are needed.
+        Each row's first label is masked, since no token precedes it.
         """
         import torch
 
@@ -71,68 +72,57 @@ class CausalLanguageModelling(Task):
         }
 
     def weight(self, labels: "Tensor") -> int:
-        """Return the number of labelled tokens after the first."""
+        """Return the number of labels after the first token."""
         return int((labels[1:] != LABEL_MASK).sum())
 
     def loss(self, model: Any, batch: Batch) -> "Tensor":
-        """Return the summed cross entropy of the labelled tokens.
+        """Return the summed cross entropy of the labels.
 
-        The head sees only the places before a label: exactly those of a packed row, the columns from the
-        first label on of padded ones.
+        The head is applied only before labels: exactly there in a packed row, from the first labeled
+        column on in padded rows.
         """
         import torch
 
         head = separable_head(model)
-        found, wanted, _ = self.read(model, batch, head)
+        outputs, targets, _ = self.read(model, batch, head)
         if head is not None:
-            return summed_cross_entropy(found, head, wanted)
-        return torch.nn.functional.cross_entropy(found.float(), wanted, reduction="sum")
+            return summed_cross_entropy(outputs, head, targets)
+        return torch.nn.functional.cross_entropy(outputs.float(), targets, reduction="sum")
 
     def read(
         self, model: Any, batch: Batch, head: "Linear | None", **more: Any
     ) -> "tuple[Tensor, Tensor, list[Tensor]]":
-        """Let *model* read *batch*, and return what is at the places before a label.
-
-        Args:
-            model: the language model.
-            batch: of ``collate``.
-            head: what ``separable_head`` finds in *model*.
-            more: further arguments of *model*, such as ``output_hidden_states``.
-
-        Returns:
-            What *head* is given there, (places, width), or the logits where it is None; the right tokens,
-            (places,); and each layer's hidden states, (places, width), where *more* asks for them.
-        """
+        """Return the outputs before each label; see the base class. *head* is of ``separable_head``."""
         labels = batch["labels"][:, 1:]
-        labelled = labels != LABEL_MASK
+        labeled = labels != LABEL_MASK
         inputs = {name: value for name, value in batch.items() if name != "labels"} | more
         with nullcontext() if head is None else without_head(head):
             if "cu_seq_lens_q" in batch:
-                places = labelled[0].nonzero()[:, 0]
-                out = model(**inputs, logits_to_keep=places, use_cache=False)
-                found, states = out.logits[0], [each[0, places] for each in _states(out)]
+                positions = labeled[0].nonzero()[:, 0]
+                out = model(**inputs, logits_to_keep=positions, use_cache=False)
+                outputs, states = out.logits[0], [layer[0, positions] for layer in _states(out)]
             else:
-                first = int(labelled.any(0).int().argmax())
-                kept = labelled[:, first:]
+                first = int(labeled.any(0).int().argmax())
+                kept = labeled[:, first:]
                 out = model(**inputs, logits_to_keep=kept.shape[1] + 1, use_cache=False)
-                found = out.logits[:, :-1][kept]
-                states = [each[:, first:-1][kept] for each in _states(out)]
-        return found, labels[labelled], states
+                outputs = out.logits[:, :-1][kept]
+                states = [layer[:, first:-1][kept] for layer in _states(out)]
+        return outputs, labels[labeled], states
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
-        """Return for each row (labelled tokens, vocabulary)."""
-        found = engine.logits([ids.tolist() for ids, *_ in rows])
-        places = [(labels[1:] != LABEL_MASK).nonzero()[:, 0].numpy() for _, labels, *_ in rows]
-        return [logits[kept] for logits, kept in zip(found, places, strict=True)]
+        """Return, for each row, the logits of its labels: (labels, vocabulary)."""
+        by_row = require(engine, GivesLogits).logits([ids.tolist() for ids, *_ in rows])
+        positions = [(labels[1:] != LABEL_MASK).nonzero()[:, 0].numpy() for _, labels, *_ in rows]
+        return [logits[kept] for logits, kept in zip(by_row, positions, strict=True)]
 
-    def asked(self, row: Example) -> tuple[list[int], list[int]]:
-        """Return what stands before the first answer, and all answers' tokens."""
+    def prompt_and_answer(self, row: Example) -> tuple[list[int], list[int]]:
+        """Return the tokens before the first answer, and all answers' tokens."""
         ids, labels, *_ = row
         start = int((labels != LABEL_MASK).int().argmax())
         return ids[:start].tolist(), labels[labels != LABEL_MASK].tolist()
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
-        """Return the scores of the labelled tokens; see ``framework.build.task.answers``."""
+        """Return the metrics of ``framework.build.task.answers``."""
         batches = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
         return score(
             (logits, labels[1:][labels[1:] != LABEL_MASK])
@@ -142,8 +132,8 @@ class CausalLanguageModelling(Task):
 
 
 def _states(out: Any) -> "Sequence[Tensor]":
-    """Return the hidden states in a model's answer, (rows, T, width) each; none where none were asked for."""
+    """Return each layer's hidden states (rows, T, width); none if the call did not request them."""
     return getattr(out, "hidden_states", None) or ()
 
 
-TASK = CausalLanguageModelling
+TASK = CausalLanguageModeling

@@ -1,6 +1,6 @@
-"""Distillation: a small model learns what a large one thinks of each choice, besides the right one.
+"""Knowledge distillation: a student learns a teacher's probabilities of all choices, besides the labels.
 
-It knows batches, two models and how to weigh what they differ in; neither folders nor how weights move.
+It knows batches, two models and the weights of the loss's terms. It knows neither folders nor training.
 """
 
 from collections.abc import Sequence
@@ -9,28 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from framework.build.engine import Engine
 from framework.build.task import LABEL_MASK, Batch, Example, Task
-from framework.build.task.causal_lm import CausalLanguageModelling
-from framework.build.task.cross_entropy import separable_head, summed_by_place
-from framework.build.task.multi_label_classification import MultiLabelClasses
+from framework.build.task.cross_entropy import separable_head, summed_in_chunks
 from framework.build.task.packing import can_pack, use_packed_attention
-from framework.build.task.token_classification import TokenClasses
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-STATES = ("causal-lm", "sequence-classification", "multi-label-classification", "token-classification")
-"""The tasks whose models have one stack of layers, so that those of two models can be compared."""
-
 
 @dataclass(frozen=True)
 class Mix:
-    """What a label's loss is made of."""
+    """The weights of the terms of a label's loss."""
 
     temperature: float
-    """What both models' logits are divided by before they are compared."""
+    """Divides both models' logits before they are compared."""
     soft: float
-    """Weight of the divergence from the teacher, times the temperature squared."""
+    """Weight of the divergence from the teacher; it is multiplied by the temperature squared."""
     hard: float
     """Weight of the task's own loss."""
     states: float = 0.0
@@ -38,122 +32,129 @@ class Mix:
 
 
 class Distilled(Task):
-    """Another task's rows and labels, with a loss that also asks a teacher (Hinton et al., 2015, 1503.02531).
+    """Another task's rows and labels, with a teacher in the loss (Hinton et al., 2015, arXiv:1503.02531).
 
-    The teacher is no part of the model under training: it is neither tuned nor saved, and goes to the
-    device of the first batch that it reads.
+    The teacher is not part of the model in training: it is neither tuned nor saved. It moves to the device
+    of the first batch.
     """
 
     def __init__(self, task: Task, teacher: Any, mix: Mix) -> None:
         self.task, self.teacher, self.mix = task, teacher, mix
-        # What a task is otherwise, its class says; this one is what it wraps.
+        # Other tasks set these on the class; here they are those of the wrapped task.
         self.name, self.generates = task.name, task.generates  # type: ignore[misc]
         self.packs = task.packs and can_pack(teacher)  # type: ignore[misc]
         self._packs_attention = False
 
     def collate(self, rows: Sequence[Example], pad: int, packed: bool = False) -> Batch:
-        """Return what the task makes of *rows*."""
+        """Return the task's own batch."""
         return self.task.collate(rows, pad, packed)
 
     def weight(self, labels: "Tensor") -> int:
-        """Return what the task does: a label has one loss, whatever it is made of."""
+        """Return the task's own weight: a label has one loss, whatever its terms."""
         return self.task.weight(labels)
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
-        """Return what the task does."""
+        """Return the task's own logits."""
         return self.task.logits(engine, rows)
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
-        """Return what the task does."""
+        """Return the task's own metrics."""
         return self.task.measure(engine, rows)
 
     def loss(self, model: Any, batch: Batch) -> "Tensor":
         """Return ``hard * L + soft * T**2 * KL(teacher || model) + states * MSE``, summed over the labels.
 
-        L is the task's own loss; KL compares what both make of the logits divided by T, over the choices
-        that both have; MSE is the mean over width and layers, where layer i of n is compared with the
-        teacher's layer i / n of the way up.
+        L is the task's own loss. KL compares both softmaxes at temperature T, over the choices that both
+        models have. MSE is the mean over width and layers: layer i of n is compared with the teacher's
+        layer at the same relative depth, i / n.
         """
         self.teacher.to(batch["labels"].device)
         if "cu_seq_lens_q" in batch and not self._packs_attention:
             use_packed_attention(self.teacher)
             self._packs_attention = True
-        if isinstance(self.task, CausalLanguageModelling):
-            return self._of_tokens(self.task, model, batch)
-        return self._of_classes(model, batch)
+        if self.task.reads_labeled:
+            return self._loss_of_labeled(model, batch)
+        return self._loss_of_batch(model, batch)
 
-    def _of_tokens(self, task: CausalLanguageModelling, model: Any, batch: Batch) -> "Tensor":
+    def _loss_of_labeled(self, model: Any, batch: Batch) -> "Tensor":
+        """Return the loss from the labeled positions alone, with the head applied in chunks."""
         import torch
 
         more = {"output_hidden_states": True} if self.mix.states else {}
-        head, other = separable_head(model), separable_head(self.teacher)
+        head, teacher_head = separable_head(model), separable_head(self.teacher)
         with torch.no_grad():
-            taught, _, their_states = task.read(self.teacher, batch, other, **more)
-            width = taught.dtype
-            matrix = None if other is None else [each.to(width) for each in other.parameters()]
+            taught, _, teacher_states = self.task.read(self.teacher, batch, teacher_head, **more)
+            dtype = taught.dtype
+            linear = (
+                None if teacher_head is None else [weight.to(dtype) for weight in teacher_head.parameters()]
+            )
 
-        def their_logits(places: slice) -> "Tensor":
-            if matrix is None:
-                return taught[places].float()
-            return torch.nn.functional.linear(taught[places], *matrix).float()
+        def teacher_logits(positions: slice) -> "Tensor":
+            if linear is None:
+                return taught[positions].float()
+            return torch.nn.functional.linear(taught[positions], *linear).float()
 
-        def judge(places: slice, logits: "Tensor") -> "tuple[Tensor, Tensor]":
+        def chunk_loss(positions: slice, logits: "Tensor") -> "tuple[Tensor, Tensor]":
             with torch.enable_grad():
                 own = logits.detach().requires_grad_()
-                loss = self._mixed(own, their_logits(places), wanted[places])
+                loss = self._mixed(own, teacher_logits(positions), targets[positions])
             return loss.detach(), torch.autograd.grad(loss, own)[0]
 
-        found, wanted, states = task.read(model, batch, head, **more)
+        outputs, targets, states = self.task.read(model, batch, head, **more)
         if head is None:
-            loss = self._mixed(found.float(), their_logits(slice(None)), wanted)
+            loss = self._mixed(outputs.float(), teacher_logits(slice(None)), targets)
         else:
-            loss = summed_by_place(found, head, judge)
-        return loss + self._apart(states, their_states, torch.ones_like(wanted)) if states else loss
+            loss = summed_in_chunks(outputs, head, chunk_loss)
+        weights = torch.ones_like(targets)
+        return loss + self._state_loss(states, teacher_states, weights) if states else loss
 
-    def _mixed(self, logits: "Tensor", taught: "Tensor", wanted: "Tensor") -> "Tensor":
+    def _mixed(self, logits: "Tensor", taught: "Tensor", targets: "Tensor") -> "Tensor":
         import torch
 
-        hard = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum")
+        hard = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
         soft = divergence(logits, taught, self.mix.temperature)
         return self.mix.hard * hard + self.mix.soft * self.mix.temperature**2 * soft
 
-    def _of_classes(self, model: Any, batch: Batch) -> "Tensor":
+    def _loss_of_batch(self, model: Any, batch: Batch) -> "Tensor":
+        """Return the loss from both models' whole outputs."""
         import torch
 
         more = {"output_hidden_states": True} if self.mix.states else {}
-        student, teacher = _Heard(model, more), _Heard(self.teacher, more)
+        student, teacher = _Recorded(model, more), _Recorded(self.teacher, more)
         hard = self.task.loss(student, batch)
         with torch.no_grad():
             self.task.loss(teacher, batch)
-        found, taught, labels = student.out.logits.float(), teacher.out.logits.float(), batch["labels"]
-        several = isinstance(self.task, MultiLabelClasses)
-        labelled = torch.ones_like(labels, dtype=torch.bool) if several else labels != LABEL_MASK
-        soft = divergence(found[labelled], taught[labelled], self.mix.temperature, yes_or_no=several)
+        logits, taught, labels = student.out.logits.float(), teacher.out.logits.float(), batch["labels"]
+        multi_label = self.task.multi_label
+        labeled = torch.ones_like(labels, dtype=torch.bool) if multi_label else labels != LABEL_MASK
+        soft = divergence(logits[labeled], taught[labeled], self.mix.temperature, binary=multi_label)
         loss = self.mix.hard * hard + self.mix.soft * self.mix.temperature**2 * soft
         if not self.mix.states:
             return loss
         mask = batch["attention_mask"]
-        if isinstance(self.task, TokenClasses):
-            weights = labelled.float()
+        if self.task.labels_words:
+            weights = labeled.float()
         else:  # a row's labels share the mean over its tokens
-            weights = mask / mask.sum(1, keepdim=True) * (labels.shape[1] if several else 1)
+            weights = mask / mask.sum(1, keepdim=True) * (labels.shape[1] if multi_label else 1)
         kept = weights > 0
-        states, theirs = ([each[kept] for each in heard.out.hidden_states] for heard in (student, teacher))
-        return loss + self._apart(states, theirs, weights[kept])
+        states, taught_states = (
+            [layer[kept] for layer in recorded.out.hidden_states] for recorded in (student, teacher)
+        )
+        return loss + self._state_loss(states, taught_states, weights[kept])
 
-    def _apart(self, states: "list[Tensor]", theirs: "list[Tensor]", weights: "Tensor") -> "Tensor":
-        """Return the squared differences of paired layers, by *weights*, (places,), as a scalar."""
+    def _state_loss(self, states: "list[Tensor]", taught: "list[Tensor]", weights: "Tensor") -> "Tensor":
+        """Return the squared differences of paired layers, weighted by *weights* (positions,), a scalar."""
         import torch
 
-        apart = [
-            ((states[own].float() - theirs[other].float()) ** 2).mean(1) @ weights.float()
-            for own, other in layer_pairs(len(states) - 1, len(theirs) - 1)
+        losses = [
+            ((states[layer].float() - taught[other].float()) ** 2).mean(1) @ weights.float()
+            for layer, other in layer_pairs(len(states) - 1, len(taught) - 1)
         ]
-        return self.mix.states * torch.stack(apart).mean()
+        return self.mix.states * torch.stack(losses).mean()
 
 
-class _Heard:
-    """A model that remembers its last answer, and is asked for more than the task asks."""
+class _Recorded:
+    """A model that keeps its last output, and passes further arguments to each call."""
 
     def __init__(self, model: Any, more: dict[str, Any]) -> None:
         self.model, self.more = model, more
@@ -167,32 +168,30 @@ class _Heard:
         return getattr(self.model, name)
 
 
-def divergence(
-    logits: "Tensor", taught: "Tensor", temperature: float, *, yes_or_no: bool = False
-) -> "Tensor":
-    """Return KL(teacher || student) at *temperature*, summed over all places, a scalar.
+def divergence(logits: "Tensor", taught: "Tensor", temperature: float, *, binary: bool = False) -> "Tensor":
+    """Return KL(teacher || student) at *temperature*, summed over all positions, a scalar.
 
     Args:
-        logits: the student's, (places, choices), float32.
-        taught: the teacher's; it may have more choices or fewer, then those that both have are compared,
-            as vocabularies are often filled up to a round number.
-        temperature: what both are divided by.
-        yes_or_no: whether each logit is a choice of its own, against 0; both may then be of any shape.
+        logits: the student's, (positions, choices), float32.
+        taught: the teacher's. If one model has more choices, only those that both have are compared;
+            vocabularies are often padded to a round number.
+        temperature: divides both.
+        binary: whether each logit is a binary decision; both can then have any shape.
     """
     import torch
 
-    one, other = logits / temperature, taught / temperature
-    if yes_or_no:
-        one, other = (torch.stack([each, torch.zeros_like(each)], -1) for each in (one, other))
-    choices = min(one.shape[-1], other.shape[-1])
-    own, theirs = (each[..., :choices].log_softmax(-1) for each in (one, other))
-    return (theirs.exp() * (theirs - own)).sum()
+    scaled = [logits / temperature, taught / temperature]
+    if binary:
+        scaled = [torch.stack([yes, torch.zeros_like(yes)], -1) for yes in scaled]
+    choices = min(scores.shape[-1] for scores in scaled)
+    student, teacher = (scores[..., :choices].log_softmax(-1) for scores in scaled)
+    return (teacher.exp() * (teacher - student)).sum()
 
 
 def layer_pairs(layers: int, others: int) -> list[tuple[int, int]]:
-    """Pair each of *layers* with one of *others* that is as far up, both counted from 1.
+    """Pair each of *layers* with the one of *others* at the same relative depth, both counted from 1.
 
     >>> layer_pairs(2, 6), layer_pairs(3, 3)
     ([(1, 3), (2, 6)], [(1, 1), (2, 2), (3, 3)])
     """
-    return [(own, max(1, round(own * others / layers))) for own in range(1, layers + 1)]
+    return [(layer, max(1, round(layer * others / layers))) for layer in range(1, layers + 1)]

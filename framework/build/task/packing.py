@@ -1,9 +1,9 @@
-"""Attention over rows that lie end to end in one sequence: every row sees itself alone.
+"""Attention over rows packed end to end into one sequence, in which each row attends only to itself.
 
-A padded batch spends over half of its work on padding where lengths are heavy-tailed. Packed, rows
-are one sequence of T tokens whose positions restart, and attention runs per row: a loop of causal
-SDPA on the CPU, one variable-length flash kernel on a GPU. Either way the result is that of the rows
-one by one. The model's own code is unchanged: transformers asks for attention by name.
+With heavy-tailed lengths, a padded batch spends over half of its work on padding. Packed rows are one
+sequence of T tokens whose positions restart, and attention runs per row: a loop of causal SDPA on the
+CPU, one variable-length flash kernel on a GPU. The result equals that of the rows one by one. The model's
+code is unchanged, since transformers looks attention up by name.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NAME = "gitune_packed"
-"""What transformers knows this attention by."""
+"""The name of this attention in transformers."""
 
 
 def can_pack(model: Any) -> bool:
-    """Tell whether rows of *model* may be packed.
+    """Return whether rows of *model* can be packed.
 
-    Its attention must be replaceable by name and without soft-capped or dropped scores, and nothing may
-    stand before a row, as the virtual tokens of prompt tuning do.
+    Its attention must be replaceable by name, without soft-capping or dropout. Nothing may precede a row,
+    as the virtual tokens of prompt tuning do.
     """
     config = model.config
     adapters = getattr(model, "peft_config", {}).values()
@@ -32,7 +32,7 @@ def can_pack(model: Any) -> bool:
 
 
 def use_packed_attention(model: Any) -> None:
-    """Let *model* attend within rows; its batches must then carry ``cu_seq_lens_q``."""
+    """Make *model* attend within rows; its batches then need ``cu_seq_lens_q``."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, packed_attention)
@@ -54,19 +54,19 @@ def packed_attention(
     """Attend within each row.
 
     Args:
-        module: the layer that asks.
+        module: the calling layer.
         query: (1, heads, T, width).
         key: (1, key heads, T, width); key heads divide heads.
         value: like *key*.
-        attention_mask: None; the rows' ends say all.
-        scaling: what scores are multiplied by; None is ``width ** -0.5``.
-        sliding_window: how many tokens back a token sees, itself included; None is all.
+        attention_mask: None; the rows' boundaries replace it.
+        scaling: multiplies the scores; None is ``width ** -0.5``.
+        sliding_window: how many tokens back a token attends to, itself included; None is all.
         cu_seq_lens_q: int32 (rows + 1,), the rows' first tokens and T.
-        max_length_q: tokens of the longest row; known beforehand, so that a GPU need not be asked.
-        unused: what other layers of transformers pass on.
+        max_length_q: tokens of the longest row; passed in to avoid a synchronization with the GPU.
+        unused: further arguments that transformers passes.
 
     Returns:
-        (1, T, heads, width), and None for the scores, which are never whole.
+        (1, T, heads, width), and None for the scores, which are never materialized.
     """
     import torch
 
@@ -78,7 +78,7 @@ def packed_attention(
         from torch.nn.attention.varlen import varlen_attn
 
         window = (sliding_window - 1 if sliding_window else -1, 0)
-        found = varlen_attn(
+        attended = varlen_attn(
             query[0].transpose(0, 1),
             key[0].transpose(0, 1),
             value[0].transpose(0, 1),
@@ -90,23 +90,23 @@ def packed_attention(
             window_size=window,
             enable_gqa=grouped,
         )
-        return cast("Tensor", found)[None], None
+        return cast("Tensor", attended)[None], None
     lengths = cu_seq_lens_q.diff().tolist()
     by_row = [torch.split(tensor, lengths, 2) for tensor in (query, key, value)]
-    parts = [
+    attended_rows = [
         torch.nn.functional.scaled_dot_product_attention(
             q, k, v, scale=scaling, enable_gqa=grouped, **_mask(length, sliding_window, query.device)
         )
         for length, q, k, v in zip(lengths, *by_row, strict=True)
     ]
-    return torch.cat(parts, 2).transpose(1, 2), None
+    return torch.cat(attended_rows, 2).transpose(1, 2), None
 
 
 def _mask(length: int, window: int | None, device: Any) -> dict[str, Any]:
-    """Return how SDPA is told what a token of a row of *length* sees."""
+    """Return SDPA's mask arguments for a row of *length* tokens."""
     import torch
 
     if window is None or length <= window:
         return {"is_causal": True}
-    seen = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    return {"attn_mask": seen.triu(1 - window)}
+    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    return {"attn_mask": causal.triu(1 - window)}

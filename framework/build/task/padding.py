@@ -1,4 +1,4 @@
-"""Batches of encoders: rows side by side, filled up on the right. It knows nothing of labels."""
+"""Batches for encoders, padded on the right. It knows no labels."""
 
 from collections.abc import Sequence
 

@@ -1,9 +1,9 @@
-"""Sequence classification: one class for a whole row."""
+"""Sequence classification: one class for each row."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import Engine
+from framework.build.engine import Classifies, Engine, require
 from framework.build.task import Batch, Example, Task
 from framework.build.task.padding import padded_right
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-_ROWS = 32  # rows a call of the engine
+_ROWS = 32  # rows per call of the engine
 
 
 class SequenceClasses(Task):
-    """The only label of a row is the index of its class."""
+    """A row has one label, the index of its class."""
 
     name: ClassVar[str] = "sequence-classification"
     auto_class: ClassVar[str] = "AutoModelForSequenceClassification"
@@ -33,7 +33,7 @@ class SequenceClasses(Task):
         return {**padded_right(rows, pad), "labels": cat([labels for _, labels, *_ in rows])}
 
     def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]]:
-        """Shorten the text; an encoder expects its end token at the end."""
+        """Truncate the text, but keep the encoder's end token."""
         return [*ids[: limit - 1], ids[-1]], labels
 
     def weight(self, labels: "Tensor") -> int:
@@ -49,22 +49,22 @@ class SequenceClasses(Task):
         return torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum")
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
-        """Return for each row (1, classes)."""
-        ids = [ids.tolist() for ids, *_ in rows]
-        parts = [engine.classify(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS)]
-        return [row[None] for part in parts for row in part]
+        """Return, for each row, logits of shape (1, classes)."""
+        classifier, ids = require(engine, Classifies), [ids.tolist() for ids, *_ in rows]
+        batches = [classifier.classify(ids[start : start + _ROWS]) for start in range(0, len(ids), _ROWS)]
+        return [row[None] for batch in batches for row in batch]
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
-        """Return the share of right classes, and the mean of the classes' F1."""
+        """Return accuracy and macro F1."""
         import torch
         from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
-        logits = torch.cat([torch.from_numpy(part) for part in self.logits(engine, rows)])
-        wanted = torch.cat([labels for _, labels, *_ in rows])
+        logits = torch.cat([torch.from_numpy(row) for row in self.logits(engine, rows)])
+        targets = torch.cat([labels for _, labels, *_ in rows])
         classes = logits.shape[1]
         return {
-            "accuracy": float(multiclass_accuracy(logits, wanted, num_classes=classes, average="micro")),
-            "macro_f1": float(multiclass_f1_score(logits, wanted, num_classes=classes, average="macro")),
+            "accuracy": float(multiclass_accuracy(logits, targets, num_classes=classes, average="micro")),
+            "macro_f1": float(multiclass_f1_score(logits, targets, num_classes=classes, average="macro")),
         }
 
 

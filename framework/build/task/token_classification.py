@@ -1,9 +1,9 @@
-"""Token classification: a tag for each word, and so spans of words."""
+"""Token classification: a tag for each word, and the spans that the tags encode."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import Engine
+from framework.build.engine import Engine, GivesLogits, require
 from framework.build.task import LABEL_MASK, Batch, Example, Task
 from framework.build.task.bioes import spans
 from framework.build.task.padding import padded_right
@@ -12,19 +12,20 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-_ROWS = 32  # rows a call of the engine
+_ROWS = 32  # rows per call of the engine
 
 
 class TokenClasses(Task):
-    """``input_ids`` and ``labels`` of a row are equally long; a word's tag is the label of its first token.
+    """A row's ``input_ids`` and ``labels`` have the same length; a word's tag labels its first token.
 
-    Tags are BIOES in the order of ``framework.build.task.bioes``; all other tokens are masked.
+    Tags are BIOES, numbered as in ``framework.build.task.bioes``. All other tokens are masked.
     """
 
     name: ClassVar[str] = "token-classification"
     auto_class: ClassVar[str] = "AutoModelForTokenClassification"
     peft_type: ClassVar[str] = "TOKEN_CLS"
     generates: ClassVar[bool] = False
+    labels_words: ClassVar[bool] = True
     metrics: ClassVar[tuple[str, ...]] = ("span_f1", "accuracy")
     suggested_export: ClassVar[str] = "onnx"
     suggested_engine: ClassVar[str] = "onnxruntime"
@@ -39,7 +40,7 @@ class TokenClasses(Task):
         return {**padded_right(rows, pad), "labels": masked}
 
     def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]] | None:
-        """Leave words out at the end; an encoder expects its end token there."""
+        """Drop the last words, but keep the encoder's end token."""
         shorter = [*labels[: limit - 1], labels[-1]]
         kept = any(label != LABEL_MASK for label in shorter)
         return ([*ids[: limit - 1], ids[-1]], shorter) if kept else None
@@ -54,23 +55,24 @@ class TokenClasses(Task):
 
         inputs = {name: value for name, value in batch.items() if name != "labels"}
         logits = model(**inputs).logits.float().flatten(0, 1)
-        wanted = batch["labels"].flatten()
-        return torch.nn.functional.cross_entropy(logits, wanted, ignore_index=LABEL_MASK, reduction="sum")
+        targets = batch["labels"].flatten()
+        return torch.nn.functional.cross_entropy(logits, targets, ignore_index=LABEL_MASK, reduction="sum")
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
-        """Return for each row (words, tags)."""
+        """Return, for each row, logits of shape (words, tags)."""
         import numpy as np
 
-        found: list[np.ndarray] = []
+        model = require(engine, GivesLogits)
+        by_row: list[np.ndarray] = []
         for start in range(0, len(rows), _ROWS):
             batch = rows[start : start + _ROWS]
-            parts = engine.logits([ids.tolist() for ids, *_ in batch])
+            logits = model.logits([ids.tolist() for ids, *_ in batch])
             tagged = [np.asarray(labels != LABEL_MASK) for _, labels, *_ in batch]
-            found += [part[kept] for part, kept in zip(parts, tagged, strict=True)]
-        return found
+            by_row += [row[kept] for row, kept in zip(logits, tagged, strict=True)]
+        return by_row
 
     def sample(self, ids: list[int]) -> tuple[Any, ...]:
-        """Return a row whose tokens are all words."""
+        """Return a row in which every token is a word."""
         import numpy as np
 
         return np.array(ids), np.zeros(len(ids), np.int64)
@@ -78,19 +80,21 @@ class TokenClasses(Task):
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return F1 of whole spans over all rows, and the share of words with the right tag.
 
-        A span counts where both ends and the entity are right, and only if it is well formed: what
-        CoNLL's strict evaluation does for IOBES.
+        A span counts if both ends and the entity are right and it is well formed, as in CoNLL's strict
+        evaluation of IOBES.
         """
-        right = words = both = given = true = 0
+        right = words = hits = predicted_spans = target_spans = 0
         for logits, (_, labels, *_) in zip(self.logits(engine, rows), rows, strict=True):
             tags = labels[labels != LABEL_MASK].tolist()
-            guessed = logits.argmax(-1).tolist()
-            right += sum(one == other for one, other in zip(tags, guessed, strict=True))
+            predicted = logits.argmax(-1).tolist()
+            right += sum(tag == other for tag, other in zip(tags, predicted, strict=True))
             words += len(tags)
-            wanted, found = spans(tags), spans(guessed)
-            both, given, true = both + len(wanted & found), given + len(found), true + len(wanted)
+            hits += len(spans(tags) & spans(predicted))
+            predicted_spans += len(spans(predicted))
+            target_spans += len(spans(tags))
+        total = predicted_spans + target_spans
         return {
-            "span_f1": 2 * both / (given + true) if given + true else 1.0,
+            "span_f1": 2 * hits / total if total else 1.0,
             "accuracy": right / words,
         }
 

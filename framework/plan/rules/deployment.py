@@ -1,5 +1,6 @@
 """The rules of deployment targets: which export, task and tuning method each of them serves."""
 
+from framework.build.task import open_task
 from framework.config.schema import Config
 from framework.core.problem import Problem
 from framework.plan.rules.tuning import unsupported_task
@@ -53,7 +54,7 @@ def _shape_rules(config: Config) -> list[Problem]:
 
 def serving_cautions(config: Config) -> list[Problem]:
     """Return a server that does not support the model's task."""
-    tasks, task = config.serving.tasks, config.model.task
-    if not tasks or task in tasks:
+    task = config.model.task
+    if config.serving.reads_images or not open_task(task).reads_images:
         return []
     return [Problem("serving", f"no server supports {task} yet; the release can be used, but not served")]

@@ -17,7 +17,7 @@ def client():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "header",
     [
         None,
         "",
@@ -30,8 +30,8 @@ def client():
         "Bearer s3cret-ä more",
     ],
 )
-def test_who_does_not_bring_the_key_is_refused_as_openai_does(client, given):
-    headers = {} if given is None else {"Authorization": given.encode()}
+def test_wrong_key_is_rejected_as_openai_does(client, header):
+    headers = {} if header is None else {"Authorization": header.encode()}
     answer = client.get("/v1/models", headers=headers)
     assert answer.status_code == 401
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -42,12 +42,12 @@ def test_who_does_not_bring_the_key_is_refused_as_openai_does(client, given):
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer"])
-def test_who_brings_it_is_answered(client, scheme):
+def test_right_key_is_accepted(client, scheme):
     headers = {"Authorization": f"{scheme} s3cret-ä".encode()}
     assert client.get("/v1/models", headers=headers).text == "answered"
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_probes_and_scrapers_need_none(client, path):
+def test_probes_and_scrapers_need_no_key(client, path):
     assert client.get(path).text == "answered"
     assert client.get(f"{path}/v1/models").status_code == 401

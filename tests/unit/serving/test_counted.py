@@ -1,4 +1,4 @@
-"""What the counting middleware makes of answers that are whole, cut off and refused."""
+"""Counting of answers that are complete, cut off or rejected."""
 
 import asyncio
 from pathlib import Path
@@ -20,7 +20,7 @@ def start(status):
 
 
 def counted(*messages, failure=None):
-    """Let an application send *messages*, then end or fail; return what was counted of it."""
+    """Let an application send *messages*, then end or fail; return the counters."""
     metrics = Metrics(RELEASE)
 
     async def app(scope, receive, send):
@@ -57,9 +57,9 @@ def counted(*messages, failure=None):
         ((start(408), LAST), "408", 1),
     ],
 )
-def test_who_gave_up_is_counted(messages, code, timeouts):
+def test_disconnects_and_timeouts_are_counted(messages, code, timeouts):
     assert counted(*messages) == ({code}, timeouts)
 
 
-def test_a_failure_is_no_time_out():
+def test_failure_is_not_a_timeout():
     assert counted(failure=RuntimeError("broken")) == ({"500"}, 0)

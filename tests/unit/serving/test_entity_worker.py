@@ -1,4 +1,4 @@
-"""Entities in served texts, and classes that do not exclude each other."""
+"""Entities in served texts, and multi-label scores."""
 
 import json
 import shutil
@@ -9,7 +9,7 @@ import pytest
 
 from framework.build.engine import open_engine
 from framework.build.model.tiny_encoder import TinyEncoder
-from framework.serving.entity_worker import TagWorker
+from framework.serving.entity_worker import EntityWorker
 from framework.serving.model_worker import ClassifyWorker, Shared
 from framework.serving.tokenization import open_tokenizer
 
@@ -22,8 +22,8 @@ def shared():
     memory.report.close()
 
 
-class Told:
-    """An engine that tags the first byte of each word as it is told: -1 for what is no first byte."""
+class FixedTags:
+    """An engine that returns fixed tags for the tokens of each row."""
 
     def __init__(self, *tags: list[int]) -> None:
         self.tags = list(tags)
@@ -32,12 +32,12 @@ class Told:
         return [9 * np.eye(9, dtype=np.float32)[tags] for tags, _ in zip(self.tags, rows, strict=True)]
 
 
-def test_entities_are_given_with_their_place_in_the_text(shared: Shared, tmp_path: Path) -> None:
+def test_entities_have_their_span_in_the_text(shared: Shared, tmp_path: Path) -> None:
     model = TinyEncoder(
         name="t", license="x", parameters=1e5, problem="entities", labels=("city", "size"), context=32
     )
     model.materialise(tmp_path, seed=0)
-    worker = TagWorker(tmp_path, "torch", 1, shared)
+    worker = EntityWorker(tmp_path, "torch", 1, shared)
     worker.tokenizer = open_tokenizer(tmp_path)
     worker.engine = open_engine("torch", tmp_path, 1)
     worker.context = 32
@@ -45,7 +45,7 @@ def test_entities_are_given_with_their_place_in_the_text(shared: Shared, tmp_pat
     real = worker.predict(["Rome, 4 km"])[0]
     assert real["tokens"] == 10  # eight bytes and the encoder's two own tokens
     # [CLS] R o m e , 4 k m [SEP]: a city of one word, a size of two.
-    worker.engine = Told([0, 4, 0, 0, 0, 0, 5, 7, 0, 0], [0] * 4)
+    worker.engine = FixedTags([0, 4, 0, 0, 0, 0, 5, 7, 0, 0], [0] * 4)
     text = "Rome,  4 km"
     found, nothing, refused = worker.predict([text, "a b", "a" * 40])
     assert [(e["label"], e["text"]) for e in found["entities"]] == [("city", "Rome"), ("size", "4 km")]
@@ -55,9 +55,7 @@ def test_entities_are_given_with_their_place_in_the_text(shared: Shared, tmp_pat
     assert refused["status"] == 400
 
 
-def test_labels_that_do_not_exclude_each_other_have_a_score_of_their_own(
-    shared: Shared, tiny_bert: Path, tmp_path: Path
-) -> None:
+def test_multi_label_scores_are_sigmoids(shared: Shared, tiny_bert: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny_bert, folder)
     config = json.loads((folder / "config.json").read_text())

@@ -1,4 +1,4 @@
-"""What the server counts, as a scrape shows it."""
+"""The server's metrics, as a scrape shows them."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,7 @@ def scraped(metrics):
     return {sample.name: sample.value for family in metrics.registry.collect() for sample in family.samples}
 
 
-def test_every_name_is_exposed_and_no_other():
+def test_exactly_the_documented_metrics_are_exposed():
     metrics = Metrics(RELEASE)
     metrics.watch_memory("server", os.getpid)
     metrics.reported("a", {"completed": True}, 5)
@@ -31,7 +31,7 @@ def test_every_name_is_exposed_and_no_other():
     assert exposed == {name.removesuffix("_total") for name in names.NAMES}
 
 
-def test_the_queue_knows_its_oldest():
+def test_queue_tracks_its_oldest_text():
     queue = Queue()
     assert queue.oldest() == 0
     queue.enter("first")
@@ -45,7 +45,7 @@ def test_the_queue_knows_its_oldest():
     assert queue.oldest() == 0
 
 
-def test_invented_versions_do_not_become_series():
+def test_invented_versions_do_not_create_series():
     metrics = Metrics(RELEASE)
     for number in range(3 * VERSIONS):
         metrics.reported(f"{number:012x}", {"completed": True}, None)
@@ -55,6 +55,6 @@ def test_invented_versions_do_not_become_series():
     assert versions["other"] == 2 * VERSIONS
 
 
-def test_memory_of_a_process_that_is_gone_is_unknown():
+def test_memory_of_an_ended_process_is_nan():
     assert resident_bytes(os.getpid()) > 1e6
     assert resident_bytes(2**22 + 1) == pytest.approx(float("nan"), nan_ok=True)

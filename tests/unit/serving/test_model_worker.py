@@ -32,7 +32,7 @@ def worker(tiny_genai: Path, shared: Shared) -> ChatWorker:
     return opened
 
 
-def test_a_cancelled_answer_ends_at_the_next_token(worker, shared) -> None:
+def test_canceled_answer_ends_at_the_next_token(worker, shared) -> None:
     events = worker.predict(CALL)
     assert "prompt_tokens" in next(events)
     shared.cancelled[3] = 1
@@ -42,12 +42,12 @@ def test_a_cancelled_answer_ends_at_the_next_token(worker, shared) -> None:
     assert list(worker.predict(CALL))[-1]["completion_tokens"] > 1
 
 
-def test_an_answer_that_fills_its_limit_says_so(worker) -> None:
+def test_answer_at_its_limit_reports_length(worker) -> None:
     *_, last = worker.predict({**CALL, "limit": (2, True)})
     assert last == {"finish_reason": "length", "completion_tokens": 2}
 
 
-def test_without_a_wish_the_answer_takes_what_the_context_leaves(worker) -> None:
+def test_default_limit_is_the_rest_of_the_context(worker) -> None:
     worker.context = 30
     first, *_, last = worker.predict({**CALL, "limit": (40, False)})
     assert last["completion_tokens"] <= 30 - first["prompt_tokens"]
@@ -56,7 +56,7 @@ def test_without_a_wish_the_answer_takes_what_the_context_leaves(worker) -> None
     assert "the answer needs 40" in refusal["error"]["error"]["message"]
 
 
-def test_one_text_that_is_too_long_spares_the_others(tiny_bert: Path, shared: Shared) -> None:
+def test_too_long_text_does_not_fail_the_batch(tiny_bert: Path, shared: Shared) -> None:
     worker = ClassifyWorker(tiny_bert, "onnxruntime", 1, shared)
     worker.tokenizer = open_tokenizer(tiny_bert)
     worker.engine = open_engine("onnxruntime", tiny_bert, 1)

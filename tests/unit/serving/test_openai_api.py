@@ -12,22 +12,22 @@ def read(**changes) -> ChatRequest:
     return read_request(ChatRequest, json.dumps({**HELLO, **changes}).encode())
 
 
-def test_an_answer_is_greedy_unless_a_temperature_is_asked_for() -> None:
+def test_sampling_is_greedy_without_a_temperature() -> None:
     assert read().sampling() == Sampling(0.0)
     assert read(temperature=0, top_p=0.5).sampling().temperature == 0
     assert read(temperature=0.7, top_p=0.9, seed=4).sampling() == Sampling(0.7, 0.9, 4)
 
 
-def test_limits_are_obeyed_or_refused() -> None:
+def test_limits_are_respected_or_rejected() -> None:
     assert read().limit(256) == (256, False)
     assert read(max_tokens=5).limit(256) == (5, True)
     assert read(max_tokens=9, max_completion_tokens=5).limit(256) == (5, True)
-    with pytest.raises(ApiError, match="max_tokens is 500, but this server answers at most 256") as caught:
+    with pytest.raises(ApiError, match=r"max_tokens is 500.* 256") as caught:
         read(max_tokens=500).limit(256)
     assert caught.value.body()["error"]["param"] == "max_tokens"
 
 
-def test_text_parts_and_developer_messages_become_what_templates_take() -> None:
+def test_messages_are_normalized_for_chat_templates() -> None:
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     given = read(messages=[{"role": "developer", "content": "d"}, {"role": "user", "content": parts}])
     assert [message.plain() for message in given.messages] == [
@@ -56,7 +56,7 @@ def test_text_parts_and_developer_messages_become_what_templates_take() -> None:
         ({"max_token": 5}, "max_token"),
     ],
 )
-def test_what_would_change_the_answer_is_refused_not_ignored(changes, param) -> None:
+def test_unsupported_fields_are_rejected(changes, param) -> None:
     with pytest.raises(ApiError) as caught:
         read(**changes)
     error = caught.value.body()["error"]
@@ -66,19 +66,19 @@ def test_what_would_change_the_answer_is_refused_not_ignored(changes, param) -> 
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"\xff", b"null"])
-def test_a_body_that_is_no_json_object_is_a_400(raw) -> None:
+def test_body_that_is_not_a_json_object_is_a_400(raw) -> None:
     with pytest.raises(ApiError, match="not a JSON object") as caught:
         read_request(ChatRequest, raw)
     assert caught.value.status == 400
 
 
-def test_stop_takes_a_text_or_several() -> None:
+def test_stop_accepts_one_or_several_texts() -> None:
     assert read(stop="x").stops() == ("x",)
     assert read(stop=["x", "", "y"]).stops() == ("x", "y")
     assert read().stops() == ()
 
 
-def test_events_hold_one_line_of_json_each() -> None:
+def test_each_event_is_one_line_of_json() -> None:
     reply = Reply.new("m", 1, "sha256:" + "ab" * 32)
     text = reply.chunk({"content": "line\nbreak ü"})
     assert text.startswith("data: {")
@@ -88,7 +88,7 @@ def test_events_hold_one_line_of_json_each() -> None:
     assert json.loads(text[6:])["system_fingerprint"] == "fp_abababababab"
 
 
-def test_classify_takes_one_text_or_several() -> None:
+def test_classify_accepts_one_or_several_texts() -> None:
     assert read_request(ClassifyRequest, b'{"input": "a"}').texts() == ["a"]
     assert read_request(ClassifyRequest, b'{"input": ["a", "b"]}').texts() == ["a", "b"]
     with pytest.raises(ApiError, match="input"):

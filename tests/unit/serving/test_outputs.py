@@ -1,6 +1,6 @@
 import pytest
 
-from framework.serving.outputs import Run, judge
+from framework.serving.outputs import BadStreak, judge
 
 PROSE = (
     "The committee met on Tuesday to discuss the budget for the coming year. Several members asked for "
@@ -23,7 +23,7 @@ PROSE = (
         ("好的" * 40, False, "repeated"),
     ],
 )
-def test_only_plainly_bad_answers_are_bad(text, cut, reason):
+def test_only_obviously_bad_answers_are_bad(text, cut, reason):
     assert judge(text, cut=cut).reason == reason
 
 
@@ -33,8 +33,8 @@ def test_diversity_is_the_share_of_distinct_pairs():
     assert judge(PROSE, cut=False).diversity > 0.8
 
 
-def test_a_good_answer_ends_a_run():
-    run = Run()
+def test_good_answer_resets_the_streak():
+    streak = BadStreak()
     for text in ("", "", "fine", ""):
-        run.add(judge(text, cut=False))
-    assert run.length == 1
+        streak.add(judge(text, cut=False))
+    assert streak.length == 1

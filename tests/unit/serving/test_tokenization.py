@@ -3,7 +3,7 @@ import random
 import pytest
 
 from framework.core.errors import ServeError
-from framework.serving.tokenization import growing_text, open_tokenizer, prompt_ids, until_stop
+from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
 
 HARD = ["plain words", "naïve café", "日本語のテキスト", "👩‍👩‍👧 and 🇯🇵", "tabs\tand\n\nlines  ", ""]
 
@@ -14,21 +14,21 @@ def tokenizer(tiny_llama):
 
 
 @pytest.mark.parametrize("text", HARD)
-def test_text_that_grows_is_the_text_of_all_tokens(tokenizer, text) -> None:
+def test_streamed_text_equals_the_decoded_text(tokenizer, text) -> None:
     ids = tokenizer(text)["input_ids"]
-    pieces = list(growing_text(ids, tokenizer.decode))
+    pieces = list(streamed_text(ids, tokenizer.decode))
     assert "".join(pieces) == text
     assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in pieces)
 
 
-def test_text_that_grows_survives_any_bytes(tokenizer) -> None:
+def test_streamed_text_handles_any_bytes(tokenizer) -> None:
     dice = random.Random(0)
     for _ in range(50):
         ids = [dice.randrange(2, len(tokenizer)) for _ in range(40)]
-        assert "".join(growing_text(ids, tokenizer.decode)) == tokenizer.decode(ids)
+        assert "".join(streamed_text(ids, tokenizer.decode)) == tokenizer.decode(ids)
 
 
-def test_ids_equal_those_that_transformers_gives_in_training(tiny_llama, tokenizer) -> None:
+def test_prompt_ids_equal_those_of_training(tiny_llama, tokenizer) -> None:
     from transformers import AutoTokenizer
 
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Grüße, 日本"}]
@@ -37,7 +37,7 @@ def test_ids_equal_those_that_transformers_gives_in_training(tiny_llama, tokeniz
     assert prompt_ids(tokenizer, messages) == list(expected)
 
 
-def test_a_template_may_refuse(tokenizer) -> None:
+def test_template_error_is_reported(tokenizer) -> None:
     import copy
 
     strict = copy.copy(tokenizer)
@@ -46,14 +46,14 @@ def test_a_template_may_refuse(tokenizer) -> None:
         prompt_ids(strict, [{"role": "user", "content": "x"}])
 
 
-def test_a_folder_without_a_tokenizer_is_one_sentence(tmp_path) -> None:
+def test_missing_tokenizer_is_reported_in_one_line(tmp_path) -> None:
     with pytest.raises(ServeError, match="its tokenizer cannot be opened") as caught:
         open_tokenizer(tmp_path)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100])
-def test_a_stop_text_is_found_however_it_is_cut(size) -> None:
+def test_stop_text_is_found_across_pieces(size) -> None:
     text = "one, two, three, four"
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
     assert "".join(until_stop(pieces, ["three", "four"])) == "one, two, "
@@ -61,7 +61,7 @@ def test_a_stop_text_is_found_however_it_is_cut(size) -> None:
     assert "".join(until_stop(pieces, [])) == text
 
 
-def test_the_earliest_stop_text_wins_and_generation_ends() -> None:
+def test_earliest_stop_text_ends_generation() -> None:
     def endless():
         yield from ["ab", "cd"]
         pytest.fail("read on after the stop text")
@@ -70,6 +70,6 @@ def test_the_earliest_stop_text_wins_and_generation_ends() -> None:
     assert "".join(found) == "a"
 
 
-def test_what_may_begin_a_stop_text_is_held_back() -> None:
+def test_possible_stop_text_is_held_back() -> None:
     given = until_stop(["wait <", "|", "no"], ["<|end|>"])
     assert [next(given), next(given), next(given)] == ["wait ", "", "<|no"]

@@ -32,7 +32,7 @@ def laid_out(repository):
     }
 
 
-def test_a_graph_lies_where_triton_looks_with_the_weights_beside_it(tmp_path):
+def test_graph_and_weights_are_in_tritons_layout(tmp_path):
     files = {"model.onnx": "graph", "model.onnx.data": "weights", "tokenizer.json": "{}"}
     model, repository = published(tmp_path / "model", files), tmp_path / "repository"
     lay_out(model, repository, "tiny", described(tmp_path, "max_batch_size: 8\n"))
@@ -44,13 +44,13 @@ def test_a_graph_lies_where_triton_looks_with_the_weights_beside_it(tmp_path):
     assert (repository / "tiny/1/model.onnx").stat().st_nlink == 2  # no second copy on the disk
 
 
-def test_an_engine_is_named_as_triton_names_it(tmp_path):
+def test_engine_is_named_model_plan(tmp_path):
     model = published(tmp_path / "model", engine("tensorrt"))
     lay_out(model, tmp_path / "repository", "tiny", described(tmp_path))
     assert laid_out(tmp_path / "repository") == {"tiny/config.pbtxt": "", "tiny/1/model.plan": "engine"}
 
 
-def test_a_second_start_replaces_what_the_first_laid_out(tmp_path):
+def test_second_start_replaces_the_first_layout(tmp_path):
     repository = tmp_path / "repository"
     lay_out(published(tmp_path / "old", engine("tensorrt")), repository, "tiny", described(tmp_path, "old"))
     lay_out(
@@ -66,12 +66,12 @@ def test_a_second_start_replaces_what_the_first_laid_out(tmp_path):
         ({"model.safetensors": "weights"}, "export=onnx"),
     ],
 )
-def test_what_triton_cannot_open_is_refused_with_the_way_out(tmp_path, files, message):
+def test_unsupported_model_is_rejected_with_an_override(tmp_path, files, message):
     with pytest.raises(ServeError, match=message):
         lay_out(published(tmp_path / "model", files), tmp_path / "repository", "tiny", described(tmp_path))
 
 
-def test_a_repository_that_cannot_be_written_is_one_sentence(tmp_path):
+def test_unwritable_repository_is_reported_in_one_line(tmp_path):
     (tmp_path / "repository").write_text("a file")
     model = published(tmp_path / "model", {"model.onnx": "graph"})
     with pytest.raises(ServeError, match="repository/tiny/1: cannot be laid out for Triton: Not a directory"):

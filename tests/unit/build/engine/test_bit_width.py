@@ -32,20 +32,20 @@ def graph(folder: Path, weight: Any) -> Path:
     return folder
 
 
-def test_what_is_multiplied_counts_and_its_scales_do_not(tmp_path: Path) -> None:
+def test_weights_count_and_their_scales_do_not(tmp_path: Path) -> None:
     found = count_widths(graph(tmp_path, np.ones((4, 6), np.int8)))
     assert found.matrices == {8: 24}
     assert (found.share(4), found.share(8)) == (0.0, 1.0)
 
 
-def test_integers_that_nothing_uses_prove_nothing(tmp_path: Path) -> None:
-    """An export cannot pass for int8 by what lies in the file beside its float weights."""
+def test_unused_integers_do_not_count(tmp_path: Path) -> None:
+    """Unused integers beside float weights do not make an export int8."""
     found = count_widths(graph(tmp_path, np.ones((4, 6), np.float32)))
     assert found.matrices == {32: 24}
     assert found.share(16) == 0.0
 
 
-def test_safetensors_are_counted_with_embeddings_apart(tiny_llama: Path) -> None:
+def test_safetensors_count_embeddings_separately(tiny_llama: Path) -> None:
     from transformers import AutoConfig
 
     size = AutoConfig.from_pretrained(tiny_llama)
@@ -55,7 +55,7 @@ def test_safetensors_are_counted_with_embeddings_apart(tiny_llama: Path) -> None
     assert found.embeddings == {32: 2 * size.vocab_size * 64}
 
 
-def test_openvino_weights_are_counted_without_their_scales(tmp_path: Path) -> None:
+def test_openvino_weights_count_without_scales(tmp_path: Path) -> None:
     openvino = pytest.importorskip("openvino")
     import openvino.opset13 as ops
 
@@ -67,12 +67,12 @@ def test_openvino_weights_are_counted_without_their_scales(tmp_path: Path) -> No
     assert count_widths(tmp_path).matrices == {8: 24}
 
 
-def test_a_folder_without_weights_has_no_share(tmp_path: Path) -> None:
+def test_folder_without_weights_has_a_share_of_zero(tmp_path: Path) -> None:
     assert count_widths(tmp_path).share(16) == 0.0
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.safetensors"])
-def test_a_corrupt_file_is_one_sentence(tmp_path: Path, name: str) -> None:
+def test_corrupt_file_is_reported_in_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"not a model")
     with pytest.raises(ServeError, match=f"{name}: its weights cannot be counted: ") as caught:
         count_widths(tmp_path)

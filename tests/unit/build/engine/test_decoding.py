@@ -19,28 +19,28 @@ def counting(fed: np.ndarray) -> np.ndarray:
     return np.eye(10, dtype=np.float32)[np.minimum(fed[:, -1] + 1, 9)]
 
 
-def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+def test_tokens_are_sampled_by_probability() -> None:
     drawn = draw(Sampling(temperature=1.0))
     for token, share in enumerate(SHARES):
         assert abs(drawn[token] - share) < 0.03
 
 
-def test_a_low_temperature_sharpens_and_a_high_one_flattens() -> None:
+def test_temperature_sharpens_or_flattens() -> None:
     assert draw(Sampling(temperature=0.2))[1] > 0.7
     assert max(draw(Sampling(temperature=50.0)).values()) < 0.3
 
 
-def test_top_p_keeps_the_token_that_crosses_it_and_none_after() -> None:
+def test_top_p_keeps_the_token_that_crosses_it() -> None:
     drawn = draw(Sampling(temperature=1.0, top_p=0.5))
     assert drawn[0] == drawn[3] == 0
     assert abs(drawn[1] - 4 / 7) < 0.03
 
 
-def test_an_answer_ends_before_an_end_token_or_at_the_limit() -> None:
+def test_answer_ends_before_an_end_token_or_at_the_limit() -> None:
     assert list(decode(counting, [0, 1], 20, {5}, Sampling())) == [2, 3, 4]
     assert list(decode(counting, [0, 1], 2, {5}, Sampling())) == [2, 3]
     assert list(decode(counting, [0, 1], 5, {5}, Sampling(past_end=True))) == [2, 3, 4, 5, 6]
 
 
-def test_several_rows_go_on_side_by_side() -> None:
+def test_several_rows_are_decoded_together() -> None:
     assert list(decode_together(counting, [[0, 1], [0, 4]], 3)) == [[2, 5], [3, 6], [4, 7]]

@@ -14,7 +14,7 @@ from framework.core.gates import Bound
 
 
 class Fixed:
-    """An engine whose logits are given: what a metric makes of them can be worked out by hand."""
+    """An engine with fixed logits, so that metrics can be computed by hand."""
 
     def __init__(self, logits: dict[tuple[int, ...], list[list[float]]]) -> None:
         self.given = logits
@@ -30,7 +30,7 @@ def example(ids: list[int], labels: list[int]) -> tuple[torch.Tensor, torch.Tens
     return torch.tensor(ids), torch.tensor(labels)
 
 
-def test_perplexity_and_exact_match_by_hand() -> None:
+def test_perplexity_and_exact_match_of_a_known_case() -> None:
     half, third = [math.log(0.5), math.log(0.3), math.log(0.2)], [math.log(1 / 3)] * 3
     engine = Fixed({(1, 0, 2): [half, third, third], (2, 1, 0): [third, half, third]})
     rows = [example([1, 0, 2], [-100, 0, -100]), example([2, 1, 0], [-100, 1, 0])]
@@ -41,7 +41,7 @@ def test_perplexity_and_exact_match_by_hand() -> None:
     assert tuple(found) == HeldOut().metrics("causal-lm")
 
 
-def test_only_the_first_rows_are_measured() -> None:
+def test_rows_limits_the_evaluated_rows() -> None:
     sure = [[100.0, 0.0], [100.0, 0.0]]
     engine = Fixed({(1, 0): sure, (1, 1): sure})
     rows = [example([1, 0], [-100, 0]), example([1, 1], [-100, 1])]
@@ -49,13 +49,13 @@ def test_only_the_first_rows_are_measured() -> None:
     assert HeldOut().measure(engine, "causal-lm", rows)["exact_match"] == 0.5
 
 
-def test_a_hopeless_model_has_a_finite_perplexity() -> None:
+def test_perplexity_is_finite_for_a_bad_model() -> None:
     engine = Fixed({(1, 0): [[0.0, 1e6], [0.0, 0.0]]})
     found = HeldOut().measure(engine, "causal-lm", [example([1, 0], [-100, 0])])
     assert math.isfinite(found["perplexity"])
 
 
-def test_accuracy_and_macro_f1_by_hand() -> None:
+def test_accuracy_and_macro_f1_of_a_known_case() -> None:
     scores = [[2.0, 1, 0], [2, 1, 0], [0, 2, 1], [0, 2, 1], [0, 2, 1], [2, 0, 1]]
     wanted = [0, 0, 1, 0, 1, 2]
     engine = Fixed({(index,): [row] for index, row in enumerate(scores)})
@@ -67,10 +67,8 @@ def test_accuracy_and_macro_f1_by_hand() -> None:
     assert tuple(found) == HeldOut().metrics("sequence-classification")
 
 
-def test_exact_match_is_what_greedy_generation_writes(
-    tiny_tuned: Path, tiny_base: Path, tiny_data: Path
-) -> None:
-    """Teacher forcing is one forward a row; here it is held against real generation, row by row."""
+def test_exact_match_equals_greedy_generation(tiny_tuned: Path, tiny_base: Path, tiny_data: Path) -> None:
+    """Teacher forcing is one forward pass a row; compare it with real generation, row by row."""
     rows = [*read_examples(tiny_data / "test.safetensors"), *read_examples(tiny_data / "train.safetensors")]
     verdicts = set()
     for folder in (tiny_tuned, tiny_base):
@@ -87,7 +85,7 @@ def test_exact_match_is_what_greedy_generation_writes(
     assert verdicts == {0.0, 1.0}  # both happen, or this would prove nothing
 
 
-def test_perplexity_is_what_transformers_computes(tiny_tuned: Path, tiny_data: Path) -> None:
+def test_perplexity_equals_that_of_transformers(tiny_tuned: Path, tiny_data: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_tuned)
@@ -102,7 +100,7 @@ def test_perplexity_is_what_transformers_computes(tiny_tuned: Path, tiny_data: P
     assert found["perplexity"] == pytest.approx(math.exp(total / tokens), rel=1e-5)
 
 
-def test_a_bound_admits_what_is_inside() -> None:
+def test_bound_admits_values_inside() -> None:
     assert Bound(min=0.5).admits(0.5)
     assert not Bound(min=0.5).admits(0.4999)
     assert Bound(min=0.5, max=1).admits(1.0)
@@ -113,6 +111,6 @@ def test_a_bound_admits_what_is_inside() -> None:
 
 
 @pytest.mark.parametrize("sides", [{}, {"min": 2, "max": 1}])
-def test_a_bound_that_means_nothing_is_refused(sides: dict[str, float]) -> None:
+def test_empty_or_inverted_bound_is_rejected(sides: dict[str, float]) -> None:
     with pytest.raises(ValidationError):
         Bound(**sides)

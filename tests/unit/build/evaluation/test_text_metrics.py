@@ -8,7 +8,7 @@ WRITTEN = ["the cat sat on a mat, yes", "hello there general"]
 RIGHT = ["the cat sat on the mat, yes.", "hello general there kenobi"]
 
 
-def test_bleu_and_rouge_are_those_of_the_packages_of_that_name() -> None:
+def test_bleu_and_rouge_equal_their_reference_packages() -> None:
     found = compare(WRITTEN, RIGHT)
     assert tuple(found) == METRICS
     # sacrebleu 2.6.0: corpus_bleu(WRITTEN, [RIGHT]).score; rouge-score 0.1.2, the mean of each fmeasure.
@@ -17,18 +17,18 @@ def test_bleu_and_rouge_are_those_of_the_packages_of_that_name() -> None:
     assert found["rouge_l"] == pytest.approx((0.8571428571 + 0.5714285714) / 2, abs=1e-6)
 
 
-def test_the_same_texts_are_perfect_and_empty_ones_are_nothing() -> None:
+def test_equal_texts_score_one_and_empty_texts_zero() -> None:
     assert compare(RIGHT, RIGHT)["bleu"] == pytest.approx(1.0)
     assert compare(RIGHT, RIGHT)["rouge_l"] == pytest.approx(1.0)
     assert compare(["", ""], RIGHT) == dict.fromkeys(METRICS, 0.0)
 
 
-def test_answers_that_repeat_are_not_various() -> None:
+def test_repeated_answers_are_not_distinct() -> None:
     same = compare(["a b", "a b", "a b", "a b"], ["a b"] * 4)
     assert (same["distinct_1"], same["distinct_2"]) == (0.25, 0.25)
 
 
-def test_only_asked_for_rows_are_written_and_documents_never() -> None:
+def test_answers_are_generated_for_prompts_only() -> None:
     import torch
 
     class Parrot:

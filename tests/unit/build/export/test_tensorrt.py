@@ -167,13 +167,13 @@ def test_what_cannot_work_is_said_before_anything_runs() -> None:
 
 @pytest.mark.skipif(architecture_here() is not None, reason="this machine has a GPU")
 def test_an_engine_for_another_machine_says_so(built: Path) -> None:
-    with pytest.raises(ServeError, match="needs a GPU of sm89, and torch finds none here; set export=onnx"):
+    with pytest.raises(ServeError, match=r"GPU of sm89.*; set export=onnx"):
         open_engine("tensorrt", built)
 
 
 def test_the_wrong_gpu_is_named_with_what_to_set(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm86")
-    with pytest.raises(ServeError, match=r"GPU of sm89, and the one here is sm86; set .*architecture=sm86"):
+    with pytest.raises(ServeError, match=r"GPU of sm89.* sm86; set export\.architecture=sm86"):
         open_engine("tensorrt", built)
 
 
@@ -183,7 +183,7 @@ def test_an_engine_of_another_version_is_not_tried(
     monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm89")
     folder = Path(shutil.copytree(built, tmp_path / "old"))
     (folder / "engine.json").write_text(json.dumps(about(built) | {"version": "1.0.0.1"}))
-    with pytest.raises(ServeError, match=r"was built by tensorrt-rtx-cu13==1\.0\.0\.1, installed is"):
+    with pytest.raises(ServeError, match=r"tensorrt-rtx-cu13==1\.0\.0\.1"):
         open_engine("tensorrt", folder)
 
 
@@ -191,12 +191,12 @@ def test_a_broken_engine_is_refused(built: Path, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm89")
     folder = Path(shutil.copytree(built, tmp_path / "broken"))
     (folder / about(built)["engine"]).write_bytes(b"no engine at all")
-    with pytest.raises(ServeError, match="tensorrt-rtx-cu13 cannot read it; export the model again"):
+    with pytest.raises(ServeError, match="tensorrt-rtx-cu13 cannot read it"):
         open_engine("tensorrt", folder)
 
 
 def test_a_folder_without_an_engine_says_so(tiny_bert: Path) -> None:
-    with pytest.raises(ServeError, match="holds no TensorRT engine; export the model again"):
+    with pytest.raises(ServeError, match="export=tensorrt"):
         open_engine("tensorrt", tiny_bert)
 
 
@@ -241,7 +241,7 @@ def test_the_engine_answers_as_pytorch_does(tiny_bert: Path, tmp_path: Path) -> 
     rows = [[5, 6, 7], [8] * 20, [9], [10, 11], [12] * 32]
     given = open_engine("tensorrt", folder).classify(rows)
     assert np.abs(given - open_engine("torch", tiny_bert).classify(rows)).max() < 1e-2
-    with pytest.raises(ServeError, match=r"the engine was built for 32; .*export.length.max=33"):
+    with pytest.raises(ServeError, match=r" 32; .*export.length.max=33"):
         open_engine("tensorrt", folder).classify([[5] * 33])
 
 

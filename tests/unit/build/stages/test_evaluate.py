@@ -11,7 +11,7 @@ from framework.build.task import open_task
 from framework.core.step import Workspace
 
 
-def test_metrics_carry_the_candidates_name_and_examples_can_be_read(
+def test_metrics_and_examples_are_written(
     tiny_model: Model, tiny_base: Path, tiny_tuned: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     stage = Evaluate(candidate="tuned", engine="torch", model=tiny_model, evaluation=HeldOut(), examples=3)
@@ -32,7 +32,7 @@ def test_metrics_carry_the_candidates_name_and_examples_can_be_read(
     assert any(entry["answer"] == entry["expected"] for entry in shown)
 
 
-def test_a_classifiers_examples_name_its_labels(tiny_bert: Path, tmp_path: Path) -> None:
+def test_classifier_examples_name_labels(tiny_bert: Path, tmp_path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
@@ -73,13 +73,13 @@ def test_a_classifiers_examples_name_its_labels(tiny_bert: Path, tmp_path: Path)
         ("causal-lm", {"perplexity": 22.0, "exact_match": 0.0}, {"tuned.perplexity": 20.0}, 0.1),
     ],
 )
-def test_a_loss_is_a_share_of_what_the_tuned_model_had(
+def test_metric_loss_is_relative_to_the_tuned_model(
     task: str, measured: dict[str, float], tuned: dict[str, float], loss: float
 ) -> None:
     assert metric_loss(open_task(task), measured, tuned) == pytest.approx(loss)
 
 
-def test_a_candidate_is_compared_with_the_tuned_model(
+def test_candidate_is_compared_with_the_tuned_model(
     tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     tuned, output = tmp_path / "tuned", tmp_path / "output"

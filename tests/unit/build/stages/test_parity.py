@@ -46,7 +46,7 @@ def test_exports_are_compared_with_pytorch(
     assert found["fp32.weights_4_bit_share"] == found["fp32.weights_16_bit_share"] == 0.0
 
 
-def test_a_float_file_that_claims_four_bits_fails_the_gate(
+def test_float_file_that_claims_four_bits_fails_the_gate(
     exported: dict[str, Path], tiny_tuned: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     float_only = dict.fromkeys(CANDIDATES, exported["fp32"])
@@ -56,7 +56,7 @@ def test_a_float_file_that_claims_four_bits_fails_the_gate(
         gate.run({"parity": tmp_path}, tmp_path, Workspace(tmp_path))
 
 
-def test_an_export_of_another_model_is_found_out(
+def test_export_of_another_model_is_detected(
     exported: dict[str, Path], tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     found = compare({"model": tiny_base, "data": tiny_data, **exported}, tmp_path, generations=0)
@@ -65,7 +65,7 @@ def test_an_export_of_another_model_is_found_out(
     assert "fp32.generation_agreement" not in found
 
 
-def test_the_differences_are_those_of_the_labelled_positions(
+def test_differences_are_those_of_labeled_positions(
     exported: dict[str, Path], tiny_tuned: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     import numpy as np

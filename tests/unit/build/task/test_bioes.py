@@ -1,4 +1,4 @@
-"""Spans as CoNLL's strict evaluation reads them, and what is no tag sequence."""
+"""Spans as in CoNLL's strict evaluation, and invalid tag sequences."""
 
 import random
 import warnings
@@ -13,30 +13,30 @@ def test_bio_becomes_bioes() -> None:
     assert to_bioes(given) == ["O", "S-x", "B-x", "E-x", "O", "B-y", "I-y", "E-y", "S-y", "B-x", "E-x"]
 
 
-def test_bioes_stays_as_it_is() -> None:
+def test_bioes_is_unchanged() -> None:
     given = ["S-x", "B-y", "I-y", "E-y", "O", "S-y"]
     assert to_bioes(given) == given
 
 
 @pytest.mark.parametrize(
-    ("tags", "said"),
+    ("tags", "message"),
     [
-        ("O I-x", "tag 2 is 'I-x', but no span of x is open there"),
-        ("B-y I-x", "tag 2 is 'I-x', but no span of x is open there"),
-        ("S-x E-x", "tag 2 is 'E-x', but no span of x is open there"),
-        ("B-x O S-y", "tag 2 is 'O', but the span of x has no end yet"),
-        ("S-y B-x I-x", "tag 3 is 'I-x', but the span of x has no end"),
-        ("U-x", "tag 1 is 'U-x'; tags are O and"),
-        ("O B-", "tag 2 is 'B-'; tags are O and"),
-        ("O x", "tag 2 is 'x'; tags are O and"),
+        ("O I-x", "tag 2 is 'I-x', but no span of x"),
+        ("B-y I-x", "tag 2 is 'I-x', but no span of x"),
+        ("S-x E-x", "tag 2 is 'E-x', but no span of x"),
+        ("B-x O S-y", "tag 2 is 'O', but the span of x"),
+        ("S-y B-x I-x", "tag 3 is 'I-x', but the span of x"),
+        ("U-x", "tag 1 is 'U-x';"),
+        ("O B-", "tag 2 is 'B-';"),
+        ("O x", "tag 2 is 'x';"),
     ],
 )
-def test_ill_formed_tags_say_where(tags: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_ill_formed_tags_are_located(tags: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         to_bioes(tags.split())
 
 
-def test_spans_are_those_of_seqeval_in_strict_mode_on_any_sequence() -> None:
+def test_spans_equal_those_of_strict_seqeval() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from seqeval.scheme import IOBES, Entities

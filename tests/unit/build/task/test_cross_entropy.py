@@ -28,7 +28,7 @@ def plain(head: Any, hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize(("autocast", "apart"), [(False, 1e-5), (True, 1e-2)])
-def test_loss_and_gradients_are_those_of_whole_logits(
+def test_loss_and_gradients_equal_those_of_full_logits(
     monkeypatch: pytest.MonkeyPatch, most: int, bias: bool, trained: bool, autocast: bool, apart: float
 ) -> None:
     monkeypatch.setitem(module._LOGITS, "cpu", most)
@@ -44,7 +44,7 @@ def test_loss_and_gradients_are_those_of_whole_logits(
         assert float((one - other).abs().max() / one.abs().max()) < apart
 
 
-def test_no_more_logits_are_held_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_bound_the_logits_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(module._LOGITS, "cpu", 20 * VOCABULARY)
     head, hidden, wanted = asked(True, False)
     rows = []
@@ -56,7 +56,7 @@ def test_no_more_logits_are_held_than_asked_for(monkeypatch: pytest.MonkeyPatch)
     assert rows == [20, 20, 10]
 
 
-def test_without_gradients_only_the_loss_is_computed() -> None:
+def test_no_gradients_are_computed_under_no_grad() -> None:
     head, hidden, wanted = asked(True, False)
     with torch.no_grad():
         loss = summed_cross_entropy(hidden, head, wanted)
@@ -64,7 +64,7 @@ def test_without_gradients_only_the_loss_is_computed() -> None:
     assert float(loss) == pytest.approx(plain(head, hidden, wanted).item(), abs=1e-3)
 
 
-def test_a_head_whose_logits_are_changed_is_left_alone(tiny_model: Model, tiny_base: Path) -> None:
+def test_head_with_scaled_logits_is_not_separable(tiny_model: Model, tiny_base: Path) -> None:
     model: Any = tiny_model.open(tiny_base)
     assert separable_head(model) is model.lm_head
     model.config.final_logit_softcapping = 30.0
@@ -74,7 +74,7 @@ def test_a_head_whose_logits_are_changed_is_left_alone(tiny_model: Model, tiny_b
         assert separable_head(model) is None
 
 
-def test_the_head_is_back_after_an_error(tiny_model: Model, tiny_base: Path) -> None:
+def test_head_is_restored_after_an_error(tiny_model: Model, tiny_base: Path) -> None:
     model: Any = tiny_model.open(tiny_base)
     ids = torch.tensor([[5, 6, 7]])
     before = model(input_ids=ids).logits
@@ -85,7 +85,7 @@ def test_the_head_is_back_after_an_error(tiny_model: Model, tiny_base: Path) -> 
     assert torch.equal(model(input_ids=ids).logits, before)
 
 
-def test_a_task_takes_either_way_to_the_same_loss(tiny_model: Model, tiny_base: Path) -> None:
+def test_chunked_and_direct_losses_are_equal(tiny_model: Model, tiny_base: Path) -> None:
     model: Any = tiny_model.open(tiny_base)
     task = open_task("causal-lm")
     ids = torch.arange(30, 50)

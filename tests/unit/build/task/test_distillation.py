@@ -1,4 +1,4 @@
-"""The loss of distillation: by hand in float64, packed and padded, for language models and classifiers."""
+"""The distillation loss against a manual float64 computation, packed and padded, for every kind of model."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ MIX = Mix(temperature=3.0, soft=0.7, hard=0.4, states=0.3)
 
 
 def shaken(model: Any, seed: int) -> Any:
-    """Move every weight, so that student and teacher differ and no two logits are near."""
+    """Perturb every weight, so that student and teacher differ."""
     source = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
@@ -28,7 +28,7 @@ def shaken(model: Any, seed: int) -> Any:
 
 
 def by_hand(student: Any, teacher: Any, rows: Any) -> torch.Tensor:
-    """One row after the other, whole logits, float64, in torch's own words."""
+    """Compute the loss row by row from full logits, in float64, with torch's functions."""
     total, t = torch.zeros((), dtype=torch.float64), MIX.temperature
     for ids, labels, *_ in rows:
         places = [place for place in range(len(ids) - 1) if labels[place + 1] != LABEL_MASK]
@@ -50,7 +50,7 @@ def by_hand(student: Any, teacher: Any, rows: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "padded"])
-def test_a_language_models_loss_and_gradient_are_those_by_hand(
+def test_decoder_loss_and_gradient_match_a_manual_computation(
     packed: bool, tiny_model: Model, tiny_base: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_LOGITS, "cpu", 1)  # the head takes 16 places at a time, so that there are several
@@ -73,7 +73,7 @@ def test_a_language_models_loss_and_gradient_are_those_by_hand(
 
 
 @pytest.mark.parametrize("problem", ["single-label", "multi-label", "entities"])
-def test_a_classifiers_loss_is_that_by_hand(problem: Any, tmp_path: Path) -> None:
+def test_classifier_loss_matches_a_manual_computation(problem: Any, tmp_path: Path) -> None:
     option = TinyEncoder(name="x", license="x", parameters=1, problem=problem, labels=("a", "b", "c"))
     option.materialise(tmp_path, seed=0)
     student, teacher = (shaken(option.open(tmp_path), seed) for seed in (1, 2))
@@ -111,7 +111,7 @@ def test_a_classifiers_loss_is_that_by_hand(problem: Any, tmp_path: Path) -> Non
     assert float(more.loss(student, batch)) > float(found) + 1e-3
 
 
-def test_vocabularies_that_are_only_filled_up_differently_are_compared_where_both_have_tokens() -> None:
+def test_padded_vocabularies_are_compared_on_shared_tokens() -> None:
     own, taught = torch.randn(3, 10), torch.randn(3, 12)
     assert torch.equal(divergence(own, taught, 2.0), divergence(own, taught[:, :10], 2.0))
     assert float(divergence(own, own, 2.0)) == 0.0

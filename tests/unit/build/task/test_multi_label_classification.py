@@ -26,7 +26,7 @@ class Classifier:
         return np.stack([LOGITS[int(len(row) == 1)].numpy() for row in rows])
 
 
-def test_the_loss_is_the_sum_of_every_yes_and_no() -> None:
+def test_loss_sums_every_binary_decision() -> None:
     batch = TASK.collate(ROWS, pad=0)
     assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 0, 0]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -40,7 +40,7 @@ def test_the_loss_is_the_sum_of_every_yes_and_no() -> None:
     assert sum(TASK.weight(labels) for _, labels in ROWS) == 6
 
 
-def test_metrics_by_hand() -> None:
+def test_metrics_match_a_manual_computation() -> None:
     found = HeldOut().measure(Classifier(), TASK.name, ROWS)
     # Said: {0} of {0, 2}, and {1} of {}: one right yes, one missed, one too many.
     assert tuple(found) == HeldOut().metrics(TASK.name)
@@ -53,7 +53,7 @@ def test_metrics_by_hand() -> None:
     assert HeldOut().measure(Classifier(), TASK.name, right)["subset_accuracy"] == 1.0
 
 
-def test_what_is_compared_says_yes_or_no_for_each_class() -> None:
+def test_logits_are_binary_for_each_class() -> None:
     first, second = TASK.logits(Classifier(), ROWS)
     assert first.shape == (3, 2)
     assert first.argmax(-1).tolist() == [1, 0, 0]

@@ -1,4 +1,4 @@
-"""Tasks with exports and tuning methods: what cannot be is refused with the override that works."""
+"""Tasks with exports and tuning methods: unsupported pairs name an override that works."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ BASE = ("+recipe=tiny", "~gates", "export=onnx-genai", "compression=int4-weight"
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_what_cannot_be_exported_names_the_export_that_can(task: str, plan: Callable[..., Plan]) -> None:
+def test_unsupported_export_names_one_that_works(task: str, plan: Callable[..., Plan]) -> None:
     with pytest.raises(PlanError) as caught:
         plan(*BASE, *TASKS[task])
     problem = next(problem for problem in caught.value.problems if problem.key == "export")
@@ -28,7 +28,7 @@ def test_what_cannot_be_exported_names_the_export_that_can(task: str, plan: Call
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_prompt_is_learnt_only_where_it_can_be(task: str, plan: Callable[..., Plan]) -> None:
+def test_prompt_tuning_plans_only_for_supported_tasks(task: str, plan: Callable[..., Plan]) -> None:
     words = (*BASE, *TASKS[task], "export=transformers", "compression=none", "tuning=prompt")
     if task == "multi-label-classification":
         assert plan(*words).step("tune").stage.model.task == task
@@ -40,6 +40,6 @@ def test_a_prompt_is_learnt_only_where_it_can_be(task: str, plan: Callable[..., 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("tuning", ["full", "head", "lora", "dora", "ia3", "oft", "adapter"])
-def test_other_methods_plan(task: str, tuning: str, plan: Callable[..., Plan]) -> None:
+def test_other_tuning_methods_plan(task: str, tuning: str, plan: Callable[..., Plan]) -> None:
     words = (*BASE, *TASKS[task], "export=transformers", "compression=none", f"tuning={tuning}")
     assert plan(*words).last.label == "publish"

@@ -15,7 +15,7 @@ ROWS = [
 
 
 class Tagger:
-    """An engine that tags tokens as it is told."""
+    """An engine that returns fixed tags for rows of each length."""
 
     def __init__(self, *tags: list[int]) -> None:
         self.tags = {len(row): row for row in tags}
@@ -24,7 +24,7 @@ class Tagger:
         return [np.eye(5, dtype=np.float32)[self.tags[len(row)]] for row in rows]
 
 
-def test_only_first_tokens_of_words_are_learnt() -> None:
+def test_loss_covers_only_first_tokens_of_words() -> None:
     batch = TASK.collate(ROWS, pad=0)
     assert batch["labels"].tolist() == [[M, 1, M, 3, M], [M, 4, 0, M, M]]
     assert sum(TASK.weight(labels) for _, labels in ROWS) == 4
@@ -35,7 +35,7 @@ def test_only_first_tokens_of_words_are_learnt() -> None:
     assert float(loss) == pytest.approx(float(by_hand), rel=1e-6)
 
 
-def test_a_span_counts_whole_or_not_at_all() -> None:
+def test_span_counts_only_if_it_is_complete() -> None:
     right = Tagger([0, 1, 0, 3, 0], [0, 4, 0, 0])
     assert HeldOut().measure(right, TASK.name, ROWS) == {"span_f1": 1.0, "accuracy": 1.0}
     # The end of the first span is missed: it is no span then. One of two is found, and nothing else.
@@ -47,7 +47,7 @@ def test_a_span_counts_whole_or_not_at_all() -> None:
     assert tuple(half) == HeldOut().metrics(TASK.name)
 
 
-def test_a_cut_row_keeps_its_end_token_and_something_to_learn() -> None:
+def test_cut_row_keeps_its_end_token_and_a_label() -> None:
     ids, labels = [1, 7, 8, 9, 2], [M, 1, M, 3, M]
     assert TASK.cut(ids, labels, 4) == ([1, 7, 8, 2], [M, 1, M, M])
     assert TASK.cut(ids, [M, M, M, 3, M], 4) is None

@@ -1,4 +1,4 @@
-"""Every tuning method on every task: its gradients flow, and merging changes nothing."""
+"""Every tuning method on every task: gradients flow, and merging does not change outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def rows(name: str) -> list[tuple[torch.Tensor, ...]]:
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", MODELS)
-def test_it_learns_and_what_is_saved_says_the_same(
+def test_tuned_model_learns_and_reloads_unchanged(
     name: str, method: str, bases: dict[str, Path], tmp_path: Path
 ) -> None:
     model, tuning = MODELS[name], METHODS[method]

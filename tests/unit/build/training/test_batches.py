@@ -8,7 +8,7 @@ import torch
 from framework.build.model import Model
 from framework.build.parallelism.single import Single
 from framework.build.task import LABEL_MASK, Example, Task
-from framework.build.task.causal_lm import CausalLanguageModelling
+from framework.build.task.causal_lm import CausalLanguageModeling
 from framework.build.task.packing import can_pack, use_packed_attention
 from framework.build.task.sequence_classification import SequenceClasses
 from framework.build.training.batches import Batches, RowOrder, read_examples
@@ -17,7 +17,7 @@ from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.build.tuning.prompt import Prompt
 
-CAUSAL, CLASSES = CausalLanguageModelling(), SequenceClasses()
+CAUSAL, CLASSES = CausalLanguageModeling(), SequenceClasses()
 
 
 def ragged(rows: int, seed: int = 0) -> list[Example]:

@@ -49,7 +49,7 @@ def test_width_and_activation_are_saved(open_base: Callable[[str], Any], tmp_pat
 def test_an_adapter_of_another_model_is_refused(open_base: Callable[[str], Any], tmp_path: Path) -> None:
     tuning = Adapter()
     tuning.save(tuning.apply(open_base("causal-lm"), "causal-lm"), tmp_path)
-    with pytest.raises(ServeError, match="the adapter does not suit its model"):
+    with pytest.raises(ServeError, match="the adapter does not match its model"):
         attach(open_base("sequence-classification"), tmp_path)
     body = json.loads((tmp_path / "adapter_config.json").read_text())
     (tmp_path / "adapter_config.json").write_text(json.dumps(body | {"width": 5}))

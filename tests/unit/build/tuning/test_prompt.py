@@ -109,7 +109,7 @@ def test_padding_changes_no_loss(folder: Path) -> None:
 def test_a_prompt_takes_its_place_in_the_context(folder: Path, tiny_tuned: Path) -> None:
     assert context_length(folder) == context_length(tiny_tuned) - 4 == 508
     engine = open_engine("torch", folder)
-    with pytest.raises(ServeError, match="the prompt has 509 tokens, but the model sees 508"):
+    with pytest.raises(ServeError, match=r"509 tokens.* 508;"):
         list(engine.generate([5] * 509, 1))
     engine.ends = frozenset()  # type: ignore[attr-defined]
     assert len(list(engine.generate([5] * 506, 10))) == 2

@@ -1,0 +1,29 @@
+"""Import a module that an option names: one of ours by a bare name, a plugin's by its dotted path."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+
+def import_named(name: str, package: str) -> ModuleType:
+    """Import *name*: a module of *package* if it is bare, exactly that module if it is dotted.
+
+    A name is not checked against ``plugins`` here. It comes from an option's class, whose package was
+    checked when the config was loaded, or from the lock of a release that was built from such a config.
+
+    Args:
+        name: such as ``onnxruntime`` or ``ourpackage.our_engine``.
+        package: where bare names are looked up.
+
+    Raises:
+        ImportError: there is no such module.
+
+    >>> import_named("decoder", "json").__name__, import_named("json.encoder", "json").__name__
+    ('json.decoder', 'json.encoder')
+    """
+    if "." not in name:
+        return import_module(f"{package}.{name}")
+    if (working_folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(working_folder)  # a plugin may be there; installed packages come first
+    return import_module(name)

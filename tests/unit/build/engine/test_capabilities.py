@@ -1,0 +1,69 @@
+"""What each kind of engine can do, and the error for what it cannot."""
+
+import pytest
+
+from framework.build.engine import (
+    Classifies,
+    ClassifiesImages,
+    Generates,
+    GeneratesTogether,
+    GivesAnswerLogits,
+    GivesLogits,
+    require,
+)
+from framework.build.engine.genai import GenaiEngine
+from framework.build.engine.onnx_decoder import OnnxDecoder
+from framework.build.engine.onnxruntime import OnnxClassifier, OnnxTokenClassifier
+from framework.build.engine.openvino import OpenVinoClassifier, OpenVinoDecoder, OpenVinoTokenClassifier
+from framework.build.engine.tensorrt import TensorRTClassifier, TensorRTTokenClassifier
+from framework.build.engine.tensorrt_decoder import TensorRTDecoder
+from framework.build.engine.torch_models import (
+    TorchClassifier,
+    TorchDecoder,
+    TorchEncoderDecoder,
+    TorchImageClassifier,
+    TorchTokenClassifier,
+)
+from framework.core.errors import ServeError
+
+CAPABILITIES = (
+    GivesLogits,
+    GivesAnswerLogits,
+    Generates,
+    GeneratesTogether,
+    Classifies,
+    ClassifiesImages,
+)
+DECODER = {GivesLogits, Generates, GeneratesTogether}
+ENGINES = {
+    TorchDecoder: DECODER,
+    OnnxDecoder: DECODER,
+    OpenVinoDecoder: DECODER,
+    TensorRTDecoder: DECODER,
+    GenaiEngine: DECODER,
+    TorchEncoderDecoder: {GivesAnswerLogits, Generates, GeneratesTogether},
+    TorchClassifier: {Classifies},
+    OnnxClassifier: {Classifies},
+    OpenVinoClassifier: {Classifies},
+    TensorRTClassifier: {Classifies},
+    TorchTokenClassifier: {GivesLogits},
+    OnnxTokenClassifier: {GivesLogits},
+    OpenVinoTokenClassifier: {GivesLogits},
+    TensorRTTokenClassifier: {GivesLogits},
+    TorchImageClassifier: {ClassifiesImages},
+}
+
+
+@pytest.mark.parametrize("kind", ENGINES)
+def test_engine_has_the_methods_of_its_model_only(kind) -> None:
+    assert {capability for capability in CAPABILITIES if issubclass(kind, capability)} == ENGINES[kind]
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_missing_capability_names_engine_and_remedy(capability) -> None:
+    class Empty:
+        runtime = "empty"
+
+    with pytest.raises(ServeError, match=r"^the empty engine cannot .*; open ") as caught:
+        require(Empty(), capability)
+    assert "\n" not in str(caught.value)

@@ -89,8 +89,8 @@ def main() -> None:
         write(output / f"economy-documents-{name}.jsonl", documents)
         tagged = [tagged_row(row["country"], row["text"], countries_by_words(profiles)) for row in documents]
         write(output / f"entities-{name}.jsonl", tagged)
-        labelled = [sectors_row(row, plain(profiles[row["country"]], INDUSTRIES)) for row in documents]
-        write(output / f"sectors-{name}.jsonl", [row for row in labelled if row["labels"]])
+        labeled = [sectors_row(row, plain(profiles[row["country"]], INDUSTRIES)) for row in documents]
+        write(output / f"sectors-{name}.jsonl", [row for row in labeled if row["labels"]])
 
 
 def pack(folder: Path) -> Path:

@@ -231,7 +231,7 @@ def tiny_model() -> "Model":
 def tiny_base(tiny_model: "Model", tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The artifact of the step ``model`` of the recipe ``tiny``: random weights of seed 0."""
     folder = tmp_path_factory.mktemp("tiny-base")
-    tiny_model.materialise(folder, seed=0)
+    tiny_model.materialize(folder, seed=0)
     return folder
 
 

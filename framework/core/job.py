@@ -1,6 +1,6 @@
-"""A job: the steps that a worker is to build, as JSON that travels to another process or machine.
+"""A job: the steps that a worker builds, as JSON for another process or machine.
 
-It knows steps by their keys; where they are built, and by whom, it does not.
+Steps are identified by their keys. This module does not know where or by which process they are built.
 """
 
 import json
@@ -19,15 +19,15 @@ def write_job(
     machines: int = 1,
     again: Iterable[Step] = (),
 ) -> str:
-    """Return the text of a job: every step by key, and the keys that are to be built.
+    """Return the JSON of a job: every step by key, and the keys to build.
 
     Args:
-        steps: all of a plan, inputs first.
-        pending: those that are to be built, in this order.
-        store: the absolute path of the artifacts' store, where the worker will run.
+        steps: all steps of a plan, inputs first.
+        pending: the steps to build, in this order.
+        store: the absolute path of the artifact store on the worker's machine.
         plugins: the packages besides ``framework`` that options may come from.
-        machines: how many work on it; all but the first join where it trains.
-        again: what is built even where the store has it, since what it left elsewhere is gone.
+        machines: how many machines share the job; all except the first only join its trainings.
+        again: steps to rebuild although the store has them, because their output elsewhere is gone.
     """
     job = {
         "store": store,
@@ -55,7 +55,7 @@ def read_steps(job: dict[str, Any]) -> dict[str, Step]:
     """Return the job's steps by key.
 
     Raises:
-        StepError: a step has another key than when it was planned.
+        StepError: a step's key differs from the planned one.
     """
     steps: dict[str, Step] = {}
     context = {"plugins": tuple(job["plugins"])}
@@ -69,11 +69,12 @@ def read_steps(job: dict[str, Any]) -> dict[str, Step]:
 
 
 def _changed(step: Step, planned: dict[str, str]) -> str:
-    here = step.identity()["libraries"]
-    other = sorted(name for name in planned if here.get(name) != planned[name])
-    if other:
+    installed = step.identity()["libraries"]
+    changed = sorted(name for name in planned if installed.get(name) != planned[name])
+    if changed:
+        name = changed[0]
         return (
-            f"{step.label}: {other[0]} is {here.get(other[0])} here, and was {planned[other[0]]} where the "
-            "plan was made; install the same versions in both places, or type the same command again"
+            f"{step.label}: planned with {name} {planned[name]}, but {installed.get(name)} is installed; "
+            "install the same version in both environments, or rerun the command"
         )
-    return f"{step.label}: a file or a library changed after the plan was made; type the same command again"
+    return f"{step.label}: a file or library has changed since the plan was made; rerun the command"

@@ -1,36 +1,36 @@
-"""Which of several machines of one job this is, as the environment says.
+"""Which machine of a multi-machine job this is, from environment variables.
 
-The first machine builds the steps; the others join it where it trains. Knows the variables' names, not
-who sets them.
+The first machine builds the steps; the others join its trainings. This module does not know who sets the
+variables.
 """
 
 import os
 from pathlib import Path
 
 MACHINE = "PET_NODE_RANK"
-"""The machine's number, from 0, as torchrun and Kubeflow name it."""
+"""The machine's number, from 0; torchrun and Kubeflow use this name."""
 MASTER = "PET_MASTER_ADDR"
-"""The name by which the first machine is reached."""
+"""The host name of the first machine."""
 PORT = "PET_MASTER_PORT"
-"""The TCP port of the first machine on which all meet."""
+"""The TCP port for the rendezvous on the first machine."""
 RUN = "GITUNE_RUN"
-"""What tells one run of a job from the runs before it, the same on all its machines."""
+"""Identifies one run of a job, equal on all its machines and different from earlier runs."""
 MESSAGE = "GITUNE_MESSAGE"
-"""A file for the reason of a failure, such as a pod's termination log."""
+"""A file to write the error message to, such as a pod's termination log."""
 COMMIT = "GITUNE_COMMIT"
-"""The Git commit that the job was planned from, where the working folder knows none."""
+"""The Git commit that the job was planned from, for working directories without a repository."""
 
 
-def machine() -> int:
-    """Return this machine's number; 0 where there is but one."""
+def machine_rank() -> int:
+    """Return this machine's number, from 0; 0 if unset."""
     return int(os.environ.get(MACHINE, "0"))
 
 
 def run_name() -> str:
-    """Return the name of this run; empty where nobody gave one."""
+    """Return the name of this run; empty if unset."""
     return os.environ.get(RUN, "")
 
 
 def over_file(store: Path, key: str) -> Path:
-    """Return the file by which the first machine tells the others how its work on the plan *key* ended."""
+    """Return the file in which the first machine reports its exit code for the plan *key* to the others."""
     return store / "jobs" / f"{key}-{run_name()}.over"

@@ -1,7 +1,7 @@
-"""The peak memory of this process, resettable, so that each step is charged with its own.
+"""Peak, resident and available memory of this process; the peak can be reset, to measure each step.
 
-Linux counts the peak in ``/proc/self/status`` (``VmHWM``) and lets a process reset it through
-``/proc/self/clear_refs`` (proc(5)); elsewhere the peak since the process began is what there is.
+Linux reports the peak in ``/proc/self/status`` (``VmHWM``), and a process can reset it through
+``/proc/self/clear_refs`` (proc(5)). Other systems report the peak since the process started.
 """
 
 import contextlib
@@ -15,10 +15,10 @@ _USED_V1 = "memory/memory.usage_in_bytes"
 
 
 def reset_peak_memory() -> None:
-    """Give back what is free and begin a new peak, where the system can.
+    """Return free memory to the system and reset the peak, if the system supports it.
 
-    The C library keeps freed blocks for later; without ``malloc_trim`` (malloc_trim(3), glibc) one
-    step would be charged with the memory of the step before it, and would keep it from the system.
+    The C library keeps freed blocks for reuse. Without ``malloc_trim`` (malloc_trim(3), glibc) a step's
+    peak would include memory of the previous step.
     """
     gc.collect()
     with contextlib.suppress(OSError, AttributeError):
@@ -38,16 +38,16 @@ def peak_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Return the memory that this process holds now, in bytes; the peak where the system does not say."""
+    """Return the resident memory of this process in bytes; the peak if the system does not report it."""
     with contextlib.suppress(OSError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     return peak_memory()
 
 
 def available_memory() -> float:
-    """Return the bytes that this process may still take: the machine's, or its control group's if fewer.
+    """Return the bytes that this process can still allocate: the minimum of machine and control group.
 
-    See cgroups(7); infinity where the system does not say.
+    See cgroups(7). Infinity if the system does not report it.
     """
     free = float("inf")
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Converters, exporters and quantisers talk a lot; a user reads one line a step."""
+"""Silences the output of converters, exporters and quantizers, which would hide our own progress lines."""
 
 import contextlib
 import io
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back what libraries print, warn and log below an error while the block runs."""
+    """Suppress prints, warnings, and log records below ``ERROR`` while the block runs."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

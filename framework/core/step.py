@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.core.component import Component
+from framework.core.estimate import DataSize, Estimate, Workload
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Stage(Component, ABC):
     libraries: ClassVar[tuple[str, ...]] = ()
     """Distributions whose version changes the bytes; they enter the key."""
 
+    weight_copies: ClassVar[float] = 1.0
+    """How often it reads or writes the model's float32 weights, for ``estimate``."""
+
     @abstractmethod
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Do the work.
@@ -58,6 +62,22 @@ class Stage(Component, ABC):
         Raises:
             FrameworkError: the work cannot be done, with a sentence for the user.
         """
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict time and memory; by default those of copying the weights ``weight_copies`` times.
+
+        It is for deciding whether to start, not for billing. An override says where its formula comes from.
+        """
+        return workload.copying(self.weight_copies)
+
+    def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize | None:
+        """Return the size of the rows that it writes; None where it writes none.
+
+        Args:
+            inputs: the size of every input that holds rows, by slot.
+            folder: what it wrote, whose true numbers are then returned; None before it has run.
+        """
+        return None
 
 
 def installed(distribution: str) -> bool:

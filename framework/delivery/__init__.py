@@ -1,1 +1,1 @@
-"""The delivery half: what turns a release into manifests. Knows nothing of build."""
+"""The delivery half: turns a release into manifests. It does not know the build half."""

@@ -11,7 +11,7 @@ from framework.config.schema import REFERENCE, Config
 from framework.core.release import LOCK, Release
 from framework.core.store import Store
 from framework.plan.build import Plan
-from framework.plan.estimate import Rows, count_rows, estimate, view
+from framework.plan.estimate import data_sizes, estimate
 from framework.plan.explain import why_not_cached
 from framework.render import Changes
 
@@ -38,7 +38,7 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
     *elsewhere* says what is started where it is not built on this machine.
     """
     hardware = config.environment.hardware
-    rows = _rows(config, plan, store)
+    sizes = data_sizes(plan.steps, lambda step: store.folder(step) if store.record(step) else None)
     width = max(16, *(len(step.label) for step in plan.steps))
     lines = [f"{'step':<{width}} {'state':<7} {'why':<{_WHY_WIDTH}} {'time':>8} {'memory':>9}"]
     seconds = 0.0
@@ -49,7 +49,7 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
             time, memory = f"{record['seconds']:.0f} s", _size(record["peak_memory_bytes"])
         else:
             state, why = "run", _fit(why_not_cached(step, store))
-            expected = estimate(step, config, rows)
+            expected = estimate(step, config, sizes)
             seconds += expected.seconds
             time, memory = f"~{expected.seconds:.0f} s", f"~{_size(expected.memory)}"
         lines.append(f"{step.label:<{width}} {state:<7} {why:<{_WHY_WIDTH}} {time:>8} {memory:>9}".rstrip())
@@ -60,18 +60,6 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
     lines += [_wrap(elsewhere)] if elsewhere else []
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
-
-
-def _rows(config: Config, plan: Plan, store: Store) -> dict[str, Rows]:
-    """Return how much data each data step gives, by its key."""
-    found = {}
-    for step in plan.steps:
-        if step.stage.name == "tune":
-            data = step.needs["data"]
-            found[data.key] = count_rows(
-                view(step, config), store.folder(data) if store.record(data) else None
-            )
-    return found
 
 
 def _wrap(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What lies in environments/ is what rendering its locks gives, byte for byte."""
+"""Rendering the locks in environments/ reproduces its files byte for byte."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 LOCKS = sorted((ROOT / "environments").glob("*/*/release.lock"))
 
 
-def test_there_are_releases() -> None:
+def test_environments_hold_releases() -> None:
     assert LOCKS
 
 

@@ -1,7 +1,7 @@
-"""The objects of a training job, kept in ``jobs/`` beside this file, but for the job's own JSON.
+"""The objects of a training job, recorded in ``jobs/`` beside this file, without the job's JSON.
 
-``GITUNE_UPDATE_GOLDEN=1 pytest tests/golden`` (``just golden``) writes them anew; review the diff. What is
-pointed at a cluster once, in ``environments/argocd/training/``, is judged here too.
+``GITUNE_UPDATE_GOLDEN=1 pytest tests/golden`` (``just golden``) updates them; review the diff. The objects in
+``environments/argocd/training/``, which are applied once, are validated here too.
 """
 
 import json
@@ -59,8 +59,8 @@ def planned_commit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rendered(option: str, size: str) -> list[dict[str, Any]]:
-    given = yaml.safe_load((REPOSITORY / "conf" / "launcher" / f"{option}.yaml").read_text())
-    launcher = Launcher.model_validate(given | CASES[option, size])
+    fields = yaml.safe_load((REPOSITORY / "conf" / "launcher" / f"{option}.yaml").read_text())
+    launcher = Launcher.model_validate(fields | CASES[option, size])
     assert isinstance(launcher, ClusterLauncher)
     model = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
     return launcher.objects(
@@ -82,12 +82,12 @@ def rendered(option: str, size: str) -> list[dict[str, Any]]:
 
 
 def texts(option: str, size: str) -> dict[str, str]:
-    """Return each object's file; a job's name and JSON hold library versions, which are not recorded."""
+    """Return each object's file, without the job's name and JSON, which depend on library versions."""
     objects = rendered(option, size)
     name = objects[-1]["metadata"]["name"]
     objects[0]["data"] = {"job.json": "{}"}
-    found = {f"{item['kind'].lower()}-tiny.yaml": ours.dump(item) for item in objects}
-    return {file: text.replace(name, "tiny-0123456789ab") for file, text in found.items()}
+    files = {f"{item['kind'].lower()}-tiny.yaml": ours.dump(item) for item in objects}
+    return {file: text.replace(name, "tiny-0123456789ab") for file, text in files.items()}
 
 
 @pytest.fixture(params=CASES, ids="/".join)
@@ -95,7 +95,7 @@ def case(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 
 
-def test_objects_are_the_recorded_ones(case: tuple[str, str]) -> None:
+def test_objects_match_the_recorded_ones(case: tuple[str, str]) -> None:
     folder = GOLDEN.joinpath(*case)
     if os.environ.get("GITUNE_UPDATE_GOLDEN"):
         shutil.rmtree(folder, ignore_errors=True)
@@ -105,11 +105,11 @@ def test_objects_are_the_recorded_ones(case: tuple[str, str]) -> None:
     assert {file.name: file.read_text() for file in folder.iterdir()} == texts(*case)
 
 
-def test_no_folder_is_recorded_that_nothing_renders() -> None:
+def test_every_recorded_folder_is_rendered() -> None:
     assert {tuple(folder.relative_to(GOLDEN).parts) for folder in GOLDEN.glob("*/*")} == set(CASES)
 
 
-def test_judge_finds_no_problem() -> None:
+def test_all_schemas_accept_every_object() -> None:
     files = [*GOLDEN.rglob("*.yaml"), *ONCE.glob("*.yaml")]
     assert kubernetes_judge.judge(GOLDEN, ONCE) == (len(files), [])
 
@@ -120,11 +120,11 @@ def pods(objects: list[dict[str, Any]]) -> dict[str, Any]:
         for item in objects
         if item["kind"] in ("TrainingRuntime", "JobSet")
     )
-    found: dict[str, Any] = group["template"]["spec"]
-    return found
+    spec: dict[str, Any] = group["template"]["spec"]
+    return spec
 
 
-def test_pods_are_whole_and_meet_the_level_restricted(case: tuple[str, str]) -> None:
+def test_pods_are_valid_and_restricted(case: tuple[str, str]) -> None:
     job = pods(rendered(*case))
     spec = job["template"]["spec"]
     named = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
@@ -140,23 +140,23 @@ def test_pods_are_whole_and_meet_the_level_restricted(case: tuple[str, str]) -> 
     assert context["readOnlyRootFilesystem"] is True
     assert context["capabilities"] == {"drop": ["ALL"]}
     for kind in ("cpu", "memory"):
-        asked, most = (container["resources"][side][kind] for side in ("requests", "limits"))
-        assert 0 < amount(asked) <= amount(most)
+        request, limit = (container["resources"][side][kind] for side in ("requests", "limits"))
+        assert 0 < amount(request) <= amount(limit)
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in spec["volumes"]}
-    # Exit codes are looked at only where no pod is restarted in place.
+    # Exit codes count only where no pod is restarted in place.
     assert spec["restartPolicy"] == "Never"
     assert [rule["action"] for rule in job["podFailurePolicy"]["rules"]] == ["Ignore", "FailJob"]
 
 
-def test_every_machine_gets_a_gpu_for_each_process(case: tuple[str, str]) -> None:
+def test_every_machine_gets_a_gpu_per_process(case: tuple[str, str]) -> None:
     (container,) = pods(rendered(*case))["template"]["spec"]["containers"]
-    asked = "8" if case[1] == "four" else None
+    gpus = "8" if case[1] == "four" else None
     for side in ("requests", "limits"):
-        assert container["resources"][side].get("nvidia.com/gpu") == asked
+        assert container["resources"][side].get("nvidia.com/gpu") == gpus
 
 
-def test_all_objects_of_a_job_have_its_name_and_lead_back_to_the_plan(case: tuple[str, str]) -> None:
+def test_objects_have_the_jobs_name_and_provenance(case: tuple[str, str]) -> None:
     objects = rendered(*case)
     job = objects[-1]
     name = job["metadata"]["name"]
@@ -182,8 +182,8 @@ def test_all_objects_of_a_job_have_its_name_and_lead_back_to_the_plan(case: tupl
     assert written["machines"] == (4 if case[1] == "four" else 1)
 
 
-def test_pod_names_stay_names(case: tuple[str, str]) -> None:
-    """JobSet appends the group, two indexes and five letters; the result must be a label's value."""
+def test_pod_names_fit_a_label(case: tuple[str, str]) -> None:
+    """JobSet appends the group, two indexes and five letters; the result must fit a label's value."""
     launcher = Launcher.model_validate({"_target_": "framework.build.launcher.jobset.JobSet"})
     assert isinstance(launcher, ClusterLauncher)
     work = Work(**{**vars(_work(case)), "name": "a" * 28 + "-" + "b" * 11})
@@ -199,10 +199,10 @@ def _work(case: tuple[str, str]) -> Work:
     return Work("tiny", "tiny", "run", (step,), "a" * 64, store, url, (), 1, 1, False, 25.0)
 
 
-def test_a_real_server_would_take_the_job(case: tuple[str, str]) -> None:
-    """With a KUBECONFIG whose cluster has the kinds and the namespace ``training``."""
+def test_real_api_server_accepts_the_job(case: tuple[str, str]) -> None:
+    """Needs a KUBECONFIG whose cluster has the kinds and the namespace ``training``."""
     if "KUBECONFIG" not in os.environ:
-        pytest.skip("KUBECONFIG is not set: no cluster to ask")
+        pytest.skip("KUBECONFIG is not set")
     from framework.manifests.api_connection import ApiConnection, Remedies
     from framework.manifests.kubernetes_api import KubernetesApi
 

@@ -1,6 +1,6 @@
-"""What is rendered for a fixed release, kept in ``environments/`` beside this file.
+"""The files rendered for a fixed release, recorded in ``environments/`` beside this file.
 
-``GITUNE_UPDATE_GOLDEN=1 pytest tests/golden`` (``just golden``) writes it anew; review the diff.
+``GITUNE_UPDATE_GOLDEN=1 pytest tests/golden`` (``just golden``) updates them; review the diff.
 """
 
 import os
@@ -125,30 +125,30 @@ def files(request, render_with, measured):
     return render_with(**{**chosen, "release": {"name": name, **chosen.get("release", {})}})
 
 
-def test_rendered_text_is_the_recorded_one(files):
+def test_rendered_text_matches_the_recorded_one(files):
     if os.environ.get("GITUNE_UPDATE_GOLDEN"):
         write(files, GOLDEN)
     assert diff_text(files, GOLDEN) == ""
     assert changes(files, GOLDEN).foreign == ()
 
 
-def test_no_folder_is_recorded_that_nothing_renders():
+def test_every_recorded_folder_is_rendered():
     recorded = {tuple(lock.parent.relative_to(GOLDEN).parts) for lock in GOLDEN.glob("*/*/*")}
     assert recorded == set(CASES)
 
 
-def test_an_api_server_would_take_every_object(files):
-    found = [item for item in objects(files) if not is_custom(item)]
-    for item in found:
+def test_core_schemas_accept_every_object(files):
+    core_objects = [item for item in objects(files) if not is_custom(item)]
+    for item in core_objects:
         kubernetes_validate.validate(item, "1.37", strict=True)
-    assert len(found) >= 4
+    assert len(core_objects) >= 4
 
 
-def test_judge_finds_no_problem():
+def test_all_schemas_accept_every_object():
     assert kubernetes_judge.judge(GOLDEN) == (len(list(GOLDEN.rglob("*.yaml"))), [])
 
 
-def test_objects_point_at_each_other(files):
+def test_objects_refer_to_each_other(files):
     by_kind = {item["kind"]: item for item in objects(files)}
     owner = workload(files)
     template = owner["spec"]["template"]
@@ -163,7 +163,7 @@ def test_objects_point_at_each_other(files):
     assert all(selector and selector.items() <= labels.items() for selector in selectors)
     assert all(selector.keys().isdisjoint({"app.kubernetes.io/version"}) for selector in selectors)
     ports = {port["name"] for port in pod["containers"][0]["ports"]}
-    if owner["kind"] != "InferenceService":  # KServe makes the Service itself
+    if owner["kind"] != "InferenceService":  # KServe creates the Service
         assert {port["targetPort"] for port in by_kind["Service"]["spec"]["ports"]} == ports
     assert {p["port"] for rule in by_kind["NetworkPolicy"]["spec"]["ingress"] for p in rule["ports"]} == ports
     assert (
@@ -176,21 +176,21 @@ def test_objects_point_at_each_other(files):
         assert by_kind[kind]["spec"]["scaleTargetRef"] == scaled
         assert "replicas" not in owner["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
-    if owner["kind"] == "Rollout":  # it holds its files itself, for old pods that start beside new ones
+    if owner["kind"] == "Rollout":  # it carries its files, for old pods that start beside new ones
         carried = [item["fieldRef"]["fieldPath"] for item in volumes["config"]["downwardAPI"]["items"]]
-        kept = template["metadata"]["annotations"]
-        assert {path.split("'")[1] for path in carried} <= set(kept)
+        annotations = template["metadata"]["annotations"]
+        assert {path.split("'")[1] for path in carried} <= set(annotations)
         assert "ConfigMap" not in by_kind
     else:
         assert volumes["config"]["configMap"]["name"] == by_kind["ConfigMap"]["metadata"]["name"]
-    mounts = [each["volumeMounts"] for each in pod["containers"] + pod["initContainers"]]
+    mounts = [container["volumeMounts"] for container in pod["containers"] + pod["initContainers"]]
     assert {mount["name"] for mounted in mounts for mount in mounted} == set(volumes)
     for container in pod["containers"] + pod["initContainers"]:
         paths = [mount["mountPath"] for mount in container["volumeMounts"]]
         assert len(set(paths)) == len(paths)
 
 
-def test_every_object_leads_back_to_the_release(files):
+def test_every_object_has_its_provenance(files):
     release = Release.read(HERE / "tiny.lock")
     for item in objects(files):
         own = {key: text for key, text in item["metadata"]["annotations"].items() if "gitune.dev/" in key}
@@ -205,7 +205,7 @@ def test_every_object_leads_back_to_the_release(files):
         assert item["metadata"]["labels"]["app.kubernetes.io/version"] == "1" * 12
 
 
-def test_pods_meet_the_level_restricted_and_are_bounded(files):
+def test_pods_are_restricted_with_limits(files):
     pod = workload(files)["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["runAsUser"] > 0
@@ -225,7 +225,7 @@ def test_pods_meet_the_level_restricted_and_are_bounded(files):
         assert context["readOnlyRootFilesystem"] is True
         assert context["capabilities"] == {"drop": ["ALL"]}
         for kind in ("cpu", "memory"):
-            asked, most = (container["resources"][side][kind] for side in ("requests", "limits"))
-            assert Decimal(0) < amount(asked) <= amount(most)
+            request, limit = (container["resources"][side][kind] for side in ("requests", "limits"))
+            assert Decimal(0) < amount(request) <= amount(limit)
     for container in pod["containers"]:
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container)

@@ -1,4 +1,4 @@
-"""Every target in every environment, by every rollout and traffic, as an API server would judge it."""
+"""Every target with every environment, rollout, traffic and autoscaling, validated against schemas."""
 
 import functools
 import importlib
@@ -21,7 +21,7 @@ TARGETS = {
     "triton": (OTHERS, {"engine": "onnxruntime", "task": "sequence-classification"}),
     "kserve": ({"image": OURS}, {}),
 }
-"""What each is given, and the release that it can serve."""
+"""Fields of each target, and of a release that it can serve."""
 JUDGED = ("canary", "blue-green", "shadow", "ab")
 
 
@@ -30,9 +30,9 @@ def options(group):
 
 
 def is_synced(target):
-    """Tell whether Argo CD brings a target's files into a cluster."""
-    named = yaml.safe_load((ROOT / "conf" / "deployment" / f"{target}.yaml").read_text())["_target_"]
-    module, _, name = named.rpartition(".")
+    """Return whether Argo CD applies a target's files to a cluster."""
+    target_class = yaml.safe_load((ROOT / "conf" / "deployment" / f"{target}.yaml").read_text())["_target_"]
+    module, _, name = target_class.rpartition(".")
     return getattr(importlib.import_module(module), name).synced
 
 
@@ -48,18 +48,18 @@ def refused():
     return problems
 
 
-def test_every_target_of_a_cluster_is_here():
+def test_matrix_covers_every_cluster_target():
     assert {name for name in options("deployment") if is_synced(name)} == set(TARGETS)
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_an_api_server_would_take_everything(target, render_with, measured, refused):
+def test_schemas_accept_every_combination(target, render_with, measured, refused):
     fields, release = TARGETS[target]
     rendered = 0
-    chosen = itertools.product(
+    combinations = itertools.product(
         options("environment"), options("rollout"), options("traffic"), options("autoscaling")
     )
-    for environment, rollout, traffic, autoscaling in chosen:
+    for environment, rollout, traffic, autoscaling in combinations:
         choice = {
             "deployment": (target, fields),
             "environment": (environment, {"domain": f"{environment}.example.com"}),
@@ -70,19 +70,19 @@ def test_an_api_server_would_take_everything(target, render_with, measured, refu
             "release": release,
         }
         judged = rollout in JUDGED and environment != "dev"
-        cannot = [
+        refusals = [
             judged and rollout != "blue-green" and traffic == "none",
-            judged and rollout == "shadow" and traffic == "gateway-api",  # whose plugin copies nothing
+            judged and rollout == "shadow" and traffic == "gateway-api",  # its plugin mirrors nothing
             target == "kserve" and (judged or autoscaling != "hpa"),
         ]
-        if any(cannot):
+        if any(refusals):
             with pytest.raises(PlanError):
                 render_with(**choice)
             continue
         files = {name: text for name, text in render_with(**choice).items() if name.endswith(".yaml")}
         rendered += 1
-        found = {name: problems for name, text in files.items() if (problems := refused(text))}
-        assert not found, json.dumps({"choice": str(choice), "problems": found}, indent=2)
+        rejected = {name: problems for name, text in files.items() if (problems := refused(text))}
+        assert not rejected, json.dumps({"choice": str(choice), "problems": rejected}, indent=2)
         kinds = {name.rpartition("/")[2].partition("-")[0] for name in files}
         assert ("rollout" in kinds) == judged
     assert rendered >= 15

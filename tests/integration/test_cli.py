@@ -235,7 +235,7 @@ def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
     (tmp_path / "ours" / "model.py").write_text(
         "from framework.core.errors import StepError\n"
         "from framework.build.model.tiny import TinyCausalLM\n\n\n"
-        "class Ours(TinyCausalLM):\n    def materialise(self, output, seed):\n"
+        "class Ours(TinyCausalLM):\n    def materialize(self, output, seed):\n"
         "        raise StepError('the plugin ran in the worker')\n"
     )
     words = ("+recipe=tiny", "plugins=[ours]", "model._target_=ours.model.Ours")

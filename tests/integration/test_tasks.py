@@ -115,7 +115,7 @@ def kind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         (folder / split / "rows.jsonl").write_text(lines)
     data = Files(train=str(folder / "train"), test=str(folder / "test"), max_length=64)
     base = folder / "base"
-    model.materialise(base, seed=0)
+    model.materialize(base, seed=0)
     rows = build(PrepareData(data=data, model=model), {"model": base}, folder / "rows")
     found = {"model": model, "export": export, "metric": metric, "least": least}
     return {**found, "folder": folder, "base": base, "rows": rows}

@@ -26,10 +26,10 @@ DEV = Cluster(name="dev", namespace="gitune-dev", allow_unpinned_image=True)
 
 
 class Answering(Serving):
-    """A server of which rendering needs the settings only."""
+    """A server option; rendering only reads its settings."""
 
     def serve(self, model, release):
-        raise AssertionError("rendering serves nothing")
+        raise AssertionError("rendering does not serve")
 
 
 def rendered(environment=DEV, serving=None, **changed):
@@ -66,23 +66,23 @@ def test_files_of_a_release():
             assert yaml.safe_load(text)["metadata"]["namespace"] == "gitune-dev"
 
 
-def test_the_lock_reads_back(tmp_path):
+def test_lock_round_trips(tmp_path):
     write(rendered(), tmp_path)
     assert Release.read(tmp_path / "dev" / "tiny" / "release.lock") == RELEASE
 
 
 @pytest.mark.parametrize("name", ["Tiny", "1st", "a_b", "x" * 41, "a/../../b", ""])
-def test_a_name_that_is_no_dns_label_is_refused(name):
+def test_name_that_is_no_dns_label_is_refused(name):
     with pytest.raises(ReleaseError, match="cannot name Kubernetes objects"):
         rendered(name=name)
 
 
-def test_an_unpinned_image_is_refused_outside_dev():
+def test_unpinned_image_is_refused_outside_dev():
     with pytest.raises(PlanError, match=r"deployment\.image=.*@sha256:"):
         rendered(Cluster(name="production", namespace="x"))
 
 
-def test_writing_twice_touches_nothing(tmp_path):
+def test_second_write_touches_nothing(tmp_path):
     first = write(rendered(), tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     second = write(rendered(), tmp_path)
@@ -105,7 +105,7 @@ def test_only_what_changed_is_written_and_shown(tmp_path):
     assert diff_text(files, tmp_path) == ""
 
 
-def test_a_stale_object_is_removed_and_nothing_else(tmp_path):
+def test_only_stale_objects_are_removed(tmp_path):
     write(rendered(), tmp_path)
     write(rendered(name="other"), tmp_path)
     folder = tmp_path / "dev" / "tiny"
@@ -115,23 +115,23 @@ def test_a_stale_object_is_removed_and_nothing_else(tmp_path):
     (folder / "patches").mkdir()
     files = rendered()
     assert diff_text(files, tmp_path).startswith("--- a/dev/tiny/job-tiny.yaml\n+++ /dev/null\n")
-    found = write(files, tmp_path)
-    assert found.removed == ("dev/tiny/job-tiny.yaml",)
-    assert found.foreign == ("dev/tiny/notes.md", "dev/tiny/patches", "dev/tiny/secret-mine.yaml")
+    differences = write(files, tmp_path)
+    assert differences.removed == ("dev/tiny/job-tiny.yaml",)
+    assert differences.foreign == ("dev/tiny/notes.md", "dev/tiny/patches", "dev/tiny/secret-mine.yaml")
     assert not (folder / "job-tiny.yaml").exists()
     assert (folder / "secret-mine.yaml").exists()
     assert len(list((tmp_path / "dev" / "other").iterdir())) == 9
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_two_releases_with_an_object_of_one_name_are_refused(tmp_path, first, render_with, measured):
+def test_releases_that_share_an_object_name_are_refused(tmp_path, first, render_with, measured):
     judged = {"rollout": "blue-green", "monitoring": measured, "environment": "production"}
     pinned = ("kubernetes", {"image": f"registry.example.com/server@sha256:{'5' * 64}"})
     names = ("tiny", "tiny-preview")
     texts = [render_with(**judged, deployment=pinned, release={"name": name}) for name in names]
     write(texts[first], tmp_path)
     write(render_with(**judged, deployment=pinned, release={"name": "tiny-chat"}), tmp_path)
-    with pytest.raises(ReleaseError, match=r"analysistemplate-tiny-preview\.yaml: .* has an object of this"):
+    with pytest.raises(ReleaseError, match=r"analysistemplate-tiny-preview\.yaml: .*tiny"):
         write(texts[1 - first], tmp_path)
     assert not (tmp_path / "production" / names[1 - first]).exists()
 
@@ -142,16 +142,16 @@ def test_changes_writes_nothing(tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_somebodys_own_file_under_a_rendered_name_is_not_overwritten(tmp_path):
+def test_foreign_file_with_rendered_name_is_not_overwritten(tmp_path):
     own = tmp_path / "dev" / "tiny" / "service-tiny.yaml"
     own.parent.mkdir(parents=True)
     own.write_text("kind: Service\n")
-    with pytest.raises(ReleaseError, match=r"service-tiny\.yaml: this file was not written by"):
+    with pytest.raises(ReleaseError, match=r"service-tiny\.yaml: `run render` did not write"):
         write(rendered(), tmp_path)
     assert [path.name for path in own.parent.iterdir()] == ["service-tiny.yaml"]
 
 
-def test_an_edit_below_the_header_and_windows_line_ends_are_mended(tmp_path):
+def test_edited_object_and_windows_line_endings_are_fixed(tmp_path):
     write(rendered(), tmp_path)
     service = tmp_path / "dev" / "tiny" / "service-tiny.yaml"
     good = service.read_bytes()
@@ -160,19 +160,19 @@ def test_an_edit_below_the_header_and_windows_line_ends_are_mended(tmp_path):
     assert service.read_bytes() == good
 
 
-def test_a_folder_that_links_out_of_the_root_is_refused(tmp_path):
+def test_folder_that_links_out_of_the_root_is_refused(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "job-x.yaml").write_text(HEADER)
     (tmp_path / "environments" / "dev").mkdir(parents=True)
     (tmp_path / "environments" / "dev" / "tiny").symlink_to(outside)
-    with pytest.raises(ReleaseError, match="a link to another place"):
+    with pytest.raises(ReleaseError, match="a link to another path"):
         write(rendered(), tmp_path / "environments")
     assert [path.name for path in outside.iterdir()] == ["job-x.yaml"]
 
 
-def test_a_disk_that_refuses_ends_with_one_sentence(tmp_path):
-    (tmp_path / "dev").write_text("a file where a folder must be")
+def test_write_error_is_one_sentence(tmp_path):
+    (tmp_path / "dev").write_text("a file in place of a folder")
     with pytest.raises(ReleaseError, match="check its permissions") as caught:
         write(rendered(), tmp_path)
     assert "\n" not in str(caught.value)
@@ -189,7 +189,7 @@ def test_rendering_needs_no_heavy_library():
         "framework.render, framework.delivery.deployment.kubernetes, framework.delivery.environment.cluster"
     )
     code = f"import sys, {modules}; print(sorted({{name.partition('.')[0] for name in sys.modules}}))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "yaml" in found
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "yaml" in loaded
     for library in ("torch", "numpy", "transformers", "lightning", "onnx", "litserve", "fsspec", "hydra"):
-        assert f"'{library}'" not in found
+        assert f"'{library}'" not in loaded

@@ -81,13 +81,13 @@ def work(tmp_path: Path, job: Path, stdin: Any = subprocess.PIPE) -> "subprocess
 
 
 def finish(worker: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Wait for its end without closing its standard input, which would end it at once."""
+    """Wait for the end without closing standard input, which would end the worker at once."""
     worker.wait(timeout=60)
     stdin, worker.stdin = worker.stdin, None
-    found = worker.communicate()
+    output = worker.communicate()
     if stdin is not None:
         stdin.close()
-    return found
+    return output
 
 
 def wait_for(marker: Path) -> int:
@@ -105,7 +105,9 @@ def is_running(process: int) -> bool:
         return False
 
 
-def test_a_job_travels_whole(tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_job_is_read_back_with_equal_keys(
+    tiny_model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
     for name in ("train", "test"):
         (tmp_path / f"{name}.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
@@ -118,21 +120,21 @@ def test_a_job_travels_whole(tiny_model: Model, tmp_path: Path, monkeypatch: pyt
     assert job["pending"] == [data.key]
     assert job["positions"] == {model.key: 1, data.key: 2}
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "changed"}\n')
-    with pytest.raises(StepError, match="data: a file or a library changed after the plan was made"):
+    with pytest.raises(StepError, match="data: a file or library has changed"):
         read_steps(job)
 
 
-def test_another_version_of_a_library_is_named(tiny_model: Model) -> None:
+def test_other_library_version_is_named(tiny_model: Model) -> None:
     model = Step("model", FetchModel(model=tiny_model, seed=3))
     job = json.loads(write_job((model,), [model], "/store", ()))
     (entry,) = job["steps"]
     entry["libraries"]["torch"] = "1.0"
     entry["key"] = "0" * 64
-    with pytest.raises(StepError, match=r"model: torch is \d.* here, and was 1\.0 where the plan was made"):
+    with pytest.raises(StepError, match=r"model: planned with torch 1\.0, but \d"):
         read_steps(job)
 
 
-def test_the_reason_is_left_for_the_one_who_started_a_pod(
+def test_error_is_written_to_the_message_file(
     tmp_path: Path, plugin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GITUNE_MESSAGE", str(tmp_path / "message"))
@@ -141,7 +143,7 @@ def test_the_reason_is_left_for_the_one_who_started_a_pod(
     assert (tmp_path / "message").read_text() == "the very reason\n"
 
 
-def test_a_reason_is_one_line_and_a_fault_keeps_its_traceback(tmp_path: Path, plugin: Any) -> None:
+def test_error_is_one_line_and_a_bug_keeps_its_traceback(tmp_path: Path, plugin: Any) -> None:
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())))
     out, err = finish(worker)
     assert (worker.returncode, out, err) == (1, "[ 1/1] fail\n", "the very reason\n")
@@ -152,7 +154,7 @@ def test_a_reason_is_one_line_and_a_fault_keeps_its_traceback(tmp_path: Path, pl
     assert "Traceback" in err
 
 
-def test_a_package_that_was_not_allowed_is_refused(tmp_path: Path, plugin: Any) -> None:
+def test_package_outside_plugins_is_rejected(tmp_path: Path, plugin: Any) -> None:
     job = write(tmp_path, Step("fail", plugin.Fail()))
     job.write_text(json.dumps({**json.loads(job.read_text()), "plugins": []}))
     worker = work(tmp_path, job)
@@ -162,22 +164,22 @@ def test_a_package_that_was_not_allowed_is_refused(tmp_path: Path, plugin: Any) 
     assert "the very reason" not in err
 
 
-def test_sigterm_ends_it_and_leaves_nothing_half_made(tmp_path: Path, plugin: Any) -> None:
+def test_sigterm_leaves_no_partial_artifact(tmp_path: Path, plugin: Any) -> None:
     step = Step("sleep", plugin.Sleep(marker=str(tmp_path / "marker")))
     worker = work(tmp_path, write(tmp_path, step))
     wait_for(tmp_path / "marker")
-    worker.send_signal(signal.SIGINT)  # the terminal's Ctrl-C is the runner's to answer
+    worker.send_signal(signal.SIGINT)  # the runner handles the terminal's Ctrl-C
     time.sleep(0.2)
     assert worker.poll() is None
     worker.terminate()
     worker.wait(timeout=10)
     assert worker.returncode == 143
     assert not list((tmp_path / "store" / "sleep").iterdir())
-    os.killpg(worker.pid, signal.SIGKILL)  # the stage's own child, which the runner ends
+    os.killpg(worker.pid, signal.SIGKILL)  # the stage's child; normally the runner ends it
     finish(worker)
 
 
-def test_losing_the_runner_ends_it_and_all_that_it_started(tmp_path: Path, plugin: Any) -> None:
+def test_worker_and_children_exit_with_the_runner(tmp_path: Path, plugin: Any) -> None:
     step = Step("sleep", plugin.Sleep(marker=str(tmp_path / "marker")))
     worker = work(tmp_path, write(tmp_path, step))
     child = wait_for(tmp_path / "marker")
@@ -185,7 +187,7 @@ def test_losing_the_runner_ends_it_and_all_that_it_started(tmp_path: Path, plugi
     assert worker.stdin is not None
     worker.stdin.close()
     worker.stdin = None
-    worker.communicate(timeout=5)  # also the child has let go of the output
+    worker.communicate(timeout=5)  # the child has closed its output too
     assert worker.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 5
     while is_running(child) and time.monotonic() < deadline:
@@ -194,8 +196,8 @@ def test_losing_the_runner_ends_it_and_all_that_it_started(tmp_path: Path, plugi
     assert Store(tmp_path / "store").record(step) is None
 
 
-def test_without_a_runner_it_works_alone(tmp_path: Path, plugin: Any) -> None:
-    """A cluster starts the same command with nothing on its standard input."""
+def test_worker_runs_without_a_runner(tmp_path: Path, plugin: Any) -> None:
+    """A cluster starts the same command without standard input."""
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())), stdin=subprocess.DEVNULL)
     _, err = finish(worker)
     assert err == "the very reason\n"

@@ -1,4 +1,4 @@
-"""The base of every compression option: how a model is made smaller, before its export or after it."""
+"""Base classes of the compression options, which shrink a model before or after its export."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -17,56 +17,56 @@ from framework.core.problem import Problem
 
 
 class Compression(Component, ABC):
-    """One way to make a model smaller; several are applied in the order in which they are chosen."""
+    """One way to make a model smaller. Several are applied in the order in which they are listed."""
 
     label: ClassVar[str]
     """The candidate's name in metrics and reports, such as ``int4``."""
 
     changes_nothing: ClassVar[bool] = False
-    """True of the option that stands for no compression."""
+    """True for the option that means no compression."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
-    """The tasks of the models that it can compress; empty for all."""
+    """Tasks of the models it can compress; empty for all."""
 
     plain_weights: ClassVar[bool] = False
-    """Whether it needs a model that keeps no adapter beside its weights."""
+    """Whether it requires a model without a separate adapter."""
 
     impossible: ClassVar[Problem | None] = None
     """Why no plan can use it, with what to use instead; for a method that is often asked for."""
 
 
 class ModelCompression(Compression):
-    """A Hugging Face folder becomes another one: reshaped, then trained again, or one of the two.
+    """Change a Hugging Face folder before its export: reshape the model, train it again, or both.
 
-    It comes before every ``ExportCompression``. What it makes is a candidate that torch evaluates.
+    It runs before every ``ExportCompression``. The result is a candidate, evaluated with PyTorch.
     """
 
     plain_weights: ClassVar[bool] = True
 
     undone_by_training: ClassVar[str] = ""
-    """What another training after it would undo, such as ``its zeros``; empty for nothing."""
+    """What a later training would undo, such as ``its zeros``; empty if nothing."""
 
     training: Training | None = None
-    """How the model is trained again once it is changed; None leaves it as ``reshape`` wrote it."""
+    """How the reshaped model is trained to recover; None skips that training."""
 
     @property
     def reshapes(self) -> bool:
-        """Whether ``reshape`` has something to do."""
+        """Whether the option overrides ``reshape``."""
         return type(self).reshape is not ModelCompression.reshape
 
     @property
     def tuning(self) -> Tuning | None:
-        """What is trained again: every weight, or None where nothing is."""
+        """The tuning method of ``training``: full fine-tuning, or None without a training."""
         return None if self.training is None else Full()
 
     @property
     def taught(self) -> bool:
-        """Whether its training needs ``Folders.teacher``: ``teacher_model``'s, or the tuned model's."""
+        """Whether its training needs a teacher in ``Folders.teacher``."""
         return self.training is not None and self.training.taught
 
     @property
     def teacher_model(self) -> Model | None:
-        """The model whose folder is the teacher; None takes the tuned one, before all compression."""
+        """The teacher; None is the tuned model before any compression."""
         return None
 
     def problems(self, model: Model, parallelism: Parallelism) -> list[Problem]:
@@ -90,28 +90,28 @@ class ModelCompression(Compression):
         return []
 
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
-        """Write the changed model as a folder that plain transformers opens.
+        """Write the changed model as a folder that unmodified transformers can open.
 
         Args:
             model: opens *folder* and names the task.
             folder: the Hugging Face folder, float32.
-            data: the folder of the data step, for what looks at training rows.
+            data: the folder of the data step, for methods that need training rows.
             output: an empty folder.
 
         Raises:
-            StepError: the model has nothing that could be changed so.
+            StepError: the model has nothing that this method can change.
         """
         raise NotImplementedError(f"{self.label}: only training changes the model")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an ``ExportCompression`` starts from."""
+    """Input of an ``ExportCompression``."""
 
     folder: Path
-    """What ``export`` wrote, or the compression before this one."""
+    """The output of ``export``, or of the previous compression."""
     export: Export
-    """The exporter, for methods that quantise while they export."""
+    """The exporter, for methods that quantize during the export."""
     source: Path
     """The Hugging Face folder that was exported, float32."""
     data: Path
@@ -121,17 +121,17 @@ class Exported:
 
 
 class ExportCompression(Compression):
-    """An exported folder becomes a smaller one that the same engine opens."""
+    """Turn an exported folder into a smaller one for the same engine."""
 
     exports: ClassVar[tuple[str, ...]] = ()
-    """Engines of the exports that the method can compress; empty for all."""
+    """Engines whose exports the method can compress; empty for all."""
 
     bits: ClassVar[Literal[4, 8, 16]]
-    """How many bits it claims that a weight takes; the parity stage opens the files and counts."""
+    """Bits of a compressed weight. The parity stage verifies it by reading the files."""
 
     least_share: ClassVar[float] = 0.5
-    """Least share of the multiplied weights that must take so few bits, embeddings not counted; the gate
-    asks for it."""
+    """Minimum share of the matrix-multiplication weights, embeddings excluded, stored in ``bits`` or fewer.
+    The export gate checks it."""
 
     def requires_for(self, engine: str) -> Mapping[str, str]:
         """Return the packages that it needs for exports of *engine* only; see ``requires``."""
@@ -139,11 +139,11 @@ class ExportCompression(Compression):
 
     @abstractmethod
     def compress(self, exported: Exported, output: Path) -> None:
-        """Write the compressed candidate to *output*, with all that stands beside the weights.
+        """Write the compressed candidate to *output*, with tokenizer, chat template and configs.
 
-        What was decided on the way (calibration rows, layers that stay in float) goes into
-        ``compression.json`` there, for the report.
+        Decisions made on the way (calibration rows, layers kept in float) are recorded in
+        ``compression.json`` for the report.
 
         Raises:
-            StepError: the graph has a part that the method cannot do, or there are no rows to calibrate on.
+            StepError: the method does not support a part of the graph, or there are no calibration rows.
         """

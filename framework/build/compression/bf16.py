@@ -1,17 +1,17 @@
-"""Weights and products in bfloat16: half the bytes with float32's range, and 8 significant bits."""
+"""Weights and matrix products in bfloat16: half the size, float32's range, 8 significant bits."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from framework.build.compression import ExportCompression, Exported
-from framework.build.compression.sixteen_bit import half_requires, make_half
+from framework.build.compression.sixteen_bit import half_requires, write_half
 
 
 class BFloat16(ExportCompression):
-    """16 bits for NVIDIA GPUs, and for PyTorch on CPUs that multiply bfloat16; nothing can overflow.
+    """bfloat16 for NVIDIA GPUs, and for PyTorch on CPUs with bfloat16 instructions. No value can overflow.
 
-    ONNX Runtime has no such products on a CPU, so a TensorRT engine of it is built only where a GPU runs it.
+    ONNX Runtime has no bfloat16 kernels on the CPU, so a TensorRT export requires an NVIDIA GPU.
     """
 
     label: ClassVar[str] = "bf16"
@@ -23,6 +23,6 @@ class BFloat16(ExportCompression):
         return half_requires(engine)
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Cast what was exported; see the base class."""
-        # As in float32, no value that flows can be too large: none is looked at.
-        make_half(exported, output, "bf16", data_max=float("inf"))
+        """Cast the export; see the base class."""
+        # bfloat16 has float32's range: no activation can overflow, so none is measured.
+        write_half(exported, output, "bf16", data_max=float("inf"))

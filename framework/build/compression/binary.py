@@ -1,4 +1,4 @@
-"""Binary weights: an option that only says why it cannot be used."""
+"""1-bit weights: not supported; ``run plan`` gives the reason and an alternative."""
 
 from typing import ClassVar
 
@@ -7,7 +7,7 @@ from framework.core.problem import Problem
 
 
 class Binary(Compression):
-    """1-bit weights, which no supported runtime has kernels for."""
+    """Not supported: 1-bit weights need dedicated hardware, and no supported runtime has 1-bit kernels."""
 
     label: ClassVar[str] = "binary"
     impossible: ClassVar[Problem | None] = Problem(

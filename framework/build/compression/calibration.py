@@ -1,6 +1,6 @@
-"""The rows that a method calibrates on: training rows, chosen without chance.
+"""Choose calibration rows from the training data, deterministically.
 
-Knows what the data step writes; knows no method.
+Knows the layout of the data step; knows no compression method.
 """
 
 import json
@@ -15,21 +15,21 @@ DECISIONS = "compression.json"
 
 
 def spread(rows: int, count: int) -> list[int]:
-    """Return *count* numbers of *rows*, evenly spread; all of them where there are fewer.
+    """Return *count* evenly spaced row numbers below *rows*; all of them if there are fewer.
 
     >>> spread(10, 4), spread(3, 8)
     ([0, 2, 5, 7], [0, 1, 2])
     """
-    taken = min(rows, count)
-    return [place * rows // taken for place in range(taken)]
+    count = min(rows, count)
+    return [index * rows // count for index in range(count)]
 
 
 def calibration_rows(data: Path, count: int) -> tuple[list[int], list[list[int]]]:
-    """Return the numbers of *count* training rows and their token ids, each row prompt and answer together.
+    """Return the row numbers of *count* training rows and their token ids, prompt and answer together.
 
     Args:
         data: the folder of the data step.
-        count: rows that are asked for; where there are fewer, all are taken.
+        count: number of rows; all rows are returned if there are fewer.
 
     Raises:
         StepError: there are no training rows.
@@ -41,12 +41,12 @@ def calibration_rows(data: Path, count: int) -> tuple[list[int], list[list[int]]
     numbers = [number for number in spread(len(examples), count) if len(examples[number][0])]
     if not numbers:
         raise StepError(
-            "compression: there are no training rows to calibrate on; give rows to data=<option>, or choose "
-            "a method that needs none, such as compression=int8-dynamic"
+            "compression: no training rows to calibrate on; provide training rows, or use a method without "
+            "calibration: set compression=int8-dynamic"
         )
     return numbers, [examples[number][0].tolist() for number in numbers]
 
 
 def write_decisions(output: Path, **decided: Any) -> None:
-    """Write what was decided on the way to ``compression.json`` in *output*, for the report."""
+    """Write the decisions of a compression to ``compression.json`` in *output*, for the report."""
     (output / DECISIONS).write_text(json.dumps(decided, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Cutting whole channels and heads out of a model: which matter least, and how the rest stays a model.
+"""Remove the least important feed-forward channels and attention heads from a model.
 
-It knows layers of transformers by name; neither folders nor how the loss is won back.
+Knows transformers' layers by name; knows neither folders nor the training that recovers the loss.
 """
 
 from collections.abc import Sequence
@@ -26,21 +26,21 @@ _FEED_FORWARD = {
     "opt": "ffn_dim",
     "distilbert": "hidden_dim",
 }
-"""What ``config.json`` calls the width of the feed-forward layers, by the model's type."""
+"""The key in ``config.json`` of the feed-forward width, by model type."""
 
 _HEADS = ("llama", "mistral", "qwen2", "qwen3", "smollm3", "granite", "gemma", "gemma2", "gemma3_text")
-"""Types whose config says how wide a head is; others divide the hidden size by the number of heads."""
+"""Model types whose config has the head size; others derive it from hidden size and number of heads."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Linear layers that share channels: *readers* write them, *writer* reads them and ends the block."""
+    """Linear layers that share channels: *readers* produce them, *writer* consumes them."""
 
     readers: "tuple[Linear, ...]"
     writer: "Linear"
 
     def cut(self, kept: "Tensor", of_readers: "Sequence[Tensor] | None" = None) -> None:
-        """Leave the channels *kept* (sorted, int64), or of each reader what *of_readers* says."""
+        """Keep only the channels *kept* (sorted, int64); *of_readers* overrides that for each reader."""
         for reader, rows in zip(self.readers, of_readers or [kept] * len(self.readers), strict=True):
             reader.weight.data = reader.weight.data[rows].contiguous()
             if reader.bias is not None:
@@ -54,12 +54,12 @@ def feed_forwards(model: Any) -> tuple[str, list[Block]]:
     """Return the name of the width in *model*'s config, and the feed-forward blocks.
 
     Raises:
-        StepError: the architecture is not known to have channels that can be cut.
+        StepError: the architecture is not supported.
     """
     kind = model.config.model_type
     if kind not in _FEED_FORWARD:
         raise StepError(
-            f"compression.prune-structured: where the channels of a '{kind}' model lie is not known (but of "
+            f"compression.prune-structured: model type '{kind}' is not supported (supported: "
             f"{', '.join(sorted(_FEED_FORWARD))}); set compression=prune-unstructured"
         )
     return _FEED_FORWARD[kind], _blocks(model, layers_of(model).feed_forward)
@@ -69,35 +69,35 @@ def attentions(model: Any) -> list[Block]:
     """Return the attention blocks: readers are queries, keys and values.
 
     Raises:
-        StepError: the architecture cannot have fewer heads of the same width.
+        StepError: the architecture's config cannot express fewer heads of the same size.
     """
     kind = model.config.model_type
     if kind not in _HEADS:
         raise StepError(
-            f"compression.prune-structured.heads_ratio: the config of a '{kind}' model cannot say that "
-            "there are fewer heads of the same width; set compression.prune-structured.heads_ratio=0"
+            f"compression.prune-structured.heads_ratio: the config of model type '{kind}' has no head size, "
+            "so heads cannot be removed; set compression.prune-structured.heads_ratio=0"
         )
     return _blocks(model, layers_of(model).attention)
 
 
 def _blocks(model: Any, endings: Sequence[str]) -> list[Block]:
     *before, last = endings
-    parts: dict[str, list[Any]] = {}
+    readers: dict[str, list[Any]] = {}
     for ending in before:
-        for path, part in named(model, ending):
-            parts.setdefault(path.removesuffix(ending), []).append(part)
-    writers: dict[str, Any] = {path.removesuffix(last): part for path, part in named(model, last)}
-    return [Block(tuple(readers), writers[prefix]) for prefix, readers in parts.items()]
+        for path, layer in named(model, ending):
+            readers.setdefault(path.removesuffix(ending), []).append(layer)
+    writers: dict[str, Any] = {path.removesuffix(last): layer for path, layer in named(model, last)}
+    return [Block(tuple(layers), writers[prefix]) for prefix, layers in readers.items()]
 
 
 def importance(
     model: Any, task: "Task", rows: "Sequence[Example]", blocks: Sequence[Block]
 ) -> "list[Tensor]":
-    """Return for each block how much its channels add to what the block writes, on *rows*: (channels,).
+    """Return for each block the importance of its channels on *rows*: float64 (channels,).
 
-    That is the norm of a channel's activations times that of the weights which read it: by just this the
-    output changes, in norm, if that one channel is left out. It is what Wanda weighs weights by
-    (Sun et al., 2023, arXiv:2306.11695), summed over a column.
+    It is the norm of a channel's activations times the norm of the weights that read it. That is how much
+    the norm of the output changes without the channel: Wanda's score (Sun et al., 2023, arXiv:2306.11695),
+    summed over a column.
     """
     import torch
 
@@ -105,12 +105,12 @@ def importance(
     hooks = []
     for block, total in zip(blocks, squares, strict=True):
 
-        def add(module: Any, given: Any, total: Any = total) -> None:
-            total += given[0].detach().flatten(0, -2).double().square().sum(0)
+        def add(module: Any, inputs: Any, total: Any = total) -> None:
+            total += inputs[0].detach().flatten(0, -2).double().square().sum(0)
 
         hooks.append(block.writer.register_forward_pre_hook(add))
     with torch.no_grad():
-        for row in rows:  # one by one: padding would be counted
+        for row in rows:  # one by one: padding would count too
             task.loss(model, task.collate([row], model.config.pad_token_id or 0))
     for hook in hooks:
         hook.remove()
@@ -121,24 +121,24 @@ def importance(
 
 
 def cut_channels(model: Any, ratio: float, multiple_of: int, task: "Task", rows: "Sequence[Example]") -> None:
-    """Cut the share *ratio* of the channels of every feed-forward layer, in place.
+    """Remove the share *ratio* of the channels of every feed-forward layer, in place.
 
     Args:
-        model: float32, on the CPU; its config is changed too.
+        model: float32, on the CPU; its config is updated.
         ratio: between 0 and 1.
-        multiple_of: what the number of channels that stay is a multiple of.
-        task: reads *rows*.
-        rows: by which channels are weighed.
+        multiple_of: the number of remaining channels is a multiple of this.
+        task: computes the loss of *rows*.
+        rows: prepared rows that importance is measured on.
 
     Raises:
-        StepError: no channel would go.
+        StepError: no channel would be removed.
     """
     name, blocks = feed_forwards(model)
     width = blocks[0].writer.in_features
     count = max(1, round((1 - ratio) * width / multiple_of)) * multiple_of
     if count >= width:
         raise StepError(
-            f"compression.prune-structured.ratio: of {width} channels {count} would stay, in multiples of "
+            f"compression.prune-structured.ratio: {ratio:g} removes none of {width} channels in multiples of "
             f"{multiple_of}; raise compression.prune-structured.ratio, or set "
             "compression.prune-structured.multiple_of=1"
         )
@@ -148,12 +148,13 @@ def cut_channels(model: Any, ratio: float, multiple_of: int, task: "Task", rows:
 
 
 def cut_heads(model: Any, ratio: float, task: "Task", rows: "Sequence[Example]") -> None:
-    """Cut about the share *ratio* of the key-value heads, each with the query heads that share it, in place.
+    """Remove about the share *ratio* of the key-value heads and their query heads, in place.
 
-    As many stay as divide the hidden size, which transformers asks for, whatever the heads' width.
+    transformers requires that the number of query heads divides the hidden size, so the nearest number that
+    does is used.
 
     Raises:
-        StepError: no head can go.
+        StepError: no head can be removed.
     """
     import torch
 
@@ -164,10 +165,10 @@ def cut_heads(model: Any, ratio: float, task: "Task", rows: "Sequence[Example]")
     fitting = [count for count in range(1, groups) if config.hidden_size % (count * shared) == 0]
     if not fitting:
         raise StepError(
-            f"compression.prune-structured.heads_ratio: the model has {groups} key-value heads, none of "
-            "which can go; set compression.prune-structured.heads_ratio=0"
+            f"compression.prune-structured.heads_ratio: none of the model's {groups} key-value heads can be "
+            "removed; set compression.prune-structured.heads_ratio=0"
         )
-    count = min(fitting, key=lambda each: abs(each - (1 - ratio) * groups))
+    count = min(fitting, key=lambda heads_left: abs(heads_left - (1 - ratio) * groups))
     for block, scores in zip(blocks, importance(model, task, rows, blocks), strict=True):
         kept = scores.square().view(groups, -1).sum(1).topk(count).indices.sort().values
         queries = (kept[:, None] * shared * width + torch.arange(shared * width)).flatten()

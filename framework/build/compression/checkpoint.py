@@ -1,6 +1,6 @@
-"""Quantised Hugging Face checkpoints: what is asked of a model first, and how its folder is put together.
+"""Preconditions of quantized Hugging Face checkpoints, and how their folder is assembled.
 
-Knows folders and widths of layers; not how weights are quantised.
+Knows folders and layer widths; not how weights are quantized.
 """
 
 import json
@@ -17,23 +17,23 @@ _CONFIG = "config.json"
 
 
 def check_plain(folder: Path) -> None:
-    """Check that *folder* has no adapter beside its weights.
+    """Check that *folder* has no separate adapter.
 
     Raises:
-        StepError: it has one, which would go on as it is, upon weights that have changed.
+        StepError: it has one, which would be applied to weights it was not trained on.
     """
     if (folder / ADAPTER).is_dir():
         raise StepError(
-            "compression: this method changes plain weights, and this folder keeps an adapter beside them; "
+            "compression: this method requires merged weights, but the adapter of this model is separate; "
             "set tuning=lora"
         )
 
 
 def layer_widths(model: Any) -> dict[str, int]:
-    """Return the number of inputs of every linear layer but the head, by its path.
+    """Return the input width of every linear layer except the head, by path.
 
     Raises:
-        StepError: there is none, as in GPT-2, whose layers are of another kind.
+        StepError: there is none, as in GPT-2, which uses ``Conv1D``.
     """
     import torch
 
@@ -44,49 +44,49 @@ def layer_widths(model: Any) -> dict[str, int]:
     }
     if not widths:
         raise StepError(
-            f"compression: {type(model).__name__} has no linear layers, which this method quantises; "
-            "set compression=none"
+            f"compression: {type(model).__name__} has no linear layers to quantize; set compression=none"
         )
     return widths
 
 
 def check_groups(widths: dict[str, int], group_size: int, option: str) -> None:
-    """Check that *group_size* divides the inputs of every layer.
+    """Check that *group_size* divides the input width of every layer.
 
     Raises:
-        StepError: it does not; names the largest that does and is no larger.
+        StepError: it does not; the message names the largest group size below it that does.
     """
     common = math.gcd(*widths.values())
     path = next((path for path, width in widths.items() if width % group_size), None)
     if path is not None:
         fitting = max(size for size in range(1, min(group_size, common) + 1) if common % size == 0)
         raise StepError(
-            f"compression={option}: groups of {group_size} do not divide the {widths[path]} inputs of "
+            f"compression.{option}.group_size: {group_size} does not divide the {widths[path]} inputs of "
             f"{path}; set compression.{option}.group_size={fitting}"
         )
 
 
-def take_over(exported: Path, written: Path, output: Path, dtype: str) -> None:
-    """Put weights from *written* and all else from *exported* into *output*.
+def assemble_checkpoint(exported: Path, written: Path, output: Path, dtype: str) -> None:
+    """Copy the weights from *written* and everything else from *exported* to *output*.
 
     Args:
-        exported: the folder that was quantised.
-        written: what the library saved; config.json there says how the weights are stored.
+        exported: the folder that was quantized.
+        written: the library's output; its config.json has the quantization config.
         output: the folder of the candidate.
-        dtype: the type of what is not quantised.
+        dtype: the type of the weights that are not quantized.
     """
     for file in sorted(written.glob("*.safetensors*")):
-        whole = file.read_bytes()
-        (output / file.name).write_bytes(_ordered(whole) if file.suffix == ".safetensors" else whole)
+        content = file.read_bytes()
+        content = _sort_header(content) if file.suffix == ".safetensors" else content
+        (output / file.name).write_bytes(content)
     copy_companions(exported, output)
-    said = read_json(written, _CONFIG)["quantization_config"]
-    config = read_json(output, _CONFIG) | {"quantization_config": said, "dtype": dtype}
+    quantization = read_json(written, _CONFIG)["quantization_config"]
+    config = read_json(output, _CONFIG) | {"quantization_config": quantization, "dtype": dtype}
     (output / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _ordered(whole: bytes) -> bytes:
-    """Return a safetensors file's bytes with its header sorted: the library writes one part in any order."""
-    (length,) = struct.unpack("<Q", whole[:8])
-    header = json.dumps(json.loads(whole[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+def _sort_header(content: bytes) -> bytes:
+    """Return a safetensors file with a sorted header: the library's order of the metadata varies."""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.dumps(json.loads(content[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
-    return struct.pack("<Q", len(header)) + header + whole[8 + length :]
+    return struct.pack("<Q", len(header)) + header + content[8 + length :]

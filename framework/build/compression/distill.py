@@ -1,4 +1,4 @@
-"""Distillation: what a large model knows goes into a smaller one."""
+"""Distillation: train a smaller student on the outputs of a larger teacher."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.build.compression import Compression, ModelCompression
-from framework.build.compression.save_model import write_changed
+from framework.build.compression.save_model import save_changed
 from framework.build.compression.teacher_training import Distillation
 from framework.build.model import Model
 from framework.build.parallelism import Parallelism
@@ -21,34 +21,35 @@ if TYPE_CHECKING:
 
 
 class Distill(ModelCompression):
-    """Train a student by its teacher's answers; see ``Distillation`` for the loss.
+    """Train a student on its teacher's outputs; see ``Distillation`` for the loss.
 
-    The student is the model as it comes in, perhaps pruned, with fewer layers where ``layers`` says so; or
-    another one. The teacher is the tuned model as it was before all compression, or another one.
+    The student is the current model (which an earlier compression may have pruned), with fewer layers if
+    ``layers`` is set, or the model ``student``. The teacher is the tuned model before any compression, or the
+    model ``teacher``.
     """
 
     label: ClassVar[str] = "distilled"
 
     layers: Annotated[int, Field(ge=1)] | None = None
-    """Layers that the student keeps, evenly spaced from the first to the last; None keeps all."""
+    """Number of layers the student keeps, evenly spaced from first to last; None keeps all."""
     student: Model | None = None
-    """Another model to be the student, of the same vocabulary; None takes the one that comes in."""
+    """Another model as the student, with the same vocabulary; None uses the current model."""
     teacher: Model | None = None
-    """Another model to be the teacher, tuned already for the same task; None takes the tuned one."""
+    """Another model as the teacher, already tuned for the same task; None uses the tuned model."""
     training: Distillation = Distillation()
-    """How the student is trained, and how its losses are weighed."""
+    """How the student is trained, and the weights of its losses."""
 
     @model_validator(mode="after")
     def _choose_one(self) -> Self:
         if self.layers is not None and self.student is not None:
             raise PydanticCustomError(
-                "two_students", "'layers' makes a student of the tuned model, so 'student' should be null"
+                "two_students", "'layers' makes the student from the tuned model; 'student' should be null"
             )
         return self
 
     @property
     def reshapes(self) -> bool:
-        """Whether the student is another than what comes in."""
+        """Whether the student differs from the current model."""
         return self.layers is not None or self.student is not None
 
     @property
@@ -78,61 +79,65 @@ class Distill(ModelCompression):
     def reshape(self, model: Model, folder: Path, data: Path, output: Path) -> None:
         """Write the student; see the base class."""
         if self.student is not None:
-            self.student.materialise(output, seed=0)
-            refuse_other_words(model, folder, output)
-            # Its own template may be another, but prompts must be put as the rows were.
+            self.student.materialize(output, seed=0)
+            require_same_vocabulary(model, folder, output)
+            # The student's chat template may differ, but prompts must look like those of the prepared rows.
             model.tokenizer(folder).save_pretrained(output)
             return
         opened = model.open(folder)
         if self.layers is not None:
             keep_layers(opened, self.layers)
-        write_changed(opened, folder, output)
+        save_changed(opened, folder, output)
 
 
-def refuse_other_words(model: Model, folder: Path, student: Path) -> None:
-    """Raise ``StepError`` if *student* has another tokenizer than *folder*: rows are prepared already."""
-    one, other = (model.tokenizer(each).get_vocab() for each in (folder, student))
-    if one != other:
+def require_same_vocabulary(model: Model, folder: Path, student: Path) -> None:
+    """Check that *student* has the vocabulary of *folder*, which the rows were tokenized with.
+
+    Raises:
+        StepError: the vocabularies differ.
+    """
+    tuned, other = (model.tokenizer(path).get_vocab() for path in (folder, student))
+    if tuned != other:
         raise StepError(
-            f"compression.distill.student: has another vocabulary ({len(other)} tokens) than the tuned model "
-            f"({len(one)}), whose tokens the rows are; choose a student of the same family"
+            f"compression.distill.student: its vocabulary ({len(other)} tokens) differs from the tuned "
+            f"model's ({len(tuned)} tokens); choose a student of the same family"
         )
 
 
 def keep_layers(model: "PreTrainedModel", count: int) -> None:
-    """Leave *count* of *model*'s layers, evenly spaced, the first and the last among them, in place.
+    """Remove all but *count* evenly spaced layers of *model*, in place; the first and the last stay.
 
     Raises:
-        StepError: there is not one stack of layers, or it has fewer.
+        StepError: the model has more than one stack of layers, none, or too few layers.
     """
     from torch.nn import ModuleList
 
-    found = stacks(model)
-    if len(found) != 1:
+    lengths = stacks(model)
+    if len(lengths) != 1:
         raise StepError(
-            f"compression.distill.layers: {type(model).__name__} has {len(found)} stacks of layers, not one; "
-            "set compression.distill.layers=null, and compression.distill.student to a smaller model"
+            f"compression.distill.layers: {type(model).__name__} has {len(lengths)} stacks of layers, not "
+            "one; set compression.distill.layers=null, and compression.distill.student to a smaller model"
         )
-    ((path, length),) = found.items()
+    ((path, length),) = lengths.items()
     if count > length:
         raise StepError(
             f"compression.distill.layers: the model has {length} layers, not {count}; "
             f"set compression.distill.layers={max(1, length // 2)}"
         )
-    kept = evenly(count, length)
+    kept = evenly_spaced(count, length)
     layers: Any = model.get_submodule(path)
-    model.set_submodule(path, ModuleList([layers[place] for place in kept]))
+    model.set_submodule(path, ModuleList([layers[index] for index in kept]))
     config = model.config
     for name, value in config.to_dict().items():
         if "layer" in name and isinstance(value, list) and len(value) == length:  # such as layer_types
-            setattr(config, name, [value[place] for place in kept])
+            setattr(config, name, [value[index] for index in kept])
     config.num_hidden_layers = count
 
 
-def evenly(count: int, length: int) -> list[int]:
-    """Return *count* of the numbers below *length*, as far apart as can be.
+def evenly_spaced(count: int, length: int) -> list[int]:
+    """Return *count* evenly spaced indices below *length*, from the first to the last.
 
-    >>> evenly(2, 12), evenly(3, 6), evenly(4, 4), evenly(1, 5)
+    >>> evenly_spaced(2, 12), evenly_spaced(3, 6), evenly_spaced(4, 4), evenly_spaced(1, 5)
     ([0, 11], [0, 2, 5], [0, 1, 2, 3], [0])
     """
-    return [round(place * (length - 1) / max(count - 1, 1)) for place in range(count)]
+    return [round(index * (length - 1) / max(count - 1, 1)) for index in range(count)]

@@ -1,6 +1,6 @@
-"""Full training through rounding: each product sees weights and activations as they will be once quantised.
+"""Full fine-tuning with fake quantization: the forward pass uses quantized weights and activations.
 
-It is no option of the group ``tuning``: what it makes is a compressed model. It knows no rows and no losses.
+Not an option of the group ``tuning``: its result is a compressed model. Knows neither rows nor losses.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class FakeQuantised(Full):
-    """Train all weights, of which every linear layer uses rounded ones; the head too, but for ``8da4w``.
+class FakeQuantized(Full):
+    """Train all weights; linear layers compute with rounded ones, the head too except for ``8da4w``.
 
-    Weights are rounded to the engines' grid (``framework.build.compression.rounding_grid``). Where the
-    scheme says so, torchao rounds activations to int8 with a range for each token. Gradients pass as if
-    nothing were rounded (straight-through estimation: Bengio et al., 2013, arXiv:1308.3432). The rounded
-    weights are saved as floats. A head that is tied to the embeddings is saved unrounded.
+    Weights are rounded to the engines' grid (``framework.build.compression.rounding_grid``). If the scheme
+    has int8 activations, torchao rounds them with one range per token. Gradients ignore the rounding
+    (straight-through estimator: Bengio et al., 2013, arXiv:1308.3432). The rounded weights are saved as
+    floats. A head tied to the embeddings is saved unrounded.
     """
 
     scheme: Scheme
@@ -37,29 +37,30 @@ class FakeQuantised(Full):
 
     @property
     def spreads(self) -> frozenset[str]:
-        """In no way: a block's scale is known only where the block is whole."""
+        """None: the scale of a block requires the whole block."""
         return frozenset()
 
     def requires(self) -> Mapping[str, str]:
-        """Return torchao, which rounds the activations."""
+        """Return torchao, which fake-quantizes the activations."""
         return {"torchao": "compress"}
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
-        """Return *model* with linear layers that round.
+        """Return *model* with fake-quantized linear layers.
 
         Raises:
-            StepError: there is none, a block would not divide its inputs, or torchao is not installed.
+            StepError: the model has no linear layer, the group size does not divide the inputs of one, or
+                torchao is not installed.
         """
         if find_spec("torchao") is None:
-            raise StepError("compression.qat needs torchao: pip install 'gitune[compress]'")
-        left = heads(model).values() if self.scheme == "8da4w" else ()
-        above = {id(part) for head in left for part in head.modules()}
-        chosen = [path for path, part in _linears(model).items() if id(part) not in above]
-        if not chosen:
-            raise StepError(f"compression.qat: {type(model).__name__} has no linear layer to round")
-        self._check_blocks(model, chosen)
-        with quiet():  # torchao tells of kernels for GPUs that it could not load
-            _prepare(model, chosen, self)
+            raise StepError("compression.qat requires torchao: pip install 'gitune[compress]'")
+        excluded = heads(model).values() if self.scheme == "8da4w" else ()
+        head_modules = {id(module) for head in excluded for module in head.modules()}
+        paths = [path for path, layer in _linears(model).items() if id(layer) not in head_modules]
+        if not paths:
+            raise StepError(f"compression.qat: {type(model).__name__} has no linear layer to quantize")
+        self._check_blocks(model, paths)
+        with quiet():  # torchao warns about GPU kernels that it could not load
+            _prepare(model, paths, self)
         return super().apply(model, task, steps)
 
     def _check_blocks(self, model: Any, paths: list[str]) -> None:
@@ -77,11 +78,11 @@ class FakeQuantised(Full):
     def save(
         self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
     ) -> None:
-        """Write the whole model, with the weights of the layers that round already rounded."""
+        """Write the whole model with the weights of the fake-quantized layers rounded."""
         weights = dict(model.state_dict() if state is None else state)
-        looked_up = model.get_input_embeddings().weight
-        for path, part in _linears(model).items():
-            if hasattr(part, "weight_fake_quantizer") and part.weight is not looked_up:
+        embedding = model.get_input_embeddings().weight
+        for path, layer in _linears(model).items():
+            if hasattr(layer, "weight_fake_quantizer") and layer.weight is not embedding:
                 name = f"{path}.weight"
                 weights[name] = rounded(weights[name].detach(), self.scheme, self.group_size)
         super().save(model, output, weights)
@@ -90,16 +91,16 @@ class FakeQuantised(Full):
 def _linears(model: Any) -> dict[str, Any]:
     from torch.nn import Linear
 
-    return {path: part for path, part in model.named_modules() if isinstance(part, Linear)}
+    return {path: module for path, module in model.named_modules() if isinstance(module, Linear)}
 
 
-def _prepare(model: Any, paths: list[str], tuning: FakeQuantised) -> None:
-    """Replace the linear layers at *paths* by torchao's, which round, in place; weights keep their names."""
+def _prepare(model: Any, paths: list[str], tuning: FakeQuantized) -> None:
+    """Replace the linear layers at *paths* with torchao's, in place; weights keep their names."""
     import torch
     from torchao.quantization import quantize_
     from torchao.quantization.qat import IntxFakeQuantizeConfig, QATConfig
 
-    class Through(torch.autograd.Function):
+    class StraightThrough(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, weight: Any) -> Any:
             return rounded(weight, tuning.scheme, tuning.group_size)
@@ -108,16 +109,16 @@ def _prepare(model: Any, paths: list[str], tuning: FakeQuantised) -> None:
         def backward(ctx: Any, *grads: Any) -> Any:
             return grads[0]
 
-    class ToGrid(torch.nn.Module):
+    class RoundToGrid(torch.nn.Module):
         def forward(self, weight: Any) -> Any:
-            passed: Any = Through
-            return passed.apply(weight)
+            function: Any = StraightThrough
+            return function.apply(weight)
 
-    wanted = set(paths)
+    selected = set(paths)
     by_token = IntxFakeQuantizeConfig(torch.int8, "per_token", is_symmetric=False)
-    quantize_(model, QATConfig(activation_config=by_token, step="prepare"), lambda _, path: path in wanted)
+    quantize_(model, QATConfig(activation_config=by_token, step="prepare"), lambda _, path: path in selected)
     for path in paths:
         layer: Any = model.get_submodule(path)
-        layer.weight_fake_quantizer = ToGrid()
+        layer.weight_fake_quantizer = RoundToGrid()
         if tuning.scheme == "int4":
             layer.activation_fake_quantizer = None

@@ -1,4 +1,4 @@
-"""FP8: weights and activations as 8-bit floats (E4M3), for GPUs that multiply them."""
+"""FP8: weights and activations as 8-bit floats (E4M3), for GPUs with FP8 tensor cores."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,13 +8,13 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
-from framework.build.compression.modelopt import calibrated, write_own_layout
+from framework.build.compression.modelopt import calibrate, write_modelopt_layout
 
 
 class Fp8(ExportCompression):
-    """One scale for each weight and one for each layer's input, by ModelOpt; vLLM serves the folder.
+    """FP8 weights and activations with per-tensor scales, through ModelOpt; vLLM serves the folder.
 
-    It needs an Ada or Hopper GPU to be quick; the torch engine gives the same numbers anywhere.
+    It is fast on Ada and Hopper GPUs only; the torch engine reproduces its numbers on any machine.
     """
 
     label: ClassVar[str] = "fp8"
@@ -25,14 +25,14 @@ class Fp8(ExportCompression):
     least_share: ClassVar[float] = 0.9
 
     calibration_rows: Annotated[int, Field(gt=0)] = 64
-    """Training rows that show the ranges of activations, evenly spread over the data."""
+    """Training rows that activation ranges are measured on, evenly spaced over the data."""
 
     def requires(self) -> Mapping[str, str]:
         """Return ModelOpt's distribution."""
         return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Measure the ranges on training rows and quantise; see the base class."""
+        """Measure the ranges on training rows, then quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        write_own_layout(calibrated(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
+        write_modelopt_layout(calibrate(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
         write_decisions(output, calibration_rows=numbers, method="max")

@@ -1,4 +1,4 @@
-"""Weights in 4 bits, activations in float: what decoding one token at a time gains most from."""
+"""4-bit weights with float activations: the largest speed-up for token-by-token decoding."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -7,10 +7,10 @@ from framework.build.compression import ExportCompression, Exported
 
 
 class Int4Weight(ExportCompression):
-    """Block-wise round-to-nearest 4-bit weights, quantised by the exporter.
+    """Block-wise round-to-nearest 4-bit weights, quantized by the exporter.
 
-    ONNX has them as ``MatMulNBits``, OpenVINO by NNCF. Plain ONNX and OpenVINO keep embeddings and what
-    gives the logits in 8 bits; OpenVINO needs blocks that divide the rows of every matrix.
+    ONNX stores them as ``MatMulNBits``, OpenVINO through NNCF. Plain ONNX and OpenVINO keep embeddings and
+    the output layer in 8 bits. OpenVINO requires that the block size divides the rows of every matrix.
     """
 
     label: ClassVar[str] = "int4"
@@ -18,8 +18,8 @@ class Int4Weight(ExportCompression):
     bits: ClassVar[Literal[4, 8, 16]] = 4
 
     block_size: Literal[16, 32, 64, 128, 256] = 32
-    """Weights that share one scale: smaller blocks are closer to float and larger on disk."""
+    """Consecutive weights that share one scale. Smaller blocks are more accurate and larger on disk."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Let the exporter compress what it wrote; see the base class."""
+        """Compress the export through its exporter; see the base class."""
         exported.export.compress_weights(exported.folder, exported.source, output, "int4", self.block_size)

@@ -1,33 +1,35 @@
-"""Dynamic quantisation: int8 weights, activation ranges measured on every call."""
+"""Dynamic quantization: int8 weights, activation ranges measured in every call."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from framework.build.compression import ExportCompression, Exported
-from framework.build.compression.qdq import GRAPH, companions, first_line, open_graph
+from framework.build.compression.qdq import GRAPH, first_line, open_graph, prepared_output
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
 
 class Int8Dynamic(ExportCompression):
-    """onnxruntime's dynamic quantisation of every matrix product."""
+    """ONNX Runtime's dynamic quantization of every matrix product."""
 
     label: ClassVar[str] = "int8"
     exports: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     bits: ClassVar[Literal[4, 8, 16]] = 8
 
     per_channel: bool = True
-    """One scale for each output channel instead of one a matrix: closer to float, no slower."""
+    """One scale per output channel instead of one per matrix: more accurate, not slower."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Quantise the exported graph and take the rest of the folder over; see the base class."""
+        """Quantize the exported graph and copy the other files; see the base class."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
         graph = open_graph(exported.folder / GRAPH)
-        with companions(exported, output), quiet():  # it advises what the exporter's optimiser has done
+        with prepared_output(exported, output), quiet():  # it suggests what the exporter has done already
             try:
                 quantize_dynamic(
                     graph, output / GRAPH, weight_type=QuantType.QInt8, per_channel=self.per_channel
                 )
-            except Exception as error:  # the quantiser raises bare exceptions of many kinds
-                raise StepError(f"{GRAPH} cannot be quantised: {first_line(error)}") from error
+            except Exception as error:  # ONNX Runtime's quantizer raises exceptions of many types
+                raise StepError(
+                    f"compression=int8-dynamic: {GRAPH} cannot be quantized: {first_line(error)}"
+                ) from error

@@ -1,4 +1,4 @@
-"""Static quantisation of the layers that bear it: each is tried alone, those that hurt stay in float."""
+"""Static int8 quantization; sensitive layers stay in float."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
 from framework.build.compression.layer_names import layer_names
-from framework.build.compression.qdq import GRAPH, Method, Quantiser, companions
+from framework.build.compression.qdq import GRAPH, Method, Quantizer, prepared_output
 from framework.core.errors import StepError
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class Int8Mixed(ExportCompression):
-    """Like ``int8-static``, but for layers whose quantisation alone moves the logits by more than ``budget``.
+    """``int8-static`` except for layers whose quantization alone changes the logits by more than ``budget``.
 
-    Every layer is quantised once by itself and run over the calibration rows, which takes about as long
-    as exporting the model for each layer of a small encoder.
+    Every layer is quantized alone once and run on the calibration rows. For a small encoder, each layer takes
+    about as long as exporting the model.
     """
 
     label: ClassVar[str] = "int8-mixed"
@@ -28,58 +28,59 @@ class Int8Mixed(ExportCompression):
     least_share: ClassVar[float] = 0.25
 
     calibration_rows: Annotated[int, Field(gt=0)] = 32
-    """Training rows that show the ranges of activations and that layers are tried on, evenly spread."""
+    """Training rows that activation ranges and sensitivity are measured on, evenly spaced over the data."""
     method: Method = "minmax"
-    """How rows become a range; see ``int8-static``."""
+    """How activation ranges are computed; see ``int8-static``."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
-    """For ``percentile``: per cent of the values that the range takes in."""
+    """For ``method=percentile``: percent of the values inside the range."""
     per_channel: bool = True
-    """One scale for each output channel of a weight instead of one a matrix: closer to float."""
+    """One scale per output channel of a weight instead of one per matrix: more accurate."""
     budget: Annotated[float, Field(gt=0)] = 0.05
-    """Most that one layer in int8 may move the logits: root mean square of the difference over that of the
-    logits about their mean, no unit. Layers above it stay in float."""
+    """Largest change of the logits that one int8 layer may cause; layers above it stay in float. The unitless
+    ratio of the root mean square difference to the standard deviation of the float logits."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Try every layer alone, then quantise those within the budget; see the base class.
+        """Measure every layer alone, then quantize those within the budget; see the base class.
 
         Raises:
             StepError: as in the base class, or no layer is within the budget.
         """
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        chosen = (self.method, self.percentile, self.per_channel)
-        with companions(exported, output) as scratch:
-            quantiser = Quantiser(exported, rows, scratch / "ranges.json")
-            wanted, alone = quantiser.logits(quantiser.file), scratch / "alone.onnx"
-            quantiser.quantise(alone, quantiser.layers, *chosen)
-            together = relative_difference(wanted, quantiser.logits(alone))
-            moved = {}
-            for layer in quantiser.layers:
-                quantiser.quantise(alone, [layer], *chosen)
-                moved[layer] = relative_difference(wanted, quantiser.logits(alone))
-            kept = [layer for layer in quantiser.layers if moved[layer] <= self.budget]
+        settings = (self.method, self.percentile, self.per_channel)
+        with prepared_output(exported, output) as scratch:
+            quantizer = Quantizer(exported, rows, scratch / "ranges.json")
+            expected, trial = quantizer.logits(quantizer.file), scratch / "trial.onnx"
+            quantizer.quantize(trial, quantizer.layers, *settings)
+            all_layers = relative_difference(expected, quantizer.logits(trial))
+            sensitivity = {}
+            for layer in quantizer.layers:
+                quantizer.quantize(trial, [layer], *settings)
+                sensitivity[layer] = relative_difference(expected, quantizer.logits(trial))
+            kept = [layer for layer in quantizer.layers if sensitivity[layer] <= self.budget]
             if not kept:
                 raise StepError(
-                    f"compression=int8-mixed: every layer moves the logits by more than {self.budget:g}, the "
-                    f"least by {min(moved.values()):.3g}; raise compression.int8-mixed.budget"
+                    f"compression.int8-mixed.budget: every layer changes the logits by more than "
+                    f"{self.budget:g}, the least by {min(sensitivity.values()):.3g}; raise "
+                    "compression.int8-mixed.budget"
                 )
-            quantiser.quantise(output / GRAPH, kept, *chosen)
-            names = layer_names(quantiser.model, quantiser.weights, exported.source)
+            quantizer.quantize(output / GRAPH, kept, *settings)
+            names = layer_names(quantizer.model, quantizer.weights, exported.source)
         write_decisions(
             output,
             calibration_rows=numbers,
             method=self.method,
             budget=self.budget,
-            all_in_int8=round(together, 6),
-            sensitivity={names[layer]: round(value, 6) for layer, value in moved.items()},
+            all_in_int8=round(all_layers, 6),
+            sensitivity={names[layer]: round(value, 6) for layer, value in sensitivity.items()},
             int8=[names[layer] for layer in kept],
-            float=[names[layer] for layer in quantiser.layers if layer not in kept],
+            float=[names[layer] for layer in quantizer.layers if layer not in kept],
         )
 
 
-def relative_difference(wanted: "list[np.ndarray]", given: "list[np.ndarray]") -> float:
-    """Return the root mean square of the difference of two lists of logits over the spread of the first."""
+def relative_difference(expected: "list[np.ndarray]", actual: "list[np.ndarray]") -> float:
+    """Return the root mean square difference of the logits over the standard deviation of *expected*."""
     import numpy as np
 
-    one = np.concatenate([part.reshape(-1) for part in wanted])
-    other = np.concatenate([part.reshape(-1) for part in given])
-    return float(np.sqrt(np.mean((one - other) ** 2)) / (np.std(one) or 1.0))
+    first = np.concatenate([logits.reshape(-1) for logits in expected])
+    second = np.concatenate([logits.reshape(-1) for logits in actual])
+    return float(np.sqrt(np.mean((first - second) ** 2)) / (np.std(first) or 1.0))

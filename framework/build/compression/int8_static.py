@@ -1,4 +1,4 @@
-"""Static quantisation: int8 weights and activations, whose ranges real training rows have shown."""
+"""Static quantization: int8 weights and activations, with ranges calibrated on training rows."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -8,14 +8,14 @@ from pydantic import Field
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
 from framework.build.compression.layer_names import layer_names
-from framework.build.compression.qdq import GRAPH, Method, Quantiser, companions
+from framework.build.compression.qdq import GRAPH, Method, Quantizer, prepared_output
 
 
 class Int8Static(ExportCompression):
-    """Q/DQ pairs before every matrix product; activation ranges are fixed, so nothing is measured in a call.
+    """Q/DQ pairs before every matrix product, with fixed activation ranges.
 
-    It is for runtimes that take int8 from the graph, such as TensorRT, and quicker than ``int8-dynamic``
-    where ranges are costly to measure. Embeddings have eight bits on a CPU, and stay in float for TensorRT.
+    For runtimes that read int8 from the graph, such as TensorRT. It is faster than ``int8-dynamic`` where
+    measuring ranges at run time is expensive. Embeddings have 8 bits on a CPU and stay in float for TensorRT.
     """
 
     label: ClassVar[str] = "int8-static"
@@ -23,23 +23,23 @@ class Int8Static(ExportCompression):
     bits: ClassVar[Literal[4, 8, 16]] = 8
 
     calibration_rows: Annotated[int, Field(gt=0)] = 64
-    """Training rows that show the ranges of activations, evenly spread over the data; one is far too few."""
+    """Training rows that activation ranges are measured on, evenly spaced over the data."""
     method: Method = "minmax"
-    """How rows become a range: ``minmax`` takes in all that was seen, ``percentile`` cuts rare values off,
-    ``entropy`` keeps the most of their distribution."""
+    """How activation ranges are computed: ``minmax`` covers every value, ``percentile`` clips outliers,
+    ``entropy`` minimizes the loss of information."""
     percentile: Annotated[float, Field(gt=50, le=100)] = 99.99
-    """For ``percentile``: per cent of the values that the range takes in."""
+    """For ``method=percentile``: percent of the values inside the range."""
     per_channel: bool = True
-    """One scale for each output channel of a weight instead of one a matrix: closer to float."""
+    """One scale per output channel of a weight instead of one per matrix: more accurate."""
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Calibrate and quantise; see the base class."""
+        """Calibrate and quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
-        with companions(exported, output) as scratch:
-            quantiser = Quantiser(exported, rows, scratch / "ranges.json")
-            chosen = (self.method, self.percentile, self.per_channel)
-            quantiser.quantise(output / GRAPH, quantiser.layers, *chosen)
-            names = layer_names(quantiser.model, quantiser.weights, exported.source)
+        with prepared_output(exported, output) as scratch:
+            quantizer = Quantizer(exported, rows, scratch / "ranges.json")
+            settings = (self.method, self.percentile, self.per_channel)
+            quantizer.quantize(output / GRAPH, quantizer.layers, *settings)
+            names = layer_names(quantizer.model, quantizer.weights, exported.source)
         write_decisions(
             output, calibration_rows=numbers, method=self.method, int8=list(names.values()), float=[]
         )

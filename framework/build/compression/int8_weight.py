@@ -1,4 +1,4 @@
-"""Weights in 8 bits, activations in float: a quarter of the size at almost no loss."""
+"""8-bit weights with float activations: a quarter of the size with almost no loss."""
 
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -7,11 +7,11 @@ from framework.build.compression import ExportCompression, Exported
 
 
 class Int8Weight(ExportCompression):
-    """Round-to-nearest 8-bit weights with a scale each row of a matrix, or each block; no rows are needed.
+    """Round-to-nearest 8-bit weights with one scale per matrix row or block; no calibration rows.
 
-    OpenVINO has them by NNCF (https://github.com/openvinotoolkit/nncf), plain ONNX as ``MatMulNBits``. The
-    matrix that gives a language model's logits is stored apart from the embedding, where the two are one.
-    Both runtimes round activations to 8 bits, a block at a time and only to multiply, where that is quicker.
+    OpenVINO stores them through NNCF (https://github.com/openvinotoolkit/nncf), plain ONNX as
+    ``MatMulNBits``. An output layer tied to the embedding is stored separately. Both runtimes may round
+    activations to 8 bits, block by block and within a product, where that is faster.
     """
 
     label: ClassVar[str] = "int8-weight"
@@ -19,5 +19,5 @@ class Int8Weight(ExportCompression):
     bits: ClassVar[Literal[4, 8, 16]] = 8
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Let the exporter compress what it wrote; see the base class."""
+        """Compress the export through its exporter; see the base class."""
         exported.export.compress_weights(exported.folder, exported.source, output, "int8")

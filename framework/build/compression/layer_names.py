@@ -1,4 +1,4 @@
-"""The names that a model's layers have in PyTorch, for an exporter's graph that has lost them."""
+"""Find the PyTorch names of the layers of an exported graph, which has other names."""
 
 import hashlib
 from pathlib import Path
@@ -6,32 +6,32 @@ from typing import Any
 
 
 def layer_names(model: Any, weights: dict[str, str], source: Path) -> dict[str, str]:
-    """Return for each node in *weights* the name of the module whose weight it has, or its own.
+    """Return for each node in *weights* the name of the module with its weight, or the node's own name.
 
     Args:
         model: an ``onnx.ModelProto`` with its weights.
         weights: the name of each node's constant matrix.
-        source: the Hugging Face folder that was exported; a weight is known by its bytes.
+        source: the Hugging Face folder that was exported; weights are matched by their bytes.
     """
     import numpy as np
     from onnx import numpy_helper
     from safetensors import safe_open
 
-    known: dict[str, str] = {}
+    modules: dict[str, str] = {}
     for file in sorted(source.glob("*.safetensors")):
         with safe_open(file, framework="np") as opened:
-            for name in opened.keys():  # noqa: SIM118  # it is no mapping
+            for name in opened.keys():  # noqa: SIM118  # not a mapping
                 if len(opened.get_slice(name).get_shape()) == 2:
                     weight = opened.get_tensor(name)
-                    known[_digest(weight)] = known[_digest(weight.T)] = name.removesuffix(".weight")
+                    modules[_digest(weight)] = modules[_digest(weight.T)] = name.removesuffix(".weight")
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    found: dict[str, str] = {}
+    names: dict[str, str] = {}
     for layer, weight in weights.items():
         array = np.asarray(numpy_helper.to_array(constants[weight]))
-        name = known.get(_digest(array), layer)
-        # Equal weights have equal names: the second of them keeps its node's.
-        found[layer] = layer if name in found.values() else name
-    return found
+        name = modules.get(_digest(array), layer)
+        # Equal weights match the same module: the second node keeps its own name.
+        names[layer] = layer if name in names.values() else name
+    return names
 
 
 def _digest(array: Any) -> str:

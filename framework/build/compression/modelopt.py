@@ -1,7 +1,7 @@
-"""NVIDIA's ModelOpt on training rows: what its options share.
+"""Calibrate a language model with NVIDIA ModelOpt; shared by the options that use it.
 
-Knows the calls that search scales and ranges, and how scales become part of the layers before; which numbers,
-an option says, and what is written, ``framework.build.compression.packed``.
+Knows the calls that search scales and ranges, and how to fold scales into preceding layers. The option
+chooses the number format; ``framework.build.compression.packed`` writes integer weights.
 """
 
 import copy
@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from framework.build.compression import Exported
-from framework.build.compression.checkpoint import check_groups, check_plain, layer_widths, take_over
+from framework.build.compression.checkpoint import (
+    assemble_checkpoint,
+    check_groups,
+    check_plain,
+    layer_widths,
+)
 from framework.build.engine.torch import open_model
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
@@ -20,21 +25,21 @@ from framework.core.silence_libraries import quiet
 _ALGORITHM = "hf_quant_config.json"
 
 
-def calibrated(
+def calibrate(
     exported: Exported,
     rows: Sequence[list[int]],
     preset: str,
     algorithm: dict[str, Any] | None = None,
     group_size: int | None = None,
 ) -> Any:
-    """Return the model in *exported* with ModelOpt's scales, searched on *rows*.
+    """Return the model in *exported* with ModelOpt's scales, calibrated on *rows*.
 
     Args:
         exported: a Hugging Face folder of a language model.
         rows: token ids to calibrate on.
         preset: the name of ModelOpt's configuration, such as ``FP8_DEFAULT_CFG``.
-        algorithm: what replaces the preset's own.
-        group_size: weights in a row that share one scale; None where the preset has no groups.
+        algorithm: replaces the algorithm of the preset.
+        group_size: consecutive weights that share one scale; None for a preset without groups.
 
     Raises:
         StepError: the group size does not divide a layer, or ModelOpt cannot express the model.
@@ -48,27 +53,27 @@ def calibrated(
         import modelopt.torch.quantization as quantization
         import torch
 
-        chosen: dict[str, Any] = copy.deepcopy(getattr(quantization, preset))
-        chosen["algorithm"] = algorithm or chosen["algorithm"]
-        for entry in chosen["quant_cfg"]:
+        settings: dict[str, Any] = copy.deepcopy(getattr(quantization, preset))
+        settings["algorithm"] = algorithm or settings["algorithm"]
+        for entry in settings["quant_cfg"]:
             sizes = (entry.get("cfg") or {}).get("block_sizes")
             if sizes and group_size is not None:
                 sizes[-1] = group_size
 
-        def read(inner: Any) -> None:
+        def run_rows(quantized: Any) -> None:
             for row in rows:
-                inner(input_ids=torch.tensor([row]))
+                quantized(input_ids=torch.tensor([row]))
 
         try:
             with torch.no_grad():
-                quantization.quantize(model, chosen, read)
+                quantization.quantize(model, settings, run_rows)
         except Exception as error:  # ModelOpt has no exceptions of its own
             raise _refused(model, error) from error
     return model
 
 
-def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
-    """Write a calibrated model in ModelOpt's layout, all that is not quantised in bfloat16.
+def write_modelopt_layout(model: Any, exported: Exported, output: Path) -> None:
+    """Write a calibrated model in ModelOpt's layout; weights that are not quantized become bfloat16.
 
     Raises:
         StepError: ModelOpt cannot express the model.
@@ -83,28 +88,31 @@ def write_own_layout(model: Any, exported: Exported, output: Path) -> None:
         except Exception as error:  # ModelOpt has no exceptions of its own
             raise _refused(model, error) from error
         for file in Path(scratch).glob("*.safetensors"):
-            _halve(file)
-        take_over(exported.folder, Path(scratch), output, dtype="bfloat16")
+            _cast_to_bfloat16(file)
+        assemble_checkpoint(exported.folder, Path(scratch), output, dtype="bfloat16")
         shutil.copyfile(Path(scratch) / _ALGORITHM, output / _ALGORITHM)
 
 
-def _halve(file: Path) -> None:
-    """Make bfloat16 of what ModelOpt has left in float32, but for scales."""
+def _cast_to_bfloat16(file: Path) -> None:
+    """Cast the tensors that ModelOpt left in float32 to bfloat16, except scales."""
     import torch
     from safetensors.torch import load_file, save_file
 
     stored = {
-        name: part.to(torch.bfloat16) if part.dtype == torch.float32 and not name.endswith("_scale") else part
-        for name, part in load_file(file).items()
+        name: tensor.to(torch.bfloat16)
+        if tensor.dtype == torch.float32 and not name.endswith("_scale")
+        else tensor
+        for name, tensor in load_file(file).items()
     }
     save_file(stored, file, {"format": "pt"})
 
 
 def fold_scales(model: Any) -> dict[str, Any]:
-    """Make the scales before the layers part of what comes before them; return the quantised layers by path.
+    """Fold the input scales into the preceding layers; return the quantized layers by path.
 
-    Layers that share an input share a scale, their mean, which goes into the norm that makes the input.
-    That of a layer behind another one goes into its rows; where there is neither, the scale is taken back.
+    Layers with the same input share a scale, the mean of theirs, which is folded into the norm that produces
+    the input. A scale behind a linear layer is folded into that layer's rows. Without either, the scale is
+    undone.
     """
     import torch
 
@@ -112,22 +120,22 @@ def fold_scales(model: Any) -> dict[str, Any]:
         from modelopt.torch.export import quant_utils
         from modelopt.torch.export.unified_export_hf import collect_shared_input_modules
 
-        linear = ((path, part) for path, part in model.named_modules() if isinstance(part, torch.nn.Linear))
+        linear = (pair for pair in model.named_modules() if isinstance(pair[1], torch.nn.Linear))
         layers: dict[str, Any] = dict(linear)
-        layers = {path: part for path, part in layers.items() if part.weight_quantizer.is_enabled}
+        layers = {path: layer for path, layer in layers.items() if layer.weight_quantizer.is_enabled}
         try:
             quant_utils.fuse_prequant_to_linear(model, fuse_grouped_heads=True)
             ids = torch.ones(1, 2, dtype=torch.long)
             shared, norms = collect_shared_input_modules(model, lambda: model(ids), collect_layernorms=True)
-            for tensor, parts in shared.items():
-                if parts[0].input_quantizer.pre_quant_scale is None:
+            for tensor, readers in shared.items():
+                if readers[0].input_quantizer.pre_quant_scale is None:
                     continue
                 if norms[tensor] is not None:
-                    quant_utils.preprocess_linear_fusion(parts, resmooth_only=True)
-                    quant_utils.fuse_prequant_layernorm(norms[tensor], parts)
+                    quant_utils.preprocess_linear_fusion(readers, resmooth_only=True)
+                    quant_utils.fuse_prequant_layernorm(norms[tensor], readers)
                 else:
-                    for part in parts:
-                        part.weight.mul_(part.input_quantizer.pre_quant_scale)
+                    for reader in readers:
+                        reader.weight.mul_(reader.input_quantizer.pre_quant_scale)
         except Exception as error:  # ModelOpt has no exceptions of its own
             raise _refused(model, error) from error
     return layers
@@ -135,4 +143,4 @@ def fold_scales(model: Any) -> dict[str, Any]:
 
 def _refused(model: Any, error: Exception) -> StepError:
     first_line = str(error).partition("\n")[0] or type(error).__name__
-    return StepError(f"ModelOpt cannot quantise {type(model).__name__}: {first_line}; set compression=none")
+    return StepError(f"ModelOpt cannot quantize {type(model).__name__}: {first_line}; set compression=none")

@@ -1,4 +1,4 @@
-"""No compression: the uncompressed export is what is shipped."""
+"""No compression: the uncompressed export is released."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from framework.build.compression import Compression
 
 
 class NoCompression(Compression):
-    """Ship the export as it is; alone, or not at all."""
+    """Release the export uncompressed. It cannot be combined with other options of this group."""
 
     label: ClassVar[str] = "fp32"
     changes_nothing: ClassVar[bool] = True

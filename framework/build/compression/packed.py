@@ -1,7 +1,7 @@
-"""Integer weights in the layout of compressed-tensors, which vLLM and transformers open.
+"""Write integer weights in the layout of compressed-tensors, for vLLM and transformers.
 
-Knows a model's layers and the layout; not how scales were chosen. Weights are rounded to the nearest step
-of the scale that is written, in bfloat16.
+Knows layers and the layout; not how weights were scaled before. Each weight is rounded to the nearest
+multiple of the stored bfloat16 scale.
 """
 
 import tempfile
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.build.compression.checkpoint import take_over
+from framework.build.compression.checkpoint import assemble_checkpoint
 from framework.build.engine.dequantize import COMPRESSED_TENSORS
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ _BY_TOKEN = {"num_bits": 8, "type": "int", "symmetric": True, "strategy": "token
 def write_packed(
     model: Any, layers: Mapping[str, Any], exported: Path, output: Path, group_size: int | None
 ) -> None:
-    """Write *model* with integer weights, all else in bfloat16.
+    """Write *model* with integer weights; everything else becomes bfloat16.
 
     Args:
         model: an open language model.
-        layers: its linear layers that are quantised, by path.
-        exported: the folder it came from.
+        layers: the linear layers to quantize, by path.
+        exported: the folder of the model.
         output: an empty folder.
-        group_size: weights in a row that share a scale, for 4-bit weights and float activations; None for
-            8-bit weights with one scale a row, and 8-bit activations with one a token.
+        group_size: consecutive weights that share a scale, for 4-bit weights and float activations. None
+            for 8-bit weights with one scale per row and 8-bit activations with one scale per token.
     """
     import json
 
@@ -39,32 +39,32 @@ def write_packed(
     stored = _others(model, layers)
     for path, layer in layers.items():
         weight = layer.weight.detach().float()
-        stored |= {f"{path}.{name}": part for name, part in _quantised(weight, group_size).items()}
-    linear = [path for path, part in model.named_modules() if isinstance(part, torch.nn.Linear)]
-    described = _described(group_size, sorted(set(linear) - set(layers)))
+        stored |= {f"{path}.{name}": tensor for name, tensor in _quantize(weight, group_size).items()}
+    linear = [path for path, module in model.named_modules() if isinstance(module, torch.nn.Linear)]
+    config = _quantization_config(group_size, sorted(set(linear) - set(layers)))
     with tempfile.TemporaryDirectory() as scratch:
         save_file(stored, Path(scratch) / "model.safetensors", {"format": "pt"})
-        (Path(scratch) / "config.json").write_text(json.dumps({"quantization_config": described}))
-        take_over(exported, Path(scratch), output, dtype="bfloat16")
+        (Path(scratch) / "config.json").write_text(json.dumps({"quantization_config": config}))
+        assemble_checkpoint(exported, Path(scratch), output, dtype="bfloat16")
 
 
 def _others(model: Any, layers: Mapping[str, Any]) -> "dict[str, Tensor]":
-    """Return all but the weights of *layers*, in bfloat16; a head that is the embedding stands once."""
+    """Return all weights except those of *layers*, in bfloat16; a tied head is stored once."""
     import torch
 
     head = model.get_output_embeddings()
     tied = head is not None and head.weight is model.get_input_embeddings().weight
     skipped = {f"{path}.weight" for path in layers}
-    skipped |= {f"{path}.weight" for path, part in model.named_modules() if tied and part is head}
+    skipped |= {f"{path}.weight" for path, module in model.named_modules() if tied and module is head}
     return {
-        name: part.detach().to(torch.bfloat16).clone().contiguous()
-        for name, part in model.state_dict().items()
+        name: tensor.detach().to(torch.bfloat16).clone().contiguous()
+        for name, tensor in model.state_dict().items()
         if name not in skipped and "_quantizer" not in name
     }
 
 
-def _quantised(weight: "Tensor", group_size: int | None) -> "dict[str, Tensor]":
-    """Return the tensors that stand for a float32 weight (rows, columns)."""
+def _quantize(weight: "Tensor", group_size: int | None) -> "dict[str, Tensor]":
+    """Return the stored tensors of a float32 weight (rows, columns)."""
     import torch
 
     rows, columns = weight.shape
@@ -75,14 +75,14 @@ def _quantised(weight: "Tensor", group_size: int | None) -> "dict[str, Tensor]":
     if group_size is None:
         return {"weight": values.to(torch.int8), "weight_scale": scale[..., 0]}
     packed = torch.zeros(rows, -(-columns // 8), dtype=torch.int32)
-    for place in range(8):  # eight columns to a word, the first one lowest
-        part = values[:, place::8] + 8
-        packed[:, : part.shape[1]] |= part << 4 * place
+    for position in range(8):  # eight columns per word, the first in the lowest bits
+        nibbles = values[:, position::8] + 8
+        packed[:, : nibbles.shape[1]] |= nibbles << 4 * position
     shape = torch.tensor([rows, columns])
     return {"weight_packed": packed, "weight_scale": scale[..., 0].contiguous(), "weight_shape": shape}
 
 
-def _described(group_size: int | None, ignored: list[str]) -> dict[str, Any]:
+def _quantization_config(group_size: int | None, ignored: list[str]) -> dict[str, Any]:
     four = group_size is not None
     weights: dict[str, Any] = {
         "num_bits": 4 if four else 8,

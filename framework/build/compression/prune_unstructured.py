@@ -1,4 +1,4 @@
-"""Unstructured pruning: single weights become zero while the model is trained."""
+"""Unstructured pruning: single weights become zero during training."""
 
 from typing import Annotated, Any, ClassVar, Self
 
@@ -13,29 +13,29 @@ from framework.build.tuning import Tuning
 
 
 class PruneUnstructured(ModelCompression):
-    """Sparse training: the smallest weights of each layer go, step by step, and the others make up for them.
+    """Sparse training: gradually set the smallest weights of each layer to zero while training the others.
 
-    The folder is as large as before and opens as before: zeros pay where a kernel skips them (2:4 on NVIDIA
-    GPUs from Ampere on) or a file is compressed. It comes last of what changes the model.
+    The folder keeps its size and format. Zeros pay off where a kernel skips them (2:4 on NVIDIA GPUs from
+    Ampere on) or where files are compressed. It must be the last option that changes the model.
     """
 
     label: ClassVar[str] = "sparse"
     undone_by_training: ClassVar[str] = "its zeros"
 
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the weights of each linear layer below the head that are zero at the end, to the weight."""
+    """Share of the weights of each linear layer below the head that are zero at the end."""
     pattern: Pattern = "none"
-    """``none``: zeros lie anywhere. ``2:4``: of every four inputs two are zero, so that ``ratio`` is 0.5."""
+    """``none``: zeros anywhere. ``2:4``: two of every four inputs are zero, which requires ``ratio=0.5``."""
     ramp: Annotated[float, Field(ge=0, le=1)] = 0.6
-    """Share of the steps in which the zeros grow, by a cubic curve; the rest of them recovers. 0 makes all
-    zeros before the first step."""
+    """Share of the steps in which the number of zeros grows, along a cubic curve; the remaining steps recover
+    the loss. 0 sets all zeros before the first step."""
     training: Training = Supervised()
-    """How the other weights are trained meanwhile."""
+    """How the remaining weights are trained."""
 
     @field_validator("pattern", mode="before")
     @classmethod
     def _read_minutes(cls, pattern: Any) -> Any:
-        """Take ``2:4`` without quotes too, which YAML 1.1 reads as two minutes and four seconds."""
+        """Accept ``2:4`` without quotes, which YAML 1.1 reads as the base-60 number 124."""
         return "2:4" if pattern == 124 else pattern
 
     @model_validator(mode="after")
@@ -46,5 +46,5 @@ class PruneUnstructured(ModelCompression):
 
     @property
     def tuning(self) -> Tuning:
-        """Return full training under a growing mask."""
+        """Return full fine-tuning under a growing mask."""
         return Sparse(ratio=self.ratio, pattern=self.pattern, ramp=self.ramp)

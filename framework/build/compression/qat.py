@@ -1,4 +1,4 @@
-"""Quantisation-aware training: the model learns with the rounding that it will be run with."""
+"""Quantization-aware training: train with the rounding of the quantized model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from framework.build.compression import Compression, ModelCompression
-from framework.build.compression.fake_quantized import FakeQuantised
+from framework.build.compression.fake_quantized import FakeQuantized
 from framework.build.compression.rounding_grid import Scheme
 from framework.build.training import Training
 from framework.build.training.supervised import Supervised
@@ -18,33 +18,32 @@ _STORED: dict[Scheme, tuple[str, tuple[str, ...]]] = {
     "8da4w": ("w4a8", ("w4a8",)),
     "int8": ("int8-dynamic", ("int8", "int8-static", "int8-mixed")),
 }
-"""The option to suggest for each scheme, and the labels of all that round to its grid."""
+"""For each scheme the option to suggest, and the labels of all options that round to its grid."""
 
 
 class Qat(ModelCompression):
-    """Train the tuned model on, with fake quantisation (Jacob et al., 2018, arXiv:1712.05877), by torchao.
+    """Continue training with fake quantization (Jacob et al., 2018, arXiv:1712.05877), through torchao.
 
-    The folder that it leaves is an ordinary one in float32, whose weights lie on the grid of the integers
-    that they will be. An option that follows and quantises to the same grid changes none of them any more.
-    Embeddings stay as they are, and so does a head that shares their weights: the option that follows rounds
-    it, just as it was rounded while it was trained.
+    The result is an ordinary float32 folder whose weights are on the grid of the quantized model. A following
+    option that quantizes to the same grid does not change them. Embeddings are not rounded, nor is a head
+    tied to them: the following option rounds the head exactly as training did.
     """
 
     label: ClassVar[str] = "qat"
     undone_by_training: ClassVar[str] = "its rounding"
 
     scheme: Scheme = "int4"
-    """What is trained for. ``int4``: 4-bit weights in blocks, as ``int4-weight`` makes them. ``8da4w``: 4-bit
-    weights, and 8-bit activations with a range for each token, as in ``w4a8``. ``int8``: 8-bit weights with
-    a scale for each output channel, and such activations, as in ``int8-dynamic``."""
+    """The target format. ``int4``: block-wise 4-bit weights, as in ``int4-weight``. ``8da4w``: 4-bit weights
+    and 8-bit activations with one range per token, as in ``w4a8``. ``int8``: 8-bit weights with one scale per
+    output channel and the same activations, as in ``int8-dynamic``."""
     group_size: Annotated[int, Field(ge=1)] = 32
-    """Inputs that share the scale of a 4-bit weight: the ``block_size`` or ``group_size`` of the option that
-    follows."""
+    """Consecutive 4-bit weights that share one scale: the ``block_size`` or ``group_size`` of the following
+    option."""
     training: Training = Supervised()
-    """How it is trained; a tenth of the tuning's learning rate is a good start."""
+    """How the model is trained; start with a tenth of the learning rate of ``training``."""
 
     def requires(self) -> Mapping[str, str]:
-        """Return what its training works with."""
+        """Return the distributions that its training requires."""
         return self.tuning.requires()
 
     def cautions(self, before: Sequence[Compression], after: Sequence[Compression]) -> list[Problem]:
@@ -62,5 +61,5 @@ class Qat(ModelCompression):
 
     @property
     def tuning(self) -> Tuning:
-        """Return full training through rounding."""
-        return FakeQuantised(scheme=self.scheme, group_size=self.group_size)
+        """Return full fine-tuning with fake quantization."""
+        return FakeQuantized(scheme=self.scheme, group_size=self.group_size)

@@ -1,7 +1,7 @@
-"""Static quantisation of an ONNX graph into Q/DQ form, by ONNX Runtime: the parts that options share.
+"""Quantize an ONNX graph statically to Q/DQ form with ONNX Runtime; shared by several options.
 
-``QuantizeLinear`` and ``DequantizeLinear`` pairs stand before every layer that is quantised: ONNX Runtime
-fuses them, TensorRT takes its precision from them. Knows graphs and rows; which layers, an option says.
+A ``QuantizeLinear`` and ``DequantizeLinear`` pair precedes every quantized layer. ONNX Runtime fuses the
+pairs; TensorRT reads the precision from them. Knows graphs and rows; the option chooses the layers.
 """
 
 import shutil
@@ -24,7 +24,7 @@ Method = Literal["minmax", "entropy", "percentile"]
 
 
 class RowReader:
-    """What ONNX Runtime calibrates on: one unpadded row at a time, since padding has ranges of its own."""
+    """ONNX Runtime's calibration reader: one unpadded row at a time, since padding would distort ranges."""
 
     def __init__(self, feeds: "Sequence[dict[str, np.ndarray]]") -> None:
         self.feeds = feeds
@@ -34,16 +34,16 @@ class RowReader:
         return len(self.feeds)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Read only the rows from *start_index* up to *end_index*, from now on."""
-        self._rest = iter(self.feeds[start_index:end_index])
+        """Restrict reading to the rows from *start_index* up to *end_index*."""
+        self._remaining = iter(self.feeds[start_index:end_index])
 
     def get_next(self) -> "dict[str, np.ndarray] | None":
         """Return the graph's inputs for the next row."""
-        return next(self._rest, None)
+        return next(self._remaining, None)
 
 
-class Quantiser:
-    """An exported graph that can be quantised, all layers or some, and what its rows say to it."""
+class Quantizer:
+    """An exported graph and its calibration rows; quantizes all layers or some."""
 
     def __init__(self, exported: Exported, rows: Sequence[list[int]], cache: Path) -> None:
         """Open the graph in *exported* and check that it runs.
@@ -51,35 +51,35 @@ class Quantiser:
         Args:
             exported: its folder holds ``model.onnx``.
             rows: token ids to calibrate on.
-            cache: where ranges are kept, so that they are measured once.
+            cache: a file for the measured ranges, so that they are measured once.
 
         Raises:
-            StepError: the graph is broken, or has no layers to quantise.
+            StepError: the graph cannot be read, or has no layers to quantize.
         """
         self.file = exported.folder / GRAPH
         self.cache = cache
-        # TensorRT takes symmetric ranges only, and of products; on a CPU unsigned activations are quicker.
-        self.symmetric = exported.export.engine != "onnxruntime"
+        # On a CPU, unsigned activations are faster, and embeddings are quantized too.
+        self.symmetric = exported.export.symmetric_int8
         self.model = open_graph(self.file)
         self.weights = _weights(self.model, tables=not self.symmetric)
         if not self.weights:
             raise StepError(
-                f"{GRAPH} has no matrix product with constant weights that could be quantised; "
+                f"compression: {GRAPH} has no matrix product with constant weights to quantize; "
                 "set compression=none"
             )
         self.layers = [*self.weights]
         _branch_off(self.model, self.weights)
         self.feeds = [feed(self._session(self.file), row) for row in rows]
 
-    def quantise(
+    def quantize(
         self, output: Path, layers: Sequence[str], method: Method, percentile: float, per_channel: bool
     ) -> None:
-        """Write the graph with *layers* in int8 to the file *output*; the first call must name all of them.
+        """Write the graph with *layers* in int8 to the file *output*.
 
-        It measures the ranges, which later calls go by.
+        The first call must name all layers: it measures the ranges that later calls reuse.
 
         Raises:
-            StepError: the graph has an operator that the quantiser cannot express.
+            StepError: the graph has an operator that the quantizer does not support.
         """
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
@@ -107,15 +107,15 @@ class Quantiser:
                         "CalibPercentile": percentile,
                         "CalibStridedMinMax": 1,
                         "QuantizeBias": False,
-                        # What comes out of a layer goes on in float.
+                        # Outputs of layers stay in float.
                         "OpTypesToExcludeOutputQuantization": ["MatMul", "Gemm"],
                     },
                 )
-        except Exception as error:  # the quantiser raises bare exceptions of many kinds
-            raise StepError(f"{GRAPH} cannot be quantised: {first_line(error)}") from error
+        except Exception as error:  # ONNX Runtime's quantizer raises exceptions of many types
+            raise StepError(f"compression: {GRAPH} cannot be quantized: {first_line(error)}") from error
 
     def logits(self, graph: Path) -> "list[np.ndarray]":
-        """Return what *graph* answers to each row, float32."""
+        """Return the logits of *graph* for each row, float32."""
         session = self._session(graph)
         with quiet():
             return [session.run(["logits"], feed)[0] for feed in self.feeds]
@@ -127,41 +127,41 @@ class Quantiser:
 
 
 @contextmanager
-def companions(exported: Exported, output: Path) -> Iterator[Path]:
-    """Copy all but the graph to *output*; give a scratch folder for as long as the block runs."""
-    apart = shutil.ignore_patterns(f"{GRAPH}*", "*.engine", RECORD)
-    shutil.copytree(exported.folder, output, dirs_exist_ok=True, ignore=apart)
+def prepared_output(exported: Exported, output: Path) -> Iterator[Path]:
+    """Copy everything except the graph to *output*; yield a temporary folder."""
+    ignored = shutil.ignore_patterns(f"{GRAPH}*", "*.engine", RECORD)
+    shutil.copytree(exported.folder, output, dirs_exist_ok=True, ignore=ignored)
     with tempfile.TemporaryDirectory() as scratch:
         yield Path(scratch)
 
 
 def open_graph(file: Path) -> Any:
-    """Return the ``onnx.ModelProto`` in *file*, every node with a name and no shapes but those of its ends.
+    """Return the ``onnx.ModelProto`` in *file*; nodes are named, inner shapes removed.
 
     Raises:
-        StepError: the file is broken, or has an operator that onnx does not know.
+        StepError: onnx cannot read the file, or does not know an operator.
     """
     import onnx
 
     try:
         model = onnx.load(file)
         onnx.checker.check_model(model)
-    except Exception as error:  # protobuf, onnx and the file system each have their own
+    except Exception as error:  # of protobuf, onnx or the file system
         raise StepError(
-            f"{GRAPH} is no graph that onnx can read ({first_line(error)}); "
-            "remove the export from the store and export again"
+            f"{file}: onnx cannot read it: {first_line(error)}; remove the export from the store and export "
+            "the model again"
         ) from error
-    # Shapes recorded by the exporter contradict those of the quantised graph.
+    # The exporter's recorded shapes contradict those of the quantized graph.
     del model.graph.value_info[:]
-    for place, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{place}"
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}_{index}"
     return model
 
 
 def _weights(model: Any, tables: bool) -> dict[str, str]:
-    """Return the constant of every product with a constant matrix, by the node's name, in the graph's order.
+    """Return the constant matrix of every product, by node name, in the graph's order.
 
-    Embeddings, which are looked up and not multiplied, are among them where *tables* are wanted.
+    *tables* includes embeddings, which are looked up instead of multiplied.
     """
     from onnx import TensorProto
 
@@ -170,11 +170,11 @@ def _weights(model: Any, tables: bool) -> dict[str, str]:
         for tensor in model.graph.initializer
         if len(tensor.dims) == 2 and tensor.data_type == TensorProto.FLOAT
     }
-    place = {"MatMul": 1, "Gemm": 1} | ({"Gather": 0} if tables else {})
+    matrix_input = {"MatMul": 1, "Gemm": 1} | ({"Gather": 0} if tables else {})
     return {
-        node.name: node.input[place[node.op_type]]
+        node.name: node.input[matrix_input[node.op_type]]
         for node in model.graph.node
-        if node.op_type in place and node.input[place[node.op_type]] in constant
+        if node.op_type in matrix_input and node.input[matrix_input[node.op_type]] in constant
     }
 
 
@@ -182,9 +182,9 @@ _BRANCH = "_to_int8"
 
 
 def _branch_off(model: Any, weights: dict[str, str]) -> None:
-    """Give layers an input of their own, a copy of the old one, which those that had the same one share.
+    """Insert a copy of each input of a layer; layers with the same input share the copy.
 
-    The quantiser rounds a tensor for all who read it: sums and norms shall go on reading the float one.
+    The quantizer rounds a tensor for all of its readers, but sums and norms must read the float tensor.
     """
     from onnx import helper
 
@@ -203,7 +203,7 @@ def _branch_off(model: Any, weights: dict[str, str]) -> None:
 
 
 def _only(model: Any, layers: set[str]) -> Any:
-    """Return a copy of *model* in which all but *layers* read the float tensors again."""
+    """Return a copy of *model* in which only *layers* read the copied inputs."""
     from copy import deepcopy
 
     copy = deepcopy(model)
@@ -222,31 +222,35 @@ def _only(model: Any, layers: set[str]) -> Any:
 
 
 def feed(session: Any, row: list[int]) -> "dict[str, np.ndarray]":
-    """Return the graph's inputs for one row of T tokens; a decoder's cache is empty."""
+    """Return the graph's inputs for one row of token ids; a decoder's cache is empty.
+
+    Raises:
+        StepError: the graph has an input that a row does not provide.
+    """
     import numpy as np
 
     ids = np.asarray([row], np.int64)
-    known = {
+    values = {
         "input_ids": ids,
         "attention_mask": np.ones_like(ids),
         "token_type_ids": np.zeros_like(ids),
         "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
     }
-    fed = {}
-    for given in session.get_inputs():
-        if given.name.startswith("past"):
-            batch, heads, _, width = given.shape
-            fed[given.name] = np.zeros((batch if isinstance(batch, int) else 1, heads, 0, width), np.float32)
-        elif given.name in known:
-            fed[given.name] = known[given.name]
+    feeds = {}
+    for spec in session.get_inputs():
+        if spec.name.startswith("past"):
+            batch, heads, _, width = spec.shape
+            feeds[spec.name] = np.zeros((batch if isinstance(batch, int) else 1, heads, 0, width), np.float32)
+        elif spec.name in values:
+            feeds[spec.name] = values[spec.name]
         else:
             raise StepError(
-                f"{GRAPH} wants the input {given.name}, which training rows do not have; "
+                f"compression: {GRAPH} has the input {spec.name}, which training rows do not provide; "
                 "set compression=int8-dynamic"
             )
-    return fed
+    return feeds
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what a library says, or what kind of error it is."""
+    """Return the first line of a library's error, or its type's name if the message is empty."""
     return str(error).partition("\n")[0] or type(error).__name__

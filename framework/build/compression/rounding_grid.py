@@ -1,13 +1,13 @@
-"""The grids that weights are rounded to: those of the engines, so that rounding again changes nothing.
+"""Round weights to the engines' quantization grids, so that quantizing them later changes nothing.
 
-All are symmetric. What they differ in is the scale of a block, and that decides whether an engine finds the
-same integers again:
+All grids are symmetric. They differ in the scale of a block, which decides whether an engine gets the same
+integers again:
 
-- ``int4``: the extreme, with its sign, over -8: onnxruntime's ``MatMulNBits``, NNCF, and GGUF's Q4_0.
-- ``8da4w``: the larger of the least over -8 and the greatest over 7: torchao, where nothing may be clipped.
-- ``int8``: the largest size in a row over 127: onnxruntime's weights by channel.
+- ``int4``: the value of largest magnitude over -8: ONNX Runtime's ``MatMulNBits``, NNCF and GGUF's Q4_0.
+- ``8da4w``: the larger of minimum over -8 and maximum over 7: torchao without clipping error.
+- ``int8``: the largest magnitude in a row over 127: ONNX Runtime's per-channel weights.
 
-torchao's usual scale, half a step wider, would round the same weights anew each time.
+torchao's default scale, half a step wider, would round the same weights differently each time.
 """
 
 from typing import TYPE_CHECKING, Literal
@@ -19,32 +19,32 @@ Scheme = Literal["int4", "8da4w", "int8"]
 
 
 def scales(weight: "Tensor", scheme: Scheme, group_size: int) -> "Tensor":
-    """Return the scale of each block of *weight*, (outputs, blocks); with int8 there is one block a row.
+    """Return the scale of each block of *weight*, (outputs, blocks); ``int8`` has one block per row.
 
     Args:
         weight: (outputs, inputs), float32.
         scheme: which grid.
-        group_size: inputs of a block of 4-bit weights; it divides the inputs.
+        group_size: inputs per block of 4-bit weights; it divides the inputs.
     """
     import torch
 
     if scheme == "int8":
-        found = weight.abs().amax(1, keepdim=True) / 127
+        exact = weight.abs().amax(1, keepdim=True) / 127
     else:
         blocks = weight.view(len(weight), -1, group_size)
         least, greatest = blocks.amin(2), blocks.amax(2)
         if scheme == "int4":
-            found = torch.where(greatest > -least, greatest, least) / -8
+            exact = torch.where(greatest > -least, greatest, least) / -8
         else:
-            found = torch.maximum(least.clamp(max=0) / -8, greatest.clamp(min=0) / 7)
-    # With 17 bits of a scale its products with 8-bit integers are exact, so that dividing finds it again.
-    found = (found.float().view(torch.int32) & -128).view(torch.float32)
-    return torch.where(found == 0, torch.ones_like(found), found)
+            exact = torch.maximum(least.clamp(max=0) / -8, greatest.clamp(min=0) / 7)
+    # A scale of 17 significant bits times an 8-bit integer is exact in float32, so the scale is found again.
+    short = (exact.float().view(torch.int32) & -128).view(torch.float32)
+    return torch.where(short == 0, torch.ones_like(short), short)
 
 
 def rounded(weight: "Tensor", scheme: Scheme, group_size: int) -> "Tensor":
-    """Return *weight* rounded to its grid, as floats; of weights that are on it already, the same again."""
-    found = scales(weight, scheme, group_size)[..., None]
-    blocks = weight.view(*found.shape[:2], -1)
+    """Return *weight* rounded to its grid, as floats; weights already on it do not change."""
+    steps = scales(weight, scheme, group_size)[..., None]
+    blocks = weight.view(*steps.shape[:2], -1)
     low, high = (-127, 127) if scheme == "int8" else (-8, 7)
-    return ((blocks / found).round().clamp(low, high) * found).view_as(weight)
+    return ((blocks / steps).round().clamp(low, high) * steps).view_as(weight)

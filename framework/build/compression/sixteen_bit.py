@@ -1,6 +1,6 @@
-"""What ``fp16`` and ``bf16`` share: an exported float32 model with weights of 16 bits.
+"""Cast an exported float32 model to 16-bit weights; shared by ``fp16`` and ``bf16``.
 
-It knows graphs and folders; not which of the two types suits a model.
+Knows graphs and folders; not which of the two types suits a model.
 """
 
 import json
@@ -16,29 +16,29 @@ from framework.core.store import RECORD
 
 Kind = Literal["fp16", "bf16"]
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
-"""torch's names."""
+"""PyTorch's names."""
 GRAPHS = ("onnxruntime", "tensorrt")
 """The engines that read ``model.onnx``."""
 
 
 def half_requires(engine: str) -> dict[str, str]:
-    """Return what casts graphs and the extra that installs it; folders for other engines need nothing."""
+    """Return the distributions that cast ONNX graphs, with their extra; other engines need none."""
     # ModelOpt's own extra for ONNX would bring onnxruntime-gpu beside onnxruntime.
     names = ("nvidia-modelopt", "lief", "onnx-graphsurgeon", "onnxslim", "polygraphy")
     return dict.fromkeys(names, "compress") if engine in GRAPHS else {}
 
 
-def make_half(exported: Exported, output: Path, kind: Kind, **choices: Any) -> None:
-    """Write *exported* with weights of 16 bits, in the way that its engine takes them.
+def write_half(exported: Exported, output: Path, kind: Kind, **choices: Any) -> None:
+    """Write *exported* with 16-bit weights, in the format of its engine.
 
     Args:
         exported: the float32 export.
         output: an empty folder.
         kind: the type of the weights.
-        choices: how a graph is cast, as ``convert_to_mixed_precision`` names it.
+        choices: further arguments of ModelOpt's ``convert_to_mixed_precision``, for graphs.
 
     Raises:
-        StepError: a part cannot be cast, or a weight is too large.
+        StepError: the graph cannot be cast, or a weight overflows.
     """
     engine = exported.export.engine
     if engine in GRAPHS:
@@ -53,8 +53,8 @@ def make_half(exported: Exported, output: Path, kind: Kind, **choices: Any) -> N
 def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) -> None:
     """Write the graph with 16-bit weights and products; its inputs and outputs stay float32.
 
-    By NVIDIA ModelOpt's AutoCast, which leaves a node in float32 whose constants, or what it was seen
-    to compute, would leave the type's range.
+    NVIDIA ModelOpt's AutoCast keeps a node in float32 if its constants or measured activations exceed the
+    type's range.
     """
     import onnx
 
@@ -69,11 +69,11 @@ def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) ->
                 graph,
                 kind,
                 keep_io_types=True,
-                providers=["cpu"],  # a list of its own: it is changed in place
-                op_types_to_include=["Gather"],  # an embedding, whose other input, token ids, seems large
+                providers=["cpu"],  # a new list: AutoCast changes it in place
+                op_types_to_include=["Gather"],  # embeddings: their token ids would count as large values
                 **choices,
             )
-        except Exception as error:  # it raises whatever the part at hand does
+        except Exception as error:  # ModelOpt has no exceptions of its own
             first_line = str(error).partition("\n")[0] or type(error).__name__
             raise StepError(
                 f"compression={kind}: the graph cannot be cast ({first_line}); set compression=none"
@@ -82,9 +82,9 @@ def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) ->
     del cast.graph.value_info[:]
     try:
         onnx.save(cast, output / "model.onnx")
-    except ValueError as error:  # one file of protobuf ends at 2 GB
+    except ValueError as error:  # protobuf's limit for one file
         raise StepError(
-            f"compression={kind}: the graph is above 2 GB even in 16 bits; set compression=none"
+            f"compression={kind}: the graph exceeds 2 GB even with 16-bit weights; set compression=none"
         ) from error
     kept = [
         tensor.name
@@ -95,7 +95,7 @@ def _cast_graph(exported: Exported, output: Path, kind: Kind, **choices: Any) ->
 
 
 def _cast_weights(exported: Exported, output: Path, kind: Kind) -> None:
-    """Write the Hugging Face folder with 16-bit weights, in which PyTorch then computes."""
+    """Write the Hugging Face folder with 16-bit weights; PyTorch then computes in that type."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -106,12 +106,10 @@ def _cast_weights(exported: Exported, output: Path, kind: Kind) -> None:
             name: tensor.to(dtype) if tensor.is_floating_point() else tensor
             for name, tensor in load_file(file).items()
         }
-        if large := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
-            raise StepError(
-                f"compression={kind}: values of {large[0]} are too large for it; set compression=bf16"
-            )
+        if overflowing := [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]:
+            raise StepError(f"compression={kind}: values of {overflowing[0]} overflow; set compression=bf16")
         save_file(weights, file, {"format": "pt"})
     config = output / "config.json"
-    told = json.loads(config.read_text(encoding="utf-8")) | {"dtype": DTYPES[kind]}
-    config.write_text(json.dumps(told, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    content = json.loads(config.read_text(encoding="utf-8")) | {"dtype": DTYPES[kind]}
+    config.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     write_decisions(output, precision=kind)

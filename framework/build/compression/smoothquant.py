@@ -1,4 +1,4 @@
-"""SmoothQuant: int8 weights and activations, after the outliers of activations moved into the weights."""
+"""SmoothQuant: int8 weights and activations; activation outliers are moved into the weights first."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,16 +8,16 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import calibration_rows, write_decisions
-from framework.build.compression.modelopt import calibrated, fold_scales
+from framework.build.compression.modelopt import calibrate, fold_scales
 from framework.build.compression.packed import write_packed
 
 
 class SmoothQuant(ExportCompression):
-    """SmoothQuant by ModelOpt (Xiao et al., 2022, arXiv 2211.10438): W8A8.
+    """SmoothQuant (Xiao et al., 2022, arXiv:2211.10438), W8A8, through ModelOpt.
 
-    Weights have one scale an output channel, activations one a token, measured as they come. The smoothing
-    is folded into the layers before: vLLM serves the folder, transformers opens it with
-    ``compressed-tensors``, and the torch engine gives its very numbers.
+    Weights have one scale per output channel, activations one per token, measured at run time. The smoothing
+    is folded into the preceding layers. vLLM serves the folder, transformers opens it with
+    ``compressed-tensors``, and the torch engine gets the same numbers.
     """
 
     label: ClassVar[str] = "smoothquant"
@@ -28,18 +28,18 @@ class SmoothQuant(ExportCompression):
     least_share: ClassVar[float] = 0.9
 
     calibration_rows: Annotated[int, Field(gt=0)] = 64
-    """Training rows that show the ranges of activations, evenly spread over the data."""
+    """Training rows that activation ranges are measured on, evenly spaced over the data."""
     alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """How much of the outliers moves into the weights: 0 none, 1 all of it."""
+    """Migration strength: 0 leaves all outliers in the activations, 1 moves them into the weights."""
 
     def requires(self) -> Mapping[str, str]:
         """Return ModelOpt's distribution."""
         return {"nvidia-modelopt": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Smooth by what training rows show, then quantise; see the base class."""
+        """Smooth on training rows, then quantize; see the base class."""
         numbers, rows = calibration_rows(exported.data, self.calibration_rows)
         algorithm = {"method": "smoothquant", "alpha": self.alpha}
-        model = calibrated(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
+        model = calibrate(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
         write_packed(model, fold_scales(model), exported.folder, output, group_size=None)
         write_decisions(output, calibration_rows=numbers, method="smoothquant", alpha=self.alpha)

@@ -1,6 +1,6 @@
-"""Training with a teacher: the loss is what a model differs by from a better one, and from the labels.
+"""Training with a teacher: the loss compares the student with the teacher and with the labels.
 
-It is no option of the group ``training``: only a compression knows who teaches.
+Not an option of the group ``training``: only a compression has a teacher.
 """
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from framework.build.model import Model
-from framework.build.training import Folders
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.core.errors import StepError
 
@@ -17,69 +17,72 @@ if TYPE_CHECKING:
 
 
 class Distillation(Supervised):
-    """Knowledge distillation (Hinton et al., 2015, arXiv:1503.02531), in the loop of supervised training.
+    """Knowledge distillation (Hinton et al., 2015, arXiv:1503.02531) in the supervised training loop.
 
-    The teacher reads every batch beside the student, without dropout; where rows are packed it sees them
-    packed, and of a language model's logits only those at labelled places are ever made.
+    The teacher sees the same batches as the student, packed or padded, without dropout. For language models,
+    logits are computed at labeled positions only.
     """
 
     taught: ClassVar[bool] = True
 
     temperature: Annotated[float, Field(gt=0)] = 2.0
-    """What both models' logits are divided by: higher shows more of what the teacher thinks of wrong
-    choices."""
+    """Divisor of both models' logits: a higher temperature gives the teacher's less likely choices more
+    weight."""
     soft_weight: Annotated[float, Field(ge=0)] = 0.5
-    """Weight of the divergence from the teacher; it is multiplied by the temperature squared, so that
-    gradients stay as large whatever the temperature is."""
+    """Weight of the KL divergence from the teacher. It is multiplied by the squared temperature, which keeps
+    the size of the gradients independent of the temperature."""
     hard_weight: Annotated[float, Field(ge=0)] = 0.5
-    """Weight of the usual loss on the labels."""
+    """Weight of the loss on the labels."""
     hidden_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the mean squared difference between each layer's hidden states and those of the teacher's
-    layer that is as far up, at the labelled places, or over a row's tokens where it has one label; 0
-    compares answers only. Both must be equally wide."""
+    """Weight of the mean squared difference between the hidden states of each layer and the teacher's layer
+    at the same relative depth. It is measured at labeled positions, or over all tokens of a row with
+    one label. Both models must have the same hidden size; 0 compares logits only."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
+        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
     ) -> "tuple[Task, list[Example]]":
-        """Return the task with the teacher's opinion in its loss.
+        """Return the task with the divergence from the teacher in its loss.
 
         Raises:
-            StepError: there is no teacher, or it speaks of other tokens, classes or widths.
+            StepError: there is no teacher, or its vocabulary, classes or hidden size differ.
         """
         from framework.build.task.distillation import Distilled, Mix
-        from framework.build.training.precision import hold_frozen
+        from framework.build.training.precision import cast_frozen
 
+        model, folders = run.model, run.folders
         if folders.teacher is None:
-            raise StepError("training: distillation needs a teacher; set compression=distill")
+            raise StepError("training: distillation requires a teacher; set compression=distill")
         teacher: Any = model.open(folders.teacher).requires_grad_(False)
         self._compare(task, base, teacher, model, folders)
-        hold_frozen(teacher, self.precision)
+        cast_frozen(teacher, self.precision)
         mix = Mix(self.temperature, self.soft_weight, self.hard_weight, self.hidden_weight)
         return Distilled(task, teacher, mix), examples
 
     def _compare(self, task: "Task", base: Any, teacher: Any, model: Model, folders: Folders) -> None:
-        """Refuse a teacher of whom *base* could not learn."""
+        """Raise a StepError for a teacher that *base* cannot be compared with."""
         assert folders.teacher is not None
-        one, other = (model.tokenizer(folder).get_vocab() for folder in (folders.model, folders.teacher))
-        if one != other:
+        student, other = (model.tokenizer(folder).get_vocab() for folder in (folders.model, folders.teacher))
+        if student != other:
             raise StepError(
-                f"distillation: the teacher has another vocabulary ({len(other)} tokens) than the student "
-                f"({len(one)}), so their answers cannot be compared; choose a teacher of the same family"
+                f"compression.distill.teacher: its vocabulary ({len(other)} tokens) differs from the "
+                f"student's ({len(student)} tokens); choose a teacher of the same family"
             )
         if not task.generates and base.config.id2label != teacher.config.id2label:
             raise StepError(
-                f"distillation: the teacher knows the classes {', '.join(teacher.config.id2label.values())}, "
-                f"the student {', '.join(base.config.id2label.values())}; choose a teacher for the same"
+                f"compression.distill.teacher: its classes ({', '.join(teacher.config.id2label.values())}) "
+                f"differ from the student's ({', '.join(base.config.id2label.values())}); choose a teacher "
+                "with the same classes"
             )
         if not self.hidden_weight:
             return
         if not task.pairs_layers:
             raise StepError(
-                f"distillation: layers of a model for {task.name} cannot be paired; set "
+                f"compression.distill.training.hidden_weight: not supported for the task {task.name}; set "
                 "compression.distill.training.hidden_weight=0"
             )
         if base.config.hidden_size != teacher.config.hidden_size:
             raise StepError(
-                f"distillation: the teacher's layers are {teacher.config.hidden_size} wide, the student's "
-                f"{base.config.hidden_size}; set compression.distill.training.hidden_weight=0"
+                f"compression.distill.training.hidden_weight: the teacher's hidden size is "
+                f"{teacher.config.hidden_size}, the student's {base.config.hidden_size}; set "
+                "compression.distill.training.hidden_weight=0"
             )

@@ -1,4 +1,4 @@
-"""W4A8: 4-bit weights in groups, and 8-bit activations whose ranges are measured for every token."""
+"""W4A8: group-wise 4-bit weights, and 8-bit activations with one dynamic range per token."""
 
 import tempfile
 from collections.abc import Mapping
@@ -9,17 +9,21 @@ from pydantic import Field
 
 from framework.build.compression import ExportCompression, Exported
 from framework.build.compression.calibration import write_decisions
-from framework.build.compression.checkpoint import check_groups, check_plain, layer_widths, take_over
+from framework.build.compression.checkpoint import (
+    assemble_checkpoint,
+    check_groups,
+    check_plain,
+    layer_widths,
+)
 from framework.build.engine.torch import open_model
 from framework.core.silence_libraries import quiet
 
 
 class W4A8(ExportCompression):
-    """torchao's ``8da4w``: what quantisation-aware training prepares for, and ExecuTorch runs on phones.
+    """torchao's ``8da4w`` format, which ExecuTorch runs on phones and ``qat`` can train for.
 
-    Plain transformers opens the folder where torchao is installed. Weights have 4-bit values but take a byte
-    each in the file, as torchao keeps them until a runtime packs them: a quarter of float32. Eager PyTorch
-    is no quicker with them.
+    transformers opens the folder if torchao is installed. torchao stores each 4-bit weight in one byte until
+    a runtime packs it, so files have a quarter of the float32 size. Eager PyTorch is not faster with them.
     """
 
     label: ClassVar[str] = "w4a8"
@@ -34,17 +38,17 @@ class W4A8(ExportCompression):
     bits: ClassVar[Literal[4, 8, 16]] = 4
 
     group_size: Annotated[int, Field(ge=8)] = 32
-    """Weights in a row that share one scale; it must divide the inputs of every layer."""
+    """Consecutive weights that share one scale. It must divide the input width of every layer."""
 
     def requires(self) -> Mapping[str, str]:
         """Return torchao's distribution."""
         return {"torchao": "compress"}
 
     def compress(self, exported: Exported, output: Path) -> None:
-        """Quantise every layer but the head; see the base class.
+        """Quantize every linear layer except the head; see the base class.
 
         Raises:
-            StepError: as in the base class, or the group size does not divide a layer.
+            StepError: as in the base class, or the group size does not divide the inputs of a layer.
         """
         check_plain(exported.folder)
         model = open_model(exported.folder)
@@ -53,9 +57,9 @@ class W4A8(ExportCompression):
         del model
         with tempfile.TemporaryDirectory() as scratch, quiet():
             config = self._config()
-            quantised = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
-            quantised.save_pretrained(scratch)
-            take_over(exported.folder, Path(scratch), output, dtype="float32")
+            quantized = kind.from_pretrained(exported.folder, dtype="float32", quantization_config=config)
+            quantized.save_pretrained(scratch)
+            assemble_checkpoint(exported.folder, Path(scratch), output, dtype="float32")
         write_decisions(output, method="8da4w", group_size=self.group_size)
 
     def _config(self) -> Any:
@@ -65,12 +69,12 @@ class W4A8(ExportCompression):
         from torchao.quantization.quant_primitives import MappingType
         from transformers import TorchAoConfig
 
-        four_bits: torch.dtype = vars(torch)["int4"]  # of the dtypes without a stub
+        four_bits: torch.dtype = vars(torch)["int4"]  # missing from torch's type stubs
         return TorchAoConfig(
             Int8DynamicActivationIntxWeightConfig(
                 weight_dtype=four_bits,
                 weight_granularity=PerGroup(self.group_size),
-                # Weights already on this grid stay as they are: see ``build.compression.rounding_grid``.
+                # Does not change weights that are on this grid: see ``build.compression.rounding_grid``.
                 weight_mapping_type=MappingType.SYMMETRIC_NO_CLIPPING_ERR,
             )
         )

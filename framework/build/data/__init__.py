@@ -8,7 +8,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from framework.build.data.size_estimate import UNSEEN, size_of_files
 from framework.core.component import Component
+from framework.core.estimate import DataSize
+from framework.core.filesystem import files_below
+from framework.core.source import Source
 
 Split = Literal["train", "test"]
 
@@ -38,3 +42,12 @@ class Data(Component, ABC):
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:
         """Yield every line of a split in a fixed order, broken ones with their ``problem``."""
+
+    def guess_size(self) -> DataSize:
+        """Guess the rows before any is read: from the local files, else a round number.
+
+        It is for the plan's estimate. Nothing is downloaded, and ``max_length`` is not applied.
+        """
+        local = [part.fetch() for part in self.walk() if isinstance(part, Source) and part.local]
+        files = [file for path in local for file in (files_below(path) if path.is_dir() else [path])]
+        return size_of_files(files) if files else UNSEEN

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from framework.build.data import Data, Line, Split
 from framework.core.component import Component
 from framework.core.errors import DataError
+from framework.core.estimate import DataSize
 
 
 class Part(Component):
@@ -93,6 +94,18 @@ class Mix(Data):
             everything = {name: len(found) for name, found in usable.items()}
             yield from self._drawn(usable, everything)[: self.test_rows]
         yield from (line for found in lines.values() for line in found if line.problem is not None)
+
+    def guess_size(self) -> DataSize:
+        """Guess from every part's own guess, and its share."""
+        sizes = {
+            name: part.data.guess_size().within(part.data.max_length) for name, part in self.parts.items()
+        }
+        shares = {name: part.share / self.total_share for name, part in self.parts.items()}
+        train = self.rows or min(size.train / shares[name] for name, size in sizes.items())
+        limit = self.rows or min(size.train_limit / shares[name] for name, size in sizes.items())
+        test = sum(sizes[name].test for name in self.tested)
+        length = sum(shares[name] * size.length for name, size in sizes.items())
+        return DataSize(train, limit, min(test, self.test_rows or test), length)
 
     def _drawn(self, usable: dict[str, list[Line]], counts: dict[str, int]) -> list[Line]:
         """Return the first ``counts`` of each part in the order of the hash, all of them in that order."""

@@ -1,4 +1,4 @@
-"""The base of every export option: how a merged model becomes what an engine serves."""
+"""Base class of the export options, which convert a merged model to the format of an engine."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,26 +14,26 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Parity(Component):
-    """How far the exported model may be from the PyTorch model that it was made of."""
+    """How closely an export must match the PyTorch model it was made from."""
 
     rows: Annotated[int, Field(gt=0)] = 16
-    """Held-out rows that are compared."""
+    """Number of held-out rows to compare."""
     generations: Annotated[int, Field(ge=0)] = 4
-    """How many of them are also generated from, token by token, and compared whole."""
+    """Number of these rows whose greedy generations are compared too."""
     max_difference: Annotated[float, Field(gt=0)] = 1e-2
-    """Most that a logit of the uncompressed export may differ from PyTorch, float32 on both sides."""
+    """Largest difference of a logit between the uncompressed export and PyTorch, both in float32."""
     reference_agreement: Share = 0.99
-    """Least share of compared positions where the uncompressed export has PyTorch's arg-max."""
+    """Minimum share of positions where the uncompressed export has the same argmax as PyTorch."""
     agreement: Share = 0.9
-    """Least share of compared positions where a compressed export has PyTorch's arg-max."""
+    """Minimum share of positions where a compressed export has the same argmax as PyTorch."""
     reference_generation_agreement: Share = 0.5
-    """Least share of whole greedy generations that the uncompressed export gives as PyTorch does; a near
-    tie of two tokens may part them."""
+    """Minimum share of the uncompressed export's greedy generations that are identical to PyTorch's. A near
+    tie between two tokens can make them differ."""
     generation_agreement: Share = 0.0
-    """The same of a compressed export, where one token changes all that follow it; 0 asks nothing."""
+    """The same for a compressed export, where one different token changes all later ones; 0 disables it."""
     max_metric_loss: Annotated[float, Field(ge=0)] | None = None
-    """Most of the task's main metric that an export may lose against the tuned model, as a share of it:
-    0.02 lets an accuracy of 0.80 fall to 0.784, or a perplexity of 20 rise to 20.4. None asks nothing."""
+    """Largest relative loss of the task's main metric against the tuned model. 0.02 allows an accuracy of
+    0.80 to drop to 0.784, or a perplexity of 20 to rise to 20.4. None disables the check."""
 
 
 @dataclass(frozen=True)
@@ -49,29 +49,32 @@ class Shapes:
 
 
 class Export(Component, ABC):
-    """How a merged Hugging Face folder becomes a folder that an engine serves."""
+    """Convert a merged Hugging Face folder to the format of an engine."""
 
     engine: ClassVar[str]
     """The engine that runs what this writes: a module of ``framework.build.engine``, or the dotted path of a
     module in a plugin's own package, such as ``ourpackage.our_engine``."""
 
     tasks: ClassVar[tuple[str, ...]]
-    """The tasks that this exporter can express."""
+    """Tasks that this exporter supports."""
 
     impossible: ClassVar[Problem | None] = None
     """Why no plan can use it, with what to use instead; for a format that is often asked for."""
 
     needs_gpu: ClassVar[bool] = False
-    """Whether what it writes runs on an NVIDIA GPU alone."""
+    """Whether the export runs only on an NVIDIA GPU."""
+
+    symmetric_int8: ClassVar[bool] = False
+    """Whether the engine requires symmetric int8 ranges, and of matrix products only."""
 
     unmerged: ClassVar[tuple[str, ...]] = ()
-    """The tasks whose folders it takes although an adapter could not become part of the weights."""
+    """Tasks for which it supports a model with a separate adapter, which could not be merged."""
 
     parity: Parity = Parity()
     """The bounds of the parity gate."""
 
     def engine_on(self, device: str) -> str:
-        """Return the engine that measures what this writes: on some devices another than ``engine``.
+        """Return the engine that evaluates the export on *device*; it may differ from ``engine``.
 
         Args:
             device: ``cpu`` or ``cuda``.
@@ -98,16 +101,16 @@ class Export(Component, ABC):
         return []
 
     def finish(self, output: Path, cache: Path) -> None:
-        """Make of the graph in *output* what the engine opens, where that is more than the graph.
+        """Build the engine's own files from the graph in *output*, for engines that need them.
 
-        It follows ``write``, and every compression, which has changed the graph.
+        It is called after ``write`` and after every compression, which has changed the graph.
 
         Args:
-            output: the folder, with all that ``write`` or a compression has written.
-            cache: a folder for what makes the next such work shorter; it may not be there yet.
+            output: the folder with all files of the export.
+            cache: a folder for data that speeds up later builds; it may not exist yet.
 
         Raises:
-            StepError: the graph has a part that cannot be expressed.
+            StepError: the engine does not support a part of the graph.
         """
 
     @abstractmethod
@@ -117,29 +120,29 @@ class Export(Component, ABC):
         Args:
             model: a Hugging Face folder in float32.
             output: an empty folder.
-            precision: ``fp32``; some exporters also write ``fp16``, or weights in ``int8`` or ``int4``.
-            block_size: weights that share one scale, where *precision* has scales.
+            precision: ``fp32``; some exporters also support ``fp16``, or weights in ``int8`` or ``int4``.
+            block_size: consecutive weights that share one scale, for ``int4``.
 
         Raises:
-            StepError: the model has a part that cannot be exported.
+            StepError: the exporter does not support a part of the model, or *precision*.
         """
 
     def compress_weights(
         self, exported: Path, model: Path, output: Path, precision: str, block_size: int = 32
     ) -> None:
-        """Write *exported* once more with its weights in *precision*, ``int8`` or ``int4``.
+        """Write *exported* again with its weights in *precision*.
 
-        By default the model is exported again, by exporters that quantise while they export; the others
-        take the graph that is there already.
+        By default the model is exported again, for exporters that quantize during the export. Others compress
+        the existing graph.
 
         Args:
-            exported: what ``write`` wrote of *model*.
+            exported: the output of ``write`` for *model*.
             model: a Hugging Face folder in float32.
             output: an empty folder.
             precision: ``int8`` or ``int4``.
-            block_size: weights that share one scale.
+            block_size: consecutive weights that share one scale, for ``int4``.
 
         Raises:
-            StepError: the exporter cannot, or the blocks do not suit the model's matrices.
+            StepError: *precision* is not supported, or *block_size* does not divide the matrices.
         """
         self.write(model, output, precision, block_size)

@@ -1,11 +1,11 @@
-"""What goes beside the weights of every exported model."""
+"""Copy a model's companion files: tokenizer, chat template and configs."""
 
 import shutil
 from pathlib import Path
 
 from framework.core.store import RECORD
 
-# Weights of other formats may lie beside those that were tuned, in folders from a hub.
+# A folder from a hub may have weights in other formats too.
 _WEIGHTS = (
     "*.safetensors",
     "*.safetensors.index.json",
@@ -18,8 +18,8 @@ _WEIGHTS = (
 
 
 def copy_companions(model: Path, output: Path) -> None:
-    """Copy all but the weights of *model*: tokenizer, chat template and configs; *output* then stands alone.
+    """Copy every file of *model* except weights to *output*, which then is a complete model folder.
 
-    They replace what an exporter wrote: a served prompt must be tokenised exactly as in training.
+    The files replace those of an exporter: a served prompt must be tokenized exactly as in training.
     """
     shutil.copytree(model, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*_WEIGHTS))

@@ -1,4 +1,4 @@
-"""The file format of llama.cpp: asked for at times, and answered by ``run plan``."""
+"""GGUF, the format of llama.cpp: not supported; ``run plan`` gives the reason and alternatives."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -9,7 +9,7 @@ from framework.core.problem import Problem
 
 
 class Gguf(Export):
-    """Its converter is a script in llama.cpp's own repository; the package ``gguf`` has none."""
+    """Not supported: the converter is a script in llama.cpp's repository and in no Python package."""
 
     engine: ClassVar[str] = "llama.cpp"
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
@@ -21,7 +21,7 @@ class Gguf(Export):
     )
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
-        """Refuse, as the plan does before.
+        """Raise an error; the plan has refused this option before.
 
         Raises:
             StepError: always.

@@ -1,4 +1,4 @@
-"""Classifiers and language models as plain ONNX, by torch's exporter."""
+"""Export classifiers and language models to plain ONNX with PyTorch's exporter."""
 
 import re
 from pathlib import Path
@@ -17,13 +17,15 @@ GRAPH = "model.onnx"
 
 
 class Onnx(Export):
-    """``model.onnx``, for classifiers with inputs ``input_ids`` and ``attention_mask``, output ``logits``.
+    """``model.onnx`` for ONNX Runtime, with dynamic batch and sequence sizes.
 
-    Inputs are (batch, sequence) int64, the output float32 (batch, classes), or (batch, sequence, tags)
-    where words are tagged; batch and sequence are free. Language models have their key-value cache as
-    inputs and outputs too: see ``framework.build.export.tracing.decoder``.
-    Tracing takes about 4 s of one core a layer: 112 s for SmolLM2-135M's 30. ``export=onnx-genai`` builds
-    its graph sooner.
+    Classifiers have the inputs ``input_ids`` and ``attention_mask``, int64 (batch, sequence). Their output
+    ``logits`` is float32 (batch, classes), or (batch, sequence, tags) for token classification. Language
+    models also have their key-value cache as inputs and outputs: see
+    ``framework.build.export.tracing.decoder``.
+
+    Tracing takes about 4 s per layer on one core: 112 s for the 30 layers of SmolLM2-135M.
+    ``export=onnx-genai`` is faster.
     """
 
     engine: ClassVar[str] = "onnxruntime"
@@ -36,16 +38,16 @@ class Onnx(Export):
     unmerged: ClassVar[tuple[str, ...]] = tasks[1:]
 
     opset: int = 20
-    """ONNX operator set; 20 is what onnxruntime and TensorRT of today both read."""
+    """ONNX operator set version. Current ONNX Runtime and TensorRT both support 20."""
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
-        """Trace the model and write it in float32, or with weights of 4 or 8 bits; see the base class."""
+        """Trace the model and write it in float32, or with 4- or 8-bit weights; see the base class."""
         from framework.build.engine.torch import open_model
 
         source = open_model(model)
         with quiet():
             if source.can_generate():
-                # Plain products are the quickest to trace, and as quick to run.
+                # Eager attention is the fastest to trace, and as fast to run.
                 source.set_attn_implementation("eager")
                 traceable = decoder(source, "onnx")
             else:
@@ -53,7 +55,7 @@ class Onnx(Export):
             program = self._trace(traceable, type(source).__name__)
         _name_axes(program, traceable)
         for node in program.model.graph.all_nodes():
-            node.metadata_props.clear()  # lines of source files, by their paths on this machine
+            node.metadata_props.clear()  # stack traces with this machine's paths
         program.save(output / GRAPH)
         copy_companions(model, output)
         if precision != "fp32":
@@ -70,8 +72,8 @@ class Onnx(Export):
         from framework.build.export.onnx_weights import compress
 
         if precision not in ("int8", "int4"):
-            raise StepError(f"export=onnx cannot write weights in {precision}; set compression=int8-weight")
-        # Eight bits need few scales.
+            raise StepError(f"export=onnx does not support {precision} weights; set compression=int8-weight")
+        # 8-bit weights need fewer scales.
         size = None if precision == "int8" else block_size
         compress(exported / GRAPH, output / GRAPH, int(precision[3:]), size)
 
@@ -80,19 +82,19 @@ class Onnx(Export):
         from torch.export import Dim
 
         dims: dict[str, Any] = {name: Dim(name) for name in ("batch", "past")}
-        # Torch finds out by itself what bounds a sequence, or is the sum of two others; it would not be told.
+        # torch.export infers the bounds of the sequence, and that total is a sum; it rejects explicit ones.
         free = [
             {axis: dims.get(name, Dim.DYNAMIC) for axis, name in axes.items()}
             for axes in traceable.inputs.values()
         ]
         shapes = tuple(
-            [free.pop(0) for _ in given] if isinstance(given, list) else free.pop(0)
-            for given in traceable.given
+            [free.pop(0) for _ in argument] if isinstance(argument, list) else free.pop(0)
+            for argument in traceable.arguments
         )
         try:
             with torch.inference_mode():
                 traced = torch.export.export(
-                    traceable.module, traceable.given, dynamic_shapes=shapes, strict=False
+                    traceable.module, traceable.arguments, dynamic_shapes=shapes, strict=False
                 )
             program = torch.onnx.export(
                 traced,
@@ -102,24 +104,24 @@ class Onnx(Export):
                 opset_version=self.opset,
                 verbose=False,
             )
-        except Exception as error:  # a model's own code may fail in any way on tensors without values
+        except Exception as error:  # a model's code may raise anything while it is traced
             raise StepError(
-                f"export=onnx cannot express {architecture}: {_reason(error)}; set export=transformers"
+                f"export=onnx does not support {architecture}: {_root_cause(error)}; set export=transformers"
             ) from error
         if program is None:
-            raise StepError("export=onnx: torch returned no graph; set export=transformers")
+            raise StepError("export=onnx: PyTorch returned no graph; set export=transformers")
         return program
 
 
-def _reason(error: BaseException) -> str:
-    """Return the first line of what went wrong at the very start; torch wraps it in advice."""
+def _root_cause(error: BaseException) -> str:
+    """Return the first line of the original error, which PyTorch wraps in advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _name_axes(program: "ONNXProgram", traceable: Traceable) -> None:
-    """Give the graph's free axes our names in place of torch's symbols."""
+    """Replace PyTorch's symbols for dynamic axes by our names."""
     import onnx_ir
 
     graph = program.model.graph
@@ -133,5 +135,5 @@ def _name_axes(program: "ONNXProgram", traceable: Traceable) -> None:
     for value in values:
         for axis, size in enumerate(value.shape or ()):
             if isinstance(size, onnx_ir.SymbolicDim) and size.value is not None and value.shape is not None:
-                named = re.sub(r"\w+", lambda found: names.get(found[0], found[0]), size.value)
-                value.shape[axis] = onnx_ir.SymbolicDim(named)
+                expression = re.sub(r"\w+", lambda symbol: names.get(symbol[0], symbol[0]), size.value)
+                value.shape[axis] = onnx_ir.SymbolicDim(expression)

@@ -1,4 +1,4 @@
-"""Decoders as ONNX with a KV cache, by onnxruntime-genai's model builder."""
+"""Export decoders to ONNX with a KV cache, with onnxruntime-genai's model builder."""
 
 import json
 from pathlib import Path
@@ -11,26 +11,26 @@ from framework.core.silence_libraries import quiet
 
 
 class OnnxGenai(Export):
-    """``model.onnx`` and ``genai_config.json``, which onnxruntime-genai generates from."""
+    """``model.onnx`` and ``genai_config.json`` for onnxruntime-genai."""
 
     engine: ClassVar[str] = "genai"
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
-        """Build the graph for CPU; see the base class."""
+        """Build the graph for the CPU; see the base class."""
         import tempfile
 
         from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
-        # Code that a model's folder brings is never run.
-        chosen = ["hf_remote=false", *([f"block_size={block_size}"] if precision == "int4" else [])]
+        # Never run code from a model folder.
+        options = ["hf_remote=false", *([f"block_size={block_size}"] if precision == "int4" else [])]
         with tempfile.TemporaryDirectory() as cache, quiet():
-            place = ("", str(model), str(output), precision, "cpu", cache)
+            arguments = ("", str(model), str(output), precision, "cpu", cache)
             try:
-                create_model(*place, **parse_extra_options(*place, chosen))
+                create_model(*arguments, **parse_extra_options(*arguments, options))
             except (NotImplementedError, ValueError, KeyError) as error:
                 architecture = json.loads((model / "config.json").read_text()).get("architectures")
                 raise StepError(
-                    f"export=onnx-genai cannot express {architecture}: {error}; choose another export"
+                    f"export=onnx-genai does not support {architecture}: {error}; choose another export"
                 ) from error
         copy_companions(model, output)

@@ -1,7 +1,7 @@
-"""The weights of an ONNX graph in four or eight bits; activations stay in float.
+"""Compress the weights of an ONNX graph to 4 or 8 bits; activations stay in float.
 
-Matrices become ``MatMulNBits``, which onnxruntime multiplies with as they are; tables that are looked up,
-such as embeddings, a byte a value with a scale a row, in plain ONNX. It knows no model.
+Matrices become ``MatMulNBits``, which ONNX Runtime multiplies without unpacking. Lookup tables such as
+embeddings become int8 with one scale per row, in plain ONNX. Knows no model.
 """
 
 import math
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
 _LEAST_TABLE = 64 * 64
-"""Values that a table must have to be worth two more operators."""
+"""Smallest table, in values, that justifies the additional operators."""
 _COMPUTED_IN_INT8 = 4
-"""MatMulNBits' level of accuracy at which activations are rounded to 8 bits block by block, as they come."""
+"""The accuracy level of MatMulNBits that rounds activations to 8 bits, block by block."""
 
 
 def compress(file: Path, output: Path, bits: int, block_size: int | None) -> None:
-    """Write the graph in *file* to *output* with its weights in *bits*.
+    """Write the graph in *file* to *output* with compressed weights.
 
     Args:
         file: a graph with float weights.
         output: the graph to write; it may be *file*.
-        bits: 4 or 8, of matrices. Tables, and the matrix that gives the logits, always take 8.
-        block_size: weights of a column that share a scale; the last block may be shorter. None takes the
-            largest that divides every column, up to 128.
+        bits: 4 or 8, for matrices. Tables and the output layer always have 8.
+        block_size: consecutive weights of a column that share a scale; the last block may be shorter. None
+            uses the largest power of two up to 128 that divides every column.
 
     Raises:
-        StepError: *file* is broken, or no matrix in it is in float.
+        StepError: *file* cannot be read, or has no float matrix.
     """
     import onnx
 
@@ -39,21 +39,21 @@ def compress(file: Path, output: Path, bits: int, block_size: int | None) -> Non
     _store_transposed(model.graph)
     if not (columns := _columns(model.graph)):
         raise StepError(
-            f"compression=int{bits}-weight: no matrix of the graph is in float any more; leave out the "
+            f"compression=int{bits}-weight: the graph has no float matrix left to quantize; remove the "
             "compression before it"
         )
-    whole = math.gcd(*columns)
-    size = block_size or min(128, max(16, whole & -whole))
-    head = [node.name for node in model.graph.node if "logits" in node.output]
+    divisor = math.gcd(*columns)
+    size = block_size or min(128, max(16, divisor & -divisor))
+    output_layer = [node.name for node in model.graph.node if "logits" in node.output]
     with quiet():
-        for width, kept in ((bits, head), (8, [])):
-            model = _in_blocks(model, width, size, kept)
+        for width, excluded in ((bits, output_layer), (8, [])):
+            model = _quantize_matrices(model, width, size, excluded)
     _compress_tables(model.graph)
-    del model.graph.value_info[:]  # shapes and types of what stood there before
-    beside = output.with_name(f"{output.name}.data")
-    beside.unlink(missing_ok=True)
+    del model.graph.value_info[:]  # shapes and types of the float graph
+    external = output.with_name(f"{output.name}.data")
+    external.unlink(missing_ok=True)
     large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > 2**31 - 2**24
-    onnx.save(model, output, save_as_external_data=large, location=beside.name)
+    onnx.save(model, output, save_as_external_data=large, location=external.name)
 
 
 def _load(file: Path) -> "ModelProto":
@@ -63,41 +63,41 @@ def _load(file: Path) -> "ModelProto":
         return onnx.load(file)
     except Exception as error:  # protobuf's exceptions share no public base
         first_line = str(error).partition("\n")[0]
-        raise StepError(f"{file}: no ONNX graph: {first_line}; export the model again") from error
+        raise StepError(f"{file}: onnx cannot read it: {first_line}; export the model again") from error
 
 
-def _in_blocks(model: "ModelProto", bits: int, block_size: int, kept: list[str]) -> "ModelProto":
-    """Return *model* with its float matrices, but for those of the nodes *kept*, as ``MatMulNBits``."""
+def _quantize_matrices(model: "ModelProto", bits: int, block_size: int, excluded: list[str]) -> "ModelProto":
+    """Return *model* with its float matrices as ``MatMulNBits``, except those of the nodes *excluded*."""
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    quantiser = MatMulNBitsQuantizer(
+    quantizer = MatMulNBitsQuantizer(
         model,
         bits=bits,
         block_size=block_size,
         is_symmetric=True,
         accuracy_level=_COMPUTED_IN_INT8,
-        nodes_to_exclude=kept,
+        nodes_to_exclude=excluded,
     )
-    quantiser.process()
-    changed: ModelProto = quantiser.model.model
-    return changed
+    quantizer.process()
+    quantized: ModelProto = quantizer.model.model
+    return quantized
 
 
 def _store_transposed(graph: "GraphProto") -> None:
-    """Store what is multiplied with a table's transpose, as a head tied to an embedding is, by itself."""
+    """Store a transposed table that is multiplied, such as a tied head, as a matrix of its own."""
     from onnx import numpy_helper
 
     tables = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
     multiplied = {node.input[1] for node in graph.node if _multiplies(node)}
     for node in list(graph.node):
         if node.op_type == "Transpose" and node.input[0] in tables and node.output[0] in multiplied:
-            turned = numpy_helper.to_array(tables[node.input[0]]).T.copy()
-            graph.initializer.append(numpy_helper.from_array(turned, node.output[0]))
+            transposed = numpy_helper.to_array(tables[node.input[0]]).T.copy()
+            graph.initializer.append(numpy_helper.from_array(transposed, node.output[0]))
             graph.node.remove(node)
 
 
 def _columns(graph: "GraphProto") -> list[int]:
-    """Return the length of every float matrix's columns."""
+    """Return the column length of every float matrix."""
     from onnx import TensorProto
 
     matrices = {
@@ -113,7 +113,7 @@ def _multiplies(node: "NodeProto") -> bool:
 
 
 def _compress_tables(graph: "GraphProto") -> None:
-    """Give each float table that only ``Gather`` reads, by row, a byte a value and a scale a row."""
+    """Quantize each float table that only ``Gather`` reads, by row, to int8 with one scale per row."""
     from onnx import TensorProto
 
     users: dict[str, list[NodeProto]] = {}
@@ -128,7 +128,7 @@ def _compress_tables(graph: "GraphProto") -> None:
             and math.prod(table.dims) >= _LEAST_TABLE
             and readers
             and all(node.op_type == "Gather" and table.name == node.input[0] for node in readers)
-            and not any(kept.name == "axis" and kept.i for node in readers for kept in node.attribute)
+            and not any(field.name == "axis" and field.i for node in readers for field in node.attribute)
         ):
             _compress_table(graph, table, readers)
 
@@ -145,18 +145,18 @@ def _compress_table(graph: "GraphProto", table: "TensorProto", readers: "list[No
     graph.initializer.append(numpy_helper.from_array(scales.astype(np.float32), f"{name}.scales"))
     graph.initializer.append(numpy_helper.from_array(np.array([-1], np.int64), last))
     for number, reader in enumerate(readers):
-        parts = {part: f"{name}.{number}.{part}" for part in ("bytes", "floats", "scale", "column")}
-        read, output = reader.input[1], reader.output[0]
-        place = list(graph.node).index(reader)
+        names = {value: f"{name}.{number}.{value}" for value in ("bytes", "floats", "scale", "column")}
+        indices, output = reader.input[1], reader.output[0]
+        position = list(graph.node).index(reader)
         nodes = [
-            helper.make_node("Gather", [name, read], [parts["bytes"]], parts["bytes"]),
+            helper.make_node("Gather", [name, indices], [names["bytes"]], names["bytes"]),
             helper.make_node(
-                "Cast", [parts["bytes"]], [parts["floats"]], parts["floats"], to=TensorProto.FLOAT
+                "Cast", [names["bytes"]], [names["floats"]], names["floats"], to=TensorProto.FLOAT
             ),
-            helper.make_node("Gather", [f"{name}.scales", read], [parts["scale"]], parts["scale"]),
-            helper.make_node("Unsqueeze", [parts["scale"], last], [parts["column"]], parts["column"]),
-            helper.make_node("Mul", [parts["floats"], parts["column"]], [output], f"{name}.{number}"),
+            helper.make_node("Gather", [f"{name}.scales", indices], [names["scale"]], names["scale"]),
+            helper.make_node("Unsqueeze", [names["scale"], last], [names["column"]], names["column"]),
+            helper.make_node("Mul", [names["floats"], names["column"]], [output], f"{name}.{number}"),
         ]
-        del graph.node[place]
+        del graph.node[position]
         for node in reversed(nodes):
-            graph.node.insert(place, node)
+            graph.node.insert(position, node)

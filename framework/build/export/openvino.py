@@ -1,4 +1,4 @@
-"""Language models and classifiers as OpenVINO's intermediate representation, for CPUs."""
+"""Export language models and classifiers to OpenVINO IR, for CPUs."""
 
 import contextlib
 import math
@@ -14,15 +14,15 @@ from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
 GRAPH = "openvino_model.xml"
-"""The graph; its weights lie beside it in ``openvino_model.bin``."""
+"""The graph; its weights are in ``openvino_model.bin``."""
 
 
 class OpenVino(Export):
-    """``openvino_model.xml`` and ``.bin``, as OpenVINO's own server and GenAI library read them too.
+    """``openvino_model.xml`` and ``.bin``, compatible with OpenVINO Model Server and OpenVINO GenAI.
 
-    Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence), the output is float32
-    ``logits``. A language model keeps its key-value cache as state, has ``position_ids`` where the
-    model wants them, and ``beam_idx`` (batch,), the row of the state that each row goes on from.
+    Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence). The output ``logits`` is
+    float32. A language model keeps its key-value cache as state. It also has the inputs ``position_ids``, if
+    the model uses them, and ``beam_idx`` (batch,), the row of the state that each row continues.
     """
 
     engine: ClassVar[str] = "openvino"
@@ -34,11 +34,11 @@ class OpenVino(Export):
     )
 
     symmetric: bool = True
-    """Whether 4-bit weights have a scale a block only, which is quicker, or a zero point too, which is
-    closer to float."""
+    """Whether 4-bit weights have only a scale per block, which is faster, or also a zero point, which is more
+    accurate."""
 
     def requires(self) -> Mapping[str, str]:
-        """Return OpenVINO and NNCF, which compresses weights for it."""
+        """Return OpenVINO and NNCF, which compresses its weights."""
         return {"openvino": "openvino", "nncf": "openvino"}
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
@@ -46,7 +46,7 @@ class OpenVino(Export):
         from framework.build.engine.torch import open_model
 
         source = open_model(model)
-        with quiet(), unreported():
+        with quiet(), telemetry_off():
             traceable = decoder(source, "openvino") if source.can_generate() else classifier(source)
             graph = _convert(traceable, type(source).__name__)
             self._save(graph, output, precision, block_size)
@@ -58,7 +58,7 @@ class OpenVino(Export):
         """Compress the weights of the graph in *exported*; see the base class."""
         import openvino
 
-        with quiet(), unreported():
+        with quiet(), telemetry_off():
             try:
                 graph = openvino.Core().read_model(exported / GRAPH)
             except RuntimeError as error:
@@ -76,7 +76,7 @@ class OpenVino(Export):
         if precision in ("int8", "int4"):
             if not (lengths := _row_lengths(graph)):
                 raise StepError(
-                    f"compression={precision}-weight: no matrix of the graph is in float any more; leave out "
+                    f"compression={precision}-weight: the graph has no float matrix left to quantize; remove "
                     "the compression before it"
                 )
             if precision == "int4":
@@ -86,17 +86,17 @@ class OpenVino(Export):
             else:
                 graph = nncf.compress_weights(graph, mode=modes.INT8_ASYM)
         elif precision not in ("fp32", "fp16"):
-            raise StepError(f"export=openvino cannot write {precision}; set compression=int8-weight")
-        _number(graph)
+            raise StepError(f"export=openvino does not support {precision}; set compression=int8-weight")
+        _name_nodes(graph)
         openvino.save_model(graph, output / GRAPH, compress_to_fp16=precision == "fp16")
 
 
 @contextlib.contextmanager
-def unreported() -> Iterator[None]:
-    """Keep OpenVINO and NNCF from reporting their use to their makers while the block runs."""
-    silent = {"CI": "true", "NNCF_CI": "1"}  # both hold back in tests of their own
-    before = {name: os.environ.get(name) for name in silent}
-    os.environ.update(silent)
+def telemetry_off() -> Iterator[None]:
+    """Disable the telemetry of OpenVINO and NNCF while the block runs."""
+    variables = {"CI": "true", "NNCF_CI": "1"}  # both send nothing in CI
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -108,14 +108,14 @@ def unreported() -> Iterator[None]:
 
 
 def _convert(traceable: Traceable, architecture: str) -> Any:
-    """Return the model as an OpenVINO graph whose inputs and outputs have our names."""
+    """Return the model as an OpenVINO graph with our names of inputs and outputs."""
     import openvino
 
     try:
-        graph = openvino.convert_model(traceable.module, example_input=traceable.given)
-    except Exception as error:  # a model's own code may fail in any way when it is traced
+        graph = openvino.convert_model(traceable.module, example_input=traceable.arguments)
+    except Exception as error:  # a model's code may raise anything while it is traced
         raise StepError(
-            f"export=openvino cannot express {architecture}: {_reason(error)}; set export=transformers"
+            f"export=openvino does not support {architecture}: {_reason(error)}; set export=transformers"
         ) from error
     for port, (name, axes), example in zip(
         graph.inputs, traceable.inputs.items(), traceable.tensors, strict=True
@@ -134,18 +134,18 @@ def _convert(traceable: Traceable, architecture: str) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line that names the operators which OpenVINO does not know, or else the first."""
+    """Return the line that lists the unsupported operators, else the first line."""
     lines = [line.strip(" -") for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    summed_up = lines.index("Summary:") + 1 if "Summary:" in lines[:-1] else 0
-    return lines[summed_up]
+    start = lines.index("Summary:") + 1 if "Summary:" in lines[:-1] else 0
+    return lines[start]
 
 
 def _keep_state(graph: Any, cache: dict[str, str]) -> None:
-    """Turn the cache into state that stays in the runtime from one call to the next.
+    """Turn the key-value cache into state that the runtime keeps between calls.
 
     Args:
         graph: changed in place.
-        cache: by the name of each input the name of the output that it becomes.
+        cache: for each input of the cache the output that replaces it in the next call.
     """
     import numpy as np
     import openvino
@@ -158,10 +158,10 @@ def _keep_state(graph: Any, cache: dict[str, str]) -> None:
     shapes = {name: graph.input(name).get_partial_shape() for name in cache}
     for name in cache:
         past = graph.input(name)
-        takers = past.get_target_inputs()
-        chosen = op.gather(past, beams, op.constant(0, openvino.Type.i64))
-        for taker in takers:
-            taker.replace_source_output(chosen.output(0))
+        readers = past.get_target_inputs()
+        reordered = op.gather(past, beams, op.constant(0, openvino.Type.i64))
+        for reader in readers:
+            reader.replace_source_output(reordered.output(0))
     graph.add_parameters([beams])
     passes = Manager()
     passes.register_pass(MakeStateful(cache))
@@ -177,13 +177,13 @@ def _keep_state(graph: Any, cache: dict[str, str]) -> None:
     graph.validate_nodes_and_infer_types()
 
 
-def _number(graph: Any) -> None:
-    """Name each inner node by its kind and place, where its name counts all that the process ever made."""
+def _name_nodes(graph: Any) -> None:
+    """Name each inner node by type and position: default names depend on what the process built before."""
     graph.set_friendly_name("model")
-    for place, node in enumerate(graph.get_ordered_ops()):
+    for index, node in enumerate(graph.get_ordered_ops()):
         kind = node.get_type_name()
         if kind != "Parameter":
-            node.set_friendly_name(f"{kind}_{place}")
+            node.set_friendly_name(f"{kind}_{index}")
         if kind not in ("Parameter", "Result"):
             for port in node.outputs():
                 if "logits" not in port.get_names():
@@ -191,12 +191,12 @@ def _number(graph: Any) -> None:
 
 
 def _row_lengths(graph: Any) -> list[int]:
-    """Return how many weights a row has, of each matrix in float that is multiplied with."""
-    found = []
+    """Return the row length of every float matrix that is multiplied."""
+    lengths = []
     for node in graph.get_ops():
         if node.get_type_name() == "MatMul":
             source = node.input_value(1).get_node()
-            if source.get_type_name() == "Convert":  # of half precision on disk
+            if source.get_type_name() == "Convert":  # stored in half precision
                 source = source.input_value(0).get_node()
             shape = source.get_output_partial_shape(0)
             if (
@@ -204,24 +204,24 @@ def _row_lengths(graph: Any) -> list[int]:
                 and source.get_element_type().is_real()
                 and len(shape) == 2
             ):
-                found.append(shape[1 if node.get_attributes()["transpose_b"] else 0].get_length())
-    return found
+                lengths.append(shape[1 if node.get_attributes()["transpose_b"] else 0].get_length())
+    return lengths
 
 
 def _require_whole_blocks(lengths: list[int], block_size: int) -> None:
-    """Refuse a block size that does not divide every row.
+    """Check that *block_size* divides every row.
 
     Raises:
-        StepError: it does not, with one that does.
+        StepError: it does not; the message names one that does.
     """
-    whole = math.gcd(*lengths)
-    if whole % block_size == 0:
+    divisor = math.gcd(*lengths)
+    if divisor % block_size == 0:
         return
-    fitting = [size for size in (256, 128, 64, 32, 16) if whole % size == 0]
+    fitting = [size for size in (256, 128, 64, 32, 16) if divisor % size == 0]
     change = (
         f"set compression.int4-weight.block_size={fitting[0]}" if fitting else "set compression=int8-weight"
     )
     raise StepError(
-        f"compression=int4-weight: blocks of {block_size} weights do not divide the rows of every matrix, "
-        f"which are multiples of {whole}; {change}"
+        f"compression.int4-weight.block_size: {block_size} does not divide the rows of every matrix, which "
+        f"are multiples of {divisor}; {change}"
     )

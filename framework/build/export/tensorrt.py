@@ -1,4 +1,4 @@
-"""An engine for one NVIDIA GPU architecture, by TensorRT or TensorRT-RTX."""
+"""Export to an engine for one NVIDIA GPU architecture, with TensorRT or TensorRT-RTX."""
 
 import json
 from collections.abc import Mapping
@@ -22,18 +22,18 @@ Size = Annotated[int, Field(ge=1)]
 
 
 class Sizes(Component):
-    """Which sizes of one axis the engine takes; others are refused when it runs."""
+    """The sizes of one axis that the engine supports; it rejects others at run time."""
 
     min: Size = 1
-    """The least."""
+    """The smallest size."""
     opt: Size
-    """The one that it is to be fastest at."""
+    """The size that kernels are optimized for."""
     max: Size
-    """The greatest: what memory is reserved for."""
+    """The largest size; memory is reserved for it."""
 
     @property
     def range(self) -> Range:
-        """The three of them, from the least to the greatest."""
+        """All three, in ascending order."""
         return self.min, self.opt, self.max
 
     @model_validator(mode="after")
@@ -41,54 +41,59 @@ class Sizes(Component):
         if not self.min <= self.opt <= self.max:
             raise PydanticCustomError(
                 "crossed_sizes",
-                "'min' ({min}), 'opt' ({opt}) and 'max' ({max}) must not fall",
+                "'min' ({min}), 'opt' ({opt}) and 'max' ({max}) should be in ascending order",
                 {"min": self.min, "opt": self.opt, "max": self.max},
             )
         return self
 
 
 class TensorRT(Onnx):
-    """``model.onnx``, the engine that is built of it, and ``engine.json``, which says what it takes.
+    """``model.onnx``, the engine built from it, and ``engine.json``, which describes the engine.
 
-    The network is strongly typed: its precision is that of the graph, so ``compression=fp16`` or an
-    8-bit graph with scales make an engine of fewer bits. Where no GPU is, ONNX Runtime judges the graph.
+    The network is strongly typed: the engine has the precision of the graph. For fewer bits, use
+    ``compression=fp16`` or an 8-bit graph with scales. Without a GPU, ONNX Runtime evaluates the graph.
     """
 
     engine: ClassVar[str] = "tensorrt"
     needs_gpu: ClassVar[bool] = True
+    symmetric_int8: ClassVar[bool] = True
 
     runtime: Literal["tensorrt", "tensorrt-rtx"] = "tensorrt-rtx"
-    """The library: ``tensorrt`` builds on the GPU that will run the engine and times kernels there,
-    ``tensorrt-rtx`` builds on any machine and compiles kernels when the engine is opened."""
+    """The library. ``tensorrt`` builds on the GPU that will run the engine, and times kernels there.
+    ``tensorrt-rtx`` builds on any machine, and compiles kernels when the engine is opened."""
     architecture: Literal[
         "sm75", "sm80", "sm86", "sm87", "sm89", "sm90", "sm100", "sm103", "sm120", "sm121"
     ] = "sm89"
     """The GPU's compute capability: sm80 is A100, sm86 A10, sm89 L4 and RTX 40, sm90 H100, sm120 RTX 50."""
     batch: Sizes = Sizes(opt=8, max=32)
-    """Rows in one call; more are split."""
+    """Rows per call; larger batches are split."""
     length: Sizes = Sizes(opt=64, max=512)
-    """Tokens of the longest row in a call; longer rows are refused. A language model answers with as many."""
+    """Tokens of the longest row per call; longer rows are rejected. A language model generates as many."""
     tf32: bool = False
-    """Whether tensor cores may round the factors of float32 products to 10 bits: faster, less equal."""
+    """Whether tensor cores may round the inputs of float32 products to TF32: faster, less accurate."""
 
     @model_validator(mode="after")
     def _builds_for_it(self) -> "TensorRT":
-        known = RUNTIMES[self.runtime].architectures
-        if self.architecture not in known:
+        supported = RUNTIMES[self.runtime].architectures
+        if self.architecture not in supported:
             raise PydanticCustomError(
                 "unknown_architecture",
-                "{runtime} builds for {known}, not for {wanted}; set export.runtime=tensorrt",
-                {"runtime": self.runtime, "known": ", ".join(known), "wanted": self.architecture},
+                "{runtime} supports {supported}, not {architecture}; set export.runtime=tensorrt",
+                {
+                    "runtime": self.runtime,
+                    "supported": ", ".join(supported),
+                    "architecture": self.architecture,
+                },
             )
         return self
 
     def requires(self) -> Mapping[str, str]:
-        """Return the library, whose version is the engine's; see the base class."""
-        chosen = RUNTIMES[self.runtime]
-        return {chosen.distribution: chosen.extra}
+        """Return the library, whose version the engine depends on; see the base class."""
+        runtime = RUNTIMES[self.runtime]
+        return {runtime.distribution: runtime.extra}
 
     def engine_on(self, device: str) -> str:
-        """Return the engine itself on a GPU, else ONNX Runtime, which runs the same graph."""
+        """Return TensorRT on a GPU, else ONNX Runtime, which runs the same graph."""
         return self.engine if device == "cuda" else super().engine
 
     @property
@@ -114,16 +119,17 @@ class TensorRT(Onnx):
         return problems
 
     def finish(self, output: Path, cache: Path) -> None:
-        """Build the engine of ``model.onnx``; see the base class."""
+        """Build the engine from ``model.onnx``; see the base class."""
         context, longest = context_length(output), self.length.max
         if context is not None and longest > context:
             raise StepError(
-                f"export.length.max={longest}: the model sees {context}; set export.length.max={context}"
+                f"export.length.max: {longest} exceeds the model's context of {context} tokens; "
+                f"set export.length.max={context}"
             )
         order = EngineOrder(self.runtime, self.architecture, self.axes(), self.tf32)
         graph = output / "model.onnx"
         file = build_engine(order, graph, output, cache)
-        about = {
+        description = {
             "engine": file.name,
             "runtime": self.runtime,
             "version": order.version,
@@ -131,18 +137,18 @@ class TensorRT(Onnx):
             "profile": {"batch": self.batch.range, "length": self.length.range},
             "graph_sha256": sha256_of(graph),
         }
-        (output / DESCRIPTION).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+        (output / DESCRIPTION).write_text(json.dumps(description, indent=2, sort_keys=True) + "\n")
 
     def axes(self) -> dict[str, Range]:
-        """Return the sizes of every free axis that our graphs have, by its name there.
+        """Return the sizes of every dynamic axis of our graphs, by name.
 
-        A language model has its cache as inputs: as many positions as a prompt may have. What is
-        attended to is prompt and cache together.
+        The cache of a language model holds up to as many positions as a prompt; ``total`` is cache and prompt
+        together.
         """
-        least, usual, most = self.length.range
+        smallest, optimal, largest = self.length.range
         return {
             "batch": self.batch.range,
             "sequence": self.length.range,
-            "past": (0, usual, most),
-            "total": (least, 2 * usual, 2 * most),
+            "past": (0, optimal, largest),
+            "total": (smallest, 2 * optimal, 2 * largest),
         }

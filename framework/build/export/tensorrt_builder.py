@@ -1,6 +1,6 @@
-"""From an ONNX graph to an engine file, by TensorRT or TensorRT-RTX.
+"""Build an engine file from an ONNX graph with TensorRT or TensorRT-RTX.
 
-It knows graphs, shapes and GPU architectures; neither models nor tokens.
+Knows graphs, shapes and GPU architectures; knows neither models nor tokens.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from framework.core.errors import StepError
 from framework.core.filesystem import write_whole
 
 Range = tuple[int, int, int]
-"""The least, the usual and the greatest size of a free axis."""
+"""The smallest, the optimal and the largest size of a dynamic axis."""
 
 
 @dataclass(frozen=True)
 class EngineOrder:
-    """What engine is wanted of a graph."""
+    """The settings of an engine."""
 
     runtime: str
     """A key of ``framework.build.engine.tensorrt_session.RUNTIMES``."""
     architecture: str
     """The GPU's compute capability, such as ``sm89``."""
     axes: Mapping[str, Range]
-    """The sizes of every free axis of the graph's inputs, by the axis's name."""
+    """The sizes of every dynamic axis of the graph's inputs, by name."""
     tf32: bool
-    """Whether tensor cores may round the factors of float32 products to 10 bits."""
+    """Whether tensor cores may round the inputs of float32 products to TF32."""
 
     @property
     def version(self) -> str:
@@ -37,38 +37,38 @@ class EngineOrder:
 
     @property
     def file_name(self) -> str:
-        """The engine's: it runs on this architecture, by this version of this library, and on no other."""
+        """The engine's file name: it runs only on this architecture with this version of this library."""
         return f"model.{self.architecture}.{self.runtime}-{self.version}.engine"
 
     def library(self) -> Any:
         """Return the library's module.
 
         Raises:
-            StepError: it is not installed, or lacks what it needs on this machine.
+            StepError: it is not installed, or a library that it requires is missing.
         """
-        chosen = RUNTIMES[self.runtime]
+        runtime = RUNTIMES[self.runtime]
         try:
-            return import_module(chosen.module)
+            return import_module(runtime.module)
         except ImportError as error:
             raise StepError(
-                f"export.runtime={self.runtime}: {error}; pip install 'gitune[{chosen.extra}]'"
+                f"export.runtime={self.runtime}: {error}; pip install 'gitune[{runtime.extra}]'"
             ) from error
 
 
 def build_engine(order: EngineOrder, graph: Path, output: Path, cache: Path) -> Path:
     """Build the engine of *graph* and return its file, below *output*.
 
-    TensorRT times kernels on the GPU itself, and keeps what it learnt in *cache*; TensorRT-RTX leaves
-    that to the GPU which will run the engine, and needs none to build.
+    TensorRT times kernels on this machine's GPU, and keeps the timings in *cache*. TensorRT-RTX builds
+    without a GPU, and selects kernels when the engine is opened.
 
     Raises:
-        StepError: an operator is unknown, an axis has no sizes, or no such GPU can run the graph.
+        StepError: an operator is not supported, an axis has no sizes, or this machine has no such GPU.
     """
     trt = order.library()
     log = _log(trt)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)  # it owns the network's weights, so it must live as long
+    parser = trt.OnnxParser(network, log)  # owns the network's weights, so it must live as long
     _parse(order, parser, graph)
     config = builder.create_builder_config()
     config.add_optimization_profile(profile_of(order, builder, network))
@@ -82,22 +82,23 @@ def build_engine(order: EngineOrder, graph: Path, output: Path, cache: Path) -> 
     else:
         built = _build_here(order, builder, network, config, cache)
     if built is None:
-        raise StepError(f"export=tensorrt: no engine for {order.architecture}: {log.last_error()}")
+        raise StepError(f"export=tensorrt: building for {order.architecture} failed: {log.last_error()}")
     file.write_bytes(built)
     return file
 
 
 def _build_here(order: EngineOrder, builder: Any, network: Any, config: Any, cache: Path) -> Any:
-    """Build on this machine's GPU, with and for the timings of earlier builds."""
+    """Build on this machine's GPU; reuse and extend the timings of earlier builds."""
     here = architecture_here()
     if here != order.architecture:
         raise StepError(
-            f"export.architecture={order.architecture}: TensorRT builds on the GPU that will run the engine, "
-            f"and here is {here or 'none'}; set export.runtime=tensorrt-rtx, or build on such a machine"
+            "export.architecture: TensorRT must build on the GPU that will run the engine, "
+            f"{order.architecture}; this machine has {here or 'none'}; set export.runtime=tensorrt-rtx, or "
+            "build on such a GPU"
         )
     timings = cache / "tensorrt" / f"{order.architecture}-{order.version}.timings"
-    known = config.create_timing_cache(timings.read_bytes() if timings.is_file() else b"")
-    config.set_timing_cache(known, ignore_mismatch=False)
+    earlier = config.create_timing_cache(timings.read_bytes() if timings.is_file() else b"")
+    config.set_timing_cache(earlier, ignore_mismatch=False)
     built = builder.build_serialized_network(network, config)
     write_whole(timings, bytes(config.get_timing_cache().serialize()))
     return built
@@ -107,39 +108,41 @@ def _parse(order: EngineOrder, parser: Any, graph: Path) -> None:
     if parser.parse_from_file(str(graph)):
         return
     errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    said = "; ".join(dict.fromkeys(f"{error.node_operator()}: {error.desc()}" for error in errors))
-    raise StepError(f"export=tensorrt: {order.runtime} cannot express the graph ({said}); set export=onnx")
+    reasons = "; ".join(dict.fromkeys(f"{error.node_operator()}: {error.desc()}" for error in errors))
+    raise StepError(
+        f"export=tensorrt: {order.runtime} does not support the graph ({reasons}); set export=onnx"
+    )
 
 
 def profile_of(order: EngineOrder, builder: Any, network: Any) -> Any:
-    """Return the sizes between which every input's shape may lie, and the one to be fastest at."""
+    """Return the optimization profile: smallest, optimal and largest shape of every input."""
     profile = builder.create_optimization_profile()
     for index in range(network.num_inputs):
-        given = network.get_input(index)
-        ranges = [_sizes(order, given, axis) for axis in range(len(given.shape))]
-        profile.set_shape(given.name, *zip(*ranges, strict=True))
+        tensor = network.get_input(index)
+        ranges = [_sizes(order, tensor, axis) for axis in range(len(tensor.shape))]
+        profile.set_shape(tensor.name, *zip(*ranges, strict=True))
     return profile
 
 
-def _sizes(order: EngineOrder, given: Any, axis: int) -> Range:
-    size, name = given.shape[axis], given.get_dimension_name(axis)
+def _sizes(order: EngineOrder, tensor: Any, axis: int) -> Range:
+    size, name = tensor.shape[axis], tensor.get_dimension_name(axis)
     if size >= 0:
         return size, size, size
     if name == "past" and (order.axes["batch"][0], order.axes["sequence"][0]) != (1, 1):
         raise StepError(
-            "export=tensorrt: a language model writes one row, one token at a time; set export.batch.min=1 "
+            "export=tensorrt: generation runs one row and one token at a time; set export.batch.min=1 "
             "export.length.min=1"
         )
     if name not in order.axes:
         raise StepError(
-            f"export=tensorrt: the free axis '{name}' of the input {given.name} is none of "
+            f"export=tensorrt: the dynamic axis '{name}' of the input {tensor.name} is not one of "
             f"{', '.join(order.axes)}; export the model again"
         )
     return order.axes[name]
 
 
 def _log(trt: Any) -> Any:
-    """Return a logger that keeps errors and shows nothing."""
+    """Return a logger that records errors and prints nothing."""
 
     class Log(trt.ILogger):  # type: ignore[misc]  # the library has no types
         def __init__(self) -> None:
@@ -151,6 +154,6 @@ def _log(trt: Any) -> Any:
                 self.errors.append(message)
 
         def last_error(self) -> str:
-            return self.errors[-1].partition("\n")[0] if self.errors else "the library named no reason"
+            return self.errors[-1].partition("\n")[0] if self.errors else "the library reported no reason"
 
     return Log()

@@ -1,6 +1,6 @@
-"""Models as functions of plain tensors, which an exporter can trace.
+"""Wrap models as functions of plain tensors, which an exporter can trace.
 
-Knows transformers' models and their key-value cache; not which format the trace becomes.
+Knows transformers' models and their key-value cache; not the format of the export.
 """
 
 import inspect
@@ -14,30 +14,31 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 Axes = dict[int, str]
-"""The names of a tensor's free axes."""
+"""The names of a tensor's dynamic axes."""
 
 
 @dataclass(frozen=True)
 class Traceable:
-    """A model that takes and returns plain tensors, with an example to trace it by."""
+    """A model that takes and returns plain tensors, with example arguments for tracing."""
 
     module: "Module"
-    """Takes one argument for each of ``given``; returns a tensor, or a list of them."""
-    given: "tuple[torch.Tensor | list[torch.Tensor], ...]"
-    """Example arguments. No free axis has the size of 1, which would be taken for a constant."""
+    """Takes ``arguments``; returns a tensor, or a list of tensors."""
+    arguments: "tuple[torch.Tensor | list[torch.Tensor], ...]"
+    """Example arguments. No dynamic axis has size 1, which tracing would treat as a constant."""
     inputs: dict[str, Axes]
-    """Names of the tensors in ``given``, in their order, with their free axes."""
+    """Names of the tensors in ``arguments``, in order, with their dynamic axes."""
     outputs: tuple[str, ...]
-    """Names of what is returned."""
+    """Names of the returned tensors."""
 
     @property
     def tensors(self) -> "list[torch.Tensor]":
-        """The tensors in ``given``, one after the other."""
-        return [tensor for part in self.given for tensor in (part if isinstance(part, list) else [part])]
+        """The tensors in ``arguments``, flattened."""
+        lists = [argument if isinstance(argument, list) else [argument] for argument in self.arguments]
+        return [tensor for tensors in lists for tensor in tensors]
 
 
 def classifier(model: Any) -> Traceable:
-    """Return *model* as a function from ids and mask to logits."""
+    """Return *model* as a function from token ids and mask to logits."""
     import torch
 
     class LogitsOnly(torch.nn.Module):
@@ -58,9 +59,9 @@ def classifier(model: Any) -> Traceable:
 def decoder(model: Any, option: str) -> Traceable:
     """Return the causal language model *model* as a function that takes and returns its cache.
 
-    Inputs are ``input_ids`` and, where the model wants them, ``position_ids`` (batch, sequence),
+    Inputs are ``input_ids`` and, if the model has them, ``position_ids`` (batch, sequence),
     ``attention_mask`` (batch, total) and for each layer ``past_key_values.<layer>.key`` and ``.value``
-    (batch, heads, past, head size); total is past and sequence together. Outputs are ``logits`` (batch,
+    (batch, heads, past, head size); total is past plus sequence. Outputs are ``logits`` (batch,
     sequence, vocabulary) and for each layer ``present.<layer>.key`` and ``.value`` (batch, heads, total,
     head size).
 
@@ -69,13 +70,13 @@ def decoder(model: Any, option: str) -> Traceable:
         option: the export option, for messages.
 
     Raises:
-        StepError: the model keeps something other than keys and values of all that it has seen.
+        StepError: the model's cache is not the keys and values of all positions.
     """
     import torch
     from transformers import DynamicCache
 
     shapes = _cache_shapes(model, option)
-    numbered = "position_ids" in inspect.signature(model.forward).parameters
+    has_positions = "position_ids" in inspect.signature(model.forward).parameters
 
     class WithCache(torch.nn.Module):
         def __init__(self) -> None:
@@ -85,46 +86,46 @@ def decoder(model: Any, option: str) -> Traceable:
         def forward(
             self, input_ids: torch.Tensor, attention_mask: torch.Tensor, rest: list[torch.Tensor]
         ) -> list[torch.Tensor]:
-            places = {"position_ids": rest[0]} if numbered else {}
-            past = rest[len(places) :]
+            positions = {"position_ids": rest[0]} if has_positions else {}
+            past = rest[len(positions) :]
             cache = DynamicCache(config=model.config)
             for layer, keys, values in zip(cache.layers, past[::2], past[1::2], strict=True):
                 layer.lazy_initialization(keys, values)
                 layer.keys, layer.values = keys, values
             logits = self.model(
-                input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **places
+                input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **positions
             ).logits
-            return [logits, *(kept for layer in cache.layers for kept in (layer.keys, layer.values))]
+            return [logits, *(state for layer in cache.layers for state in (layer.keys, layer.values))]
 
     rows, past, new = 2, 5, 3
     ids = torch.ones(rows, new, dtype=torch.long)
     mask = torch.ones(rows, past + new, dtype=torch.long)
-    places = [torch.arange(past, past + new).repeat(rows, 1)] if numbered else []
+    positions = [torch.arange(past, past + new).repeat(rows, 1)] if has_positions else []
     cache = [torch.zeros(rows, heads, past, size) for heads, size in shapes]
-    tokens, kept = {0: "batch", 1: "sequence"}, {0: "batch", 2: "past"}
-    names = [f"{layer}.{part}" for layer in range(len(shapes) // 2) for part in ("key", "value")]
+    tokens, cached = {0: "batch", 1: "sequence"}, {0: "batch", 2: "past"}
+    names = [f"{layer}.{kind}" for layer in range(len(shapes) // 2) for kind in ("key", "value")]
     inputs: dict[str, Axes] = {"input_ids": tokens, "attention_mask": {0: "batch", 1: "total"}}
-    inputs |= {"position_ids": tokens} if numbered else {}
-    inputs |= {f"past_key_values.{name}": kept for name in names}
+    inputs |= {"position_ids": tokens} if has_positions else {}
+    inputs |= {f"past_key_values.{name}": cached for name in names}
     outputs = ("logits", *(f"present.{name}" for name in names))
-    return Traceable(WithCache(), (ids, mask, [*places, *cache]), inputs, outputs)
+    return Traceable(WithCache(), (ids, mask, [*positions, *cache]), inputs, outputs)
 
 
 def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:
-    """Return heads and head size of every tensor of the cache, by letting the model fill one."""
+    """Return heads and head size of every tensor in the cache, by running the model once."""
     import torch
     from transformers.cache_utils import DynamicCache, DynamicLayer
 
     kind = type(model).__name__
     if hasattr(model, "peft_config"):
-        raise StepError(f"export={option} cannot express {kind} with its cache; set export=transformers")
+        raise StepError(f"export={option} does not support {kind} with an adapter; set export=transformers")
     with torch.inference_mode():
         cache = model(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=True).get("past_key_values")
     layers = cache.layers if isinstance(cache, DynamicCache) else ()
-    # A subclass forgets what has left its window, or keeps a state that is no list of positions.
+    # Subclasses drop positions outside a window, or keep a state without positions.
     if not layers or any(type(layer) is not DynamicLayer for layer in layers):
         raise StepError(
-            f"export={option} cannot express {kind}, which does not keep the keys and values of all "
+            f"export={option} does not support {kind}: its cache does not keep the keys and values of all "
             "positions; set export=transformers"
         )
-    return [(part.shape[1], part.shape[3]) for layer in layers for part in (layer.keys, layer.values)]
+    return [(state.shape[1], state.shape[3]) for layer in layers for state in (layer.keys, layer.values)]

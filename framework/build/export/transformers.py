@@ -1,4 +1,4 @@
-"""The tuned Hugging Face folder itself: served by PyTorch, with its adapter where it has one."""
+"""Release the tuned Hugging Face folder itself, with its adapter if it has one, for PyTorch."""
 
 import shutil
 from pathlib import Path
@@ -10,11 +10,11 @@ from framework.core.store import RECORD
 
 
 class Transformers(Export):
-    """Ship the folder as it is: the way to production for every tuning method and architecture.
+    """Release the Hugging Face folder; works for every tuning method and architecture.
 
-    transformers and vLLM open it; where it has a folder ``adapter/``, peft puts that on
-    (``PeftModel.from_pretrained(base, folder / "adapter")``), but for bottleneck adapters, which
-    only ``framework.build.engine.attached_adapter`` knows. Slower on a CPU than an ONNX export.
+    transformers and vLLM open it. An adapter that cannot be merged is in ``adapter/``, and peft loads it with
+    ``PeftModel.from_pretrained(base, folder / "adapter")``. Only bottleneck adapters need
+    ``framework.build.engine.attached_adapter`` instead. It is slower on a CPU than an ONNX export.
     """
 
     engine: ClassVar[str] = "torch"
@@ -32,6 +32,6 @@ class Transformers(Export):
         """Copy the folder; see the base class."""
         if precision != "fp32":
             raise StepError(
-                f"export=transformers ships float32 and cannot write {precision}; set compression=none"
+                f"export=transformers supports only float32, not {precision}; set compression=none"
             )
         shutil.copytree(model, output, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD))

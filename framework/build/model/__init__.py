@@ -1,4 +1,4 @@
-"""The base of every model option: which weights, and which task they are tuned for."""
+"""Base class of the model options: the base model's weights, and the task they are tuned for."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -14,22 +14,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Encoded = tuple[Any, ...]
-"""A prepared row: lists ``input_ids`` and ``labels``, then what else the task needs."""
+"""A prepared row: the lists ``input_ids`` and ``labels``, then further parts that the task needs."""
 
 
 class Model(Component, ABC):
     """A base model and its task.
 
-    Subclasses say how a row becomes token ids and labels; tuning, evaluation and export ask only
-    this class, so that a task is one file.
+    Subclasses convert rows to token ids and labels. Tuning, evaluation and export depend only on this class.
     """
 
     name: str
-    """The name that people know the model by."""
+    """The model's common name."""
     license: str
-    """The licence of the weights (SPDX identifier where there is one)."""
+    """The license of the weights: its SPDX identifier if it has one."""
     parameters: Annotated[float, Field(gt=0)]
-    """Number of weights, for the plan's estimates of time and memory."""
+    """Number of parameters, for the plan's estimates of time and memory."""
 
     @property
     @abstractmethod
@@ -42,14 +41,23 @@ class Model(Component, ABC):
     @property
     @abstractmethod
     def origin(self) -> str:
-        """Where the weights come from, for the release."""
+        """Where the weights come from; recorded in the release."""
 
     @abstractmethod
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model as a Hugging Face folder: safetensors, tokenizer, chat template."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model as a Hugging Face folder: float32 safetensors, tokenizer, chat template.
+
+        Args:
+            output: an empty folder.
+            seed: initializes weights that the source does not have, such as a classification head.
+
+        Raises:
+            SourceError: the source cannot be fetched.
+            StepError: transformers cannot open the source.
+        """
 
     def open(self, folder: Path) -> "PreTrainedModel":
-        """Open a folder that ``materialise`` or a merge wrote: float32, evaluation mode."""
+        """Open a folder written by ``materialize`` or a merge, in float32 and evaluation mode."""
         import torch
         import transformers
 
@@ -59,10 +67,10 @@ class Model(Component, ABC):
 
     @abstractmethod
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Turn one row into ``(input_ids, labels)`` and perhaps more; the task says what labels are.
+        """Convert one row to ``input_ids``, ``labels`` and further parts of the task.
 
         Raises:
-            DataError: the row does not suit the task.
+            DataError: the row does not have the form that the task needs.
         """
 
     def tokenizer(self, folder: Path) -> Any:

@@ -1,4 +1,4 @@
-"""A tokenizer whose tokens are bytes, for models that begin at random: nothing to download or to learn."""
+"""A byte-level tokenizer for randomly initialized models: nothing to download or train."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ PAD = "<|pad|>"
 
 
 def byte_tokenizer(*special: str, surround: bool = False, **options: Any) -> Any:
-    """Return a tokenizer of 256 bytes, the padding token and the *special* ones, in this order.
+    """Return a tokenizer of the 256 bytes, the padding token and the tokens *special*, in this order.
 
     Args:
-        special: further tokens that stand for themselves.
-        surround: put the first of them before every text and the second behind it, as encoders have it.
-        options: what ``PreTrainedTokenizerFast`` takes, such as ``eos_token``.
+        special: additional special tokens.
+        surround: put the first special token before every text and the second after it, as encoders do.
+        options: arguments of ``PreTrainedTokenizerFast``, such as ``eos_token``.
     """
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -22,9 +22,9 @@ def byte_tokenizer(*special: str, surround: bool = False, **options: Any) -> Any
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens([AddedToken(token, special=True) for token in (PAD, *special)])
     if surround:
-        before, behind = special[:2]
+        start, end = special[:2]
         inner.post_processor = processors.TemplateProcessing(
-            single=f"{before} $A {behind}",
-            special_tokens=[(token, inner.token_to_id(token)) for token in (before, behind)],
+            single=f"{start} $A {end}",
+            special_tokens=[(token, inner.token_to_id(token)) for token in (start, end)],
         )
     return PreTrainedTokenizerFast(tokenizer_object=inner, pad_token=PAD, **options)

@@ -1,4 +1,4 @@
-"""Causal language models: tokens in, the next token out."""
+"""Causal language models from any source that transformers opens."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class CausalLM(Model):
-    """A decoder with a language-model head, from any source that transformers opens."""
+    """A decoder with a language modeling head, from any source that transformers opens."""
 
     task: ClassVar[str] = "causal-lm"
 
@@ -27,41 +27,40 @@ class CausalLM(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model in float32 as safetensors with its tokenizer.
-
-        A GGUF file is dequantised. transformers refuses to save such a model, so its weights move
-        into a new one, built from the same config without the quantisation (difference 0).
-        """
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model in float32 with its tokenizer; a GGUF file is dequantized."""
         import torch
         from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         path = self.source.fetch()
-        where, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
+        folder, options = (path.parent, {"gguf_file": path.name}) if path.is_file() else (path, {})
         try:
             with quiet():
-                tokenizer = AutoTokenizer.from_pretrained(where, **options)
-                model = AutoModelForCausalLM.from_pretrained(where, dtype=torch.float32, **options)
+                tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+                model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **options)
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
-            raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
+            raise StepError(
+                f"model.source: transformers cannot open {self.source.url}: {first_line}"
+            ) from error
         if getattr(model.config, "quantization_config", None) is not None:
-            model = _without_quantisation(model)
+            model = _without_quantization(model)
         if tokenizer.chat_template is None:
             raise StepError(
-                f"{self.source.url}: the tokenizer has no chat template; choose an instruction-tuned model"
+                f"model.source: the tokenizer of {self.source.url} has no chat template; choose an "
+                "instruction-tuned model"
             )
         if tokenizer.eos_token_id is None:
             raise StepError(
-                f"{self.source.url}: the tokenizer names no end-of-sequence token, so no answer would end; "
-                "name one as eos_token in its tokenizer_config.json"
+                f"model.source: the tokenizer of {self.source.url} has no end-of-sequence token, so "
+                "generation would not stop; set eos_token in its tokenizer_config.json"
             )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         model.generation_config.pad_token_id = tokenizer.pad_token_id
-        known = model.generation_config.eos_token_id
-        model.generation_config.eos_token_id = _ends(tokenizer.eos_token_id, known)
+        configured = model.generation_config.eos_token_id
+        model.generation_config.eos_token_id = _end_tokens(tokenizer.eos_token_id, configured)
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
@@ -70,20 +69,24 @@ class CausalLM(Model):
         return encode_row(tokenizer, row)
 
 
-def _ends(turn: int, known: int | list[int] | None) -> int | list[int]:
-    """Return every token that ends an answer: the tokenizer's, and those that the checkpoint names besides.
+def _end_tokens(tokenizer_end: int, configured: int | list[int] | None) -> int | list[int]:
+    """Return every token that ends an answer: the tokenizer's, and those of the generation config.
 
-    Llama 3 has three, and Gemma's turns end with one that is not the tokenizer's.
+    Llama 3 has three, and Gemma's end-of-turn token is not the tokenizer's.
 
-    >>> _ends(9, [1, 8, 9]), _ends(2, 2), _ends(2, None)
+    >>> _end_tokens(9, [1, 8, 9]), _end_tokens(2, 2), _end_tokens(2, None)
     ([9, 1, 8], 2, 2)
     """
-    others = known if isinstance(known, list) else [known]
-    ends = list(dict.fromkeys([turn, *(end for end in others if end is not None)]))
-    return ends if len(ends) > 1 else turn
+    others = configured if isinstance(configured, list) else [configured]
+    ends = list(dict.fromkeys([tokenizer_end, *(end for end in others if end is not None)]))
+    return ends if len(ends) > 1 else tokenizer_end
 
 
-def _without_quantisation(model: Any) -> Any:
+def _without_quantization(model: Any) -> Any:
+    """Return a new model with the same weights and no quantization config.
+
+    transformers refuses to save a model that it dequantized.
+    """
     config = type(model.config).from_dict(
         {key: value for key, value in model.config.to_dict().items() if key != "quantization_config"}
     )

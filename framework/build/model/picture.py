@@ -1,4 +1,4 @@
-"""From an image file to the bytes that a model learns from. It knows nothing of models."""
+"""Read an image file as pixels. Knows no model."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def read_picture(file: str, side: int) -> "np.ndarray":
-    """Return the image in *file* as a square RGB of *side* pixels: uint8 (3 * side * side,), channels first.
+    """Return the image in *file*, resized to *side* x *side* RGB: uint8 (3 * side * side,), channels first.
 
     Raises:
         DataError: Pillow is not installed, or cannot read the file.
@@ -19,7 +19,7 @@ def read_picture(file: str, side: int) -> "np.ndarray":
     try:
         from PIL import Image
     except ImportError:
-        raise DataError("reading images needs Pillow; `pip install 'gitune[vision]'`") from None
+        raise DataError("reading images requires Pillow: pip install 'gitune[vision]'") from None
     try:
         with Image.open(file) as opened:
             picture = opened.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)

@@ -1,4 +1,4 @@
-"""Encoder-decoder models: T5, BART and their kin; a text is read, another is written."""
+"""Encoder-decoder models such as T5 and BART, which generate a text from another."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,11 +17,11 @@ TEMPLATE = (
     "{{ bos_token if bos_token is defined else '' }}{% for message in messages %}"
     "{{ message['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}{{ eos_token }}"
 )
-"""The chat template of a model that has none: turn by turn what was said, between the encoder's tokens."""
+"""The chat template for models without one: the turns, one per line, between the special tokens."""
 
 
 class Seq2Seq(Model):
-    """An encoder and a decoder with a language-model head, from any source that transformers opens."""
+    """An encoder-decoder with a language modeling head, from any source that transformers opens."""
 
     task: ClassVar[str] = "seq2seq"
 
@@ -33,8 +33,8 @@ class Seq2Seq(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model in float32 with its tokenizer, which gets a plain chat template if it has none."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model in float32 with its tokenizer; add a plain chat template if it has none."""
         import torch
         from safetensors import SafetensorError
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
@@ -46,29 +46,29 @@ class Seq2Seq(Model):
                 model = AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32)
         except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
             first_line = str(error).partition("\n")[0]
-            raise StepError(f"{self.source.url}: transformers cannot open it: {first_line}") from error
+            raise StepError(
+                f"model.source: transformers cannot open {self.source.url}: {first_line}"
+            ) from error
         if tokenizer.chat_template is None:
             tokenizer.chat_template = TEMPLATE
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return what is read and what is written; see ``encode_answer``."""
+        """Return the token ids of prompt and answer; see ``encode_answer``."""
         return encode_answer(tokenizer, row)
 
 
 def encode_answer(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
-    """Return the ids of all turns but the last, as a server would read them, and of the last, with its end.
+    """Return the token ids of the prompt, rendered as when serving, and of the answer with its end token.
 
     Raises:
-        DataError: the row is no conversation.
+        DataError: the row has no prompt and answer.
     """
     if "messages" not in row or len(row["messages"]) < 2:
-        raise DataError(
-            "a model with encoder and decoder needs a question and its answer, such as 'messages'"
-        )
-    *asked, answer = row["messages"]
-    ids = render(tokenizer, asked, None, prompt=True)
+        raise DataError("an encoder-decoder needs a prompt and its answer, such as 'messages' with two turns")
+    *prompt, answer = row["messages"]
+    ids = render(tokenizer, prompt, None, prompt=True)
     labels = [int(token) for token in tokenizer(text_target=answer["content"])["input_ids"]]
     end = int(tokenizer.eos_token_id)
     return ids, labels if labels[-1:] == [end] else [*labels, end]

@@ -1,4 +1,4 @@
-"""Sequence classification: one label, or any number of them, for a whole text."""
+"""Sequence classification: one or several labels for a whole text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
-from framework.build.model.labelled import encode_class, encode_classes, write_encoder
+from framework.build.model.label_encoding import encode_class, encode_classes, write_encoder
 from framework.core.source import Source
 
 if TYPE_CHECKING:
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class SequenceClassification(Model):
-    """An encoder with a fresh classification head, from any source that transformers opens."""
+    """An encoder with a classification head, from any source that transformers opens."""
 
     source: Source
-    """A Hugging Face folder of an encoder."""
+    """A Hugging Face folder with an encoder. Its own head is kept if the number of labels matches."""
     labels: Annotated[tuple[str, ...], Field(min_length=2)]
     """The classes, in the order of the model's outputs."""
     problem: Literal["single-label", "multi-label"] = "single-label"
-    """Whether a row has exactly one class (``label``), or any number of them (``labels``, a list)."""
+    """Whether a row has exactly one class (``label``) or any number of classes (``labels``, a list)."""
 
     @property
     def task(self) -> str:
@@ -34,13 +34,13 @@ class SequenceClassification(Model):
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the encoder in float32 with a head drawn from *seed*."""
-        several = {"problem_type": "multi_label_classification"} if self.problem == "multi-label" else {}
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the encoder in float32; *seed* initializes the head."""
+        config = {"problem_type": "multi_label_classification"} if self.problem == "multi-label" else {}
         auto_class = "AutoModelForSequenceClassification"
-        write_encoder(self.source, auto_class, self.labels, output, seed, **several)
+        write_encoder(self.source, auto_class, self.labels, output, seed, **config)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return the text's token ids, and the index of its class or a 1 or 0 for each."""
+        """Return the text's token ids, and the index of its class or 1 or 0 for each class."""
         encode = encode_classes if self.problem == "multi-label" else encode_class
         return encode(tokenizer, row, self.labels)

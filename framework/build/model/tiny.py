@@ -1,4 +1,4 @@
-"""A random Llama with a byte tokenizer: a whole plan in seconds, with nothing to download."""
+"""A tiny random Llama with a byte tokenizer: runs a whole plan in seconds without downloads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -21,25 +21,25 @@ _END, _START = "<|im_end|>", "<|im_start|>"
 
 
 class TinyCausalLM(Model):
-    """Random weights, drawn from the seed; it learns small tasks and nothing else."""
+    """A randomly initialized Llama for tests; it can learn only simple tasks."""
 
     task: ClassVar[str] = "causal-lm"
 
     layers: Annotated[int, Field(ge=1)] = 2
     """Decoder layers."""
     hidden_size: Annotated[int, Field(ge=64, multiple_of=64)] = 64
-    """Width of the residual stream; heads are 32 wide, as onnxruntime-genai's builder needs a
-    multiple of 16 for its rotary caches."""
+    """Hidden size; the head size is 32, since onnxruntime-genai's model builder requires a multiple of 16 for
+    rotary caches."""
     context: Annotated[int, Field(ge=16)] = 512
-    """Longest sequence."""
+    """Context length in tokens."""
 
     @property
     def origin(self) -> str:
-        """Say that nothing was downloaded."""
+        """Return ``random``: nothing is downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model with weights drawn from *seed*."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model; *seed* initializes its weights."""
         import torch
         from transformers import LlamaConfig, LlamaForCausalLM
 

@@ -1,4 +1,4 @@
-"""A random BERT with a byte tokenizer: every kind of classifier in seconds, with nothing to download."""
+"""A tiny random BERT with a byte tokenizer: tests classifiers in seconds without downloads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
-from framework.build.model.labelled import encode_class, encode_classes, encode_tags, label_config
+from framework.build.model.label_encoding import encode_class, encode_classes, encode_tags, label_config
 from framework.build.task.bioes import tag_names
 
 if TYPE_CHECKING:
@@ -24,18 +24,18 @@ _TASKS = {
 
 
 class TinyEncoder(Model):
-    """Random weights, drawn from the seed; it learns small tasks and nothing else."""
+    """A randomly initialized BERT for tests; it can learn only simple tasks."""
 
     problem: Literal["single-label", "multi-label", "entities"] = "single-label"
-    """One class a text, any number of them, or a tag for every word."""
+    """One class per text, any number of classes, or one tag per word."""
     labels: Annotated[tuple[str, ...], Field(min_length=1)]
     """The classes, or the entities."""
     layers: Annotated[int, Field(ge=1)] = 2
     """Encoder layers."""
     hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
-    """Width of the residual stream; heads are 32 wide."""
+    """Hidden size; the head size is 32."""
     context: Annotated[int, Field(ge=16)] = 256
-    """Longest sequence."""
+    """Context length in tokens."""
 
     @property
     def task(self) -> str:
@@ -44,11 +44,11 @@ class TinyEncoder(Model):
 
     @property
     def origin(self) -> str:
-        """Say that nothing was downloaded."""
+        """Return ``random``: nothing is downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model with weights drawn from *seed*."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model; *seed* initializes its weights."""
         import torch
         import transformers
         from transformers import BertConfig
@@ -67,13 +67,15 @@ class TinyEncoder(Model):
         )
         if self.problem == "multi-label":
             config.problem_type = "multi_label_classification"
-        kind = "BertForTokenClassification" if self.problem == "entities" else "BertForSequenceClassification"
+        class_name = (
+            "BertForTokenClassification" if self.problem == "entities" else "BertForSequenceClassification"
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            model = getattr(transformers, kind)(config)
+            model = getattr(transformers, class_name)(config)
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return token ids and labels; see ``framework.build.model.labelled``."""
+        """Return token ids and labels; see ``framework.build.model.label_encoding``."""
         return _ENCODE[self.problem](tokenizer, row, self.labels)

@@ -1,4 +1,4 @@
-"""A random T5 with a byte tokenizer: encoder and decoder in seconds, with nothing to download."""
+"""A tiny random T5 with a byte tokenizer: tests encoder-decoders in seconds without downloads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -17,22 +17,22 @@ _END = "</s>"
 
 
 class TinySeq2Seq(Model):
-    """Random weights, drawn from the seed; it learns small tasks and nothing else."""
+    """A randomly initialized T5 for tests; it can learn only simple tasks."""
 
     task: ClassVar[str] = "seq2seq"
 
     layers: Annotated[int, Field(ge=1)] = 2
-    """Layers of the encoder, and of the decoder."""
+    """Layers of the encoder and of the decoder, each."""
     hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
-    """Width of the residual stream; heads are 32 wide."""
+    """Hidden size; the head size is 32."""
 
     @property
     def origin(self) -> str:
-        """Say that nothing was downloaded."""
+        """Return ``random``: nothing is downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model with weights drawn from *seed*."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model; *seed* initializes its weights."""
         import torch
         from transformers import T5Config, T5ForConditionalGeneration
 
@@ -57,5 +57,5 @@ class TinySeq2Seq(Model):
         tokenizer.save_pretrained(output)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return what is read and what is written; see ``framework.build.model.seq2seq``."""
+        """Return the token ids of prompt and answer; see ``framework.build.model.seq2seq``."""
         return encode_answer(tokenizer, row)

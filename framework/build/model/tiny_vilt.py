@@ -1,4 +1,4 @@
-"""A random ViLT with a byte tokenizer: text and image in one encoder, with nothing to download."""
+"""A tiny random ViLT with a byte tokenizer: tests text-and-image models in seconds without downloads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -8,7 +8,7 @@ from pydantic import Field
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
-from framework.build.model.labelled import encode_class, label_config
+from framework.build.model.label_encoding import encode_class, label_config
 from framework.build.model.picture import read_picture
 from framework.core.errors import DataError
 
@@ -19,9 +19,9 @@ _CLS, _SEP = "[CLS]", "[SEP]"
 
 
 class TinyImageText(Model):
-    """ViLT (Kim et al., 2021, arXiv:2102.03334) with random weights; it learns small tasks and nothing else.
+    """A randomly initialized ViLT (Kim et al., 2021, arXiv:2102.03334) for tests; learns only simple tasks.
 
-    Words and patches of the image go through the same layers.
+    Text tokens and image patches go through the same encoder layers.
     """
 
     task: ClassVar[str] = "image-text-classification"
@@ -31,19 +31,19 @@ class TinyImageText(Model):
     layers: Annotated[int, Field(ge=1)] = 2
     """Encoder layers."""
     hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
-    """Width of the residual stream; heads are 32 wide."""
+    """Hidden size; the head size is 32."""
     context: Annotated[int, Field(ge=16)] = 64
-    """Longest text."""
+    """Longest text in tokens."""
     image_size: Annotated[int, Field(ge=8, multiple_of=8)] = 32
-    """Pixels on a side that images are resized to; a patch has eight."""
+    """Side length in pixels that images are resized to; a patch is 8 x 8."""
 
     @property
     def origin(self) -> str:
-        """Say that nothing was downloaded."""
+        """Return ``random``: nothing is downloaded."""
         return "random"
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the model with weights drawn from *seed*."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the model; *seed* initializes its weights."""
         import torch
         from transformers import ViltConfig, ViltForQuestionAnswering
 
@@ -69,7 +69,7 @@ class TinyImageText(Model):
         tokenizer.save_pretrained(output)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return the text's token ids, the index of its class, and the pixels of the row's own image."""
+        """Return the text's token ids, the index of its class, and the image's pixels."""
         if "image" not in row:
-            raise DataError("classification of images needs 'image', a path, beside 'text' and 'label'")
+            raise DataError("image classification needs 'image' (a path), 'text' and 'label'")
         return *encode_class(tokenizer, row, self.labels), read_picture(row["image"], self.image_size)

@@ -1,4 +1,4 @@
-"""Token classification: entities, that is spans of words with a name."""
+"""Token classification: find named entities in a text."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -7,7 +7,7 @@ from pydantic import Field
 
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
-from framework.build.model.labelled import encode_tags, write_encoder
+from framework.build.model.label_encoding import encode_tags, write_encoder
 from framework.build.task.bioes import tag_names
 from framework.core.source import Source
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 
 class TokenClassification(Model):
-    """An encoder with a fresh head that tags every word, from any source that transformers opens."""
+    """An encoder with a token classification head, from any source that transformers opens."""
 
     task: ClassVar[str] = "token-classification"
 
     source: Source
-    """A Hugging Face folder of an encoder."""
+    """A Hugging Face folder with an encoder. Its own head is kept if the number of tags matches."""
     entities: Annotated[tuple[str, ...], Field(min_length=1)]
-    """What spans may be. The model's outputs are O and B-, I-, E-, S- of each, in this order; rows may
-    carry BIO or BIOES tags."""
+    """The entity types. The model's outputs are O and B-, I-, E-, S- of each type, in this order. Rows may
+    have BIO or BIOES tags."""
 
     @property
     def origin(self) -> str:
         """Return the source's URL."""
         return self.source.url
 
-    def materialise(self, output: Path, seed: int) -> None:
-        """Write the encoder in float32 with a head drawn from *seed*."""
+    def materialize(self, output: Path, seed: int) -> None:
+        """Write the encoder in float32; *seed* initializes the head."""
         names = tag_names(self.entities)
         write_encoder(self.source, "AutoModelForTokenClassification", names, output, seed)
 
     def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return the words' token ids, and a tag for the first token of each word."""
+        """Return the words' token ids, and a tag at the first token of each word."""
         return encode_tags(tokenizer, row, self.entities)

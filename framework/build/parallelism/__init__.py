@@ -1,4 +1,4 @@
-"""The base of every parallelism option: how one training run spreads over processes and devices."""
+"""The base of every parallelism option: how processes and devices share one training."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -14,88 +14,88 @@ Device = Literal["cpu", "cuda"]
 """The kind of device that training runs on."""
 
 Way = Literal["optimizer", "sharded", "tensor", "layers"]
-"""What a layout spreads over processes: the optimiser and the gradients; the weights too, each put
-together where it is used; or the weights, used in parts; or the layers."""
+"""What processes share: ``optimizer`` states and gradients; ``sharded`` weights, gathered layer by layer;
+``tensor`` shards, multiplied where they are; or whole ``layers``."""
 
 
 class Parallelism(Component, ABC):
     """How the tune step uses processes and devices.
 
-    Whatever the layout, an optimiser step sees ``micro_batch_size * gradient_accumulation_steps *
-    data_parallel`` rows, and its gradient is that of one process that sees them all.
+    In every layout, an optimizer step sees ``micro_batch_size * gradient_accumulation_steps *
+    data_parallel`` rows. Its gradient equals that of a single process that sees all of them.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks whose models it can spread; empty for all."""
 
     whole_steps: ClassVar[bool] = False
-    """Whether it takes the micro batches of a step at once."""
+    """Whether a batch has all micro batches of a step."""
 
     launched: ClassVar[bool] = True
-    """Whether torchrun starts the processes; else training runs where it was asked for."""
+    """Whether torchrun starts the processes; else training runs in the calling process."""
 
     @property
     def processes(self) -> int:
-        """How many processes train together, over all machines."""
+        """Number of training processes, over all machines."""
         return 1
 
     @property
     def nodes(self) -> int:
-        """On how many machines they run, as many on each."""
+        """Number of machines, with equally many processes each."""
         return 1
 
     @property
     def least_nodes(self) -> int:
-        """On how many of them training goes on where the others are lost."""
+        """Number of machines on which training continues if the others are lost."""
         return self.nodes
 
     @property
     def restarts(self) -> int:
-        """How often the processes start again from the last checkpoint because one of them died."""
+        """How often all processes may restart from the last checkpoint after one of them died."""
         return 0
 
     @property
     def least_micro_batches(self) -> int:
-        """How many micro batches a step must have."""
+        """Minimum number of micro batches per step."""
         return 1
 
     @property
     def data_parallel(self) -> int:
-        """How many of them, or groups of them, see rows of their own."""
+        """Number of processes, or groups of processes, with their own rows."""
         return 1
 
     @property
     def rank(self) -> int:
-        """The number of this process, from 0; the first writes what all have made."""
+        """The number of this process, from 0; rank 0 writes the results."""
         return 0
 
     @property
     def data_rank(self) -> int:
-        """Which of the ``data_parallel`` shares of the rows this process sees."""
+        """Which of the ``data_parallel`` shares of the rows this process sees, from 0."""
         return 0
 
     @property
     def ways(self) -> frozenset[Way]:
-        """In which ways it spreads a model; empty where every process has it whole."""
+        """How it shards a model; empty if every process has the whole model and optimizer."""
         return frozenset()
 
     @property
     def replicates(self) -> bool:
-        """Whether every process holds the whole model, and not a part of it."""
+        """Whether every process has the whole model."""
         return not self.ways & {"sharded", "tensor", "layers"}
 
     @property
     def weight_share(self) -> float:
-        """How much of the weights one process keeps, for the plan's estimate of memory."""
+        """Share of the weights that one process keeps, for the plan's memory estimate."""
         return 1.0 if self.replicates else 1 / self.processes
 
     @property
     def optimizer_share(self) -> float:
-        """How much of the gradients and of the optimiser one process keeps."""
+        """Share of the gradients and optimizer states that one process keeps."""
         return 1 / self.processes if self.ways else 1.0
 
     def on_machines(self, machines: int) -> Self:
-        """Return this layout on so many *machines*, with fewer processes that see rows of their own."""
+        """Return this layout on *machines* machines, with proportionally fewer data-parallel processes."""
         return self
 
     def problems(self) -> list[Problem]:
@@ -104,34 +104,34 @@ class Parallelism(Component, ABC):
 
     @abstractmethod
     def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
-        """Return the arguments of ``lightning.Trainer`` that this layout decides.
+        """Return the arguments of ``lightning.Trainer`` that this layout determines.
 
         Args:
-            device: what training runs on.
+            device: the kind of device to train on.
             precision: ``training.precision``.
-            clipping: ``training.gradient_clipping``, for libraries that clip by themselves.
+            clipping: ``training.gradient_clipping``, for libraries that clip the gradients.
 
         Raises:
             StepError: this machine has no such device.
         """
 
     def optimizer_arguments(self, precision: str) -> dict[str, Any]:
-        """Return how torch's own optimisers go through the weights: by a fused kernel where they can."""
-        # The fused step unscales fp16 gradients itself, after clipping would have needed them.
+        """Return arguments of torch's optimizers, which use a fused kernel if possible."""
+        # A fused optimizer unscales fp16 gradients in its step, which is too late for clipping.
         return {"fused": precision != "fp16"}
 
     def shard(self, model: Any, mesh: Any) -> None:
-        """Spread *model*, as the tuning method made it, over the processes of *mesh*, in place.
+        """Shard *model*, which the tuning method returned, over the processes of *mesh*, in place.
 
         Raises:
-            StepError: the model cannot be spread like this.
+            StepError: this layout cannot shard the model.
         """
 
     def clip(self, weights: "Iterable[Tensor]", largest: float) -> "Tensor | None":
-        """Scale the gradients of *weights* down to a norm of *largest* together; 0 leaves them.
+        """Clip the gradients of *weights* to a total norm of *largest*; 0 disables clipping.
 
         Returns:
-            Their norm before, a scalar; None where a library clips by itself.
+            The total norm before clipping, a scalar; None if a library clips the gradients.
         """
         from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
@@ -142,8 +142,8 @@ class Parallelism(Component, ABC):
         return norm
 
     def gather(self, module: Any) -> "dict[str, Tensor] | None":
-        """Return the whole ``state_dict`` of ``module.model`` on the CPU, or None if it is whole already.
+        """Return the whole ``state_dict`` of ``module.model`` on the CPU; None if the model is not sharded.
 
-        Every process calls this at the end of training; only the first need get the tensors.
+        Every process calls this at the end of training; only rank 0 needs the tensors.
         """
         return None

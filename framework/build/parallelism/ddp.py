@@ -1,4 +1,4 @@
-"""Distributed data parallelism: every process has the whole model and rows of its own."""
+"""Distributed data parallelism (DDP): every process has the whole model and its own rows."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -9,24 +9,24 @@ from framework.build.parallelism.distributed import Distributed
 
 
 class DDP(Distributed):
-    """DDP (Li et al., 2020, arXiv:2006.15704), through torch: gradients are averaged while they are made."""
+    """torch's DDP (Li et al., 2020, arXiv:2006.15704): gradients are averaged during the backward pass."""
 
     size_key: ClassVar[str] = "parallelism.replicas"
 
     replicas: Annotated[int, Field(ge=1)] = 2
-    """Processes, each with the whole model; a GPU each, where there are GPUs."""
+    """Processes, each with the whole model and, on GPUs, a GPU of its own."""
     compression: Literal["none", "fp16", "bf16", "powersgd"] = "none"
-    """How gradients travel: as they are, halved in precision, or as a low-rank approximation whose error
-    is made good in later steps (PowerSGD: Vogels et al., 2019, arXiv:1905.13727). For slow networks; only
-    ``none`` gives the gradients of one process."""
+    """Compression of gradients on slow networks: ``fp16`` and ``bf16`` cast them, ``powersgd`` sends a
+    low-rank approximation with error feedback (Vogels et al., 2019, arXiv:1905.13727). Only ``none``
+    trains exactly like a single process."""
     powersgd_rank: Annotated[int, Field(ge=1, le=128)] = 4
-    """Rank of PowerSGD's approximation: more is truer and slower."""
+    """Rank of PowerSGD's approximation: a higher rank is more accurate and slower."""
     powersgd_start_step: Annotated[int, Field(ge=2)] = 10
-    """Steps that are sent whole before PowerSGD begins, since early gradients are compressed worst."""
+    """Steps without compression before PowerSGD starts, because early gradients compress badly."""
 
     @property
     def processes(self) -> int:
-        """As many as there are replicas."""
+        """One per replica."""
         return self.replicas
 
     def strategy(self, device: Device, precision: str, clipping: float) -> Any:

@@ -1,4 +1,4 @@
-"""Lightning's DDP strategy with compressed gradients, on the CPU as on GPUs."""
+"""Lightning's DDP strategy with gradient compression, on CPUs and GPUs."""
 
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 class CompressedDDP(DDPStrategy):
-    """DDP whose gradients travel as *compression* says."""
+    """DDP with the gradient compression *compression*."""
 
     def __init__(self, compression: str, rank: int, start_step: int) -> None:
         super().__init__(gradient_as_bucket_view=compression != "powersgd")
@@ -22,7 +22,7 @@ class CompressedDDP(DDPStrategy):
         )
 
     def _register_ddp_hooks(self) -> None:
-        """Register the hook; Lightning's own registers none on the CPU."""
+        """Register the communication hook; Lightning registers none on the CPU."""
         model = self.model
         if not isinstance(model, DistributedDataParallel):
             return

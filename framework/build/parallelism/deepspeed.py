@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO: optimiser, gradients and weights shared out, stage by stage."""
+"""DeepSpeed's ZeRO: sharded optimizer states, gradients and weights, by stage."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from framework.core.suggest import nearest
 if TYPE_CHECKING:
     from torch import Tensor
 
-_DECIDED = {
+_SET_BY_RECIPE = {
     "train_batch_size": "training.micro_batch_size",
     "train_micro_batch_size_per_gpu": "training.micro_batch_size",
     "gradient_accumulation_steps": "training.gradient_accumulation_steps",
@@ -29,8 +29,8 @@ _DECIDED = {
     "amp": "training.precision",
     "torch_autocast": "training.precision",
 }
-"""Keys of DeepSpeed's config that the recipe decides, and what decides them there."""
-_DECIDED_ZERO = {
+"""Keys of DeepSpeed's config that the recipe sets, and the recipe's keys for them."""
+_SET_BY_RECIPE_ZERO = {
     "stage": "parallelism=deepspeed-1, -2 or -3",
     "offload_optimizer": "parallelism.offload",
     "offload_param": "parallelism.offload",
@@ -46,7 +46,7 @@ _KNOWN = frozenset({
     "zero_optimization",
 })
 # fmt: on
-"""The other keys at the top of DeepSpeed's config (deepspeed.ai/docs/config-json)."""
+"""The other top-level keys of DeepSpeed's config (deepspeed.ai/docs/config-json)."""
 
 
 class DeepSpeed(Distributed):
@@ -55,42 +55,42 @@ class DeepSpeed(Distributed):
     size_key: ClassVar[str] = "parallelism.replicas"
 
     replicas: Annotated[int, Field(ge=1)] = 2
-    """Processes, each with rows of its own."""
+    """Processes, each with its own rows."""
     stage: Literal[1, 2, 3] = 2
-    """What is shared out: 1 the optimiser's state; 2 the gradients too; 3 the weights as well, each put
-    together where it is used."""
+    """What is sharded: 1 optimizer states; 2 also gradients; 3 also weights, which are gathered layer by
+    layer."""
     offload: Literal["none", "cpu", "nvme"] = "none"
-    """Where what is shared out waits: on the GPU, in the machine's memory, or on a fast disk (stage 3
-    only), which is slow but fits where nothing else does."""
+    """Where shards are kept: on the GPU (``none``), in CPU memory, or on an NVMe disk (stage 3 only), which
+    is slow but fits models that nothing else fits."""
     nvme_path: Path = Path("/local_nvme")
-    """A folder on the fast disk, for ``offload: nvme``."""
+    """A folder on the NVMe disk, for ``offload: nvme``."""
     config: dict[str, Any] = Field(default={})
-    """More of DeepSpeed's own config, as in its JSON file. What the recipe decides is refused here, unless
-    it says ``auto``."""
+    """More of DeepSpeed's own config, with the keys of its JSON file. Keys that the recipe sets are rejected
+    here unless their value is ``auto``."""
     config_file: Source | None = None
-    """The same as a JSON file; ``config`` adds to it and wins."""
+    """The same as a JSON file; ``config`` is merged into it and takes precedence."""
 
     @field_validator("config")
     @classmethod
     def _check_config(cls, config: dict[str, Any]) -> dict[str, Any]:
-        if found := _problems(config):
-            raise PydanticCustomError("deepspeed_config", "{problem}", {"problem": found[0]})
+        if problems := _problems(config):
+            raise PydanticCustomError("deepspeed_config", "{problem}", {"problem": problems[0]})
         return config
 
     @model_validator(mode="after")
     def _check_offload(self) -> Self:
         if self.offload == "nvme" and self.stage < 3:
-            raise PydanticCustomError("offload", "'offload: nvme' needs 'stage: 3'; use 'offload: cpu'")
+            raise PydanticCustomError("offload", "'offload: nvme' requires 'stage: 3'; use 'offload: cpu'")
         return self
 
     @property
     def processes(self) -> int:
-        """As many as there are replicas."""
+        """One per replica."""
         return self.replicas
 
     @property
     def ways(self) -> frozenset[Way]:
-        """The optimiser is spread; from stage 3 on the weights are."""
+        """``optimizer``, and in stage 3 also ``sharded``."""
         return frozenset({"optimizer", "sharded"} if self.stage == 3 else {"optimizer"})
 
     def problems(self) -> list[Problem]:
@@ -106,53 +106,53 @@ class DeepSpeed(Distributed):
         return []
 
     def strategy(self, device: Device, precision: str, clipping: float) -> Any:
-        """Return our subclass of Lightning's DeepSpeed strategy."""
+        """Return the DeepSpeed strategy."""
         from importlib.util import find_spec
 
         if find_spec("deepspeed") is None:
             raise StepError(
-                "parallelism: DeepSpeed is not installed: pip install deepspeed, or set parallelism=fsdp2"
+                "parallelism: DeepSpeed is not installed; pip install deepspeed, or set parallelism=fsdp2"
             )
         if self.offload == "nvme" and not self.nvme_path.is_dir():
             raise StepError(
                 f"parallelism.nvme_path: {self.nvme_path} is not a folder; "
-                "set parallelism.nvme_path=<a folder on a fast disk>, or parallelism.offload=cpu"
+                "set parallelism.nvme_path=<a folder on an NVMe disk>, or parallelism.offload=cpu"
             )
         from framework.build.parallelism.deepspeed_strategy import Zero
 
         return Zero(self.engine_config(precision, clipping), device)
 
     def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
-        """Leave the precision to DeepSpeed, else as all layouts of several processes."""
+        """Leave mixed precision to DeepSpeed's own config; see the base class."""
         return {**super().trainer_arguments(device, precision, clipping), "precision": "32-true"}
 
     def engine_config(self, precision: str, clipping: float) -> dict[str, Any]:
         """Return DeepSpeed's whole config, without the batch sizes, which Lightning adds."""
-        given = _merged(self._from_file(), self.config)
+        user = _merged(self._from_file(), self.config)
         zero: dict[str, Any] = {"overlap_comm": False, "contiguous_gradients": True}
-        zero |= {key: value for key, value in given.pop("zero_optimization", {}).items() if value != "auto"}
+        zero |= {key: value for key, value in user.pop("zero_optimization", {}).items() if value != "auto"}
         zero["stage"] = self.stage
         if self.offload != "none":
-            place: dict[str, Any] = {"device": self.offload}
+            target: dict[str, Any] = {"device": self.offload}
             if self.offload == "nvme":
-                place["nvme_path"] = str(self.nvme_path)
-            zero["offload_optimizer"] = place
+                target["nvme_path"] = str(self.nvme_path)
+            zero["offload_optimizer"] = target
             if self.stage == 3:
-                zero["offload_param"] = dict(place)
-        found = {
-            # We give torch's own optimiser; DeepSpeed's needs a compiler.
+                zero["offload_param"] = dict(target)
+        engine = {
+            # We pass torch's optimizer; DeepSpeed's own needs a compiler.
             "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False,
             "steps_per_print": 10**9,
-            **{key: value for key, value in given.items() if value != "auto" and key not in _DECIDED},
+            **{key: value for key, value in user.items() if value != "auto" and key not in _SET_BY_RECIPE},
             "zero_optimization": zero,
             "gradient_clipping": clipping,
         }
         if precision != "fp32":
-            # Weights stay float32, as everywhere here; DeepSpeed's own bf16 would round frozen ones.
-            kind = {"bf16": "bfloat16", "fp16": "float16"}[precision]
-            found["torch_autocast"] = {"enabled": True, "dtype": kind}
-        return found
+            # Weights stay float32, as in all layouts; DeepSpeed's bf16 mode would round frozen ones.
+            dtype = {"bf16": "bfloat16", "fp16": "float16"}[precision]
+            engine["torch_autocast"] = {"enabled": True, "dtype": dtype}
+        return engine
 
     def _from_file(self) -> dict[str, Any]:
         if self.config_file is None:
@@ -169,23 +169,23 @@ class DeepSpeed(Distributed):
         return settings
 
     def clip(self, weights: Any, largest: float) -> None:
-        """Leave it to DeepSpeed, which holds the gradients; it was told how in its config."""
+        """Do nothing: DeepSpeed has the gradients, and the maximum norm from its config."""
 
     def gather(self, module: Any) -> "dict[str, Tensor] | None":
-        """Put the weights together one after the other, where they were shared out."""
+        """Gather the weights one after the other in stage 3; see the base class."""
         if self.stage < 3:
             return None
         from deepspeed.runtime.zero import GatheredParameters
 
         seen: dict[int, Tensor] = {}
-        found = dict(module.model.named_buffers())
+        state = dict(module.model.named_buffers())
         for name, weight in module.model.named_parameters(remove_duplicate=False):
             with GatheredParameters([weight]):
                 if self.rank == 0:
                     if id(weight) not in seen:
                         seen[id(weight)] = weight.detach().cpu().clone()
-                    found[name] = seen[id(weight)]  # tied weights stay one tensor
-        return {name: found[name] for name in module.model.state_dict() if name in found}
+                    state[name] = seen[id(weight)]  # tied weights stay one tensor
+        return {name: state[name] for name in module.model.state_dict() if name in state}
 
 
 class _FileError(StepError):
@@ -197,27 +197,27 @@ class _FileError(StepError):
 
 
 def _problems(config: dict[str, Any]) -> list[str]:
-    """Return what DeepSpeed would not understand in *config*, or what the recipe decides."""
-    found = []
+    """Return one line for each key that DeepSpeed does not have or that the recipe sets."""
+    problems = []
     for key, value in config.items():
-        if key in _DECIDED:
+        if key in _SET_BY_RECIPE:
             if value != "auto":
-                found.append(f"'{key}' is decided by {_DECIDED[key]}; remove it here")
+                problems.append(f"'{key}' is set by {_SET_BY_RECIPE[key]}; remove it here")
         elif key not in _KNOWN:
-            guess = nearest(key, (*_KNOWN, *_DECIDED))
+            guess = nearest(key, (*_KNOWN, *_SET_BY_RECIPE))
             hint = f"; did you mean '{guess}'?" if guess else ""
-            found.append(f"'{key}' is not a key of DeepSpeed's config{hint}")
+            problems.append(f"'{key}' is not a key of DeepSpeed's config{hint}")
     zero = config.get("zero_optimization", {})
     if not isinstance(zero, dict):
-        return [*found, "'zero_optimization' should be an object"]
-    for key, owner in _DECIDED_ZERO.items():
+        return [*problems, "'zero_optimization' should be an object"]
+    for key, owner in _SET_BY_RECIPE_ZERO.items():
         if zero.get(key, "auto") != "auto":
-            found.append(f"'zero_optimization.{key}' is decided by {owner}; remove it here")
-    return found
+            problems.append(f"'zero_optimization.{key}' is set by {owner}; remove it here")
+    return problems
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """Return *first* with *second* laid over it, object by object.
+    """Return *second* merged into *first*, recursively; *second* takes precedence.
 
     >>> _merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}, "d": 4})
     {'a': {'b': 3, 'c': 2}, 'd': 4}

@@ -1,7 +1,7 @@
-"""Lightning's DeepSpeed strategy, on the CPU as on GPUs, with checkpoints that any layout opens.
+"""Lightning's DeepSpeed strategy on CPUs and GPUs, with checkpoints that any layout can resume from.
 
-DeepSpeed's own checkpoints are folders of shares that only the same number of processes can read. Here
-the first process writes whole tensors in the form of torch's own optimiser instead.
+DeepSpeed's own checkpoints are folders of shards that only the same number of processes can read. Here
+rank 0 writes whole tensors instead, in the format of torch's optimizers.
 """
 
 import argparse
@@ -34,10 +34,10 @@ class Zero(DeepSpeedStrategy):
         super().__init__(config=config, logging_level=logging.ERROR)
         self._cpu = device == "cpu"
         self._groups: list[list[Tensor]] = []
-        """The weights of each of the optimiser's groups, as they were before DeepSpeed flattened them."""
+        """The weights of each optimizer group, before DeepSpeed flattened them."""
 
     def setup_environment(self) -> None:
-        """Begin; Lightning's own refuses anything but CUDA."""
+        """Set up the environment; Lightning's own method accepts CUDA only."""
         if self._cpu:
             super(DeepSpeedStrategy, self).setup_environment()
         else:
@@ -50,13 +50,13 @@ class Zero(DeepSpeedStrategy):
             return
         reset_seed()
         self.set_world_ranks()
-        # Compiled at the first use, and a compiler that is killed leaves a lock that stops all later runs.
+        # It is compiled on first use, and a killed compiler leaves a lock that blocks all later runs.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         self._init_deepspeed_distributed()
 
     @contextmanager
     def model_sharded_context(self) -> Iterator[None]:
-        """Build nothing under ``zero.Init``: the model is there already, with the weights of its folder."""
+        """Do not use ``zero.Init``: the model already exists, with its weights loaded."""
         self._init_config_if_needed()
         yield
 
@@ -76,49 +76,50 @@ class Zero(DeepSpeedStrategy):
         return engine, zero
 
     def backward(self, closure_loss: Tensor, optimizer: Any, *arguments: Any, **named: Any) -> Tensor:
-        """Go backward; Lightning has divided the loss by the accumulation already."""
+        """Run the backward pass; Lightning has already divided the loss by the accumulation."""
         return super().backward(closure_loss, optimizer, *arguments, scale_wrt_gas=False, **named)
 
     @property
     def lightning_restore_optimizer(self) -> bool:
-        """Let Lightning ask us to load the optimiser's state."""
+        """Make Lightning call ``load_optimizer_state_dict``."""
         return True
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Return the trained weights, whole, in the first process."""
+        """Return the whole trained weights on rank 0."""
         module: Any = self.lightning_module
         trained = ((name, weight) for name, weight in module.named_parameters() if weight.requires_grad)
-        return dict(self._kept((name, safe_get_full_fp32_param(weight)) for name, weight in trained))
+        return dict(self._on_rank_zero((name, safe_get_full_fp32_param(weight)) for name, weight in trained))
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return the optimiser's state as torch's own would be, whole, in the first process."""
+        """Return the whole optimizer state on rank 0, as torch's optimizer would."""
         self._link()
-        zero, found, number = self._zero, {}, 0
+        zero, states, number = self._zero, {}, 0
         groups: list[dict[str, Any]] = []
         for weights, group in zip(self._groups, zero.optimizer.param_groups, strict=True):
             numbers = list(range(number, number + len(weights)))
             settings = {name: value for name, value in group.items() if name != "params"}
             groups.append({**settings, "params": numbers})
-            scalars, names = self._kinds()
+            shared, names = self._state_names()
             for weight in weights:
                 whole = ((name, safe_get_full_optimizer_state(weight, name)) for name in names)
-                # A count of steps that all weights shared would be counted up once for each of them.
+                # Copied, because a step count shared by all weights would be incremented for each of them.
                 own = {
-                    name: part.clone() if hasattr(part, "clone") else part for name, part in scalars.items()
+                    name: value.clone() if hasattr(value, "clone") else value
+                    for name, value in shared.items()
                 }
-                found[number] = {**own, **dict(self._kept(whole))}
+                states[number] = {**own, **dict(self._on_rank_zero(whole))}
                 number += 1
-        return {"state": found if self.is_global_zero else {}, "param_groups": groups}
+        return {"state": states if self.is_global_zero else {}, "param_groups": groups}
 
-    def _kinds(self) -> tuple[dict[str, Any], list[str]]:
-        """Return what the optimiser keeps once for all weights, and the names of what it keeps for each."""
-        for flat, parts in self._zero.optimizer.state.items():
-            shaped = [name for name, part in parts.items() if getattr(part, "shape", ()) == flat.shape]
-            return {name: part for name, part in parts.items() if name not in shaped}, shaped
+    def _state_names(self) -> tuple[dict[str, Any], list[str]]:
+        """Return the states that all weights share, and the names of the states of each weight."""
+        for flat, values in self._zero.optimizer.state.items():
+            shaped = [name for name, value in values.items() if getattr(value, "shape", ()) == flat.shape]
+            return {name: value for name, value in values.items() if name not in shaped}, shaped
         return {}, []
 
-    def _kept(self, named: "Iterator[tuple[str, Tensor]]") -> "Iterator[tuple[str, Tensor]]":
-        """Put each of *named* together, and keep it in the first process only."""
+    def _on_rank_zero(self, named: "Iterator[tuple[str, Tensor]]") -> "Iterator[tuple[str, Tensor]]":
+        """Compute each of *named*, a collective operation, and keep it on rank 0 only."""
         for name, full in named:
             if self.is_global_zero:
                 yield name, full.detach().cpu().clone()
@@ -130,16 +131,16 @@ class Zero(DeepSpeedStrategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any | None = None
     ) -> None:
-        """Write one file, from the first process."""
+        """Write a single file, from rank 0."""
         ParallelStrategy.save_checkpoint(self, checkpoint, filepath, storage_options)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """Read the file in every process; each keeps its share."""
-        found: dict[str, Any] = ParallelStrategy.load_checkpoint(self, checkpoint_path, weights_only)
-        return found
+        """Read the file in every process; each keeps its own shards."""
+        checkpoint: dict[str, Any] = ParallelStrategy.load_checkpoint(self, checkpoint_path, weights_only)
+        return checkpoint
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Take the weights: what is computed with, and DeepSpeed's own copy of what is trained."""
+        """Load the weights, and DeepSpeed's own float32 copy of the trained ones."""
         module: Any = self.lightning_module
         named: dict[str, Any] = dict(module.named_parameters())
         for name, full in checkpoint["state_dict"].items():
@@ -149,48 +150,48 @@ class Zero(DeepSpeedStrategy):
                 if weight.numel() == full.numel():
                     weight.copy_(value)
             if hasattr(weight, "ds_id"):
-                safe_set_local_fp32_param(weight, self._share(value, weight))
+                safe_set_local_fp32_param(weight, self._own_shard(value, weight))
             else:
                 safe_set_full_fp32_param(weight, value)
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take this process's share of the optimiser's state."""
+        """Load this process's shards of the optimizer state."""
         (saved,) = checkpoint["optimizer_states"]
         zero = self._zero
-        for group, theirs in zip(zero.optimizer.param_groups, saved["param_groups"], strict=True):
-            group.update({name: value for name, value in theirs.items() if name not in ("params", "fused")})
-        self._make_room(saved["state"][0])
+        for group, loaded in zip(zero.optimizer.param_groups, saved["param_groups"], strict=True):
+            group.update({name: value for name, value in loaded.items() if name not in ("params", "fused")})
+        self._allocate_states(saved["state"][0])
         weights = [weight for group in self._groups for weight in group]
         for number, weight in enumerate(weights):
             for name, full in saved["state"][number].items():
                 if getattr(full, "ndim", 0) and full.numel():
                     value = full.to(self.root_device)
                     if hasattr(weight, "ds_id"):
-                        safe_set_local_optimizer_state(weight, self._share(value, weight), name)
+                        safe_set_local_optimizer_state(weight, self._own_shard(value, weight), name)
                     else:
                         safe_set_full_optimizer_state(weight, value, name)
 
-    def _make_room(self, kinds: Mapping[str, Any]) -> None:
-        """Let the optimiser have state for its flat shares, as it has after its first step."""
+    def _allocate_states(self, like: Mapping[str, Any]) -> None:
+        """Allocate the states of the optimizer's flat shards, which it otherwise does in its first step."""
         zero = self._zero
         stage_3 = hasattr(zero, "fp32_partitioned_groups_flat")
         flats = zero.fp32_partitioned_groups_flat if stage_3 else zero.single_partition_of_fp32_groups
         for flat in flats:
             zero.optimizer.state[flat] = {
-                name: torch.zeros_like(flat) if getattr(part, "ndim", 0) else part.clone()
-                for name, part in kinds.items()
+                name: torch.zeros_like(flat) if getattr(value, "ndim", 0) else value.clone()
+                for name, value in like.items()
             }
         self._link()
 
     def _link(self) -> None:
-        """Let the weights find their state in stages 1 and 2; DeepSpeed does so for the first group only."""
+        """Link weights to their states in stages 1 and 2; DeepSpeed does so for the first group only."""
         zero = self._zero
         if hasattr(zero, "single_partition_of_fp32_groups"):
             zero._hp_optimizer_states_linked = False
             zero._lazy_init_hp_params_optimizer_state()
 
-    def _share(self, full: Tensor, weight: Any) -> Tensor:
-        """Return this process's share of *full*, padded as DeepSpeed pads it."""
+    def _own_shard(self, full: Tensor, weight: Any) -> Tensor:
+        """Return this process's shard of *full*, with DeepSpeed's padding."""
         size: int = weight.ds_tensor.ds_numel
         padded = torch.nn.functional.pad(full.flatten(), (0, size * self.world_size - full.numel()))
         return padded.narrow(0, size * self.global_rank, size)

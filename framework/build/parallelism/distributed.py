@@ -1,7 +1,7 @@
-"""What all layouts of several processes share: their numbers and their devices.
+"""The base of all layouts with several processes: their ranks, machines and devices.
 
-The processes are started by ``framework.build.training.launch``; each knows its number from the
-environment that torchrun gives.
+``framework.build.training.launch`` starts the processes. Each reads its rank from torchrun's environment
+variables.
 """
 
 import os
@@ -17,39 +17,39 @@ from framework.core.errors import StepError
 
 
 class Distributed(Parallelism):
-    """Several processes, one a device."""
+    """Several processes with one device each."""
 
     size_key: ClassVar[str]
-    """The key that says how many processes there are, for messages."""
+    """The config key that scales the data-parallel processes, for messages."""
 
     machines: Annotated[int, Field(ge=1)] = 1
-    """Machines (nodes) that train together, each with as many processes. Which one this is and where the
-    first is reached come from torchrun's environment (``PET_NODE_RANK``, ``PET_MASTER_ADDR`` and
-    ``PET_MASTER_PORT``), as a Kubeflow TrainJob sets it."""
+    """Machines (nodes) that train together, with equally many processes each. torchrun's environment
+    variables say which one this is and where the first is reached (``PET_NODE_RANK``, ``PET_MASTER_ADDR``,
+    ``PET_MASTER_PORT``); a Kubeflow TrainJob sets them."""
 
     min_machines: Annotated[int, Field(ge=1)] | None = None
-    """On how many machines training goes on when others are lost, until they are back; None waits for all.
-    Each step sees the same rows on fewer, in more micro batches, so that it needs
+    """Minimum number of machines on which training continues while others are lost; None waits for all.
+    Fewer machines see the same rows per step in more micro batches, which requires
     ``training.global_batch_size``."""
 
     max_restarts: Annotated[int, Field(ge=0), UNKEYED] = 3
-    """How often all processes start again from the last checkpoint because one of them died, without
-    anybody's help. A loss that is not finite, or whatever else would only come again, ends training."""
+    """How often all processes restart automatically from the last checkpoint after one of them died.
+    An error that would only repeat, such as a loss that is not finite, ends training."""
 
     @model_validator(mode="after")
     def _check_machines(self) -> Self:
         if self.processes % self.machines:
             raise PydanticCustomError(
                 "machines",
-                "{processes} processes cannot be spread evenly over {machines} machines",
+                "{processes} processes cannot be divided evenly among {machines} machines",
                 {"processes": self.processes, "machines": self.machines},
             )
         size = self.size_key.rpartition(".")[2]
         if self.least_nodes > self.machines or (self.min_machines and getattr(self, size) % self.machines):
             raise PydanticCustomError(
                 "min_machines",
-                "'min_machines' ({least}) needs as many 'machines' at least, and '{size}' ({value}) to be a "
-                "multiple of 'machines' ({machines})",
+                "'min_machines' ({least}) should be at most 'machines' ({machines}), and '{size}' ({value}) "
+                "a multiple of 'machines'",
                 {
                     "least": self.least_nodes,
                     "size": size,
@@ -61,38 +61,38 @@ class Distributed(Parallelism):
 
     @property
     def nodes(self) -> int:
-        """On how many machines they run."""
+        """``machines``."""
         return self.machines
 
     @property
     def least_nodes(self) -> int:
-        """``min_machines``, or all."""
+        """``min_machines``, or all machines."""
         return self.min_machines or self.machines
 
     def on_machines(self, machines: int) -> Self:
-        """Scale what sees rows of its own; see the base class."""
+        """Scale the data-parallel processes; see the base class."""
         size = self.size_key.rpartition(".")[2]
         fewer = getattr(self, size) * machines // self.machines
         return self.model_copy(update={size: fewer, "machines": machines})
 
     @property
     def restarts(self) -> int:
-        """As often as ``max_restarts`` says."""
+        """``max_restarts``."""
         return self.max_restarts
 
     @property
     def rank(self) -> int:
-        """The number of this process, from 0, as torchrun gives it."""
+        """The number of this process, from 0, from torchrun's environment."""
         return int(os.environ.get("RANK", "0"))
 
     @property
     def data_parallel(self) -> int:
-        """Every process sees rows of its own."""
+        """One per process: each sees its own rows."""
         return self.processes
 
     @property
     def data_rank(self) -> int:
-        """The process's number."""
+        """The rank."""
         return self.rank
 
     @abstractmethod
@@ -100,14 +100,14 @@ class Distributed(Parallelism):
         """Return Lightning's strategy."""
 
     def trainer_arguments(self, device: Device, precision: str, clipping: float) -> dict[str, Any]:
-        """Ask Lightning for one device a process, and for the layout's strategy; see the base class."""
+        """Request one device per process, and the layout's strategy; see the base class."""
         import torch
 
-        local = self.processes // self.nodes
-        if device == "cuda" and torch.cuda.device_count() < local:
+        local, gpus = self.processes // self.nodes, torch.cuda.device_count()
+        if device == "cuda" and gpus < local:
             raise StepError(
-                f"parallelism: {local} processes need a GPU each, torch finds {torch.cuda.device_count()} on "
-                f"this machine; set {self.size_key}={torch.cuda.device_count() * self.nodes}, or "
+                f"parallelism: {local} processes need a GPU each, but torch finds {gpus} on this machine; "
+                f"set {self.size_key}={gpus * self.nodes}, or "
                 "parallelism=single environment.hardware.device=cpu"
             )
         return {

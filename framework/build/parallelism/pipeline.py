@@ -1,4 +1,4 @@
-"""Layers spread over processes that pass rows on, with data and tensor parallelism beside it."""
+"""Pipeline parallelism, optionally combined with data and tensor parallelism."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 class Pipeline(Distributed):
     """Pipeline parallelism, one forward one backward (1F1B: Narayanan et al., 2019, arXiv:1806.03377).
 
-    Each of ``stages`` processes has a run of the layers. The micro batches of a step,
-    ``training.gradient_accumulation_steps``, follow each other through the stages, so that all work at
-    once; there must be at least as many as stages, and the more, the less they wait at a step's ends. Rows
-    are padded to one width a step; nothing is packed.
+    Each of ``stages`` processes has consecutive layers. The micro batches of a step,
+    ``training.gradient_accumulation_steps``, pass through the stages one after another, so all stages work
+    at once. There must be at least as many micro batches as stages; more of them shrink the idle time at
+    the ends of a step (the pipeline bubble). The rows of a step are padded to the same length, not packed.
 
-    With ``data`` and ``tensor`` each stage is a mesh of processes, as in the option ``2d``: together,
-    "3D parallelism". Numbers go by data, then stage, then tensor, so that those who talk most are neighbours.
+    With ``data`` and ``tensor`` each stage is a mesh of processes, as in the option ``2d``; together this is
+    "3D parallelism". Ranks are ordered by data, then stage, then tensor, so the processes that communicate
+    most are neighbors.
     """
 
     size_key: ClassVar[str] = "parallelism.data"
@@ -28,25 +29,25 @@ class Pipeline(Distributed):
     whole_steps: ClassVar[bool] = True
 
     stages: Annotated[int, Field(ge=2)] = 2
-    """Processes with other layers each; at most as many as there are layers."""
+    """Processes with different layers; at most the number of layers."""
     data: Annotated[int, Field(ge=1)] = 1
-    """Pipelines that see rows of their own, and share out the weights, gradients and optimiser (FSDP2)."""
+    """Pipelines with their own rows; they shard weights, gradients and optimizer states (FSDP2)."""
     tensor: Annotated[int, Field(ge=1)] = 1
-    """Processes that compute each layer together; must divide the model's attention heads."""
+    """Processes that compute each layer together; must divide the number of attention heads."""
 
     @property
     def processes(self) -> int:
-        """As many as the mesh has places."""
+        """The size of the mesh."""
         return self.data * self.stages * self.tensor
 
     @property
     def least_micro_batches(self) -> int:
-        """One a stage: else some would never work at the same time."""
+        """One per stage; with fewer, some stages would always be idle."""
         return self.stages
 
     @property
     def data_parallel(self) -> int:
-        """Pipelines that see rows of their own."""
+        """The pipelines with their own rows."""
         return self.data
 
     @property
@@ -56,13 +57,13 @@ class Pipeline(Distributed):
 
     @property
     def ways(self) -> frozenset[Way]:
-        """As the mesh of each stage; layers that another process has are whole there."""
-        found: set[Way] = {"layers"}
+        """``layers``, and those of each stage's mesh."""
+        ways: set[Way] = {"layers"}
         if self.data > 1:
-            found.add("sharded")
+            ways.add("sharded")
         if self.tensor > 1:
-            found.add("tensor")
-        return frozenset(found)
+            ways.add("tensor")
+        return frozenset(ways)
 
     def strategy(self, device: Device, precision: str, clipping: float) -> Any:
         """Return the strategy of a mesh with stages."""
@@ -71,35 +72,35 @@ class Pipeline(Distributed):
         return PipelineStrategy(self.data, self.stages, self.tensor)
 
     def optimizer_arguments(self, precision: str) -> dict[str, Any]:
-        """Go through the weights one by one where some are spread otherwise than others."""
+        """Update weights one by one with tensor parallelism, where only some of them are sharded."""
         return super().optimizer_arguments(precision) if self.tensor == 1 else {"foreach": False}
 
     def shard(self, model: Any, mesh: Any) -> None:
-        """Keep this process's layers of *model*, cut them for computing, then for keeping.
+        """Keep this process's layers of *model*; apply tensor parallelism to them, then FSDP2.
 
-        ``model.stage`` is then the ``Stage`` through which a micro batch goes.
+        ``model.stage`` is then the ``Stage`` that computes a micro batch.
         """
         from framework.build.parallelism.pipeline_stage import Stage
 
         stage = Stage(model, mesh["pipeline"])
         if self.tensor > 1:
-            from framework.build.parallelism.tensor_plan import cut
+            from framework.build.parallelism.tensor_plan import shard_linear_layers
 
-            cut(model, list(stage.layers), mesh["tensor_parallel"])
+            shard_linear_layers(model, list(stage.layers), mesh["tensor_parallel"])
         if self.data > 1:
             from torch.distributed.fsdp import fully_shard
 
-            for part in (*stage.layers, stage):
-                # Each micro batch needs them again at once.
-                fully_shard(part, mesh=mesh["data_parallel"], reshard_after_forward=False)
-        object.__setattr__(model, "stage", stage)  # not a part of the model: its names stay the model's own
+            for module in (*stage.layers, stage):
+                # The next micro batch needs the gathered weights at once.
+                fully_shard(module, mesh=mesh["data_parallel"], reshard_after_forward=False)
+        object.__setattr__(model, "stage", stage)  # not a submodule, so the weights keep their names
 
     def gather(self, module: Any) -> "dict[str, Tensor] | None":
-        """Bring the layers of all stages together in the first process."""
-        from framework.build.parallelism import sharding as spread
+        """Gather the layers of all stages on rank 0."""
+        from framework.build.parallelism.sharding import whole_state
 
         stage = module.model.stage
-        mine = spread.whole_state(module.model.state_dict(keep_vars=True).items(), stage.speaks)
-        found = stage.gathered(mine)
+        own = whole_state(module.model.state_dict(keep_vars=True).items(), stage.represents_stage)
+        state = stage.gather(own)
         stage.restore()
-        return found if self.rank == 0 else None
+        return state if self.rank == 0 else None

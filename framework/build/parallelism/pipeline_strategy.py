@@ -1,4 +1,4 @@
-"""Lightning's strategy for a mesh of processes with stages; checkpoints are whole, as for one process."""
+"""Lightning's strategy for pipelines, with checkpoints that any layout can resume from."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from lightning.pytorch.strategies.parallel import ParallelStrategy
 from torch.distributed.device_mesh import init_device_mesh
 from torch.optim import Optimizer
 
-from framework.build.parallelism import sharding as spread
+from framework.build.parallelism import sharding
 from framework.build.parallelism.mesh_strategy import MeshStrategy
 from framework.build.parallelism.pipeline_stage import EMBEDDINGS, HEAD
 
@@ -21,7 +21,7 @@ class PipelineStrategy(MeshStrategy):
         self._sizes = (data, stages, tensor)
 
     def setup_environment(self) -> None:
-        """Make the mesh, in which the module then takes its place."""
+        """Create the device mesh for the module."""
         ParallelStrategy.setup_environment(self)
         self._setup_distributed()
         names = ("data_parallel", "pipeline", "tensor_parallel")
@@ -36,60 +36,61 @@ class PipelineStrategy(MeshStrategy):
         return module.model.stage
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
-        """Return the trained weights of all stages, whole, in the first process."""
+        """Return the whole trained weights of all stages on rank 0."""
         trained = [(self._name(weight), weight) for weight in self._trained().values()]
-        found: dict[str, Any] = self._stage.gathered(spread.whole_state(trained, self._stage.speaks))
-        return found
+        stage = self._stage
+        state: dict[str, Any] = stage.gather(sharding.whole_state(trained, stage.represents_stage))
+        return state
 
     def load_model_state_dict(self, checkpoint: Mapping[str, Any], strict: bool = True) -> None:
-        """Take this process's parts of the weights."""
+        """Load this process's shards of the weights."""
         state = checkpoint["state_dict"]
-        mine = {name: state[self._name(weight)] for name, weight in self._trained().items()}
-        spread.load_weights(self.lightning_module, mine)
+        own = {name: state[self._name(weight)] for name, weight in self._trained().items()}
+        sharding.load_weights(self.lightning_module, own)
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """Return what the optimiser of one process would hold: all stages' states, by its numbers."""
+        """Return the state of a single process's optimizer: that of all stages, with its numbering."""
         plain: Any = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        state = spread.optimizer_state(plain, self._stage.speaks)
+        state = sharding.optimizer_state(plain, self._stage.represents_stage)
         names = [self._name(weight) for group in plain.param_groups for weight in group["params"]]
-        by_name = self._stage.gathered({names[number]: parts for number, parts in state["state"].items()})
+        by_name = self._stage.gather({names[number]: values for number, values in state["state"].items()})
         order = self._order()
         groups = []
         for group in state["param_groups"]:
             matrices = any(self._dimensions()[names[number]] >= 2 for number in group["params"])
-            wanted = [n for n, name in enumerate(order) if (self._dimensions()[name] >= 2) == matrices]
-            groups.append({**group, "params": wanted})
+            numbers = [n for n, name in enumerate(order) if (self._dimensions()[name] >= 2) == matrices]
+            groups.append({**group, "params": numbers})
         return {
-            "state": {order.index(name): parts for name, parts in by_name.items()},
+            "state": {order.index(name): values for name, values in by_name.items()},
             "param_groups": groups,
         }
 
     def load_optimizer_state_dict(self, checkpoint: Mapping[str, Any]) -> None:
-        """Take this process's parts of the optimiser's state."""
+        """Load this process's shards of the optimizer state."""
         order = self._order()
-        for optimizer, whole in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
+        for optimizer, full in zip(self.optimizers, checkpoint["optimizer_states"], strict=True):
             weights = [weight for group in optimizer.param_groups for weight in group["params"]]
             numbers = [order.index(self._name(weight)) for weight in weights]
-            state = {mine: whole["state"][number] for mine, number in enumerate(numbers)}
+            state = {own: full["state"][number] for own, number in enumerate(numbers)}
             groups, start = [], 0
-            for group, saved in zip(optimizer.param_groups, whole["param_groups"], strict=True):
+            for group, saved in zip(optimizer.param_groups, full["param_groups"], strict=True):
                 end = start + len(group["params"])
                 groups.append({**saved, "params": list(range(start, end))})
                 start = end
-            spread.load_optimizer(optimizer, {"state": state, "param_groups": groups})
+            sharding.load_optimizer(optimizer, {"state": state, "param_groups": groups})
 
     def _trained(self) -> dict[str, Any]:
         module: Any = self.lightning_module
         return {name: weight for name, weight in module.named_parameters() if weight.requires_grad}
 
     def _name(self, weight: Any) -> str:
-        """Return the name that *weight* has in the whole model, where a tied head is called embeddings."""
-        name = next(name for name, mine in self._trained().items() if mine is weight)
+        """Return the name of *weight* in the whole model, where a tied head has the embeddings' name."""
+        name = next(name for name, own in self._trained().items() if own is weight)
         return name.replace(HEAD, EMBEDDINGS) if self._stage.tied else name
 
     def _dimensions(self) -> dict[str, int]:
         return {f"model.{name}": dimensions for name, dimensions in self._stage.trained}
 
     def _order(self) -> list[str]:
-        """Return the trained weights' names in the order of one process's optimiser: matrices first."""
+        """Return the trained weights' names in the order of a single process's optimizer: matrices first."""
         return sorted(self._dimensions(), key=lambda name: self._dimensions()[name] < 2)

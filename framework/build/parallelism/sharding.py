@@ -1,7 +1,7 @@
-"""Tensors that are spread over processes (torch's DTensor), and what they are when whole.
+"""Converts between sharded tensors (torch's DTensor) and whole ones, and computes gradient norms over shards.
 
-A checkpoint holds whole tensors, whatever the layout that wrote it, in the form of an optimiser that
-never heard of layouts. So each layout resumes what any other has written.
+Every layout writes checkpoints with whole tensors, in the format of a single process's optimizer. So each
+layout can resume from the checkpoints of any other.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,89 +11,94 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.optim import Optimizer
 
-_OURS = ("fused", "foreach", "capturable", "differentiable")
-"""Settings of an optimiser that the layout decides, and not the checkpoint."""
+_LAYOUT_SETTINGS = ("fused", "foreach", "capturable", "differentiable")
+"""Optimizer settings that come from the layout, not from the checkpoint."""
 
 
-def whole(tensor: Any) -> Any:
-    """Return *tensor* as it is without any layout, on the CPU; every process of its mesh must ask."""
+def unshard(tensor: Any) -> Any:
+    """Return *tensor* unsharded, on the CPU; every process of its mesh must call this."""
     full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full.detach().cpu()
 
 
 def whole_state(named: "Iterable[tuple[str, Tensor]]", keep: bool) -> "dict[str, Tensor]":
-    """Return *named* tensors whole where *keep* is set; every process must ask, and in the same order.
+    """Return the whole *named* tensors if *keep* is set, else {}.
 
-    Names that share a tensor, as tied embeddings do, still share it.
+    Every process must call this with the same order. Names that share a tensor, such as tied embeddings,
+    still share it.
     """
     seen: dict[int, Any] = {}
-    found = {}
+    state = {}
     for name, tensor in named:
         if id(tensor) not in seen:
-            full = whole(tensor)
+            full = unshard(tensor)
             seen[id(tensor)] = full if keep else None
         if keep:
-            found[name] = seen[id(tensor)]
-    return found
+            state[name] = seen[id(tensor)]
+    return state
 
 
-def like(full: "Tensor", pattern: Any) -> Any:
-    """Return *full* spread as *pattern* is, which has the same whole shape."""
+def shard_like(full: "Tensor", pattern: Any) -> Any:
+    """Return *full* sharded like *pattern*, which has the same unsharded shape."""
     if not hasattr(pattern, "full_tensor"):
         return full.to(pattern.device)
     from torch.distributed.tensor import distribute_tensor
 
-    # Every process has read the same file, so that nothing needs to travel.
-    place = pattern.to_local().device
-    spread = distribute_tensor(full.to(place), pattern.device_mesh, pattern.placements, src_data_rank=None)
-    return spread
+    device = pattern.to_local().device
+    # Without a source rank nothing is sent: every process has read the same file.
+    return distribute_tensor(full.to(device), pattern.device_mesh, pattern.placements, src_data_rank=None)
 
 
 def load_weights(model: Any, state: "Mapping[str, Tensor]") -> None:
-    """Copy whole tensors into the weights and buffers of *model* that have their names."""
+    """Copy whole tensors into the weights and buffers of *model* with the same names."""
     import torch
 
     mine = dict(model.state_dict())
     with torch.no_grad():
         for name, full in state.items():
             if name in mine:
-                mine[name].copy_(like(full, mine[name]))
+                mine[name].copy_(shard_like(full, mine[name]))
 
 
 def optimizer_state(optimizer: "Optimizer", keep: bool) -> dict[str, Any]:
-    """Return what ``optimizer.state_dict()`` would be in one process; every process must ask."""
+    """Return ``optimizer.state_dict()`` as in a single process; every process must call this.
+
+    Only processes with *keep* get the tensors.
+    """
     state = optimizer.state_dict()
-    found = {}
-    for number, parts in state["state"].items():
-        full = {name: whole(part) if hasattr(part, "cpu") else part for name, part in parts.items()}
+    by_number = {}
+    for number, values in state["state"].items():
+        full = {name: unshard(value) if hasattr(value, "cpu") else value for name, value in values.items()}
         if keep:
-            found[number] = full
-    return {"state": found, "param_groups": state["param_groups"]}
+            by_number[number] = full
+    return {"state": by_number, "param_groups": state["param_groups"]}
 
 
 def load_optimizer(optimizer: "Optimizer", state: "Mapping[str, Any]") -> None:
-    """Give *optimizer* what ``optimizer_state`` returned, spread as its own weights are."""
+    """Load the result of ``optimizer_state`` into *optimizer*, sharded like its weights."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    settings = [{name: group[name] for name in _OURS if name in group} for group in optimizer.param_groups]
-    spread = {
+    settings = [
+        {name: group[name] for name in _LAYOUT_SETTINGS if name in group} for group in optimizer.param_groups
+    ]
+    sharded = {
         number: {
-            name: like(part, weights[number])
-            if getattr(part, "shape", None) == weights[number].shape
-            else part
-            for name, part in parts.items()
+            name: shard_like(value, weights[number])
+            if getattr(value, "shape", None) == weights[number].shape
+            else value
+            for name, value in values.items()
         }
-        for number, parts in state["state"].items()
+        for number, values in state["state"].items()
     }
-    optimizer.load_state_dict({"state": spread, "param_groups": state["param_groups"]})
-    for group, ours in zip(optimizer.param_groups, settings, strict=True):
-        group.update(ours)
+    optimizer.load_state_dict({"state": sharded, "param_groups": state["param_groups"]})
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 def gradient_norm(weights: "Iterable[Tensor]") -> "Tensor":
-    """Return the norm of all gradients together, a scalar that is the same in every process.
+    """Return the total norm of all gradients, a scalar that is equal in every process.
 
-    Squares are summed where the parts lie, and then once over each group of processes that hold
-    different parts of the same tensors.
+    Sums squares on each process first, then over each group of processes with different shards of the
+    same tensors.
     """
     import torch
     from torch.distributed import all_reduce
@@ -106,15 +111,16 @@ def gradient_norm(weights: "Iterable[Tensor]") -> "Tensor":
             continue
         groups: tuple[Any, ...] = ()
         if hasattr(gradient, "full_tensor"):
-            cut = [dim for dim, how in enumerate(gradient.placements) if not isinstance(how, Replicate)]
-            groups = tuple(gradient.device_mesh.get_group(dim) for dim in cut)
+            placements = enumerate(gradient.placements)
+            sharded = [dim for dim, placement in placements if not isinstance(placement, Replicate)]
+            groups = tuple(gradient.device_mesh.get_group(dim) for dim in sharded)
             gradient = gradient.to_local()
         sums[groups] = sums.get(groups, 0.0) + torch.linalg.vector_norm(gradient.float()) ** 2
     total = torch.zeros(())
-    for groups, part in sums.items():
+    for groups, square in sums.items():
         for group in groups:
-            all_reduce(part, group=group)
-        total = total.to(part.device) + part
+            all_reduce(square, group=group)
+        total = total.to(square.device) + square
     return total.sqrt()
 
 

@@ -1,4 +1,4 @@
-"""Stage ``benchmark``: how fast and how large each candidate is, measured the same way."""
+"""Stage ``benchmark``: measure speed, size and memory of every candidate."""
 
 import json
 import signal
@@ -13,15 +13,16 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from framework.build.stages.evaluate import write_metrics
-from framework.build.stages.time_candidate import RESULT, Job
+from framework.build.stages.time_candidate import RESULT, TOGETHER_TOKENS, Job
 from framework.build.task import open_task
 from framework.core.component import Component
 from framework.core.errors import StepError
+from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.filesystem import files_below
 from framework.core.step import Stage, Workspace
 
 BATCHES = "batches.json"
-"""Beside ``metrics.json``: for each candidate what was measured for each batch size."""
+"""The file with the measurements of each candidate by batch size."""
 _ENGINE = ".engine"
 _WEIGHTS = (".safetensors", ".onnx", ".data", ".bin", ".gguf", _ENGINE)
 _OF_ALL = ("size_bytes", "load_seconds", "peak_memory_bytes")
@@ -37,53 +38,53 @@ _OF_ROWS = (
 
 
 class Benchmark(Component):
-    """How fast each candidate is: measured the same way for all of them."""
+    """How speed is measured; the same for every candidate."""
 
     prompt_tokens: Annotated[int, Field(ge=1)] = 64
-    """Tokens of the prompt that the first token is timed on, or of a classifier's row."""
+    """Tokens of the prompt, or of a classifier's row."""
     new_tokens: Annotated[int, Field(ge=3)] = 32
-    """Tokens that are generated one by one for decode speed and its percentiles."""
+    """Tokens to generate for decode speed and its percentiles."""
     warmup: Annotated[int, Field(ge=0)] = 1
-    """Calls before the clock starts; 0 counts what a runtime prepares on its first call."""
+    """Untimed calls before the measurement; 0 includes what a runtime prepares in its first call."""
     repeats: Annotated[int, Field(ge=1)] = 3
-    """How often the whole measurement is taken, ten times as often for classifiers; medians, percentiles
-    and spreads are over all of it."""
+    """Number of measurements, ten times as many for classifiers. Medians, percentiles and spreads are over
+    all of them."""
     batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 4, 16)
-    """Rows of one classifier call, or prompts that are answered at once, in growing order; classifiers'
-    headline speed is of the last."""
+    """Rows per classifier call, or prompts answered together, in ascending order. A classifier's main metrics
+    are those of the last size."""
     max_latency_ms: Annotated[float, Field(gt=0)] | None = None
-    """The bound within which the best batch size is chosen, in milliseconds: p99 of a classifier's call, or
-    between two tokens of an answer. None chooses the fastest."""
+    """Latency limit for the best batch size, in milliseconds: the p99 of a classifier's call, or of the time
+    between two tokens. None selects the fastest."""
     threads: Annotated[int, Field(ge=1)] = 1
-    """CPU threads of every engine, equal for all candidates."""
+    """CPU threads of every engine."""
 
     @field_validator("batch_sizes")
     @classmethod
     def _growing(cls, sizes: tuple[int, ...]) -> tuple[int, ...]:
         if list(sizes) != sorted(set(sizes)):
             raise PydanticCustomError(
-                "batch_sizes", "give each size once, in growing order, such as [1, 4, 16]"
+                "batch_sizes", "each size must occur once, in ascending order, such as [1, 4, 16]"
             )
         return sizes
 
 
 class Measure(Stage):
-    """Time every candidate on one kind of input, each in a process of its own.
+    """Time every candidate on the same input, each in its own process.
 
-    Metrics of every candidate: ``size_bytes`` (weights and graph), ``load_seconds`` (from a fresh process
-    to a model that answers: libraries and weights) and ``peak_memory_bytes`` (the highest resident memory
-    of that process, libraries and all; where the engine computes on a GPU, the memory in use there). What
-    tokens cost, the report reckons: a price shapes no speed.
+    Every candidate has ``size_bytes`` (weights and graph), ``load_seconds`` (libraries and weights, in a new
+    process) and ``peak_memory_bytes`` (peak resident memory of that process, or memory in use on the GPU).
+    The report computes the cost of tokens from the price.
 
-    Language models: ``first_token_ms`` (of one prompt), ``prefill_tokens_per_second``,
-    ``decode_tokens_per_second``, and of the time between two tokens ``decode_p50_ms``, ``decode_p90_ms``,
-    ``decode_p99_ms`` and ``decode_spread``. Classifiers: ``rows_per_second``, ``batch_p50_ms``,
-    ``batch_p90_ms``, ``batch_p99_ms`` and ``batch_spread`` of a call with the largest batch.
-    A spread is the interquartile range over the median. ``best_batch_size`` is the fastest batch size
-    within ``benchmark.max_latency_ms``, ``best_tokens_per_second`` or ``best_rows_per_second`` its speed;
-    both are 0 where none keeps the bound.
+    Language models have ``first_token_ms`` (of one prompt), ``prefill_tokens_per_second`` and
+    ``decode_tokens_per_second``. The time between two tokens is ``decode_p50_ms``, ``decode_p90_ms``,
+    ``decode_p99_ms`` and ``decode_spread``. Classifiers have ``rows_per_second``, ``batch_p50_ms``,
+    ``batch_p90_ms``, ``batch_p99_ms`` and ``batch_spread`` of a call with the largest batch. A spread is the
+    interquartile range over the median.
 
-    Seconds are of the wall clock; they hold for this machine and this moment only.
+    ``best_batch_size`` is the fastest batch size within ``benchmark.max_latency_ms``, and
+    ``best_tokens_per_second`` or ``best_rows_per_second`` its speed. Both are 0 if none meets the limit.
+
+    Times are wall-clock times of this machine and run.
     """
 
     name: ClassVar[str] = "benchmark"
@@ -91,63 +92,84 @@ class Measure(Stage):
     libraries: ClassVar[tuple[str, ...]] = ("torch", "onnxruntime", "onnxruntime-genai")
 
     benchmark: Benchmark
-    """What is timed, how often, with how many threads."""
+    """The settings of the measurement."""
     task: str
     """The model's task."""
     engines: dict[str, str]
-    """The engine of each candidate; its keys are also the slots of the inputs."""
+    """The engine of each candidate; the keys are also the slots of the inputs."""
 
     @staticmethod
     def metrics(task: str) -> tuple[str, ...]:
-        """Return the names that each candidate gets for *task*, so that a gate can be checked early."""
+        """Return the metrics of each candidate for *task*, so that gates can be checked by the plan."""
         return (*_OF_ALL, *(_OF_TOKENS if open_task(task).generates else _OF_ROWS))
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Measure every candidate in turn.
+        """Measure every candidate, one after the other.
 
         Raises:
-            StepError: a candidate cannot be opened, or its process was ended.
+            StepError: a candidate cannot be opened, or its process was killed.
         """
         metrics: dict[str, float] = {}
         batches: dict[str, Any] = {}
         for candidate, engine in self.engines.items():
             folder = inputs[candidate]
-            found = self._measured(candidate, engine, folder, workspace.scratch)
-            measured = {**found["metrics"], "size_bytes": _size(folder)}
+            result = self._run_job(candidate, engine, folder, workspace.scratch)
+            measured = {**result["metrics"], "size_bytes": _size(folder)}
             metrics |= {f"{candidate}.{name}": value for name, value in measured.items()}
             batches[candidate] = [
-                {name: round(value, 6) for name, value in batch.items()} for batch in found["batches"]
+                {name: round(value, 6) for name, value in batch.items()} for batch in result["batches"]
             ]
         write_metrics(output, metrics)
         (output / BATCHES).write_text(json.dumps(batches, indent=2, sort_keys=True) + "\n")
 
-    def _measured(self, candidate: str, engine: str, folder: Path, scratch: Path) -> dict[str, Any]:
-        """Return what ``framework.build.stages.time_candidate`` finds in a process of its own."""
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict for each candidate a process that imports its libraries, then its timed calls."""
+        seconds = sum(self._timing_seconds(engine, workload) for engine in self.engines.values())
+        return Estimate(seconds, LIBRARIES + 2 * workload.weight_bytes)
+
+    def _timing_seconds(self, engine: str, workload: Workload) -> float:
+        """Return the time of one candidate.
+
+        A generated token reads every weight; a token of a prompt costs two operations a weight. In a
+        classifier it costs half of that, since half of an encoder is a table of embeddings.
+        """
+        timing, parameters = self.benchmark, workload.parameters
+        start = 6.0 if engine == "torch" else 1.0
+        if not open_task(self.task).generates:
+            rows = 10 * timing.repeats * sum(timing.batch_sizes)
+            return start + rows * timing.prompt_tokens * parameters / workload.flops
+        batches = [size for size in timing.batch_sizes if size > 1]
+        prompts = (timing.repeats + sum(batches)) * timing.prompt_tokens
+        generated = timing.repeats * timing.new_tokens + TOGETHER_TOKENS * len(batches)
+        return start + 2 * parameters * prompts / workload.flops + generated * 4 * parameters / 1.3e10
+
+    def _run_job(self, candidate: str, engine: str, folder: Path, scratch: Path) -> dict[str, Any]:
+        """Run ``framework.build.stages.time_candidate`` in its own process and return its result."""
         timing = {name: getattr(self.benchmark, name) for name in type(self.benchmark).model_fields}
         job = Job(engine=engine, folder=str(folder.resolve()), task=self.task, **timing)
         file = scratch / "job.json"
         file.write_text(json.dumps(asdict(job)), encoding="utf-8")
         command = [sys.executable, "-P", "-m", "framework.build.stages.time_candidate", str(file)]
-        # In our own process group, so that it ends with us.
+        # In our process group, so that a signal ends both.
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
         )
         if done.returncode:
-            raise StepError(f"benchmark: {candidate}: {_why(done)}")
-        found: dict[str, Any] = json.loads((scratch / RESULT).read_text(encoding="utf-8"))
-        return found
+            raise StepError(f"benchmark: {candidate}: {_failure(done)}")
+        result: dict[str, Any] = json.loads((scratch / RESULT).read_text(encoding="utf-8"))
+        return result
 
 
-def _why(done: "subprocess.CompletedProcess[str]") -> str:
+def _failure(done: "subprocess.CompletedProcess[str]") -> str:
     if done.returncode < 0:
-        reason = "; the system ends what takes too much memory" if done.returncode == -signal.SIGKILL else ""
-        return f"its process was ended by {signal.Signals(-done.returncode).name}{reason}"
-    said = done.stderr.strip().splitlines()
-    return said[-1] if said else f"its process ended with {done.returncode}"
+        reason = "; the system may be out of memory" if done.returncode == -signal.SIGKILL else ""
+        return f"its process was killed by {signal.Signals(-done.returncode).name}{reason}"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1] if lines else f"its process failed with exit code {done.returncode}"
 
 
 def _size(folder: Path) -> int:
-    """Return the bytes of what an engine loads: of an engine file, without the graph that it was built of."""
+    """Return the bytes that an engine loads: those of the engine file if there is one, without its graph."""
     weights = [path for path in files_below(folder) if path.suffix in _WEIGHTS]
-    built = [path for path in weights if path.suffix == _ENGINE]
-    return sum(path.stat().st_size for path in built or weights)
+    engines = [path for path in weights if path.suffix == _ENGINE]
+    return sum(path.stat().st_size for path in engines or weights)

@@ -17,6 +17,7 @@ from framework.build.engine.model_folder import context_length
 from framework.build.model import Encoded, Model
 from framework.build.task import open_task
 from framework.core.errors import DataError
+from framework.core.estimate import DataSize
 from framework.core.step import Stage, Workspace
 
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -28,6 +29,7 @@ class PrepareData(Stage):
     name: ClassVar[str] = "data"
     version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
+    weight_copies: ClassVar[float] = 0.0
 
     data: Data
     """The data option."""
@@ -60,6 +62,14 @@ class PrepareData(Stage):
             print(f"  rejected {_place(entry)}", flush=True)
         if len(rejected) > 5:
             print(f"  … and {len(rejected) - 5} more; all are in rejected.jsonl", flush=True)
+
+    def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize:
+        """Return the numbers of ``summary.json``, or what the data option guesses."""
+        if folder is None:
+            return self.data.guess_size().within(self.data.max_length)
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        train, test = summary["train"], summary["test"]
+        return DataSize(train["rows"], train["rows"], test["rows"], train["tokens"] / max(train["rows"], 1))
 
     def _refuse_beyond_model(self, model: Path) -> None:
         limit = context_length(model)

@@ -13,6 +13,8 @@ from framework.build.evaluation import Base, Evaluation
 from framework.build.model import Model
 from framework.build.task import LABEL_MASK, Example, Task, open_task
 from framework.build.training.batches import read_examples
+from framework.build.training.memory_estimate import VOCABULARY
+from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.step import Stage, Workspace
 
 METRICS = "metrics.json"
@@ -65,6 +67,17 @@ class Evaluate(Stage):
             examples = self._choices(engine, base, rows, label_names(inputs["data_model"]))
         lines = [json.dumps(example, ensure_ascii=False, sort_keys=True) + "\n" for example in examples]
         (output / "examples.jsonl").write_text("".join(lines), encoding="utf-8")
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict two operations a weight and token, and two answers of 32 tokens for each set of rows.
+
+        Generating is bound by memory: each token reads every weight.
+        """
+        sizes, weights = workload.data.values(), workload.weight_bytes
+        tokens = sum(min(size.test, self.evaluation.rows or size.test) * size.length for size in sizes)
+        seconds = 2 * workload.parameters * tokens / workload.flops + len(sizes) * (3 + 64 * weights / 1e10)
+        longest = max(size.length for size in sizes)
+        return Estimate(seconds, LIBRARIES + weights + 4 * longest * VOCABULARY * 8)
 
     def _answers(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
         task, generator, answers = open_task(self.model.task), require(engine, Generates), []

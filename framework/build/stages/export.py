@@ -1,4 +1,4 @@
-"""Stage ``export``: the merged model for an engine, uncompressed."""
+"""Stage ``export``: convert the merged model to the format of an engine, uncompressed."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,11 +9,12 @@ from framework.core.step import Stage, Workspace
 
 
 class ExportModel(Stage):
-    """Write the float32 export: what is shipped, or what the compressed one is made and judged by."""
+    """Write the float32 export, which is released or compressed further."""
 
     name: ClassVar[str] = "export"
     version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime-genai", "onnxscript")
+    weight_copies: ClassVar[float] = 0.7
 
     export: Export
     """The exporter."""

@@ -16,6 +16,7 @@ class Gate(Stage):
 
     name: ClassVar[str] = "gate"
     version: ClassVar[int] = 1
+    weight_copies: ClassVar[float] = 0.0
 
     bounds: dict[str, Bound]
     """Bounds by flat metric name, such as ``tuned.exact_match``."""

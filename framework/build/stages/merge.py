@@ -1,4 +1,4 @@
-"""Stage ``merge``: base and tuned weights as one Hugging Face folder in float32."""
+"""Stage ``merge``: write base and tuned weights as one Hugging Face folder in float32."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,22 +15,23 @@ from framework.core.store import RECORD
 
 
 class Merge(Stage):
-    """Write a Hugging Face folder that transformers, vLLM and every exporter open as it is.
+    """Write a Hugging Face folder for transformers, vLLM and every exporter.
 
-    What cannot become part of the weights lies in ``adapter/`` below the unchanged base.
+    An adapter that cannot be merged is in ``adapter/`` below the unchanged base.
     """
 
     name: ClassVar[str] = "merge"
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft")
+    weight_copies: ClassVar[float] = 0.6
 
     model: Model
     """Opens the base model."""
     tuning: Tuning
-    """Knows how its own weights merge."""
+    """Merges its own weights."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Merge input ``tune`` into input ``model``, or lay it beside it."""
+        """Merge input ``tune`` into input ``model``, or copy both."""
         if not self.tuning.merges:
             shutil.copytree(
                 inputs["model"], output, dirs_exist_ok=True, ignore=shutil.ignore_patterns(RECORD)

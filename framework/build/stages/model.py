@@ -1,4 +1,4 @@
-"""Stage ``model``: from a source to one clean Hugging Face folder."""
+"""Stage ``model``: fetch the base model and write it as a Hugging Face folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +16,13 @@ class FetchModel(Stage):
     name: ClassVar[str] = "model"
     version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
+    weight_copies: ClassVar[float] = 5.0
 
     model: Model
     """The model option."""
     seed: Annotated[int, Field(ge=0)]
-    """Draws what the source does not hold: a classifier's head."""
+    """Initializes weights that the source does not have, such as a classifier's head."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Write the folder; needs no inputs."""
-        self.model.materialise(output, self.seed)
+        self.model.materialize(output, self.seed)

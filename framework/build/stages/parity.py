@@ -11,6 +11,7 @@ from framework.build.export import Parity
 from framework.build.stages.evaluate import write_metrics
 from framework.build.task import Example, open_task
 from framework.build.training.batches import read_examples
+from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.step import Stage, Workspace
 
 if TYPE_CHECKING:
@@ -84,6 +85,14 @@ class CompareExports(Stage):
             compared = _compare(reference, answers) | shares
             metrics |= {f"{candidate}.{name}": value for name, value in compared.items()}
         write_metrics(output, metrics)
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict three candidates: a forward pass over the compared rows, then their generations."""
+        size, weights = workload.data["data"], workload.weight_bytes
+        compared = min(size.test, self.parity.rows)
+        seconds = 3 + 3 * 2 * workload.parameters * compared * size.length / workload.flops
+        seconds += 3 * self.parity.generations * _NEW_TOKENS * weights / 1e10
+        return Estimate(seconds, LIBRARIES + 3 * weights)
 
     def _answers(self, engine_name: str, folder: Path, rows: Sequence[Example]) -> Answers:
         """Return one engine's outputs; the engine is freed on return, so only one model is open at a time."""

@@ -42,6 +42,7 @@ class PublishRelease(Stage):
 
     name: ClassVar[str] = "publish"
     version: ClassVar[int] = 2
+    weight_copies: ClassVar[float] = 0.1
 
     release: str
     """The release's name."""

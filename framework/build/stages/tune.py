@@ -1,7 +1,6 @@
-"""Stage ``tune``: train the chosen weights."""
+"""Stage ``tune``: train the weights that the tuning method selects."""
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -9,16 +8,20 @@ from pydantic import Field
 
 from framework.build.model import Model
 from framework.build.parallelism import Device, Parallelism
+from framework.build.stages.tune_estimate import training_memory, training_seconds
+from framework.build.task import open_task
 from framework.build.tracking import Tracking
-from framework.build.training import NO_TRACKING, Folders, Training
+from framework.build.training import Training
 from framework.build.training.launch import train_in_ranks
+from framework.build.training.run import NO_TRACKING, Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.core.component import UNKEYED
+from framework.core.estimate import Estimate, Workload
 from framework.core.step import Stage, Workspace
 
 
 class Tune(Stage):
-    """Train; writes what the tuning method saves, and ``log.jsonl``."""
+    """Train; write what the tuning method saves, and ``log.jsonl``."""
 
     name: ClassVar[str] = "tune"
     version: ClassVar[int] = 5
@@ -27,25 +30,56 @@ class Tune(Stage):
     model: Model
     """Opens the base model and names the task."""
     tuning: Tuning
-    """What is trained."""
+    """Which weights are trained."""
     training: Training
-    """How it is trained."""
+    """How they are trained."""
     parallelism: Parallelism
-    """On how many devices it is trained."""
+    """How processes and devices share the work."""
     device: Device
-    """On which kind of device: another kind rounds otherwise."""
+    """The kind of device to train on; another kind rounds differently."""
     seed: Annotated[int, Field(ge=0)]
-    """Orders the rows and draws adapters and dropout."""
+    """Orders the rows, and initializes adapters and dropout."""
 
     tracking: Annotated[Tracking, UNKEYED] = NO_TRACKING
-    """Where its numbers are watched."""
+    """Where metrics are sent."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Train on inputs ``model`` and ``data``, from a checkpoint where a killed run left one.
+        """Train on inputs ``model`` and ``data``, from the last checkpoint of a killed run if there is one.
 
-        Input ``teacher`` is there where the training has one.
+        A training with a teacher has a third input, ``teacher``.
         """
-        teacher = inputs.get("teacher")
-        folders = Folders(inputs["model"], inputs["data"], output, workspace.scratch, teacher)
-        train = partial(train_in_ranks, self.training) if self.parallelism.launched else self.training.fit
-        train(self.model, self.tuning, self.parallelism, self.device, folders, self.seed, self.tracking)
+        run = TrainingRun(
+            model=self.model,
+            tuning=self.tuning,
+            parallelism=self.parallelism,
+            device=self.device,
+            folders=Folders(
+                model=inputs["model"],
+                data=inputs["data"],
+                teacher=inputs.get("teacher"),
+                output=output,
+                scratch=workspace.scratch,
+            ),
+            seed=self.seed,
+            tracking=self.tracking,
+        )
+        if self.parallelism.launched:
+            train_in_ranks(self.training, run)
+        else:
+            self.training.fit(run)
+
+    def estimate(self, workload: Workload) -> Estimate:
+        """Predict by the formulas of ``framework.build.stages.tune_estimate``."""
+        size = workload.data["data"]
+        rows = size.train if self.training.max_steps is None else size.train_limit
+        seconds = training_seconds(self.training, self.tuning, self.parallelism, workload, rows, size.length)
+        memory = training_memory(
+            self.training,
+            self.tuning,
+            self.parallelism,
+            parameters=workload.parameters,
+            length=size.length,
+            generates=open_task(self.model.task).generates,
+            on_cpu=workload.device == "cpu",
+        )
+        return Estimate(seconds, memory)

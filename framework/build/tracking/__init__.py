@@ -1,7 +1,6 @@
-"""The base of every tracking option: where the numbers of a run are watched and compared.
+"""The base of every tracking option: where the metrics of a run are sent.
 
-Tracking shapes no byte of an artifact, so it enters no key: what is cached is not trained again to be
-watched.
+Tracking changes no byte of an artifact, so it is not part of any key: changing it retrains nothing.
 """
 
 from abc import ABC, abstractmethod
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Tracking(Component, ABC):
-    """A place that gets what training measures, as it goes."""
+    """A destination for metrics while training runs."""
 
     experiment: Annotated[str, Field(min_length=1)] = "gitune"
-    """What runs are compared under; a recipe's name by default."""
+    """The experiment (or project) that groups runs; by default the config's ``name``."""
 
     @abstractmethod
     def logger(self, run: str) -> "Logger | None":
-        """Return Lightning's logger for the run *run*, which goes on if it is there already; None is none.
+        """Return Lightning's logger for *run*, which resumes an existing run; None logs nothing.
 
         Args:
             run: the first digits of the step's key.
@@ -35,7 +34,7 @@ class Tracking(Component, ABC):
         """
 
     def register(self, release: "Release") -> None:
-        """Tell a registry of models about *release*, which it may know already.
+        """Register *release* in a model registry, unless it already has it.
 
         Raises:
             ReleaseError: the registry cannot be reached or refuses.

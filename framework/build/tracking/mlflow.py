@@ -1,4 +1,4 @@
-"""MLflow: runs in a database or on a server, and a registry that gets every release."""
+"""MLflow: runs in a local database or on a server, and every release in the model registry."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,42 +15,43 @@ _FILE = "sqlite:///"
 
 
 class MLflow(Tracking):
-    """A run of the experiment, and a version of the registered model for each release; extra ``track``.
+    """Logs runs, and registers each release as a version of a registered model; needs the extra ``track``.
 
-    A server's user and password are read from the environment, as MLflow does
-    (``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``, or ``MLFLOW_TRACKING_TOKEN``).
+    MLflow reads a server's credentials from ``MLFLOW_TRACKING_USERNAME`` and ``MLFLOW_TRACKING_PASSWORD``,
+    or ``MLFLOW_TRACKING_TOKEN``.
     """
 
     url: str = "sqlite:///.gitune/mlflow.db"
-    """The tracking server, or a database in a file that needs none; a path is relative to the folder that
-    ``run`` is called in."""
+    """The tracking server's URL, or a database file that needs no server; its path is relative to the
+    working directory."""
 
     def logger(self, run: str) -> "Logger":
-        """Return Lightning's ``MLFlowLogger``, on the run that has the tag ``gitune.run`` = *run*."""
+        """Return Lightning's ``MLFlowLogger`` for the run with the tag ``gitune.run`` = *run*."""
         from lightning.pytorch.loggers import MLFlowLogger
 
         client = self._client(StepError)
         try:
-            found = client.get_experiment_by_name(self.experiment)
-            runs = found and client.search_runs([found.experiment_id], f"tags.`gitune.run` = '{run}'")
-            known = runs[0].info.run_id if runs else None
+            experiment = client.get_experiment_by_name(self.experiment)
+            query = f"tags.`gitune.run` = '{run}'"
+            runs = experiment and client.search_runs([experiment.experiment_id], query)
+            run_id = runs[0].info.run_id if runs else None
             return MLFlowLogger(
                 self.experiment,
                 run_name=run,
                 tracking_uri=self.url,
                 tags={"gitune.run": run},
-                run_id=known,
+                run_id=run_id,
                 artifact_location=None,
             )
         except Exception as error:  # of the database, the network or the server
-            raise StepError(f"tracking: {self._trouble(error)}") from error
+            raise StepError(f"tracking: {self._describe(error)}") from error
 
     def register(self, release: "Release") -> None:
-        """Make a version of the registered model ``release.name``, unless one has its digest already."""
+        """Create a version of the registered model ``release.name``, unless one has the same digest."""
         client = self._client(ReleaseError)
         try:
-            known = client.search_model_versions(f"name = '{release.name}'")
-            if any(version.tags.get("digest") == release.digest for version in known):
+            versions = client.search_model_versions(f"name = '{release.name}'")
+            if any(version.tags.get("digest") == release.digest for version in versions):
                 return
             if not client.search_registered_models(f"name = '{release.name}'"):
                 client.create_registered_model(release.name)
@@ -65,7 +66,7 @@ class MLflow(Tracking):
             client.create_model_version(release.name, source=release.model_uri, tags=tags)
         except Exception as error:
             raise ReleaseError(
-                f"the release is published, but not in MLflow's registry: {self._trouble(error)}"
+                f"the release is published, but MLflow's registry failed: {self._describe(error)}"
             ) from error
 
     def _client(self, kind: type[FrameworkError]) -> Any:
@@ -80,8 +81,8 @@ class MLflow(Tracking):
                 "tracking: MLflow is not installed; pip install 'gitune[track]', or set tracking=none"
             ) from error
         except Exception as error:
-            raise kind(f"tracking: {self._trouble(error)}") from error
+            raise kind(f"tracking: {self._describe(error)}") from error
 
-    def _trouble(self, error: Exception) -> str:
+    def _describe(self, error: Exception) -> str:
         first_line = str(error).partition("\n")[0]
         return f"{self.url}: {first_line}; check tracking.url, or set tracking=none"

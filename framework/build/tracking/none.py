@@ -1,10 +1,10 @@
-"""No tracking: the terminal and ``log.jsonl`` say enough."""
+"""No tracking: metrics go to the terminal and ``log.jsonl`` only."""
 
 from framework.build.tracking import Tracking
 
 
 class NoTracking(Tracking):
-    """Numbers go nowhere else."""
+    """Metrics go to the terminal and ``log.jsonl`` only."""
 
     def logger(self, run: str) -> None:
         """Return None."""

@@ -1,4 +1,4 @@
-"""TensorBoard: curves in files, watched with ``tensorboard --logdir``."""
+"""TensorBoard: event files, viewed with ``tensorboard --logdir``."""
 
 from typing import TYPE_CHECKING
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 class TensorBoard(Tracking):
-    """Event files below a folder, ``<folder>/<experiment>/<run>/``; needs the extra ``track``."""
+    """Event files in ``<folder>/<experiment>/<run>/``; needs the extra ``track``."""
 
     folder: str = ".gitune/tensorboard"
-    """Where the files go; relative to the folder that ``run`` is called in."""
+    """Where event files are written; relative to the working directory."""
 
     def logger(self, run: str) -> "Logger":
         """Return Lightning's ``TensorBoardLogger``."""

@@ -1,4 +1,4 @@
-"""Weights & Biases: runs on a server, or offline in a folder that ``wandb sync`` sends later."""
+"""Weights & Biases: runs on its server, or offline in a folder for a later ``wandb sync``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
 
 
 class Wandb(Tracking):
-    """A run of the project ``experiment``; needs the extra ``wandb``.
+    """Runs in the project ``experiment``; needs the extra ``wandb``.
 
-    The key of an account is read from the environment, ``WANDB_API_KEY``; offline needs none.
+    The API key is read from the environment variable ``WANDB_API_KEY``; offline mode needs none.
     """
 
     mode: Literal["offline", "online"] = "offline"
-    """Whether runs are written to ``folder`` or sent at once."""
+    """Whether runs are written to ``folder``, or sent while they run."""
     entity: str | None = None
-    """The user or team that owns the project; None is the account's own."""
+    """The user or team that owns the project; None uses the account's default."""
     folder: str = ".gitune"
-    """Where ``wandb/`` lies; relative to the folder that ``run`` is called in."""
+    """Where the folder ``wandb/`` is created; relative to the working directory."""
 
     def logger(self, run: str) -> "Logger":
-        """Return Lightning's ``WandbLogger``, whose run has the id *run* and is resumed."""
+        """Return Lightning's ``WandbLogger`` for the run with the id *run*, which it resumes."""
         from lightning.pytorch.loggers import WandbLogger
 
         Path(self.folder).mkdir(parents=True, exist_ok=True)

@@ -2,152 +2,129 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from framework.build.model import Model
-from framework.build.parallelism import Device, Parallelism
-from framework.build.tracking import Tracking
-from framework.build.tracking.none import NoTracking
-from framework.build.tuning import Tuning
+from framework.build.training.run import TrainingRun
 from framework.core.component import UNKEYED, Component
 from framework.core.source import Source
 
-NO_TRACKING = NoTracking()
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where training reads and writes."""
-
-    model: Path
-    """The base model, a Hugging Face folder."""
-    data: Path
-    """The prepared rows; see ``framework.build.stages.data``."""
-    output: Path
-    """What training changed goes here."""
-    scratch: Path
-    """Checkpoints go here, and survive a kill."""
-    teacher: Path | None = None
-    """The Hugging Face folder that is learnt from, where the training has a teacher."""
-
 
 class Validation(Component):
-    """Rows that are held back from training, drawn by the seed, to measure its loss on.
+    """Training rows that are held out to measure the loss on; the seed selects them.
 
-    They are training rows: test rows decide nothing here, so that what is measured on them stays true.
+    Test rows are never used here, so what is later measured on them stays unbiased.
     """
 
     rows: Annotated[int, Field(ge=0)] = 0
-    """How many; 0 leaves it to ``share``."""
+    """How many rows to hold out; 0 uses ``share``."""
     share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """How many, as a share of the training rows; 0 holds none back."""
+    """Share of the training rows to hold out; 0 holds out none."""
     every_steps: Annotated[int, Field(ge=1)] = 50
-    """Steps between measurements; the last step is measured too."""
+    """Steps between evaluations; the last step is evaluated too."""
     patience: Annotated[int, Field(ge=1)] | None = None
-    """Training ends after this many measurements in a row without a new best; None never."""
+    """Stop training after this many consecutive evaluations without a new best loss; None disables
+    early stopping."""
     keep: Literal["last", "best"] = "last"
-    """Which weights are saved: those after the last step, or those that were measured best."""
+    """Which weights to save: those of the last step, or those with the lowest validation loss."""
 
     def count(self, rows: int) -> int:
-        """Return how many of *rows* are held back; one at least, where a share is given."""
+        """Return how many of *rows* are held out; at least one if ``share`` is set."""
         return self.rows or (max(1, round(rows * self.share)) if self.share else 0)
 
 
 class Training(Component, ABC):
-    """The optimisation of a tuned model."""
+    """The optimization of a tuned model."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
     """The tasks that this option can train; empty for all."""
 
     taught: ClassVar[bool] = False
-    """Whether it learns from another model, in ``Folders.teacher``."""
+    """Whether it needs a teacher model, ``Folders.teacher``."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
-    """Peak learning rate for AdamW; adapters bear about ten times that of full fine-tuning. Lion wants a
+    """Peak learning rate. For AdamW, adapters need about 10x the rate of full fine-tuning. Lion needs a
     third to a tenth of AdamW's."""
     optimizer: Literal["adamw", "adamw-8bit", "lion", "lion-8bit"] = "adamw"
-    """What moves the weights. ``adamw`` keeps two float32 numbers a trained weight (fused kernel), ``lion``
-    one (Chen et al., 2023, arXiv:2302.06675); with ``-8bit`` they take a byte each (Dettmers et al., 2022,
-    arXiv:2110.02861), by bitsandbytes from the extra ``qlora``."""
+    """The optimizer. ``adamw`` keeps two float32 states per trained weight (fused kernel), ``lion`` one
+    (Chen et al., 2023, arXiv:2302.06675). The ``-8bit`` variants keep one byte per state (Dettmers et al.,
+    2022, arXiv:2110.02861); they need bitsandbytes, from the extra ``qlora``."""
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] | None = None
-    """How slowly the optimiser's averages forget; None is 0.9 and 0.999 for AdamW, 0.9 and 0.99 for Lion."""
+    """Decay rates of the optimizer's moving averages. None uses 0.9 and 0.999 for AdamW, 0.9 and 0.99 for
+    Lion."""
     epsilon: Annotated[float, Field(gt=0, lt=1)] = 1e-8
-    """What AdamW adds to its divisor; Lion has none."""
+    """AdamW's epsilon, added to the denominator; Lion has none."""
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 8
-    """Rows that one device takes through the model at a time. Others call it
-    ``per_device_train_batch_size``; the optimiser sees this times
-    ``gradient_accumulation_steps`` times the data-parallel devices. ``auto`` takes the largest power of two
-    that fits, as tried with the longest rows; it needs ``global_batch_size``, and rounds like the size it
-    takes, which ``log.jsonl`` tells."""
+    """Rows per device in one forward pass, elsewhere called ``per_device_train_batch_size``. An optimizer
+    step sees this times ``gradient_accumulation_steps`` times the data-parallel devices. ``auto`` tries the
+    longest rows and uses the largest power of two that fits; it requires ``global_batch_size``. The chosen
+    size affects rounding and is recorded in ``log.jsonl``."""
     gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
-    """Micro batches whose gradients are added up before the weights move. Every label of a step counts
-    alike, in whichever micro batch it lies."""
+    """Micro batches whose gradients are summed before an optimizer step. Every label of a step has the
+    same weight, whichever micro batch it is in."""
     global_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Rows of one optimiser step; as many micro batches are added up as make just that. None leaves it to
+    """Rows per optimizer step; gradient accumulation follows from it. None derives the rows from
     ``micro_batch_size`` and ``gradient_accumulation_steps``."""
     epochs: Annotated[int, Field(ge=1)] = 3
     """Passes over the rows, unless ``max_steps`` ends training earlier. The last step is filled up with
-    the first rows of one more pass."""
+    the first rows of another pass."""
     max_steps: Annotated[int, Field(ge=1)] | None = None
-    """Most optimiser steps; None leaves the end to ``epochs``."""
+    """Maximum number of optimizer steps; None trains for ``epochs``."""
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the steps in which the learning rate rises from zero."""
     schedule: Literal["linear", "cosine", "constant", "inverse-sqrt", "wsd"] = "linear"
-    """How the learning rate falls after the warm-up. ``wsd`` (warm-up, stable, decay) keeps it and lets it
-    fall at the end only, by one less the root of the time (Hägele et al., 2024, arXiv:2405.18392);
-    ``inverse-sqrt`` divides it by the root of the time, counted in warm-ups."""
+    """How the learning rate decays after the warmup. ``wsd`` (warmup, stable, decay) keeps it constant and
+    decays it at the end only, by one minus the square root of the time (Hägele et al., 2024,
+    arXiv:2405.18392). ``inverse-sqrt`` divides it by the square root of the time, in units of the warmup."""
     min_learning_rate_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the peak to which the learning rate falls, rather than to zero."""
+    """Final learning rate as a share of the peak."""
     decay_ratio: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of the steps in which ``wsd`` lets the learning rate fall."""
+    """Share of the steps in which ``wsd`` decays the learning rate."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Decoupled decay of AdamW and Lion; biases and norms are spared."""
+    """Decoupled weight decay of AdamW and Lion; not applied to biases and norms."""
     gradient_clipping: Annotated[float, Field(ge=0)] = 1.0
-    """Largest norm of the gradient; 0 switches clipping off."""
+    """Maximum gradient norm; 0 disables clipping."""
     max_gradient_growth: Annotated[float, Field(ge=0)] = 100.0
-    """Stop where the gradient's norm, before clipping, is more than this many times both its median over
-    the last 50 steps and ``gradient_clipping``; 0 stops only where it is no number."""
+    """Stop if the gradient norm before clipping exceeds this many times both its median over the last 50
+    steps and ``gradient_clipping``. 0 stops on non-finite norms only."""
     packing: bool = True
-    """Lay the rows of a micro batch end to end instead of padding them to the longest: the same loss and
-    gradients for less work. Models whose attention cannot keep rows apart are padded all the same."""
+    """Concatenate the rows of a micro batch instead of padding them to the longest: same loss and
+    gradients, less computation. Models whose attention cannot separate packed rows are padded anyway."""
     precision: Literal["bf16", "fp16", "fp32"] = "bf16"
-    """Precision of the forward and backward pass; weights and optimiser stay float32. fp16 scales the
-    loss and needs a GPU."""
+    """Precision of the forward and backward pass; weights and optimizer states stay float32. fp16 uses
+    loss scaling and needs a GPU."""
     gradient_checkpointing: bool = False
-    """Keep only what enters each layer and compute the rest again in the backward pass: about a fifth
-    slower, for a fraction of the activations' memory (Chen et al., 2016, arXiv:1604.06174)."""
+    """Keep only each layer's input and recompute the other activations in the backward pass. About 20%
+    slower, with far less activation memory (Chen et al., 2016, arXiv:1604.06174)."""
     compile: bool = False
-    """Compile the layers (torch.compile): slow for the first minute, then faster; what was compiled is kept
-    in the store for the next run. Needs a C++ compiler, and rounds a little differently."""
+    """Compile the layers with torch.compile: slow for the first minute, then faster. The compiled code is
+    cached in the store for later runs. Needs a C++ compiler, and rounds slightly differently."""
     neftune_alpha: Annotated[float, Field(ge=0)] = 0.0
-    """Strength of the noise on the embeddings while training (NEFTune: Jain et al., 2023,
-    arXiv:2310.05914); 5 is a usual value, 0 is none."""
+    """Scale of the noise on the embeddings during training (NEFTune: Jain et al., 2023,
+    arXiv:2310.05914); 5 is common, 0 disables it."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Save a moving average of the trained weights that keeps this share of itself each step, such as
-    0.999; it is lower in the first steps. 0 saves the last weights."""
+    """Save an exponential moving average of the trained weights with this decay per step, such as 0.999;
+    the first steps use a lower decay. 0 saves the last weights."""
     validation: Validation = Validation()
-    """Rows that are held back, when to stop by them, and which weights are kept."""
+    """Held-out rows, early stopping, and which weights to keep."""
     checkpoint_every_steps: Annotated[int, Field(ge=1), UNKEYED] = 10
-    """Steps between checkpoints; a killed run goes on from the last one, on the CPU to the same bits.
-    One is written while training goes on."""
+    """Steps between checkpoints, written while training continues. A killed run resumes from the last one;
+    on the CPU the result is the same, bit for bit."""
     checkpoint_every_minutes: Annotated[Annotated[float, Field(gt=0)] | None, UNKEYED] = None
-    """Minutes after which a checkpoint is written whatever the step; None leaves it to the steps."""
+    """Minutes after which a checkpoint is written at any step; None uses ``checkpoint_every_steps`` only."""
     resume_from: Source | None = None
-    """A checkpoint (``step-<number>.ckpt``) of a cut-off run of the same recipe in another layout, to go on
-    from where this one has none yet: fewer GPUs may finish what more began. It lies below
-    ``.gitune/store/scratch/<key>``. Steps must have as many rows as they had."""
+    """A checkpoint (``step-<number>.ckpt``, below ``.gitune/store/scratch/<key>``) of an interrupted run of
+    the same recipe in another layout, such as one with more GPUs. Used only if this run has no checkpoint
+    yet. Both runs must have the same number of rows per step."""
     keep_checkpoints: Annotated[int, Field(ge=1), UNKEYED] = 2
-    """Checkpoints that are kept; where the newest was damaged, the run goes on from the one before."""
+    """How many checkpoints to keep; if the newest is damaged, the run resumes from the one before."""
     check_ranks_every_steps: Annotated[int, Field(ge=0), UNKEYED] = 100
-    """Steps between checks that all processes hold the same weights, as far as they hold the same ones;
-    training stops with the number of the one that differs. 0 switches it off."""
+    """Steps between checks that replicated weights are identical on all ranks. Training stops and names
+    the rank that differs. 0 disables the check."""
     grace_seconds: Annotated[float, Field(gt=0), UNKEYED] = 25.0
-    """Seconds that training has, once it is told to stop, to finish its step and save. Kubernetes
-    and most spot machines give 30; what takes longer is killed, and goes on from its last checkpoint."""
+    """Seconds that training has after SIGTERM to finish its step and save. Kubernetes and most spot
+    machines allow 30 before they kill; a killed run resumes from its last checkpoint."""
 
     @property
     def pipelines(self) -> bool:
@@ -156,42 +133,35 @@ class Training(Component, ABC):
 
     @property
     def least_micro_batch_size(self) -> int:
-        """The rows of a micro batch; 1 where that is still to be found out."""
+        """Rows of a micro batch; 1 for ``auto``, whose size is not known yet."""
         return 1 if self.micro_batch_size == "auto" else self.micro_batch_size
 
     def rows_a_step(self, ranks: int = 1) -> int:
-        """Return the rows of an optimiser step on *ranks* data-parallel devices."""
+        """Return the rows of an optimizer step on *ranks* data-parallel devices."""
         own = self.least_micro_batch_size * self.gradient_accumulation_steps * ranks
         return self.global_batch_size or own
 
     def sized(self, micro_batch_size: int, ranks: int = 1) -> Self:
-        """Return this with the same rows a step, in micro batches of *micro_batch_size*."""
+        """Return this option with the same rows per step, in micro batches of *micro_batch_size*."""
         accumulated = self.rows_a_step(ranks) // (micro_batch_size * ranks)
         sizes = {"micro_batch_size": micro_batch_size, "gradient_accumulation_steps": accumulated}
         return self.model_copy(update={**sizes, "global_batch_size": None})
 
     def steps(self, rows: int, ranks: int = 1) -> int:
-        """Return the number of optimiser steps for *rows* training rows on *ranks* data-parallel devices.
+        """Return the number of optimizer steps.
 
-        Those that validation holds back are among *rows*.
+        Args:
+            rows: training rows, including those that validation holds out.
+            ranks: data-parallel devices.
         """
         rows = max(rows - self.validation.count(rows), 0)
         all_epochs = math.ceil(rows * self.epochs / self.rows_a_step(ranks))
         return min(all_epochs, self.max_steps or all_epochs)
 
     @abstractmethod
-    def fit(
-        self,
-        model: Model,
-        tuning: Tuning,
-        parallelism: Parallelism,
-        device: Device,
-        folders: Folders,
-        seed: int,
-        tracking: Tracking = NO_TRACKING,
-    ) -> None:
-        """Train, and write what ``tuning.save`` writes and ``log.jsonl`` to ``folders.output``.
+    def fit(self, run: TrainingRun) -> None:
+        """Train, and write ``log.jsonl`` and what ``tuning.save`` writes to ``run.folders.output``.
 
         Raises:
-            StepError: the loss is not finite, or the method finds nothing to train.
+            StepError: the loss is not finite, or the tuning method finds nothing to train.
         """

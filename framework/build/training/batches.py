@@ -1,4 +1,4 @@
-"""Batches: from prepared token ids to tensors, in an order that the seed decides."""
+"""Micro batches: encoded rows as padded or packed tensors, in an order that the seed determines."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -23,30 +23,31 @@ def read_examples(file: Path) -> list[Example]:
 
 
 def model_inputs(batch: Batch) -> Batch:
-    """Return what the task made of *batch*, without what ``Batches`` adds to it."""
+    """Return the tensors that the task's ``collate`` returned, without what ``Batches`` adds."""
     return {name: value for name, value in batch.items() if name not in ("rows", "tokens", "weight")}
 
 
 class RowOrder:
-    """An endless order of row numbers, a pass after the other, each shuffled by the seed and its number."""
+    """An endless sequence of row numbers: passes that the seed and their number shuffle."""
 
     def __init__(self, rows: int, seed: int) -> None:
         self.rows = rows
         self.seed = seed
         self._passes: dict[int, list[int]] = {}
 
-    def __getitem__(self, places: slice) -> list[int]:
-        """Return the rows at *places*, counted from the start of the first pass."""
+    def __getitem__(self, positions: slice) -> list[int]:
+        """Return the rows at *positions*, counted from the start of the first pass."""
         return [
-            self._of_pass(place // self.rows)[place % self.rows] for place in range(places.start, places.stop)
+            self._shuffled(position // self.rows)[position % self.rows]
+            for position in range(positions.start, positions.stop)
         ]
 
-    def _of_pass(self, number: int) -> list[int]:
+    def _shuffled(self, number: int) -> list[int]:
         import numpy as np
 
         if number not in self._passes:
             shuffled: list[int] = np.random.default_rng([self.seed, number]).permutation(self.rows).tolist()
-            # A step may reach over the end of one pass into the next; older ones are done with.
+            # A step may span the end of one pass and the start of the next; older passes are not needed.
             self._passes = {n: order for n, order in self._passes.items() if n == number - 1} | {
                 number: shuffled
             }
@@ -54,15 +55,15 @@ class RowOrder:
 
 
 class Batches:
-    """Micro batches for one rank, without end; training decides how many it takes.
+    """An endless sequence of micro batches for one rank.
 
-    An optimiser step has ``micro_batch_size * accumulation * ranks`` rows of the order, whatever the
-    three are: so another layout sees the same rows in each step. Besides what the task's ``collate``
-    gives, a batch has ``rows`` (the row numbers), ``tokens`` and ``weight``: the labels with a loss in
-    the whole step over all ranks, by which each micro batch divides its summed loss.
+    An optimizer step always takes the next ``micro_batch_size * accumulation * ranks`` rows of the order,
+    so every layout sees the same rows in each step. A batch has the tensors of the task's ``collate``, and
+    ``rows`` (the row numbers), ``tokens`` and ``weight``. The weight is the number of labels with a loss in
+    the whole step, over all ranks: each micro batch divides its summed loss by it.
 
-    ``taken`` counts the batches that training has had; an iteration goes on from there. That one number
-    brings a resumed run back to the very rows that it would have seen.
+    ``taken`` counts the batches that training has used, and iteration starts there. This number alone
+    brings a resumed run back to the same rows.
     """
 
     def __init__(
@@ -88,38 +89,39 @@ class Batches:
         self.packed = packed
         self.rank = rank
         self.ranks = ranks
-        held, kept = _split(len(examples), validation, seed)
-        self.validation = sorted(held, key=lambda row: (len(examples[row][0]), row))
-        """The numbers of the rows that are never trained on, the shortest first."""
-        self.kept = kept
-        self.order = RowOrder(len(kept), seed)
+        held_out, trained = _split(len(examples), validation, seed)
+        self.validation = sorted(held_out, key=lambda row: (len(examples[row][0]), row))
+        """The numbers of the held-out rows, the shortest first."""
+        self.trained = trained
+        """The numbers of the other rows, in order."""
+        self.order = RowOrder(len(trained), seed)
         self.weights = [task.weight(labels) for _, labels, *_ in examples]
         self.text = text
-        """The rows as they were read, a line of JSON each."""
+        """The original rows as JSON lines, for messages."""
         self.taken = 0
 
     def __iter__(self) -> Iterator[Batch]:
-        # Lightning fetches one batch ahead of the one that is trained on, so ``taken`` lags behind.
-        for place in count(self.taken):
-            yield self.at(place)
+        # Lightning prefetches one batch, so ``taken`` lags behind.
+        for index in count(self.taken):
+            yield self.at(index)
 
     def at(self, taken: int) -> Batch:
-        """Return the micro batch that comes after *taken* others."""
+        """Return the micro batch after the first *taken*."""
         step, index = divmod(taken, self.accumulation)
         size = self.micro_batch_size
         rows_a_step = size * self.accumulation * self.ranks
-        places = self.order[step * rows_a_step : (step + 1) * rows_a_step]
-        rows = [self.kept[place] for place in places]
+        positions = self.order[step * rows_a_step : (step + 1) * rows_a_step]
+        rows = [self.trained[position] for position in positions]
         first = (index * self.ranks + self.rank) * size
         return self.of(rows[first : first + size], sum(self.weights[row] for row in rows))
 
-    def held_back(self) -> Iterator[Batch]:
-        """Yield the rows of ``validation`` once, as micro batches."""
+    def held_out(self) -> Iterator[Batch]:
+        """Yield the held-out rows once, as micro batches."""
         for start in range(0, len(self.validation), self.micro_batch_size):
             yield self.of(self.validation[start : start + self.micro_batch_size])
 
     def of(self, rows: list[int], weight: int | None = None) -> Batch:
-        """Return the micro batch of just *rows*; *weight* is that of their step, by default their own."""
+        """Return the micro batch of *rows*; *weight* is their step's, by default their own."""
         chosen = [self.examples[row] for row in rows]
         return {
             **self.task.collate(chosen, self.pad, self.packed),
@@ -129,12 +131,12 @@ class Batches:
         }
 
 
-def _split(rows: int, held: int, seed: int) -> tuple[list[int], list[int]]:
-    """Draw *held* of *rows* numbers by *seed*; return them and the others, which keep their order."""
+def _split(rows: int, size: int, seed: int) -> tuple[list[int], list[int]]:
+    """Draw *size* of *rows* numbers by *seed*; return them and the others, both sorted."""
     import numpy as np
 
-    if not held:
+    if not size:
         return [], list(range(rows))
-    # No pass of RowOrder draws from this stream: their seeds have two numbers.
-    drawn = set(np.random.default_rng([seed, 0, 1]).permutation(rows)[:held].tolist())
+    # RowOrder never draws from this stream: its seeds have two numbers.
+    drawn = set(np.random.default_rng([seed, 0, 1]).permutation(rows)[:size].tolist())
     return sorted(drawn), [row for row in range(rows) if row not in drawn]

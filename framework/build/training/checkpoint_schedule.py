@@ -1,11 +1,9 @@
-"""When a checkpoint is due, and how a run that is told to stop saves itself first."""
+"""When a checkpoint is written: every few steps, every few minutes, and before SIGTERM ends a run."""
 
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -14,22 +12,23 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from framework.build.training.checkpoints import CheckpointFiles, latest
+from framework.core.signals import exit_with_signal, handle_signals
 
 
 def resume_from(folder: Path) -> Path | None:
-    """Return the checkpoint to go on from, the same on every rank, or None to begin."""
+    """Return the checkpoint to resume from, the same on every rank; None starts from scratch."""
     if not dist.is_initialized():
         return latest(folder)
-    found = [latest(folder) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(found, src=0)
-    return found[0]
+    choice = [latest(folder) if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(choice, src=0)
+    return choice[0]
 
 
-class Saving(Checkpoint):
-    """Save every few steps and minutes, and once more before SIGTERM ends the run.
+class CheckpointSchedule(Checkpoint):
+    """Save every few steps and minutes, and once more when SIGTERM asks the run to stop.
 
-    Ranks may be told to stop at different steps, and their clocks differ: after each optimiser step
-    they agree, over a group of their own so that no device waits for another's work.
+    Ranks may receive SIGTERM at different steps, and their clocks differ. So they agree after each
+    optimizer step, over a gloo group of their own that never waits for a device.
     """
 
     def __init__(self, files: CheckpointFiles, every_steps: int, every_minutes: float | None) -> None:
@@ -40,61 +39,63 @@ class Saving(Checkpoint):
         self._group: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take SIGTERM over from Lightning, which would leave without a checkpoint; it puts it back."""
+        """Replace Lightning's SIGTERM handler, which would exit without a checkpoint.
+
+        Lightning restores the previous handler at the end.
+        """
         self._step, self._saved = trainer.global_step, time.monotonic()
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._stop)
+        handle_signals(self._request_stop, [signal.SIGTERM])
         if dist.is_initialized() and dist.get_world_size() > 1:
             self._group = dist.new_group(backend="gloo")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save after an optimiser step if it is time.
+        """Save after an optimizer step if a checkpoint is due.
 
         Raises:
-            OSError: the checkpoint before could not be written.
+            OSError: the previous checkpoint could not be written.
             SystemExit: with 143, after SIGTERM.
         """
         step = trainer.global_step
         if step == self._step:
-            return  # gradients are still being accumulated
+            return  # still accumulating gradients
         self._step = step
         minutes = (time.monotonic() - self._saved) / 60
         late = self.every_minutes is not None and minutes >= self.every_minutes
-        stopping, late = self._agreed(self._stopping, late)
+        stopping, late = self._any_rank(self._stopping, late)
         if stopping:
             self._save(trainer)
             self.files.wait()
-            self._tell(trainer, f"stopped by SIGTERM; a checkpoint of step {step} was saved")
-            raise SystemExit(128 + signal.SIGTERM)
+            self._report(trainer, f"stopped by SIGTERM; a checkpoint of step {step} was saved")
+            exit_with_signal(signal.SIGTERM)
         self.files.check()
         if step < trainer.max_steps and (late or step % self.every_steps == 0):
             self._save(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """See that the last checkpoint was written, as long as somebody can be told."""
+        """Wait for the last checkpoint, so that a failure to write it is still raised."""
         self.files.wait()
 
     def _save(self, trainer: Trainer) -> None:
-        fresh = self.files.place(trainer.global_step)
+        fresh = self.files.unfinished(trainer.global_step)
         trainer.save_checkpoint(fresh)
-        if fresh.is_dir() and trainer.is_global_zero:  # the ranks wrote into it, without CheckpointFiles
+        if fresh.is_dir() and trainer.is_global_zero:  # written by the ranks, not by CheckpointFiles
             self.files.finish_folder(fresh)
         self._saved = time.monotonic()
 
-    def _agreed(self, *wishes: bool) -> tuple[bool, ...]:
-        """Return for each of *wishes* whether any rank has it."""
+    def _any_rank(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each of *flags* whether it is set on any rank."""
         if self._group is None:
-            return wishes
-        flags = torch.tensor(wishes, dtype=torch.int32)
-        dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._group)
-        return tuple(flag > 0 for flag in flags.tolist())
+            return flags
+        votes = torch.tensor(flags, dtype=torch.int32)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX, group=self._group)
+        return tuple(vote > 0 for vote in votes.tolist())
 
-    def _stop(self, number: int, frame: FrameType | None) -> None:
+    def _request_stop(self, number: int) -> None:
         self._stopping = True
 
     @staticmethod
-    def _tell(trainer: Trainer, line: str) -> None:
+    def _report(trainer: Trainer, line: str) -> None:
         if trainer.is_global_zero:
             print(f"  {line}", file=sys.stderr, flush=True)

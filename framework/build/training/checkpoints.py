@@ -1,7 +1,7 @@
-"""Checkpoints: written beside training, whole or not at all, the last few kept.
+"""Checkpoint files: written in the background, atomically, with the last few kept.
 
-A checkpoint is ``step-<number>.ckpt`` in the scratch folder: a file, or a folder where each rank writes
-its own part. It knows neither when one is due nor what is in it.
+A checkpoint is ``step-<number>.ckpt`` in the scratch folder: a file, or a folder with a part from each
+rank. This module knows neither when one is due nor what is in it.
 """
 
 import copy
@@ -19,14 +19,14 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 
 _PARTS = "parts.json"
-"""The sizes of a checkpoint folder's files, written last."""
+"""Lists the sizes of a checkpoint folder's files; written last."""
 
 
 class CheckpointFiles(CheckpointIO):
-    """Lightning's way to files: a thread writes a snapshot while training goes on.
+    """Lightning's checkpoint IO: a thread writes a snapshot while training continues.
 
-    At most one is being written: the next waits for it, so that a slow disk bounds what a kill costs.
-    What went wrong in the thread is raised by ``wait`` or ``check``, in the caller's.
+    At most one checkpoint is being written; the next waits for it. So a kill costs a bounded number of
+    steps even on a slow disk. ``wait`` and ``check`` raise the thread's error in the caller's thread.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
@@ -35,19 +35,19 @@ class CheckpointFiles(CheckpointIO):
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def place(self, step: int) -> Path:
-        """Return where the checkpoint of *step* is written before it gets its name."""
+    def unfinished(self, step: int) -> Path:
+        """Return the path of *step*'s checkpoint while it is being written."""
         return self.folder / f"step-{step:09}.new"
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Copy all tensors to memory of their own, and let a thread write them to *path*, then name it."""
+        """Copy all tensors; let a thread write them to *path* and then rename it."""
         self.wait()
         content, fresh = snapshot(checkpoint), Path(path)
         self._thread = threading.Thread(target=self._write, args=(content, fresh), name="checkpoint")
         self._thread.start()
 
     def finish_folder(self, fresh: Path) -> None:
-        """Name the folder *fresh*, to which every rank has written its part by now."""
+        """Give the folder *fresh* its final name; every rank has written its part."""
         files = [file for file in fresh.rglob("*") if file.is_file()]
         sizes = {file.relative_to(fresh).as_posix(): file.stat().st_size for file in files}
         (fresh / _PARTS).write_text(json.dumps(sizes), encoding="utf-8")
@@ -56,7 +56,7 @@ class CheckpointFiles(CheckpointIO):
         self._name(fresh)
 
     def wait(self) -> None:
-        """Return once nothing is being written any more.
+        """Wait until no checkpoint is being written.
 
         Raises:
             OSError: the last checkpoint could not be written.
@@ -66,22 +66,22 @@ class CheckpointFiles(CheckpointIO):
         self.check()
 
     def check(self) -> None:
-        """Raise what kept the last checkpoint from being written, if that is known by now."""
+        """Raise the error of the last checkpoint if writing it has already failed."""
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
 
     def load_checkpoint(self, path: Any, *arguments: Any, **named: Any) -> dict[str, Any]:
-        """Open a checkpoint on the CPU: it is ours, and holds random states besides tensors."""
-        found: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-        return found
+        """Load a checkpoint onto the CPU. It is our own file, and holds more than tensors."""
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+        return checkpoint
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove the file or folder *path* if it is there."""
+        """Remove the file or folder *path* if it exists."""
         _remove(Path(path))
 
     def teardown(self) -> None:
-        """Let the thread end; Lightning calls this on its way out, be it with an error or without."""
+        """Wait for the thread; Lightning calls this when training ends, with or without an error."""
         if self._thread is not None:
             self._thread.join()
 
@@ -94,7 +94,7 @@ class CheckpointFiles(CheckpointIO):
             self._name(fresh)
         except BaseException as error:
             self._failure = error
-            fresh.unlink(missing_ok=True)  # a part of a checkpoint, on a full disk
+            fresh.unlink(missing_ok=True)  # incomplete, such as on a full disk
 
     def _name(self, fresh: Path) -> None:
         named = fresh.with_suffix(".ckpt")
@@ -105,30 +105,30 @@ class CheckpointFiles(CheckpointIO):
             _remove(old)
 
 
-def latest(folder: Path, tell: Callable[[str], None] | None = None) -> Path | None:
-    """Return the newest whole checkpoint in *folder*, or None; remove what is damaged or half written.
+def latest(folder: Path, report: Callable[[str], None] | None = None) -> Path | None:
+    """Return the newest intact checkpoint in *folder*, or None; remove damaged and unfinished ones.
 
     Args:
         folder: where ``CheckpointFiles`` wrote.
-        tell: gets a line for each damaged one; by default they go to standard error.
+        report: receives a line for each damaged checkpoint; by default it goes to standard error.
     """
-    for half in folder.glob("step-*.new"):
-        _remove(half)
-    tell = tell or (lambda line: print(f"  {line}", file=sys.stderr, flush=True))
+    for unfinished in folder.glob("step-*.new"):
+        _remove(unfinished)
+    report = report or (lambda line: print(f"  {line}", file=sys.stderr, flush=True))
     for path in reversed(_by_age(folder)):
-        if (fault := damage(path)) is None:
+        if (problem := damage(path)) is None:
             return path
         step = int(path.stem.partition("-")[2])
-        tell(f"the checkpoint of step {step} is damaged ({fault}); going on from the one before")
+        report(f"the checkpoint of step {step} is damaged ({problem}); using the previous one")
         _remove(path)
     return None
 
 
 def damage(path: Path) -> str | None:
-    """Return what is wrong with the checkpoint at *path*; None is nothing.
+    """Return what is wrong with the checkpoint at *path*; None if it is intact.
 
-    torch opens a file with a flipped bit as if nothing were; it is a zip archive with a checksum for
-    every tensor, which are compared here. Of a folder's files, the sizes are compared.
+    torch loads a file with a flipped bit without an error. The file is a zip archive with a checksum for
+    every tensor, so this compares the checksums. For a folder it compares the files' sizes.
     """
     if path.is_dir():
         return _folder_damage(path)
@@ -146,21 +146,21 @@ def _folder_damage(path: Path) -> str | None:
         wrong = [name for name, size in sizes.items() if (path / name).stat().st_size != size]
     except (OSError, ValueError) as error:
         return str(error)
-    return f"{wrong[0]} is cut off" if wrong else None
+    return f"{wrong[0]} is truncated" if wrong else None
 
 
 def snapshot(value: Any, copies: dict[Any, Any] | None = None) -> Any:
-    """Return *value* with every tensor in it copied to the CPU, and everything else copied as well.
+    """Return a deep copy of *value* with every tensor on the CPU.
 
     A tensor that occurs twice, such as tied embeddings, is copied once.
     """
     copies = {} if copies is None else copies
     if isinstance(value, torch.Tensor):
-        # The original is kept too: were it freed, its address might come again.
-        place = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
-        if place not in copies or not value.numel():
-            copies[place] = (value, value.detach().to("cpu", copy=True))
-        return copies[place][1]
+        # Keep the original alive as well: a freed tensor's address may be reused.
+        identity = (value.data_ptr(), value.dtype, tuple(value.shape), value.stride())
+        if identity not in copies or not value.numel():
+            copies[identity] = (value, value.detach().to("cpu", copy=True))
+        return copies[identity][1]
     if isinstance(value, dict):
         return {key: snapshot(item, copies) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -181,7 +181,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Wait until the file or folder *path* is on the disk: a rename may overtake what was written."""
+    """Flush the file or folder *path* to disk; otherwise a rename may become durable before the content."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,11 +1,10 @@
-"""Preference tuning: of two answers, the one that people chose becomes likelier than the other."""
+"""Direct preference optimization (DPO)."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from framework.build.model import Model
-from framework.build.training import Folders
+from framework.build.training.run import TrainingRun
 from framework.build.training.supervised import Supervised
 
 if TYPE_CHECKING:
@@ -13,22 +12,22 @@ if TYPE_CHECKING:
 
 
 class Dpo(Supervised):
-    """Direct preference optimisation (Rafailov et al., 2023, arXiv:2305.18290), without a reward model.
+    """Direct preference optimization without a reward model (Rafailov et al., 2023, arXiv:2305.18290).
 
-    The reference is the model as training finds it; its log-probabilities are taken once, before any
-    weight moves, so that every tuning method can be used and no second model is held. Rows have
-    ``prompt``, ``chosen`` and ``rejected``.
+    Rows have ``prompt``, ``chosen`` and ``rejected``. The reference is the base model. Its
+    log-probabilities are computed once, before training, so every tuning method works and no second model
+    is kept in memory.
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
 
     beta: Annotated[float, Field(gt=0)] = 0.1
-    """How soon a preference counts as learnt: a small one lets the model go further from the reference."""
+    """Strength of the pull toward the reference: a smaller value lets the model move further from it."""
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
+        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
     ) -> "tuple[Task, list[Example]]":
-        """Return preferences as the task, and the rows with what *base* makes of their answers."""
+        """Return the preference task, and the rows with *base*'s log-probabilities of both answers."""
         from framework.build.task.preference_pairs import Preferences, with_reference
 
         return Preferences(self.beta), with_reference(base, examples, base.config.pad_token_id or 0)

@@ -1,4 +1,4 @@
-"""The moving average of the trained weights."""
+"""Exponential moving average (EMA) of the trained weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,22 +10,22 @@ from torch import Tensor
 
 
 def trained_weights(model: Any) -> dict[str, Tensor]:
-    """Return the weights of *model* that training changes, by name: the tensors themselves."""
+    """Return the trainable weights of *model* by name: the tensors themselves, not copies."""
     return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
 
 
 def put_weights(model: Any, weights: Mapping[str, Tensor]) -> None:
-    """Write *weights* into those of *model*."""
+    """Copy *weights* into the weights of *model* with the same names."""
     own = trained_weights(model)
     for name, value in weights.items():
         own[name].copy_(value)
 
 
-class Average(Callback):
+class WeightAverage(Callback):
     """Exponential moving average: after each step t, ``a = k * a + (1 - k) * w``.
 
-    k is *decay*, or ``(1 + t) / (10 + t)`` while that is lower, so that the start is soon forgotten (as
-    in TensorFlow's ExponentialMovingAverage). It is float32, and lies beside the weights.
+    k is *decay*, or ``(1 + t) / (10 + t)`` while that is lower, so the initial weights are soon forgotten
+    (as in TensorFlow's ExponentialMovingAverage). The average is float32, on the weights' own device.
     """
 
     def __init__(self, decay: float) -> None:
@@ -34,35 +34,35 @@ class Average(Callback):
         self._step = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the average, so that a resumed run goes on with it."""
+        """Return the average, for a resumed run."""
         return {"weights": self.weights, "step": self._step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the average back."""
+        """Restore the average."""
         self.weights, self._step = dict(state_dict["weights"]), state_dict["step"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin with the weights as they are, or move a restored average beside them."""
+        """Start from the current weights, or move a restored average to their device."""
         own = trained_weights(pl_module.model)
-        held = self.weights or own
+        start = self.weights or own
         self.weights = {
-            name: held[name].detach().to(p.device, torch.float32, copy=True) for name, p in own.items()
+            name: start[name].detach().to(p.device, torch.float32, copy=True) for name, p in own.items()
         }
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Move the average once an optimiser step."""
+        """Update the average after each optimizer step."""
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        kept = min(self.decay, (1 + self._step) / (10 + self._step))
+        decay = min(self.decay, (1 + self._step) / (10 + self._step))
         for name, weight in trained_weights(pl_module.model).items():
-            self.weights[name].lerp_(weight.float(), 1 - kept)
+            self.weights[name].lerp_(weight.float(), 1 - decay)
 
     @contextmanager
     def in_place_of_weights(self, model: Any) -> Iterator[None]:
-        """Give *model* the average while the block runs."""
+        """Let *model* have the average as its weights while the block runs."""
         before = {name: weight.clone() for name, weight in trained_weights(model).items()}
         put_weights(model, self.weights)
         try:

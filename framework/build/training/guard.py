@@ -1,4 +1,4 @@
-"""Stops training where its numbers make no sense, and finds the row that is behind it."""
+"""Stops training when loss or gradient diverge, and finds the training row that causes it."""
 
 import itertools
 import json
@@ -16,148 +16,150 @@ from framework.core.errors import StepError
 if TYPE_CHECKING:
     from torch import Tensor
 
-_REMEMBERED = 50
-"""Steps whose gradient norms are compared with the next."""
-_FIRST = 20
-"""Steps before norms are compared at all."""
-_SHOWN = 60
-"""Characters of a row in a message."""
+_NORM_WINDOW = 50
+"""Steps whose median gradient norm the next one is compared with."""
+_MIN_NORMS = 20
+"""Steps before norms are compared."""
+_PREVIEW_LENGTH = 60
+"""Characters of a row that a message shows."""
 
 
 class Guard:
-    """Watches one training run. ``norms`` is all that it remembers, and belongs into a checkpoint."""
+    """Checks every step of one training run. ``norms`` is its only state and belongs in a checkpoint."""
 
     def __init__(self, training: Training, batches: Callable[[], Batches], alone: bool) -> None:
         self.training = training
         self.batches = batches
-        """Gives the rows, once something is wrong."""
+        """Returns the rows; called only once something is wrong."""
         self.alone = alone
-        """Whether this process has the whole model, so that it may compute a row by itself."""
-        self.norms: deque[float] = deque(maxlen=_REMEMBERED)
+        """Whether this process has the whole model, so it can compute the loss of a single row."""
+        self.norms: deque[float] = deque(maxlen=_NORM_WINDOW)
         self.rows: list[int] = []
-        """The rows of the step so far."""
+        """The rows of the current step so far."""
 
     def check_weight(self, batch: Batch, step: int) -> None:
-        """Raise ``StepError`` if the step of *batch* has no label that carries a loss."""
+        """Raise ``StepError`` if no label in the step of *batch* has a loss."""
         if not batch["weight"]:
-            rows = _named(batch["rows"], self.batches())
+            rows = _describe(batch["rows"], self.batches())
             raise StepError(
-                f"tune: no label of step {step} carries a loss, in none of {rows}; "
-                "raise data.max_length if answers were cut off, or training.gradient_accumulation_steps"
+                f"tune: step {step} has no label with a loss, in {rows}; increase data.max_length if "
+                "answers were truncated, or training.gradient_accumulation_steps"
             )
 
     def check_loss(self, loss: float, rows: Sequence[int], step: int, alone: "Loss") -> None:
-        """Raise ``StepError`` if *loss*, that of *rows*, is not a finite number.
+        """Raise ``StepError`` if *loss* is not finite.
 
         Args:
             loss: of the micro batch.
-            rows: their numbers.
-            step: the optimiser step, from 1.
-            alone: computes the loss of a batch again, a scalar.
+            rows: the numbers of its rows.
+            step: the optimizer step, from 1.
+            alone: recomputes the loss of a batch, a scalar.
         """
         self.rows += rows
         if math.isfinite(loss):
             return
         batches = self.batches()
-        guilty = (
-            [row for row in rows if not math.isfinite(float(alone(batches.of([row]))))] if self.alone else []
-        )
+        causes = []
+        if self.alone:
+            causes = [row for row in rows if not math.isfinite(float(alone(batches.of([row]))))]
         raise StepError(
-            f"tune: the loss became {loss} at step {step}, {_because(guilty, rows, batches)}; "
+            f"tune: the loss became {loss} at step {step}, {_cause(causes, rows, batches)}; "
             f"lower training.learning_rate (now {self.training.learning_rate:g}), "
-            "set training.precision=fp32, or mend the row"
+            "set training.precision=fp32, or fix the row"
         )
 
     def check_norm(self, norm: float, step: int, row_norm: "Loss") -> None:
-        """Raise ``StepError`` if the gradient's *norm* is no finite number or far above what it was.
+        """Raise ``StepError`` if the gradient *norm* is not finite or far above the recent median.
 
         Args:
             norm: before clipping.
-            step: the optimiser step, from 1.
-            row_norm: computes the norm of a batch's own gradient.
+            step: the optimizer step, from 1.
+            row_norm: computes the gradient norm of a single batch.
         """
         rows, self.rows = self.rows, []
         growth, usual = self.training.max_gradient_growth, median(self.norms) if self.norms else 0.0
         bound = max(usual, self.training.gradient_clipping or 1.0) * growth
-        if math.isfinite(norm) and not (growth and len(self.norms) >= _FIRST and norm > bound):
+        if math.isfinite(norm) and not (growth and len(self.norms) >= _MIN_NORMS and norm > bound):
             self.norms.append(norm)
             return
         if not math.isfinite(norm) and self.training.precision == "fp16":
-            return  # the scaler leaves this step out and scales less
-        guilty, batches = [], self.batches()
+            return  # the loss scaler skips this step and lowers its scale
+        causes, batches = [], self.batches()
         if self.alone:
-            found = {row: float(row_norm(batches.of([row]))) for row in rows}
-            worst = max(found, key=lambda row: found[row] if math.isfinite(found[row]) else math.inf)
-            guilty = [row for row in rows if not math.isfinite(found[row])] or [worst]
-        was, allow = f"became {norm}", ""
+            norms = {row: float(row_norm(batches.of([row]))) for row in rows}
+            largest = max(norms, key=lambda row: norms[row] if math.isfinite(norms[row]) else math.inf)
+            causes = [row for row in rows if not math.isfinite(norms[row])] or [largest]
+        change, allow = f"became {norm}", ""
         if math.isfinite(norm):
-            was = f"grew to {norm:.3g}, usually {usual:.3g},"
-            allow = f", or allow it with training.max_gradient_growth={_rounded_up(norm / max(usual, 1e-9))}"
+            change = f"grew to {norm:.3g} (median {usual:.3g})"
+            limit = _power_of_ten_above(norm / max(usual, 1e-9))
+            allow = f", or allow it with training.max_gradient_growth={limit}"
         raise StepError(
-            f"tune: the gradient's norm {was} at step {step}, {_because(guilty, rows, batches)}; lower "
-            f"training.learning_rate (now {self.training.learning_rate:g}) or mend the row{allow}"
+            f"tune: the gradient norm {change} at step {step}, {_cause(causes, rows, batches)}; lower "
+            f"training.learning_rate (now {self.training.learning_rate:g}) or fix the row{allow}"
         )
 
 
 Loss = Callable[[Batch], "Tensor | float"]
 
 
-def refuse_too_few(training: Training, rows: int) -> None:
+def require_training_rows(training: Training, rows: int) -> None:
     """Raise ``StepError`` if validation leaves none of *rows* to train on."""
     if training.validation.count(rows) >= rows:
         raise StepError(
-            f"training.validation.rows: {training.validation.count(rows)} of {rows} training rows are held "
-            f"back, which leaves none; set training.validation.rows={rows // 10}"
+            f"training.validation.rows: validation holds out {training.validation.count(rows)} of {rows} "
+            f"training rows, so none are left; set training.validation.rows={rows // 10}"
         )
 
 
 def check_rows(batches: Batches, model: Any) -> None:
-    """Raise ``StepError`` if a row of *batches* has a token or a label that *model* does not have."""
+    """Raise ``StepError`` if a token or label in *batches* is outside the range of *model*."""
     import torch
 
-    ids, labels = ([example[part] for example in batches.examples] for part in (0, 1))
+    ids = [example[0] for example in batches.examples]
+    labels = [example[1] for example in batches.examples]
     tokens = len(model.get_input_embeddings().weight)
     choices = tokens if batches.task.generates else max(model.config.num_labels, 2)
-    for what, values, size in (("token", ids, tokens), ("label", labels, choices)):
-        every = torch.cat(values)
-        wrong = (every >= size) | ((every < 0) & (every != LABEL_MASK))
+    for kind, values, size in (("token", ids, tokens), ("label", labels, choices)):
+        joined = torch.cat(values)
+        wrong = (joined >= size) | ((joined < 0) & (joined != LABEL_MASK))
         if not bool(wrong.any()):
             continue
-        place = int(wrong.nonzero()[0, 0])
+        first = int(wrong.nonzero()[0, 0])
         ends = list(itertools.accumulate(len(value) for value in values))
-        row = next(number for number, end in enumerate(ends) if place < end)
+        row = next(number for number, end in enumerate(ends) if first < end)
         raise StepError(
-            f"tune: {what} {int(every[place])} of {_named([row], batches)} is outside the model's 0 to "
-            f"{size - 1}; use the data of this model's own tokenizer and model.labels, or mend the row"
+            f"tune: {kind} {int(joined[first])} of {_describe([row], batches)} is outside the model's range "
+            f"0 to {size - 1}; use data for this model's tokenizer and model.labels, or fix the row"
         )
 
 
-def _because(guilty: Sequence[int], rows: Sequence[int], batches: Batches) -> str:
-    if guilty:
-        return f"because of {_named(guilty, batches)}"
-    return f"in {_named(rows, batches)}, of which none does it alone"
+def _cause(causes: Sequence[int], rows: Sequence[int], batches: Batches) -> str:
+    if causes:
+        return f"because of {_describe(causes, batches)}"
+    return f"in {_describe(rows, batches)}; no single row reproduces it"
 
 
-def _named(rows: Sequence[int], batches: Batches) -> str:
-    """Name *rows* by their line in the data step's ``train.jsonl``, from 1, with the first one's text."""
+def _describe(rows: Sequence[int], batches: Batches) -> str:
+    """Return the line numbers of *rows* in the data step's ``train.jsonl``, and the text of a single row."""
     numbers = ", ".join(str(row + 1) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
-    text = _text(rows[0], batches) if len(rows) == 1 else ""
+    text = _preview(rows[0], batches) if len(rows) == 1 else ""
     return f"training row{'s' if len(rows) > 1 else ''} {numbers}" + (f" ({text})" if text else "")
 
 
-def _text(row: int, batches: Batches) -> str:
+def _preview(row: int, batches: Batches) -> str:
     if batches.text is None:
         return ""
     with batches.text.open(encoding="utf-8") as stream:
         line = next(itertools.islice(stream, row, None), "").strip()
-    shown = json.dumps(json.loads(line), ensure_ascii=False) if line else ""
-    return shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    text = json.dumps(json.loads(line), ensure_ascii=False) if line else ""
+    return text if len(text) <= _PREVIEW_LENGTH else f"{text[:_PREVIEW_LENGTH]}…"
 
 
-def _rounded_up(ratio: float) -> int:
+def _power_of_ten_above(ratio: float) -> int:
     """Return the power of ten above *ratio*.
 
-    >>> _rounded_up(301 / 2)
+    >>> _power_of_ten_above(301 / 2)
     1000
     """
     return int(10 ** math.ceil(math.log10(ratio) + 0.1))

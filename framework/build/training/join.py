@@ -1,8 +1,8 @@
-"""What every machine of a job but the first does: it joins where the first one trains.
+"""Join the trainings of a job from every machine except the first.
 
-They share a disk, the store's. The first machine's order for its ranks (``tune.json``, in the scratch
-folder of the step) is the invitation; it goes when that training ends. What else the first machine
-does, this module does not know.
+All machines share the store's disk. The first machine writes a job file for the ranks (``tune.json``, in
+the step's scratch folder) and removes it when that training ends. This module joins whichever of these
+trainings is running; it knows no other work of the first machine.
 """
 
 import json
@@ -10,48 +10,49 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.build.training.launch import ORDER, launch
+from framework.build.training.launch import launch
+from framework.build.training.rank_job import RANK_JOB
 from framework.core.machine_rank import run_name
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 def join(store: Path, keys: Sequence[str], over: Path) -> int:
-    """Take part in every training of the steps *keys*, until the first machine says that all is over.
+    """Take part in every training of the steps *keys*, until the first machine reports the end.
 
     Args:
-        store: the root of the artifacts' store, on the disk that the machines share.
+        store: the root of the artifact store, on the shared disk.
         keys: the steps that the first machine builds.
-        over: the file that it writes its exit code to, at the end.
+        over: the file that the first machine writes its exit code to, at the end.
 
     Returns:
         The first machine's exit code.
     """
-    print("joining the first machine where it trains", flush=True)
+    print("joining the first machine's trainings", flush=True)
     done: dict[Path, int] = {}
     while not over.exists():
-        for order, written in _orders(store, keys):
-            if done.get(order) == written:
+        for job, written in _rank_jobs(store, keys):
+            if done.get(job) == written:
                 continue
-            print(f"  joining {order.parent.name[:12]}", flush=True)
+            print(f"  joining {job.parent.name[:12]}", flush=True)
             try:
-                code = launch(order)
+                code = launch(job)
             except FileNotFoundError:
                 continue
             if code == 0:
-                done[order] = written  # it stays there until the first machine's ranks have ended too
-        time.sleep(_LOOK_SECONDS)
+                done[job] = written  # the file remains until the first machine's ranks have ended too
+        time.sleep(_POLL_SECONDS)
     return int(over.read_text(encoding="utf-8"))
 
 
-def _orders(store: Path, keys: Sequence[str]) -> list[tuple[Path, int]]:
-    """Return each order of this very run, and when it was written, in nanoseconds."""
-    found = []
+def _rank_jobs(store: Path, keys: Sequence[str]) -> list[tuple[Path, int]]:
+    """Return the job files of this run, each with its modification time in nanoseconds."""
+    jobs = []
     for key in keys:
-        order = store / "scratch" / key / ORDER
+        job = store / "scratch" / key / RANK_JOB
         try:
-            if json.loads(order.read_text(encoding="utf-8"))["run"] == run_name():
-                found.append((order, order.stat().st_mtime_ns))
+            if json.loads(job.read_text(encoding="utf-8"))["run_name"] == run_name():
+                jobs.append((job, job.stat().st_mtime_ns))
         except FileNotFoundError:
             continue
-    return found
+    return jobs

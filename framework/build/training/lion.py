@@ -1,4 +1,4 @@
-"""Lion: an optimiser that remembers one average and moves every weight equally far."""
+"""The Lion optimizer: one moving average per weight, and updates of equal magnitude."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -24,7 +24,7 @@ class Lion(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move the weights once; *closure* computes the loss and the gradients, where given."""
+        """Update the weights once; *closure*, if given, computes the loss and the gradients first."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

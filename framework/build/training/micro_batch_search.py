@@ -1,4 +1,4 @@
-"""The largest micro batch that fits into memory, and advice where nothing did."""
+"""Finds the largest micro batch that fits into memory, and advises when memory runs out."""
 
 import contextlib
 import gc
@@ -10,26 +10,26 @@ from typing import Any
 from framework.build.task import Task
 from framework.build.training import Training
 from framework.build.training.batches import Batches, model_inputs
-from framework.build.training.memory_estimate import activation_bytes, trained_bytes, what_saves_most
+from framework.build.training.memory_estimate import activation_bytes, rank_memory_savings, trained_bytes
 from framework.build.tuning import Tuning
 from framework.core.errors import StepError
 from framework.core.peak_memory import available_memory, peak_memory, reset_peak_memory, resident_memory
 
 _CHOICE = "micro_batch_size.json"
-"""The size that a run took, in its scratch folder: one that goes on must count the same batches."""
-_SPARE = 0.8
-"""The share of free memory that may be planned with; the rest is for what is not tried here."""
-_CPU_WORDS = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
+"""The chosen size, in the scratch folder: a resumed run must count the same batches."""
+_USABLE = 0.8
+"""The share of free memory to use; the rest is for what this search does not run."""
+_CPU_MESSAGES = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
 
 
 def largest_micro_batch(training: Training, model: Any, batches: Batches, device: str, scratch: Path) -> int:
     """Return the largest power of two that fits and divides the rows of a step.
 
-    On a GPU ever larger batches of the longest rows go forward and backward until one does not fit; on
-    the CPU, where nothing says so in time, two small ones are measured and the rest is reckoned.
+    On a GPU, it runs ever larger batches of the longest rows forward and backward until one does not fit.
+    The CPU reports no lack of memory in time, so there it measures two small batches and extrapolates.
 
     Raises:
-        StepError: not even one row fits.
+        torch.OutOfMemoryError: not even one row fits on the GPU; see ``advise_on_oom``.
     """
     file = scratch / _CHOICE
     if file.exists():
@@ -37,15 +37,15 @@ def largest_micro_batch(training: Training, model: Any, batches: Batches, device
     rows = training.rows_a_step()
     sizes = [2**power for power in range(rows.bit_length()) if rows % 2**power == 0]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    aside = (trained_bytes(training) - 4) * trained
+    reserved = (trained_bytes(training) - 4) * trained
     trial = _Trial(training, model, batches, device)
-    found = trial.on_gpu(sizes, aside) if device == "cuda" else trial.on_cpu(sizes, aside)
-    file.write_text(json.dumps(found), encoding="utf-8")
-    return found
+    chosen = trial.on_gpu(sizes, reserved) if device == "cuda" else trial.on_cpu(sizes, reserved)
+    file.write_text(json.dumps(chosen), encoding="utf-8")
+    return chosen
 
 
 class _Trial:
-    """Forward and backward passes that leave nothing behind: no gradient, no random number drawn."""
+    """Forward and backward passes without side effects: gradients and random state stay as they were."""
 
     def __init__(self, training: Training, model: Any, batches: Batches, device: str) -> None:
         self.training, self.model, self.batches, self.device = training, model, batches, device
@@ -53,44 +53,46 @@ class _Trial:
         self.longest = sorted(range(len(lengths)), key=lambda row: -lengths[row])
         self.tokens = lengths[self.longest[0]]
 
-    def on_gpu(self, sizes: list[int], aside: float) -> int:
+    def on_gpu(self, sizes: list[int], reserved: float) -> int:
+        """Return the largest of *sizes* that runs while *reserved* bytes are allocated."""
         import torch
 
-        found = 0
+        largest = 0
         self.model.to(self.device)
-        with _memory_taken(aside, self.device):
+        with _allocated(reserved, self.device):
             for size in sizes:
                 try:
                     self._run(size)
                 except torch.OutOfMemoryError:
                     break
-                found = size
+                largest = size
         gc.collect()
         torch.cuda.empty_cache()
-        if not found:
+        if not largest:
             raise torch.OutOfMemoryError("not even one row fits")
-        return found
+        return largest
 
-    def on_cpu(self, sizes: list[int], aside: float) -> int:
-        took = []
+    def on_cpu(self, sizes: list[int], reserved: float) -> int:
+        """Return the largest of *sizes* that should fit beside *reserved* bytes; at least 1."""
+        used = []
         for size in (1, 2):
             before = resident_memory()
             reset_peak_memory()
             self._run(size)
-            took.append(max(peak_memory() - before, 0))
+            used.append(max(peak_memory() - before, 0))
         parameters = float(sum(p.numel() for p in self.model.parameters()))
-        reckoned = activation_bytes(self.training, parameters, self.tokens)
-        a_row = max(took[1] - took[0], reckoned)
-        room = _SPARE * available_memory() - aside - max(took[0] - a_row, 0)
-        return max((size for size in sizes if size * a_row <= room), default=1)
+        estimated = activation_bytes(self.training, parameters, self.tokens)
+        bytes_per_row = max(used[1] - used[0], estimated)
+        free = _USABLE * available_memory() - reserved - max(used[0] - bytes_per_row, 0)
+        return max((size for size in sizes if size * bytes_per_row <= free), default=1)
 
     def _run(self, size: int) -> None:
         import torch
 
-        kinds = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
-        kind = kinds[self.training.precision]
-        chosen = (self.longest * size)[:size]
-        batch = self.batches.of(chosen)
+        dtypes = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+        dtype = dtypes[self.training.precision]
+        rows = (self.longest * size)[:size]
+        batch = self.batches.of(rows)
         inputs = {
             name: value.to(self.device) if torch.is_tensor(value) else value
             for name, value in model_inputs(batch).items()
@@ -98,43 +100,43 @@ class _Trial:
         self.model.train()
         devices = [torch.cuda.current_device()] if self.device == "cuda" else []
         with torch.random.fork_rng(devices):
-            with torch.autocast(self.device, kind, enabled=kind is not torch.float32):
+            with torch.autocast(self.device, dtype, enabled=dtype is not torch.float32):
                 loss = self.batches.task.loss(self.model, inputs) / max(batch["weight"], 1)
             loss.backward()
         self.model.zero_grad(set_to_none=True)
 
 
 @contextlib.contextmanager
-def _memory_taken(size: float, device: str) -> Iterator[None]:
-    """Hold *size* bytes, which the optimiser will want, while the block runs."""
+def _allocated(size: float, device: str) -> Iterator[None]:
+    """Allocate *size* bytes, which the optimizer will need, while the block runs."""
     import torch
 
-    held = torch.empty(int(size), dtype=torch.uint8, device=device)
+    block = torch.empty(int(size), dtype=torch.uint8, device=device)
     yield
-    del held
+    del block
 
 
 @contextlib.contextmanager
-def told_how_to_fit(
+def advise_on_oom(
     training: Training, tuning: Tuning, model: Any, batches: Batches, device: str
 ) -> Iterator[None]:
-    """Turn memory that has run out in the block into a ``StepError`` with the changes that save most."""
+    """Raise a ``StepError`` that suggests overrides if the block runs out of memory."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
         task: Task = batches.task
-        known = training.sized(training.least_micro_batch_size)
+        tried = training.sized(training.least_micro_batch_size)
         longest = max(len(ids) for ids, *_ in batches.examples)
         parameters = float(sum(p.numel() for p in model.parameters()))
-        changes = what_saves_most(
-            known, tuning, parameters, longest, generates=task.generates, on_cpu=device == "cpu"
+        changes = rank_memory_savings(
+            tried, tuning, parameters, longest, generates=task.generates, on_cpu=device == "cpu"
         )
         raise StepError(
-            f"tune: the memory of the {'GPU' if device == 'cuda' else 'machine'} ran out with "
-            f"{known.micro_batch_size} rows of up to {longest} tokens at once; what saves most, the most "
-            f"effective first: {'; '.join(changes) or 'a smaller model=<option>'}"
+            f"tune: out of {'GPU memory' if device == 'cuda' else 'memory'} with {tried.micro_batch_size} "
+            f"row(s) of up to {longest} tokens per micro batch; try, the most effective first: "
+            f"{'; '.join(changes) or 'a smaller model=<option>'}"
         ) from error
 
 
@@ -142,5 +144,5 @@ def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        words in str(error) for words in _CPU_WORDS
+        message in str(error) for message in _CPU_MESSAGES
     )

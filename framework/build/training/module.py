@@ -1,4 +1,4 @@
-"""The Lightning module: loss, optimiser and schedule. It knows nothing of rows or files."""
+"""The Lightning module: loss, optimizer and schedule. It knows neither files nor how rows were read."""
 
 from typing import Any, cast
 
@@ -11,14 +11,14 @@ from framework.build.task import Batch, Task
 from framework.build.training import Training
 from framework.build.training.batches import Batches, model_inputs
 from framework.build.training.guard import Guard
-from framework.build.training.neftune import Noise
+from framework.build.training.neftune import EmbeddingNoise
 from framework.build.training.optimizers import make_optimizer, make_schedule
 from framework.build.training.throughput import flops_per_token
 from framework.build.tuning import Tuning
 
 
 class TuneModule(lightning.LightningModule):
-    """A model of transformers or peft under training."""
+    """A transformers or peft model in training."""
 
     def __init__(
         self,
@@ -36,29 +36,29 @@ class TuneModule(lightning.LightningModule):
         self.tuning = tuning
         self.steps = steps
         self.parallelism = parallelism
-        self.whole: dict[str, Tensor] | None = None
-        """The gathered weights after training, where those of ``model`` are spread over processes."""
+        self.gathered: dict[str, Tensor] | None = None
+        """The whole weights after training, if the parallelism shards those of ``model``; else None."""
         self._sharded = False
         self.flops_per_token = flops_per_token(model)
         self.guard = Guard(training, self._batches, alone=parallelism.processes == 1)
-        self.noise = Noise(model, training.neftune_alpha) if training.neftune_alpha else None
-        self.strict_loading = False  # checkpoints leave out what is frozen
+        self.noise = EmbeddingNoise(model, training.neftune_alpha) if training.neftune_alpha else None
+        self.strict_loading = False  # checkpoints have no frozen weights
 
     def configure_model(self) -> None:
-        """Spread the model over the processes; Lightning may ask more than once."""
+        """Shard the model over the processes; Lightning may call this more than once."""
         if not self._sharded:
             self.parallelism.shard(self.model, self.device_mesh)
             self._sharded = True
 
     def on_train_end(self) -> None:
-        """Gather the weights, while every process is still there."""
-        self.whole = self.parallelism.gather(self)
+        """Gather the weights while every process is still running."""
+        self.gathered = self.parallelism.gather(self)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the micro batch's share of the step's mean loss over all its labels, a scalar.
+        """Return the micro batch's contribution to the step's mean loss over all labels, a scalar.
 
-        Lightning divides by the accumulation, and data parallelism by its ranks; both are put back, so
-        that the gradient is that of one batch however it was split.
+        Lightning divides by the accumulation, and data parallelism by its ranks. Both are multiplied back
+        in, so the gradient is the same however the step's rows are split.
         """
         step = self.global_step + 1
         self.guard.check_weight(batch, step)
@@ -67,10 +67,10 @@ class TuneModule(lightning.LightningModule):
         loss = self.loss(batch)
         self.guard.check_loss(float(loss.detach()), batch["rows"], step, self._loss_again)
         shares = self.training_config.gradient_accumulation_steps * self.parallelism.data_parallel
-        whole: Tensor = loss * shares
-        # Lightning divides by the accumulation, so that the micro batches' penalties are one a step.
+        scaled: Tensor = loss * shares
+        # Not scaled: divided by the accumulation, the micro batches' penalties add up to one per step.
         penalty = self.tuning.penalty(self.model)
-        return whole if penalty is None else whole + penalty
+        return scaled if penalty is None else scaled + penalty
 
     def loss(self, batch: Batch) -> Tensor:
         """Return the micro batch's summed loss divided by ``weight``, a scalar."""
@@ -92,16 +92,16 @@ class TuneModule(lightning.LightningModule):
         with self.trainer.precision_plugin.forward_context():
             loss = self.loss(self.trainer.strategy.batch_to_device(batch))
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        return cast("Tensor", self.parallelism.clip(self._trained(), 0.0))  # asked of one process alone
+        return cast("Tensor", self.parallelism.clip(self._trained(), 0.0))  # runs with a single process only
 
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
-        """Step, and let the tuning method adjust the weights before any callback saves them."""
+        """Step, then let the tuning method adjust the weights before any callback saves them."""
         step = self.global_step + 1
         super().optimizer_step(*arguments, **named)
         self.tuning.after_step(self.model, step)
 
     def configure_optimizers(self) -> Any:
-        """Return the optimiser and the schedule, stepped once an optimiser step."""
+        """Return the optimizer, and the schedule that advances once per optimizer step."""
         optimizer = make_optimizer(
             self.training_config,
             self._trained(),
@@ -111,15 +111,15 @@ class TuneModule(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Check the gradient's norm and clip it; Lightning's clipping refuses fused optimisers under bf16."""
+        """Check and clip the gradient norm; Lightning's clipping rejects fused optimizers with bf16."""
         norm = self.parallelism.clip(self._trained(), self.training_config.gradient_clipping)
-        if norm is None:  # a library clips by itself, and has seen the gradients alone
+        if norm is None:  # a library such as DeepSpeed clips, and has the gradients
             self.guard.rows.clear()
             return
         self.guard.check_norm(float(norm), self.global_step + 1, self._norm_again)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave frozen weights out: they are in the base model already."""
+        """Remove frozen weights from the checkpoint: the base model has them."""
         trained = {f"model.{name}" for name, p in self.model.named_parameters() if p.requires_grad}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {key: value for key, value in state.items() if key in trained}
@@ -127,6 +127,6 @@ class TuneModule(lightning.LightningModule):
         checkpoint["norms"] = list(self.guard.norms)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Give back what the tuning method had counted, and the norms of the last steps."""
+        """Restore the tuning method's state and the recent gradient norms."""
         self.tuning.load_state(self.model, checkpoint["tuning"])
         self.guard.norms.extend(checkpoint["norms"])

@@ -1,4 +1,4 @@
-"""From a training option to an optimiser and its schedule. It knows neither model nor rows."""
+"""The optimizer and learning rate schedule of a training option."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,15 +17,15 @@ _BETAS = {"adamw": (0.9, 0.999), "lion": (0.9, 0.99)}
 def make_optimizer(
     training: Training, trained: "Sequence[Parameter]", kernel: "Mapping[str, Any] | None" = None
 ) -> "Optimizer":
-    """Return the optimiser of *trained* weights; matrices decay, biases and norms do not.
+    """Return the optimizer of *trained* weights, with weight decay for matrices only.
 
     Args:
-        training: names the optimiser and its numbers.
+        training: names the optimizer and its hyperparameters.
         trained: the weights.
-        kernel: how torch's own AdamW goes through them, as the layout says.
+        kernel: the parallelism's arguments for torch's AdamW, such as ``fused``.
 
     Raises:
-        StepError: 8-bit states were asked for and bitsandbytes is not installed.
+        StepError: an 8-bit optimizer was requested and bitsandbytes is not installed.
     """
     import torch
 
@@ -38,35 +38,35 @@ def make_optimizer(
     groups = [group for group in groups if group["params"]]
     kind, _, bits = training.optimizer.partition("-")
     rate, betas = training.learning_rate, training.betas or _BETAS[kind]
-    small = _bitsandbytes(training.optimizer) if bits else None
+    eight_bit = _bitsandbytes(training.optimizer) if bits else None
     if kind == "lion":
-        return small.Lion8bit(groups, lr=rate, betas=betas) if small else Lion(groups, rate, betas)
-    if small:
-        found: Optimizer = small.AdamW8bit(groups, lr=rate, betas=betas, eps=training.epsilon)
-        return found
+        return eight_bit.Lion8bit(groups, lr=rate, betas=betas) if eight_bit else Lion(groups, rate, betas)
+    if eight_bit:
+        optimizer: Optimizer = eight_bit.AdamW8bit(groups, lr=rate, betas=betas, eps=training.epsilon)
+        return optimizer
     return torch.optim.AdamW(groups, lr=rate, betas=betas, eps=training.epsilon, **(kernel or {}))
 
 
-def _bitsandbytes(wanted: str) -> Any:
+def _bitsandbytes(name: str) -> Any:
     try:
         from bitsandbytes import optim
     except ImportError as error:
         raise StepError(
-            f"training.optimizer: {wanted} needs bitsandbytes; install gitune[qlora], or set "
-            f"training.optimizer={wanted.removesuffix('-8bit')}"
+            f"training.optimizer: {name} needs bitsandbytes; install gitune[qlora], or set "
+            f"training.optimizer={name.removesuffix('-8bit')}"
         ) from error
     return optim
 
 
 def make_schedule(training: Training, optimizer: "Optimizer", steps: int) -> Any:
-    """Return torch's ``LambdaLR`` over *steps* optimiser steps, stepped once after each."""
+    """Return torch's ``LambdaLR`` over *steps* optimizer steps, to be stepped after each."""
     from torch.optim.lr_scheduler import LambdaLR
 
     return LambdaLR(optimizer, lambda step: learning_rate_share(training, step, steps))
 
 
 def learning_rate_share(training: Training, step: int, steps: int) -> float:
-    """Return the share of the peak learning rate after *step* of *steps* optimiser steps."""
+    """Return the share of the peak learning rate after *step* of *steps* optimizer steps."""
     warmup = round(steps * training.warmup_ratio)
     if step < warmup:
         return step / warmup

@@ -1,4 +1,4 @@
-"""A model whose layers lie in several processes under training: a whole optimiser step at a time."""
+"""Training with pipeline parallelism: every batch is a whole optimizer step."""
 
 from typing import Any, TypeVar
 
@@ -15,15 +15,15 @@ from framework.build.tuning import Tuning
 from framework.core.errors import StepError
 
 TrainingOption = TypeVar("TrainingOption", bound=Training)
-_WIDTHS = 32
-"""Rows are padded to a multiple of this: the stages must agree anew on every other width."""
+_PADDING = 32
+"""Rows are padded to a multiple of this, because every new width needs a new schedule."""
 
 
 class PipelinedModule(TuneModule):
-    """A batch is a whole step; 1F1B takes it through the stages in ``micro_batches`` parts.
+    """The 1F1B schedule splits each batch, a whole step, into ``micro_batches`` for the stages.
 
-    Lightning sees one forward pass. The backward passes are done by then: they lie between the forward
-    passes of later parts.
+    Lightning sees one forward pass. The schedule has run the backward passes by then, interleaved with
+    the forward passes of later micro batches.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class PipelinedModule(TuneModule):
         parallelism: Parallelism,
         micro_batches: int,
     ) -> None:
-        if type(tuning).penalty is not Tuning.penalty:
+        if tuning.penalty(model) is not None:
             raise StepError(
-                "parallelism.stages: this tuning method weighs all layers against each other, and no process "
-                "has them all; set tuning=lora or parallelism=ddp"
+                "parallelism.stages: this tuning method has a loss over all layers, and no stage has all of "
+                "them; set tuning=lora or parallelism=ddp"
             )
         if training.neftune_alpha:
             raise StepError(
-                "training.neftune_alpha: the noise on the embeddings is for rows that are not passed between "
-                "stages; set training.neftune_alpha=0"
+                "training.neftune_alpha: pipeline stages support no noise on the embeddings; "
+                "set training.neftune_alpha=0"
             )
         super().__init__(model, training, task, steps, tuning, parallelism)
         self.micro_batches = micro_batches
@@ -52,12 +52,12 @@ class PipelinedModule(TuneModule):
         self._schedule: Any = None
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        """Return the step's mean loss over this pipeline's labels, times the pipelines, as in the base."""
+        """Return the step's mean loss over this pipeline's labels, times the number of pipelines."""
         step = self.global_step + 1
         self.guard.check_weight(batch, step)
         stage: Any = self.model.stage
         stage.task = self.task
-        ids, mask, positions, labels = widened(batch)
+        ids, mask, positions, labels = pad_left(batch)
         schedule = self._schedule_for(*ids.shape)
         share = self.parallelism.data_parallel / batch["weight"]
         self._share = share
@@ -75,32 +75,32 @@ class PipelinedModule(TuneModule):
         return loss
 
     def backward(self, loss: Tensor, *arguments: Any, **named: Any) -> None:
-        """Do nothing: the gradients are there."""
+        """Do nothing: the schedule has computed the gradients."""
 
     def optimizer_zero_grad(self, *arguments: Any, **named: Any) -> None:
-        """Do nothing: Lightning asks after ``training_step``, which has made the gradients."""
+        """Do nothing: Lightning calls this after ``training_step`` has computed the gradients."""
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Clip by the norm over all stages."""
+        """Clip by the gradient norm over all stages."""
         stage: Any = self.model.stage
-        stage.add_up_tied()
+        stage.sum_tied_gradients()
         norm = stage.clip(self.training_config.gradient_clipping)
         self.guard.check_norm(float(norm), self.global_step + 1, self._norm_again)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave what the strategy has gathered as it is: the names are those of all stages."""
+        """Add our own state; the strategy has gathered the weights of all stages without the frozen ones."""
         checkpoint["tuning"] = self.tuning.state(self.model)
         checkpoint["norms"] = list(self.guard.norms)
 
     def _schedule_for(self, rows: int, width: int) -> Any:
-        """Return the schedule for a step of *rows* rows; its stages know each other's shapes."""
+        """Return the schedule for a step of *rows* rows of *width* tokens."""
         if width != self._width:
             self._width, stage = width, self.model.stage
             size = (rows // self.micro_batches, width)
             ids = torch.empty(size, dtype=torch.int64, device="meta")
             hidden = torch.empty(*size, stage.width, dtype=stage.dtype, device="meta").requires_grad_()
             loss = torch.empty((), device="meta", requires_grad=True)
-            here = PipelineStage(
+            own_stage = PipelineStage(
                 stage,
                 stage.number,
                 stage.count,
@@ -110,7 +110,7 @@ class PipelinedModule(TuneModule):
                 group=stage.mesh.get_group(),
             )
             self._schedule = Schedule1F1B(
-                here,
+                own_stage,
                 self.micro_batches,
                 loss_fn=lambda summed, labels: summed * self._share,
                 scale_grads=False,
@@ -118,19 +118,19 @@ class PipelinedModule(TuneModule):
         return self._schedule
 
 
-def of_whole_steps(training: TrainingOption) -> TrainingOption:
-    """Return *training* with all rows of a step in one batch, padded."""
+def with_whole_steps(training: TrainingOption) -> TrainingOption:
+    """Return *training* with all rows of a step in one padded batch."""
     rows = training.least_micro_batch_size * training.gradient_accumulation_steps
-    whole = {"micro_batch_size": rows, "gradient_accumulation_steps": 1, "packing": False}
-    return training.model_copy(update=whole)
+    sizes = {"micro_batch_size": rows, "gradient_accumulation_steps": 1, "packing": False}
+    return training.model_copy(update=sizes)
 
 
-def widened(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def pad_left(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return ids, mask, positions and labels of *batch*, all (rows, T), padded on the left."""
-    more = -batch["input_ids"].shape[1] % _WIDTHS
+    padding = -batch["input_ids"].shape[1] % _PADDING
 
     def left(name: str, fill: int) -> Tensor:
-        return torch.nn.functional.pad(batch[name], (more, 0), value=fill)
+        return torch.nn.functional.pad(batch[name], (padding, 0), value=fill)
 
     return (
         left("input_ids", 0),

@@ -1,4 +1,4 @@
-"""What is done to a tuned model before it is trained, whatever it is. It knows no rows."""
+"""Prepares a tuned model for training: gradient checkpointing and compiled layers."""
 
 import os
 import shutil
@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 
 
 def prepare(model: "PreTrainedModel", training: Training, scratch: Path) -> None:
-    """Let *model* compute activations again instead of keeping them, and compile its layers, where asked.
+    """Enable gradient checkpointing and compile the layers of *model*, as *training* says.
 
     Args:
-        model: as the tuning method made it.
-        training: says what is asked.
-        scratch: the step's folder below ``<store>/scratch``; what compiling makes is kept in the store.
+        model: what the tuning method returned.
+        training: the options.
+        scratch: the step's folder below ``<store>/scratch``; compiled code is cached in the store.
 
     Raises:
-        StepError: the architecture or this machine cannot.
+        StepError: the architecture or this machine does not support it.
     """
     if training.gradient_checkpointing:
         try:
-            # Not the re-entrant kind, which loses gradients where, as below adapters, no input needs one.
+            # Reentrant checkpointing loses gradients if no input needs one, as with adapters.
             model.activation_checkpointing_enable({"use_reentrant": False})
         except ValueError as error:
             raise StepError(
-                "training.gradient_checkpointing: this architecture does not support it; set "
+                "training.gradient_checkpointing: not supported by this architecture; set "
                 "training.gradient_checkpointing=false and a smaller training.micro_batch_size"
             ) from error
     if training.compile:
@@ -38,23 +38,18 @@ def prepare(model: "PreTrainedModel", training: Training, scratch: Path) -> None
 
 
 def _compile_layers(model: "PreTrainedModel", cache: Path) -> None:
-    """Compile the repeated layers of *model* in place: one graph serves all of them, names stay.
+    """Compile the repeated layers of *model* in place: one graph for all of them, with unchanged names.
 
-    Shapes are symbols from the start, so that rows of other lengths compile nothing again.
+    Shapes are dynamic from the start, so rows of other lengths trigger no recompilation.
     """
     from transformers.modeling_layers import GradientCheckpointingLayer
 
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
-        raise StepError(
-            "training.compile: the layers of this architecture are not known; set training.compile=false"
-        )
+        raise StepError("training.compile: not supported by this architecture; set training.compile=false")
     if not any(shutil.which(os.environ.get("CXX", name)) for name in ("g++", "clang++")):
-        raise StepError(
-            "training.compile: there is no C++ compiler on this machine; install g++, or set "
-            "training.compile=false"
-        )
-    # Importing torch's compiler has set it to a folder for all users of the machine.
+        raise StepError("training.compile: no C++ compiler found; install g++, or set training.compile=false")
+    # Importing torch's compiler has set this to a folder that all users of the machine share.
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.resolve())
     for layer in layers:
         layer.compile(dynamic=True)

@@ -1,112 +1,97 @@
-"""One of several processes that train together: ``python -m framework.build.training.rank tune.json``.
+"""One process of a distributed training: ``python -m framework.build.training.rank tune.json``.
 
-torchrun starts it, see ``framework.build.training.launch``. It knows its number from the environment, all
-else from the file.
+torchrun starts it; see ``framework.build.training.launch``. It reads its rank from torchrun's environment
+variables and everything else from the job file.
 """
 
 import errno
-import json
 import logging
 import os
-import signal
-import stat
 import sys
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
-from framework.build.model import Model
-from framework.build.parallelism import Parallelism
-from framework.build.tracking import Tracking
-from framework.build.training import Folders, Training
-from framework.build.training.launch import FAILURE, LOST, note
-from framework.build.tuning import Tuning
-from framework.core.errors import FrameworkError
+from framework.build.training.launch import FAILURE, LOST_PEER, record_failure
+from framework.build.training.rank_job import RankJob
+from framework.core.errors import FrameworkError, StoreError
+from framework.core.parent_watch import exit_with_parent
 
 
 def main(file: Path) -> int:
-    """Train as the order in *file* says, together with the other ranks; return the exit code."""
-    threading.Thread(target=_die_with_launcher, daemon=True).start()
+    """Train the job in *file* together with the other ranks; return the exit code."""
+    exit_with_parent()
     if "PYTHONWARNINGS" not in os.environ:
         warnings.simplefilter("ignore")
-        logging.getLogger("torch.distributed.tensor").setLevel(logging.ERROR)  # advice on speed
+        logging.getLogger("torch.distributed.tensor").setLevel(logging.ERROR)  # performance advice
     if (file.parent / FAILURE).exists():
-        return 1  # torchrun starts us again after any failure, but this one would only come again
-    order = json.loads(file.read_text(encoding="utf-8"))
-    _tell_of_restart(order)
+        return 1  # torchrun restarts after any failure; an error of ours would only repeat
+    job = RankJob.read(file)
+    _report_restart(job)
     try:
-        _train(order)
+        _train(job)
     except FrameworkError as error:
-        note(file.parent, {"kind": type(error).__name__, "message": str(error)})
+        record_failure(file.parent, {"kind": type(error).__name__, "message": str(error)})
         return 1
     except SystemExit as stopped:
-        # All have saved. Taking the group down could wait for one that has left already.
+        # All ranks have saved. Destroying the process group could wait for one that has already left.
         sys.stderr.flush()
         os._exit(stopped.code if isinstance(stopped.code, int) else 1)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = f"{error.filename or file.parent}: cannot write a checkpoint: {error.strerror}"
-        mend = "free space there, or set store=<another folder>"
-        note(file.parent, {"kind": "StoreError", "message": f"{where}; {mend}"})
+        problem = f"{error.filename or file.parent}: cannot write a checkpoint: {error.strerror}"
+        message = f"{problem}; free space there, or set store=<another folder>"
+        record_failure(file.parent, {"kind": StoreError.__name__, "message": message})
         return 1
     except RuntimeError as error:
-        if not _lost_another(error):
+        if not _lost_peer(error):
             raise
-        return LOST
+        return LOST_PEER
     return 0
 
 
-def _tell_of_restart(order: dict[str, Any]) -> None:
-    attempt, most = int(os.environ["TORCHELASTIC_RESTART_COUNT"]), order["restarts"]
+def _report_restart(job: RankJob) -> None:
+    """Report a restart, or that training continues on fewer machines; rank 0 only."""
     if os.environ["RANK"] != "0":
         return
-    if attempt:
-        line = f"  a rank died; all start again from the last checkpoint ({attempt} of at most {most} times)"
+    layout = job.run.parallelism
+    if attempt := int(os.environ["TORCHELASTIC_RESTART_COUNT"]):
+        line = f"  a rank died; restarting all from the last checkpoint ({attempt} of {layout.restarts})"
         print(line, file=sys.stderr, flush=True)
-    if (machines := _machines(order)) != order["nodes"]:
-        print(f"  training on {machines} of {order['nodes']} machines", file=sys.stderr, flush=True)
+    if (machines := _machines(job)) != layout.nodes:
+        print(f"  training on {machines} of {layout.nodes} machines", file=sys.stderr, flush=True)
 
 
-def _machines(order: dict[str, Any]) -> int:
-    """Return how many machines train now: as many as the order says, or fewer where it allows that."""
-    return int(os.environ["WORLD_SIZE"]) * int(order["nodes"]) // int(order["processes"])
+def _machines(job: RankJob) -> int:
+    """Return how many machines train now; fewer than configured if the layout allows that."""
+    return int(os.environ["WORLD_SIZE"]) // job.local_processes
 
 
-def _lost_another(error: RuntimeError) -> bool:
-    """Tell whether *error* is what gloo and NCCL raise in those that wait for a rank that died."""
+def _lost_peer(error: RuntimeError) -> bool:
+    """Return whether gloo or NCCL raised *error* because another rank died."""
     import torch
 
     text = str(error)
     return isinstance(error, torch.distributed.DistError) or "gloo" in text or "Connection closed" in text
 
 
-def _train(order: dict[str, Any]) -> None:
-    context = {"plugins": tuple(order["plugins"])}
-    training = Training.model_validate(order["training"], context=context)
-    folders = Folders(**{name: Path(path) for name, path in order["folders"].items()})
-    if order["device"] == "cpu":
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # DeepSpeed would look for others, and tell of it
-    connect(order["device"])
-    training.fit(
-        Model.model_validate(order["model"], context=context),
-        Tuning.model_validate(order["tuning"], context=context),
-        Parallelism.model_validate(order["parallelism"], context=context).on_machines(_machines(order)),
-        order["device"],
-        folders,
-        order["seed"],
-        Tracking.model_validate(order["tracking"], context=context),
-    )
+def _train(job: RankJob) -> None:
+    run = job.run
+    if run.device == "cpu":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # keeps DeepSpeed from probing and logging others
+    connect(run.device)
+    layout = run.parallelism.on_machines(_machines(job))
+    job.training.fit(run.model_copy(update={"parallelism": layout}))
     disconnect()
 
 
 def connect(device: str) -> None:
-    """Join the other ranks.
+    """Join the process group of all ranks.
 
-    The store's keys carry torchrun's restart count: a group that is started again would else find
-    those of the one that died. Several machines get another store each time instead, since one that has
-    just come counts otherwise.
+    The store's keys include torchrun's restart count. Otherwise a restarted group would read the keys of
+    the one that died. Several machines get a new store for each attempt instead, because a machine that
+    has just joined has another count.
     """
     import torch
 
@@ -120,11 +105,11 @@ def connect(device: str) -> None:
     )
     local: dict[str, Any] = {}
     if device == "cuda":
-        place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(place)
-        local["device_id"] = place
+        gpu = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(gpu)
+        local["device_id"] = gpu
     distributed.init_process_group(
-        # Two backends on a GPU: what is kept on the CPU is gathered by gloo.
+        # A GPU needs both backends: gloo gathers what is kept on the CPU.
         "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo",
         store=distributed.PrefixStore(f"attempt{attempt}", server),
         rank=number,
@@ -134,21 +119,11 @@ def connect(device: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave once all are done: who goes early takes the others' connections along."""
+    """Leave the process group once all ranks are done; leaving early would break their connections."""
     from torch import distributed
 
     distributed.barrier()
     distributed.destroy_process_group()
-
-
-def _die_with_launcher() -> None:
-    if not stat.S_ISFIFO(os.fstat(0).st_mode):
-        return  # torchrun was started by hand or by a cluster
-    while os.read(0, 4096):
-        continue
-    if os.getpgrp() == os.getpid():
-        os.killpg(0, signal.SIGKILL)  # with all that we started, such as a compiler
-    os._exit(1)
 
 
 if __name__ == "__main__":

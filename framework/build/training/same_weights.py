@@ -1,7 +1,7 @@
-"""A check that every rank still holds the weights that it should share with others.
+"""Checks that replicated weights are identical on all ranks.
 
-Ranks drift apart without a sound when a device computes wrongly, a bit flips, or a gradient was not
-exchanged; from then on each trains a model of its own.
+Ranks silently diverge if a device computes wrong results, a bit flips, or a gradient is not exchanged.
+From then on, each trains a different model.
 """
 
 from collections import Counter, defaultdict
@@ -17,10 +17,10 @@ Sum = tuple[int, int]
 
 
 class SameWeights(Callback):
-    """Compare the trained weights that several ranks have whole, every few steps.
+    """Compare the replicated trained weights of all ranks, every few steps.
 
-    Weights are known by their names: ranks that hold other layers are not compared with each other, and
-    weights of which every rank has only its own part are not compared at all.
+    Weights are compared by name: ranks with different layers are not compared with each other, and sharded
+    weights are not compared at all.
     """
 
     def __init__(self, every_steps: int) -> None:
@@ -30,29 +30,29 @@ class SameWeights(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Compare after every ``every_steps``-th optimiser step.
+        """Compare after every ``every_steps``-th optimizer step.
 
         Raises:
-            StepError: on every rank, naming those whose weights are not those of most.
+            StepError: on every rank, naming the ranks that differ from the majority.
         """
         step = trainer.global_step
         if step == self._step or step % self.every_steps or trainer.world_size == 1:
             return
         self._step = step
-        everyones: list[Any] = [None] * trainer.world_size
-        dist.all_gather_object(everyones, checksums(pl_module))
-        if said := difference(everyones):
+        by_rank: list[Any] = [None] * trainer.world_size
+        dist.all_gather_object(by_rank, checksums(pl_module))
+        if problem := difference(by_rank):
             raise StepError(
-                f"tune: at step {step} {said}: a device that computes wrongly, or memory that flips bits; "
-                "leave that machine out, and the same command goes on from the last checkpoint"
+                f"tune: at step {step}, {problem}: a faulty device or memory; replace that machine, then "
+                "rerun the same command to resume from the last checkpoint"
             )
 
 
 def checksums(module: torch.nn.Module) -> dict[str, Sum]:
-    """Return two sums over the bits of each trained weight of *module* that this process has whole.
+    """Return two checksums over the bits of each trained weight that this process has whole, by name.
 
-    They are formed where the weight is, and 16 bytes of each are brought here. Any one flipped bit
-    changes the first.
+    They are computed on the weight's device; only 16 bytes per weight are copied. Any single flipped bit
+    changes the first checksum.
     """
     from torch.distributed.tensor import DTensor
 
@@ -70,8 +70,8 @@ def checksums(module: torch.nn.Module) -> dict[str, Sum]:
         )
         wide = bits.flatten().to(torch.int64)
         sums.append(torch.stack([wide.sum(), (wide * wide).sum()]))
-    found = torch.stack(sums).tolist()
-    return {name: (first, second) for (name, _), (first, second) in zip(named, found, strict=True)}
+    pairs = torch.stack(sums).tolist()
+    return {name: (first, second) for (name, _), (first, second) in zip(named, pairs, strict=True)}
 
 
 _INTEGERS = {
@@ -82,26 +82,27 @@ _INTEGERS = {
 }
 
 
-def difference(everyones: list[dict[str, Sum]]) -> str:
-    """Say which ranks differ from most others, given the checksums of each; "" is none.
+def difference(by_rank: list[dict[str, Sum]]) -> str:
+    """Describe which ranks differ from the majority, given the checksums of each rank; "" if none does.
 
     >>> difference([{"a": (1, 2)}, {"a": (1, 2)}, {"a": (3, 4)}, {"b": (5, 6)}])
-    "rank 2 holds another 'a' than the other 2"
+    "rank 2 has a different 'a' than the other 2"
     >>> difference([{"a": (1, 2)}, {"a": (3, 4)}])
-    "ranks 0 and 1 hold each another 'a'"
+    "ranks 0 and 1 have different values of 'a'"
     """
-    holders: dict[str, dict[int, Sum]] = defaultdict(dict)
-    for rank, sums in enumerate(everyones):
-        for name, found in sums.items():
-            holders[name][rank] = found
-    for name, by_rank in holders.items():
-        ((common, times), *others) = Counter(by_rank.values()).most_common()
+    by_name: dict[str, dict[int, Sum]] = defaultdict(dict)
+    for rank, sums in enumerate(by_rank):
+        for name, checksum in sums.items():
+            by_name[name][rank] = checksum
+    for name, holders in by_name.items():
+        ((common, times), *others) = Counter(holders.values()).most_common()
         if not others:
             continue
-        if times == others[0][1]:  # no side is the larger one
-            return f"{_ranks(by_rank)} hold each another '{name}'"
-        odd = [rank for rank, found in by_rank.items() if found != common]
-        return f"{_ranks(odd)} {'holds' if len(odd) == 1 else 'hold'} another '{name}' than the other {times}"
+        if times == others[0][1]:  # no majority
+            return f"{_ranks(holders)} have different values of '{name}'"
+        odd = [rank for rank, checksum in holders.items() if checksum != common]
+        verb = "has" if len(odd) == 1 else "have"
+        return f"{_ranks(odd)} {verb} a different '{name}' than the other {times}"
     return ""
 
 

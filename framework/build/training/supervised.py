@@ -1,16 +1,13 @@
-"""Supervised fine-tuning: cross entropy on the labels, by Lightning."""
+"""Supervised fine-tuning: cross entropy on the labels, trained with Lightning."""
 
 import json
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from framework.build.model import Model
-from framework.build.parallelism import Device, Parallelism
 from framework.build.task import open_task
-from framework.build.tracking import Tracking
-from framework.build.training import NO_TRACKING, Folders, Training
-from framework.build.tuning import Tuning
+from framework.build.training import Training
+from framework.build.training.run import TrainingRun
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -27,68 +24,61 @@ class Supervised(Training):
         """Whether the loss is the task's own, which pipeline stages can compute."""
         return type(self).objective is Supervised.objective
 
-    def fit(
-        self,
-        model: Model,
-        tuning: Tuning,
-        parallelism: Parallelism,
-        device: Device,
-        folders: Folders,
-        seed: int,
-        tracking: Tracking = NO_TRACKING,
-    ) -> None:
-        """Train from the last checkpoint in ``folders.scratch``, or from the start."""
+    def fit(self, run: TrainingRun) -> None:
+        """Train from the last checkpoint in ``run.folders.scratch``, or from the start."""
         from lightning import seed_everything
 
-        from framework.build.training.micro_batch_search import largest_micro_batch, told_how_to_fit
+        from framework.build.training.micro_batch_search import advise_on_oom, largest_micro_batch
         from framework.build.training.module import TuneModule
         from framework.build.training.trainer import fit
 
-        seed_everything(seed, verbose=False)
+        seed_everything(run.seed, verbose=False)
+        tuning, parallelism, scratch = run.tuning, run.parallelism, run.folders.scratch
         ranks = parallelism.data_parallel
-        training, chosen = self.sized(self.least_micro_batch_size, ranks), []
-        kind: Callable[..., TuneModule] = TuneModule
+        training = self.sized(self.least_micro_batch_size, ranks)
+        log: list[dict[str, float]] = []
+        module_class: Callable[..., TuneModule] = TuneModule
         if parallelism.whole_steps:
-            from framework.build.training.pipelined import PipelinedModule, of_whole_steps
+            from framework.build.training.pipelined import PipelinedModule, with_whole_steps
 
-            kind = partial(PipelinedModule, micro_batches=training.gradient_accumulation_steps)
-            training = of_whole_steps(training)
-        tuned, batches = training._prepared(model, tuning, parallelism, folders, seed)
-        layout = parallelism.trainer_arguments(device, self.precision, self.gradient_clipping)
-        with told_how_to_fit(training, tuning, tuned, batches, device):
+            micro_batches = training.gradient_accumulation_steps
+            module_class = partial(PipelinedModule, micro_batches=micro_batches)
+            training = with_whole_steps(training)
+        tuned, batches = training._prepare(run)
+        layout = parallelism.trainer_arguments(run.device, self.precision, self.gradient_clipping)
+        with advise_on_oom(training, tuning, tuned, batches, run.device):
             if self.micro_batch_size == "auto":
-                size = largest_micro_batch(training, tuned, batches, device, folders.scratch)
+                size = largest_micro_batch(training, tuned, batches, run.device, scratch)
                 training = training.sized(size)
                 batches.micro_batch_size, batches.accumulation = size, training.gradient_accumulation_steps
-                chosen = [{"step": 0, "micro_batch_size": size}]
+                log = [{"step": 0, "micro_batch_size": size}]
             steps = training.steps(len(batches.examples), ranks)
-            module = kind(tuned, training, batches.task, steps, tuning, parallelism)
-            log = [*chosen, *fit(module, batches, training, layout, folders.scratch, tracking)]
+            module = module_class(tuned, training, batches.task, steps, tuning, parallelism)
+            log += fit(module, batches, layout, scratch, run.tracking)
         if parallelism.rank > 0:
-            return  # the first process writes for all
-        tuning.save(tuned, folders.output, module.whole)
+            return  # rank 0 writes for all
+        tuning.save(tuned, run.folders.output, module.gathered)
         lines = [json.dumps(entry, sort_keys=True) + "\n" for entry in log]
-        (folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")
+        (run.folders.output / "log.jsonl").write_text("".join(lines), encoding="utf-8")
 
-    def _prepared(
-        self, model: Model, tuning: Tuning, parallelism: Parallelism, folders: Folders, seed: int
-    ) -> "tuple[PreTrainedModel, Batches]":
-        """Return the model as it is trained, and the rows as it gets them."""
+    def _prepare(self, run: TrainingRun) -> "tuple[PreTrainedModel, Batches]":
+        """Return the model with its trainable weights, and the batches that it is trained on."""
         from framework.build.task.packing import can_pack, use_packed_attention
         from framework.build.training.batches import Batches, read_examples
-        from framework.build.training.guard import check_rows, refuse_too_few
-        from framework.build.training.precision import hold_frozen
+        from framework.build.training.guard import check_rows, require_training_rows
+        from framework.build.training.precision import cast_frozen
         from framework.build.training.preparation import prepare
 
+        model, parallelism, folders = run.model, run.parallelism, run.folders
         task = open_task(model.task)
         examples = read_examples(folders.data / "train.safetensors")
-        refuse_too_few(self, len(examples))
+        require_training_rows(self, len(examples))
         base = model.open(folders.model)
-        task, examples = self.objective(task, base, examples, model, folders)
-        tuned = tuning.apply(base, model.task, self.steps(len(examples), parallelism.data_parallel))
+        task, examples = self.objective(task, base, examples, run)
+        tuned = run.tuning.apply(base, model.task, self.steps(len(examples), parallelism.data_parallel))
         prepare(tuned, self, folders.scratch)
-        if not tuning.saves_frozen:
-            hold_frozen(tuned, self.precision)
+        if not run.tuning.saves_frozen:
+            cast_frozen(tuned, self.precision)
         packed = self.packing and task.packs and can_pack(tuned)
         if packed:
             use_packed_attention(tuned)
@@ -97,7 +87,7 @@ class Supervised(Training):
             task,
             self.least_micro_batch_size,
             self.gradient_accumulation_steps,
-            seed,
+            run.seed,
             pad=base.config.pad_token_id or 0,
             packed=packed,
             rank=parallelism.data_rank,
@@ -109,7 +99,7 @@ class Supervised(Training):
         return tuned, batches
 
     def objective(
-        self, task: "Task", base: Any, examples: "list[Example]", model: Model, folders: Folders
+        self, task: "Task", base: Any, examples: "list[Example]", run: TrainingRun
     ) -> "tuple[Task, list[Example]]":
-        """Return what is minimised, and on which rows; *base* is the model before it is tuned."""
+        """Return the task whose loss is minimized, and the rows; *base* is the model before tuning."""
         return task, examples

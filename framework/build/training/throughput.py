@@ -1,4 +1,4 @@
-"""How fast training is, and how much of a GPU it uses. It knows neither Lightning nor rows."""
+"""Throughput, memory and GPU utilization of training, and how they are displayed."""
 
 from typing import Any
 
@@ -20,12 +20,12 @@ _PEAKS = {
     "V100": 125e12,
     "T4": 65e12,
 }
-"""Dense 16-bit operations a second that NVIDIA's data sheets give with 32-bit accumulation, by what a GPU's
-name holds; the more particular name stands first."""
+"""Peak dense 16-bit FLOP/s with 32-bit accumulation, from NVIDIA's data sheets, by words of the GPU's name.
+The more specific name comes first."""
 
 
 def peak_flops(name: str) -> float | None:
-    """Return a GPU's peak of 16-bit operations a second, None where it is not known.
+    """Return a GPU's peak 16-bit FLOP/s; None if unknown.
 
     >>> peak_flops("NVIDIA H100 80GB HBM3"), peak_flops("NVIDIA L40S"), peak_flops("GeForce GT 710")
     (989400000000000.0, 362000000000000.0, None)
@@ -35,12 +35,12 @@ def peak_flops(name: str) -> float | None:
 
 
 def flops_per_token(model: Any) -> float:
-    """Return the operations that training spends on a token: 4N and 2 more for each weight that is trained.
+    """Return the FLOPs of training per token: 4N, plus 2 for each trained weight.
 
-    So 6N for full fine-tuning, about 4N below an adapter: forward 2N, gradient of the activations 2N,
-    gradient of the weights 2 each (Kaplan et al., 2020, arXiv:2001.08361, appendix B). N leaves out
-    embeddings that are only looked up, and attention's own products; what is computed a second time
-    (``gradient_checkpointing``) does not count, as is usual for model FLOPs utilisation.
+    That is 6N for full fine-tuning and about 4N for an adapter: 2N forward, 2N for the gradients of the
+    activations, 2 per trained weight for its gradient (Kaplan et al., 2020, arXiv:2001.08361, appendix B).
+    N excludes embeddings that are only looked up. Attention's own products and recomputed activations
+    (``gradient_checkpointing``) do not count, as is usual for model FLOPs utilization (MFU).
     """
     embeddings = model.get_input_embeddings()
     head = model.get_output_embeddings()
@@ -52,12 +52,12 @@ def flops_per_token(model: Any) -> float:
 
 
 def _count(weight: Any) -> int:
-    """Return how many weights a tensor stands for: nf4 keeps two in a byte."""
+    """Return how many weights a tensor holds: nf4 packs two into a byte."""
     return int(weight.numel()) * (2 if str(weight.dtype) == "torch.uint8" else 1)
 
 
 def memory_now(device: Any) -> float:
-    """Return the peak bytes that torch took on a GPU, or the resident bytes of the process."""
+    """Return the peak bytes that torch allocated on a GPU; on the CPU, the resident bytes of the process."""
     import torch
 
     from framework.core.peak_memory import resident_memory
@@ -65,21 +65,24 @@ def memory_now(device: Any) -> float:
     return float(torch.cuda.max_memory_allocated(device)) if device.type == "cuda" else resident_memory()
 
 
-def in_words(parts: list[tuple[int, str]], width: int) -> str:
-    """Join the texts of *parts*, leaving out those of the highest numbers until all fit into *width*.
+def join_fitting(texts: list[tuple[int, str]], width: int) -> str:
+    """Join (priority, text) pairs, without those of the highest numbers until the rest fits into *width*.
 
-    >>> in_words([(0, "loss 1.2"), (2, "9 GiB"), (1, "5 s left")], 20)
+    >>> join_fitting([(0, "loss 1.2"), (2, "9 GiB"), (1, "5 s left")], 20)
     'loss 1.2  5 s left'
     """
-    while len(text := "  ".join(part for _, part in parts)) > width and any(rank for rank, _ in parts):
-        parts = [part for part in parts if part[0] < max(rank for rank, _ in parts)]
-    return text
+    while len(line := "  ".join(text for _, text in texts)) > width:
+        lowest = max(priority for priority, _ in texts)
+        if not lowest:
+            break
+        texts = [(priority, text) for priority, text in texts if priority < lowest]
+    return line
 
 
-def seconds_in_words(seconds: float) -> str:
-    """Return a duration as one reads it.
+def format_seconds(seconds: float) -> str:
+    """Return a readable duration.
 
-    >>> seconds_in_words(42), seconds_in_words(600), seconds_in_words(20000)
+    >>> format_seconds(42), format_seconds(600), format_seconds(20000)
     ('42 s', '10 min', '5.6 h')
     """
     if seconds < 120:
@@ -87,10 +90,10 @@ def seconds_in_words(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def tokens_in_words(rate: float) -> str:
-    """Return a rate of tokens.
+def format_token_rate(rate: float) -> str:
+    """Return readable tokens per second.
 
-    >>> tokens_in_words(957.4), tokens_in_words(184_160)
+    >>> format_token_rate(957.4), format_token_rate(184_160)
     ('957 tokens/s', '184k tokens/s')
     """
     return f"{rate:.0f} tokens/s" if rate < 1e5 else f"{rate / 1e3:.0f}k tokens/s"

@@ -1,4 +1,4 @@
-"""The base of every tuning method: what is trained, how it is saved, how it merges."""
+"""Base class of the tuning methods: which weights are trained, and how they are saved and merged."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,26 +13,25 @@ if TYPE_CHECKING:
 
 
 class Tuning(Component, ABC):
-    """How a base model is changed by training."""
+    """Which weights of a base model are trained, and how."""
 
     merges: ClassVar[bool] = True
-    """Whether what was trained can become part of plain weights; else it travels beside them."""
+    """Whether the trained weights can be merged into the base; otherwise they stay a separate adapter."""
 
     saves_frozen: ClassVar[bool] = False
-    """Whether ``save`` writes weights that were never trained, so that they must keep every bit."""
+    """Whether ``save`` also writes frozen weights, which then must keep full precision."""
 
     tasks: ClassVar[tuple[str, ...]] = ()
-    """The tasks that this method can tune; empty for all."""
+    """Tasks that this method supports; empty for all."""
 
     recomputes: ClassVar[bool] = True
-    """Whether layers may be computed again in the backward pass instead of keeping their activations."""
+    """Whether the method supports gradient checkpointing."""
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The ways in which a layout may spread the model while this trains it.
+        """The ways in which the model may be sharded while this method trains it.
 
-        They are those of ``framework.build.parallelism.Way``: ``optimizer``, ``sharded``, ``tensor`` and
-        ``layers``.
+        See ``framework.build.parallelism.Way``: ``optimizer``, ``sharded``, ``tensor`` and ``layers``.
         """
         return frozenset({"optimizer", "sharded"})
 
@@ -43,50 +42,50 @@ class Tuning(Component, ABC):
 
     @abstractmethod
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
-        """Return the model to train: frozen where it must not change, wrapped where needed.
+        """Return the model to train, with frozen weights and added adapters.
 
-        The same *model*, task, steps and random state give the same result, bit for bit, so that a
-        resumed run needs nothing but the trained weights and ``state``.
+        It is deterministic: the same arguments and random state return the same bits. To resume, the trained
+        weights and ``state`` are sufficient.
 
         Args:
-            model: the base, float32, on the CPU; it may be changed.
+            model: the base model, float32, on the CPU; it may be changed in place.
             task: the name of the task.
-            steps: optimiser steps that will follow, for methods with a schedule of their own; 0 if unknown.
+            steps: number of optimizer steps, for methods with their own schedule; 0 if unknown.
 
         Raises:
-            StepError: the model has nothing that this method could train.
+            StepError: the model has no weights that this method can train.
         """
 
     def after_step(self, model: "PreTrainedModel", step: int) -> None:
-        """Adjust *model* after optimiser step *step* (from 1), while its gradients are still there."""
+        """Adjust *model* after optimizer step *step* (from 1), before gradients are cleared."""
 
     def penalty(self, model: "PreTrainedModel") -> "Tensor | None":
-        """Return what a step's loss grows by, a scalar, whatever the batch; None is nothing."""
+        """Return a scalar to add to the loss of a step, independent of the batch; None adds nothing."""
         return None
 
     def state(self, model: "PreTrainedModel") -> "dict[str, Tensor]":
-        """Return what a checkpoint must hold besides the trained weights."""
+        """Return the tensors that a checkpoint needs besides the trained weights."""
         return {}
 
     def load_state(self, model: "PreTrainedModel", state: "Mapping[str, Tensor]") -> None:
-        """Take back what ``state`` returned; *model* is fresh from ``apply``."""
+        """Restore the tensors of ``state``; *model* has just been returned by ``apply``."""
 
     @abstractmethod
     def save(
         self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
     ) -> None:
-        """Write what training changed, in a form that peft or transformers opens as it is.
+        """Write the trained weights in a format that peft or transformers can open.
 
         Args:
-            model: what ``apply`` returned.
+            model: the model that ``apply`` returned.
             output: an empty folder.
-            state: the whole ``state_dict`` of *model*, gathered, where its own weights are spread over
-                processes or replaced by an average; None takes the model's own.
+            state: the gathered ``state_dict`` of *model*, if its weights are sharded or replaced by an
+                average; None uses the model's own.
         """
 
     @abstractmethod
     def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
-        """Return a plain float model that equals *base* with what ``save`` wrote to *tuned*.
+        """Return a float32 model with the weights in *tuned*, written by ``save``, merged into *base*.
 
         Raises:
             StepError: the method does not merge.
@@ -96,18 +95,18 @@ class Tuning(Component, ABC):
     def trainable(self, parameters: float) -> float:
         """Estimate how many of a model's *parameters* are trained, for the plan.
 
-        Widths are not known before the model is fetched, so all methods guess alike: see ``width``.
+        The hidden size is not known before the model is fetched; ``width`` guesses it.
         """
 
     @staticmethod
     def width(parameters: float) -> float:
-        """Guess a model's width d from its size: ``0.05 * sqrt(parameters)``.
+        """Guess a model's hidden size d from its parameters: ``0.05 * sqrt(parameters)``.
 
-        Within a third of the truth from SmolLM2-135M to Llama-3.1-8B. A layer has about ``12 * d**2``
-        weights, so that such a model has some 33 layers.
+        It is within a third of the true value from SmolLM2-135M to Llama-3.1-8B. A layer has about
+        ``12 * d**2`` weights, so such a model has about 33 layers.
         """
         return 0.05 * float(parameters**0.5)
 
     def weight_bytes(self) -> float:
-        """Return the bytes that one frozen weight takes while it is trained on: 4, or fewer if quantised."""
+        """Return the bytes of one frozen weight during training: 4, or fewer if quantized."""
         return 4.0

@@ -1,6 +1,6 @@
-"""Where the layers of known architectures lie: attention, feed-forward, stacks and heads.
+"""Find the layers of a model: attention, feed-forward, stacks and heads.
 
-Knows names that transformers gives to modules; knows nothing of what is trained in them.
+Knows the module names of transformers' architectures; not what is trained in them.
 """
 
 import re
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Layers:
-    """The linear layers of one block, by the ends of their paths; the last of each writes its output."""
+    """The linear layers of one block, by the endings of their paths; the last one computes the output."""
 
     attention: tuple[str, ...]
     feed_forward: tuple[str, ...]
     keys_values: tuple[str, ...]
-    """What IA3 scales in attention."""
+    """The attention layers that IA3 scales."""
 
 
 _LLAMA = Layers(
@@ -62,56 +62,59 @@ def layers_of(model: Any) -> Layers:
     kind = model.config.model_type
     if kind not in _KNOWN:
         raise StepError(
-            f"tuning: the layers of a '{kind}' model are not known; name them in tuning.target_modules "
-            f"(its linear layers are {', '.join(linear_names(model))})"
+            f"tuning.target_modules: the layers of model type '{kind}' are not known; list them (its linear "
+            f"layers are {', '.join(linear_names(model))})"
         )
     return _KNOWN[kind]
 
 
 def linear_names(model: "Module") -> list[str]:
-    """Return the last part of the path of every linear layer, each once, sorted."""
+    """Return the distinct last components of the paths of all linear layers, sorted."""
     from torch.nn import Linear
 
-    return sorted({n.rpartition(".")[2] for n, part in model.named_modules() if isinstance(part, Linear)})
+    linear = (path for path, module in model.named_modules() if isinstance(module, Linear))
+    return sorted({path.rpartition(".")[2] for path in linear})
 
 
 def named(model: "Module", ending: str) -> "list[tuple[str, Module]]":
-    """Return path and module of everything whose path is *ending* or ends with it, part for part."""
-    found = model.named_modules()
-    return [(path, part) for path, part in found if path == ending or path.endswith(f".{ending}")]
+    """Return path and module of every module whose path ends with the components of *ending*."""
+    return [
+        (path, module)
+        for path, module in model.named_modules()
+        if path == ending or path.endswith(f".{ending}")
+    ]
 
 
 def heads(model: Any) -> "dict[str, Module]":
-    """Return what stands on top of the base model: a language model's output layer, or a classifier."""
+    """Return the head by path: a language model's output layer, or a classifier's modules."""
     if model.base_model is not model:
-        below = model.base_model
-        return {name: part for name, part in model.named_children() if part is not below}
+        base = model.base_model
+        return {name: child for name, child in model.named_children() if child is not base}
     output = model.get_output_embeddings()
-    return {name: part for name, part in model.named_modules() if output is not None and part is output}
+    return {path: module for path, module in model.named_modules() if output is not None and module is output}
 
 
 def stacks(model: "Module") -> dict[str, int]:
-    """Return path and length of every outermost list of layers: one, or an encoder's and a decoder's."""
+    """Return path and length of every stack of layers: one, or an encoder's and a decoder's."""
     from torch.nn import ModuleList
 
-    found: dict[str, int] = {}
-    for path, part in model.named_modules():
-        inside = any(path.startswith(f"{outer}.") for outer in found)
-        if isinstance(part, ModuleList) and len(part) and not inside:
-            found[path] = len(part)
-    return found
+    lengths: dict[str, int] = {}
+    for path, module in model.named_modules():
+        nested = any(path.startswith(f"{outer}.") for outer in lengths)
+        if isinstance(module, ModuleList) and len(module) and not nested:
+            lengths[path] = len(module)
+    return lengths
 
 
 def final_norms(model: "Module") -> list[str]:
-    """Return the paths of the norms behind the last layer of each stack."""
-    ends = list(stacks(model))
+    """Return the paths of the norms after the last layer of each stack."""
     paths = [path for path, _ in model.named_modules()]
-    behind: list[str] = []
-    for stack in ends:
+    norms: list[str] = []
+    for stack in stacks(model):
         parent = stack.rpartition(".")[0]
         prefix = f"{parent}." if parent else ""
         later = paths[paths.index(stack) :]
-        # Only beside the stack: what lies deeper belongs to a head or to another stack.
-        beside = [path for path in later if path.startswith(prefix) and "." not in path[len(prefix) :]]
-        behind += [path for path in beside if re.search(r"norm|ln_", path[len(prefix) :].lower())]
-    return behind
+        # Only siblings of the stack: deeper modules belong to a head or to another stack.
+        siblings = [path for path in later if path.startswith(prefix) and "." not in path[len(prefix) :]]
+        norms += [path for path in siblings if re.search(r"norm|ln_", path[len(prefix) :].lower())]
+    return norms

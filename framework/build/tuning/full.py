@@ -1,4 +1,4 @@
-"""Full fine-tuning: every weight is trained."""
+"""Full fine-tuning: train every weight."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
 
 
 class Full(Tuning):
-    """Train all weights; what is saved is the whole model.
+    """Train all weights; the whole model is saved.
 
-    To go on from an earlier release, give its merged folder as ``model.source``.
+    To continue from an earlier release, set ``model.source`` to its merged folder.
     """
 
     saves_frozen: ClassVar[bool] = True
 
     @property
     def spreads(self) -> frozenset[str]:
-        """In every way: they are the model's own weights."""
+        """All: only the model's own weights are trained."""
         return frozenset({"optimizer", "sharded", "tensor", "layers"})
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
@@ -35,12 +35,12 @@ class Full(Tuning):
         model.save_pretrained(output, state_dict=state)
 
     def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
-        """Open the tuned weights; *base* is not needed any more."""
+        """Open the tuned weights; only the class of *base* is used."""
         import torch
 
         merged: PreTrainedModel = type(base).from_pretrained(tuned, dtype=torch.float32)
         return merged.eval()
 
     def trainable(self, parameters: float) -> float:
-        """Return all of them."""
+        """Return all parameters."""
         return parameters

@@ -1,4 +1,4 @@
-"""Training some of a model's own weights: its head, its last layers, or whatever patterns name."""
+"""Partial fine-tuning: train the head, the last layers or parameters that match patterns."""
 
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,42 +17,40 @@ _VOCABULARY = 50_000
 
 
 class Head(Full):
-    """Freeze all weights but the head, or but those that are named; what is saved is the whole model.
+    """Train only the head, or the weights selected by ``patterns`` and ``layers``; the whole model is saved.
 
-    The head is a classifier's last layer or a language model's output layer. Where that shares its
-    weights with the input embeddings, those are trained with it.
+    The head is a classifier's last layer or a language model's output layer. If the output layer is tied to
+    the input embeddings, they are trained too.
     """
 
     patterns: tuple[str, ...] = ()
-    """Names of parameters to train instead of the head, with ``*`` for any characters: ``["*.bias"]`` is
+    """Names of parameters to train instead of the head; ``*`` matches any characters. ``["*.bias"]`` is
     BitFit (Ben Zaken et al., 2021, arXiv:2106.10199). A pattern that matches nothing is an error."""
     layers: Annotated[str, Field(pattern=r"^last-[1-9][0-9]*$")] | None = None
-    """``last-4``: the last 4 layers (of each stack, where there is an encoder and a decoder), the norm
-    behind them and the head, besides what ``patterns`` name."""
+    """``last-4`` trains the last 4 layers (of encoder and decoder, each), the final norm and the head, in
+    addition to ``patterns``."""
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
-        """Return *model* with the chosen weights trainable and all others frozen."""
+        """Return *model* with the selected weights trainable and all others frozen."""
         model.requires_grad_(False)
         for pattern in self.patterns:
             _train_matching(model, pattern)
         if self.layers is not None:
             self._train_last(model, int(self.layers.removeprefix("last-")))
         if self.layers is not None or not self.patterns:
-            for part in heads(model).values():
-                part.requires_grad_(True)
+            for head in heads(model).values():
+                head.requires_grad_(True)
         if not any(weight.requires_grad for weight in model.parameters()):
-            raise StepError(
-                f"tuning: {type(model).__name__} has no head to train; name weights in tuning.patterns"
-            )
+            raise StepError(f"tuning=head: {type(model).__name__} has no head to train; set tuning.patterns")
         return model
 
     def _train_last(self, model: "PreTrainedModel", count: int) -> None:
-        found = stacks(model)
-        if not found:
+        lengths = stacks(model)
+        if not lengths:
             raise StepError(
-                f"tuning.layers: {type(model).__name__} has no list of layers; use tuning.patterns"
+                f"tuning.layers: {type(model).__name__} has no list of layers; set tuning.patterns instead"
             )
-        for path, length in found.items():
+        for path, length in lengths.items():
             if count > length:
                 raise StepError(
                     f"tuning.layers: {path} has {length} layers, not {count}; set tuning.layers=last-{length}"
@@ -64,9 +62,9 @@ class Head(Full):
             model.get_submodule(path).requires_grad_(True)
 
     def trainable(self, parameters: float) -> float:
-        """Estimate a language model's output layer, some 50,000 rows of width d, and ``12 * d**2`` a layer.
+        """Estimate a language model's output layer (50,000 rows of width d) and ``12 * d**2`` per layer.
 
-        A classifier's head is smaller and patterns may match all: too much rather than too little.
+        It is an upper bound: a classifier's head is smaller, and patterns may match only a few weights.
         """
         if self.patterns:
             return parameters
@@ -76,16 +74,16 @@ class Head(Full):
 
 
 def _train_matching(model: "PreTrainedModel", pattern: str) -> None:
-    named = dict(model.named_parameters())
-    chosen = [weight for name, weight in named.items() if fnmatchcase(name, pattern)]
-    if not chosen:
-        guess = nearest(pattern, named)
-        hint = f"did you mean '{guess}'?" if guess else f"names are like {', '.join(_samples(list(named)))}"
-        raise StepError(f"tuning.patterns: no parameter is called '{pattern}'; {hint}")
-    for weight in chosen:
+    weights = dict(model.named_parameters())
+    matching = [weight for name, weight in weights.items() if fnmatchcase(name, pattern)]
+    if not matching:
+        guess = nearest(pattern, weights)
+        hint = f"did you mean '{guess}'?" if guess else f"examples: {', '.join(_samples(list(weights)))}"
+        raise StepError(f"tuning.patterns: no parameter matches '{pattern}'; {hint}")
+    for weight in matching:
         weight.requires_grad_(True)
 
 
 def _samples(names: list[str]) -> list[str]:
-    """Return three names of a model's parameters: the first, one from the middle, the last."""
+    """Return the first, the middle and the last name."""
     return list(dict.fromkeys([names[0], names[len(names) // 2], names[-1]]))

@@ -1,4 +1,4 @@
-"""IA3: learnt factors on keys, values and feed-forward inputs."""
+"""IA3: learned scaling vectors on keys, values and feed-forward inputs."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,17 +15,17 @@ Names = Annotated[tuple[str, ...], Field(min_length=1)]
 
 
 class IA3(PeftAdapter):
-    """IA3 (Liu et al., 2022, arXiv:2205.05638), through peft: one vector a layer, a ten-thousandth of LoRA.
+    """IA3 (Liu et al., 2022, arXiv:2205.05638), through peft: one scaling vector per adapted layer.
 
-    It bears, and needs, a learning rate ten times LoRA's.
+    It has far fewer weights than LoRA. Use about 10x LoRA's learning rate.
     """
 
     target_modules: Literal["architecture"] | Names = "architecture"
-    """Linear layers whose output is scaled. ``architecture``: keys, values and the feed-forward's last
+    """Linear layers whose output is scaled. ``architecture`` selects keys, values and the last feed-forward
     layer of a known architecture."""
     feedforward_modules: tuple[str, ...] = ()
-    """Those of ``target_modules`` whose input is scaled instead, as the paper does in the feed-forward;
-    not asked with ``architecture``."""
+    """Layers whose input is scaled instead, as the paper does in the feed-forward; ignored with
+    ``target_modules=architecture``."""
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.IA3Config``."""
@@ -41,9 +41,9 @@ class IA3(PeftAdapter):
             return [name for name in (*layers.keys_values, last) if named(model, name)], [last]
         refuse_unmatched(self.target_modules, model)
         refuse_unmatched(self.feedforward_modules, model, "feedforward_modules")
-        # peft wants the second list to be part of the first.
+        # peft requires the second list to be a subset of the first.
         return [*self.target_modules, *self.feedforward_modules], list(self.feedforward_modules)
 
     def trainable(self, parameters: float) -> float:
-        """Estimate 6 d of a layer's ``12 * d**2`` weights: keys d, values d, feed-forward 4 d."""
+        """Estimate 6 d per layer of ``12 * d**2`` weights: keys d, values d, feed-forward 4 d."""
         return parameters * 0.5 / self.width(parameters)

@@ -1,4 +1,4 @@
-"""Low-rank adaptation: small trainable matrices beside frozen linear layers."""
+"""LoRA and its variants: trainable low-rank matrices added to frozen linear layers."""
 
 import json
 import math
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _START = "_gitune_start"
-"""Where a model carries the adapter that it began with, for PiSSA."""
+"""Attribute of a model that holds its initial adapter, for PiSSA."""
 
 
 class LoRA(PeftAdapter):
     """LoRA (Hu et al., 2021, arXiv:2106.09685) and its variants, through peft.
 
-    A frozen weight W of shape (out, in) acts as ``W + alpha / rank * B @ A``, with A of shape
-    (rank, in) and B of shape (out, rank), which starts at zero.
+    The effective weight is ``W + alpha / rank * B @ A``: W is frozen, (out, in); A is (rank, in); B is
+    (out, rank) and starts at zero.
     """
 
     rank: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Width of the adapter: more learns more and costs memory in proportion."""
+    """Rank of the update. A higher rank can learn more; memory grows in proportion."""
     alpha: Annotated[float, Field(gt=0)] = 32
-    """Scale of the update, divided by ``rank``; twice the rank is the usual start."""
+    """Scale of the update, divided by ``rank``; twice the rank is a common choice."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the adapter's inputs that is zeroed while training."""
+    """Dropout probability of the adapter's inputs."""
     target_modules: Targets = "all-linear"
-    """Names of the linear layers to adapt, such as ``[q_proj, v_proj]``; a name that matches nothing is
-    an error. ``all-linear`` takes every one but the output head; ``attention`` and ``attention-mlp`` take
-    what a known architecture calls so, and leave poolers and other towers alone."""
+    """Names of the linear layers to adapt, such as ``[q_proj, v_proj]``; a name that matches nothing is an
+    error. ``all-linear`` selects every one except the output head. ``attention`` and ``attention-mlp`` select
+    those layers of a known architecture, without poolers and other towers."""
     use_rslora: bool = False
-    """Divide ``alpha`` by the square root of ``rank``, so that a high rank learns as fast as a low one
-    (rsLoRA: Kalajdzievski, 2023, arXiv:2312.03732)."""
+    """Divide ``alpha`` by the square root of ``rank``, so that high ranks learn as fast as low ones (rsLoRA:
+    Kalajdzievski, 2023, arXiv:2312.03732)."""
     use_dora: bool = False
-    """Train each output's magnitude apart from its direction (DoRA: Liu et al., 2024, arXiv:2402.09353):
-    nearer to full fine-tuning at low ranks, slower by a third and more."""
+    """Train magnitude and direction of the weights separately (DoRA: Liu et al., 2024, arXiv:2402.09353).
+    Closer to full fine-tuning at low ranks; at least a third slower."""
     init: Annotated[str, Field(pattern=r"^(default|gaussian|pissa|pissa_niter_[1-9][0-9]?)$")] = "default"
-    """How A and B start. ``default`` and ``gaussian`` draw A and leave B zero; ``pissa`` takes the
-    weight's largest singular values out of it and trains those (Meng et al., 2024, arXiv:2404.02948):
-    faster at the start. ``pissa_niter_4`` finds them in 4 iterations instead of a full decomposition,
-    which takes minutes on wide layers."""
+    """Initialization of A and B. ``default`` and ``gaussian`` draw A and set B to zero. ``pissa`` moves the
+    weight's largest singular components into the adapter and trains them (Meng et al., 2024,
+    arXiv:2404.02948), which converges faster at first. ``pissa_niter_4`` approximates them in 4 iterations; a
+    full decomposition takes minutes on large layers."""
     base_precision: Literal["float", "nf4"] = "float"
-    """What the frozen linear layers are kept in while training: ``nf4`` is QLoRA (Dettmers et al., 2023,
-    arXiv:2305.14314), an eighth of the memory. The adapter is merged into the float base all the same:
-    4-bit weights would round it away."""
+    """Precision of the frozen linear layers during training. ``nf4`` is QLoRA (Dettmers et al., 2023,
+    arXiv:2305.14314), with an eighth of their memory. The adapter is still merged into the float base, since
+    rounding to 4 bits would lose the update."""
     double_quantization: bool = True
-    """Quantise nf4's scales too: 0.4 bits a weight less."""
+    """Quantize the scales of nf4 too, which saves 0.4 bits per weight."""
 
     @model_validator(mode="after")
     def _check_init(self) -> Self:
@@ -63,16 +63,16 @@ class LoRA(PeftAdapter):
         if self.init.startswith("pissa") and changed:
             raise PydanticCustomError(
                 "pissa",
-                "'init: pissa' takes the adapter out of a float base, so it goes with neither 'use_dora', "
-                "'base_precision: nf4' nor 'from_adapter'; use 'init: default'",
+                "'init: pissa' changes the float base, so it cannot be combined with 'use_dora', "
+                "'base_precision: nf4' or 'from_adapter'; use 'init: default'",
             )
         return self
 
     @property
     def spreads(self) -> frozenset[str]:
-        """In every way where A and B stand alone beside float weights.
+        """All for plain LoRA on float weights.
 
-        DoRA's magnitudes need whole columns of them, and nf4 weights keep their scales apart.
+        DoRA's magnitudes need whole columns, and the scales of nf4 weights are stored separately.
         """
         if self.base_precision != "float":
             return frozenset({"optimizer"})
@@ -94,58 +94,61 @@ class LoRA(PeftAdapter):
         )
 
     def prepare(self, model: "PreTrainedModel") -> "PreTrainedModel":
-        """Quantise the frozen layers where that is wanted."""
+        """Quantize the frozen layers if ``base_precision`` is nf4."""
         if self.base_precision == "nf4":
-            from framework.build.tuning.nf4 import quantise
+            from framework.build.tuning.nf4 import quantize
 
-            quantise(model, self.double_quantization)
+            quantize(model, self.double_quantization)
         return model
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
-        """Freeze *model* and put adapters beside its linear layers."""
+        """Freeze *model* and add adapters to its linear layers."""
         adapted = super().apply(model, task, steps)
         if self.init.startswith("pissa"):
             from peft import get_peft_model_state_dict
 
             start = get_peft_model_state_dict(adapted, save_embedding_layers=False)
             object.__setattr__(
-                adapted, _START, {name: part.clone() for name, part in start.items() if ".lora_" in name}
+                adapted,
+                _START,
+                {name: tensor.clone() for name, tensor in start.items() if ".lora_" in name},
             )
         return adapted
 
     def save(
         self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
     ) -> None:
-        """Write a PEFT adapter that suits the base as it was, whatever ``init`` took out of it."""
+        """Write a PEFT adapter for the original base, even if ``init`` changed it."""
         super().save(model, output, state)
         if self.init.startswith("pissa"):
             _refer_to_original(output, getattr(model, _START), self.use_rslora)
 
     def trainable(self, parameters: float) -> float:
-        """Estimate the adapter's weights: two strips of ``rank`` beside matrices of width d."""
+        """Estimate ``2 * rank * d`` for each ``d * d`` matrix."""
         return min(parameters, parameters * 2 * self.rank / self.width(parameters))
 
     def weight_bytes(self) -> float:
-        """Return 4, or for nf4 half a byte and its scales; embeddings, which stay float, are left out."""
+        """Return 4, or half a byte plus scales for nf4; embeddings, which stay float, are not included."""
         if self.base_precision == "float":
             return 4.0
         return 0.52 if self.double_quantization else 0.5625
 
 
 def _refer_to_original(output: Path, start: "Mapping[str, Tensor]", rslora: bool) -> None:
-    """Turn an adapter on ``W - s * B0 @ A0`` into one of twice the rank on W.
+    """Convert an adapter for ``W - s * B0 @ A0`` to one of twice the rank for W.
 
-    The update is ``s * (B @ A - B0 @ A0)``, which is ``s * [B, -B0] @ [A; A0]``; the scale s stays the
-    same, as ``alpha`` grows with the rank (with its square root under rsLoRA).
+    The update is ``s * (B @ A - B0 @ A0)``, which equals ``s * [B, -B0] @ [A; A0]``. To keep the scale s,
+    ``alpha`` grows with the rank (with its square root for rsLoRA).
     """
     import torch
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(output / WEIGHTS)
-    for name, part in start.items():
-        first = part.to("cpu", tensors[name].dtype)
-        rows = name.endswith(".lora_A.weight")
-        tensors[name] = torch.cat([tensors[name], first if rows else -first], 0 if rows else 1).contiguous()
+    for name, tensor in start.items():
+        initial = tensor.to("cpu", tensors[name].dtype)
+        is_a = name.endswith(".lora_A.weight")
+        both = [tensors[name], initial if is_a else -initial]
+        tensors[name] = torch.cat(both, 0 if is_a else 1).contiguous()
     save_file(tensors, output / WEIGHTS, metadata={"format": "pt"})
     body = json.loads((output / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     body["r"] *= 2

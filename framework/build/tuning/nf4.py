@@ -1,6 +1,6 @@
-"""Four-bit weights for frozen linear layers, by bitsandbytes; on the CPU as well as on a GPU.
+"""Quantize frozen linear layers to 4 bits with bitsandbytes, on CPU and GPU.
 
-It knows which layers stay float; what is trained beside them, it does not know.
+Knows which layers stay in float; not what is trained.
 """
 
 from importlib.util import find_spec
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def quantise(model: Any, double: bool) -> None:
-    """Replace the linear layers of *model* below its head by frozen nf4 ones, in place.
+def quantize(model: Any, double: bool) -> None:
+    """Replace the linear layers of *model* below its head with frozen nf4 layers, in place.
 
-    The same weights give the same four bits, so that a resumed run finds the base that it left.
+    It is deterministic: a resumed run has the same base.
 
     Raises:
         StepError: bitsandbytes is not installed, or there is no linear layer.
     """
     if find_spec("bitsandbytes") is None:
-        raise StepError("tuning.base_precision=nf4 needs bitsandbytes: pip install 'gitune[qlora]'")
+        raise StepError("tuning.base_precision=nf4 requires bitsandbytes: pip install 'gitune[qlora]'")
     from torch.nn import Linear
 
-    above = {id(part) for head in heads(model).values() for part in head.modules()}
-    layers = [(path, part) for path, part in model.named_modules() if isinstance(part, Linear)]
-    chosen = [(path, part) for path, part in layers if id(part) not in above]
-    if not chosen:
-        raise StepError(f"tuning.base_precision=nf4: {type(model).__name__} has no linear layer to quantise")
-    kind = _layer_class()
-    for path, part in chosen:
+    head_modules = {id(module) for head in heads(model).values() for module in head.modules()}
+    linear = [(path, module) for path, module in model.named_modules() if isinstance(module, Linear)]
+    layers = [(path, layer) for path, layer in linear if id(layer) not in head_modules]
+    if not layers:
+        raise StepError(f"tuning.base_precision=nf4: {type(model).__name__} has no linear layer to quantize")
+    nf4_class = _layer_class()
+    for path, layer in layers:
         parent, _, name = path.rpartition(".")
-        setattr(model.get_submodule(parent), name, kind(part, double))
-    model.is_loaded_in_4bit = True  # peft asks for this before it looks at the layers
+        setattr(model.get_submodule(parent), name, nf4_class(layer, double))
+    model.is_loaded_in_4bit = True  # peft checks this before it checks the layers
 
 
 def _layer_class() -> Any:
@@ -42,11 +42,10 @@ def _layer_class() -> Any:
     import torch
 
     class Nf4Linear(bnb.nn.Linear4bit):  # type: ignore[misc]  # the library has no types
-        """A frozen linear layer whose weight is unpacked for each product, in autocast's precision.
+        """A frozen linear layer that dequantizes its weight for each product, in autocast's precision.
 
-        bitsandbytes' own layer fixes its precision at the first call, rounds its bias in place to that of
-        each input, and repacks the weight for one kind of CPU in evaluation mode; none of that may happen
-        to a base that must stay the same.
+        bitsandbytes' own layer changes its weights: it fixes its precision in the first call, casts its bias
+        in place to the type of each input, and repacks the weight for some CPUs in evaluation mode.
         """
 
         def __init__(self, plain: torch.nn.Linear, double: bool) -> None:
@@ -58,14 +57,14 @@ def _layer_class() -> Any:
                 quant_type="nf4",
                 module=self,
             )
-            self.weight = weight.to("cpu")  # moving it is what quantises it
+            self.weight = weight.to("cpu")  # bitsandbytes quantizes when the tensor is moved
             self.bias = plain.bias
             self.train(plain.training)
 
         def forward(self, x: "Tensor") -> "Tensor":
-            kind = x.device.type
-            if torch.is_autocast_enabled(kind):
-                x = x.to(torch.get_autocast_dtype(kind))
+            device = x.device.type
+            if torch.is_autocast_enabled(device):
+                x = x.to(torch.get_autocast_dtype(device))
             bias = None if self.bias is None else self.bias.to(x.dtype)
             product: Tensor = bnb.matmul_4bit(x, self.weight, bias=bias, quant_state=self.weight.quant_state)
             return product

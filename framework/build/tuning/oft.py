@@ -1,4 +1,4 @@
-"""Orthogonal fine-tuning: frozen weights, turned."""
+"""Orthogonal fine-tuning: rotate frozen weights."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 class OFT(PeftAdapter):
     """OFT (Qiu et al., 2023, arXiv:2306.07280), through peft.
 
-    A weight W acts as ``W @ R``, where R is block-diagonal and orthogonal, so that the angles between
-    neurons stay what pre-training made them. Blocks are ``block_size`` wide.
+    The effective weight is ``W @ R``: W is frozen, and R is orthogonal and block-diagonal with blocks of
+    ``block_size``. This preserves the angles between neurons from pre-training.
     """
 
     block_size: Annotated[int, Field(ge=2, le=1024)] = 32
-    """Width of a block; must divide the input width of every adapted layer. Larger learns more."""
+    """Size of a block. It must divide the input width of every adapted layer; larger blocks can learn
+    more."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the blocks that are left unturned while training."""
+    """Probability that a block is not rotated in a training step."""
     target_modules: Targets = "all-linear"
-    """The linear layers to adapt; see LoRA."""
+    """The linear layers to adapt; see ``LoRA``."""
     approximate: bool = True
-    """Sum five terms of a series instead of inverting a matrix: faster, nearly orthogonal."""
+    """Use five terms of the Cayley-Neumann series instead of a matrix inverse: faster, nearly orthogonal."""
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return ``peft.OFTConfig``."""
@@ -48,23 +49,23 @@ class OFT(PeftAdapter):
 
         from torch.nn import Linear
 
-        above = model.get_output_embeddings()
-        named_parts = model.named_modules()
+        head = model.get_output_embeddings()
+        modules = model.named_modules()
         if isinstance(targets, list):
-            named_parts = iter([pair for target in targets for pair in named(model, target)])
+            modules = iter([pair for target in targets for pair in named(model, target)])
         widths = {
-            path: part.in_features
-            for path, part in named_parts
-            if isinstance(part, Linear) and part is not above
+            path: module.in_features
+            for path, module in modules
+            if isinstance(module, Linear) and module is not head
         }
         for path, width in widths.items():
             if width % self.block_size:
-                fits = gcd(*widths.values())
+                fitting = gcd(*widths.values())
                 raise StepError(
-                    f"tuning.block_size: {self.block_size} does not divide {path}'s {width} inputs; "
-                    f"set tuning.block_size={fits}, or a divisor of it"
+                    f"tuning.block_size: {self.block_size} does not divide the {width} inputs of {path}; "
+                    f"set tuning.block_size={fitting}, or a divisor of it"
                 )
 
     def trainable(self, parameters: float) -> float:
-        """Estimate ``(block_size - 1) / 2`` for each of some 10 d inputs a layer of ``12 * d**2`` weights."""
+        """Estimate ``(block_size - 1) / 2`` for each of 10 d inputs per layer of ``12 * d**2`` weights."""
         return min(parameters, parameters * (self.block_size - 1) * 5 / 12 / self.width(parameters))

@@ -1,4 +1,4 @@
-"""P-tuning: a prompt that a small network writes while it is trained."""
+"""P-tuning: virtual tokens computed by a small trained network."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 class PTuning(PeftAdapter):
     """P-tuning (Liu et al., 2021, arXiv:2103.10385), through peft.
 
-    Only what the network wrote is saved. Rows are not packed, and the prompt takes
-    ``num_virtual_tokens`` of the context.
+    Only the resulting embeddings are saved. Rows are not packed, and the prompt uses ``num_virtual_tokens``
+    of the context.
     """
 
     merges: ClassVar[bool] = False
@@ -23,15 +23,15 @@ class PTuning(PeftAdapter):
     continues: ClassVar[bool] = False
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
-    """Learnt embeddings before every text."""
+    """Number of virtual tokens before every text."""
     encoder: Literal["mlp", "lstm"] = "mlp"
-    """The network that writes them."""
+    """The network that computes them."""
     encoder_hidden_size: Annotated[int, Field(ge=1)] = 128
-    """Its width."""
+    """Hidden size of the network."""
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        """Only the optimizer: the prompt is used outside the layers that gather sharded weights."""
         return frozenset({"optimizer"})
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
@@ -49,10 +49,10 @@ class PTuning(PeftAdapter):
         )
 
     def trainable(self, parameters: float) -> float:
-        """Estimate a vector of width d a virtual token, and the network from d through h and h to d.
+        """Estimate d per virtual token, and the network's layers from d over h and h to d.
 
-        An LSTM in both directions has about ``8 * h * (d + h)`` weights in its first layer and
-        ``24 * h**2`` in its second.
+        A bidirectional LSTM has about ``8 * h * (d + h)`` weights in its first layer and ``24 * h**2`` in its
+        second.
         """
         width, hidden = self.width(parameters), self.encoder_hidden_size
         network = 2 * width * hidden + hidden**2

@@ -1,6 +1,6 @@
-"""What all methods of the peft library share: how an adapter is put on, saved, continued and merged.
+"""Base class of the peft methods: add, save, continue and merge an adapter.
 
-It knows nothing of any one method; that is each method's ``peft_config``.
+Knows no method; each one has its own ``peft_config``.
 """
 
 import json
@@ -33,26 +33,26 @@ _SHAPING = {
     "oft_block_size": "block_size",
     "num_virtual_tokens": "num_virtual_tokens",
 }
-"""What of an adapter's config decides its weights' meaning, and our key for it."""
+"""The fields of an adapter's config that its weights depend on, and our key for each."""
 
 
 class PeftAdapter(Tuning):
-    """Small weights beside a frozen model, as a PEFT adapter: a folder of config and safetensors."""
+    """A PEFT adapter on a frozen model, saved as a folder with config and safetensors."""
 
     continues: ClassVar[bool] = True
-    """Whether training can begin where an earlier adapter ended."""
+    """Whether training can continue from an earlier adapter."""
 
     from_adapter: Source | None = None
-    """A PEFT adapter of the same method, base and sizes to begin from, such as an earlier tune step's
-    folder; None begins anew. What is saved then holds both. The base must be the one it was trained on."""
+    """A PEFT adapter to continue from, such as the folder of an earlier tune step; None starts a new one. It
+    must have the same method, sizes and base model."""
 
     @model_validator(mode="after")
     def _check_start(self) -> Self:
         if self.from_adapter is not None and not self.continues:
             raise PydanticCustomError(
                 "from_adapter",
-                "'from_adapter' cannot work here: what this method saves does not hold all that it trains; "
-                "merge the earlier adapter and give the merged folder as model.source",
+                "'from_adapter' is not supported: this method does not save everything it trains; merge the "
+                "earlier adapter and set model.source to the merged folder",
             )
         return self
 
@@ -61,15 +61,15 @@ class PeftAdapter(Tuning):
         """Return the method's ``peft.PeftConfig`` for *model*.
 
         Raises:
-            StepError: the model has nothing that the method could adapt.
+            StepError: the model has no layers that the method can adapt.
         """
 
     def prepare(self, model: "PreTrainedModel") -> "PreTrainedModel":
-        """Change the base before adapters are put on it."""
+        """Change the base before the adapter is added."""
         return model
 
     def apply(self, model: "PreTrainedModel", task: str, steps: int = 0) -> "PreTrainedModel":
-        """Freeze *model* and put the adapter on it."""
+        """Freeze *model* and add the adapter."""
         with without_known_warnings():
             from peft import get_peft_model
             from peft.tuners.tuners_utils import BaseTunerLayer
@@ -77,65 +77,65 @@ class PeftAdapter(Tuning):
             config = self.peft_config(model, open_task(task).peft_type, steps)
             adapted: PreTrainedModel = get_peft_model(self.prepare(model), config)
         for module in adapted.modules():
-            # peft copies each layer's input to the adapter's float32; autocast casts it back at once.
+            # peft casts each layer's input to the adapter's float32, and autocast casts it back.
             if isinstance(module, BaseTunerLayer):
                 module.cast_input_dtype_enabled = False
         if config.is_prompt_learning:
             number_positions(adapted)
         if self.from_adapter is not None:
-            self._begin_from(self.from_adapter, adapted)
+            self._load_adapter(self.from_adapter, adapted)
         return adapted
 
-    def _begin_from(self, source: Source, adapted: Any) -> None:
+    def _load_adapter(self, source: Source, adapted: Any) -> None:
         from peft.utils import load_peft_weights, set_peft_model_state_dict
 
         folder = source.fetch()
         if not (folder / ADAPTER_CONFIG).is_file():
             raise StepError(
-                f"tuning.from_adapter: {source.url} has no {ADAPTER_CONFIG}; give a PEFT adapter's folder"
+                f"tuning.from_adapter: {source.url} has no {ADAPTER_CONFIG}; use the folder of a PEFT adapter"
             )
         theirs = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
         ours = adapted.peft_config["default"].to_dict()
         for name, key in _SHAPING.items():
             if name in ours and _comparable(ours[name]) != _comparable(theirs.get(name)):
-                there, here = _comparable(theirs.get(name)), _comparable(ours[name])
-                change = f"set tuning.{key}={_typed(there)}" if key else "choose the same method"
-                raise StepError(f"tuning.from_adapter: {source.url} has {name} {there}, not {here}; {change}")
+                value, own = _comparable(theirs.get(name)), _comparable(ours[name])
+                fix = f"set tuning.{key}={_as_override(value)}" if key else "choose the same method"
+                raise StepError(f"tuning.from_adapter: {source.url} has {name} {value}, not {own}; {fix}")
         try:
             result = set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
         except (RuntimeError, KeyError) as error:
             first_line = str(error).partition("\n")[0]
             raise StepError(
                 f"tuning.from_adapter: {source.url} does not fit this model: {first_line}; "
-                "use the base that it was trained on"
+                "use the base model that it was trained on"
             ) from error
         if adapted.peft_config["default"].is_prompt_learning:
-            return  # a prompt has no layers that could differ
+            return  # a prompt has no layers to compare
         ours_only = [name for name in result.missing_keys if adapted.get_parameter(name).requires_grad]
         for names, where in ((ours_only, "only this config"), (result.unexpected_keys, f"only {source.url}")):
             if names:
                 layer = sorted(names)[0].removeprefix("base_model.model.")
                 raise StepError(
-                    f"tuning.from_adapter: {where} has {layer}; give tuning.target_modules as they were then"
+                    f"tuning.from_adapter: {where} has {layer}; set the same tuning.target_modules as then"
                 )
 
     def save(
         self, model: "PreTrainedModel", output: Path, state: "Mapping[str, Tensor] | None" = None
     ) -> None:
         """Write a PEFT adapter: ``adapter_config.json`` and ``adapter_model.safetensors``."""
-        whole = model.state_dict() if state is None else dict(state)
-        # Embeddings are never resized here; whether they were, peft would look up on the network.
-        model.save_pretrained(output, state_dict=whole, save_embedding_layers=False)
+        weights = model.state_dict() if state is None else dict(state)
+        # Embeddings are never resized here; to check that, peft would request the base's config from the hub.
+        model.save_pretrained(output, state_dict=weights, save_embedding_layers=False)
         body = json.loads((output / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-        # Where the base model lay on this machine is no use elsewhere.
+        # The base model's path on this machine is useless elsewhere.
         body["base_model_name_or_path"] = None
         write_config(output, body)
         (output / "README.md").unlink(missing_ok=True)
 
     def merge(self, base: "PreTrainedModel", tuned: Path) -> "PreTrainedModel":
-        """Work the adapter into the float weights and drop it."""
+        """Merge the adapter into the float weights."""
         if not self.merges:
-            raise StepError(f"tuning: what {type(self).__name__} trains cannot become part of the weights")
+            raise StepError(f"tuning: {type(self).__name__} cannot be merged; set export=transformers")
         with without_known_warnings():
             from peft import PeftModel
 
@@ -146,23 +146,22 @@ class PeftAdapter(Tuning):
 
 
 def _unwrap_heads(adapted: Any) -> None:
-    """Put every head that was trained whole in its place: peft's merging fails on one of several layers."""
+    """Replace wrapped heads by the trained ones: peft fails to merge a head of several layers."""
     from peft.utils import ModulesToSaveWrapper
 
-    wrapped = [
-        (path, part) for path, part in adapted.named_modules() if isinstance(part, ModulesToSaveWrapper)
-    ]
-    for path, part in wrapped:
+    modules = list(adapted.named_modules())
+    wrappers = [(path, module) for path, module in modules if isinstance(module, ModulesToSaveWrapper)]
+    for path, wrapper in wrappers:
         parent, _, name = path.rpartition(".")
-        setattr(adapted.get_submodule(parent), name, part.modules_to_save[part.active_adapters[0]])
+        setattr(adapted.get_submodule(parent), name, wrapper.modules_to_save[wrapper.active_adapters[0]])
 
 
 def write_config(folder: Path, body: dict[str, Any]) -> None:
     """Write ``adapter_config.json``: the same bytes for the same *body*."""
-    # peft keeps module names in sets, whose order changes from process to process.
-    settled = {name: sorted(value) if _is_names(value) else value for name, value in body.items()}
+    # peft keeps module names in sets, whose order differs between processes.
+    ordered = {name: sorted(value) if _is_names(value) else value for name, value in body.items()}
     (folder / ADAPTER_CONFIG).write_text(
-        json.dumps(settled, indent=2, sort_keys=True) + "\n", encoding="utf-8"
+        json.dumps(ordered, indent=2, sort_keys=True) + "\n", encoding="utf-8"
     )
 
 
@@ -174,10 +173,10 @@ def _comparable(value: Any) -> Any:
     return sorted(value) if _is_names(value) else value
 
 
-def _typed(value: Any) -> str:
+def _as_override(value: Any) -> str:
     """Return *value* as it is typed after an override's ``=``.
 
-    >>> _typed(["a", "b"]), _typed(4), _typed(True)
+    >>> _as_override(["a", "b"]), _as_override(4), _as_override(True)
     ('[a,b]', '4', 'true')
     """
     if isinstance(value, list):

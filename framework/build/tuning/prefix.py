@@ -1,4 +1,4 @@
-"""Prefix tuning: learnt keys and values before the text, in every layer."""
+"""Prefix tuning: learned keys and values before the text in every layer."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class Prefix(PeftAdapter):
-    """Prefix tuning (Li and Liang, 2021, arXiv:2101.00190), through peft; for decoders only.
+    """Prefix tuning (Li and Liang, 2021, arXiv:2101.00190), through peft; only for decoders.
 
-    Rows are not packed, activations cannot be recomputed (gradient checkpointing), and the prefix
-    takes ``num_virtual_tokens`` of the context.
+    Rows are not packed, gradient checkpointing is not supported, and the prefix uses ``num_virtual_tokens``
+    of the context.
     """
 
     merges: ClassVar[bool] = False
@@ -23,14 +23,14 @@ class Prefix(PeftAdapter):
     recomputes: ClassVar[bool] = False
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
-    """Learnt keys and values before every text."""
+    """Number of virtual tokens before every text."""
     encoder_hidden_size: Annotated[int, Field(ge=1)] | None = None
-    """Width of a network that writes the prefix while it is trained, which steadies training; None
-    trains the prefix itself."""
+    """Hidden size of a network that computes the prefix during training, which makes training more stable;
+    None trains the prefix directly."""
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        """Only the optimizer: the prompt is used outside the layers that gather sharded weights."""
         return frozenset({"optimizer"})
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
@@ -45,10 +45,10 @@ class Prefix(PeftAdapter):
         return PrefixTuningConfig(task_type=task_type, num_virtual_tokens=self.num_virtual_tokens, **network)
 
     def trainable(self, parameters: float) -> float:
-        """Estimate a key and a value of width d for each virtual token and layer.
+        """Estimate a key and a value of size d for each virtual token and layer.
 
-        Layers times d is ``1.7 * sqrt(parameters)``. A network's last layer has as much for each unit
-        of its width.
+        Layers times d is ``1.7 * sqrt(parameters)``. The network's last layer has as many weights for each
+        unit of its hidden size.
         """
         vectors = self.encoder_hidden_size or self.num_virtual_tokens
         return min(parameters, vectors * 2 * 1.7 * float(parameters**0.5))

@@ -1,4 +1,4 @@
-"""Prompt tuning: learnt embeddings before the text."""
+"""Prompt tuning: learned embeddings before the text."""
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 class Prompt(PeftAdapter):
     """Prompt tuning (Lester et al., 2021, arXiv:2104.08691), through peft.
 
-    It bears, and needs, learning rates of 1e-2 and more, and works best on large models. Rows are not
-    packed, and the prompt takes ``num_virtual_tokens`` of the context.
+    Use a learning rate of 1e-2 or more. It works best on large models. Rows are not packed, and the prompt
+    uses ``num_virtual_tokens`` of the context.
     """
 
     merges: ClassVar[bool] = False
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm", "sequence-classification", "multi-label-classification")
 
     num_virtual_tokens: Annotated[int, Field(ge=1, le=4096)] = 20
-    """Learnt embeddings before every text."""
+    """Number of virtual tokens before every text."""
     init: Literal["vocabulary", "random"] = "vocabulary"
-    """Start from embeddings of tokens drawn at random, which learns faster, or from random numbers."""
+    """Initialize from the embeddings of random tokens, which learns faster, or from random numbers."""
 
     @property
     def spreads(self) -> frozenset[str]:
-        """The optimiser only: the prompt is read outside the layers that put their weights together."""
+        """Only the optimizer: the prompt is used outside the layers that gather sharded weights."""
         return frozenset({"optimizer"})
 
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
@@ -42,5 +42,5 @@ class Prompt(PeftAdapter):
         )
 
     def trainable(self, parameters: float) -> float:
-        """Estimate one vector of width d a virtual token."""
+        """Estimate d per virtual token."""
         return min(parameters, self.num_virtual_tokens * self.width(parameters))

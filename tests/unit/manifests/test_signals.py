@@ -1,4 +1,4 @@
-"""The same questions, put to each server's own metrics and answered by Prometheus' promtool."""
+"""The same queries for each server's own metrics, evaluated by promtool."""
 
 import shutil
 import subprocess
@@ -10,11 +10,11 @@ from framework.manifests.signals import GITUNE, TRITON, VLLM
 
 A, B = ('namespace="n",pod="a"', 'namespace="n",pod="b"')
 SELECTOR = 'namespace="n"'
-"""Ten requests a second, one of which fails; answers take 2 to 4 seconds; three wait."""
+"""Ten requests per second, one of them fails; answers take 2 to 4 seconds; three wait."""
 
 
 def ours(pod):
-    buckets = {bound: f"0+{each}x20" for bound, each in (("2.5", 297), ("5", 300), ("+Inf", 300))}
+    buckets = {bound: f"0+{step}x20" for bound, step in (("2.5", 297), ("5", 300), ("+Inf", 300))}
     return {
         f'gitune_requests_total{{{pod},code="200"}}': "0+270x20",
         f'gitune_requests_total{{{pod},code="503"}}': "0+30x20",
@@ -30,8 +30,8 @@ def ours(pod):
 
 
 def vllm(pod):
-    buckets = {bound: f"0+{each}x20" for bound, each in (("2.5", 297), ("5", 300), ("+Inf", 300))}
-    waits = {bound: f"0+{each}x20" for bound, each in (("1.5", 297), ("2", 300), ("+Inf", 300))}
+    buckets = {bound: f"0+{step}x20" for bound, step in (("2.5", 297), ("5", 300), ("+Inf", 300))}
+    waits = {bound: f"0+{step}x20" for bound, step in (("1.5", 297), ("2", 300), ("+Inf", 300))}
     chat = f'{pod},handler="/v1/chat/completions",method="POST"'
     return {
         f'http_requests_total{{{chat},status="2xx"}}': "0+270x20",
@@ -69,7 +69,7 @@ SERVERS = {"ours": (GITUNE, ours), "vllm": (VLLM, vllm), "triton": (TRITON, trit
 
 
 def twice(series):
-    """The same pod behind two Services, and so scraped twice."""
+    """Return the series of a pod behind two Services, which is scraped twice."""
     return {
         f'{key[:-1]},service="{service}",job="{service}"}}': values
         for key, values in series.items()
@@ -80,7 +80,7 @@ def twice(series):
 def promtool(folder, series, expected):
     if shutil.which("promtool") is None:
         pytest.skip("promtool is not installed: apt-get install prometheus")
-    asked = [
+    queries = [
         {
             "expr": f"round(({query}) * 1000) / 1000",
             "eval_time": "10m",
@@ -88,8 +88,8 @@ def promtool(folder, series, expected):
         }
         for query, value in expected
     ]
-    given = [{"series": key, "values": values} for key, values in series.items()]
-    test = {"interval": "30s", "input_series": given, "promql_expr_test": asked}
+    inputs = [{"series": key, "values": values} for key, values in series.items()]
+    test = {"interval": "30s", "input_series": inputs, "promql_expr_test": queries}
     (folder / "tests.yaml").write_text(yaml.dump({"tests": [test]}))
     command = ["promtool", "test", "rules", folder / "tests.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -97,14 +97,14 @@ def promtool(folder, series, expected):
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_each_server_is_understood(name, tmp_path):
-    signals, told = SERVERS[name]
-    under_way = 3 if name == "triton" else 4
+def test_queries_of_each_server_give_the_same_values(name, tmp_path):
+    signals, series = SERVERS[name]
+    in_flight = 3 if name == "triton" else 4
     expected = [
         (signals.request_rate(SELECTOR), 20),
         (signals.error_share(SELECTOR), 0.1),
         (signals.latency(SELECTOR), 2.5),
-        (signals.in_flight(SELECTOR), 2 * under_way),
+        (signals.in_flight(SELECTOR), 2 * in_flight),
         (signals.queue_length(SELECTOR), 6),
         (signals.queue_seconds(SELECTOR), 1.5),
         (signals.request_rate(A), 10),
@@ -115,30 +115,30 @@ def test_each_server_is_understood(name, tmp_path):
             (signals.bad_share(SELECTOR), 0.1),
             (signals.mean(signals.completion_tokens, SELECTOR), 20),
         ]
-    promtool(tmp_path, twice(told(A)) | told(B), expected)
+    promtool(tmp_path, twice(series(A)) | series(B), expected)
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_without_requests_there_are_no_shares_rather_than_wrong_ones(name, tmp_path):
+def test_shares_are_empty_without_requests(name, tmp_path):
     signals, _ = SERVERS[name]
-    asked = [signals.error_share(SELECTOR), signals.timeout_share(SELECTOR), signals.bad_share(SELECTOR)]
-    promtool(tmp_path, {}, [(query, None) for query in asked if query is not None])
+    queries = [signals.error_share(SELECTOR), signals.timeout_share(SELECTOR), signals.bad_share(SELECTOR)]
+    promtool(tmp_path, {}, [(query, None) for query in queries if query is not None])
 
 
 @pytest.mark.parametrize("name", SERVERS)
-def test_a_server_without_a_failure_yet_has_none(name, tmp_path):
-    signals, told = SERVERS[name]
-    fine = {
+def test_shares_are_zero_without_failures(name, tmp_path):
+    signals, series = SERVERS[name]
+    healthy = {
         key: values
-        for key, values in told(A).items()
+        for key, values in series(A).items()
         if not any(
             word in key for word in ("503", "5xx", "failure", "timeouts", "abort", "bad_outputs", "length")
         )
     }
-    asked = [signals.error_share(SELECTOR), signals.timeout_share(SELECTOR), signals.bad_share(SELECTOR)]
-    promtool(tmp_path, fine, [(query, 0) for query in asked if query is not None])
+    queries = [signals.error_share(SELECTOR), signals.timeout_share(SELECTOR), signals.bad_share(SELECTOR)]
+    promtool(tmp_path, healthy, [(query, 0) for query in queries if query is not None])
 
 
-def test_triton_tells_nothing_of_texts():
+def test_triton_has_no_text_metrics():
     assert TRITON.timeout_share(SELECTOR) is None
     assert TRITON.bad_share(SELECTOR) is None

@@ -28,7 +28,7 @@ def workload(volumes=VOLUMES, files=None):
     )
 
 
-def test_a_template_that_holds_its_files_mounts_them_from_itself():
+def test_own_template_mounts_its_annotations():
     template = workload().own_template()
     assert template["metadata"]["annotations"]["files.gitune.dev/a.json"] == "1"
     config, kept, tmp = template["spec"]["volumes"]
@@ -38,12 +38,14 @@ def test_a_template_that_holds_its_files_mounts_them_from_itself():
         "b.txt": "metadata.annotations['files.gitune.dev/b.txt']",
     }
     assert [kept, tmp] == VOLUMES[1:]
-    assert workload().pod["volumes"] == VOLUMES  # what the target said is left as it is
+    assert workload().pod["volumes"] == VOLUMES  # the target's pod is not changed
 
 
-def test_a_volume_of_some_files_keeps_their_paths():
-    chosen = [{"configMap": {"name": "tiny", "items": [{"key": "b.txt", "path": "sub/c"}]}, "name": "config"}]
-    (volume,) = workload(chosen).own_template()["spec"]["volumes"]
+def test_volume_with_items_keeps_their_paths():
+    volumes = [
+        {"configMap": {"name": "tiny", "items": [{"key": "b.txt", "path": "sub/c"}]}, "name": "config"}
+    ]
+    (volume,) = workload(volumes).own_template()["spec"]["volumes"]
     (item,) = volume["downwardAPI"]["items"]
     assert item["path"] == "sub/c"
     assert "/b.txt'" in item["fieldRef"]["fieldPath"]
@@ -55,5 +57,5 @@ def test_files_too_large_for_annotations_are_refused():
         workload(files={"a": "é" * 125_001}).own_template()
 
 
-def test_a_rollout_waits_for_a_node_besides_the_pod():
+def test_progress_deadline_includes_a_new_node():
     assert replace(workload(), start_seconds=300).progress_seconds == 900

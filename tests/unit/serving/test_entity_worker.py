@@ -36,7 +36,7 @@ def test_entities_have_their_span_in_the_text(shared: Shared, tmp_path: Path) ->
     model = TinyEncoder(
         name="t", license="x", parameters=1e5, problem="entities", labels=("city", "size"), context=32
     )
-    model.materialise(tmp_path, seed=0)
+    model.materialize(tmp_path, seed=0)
     worker = EntityWorker(tmp_path, "torch", 1, shared)
     worker.tokenizer = open_tokenizer(tmp_path)
     worker.engine = open_engine("torch", tmp_path, 1)

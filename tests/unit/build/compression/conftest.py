@@ -1,4 +1,4 @@
-"""What a plan does for a compression that trains (reshape, tune, merge), and a look from outside."""
+"""Fixtures that run a compression as a plan does: reshape, tune and merge, or export and compress."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ with torch.inference_mode():
 
 @pytest.fixture
 def compressed(tmp_path: Path) -> Callable[..., Path]:
-    """Carry out a ``ModelCompression`` step by step and return its last folder, ``tmp_path/<name>``."""
+    """Run the steps of a ``ModelCompression`` and return its last folder, ``tmp_path/<name>``."""
 
     def make(
         name: str,
@@ -75,7 +75,7 @@ def compressed(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Callable[..., Any]:
-    """Open a folder with plain transformers in a process of its own; return its logits for a fixed row."""
+    """Open a folder with unmodified transformers in another process; return its logits for a fixed row."""
 
     def look(folder: Path) -> Any:
         import torch
@@ -94,7 +94,7 @@ def tiny_classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Pa
     """A three-class tiny BERT and its folder."""
     option = TinyEncoder(name="bert", license="x", parameters=1e5, labels=("up", "down", "flat"))
     folder = tmp_path_factory.mktemp("tiny-classifier")
-    option.materialise(folder, seed=0)
+    option.materialize(folder, seed=0)
     return option, folder
 
 
@@ -124,11 +124,11 @@ def write_rows() -> Callable[..., None]:
 def export_of(
     write_rows: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[..., Exported]:
-    """Materialise a model, export it, and write rows beside it: what an ``ExportCompression`` starts from."""
+    """Materialize and export a model, and write training rows: the input of an ``ExportCompression``."""
 
     def make(model: Model, exporter: Export, count: int = 12) -> Exported:
         source, exported, data = (tmp_path_factory.mktemp(name) for name in ("source", "exported", "data"))
-        model.materialise(source, seed=0)
+        model.materialize(source, seed=0)
         exporter.write(source, exported)
         write_rows(data, count)
         return Exported(exported, exporter, source, data, model)

@@ -1,4 +1,4 @@
-"""Hugging Face folders of 16 bits, which transformers opens and PyTorch computes in."""
+"""16-bit Hugging Face folders: transformers opens them, PyTorch computes in their dtype."""
 
 import shutil
 from pathlib import Path
@@ -30,7 +30,7 @@ def half(method: Any, folder: Path, model: Model, output: Path) -> Path:
 @pytest.mark.parametrize(
     ("method", "dtype", "near"), [(BFloat16(), torch.bfloat16, 0.1), (Float16(), torch.float16, 0.01)]
 )
-def test_pytorch_computes_in_the_folders_type(
+def test_pytorch_computes_in_the_folders_dtype(
     method: Any, dtype: torch.dtype, near: float, tiny_tuned: Path, tiny_model: Model, tmp_path: Path
 ) -> None:
     from transformers import AutoModelForCausalLM
@@ -48,15 +48,13 @@ def test_pytorch_computes_in_the_folders_type(
     assert answers[0] == answers[1]
 
 
-def test_what_is_too_large_for_float16_is_refused(
-    tiny_tuned: Path, tiny_model: Model, tmp_path: Path
-) -> None:
+def test_float16_overflow_is_rejected(tiny_tuned: Path, tiny_model: Model, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     large = Path(shutil.copytree(tiny_tuned, tmp_path / "large"))
     weights = load_file(large / "model.safetensors")
     weights["model.norm.weight"][0] = 1e5
     save_file(weights, large / "model.safetensors", {"format": "pt"})
-    with pytest.raises(StepError, match=r"norm\.weight are too large .*set compression=bf16"):
+    with pytest.raises(StepError, match=r"norm\.weight overflow; set compression=bf16"):
         half(Float16(), large, tiny_model, tmp_path / "fp16")
     half(BFloat16(), large, tiny_model, tmp_path / "bf16")

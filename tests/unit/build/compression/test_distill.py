@@ -1,4 +1,4 @@
-"""Distillation on tiny models: students of all kinds, what they learn, and teachers that cannot teach."""
+"""Distillation on tiny models: kinds of students, what they learn, and incompatible teachers."""
 
 import json
 from collections.abc import Callable
@@ -15,8 +15,8 @@ from framework.build.model import Model
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.model.tiny_encoder import TinyEncoder
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
 from framework.build.training.batches import read_examples
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.tuning.full import Full
 from framework.core.errors import StepError
 
@@ -26,7 +26,7 @@ def losses(folder: Path) -> list[float]:
 
 
 def divergence(student: Any, teacher: Any, data: Path) -> float:
-    """The mean divergence of two models over the test rows, as a reader would measure it."""
+    """The mean KL divergence of two models over the test rows."""
     found = []
     for ids, *_ in read_examples(data / "test.safetensors"):
         with torch.no_grad():
@@ -35,7 +35,7 @@ def divergence(student: Any, teacher: Any, data: Path) -> float:
     return sum(found) / len(found)
 
 
-def test_a_student_of_one_layer_comes_nearer_to_its_teacher_and_opens_anywhere(
+def test_one_layer_student_approaches_its_teacher(
     tiny_model: Model,
     tiny_tuned: Path,
     tiny_data: Path,
@@ -61,7 +61,7 @@ def test_a_student_of_one_layer_comes_nearer_to_its_teacher_and_opens_anywhere(
         assert (folder / name).read_bytes() == (tiny_tuned / name).read_bytes()
 
 
-def test_layers_are_kept_with_what_the_config_says_of_each(tiny_classifier: tuple[Model, Path]) -> None:
+def test_kept_layers_keep_their_config_entries(tiny_classifier: tuple[Model, Path]) -> None:
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
     kinds = ["full_attention", "sliding_attention", "full_attention", "sliding_attention"]
@@ -78,7 +78,7 @@ def test_layers_are_kept_with_what_the_config_says_of_each(tiny_classifier: tupl
         keep_layers(option.open(folder), 5)
 
 
-def test_another_student_learns_from_another_teacher(
+def test_separate_student_learns_from_separate_teacher(
     tiny_model: Model, tiny_base: Path, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Any
 ) -> None:
     small = TinyCausalLM(name="small", license="x", parameters=1e5, layers=1)
@@ -91,7 +91,7 @@ def test_another_student_learns_from_another_teacher(
     assert curve[-1] < curve[0]
 
 
-def test_a_classifier_learns_what_its_teacher_thinks(
+def test_classifier_learns_its_teachers_distribution(
     tiny_classifier: tuple[Model, Path], tmp_path: Path
 ) -> None:
     from safetensors.torch import save_file
@@ -114,39 +114,41 @@ def test_a_classifier_learns_what_its_teacher_thinks(
     )
 
     def fit(teacher: Path | None) -> None:
-        folders = Folders(folder, tmp_path / "rows", tmp_path / "out", tmp_path / "scratch", teacher)
-        training.fit(option, Full(), Single(), "cpu", folders, 0)
+        places = {"output": tmp_path / "out", "scratch": tmp_path / "scratch", "teacher": teacher}
+        folders = Folders(model=folder, data=tmp_path / "rows", **places)
+        parts = {"model": option, "tuning": Full(), "parallelism": Single()}
+        training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 
-    TinyEncoder(name="t", license="x", parameters=1, labels=("up", "down", "flat")).materialise(
+    TinyEncoder(name="t", license="x", parameters=1, labels=("up", "down", "flat")).materialize(
         tmp_path / "other", seed=3
     )
     fit(tmp_path / "other")
     curve = losses(tmp_path / "out")
     assert curve[-1] < 0.8 * curve[0]
-    with pytest.raises(StepError, match="distillation needs a teacher; set compression=distill"):
+    with pytest.raises(StepError, match="set compression=distill"):
         fit(None)
-    TinyEncoder(name="t", license="x", parameters=1, labels=("yes", "no")).materialise(
+    TinyEncoder(name="t", license="x", parameters=1, labels=("yes", "no")).materialize(
         tmp_path / "other", seed=3
     )
-    with pytest.raises(StepError, match="the teacher knows the classes yes, no, the student up, down, flat"):
+    with pytest.raises(StepError, match=r"compression\.distill\.teacher: .*yes, no.*up, down, flat"):
         fit(tmp_path / "other")
 
 
-def test_other_words_and_other_widths_are_refused(
+def test_other_vocabulary_and_hidden_size_are_rejected(
     tiny_model: Model, tiny_base: Path, tiny_llama: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     def fit(teacher: Path, **fields: Any) -> None:
-        folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path, teacher)
+        places = {"output": tmp_path, "scratch": tmp_path, "teacher": teacher}
+        folders = Folders(model=tiny_base, data=tiny_data, **places)
         option = Distillation(max_steps=2, precision="fp32", **fields)
-        option.fit(tiny_model, Full(), Single(), "cpu", folders, 0)
+        parts = {"model": tiny_model, "tuning": Full(), "parallelism": Single()}
+        option.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 
-    with pytest.raises(StepError, match=r"the teacher has another vocabulary .* than the student"):
+    with pytest.raises(StepError, match=r"compression\.distill\.teacher: its vocabulary"):
         fit(tiny_llama)
     wide = tmp_path / "wide"
-    TinyCausalLM(name="w", license="x", parameters=1, hidden_size=128).materialise(wide, seed=1)
-    with pytest.raises(
-        StepError, match=r"128 wide, the student's 64; set compression\.distill\.training\.hidden"
-    ):
+    TinyCausalLM(name="w", license="x", parameters=1, hidden_size=128).materialize(wide, seed=1)
+    with pytest.raises(StepError, match=r"128, the student's 64; set compression\.distill\.training\.hidden"):
         fit(wide, hidden_weight=1.0)
     fit(wide)
     with pytest.raises(ValidationError, match="'student' should be null"):

@@ -1,4 +1,4 @@
-"""Graphs of 16 bits: cast for real, run by ONNX Runtime, built into an engine by TensorRT-RTX."""
+"""16-bit graphs: cast by ModelOpt, run by ONNX Runtime, built to an engine by TensorRT-RTX."""
 
 import json
 import shutil
@@ -31,7 +31,7 @@ MODEL = TinyEncoder(name="tiny", license="Apache-2.0", parameters=1e5, labels=("
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: Any) -> Path:
-    """What calibration reads of the data step: three rows."""
+    """A data folder with three calibration rows."""
     folder: Path = tmp_path_factory.mktemp("data")
     lengths = torch.tensor([len(row) for row in ROWS])
     labels, ones = torch.tensor([0, 1, 2]), torch.ones(3, dtype=torch.long)
@@ -43,7 +43,7 @@ def data(tmp_path_factory: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def fp32(tiny_bert: Path, tmp_path_factory: Any) -> Path:
-    """What ``export=onnx`` writes: no weights beside the graph's own."""
+    """The output of ``export=onnx``, whose only weights are in the graph."""
     folder: Path = tmp_path_factory.mktemp("fp32")
     apart = shutil.ignore_patterns("*.safetensors")
     return Path(shutil.copytree(tiny_bert, folder, dirs_exist_ok=True, ignore=apart))
@@ -60,21 +60,21 @@ def fp16(fp32: Path, data: Path, tmp_path_factory: Any) -> Path:
     return folder
 
 
-def test_half_the_bits_answer_nearly_the_same(tiny_bert: Path, fp16: Path) -> None:
+def test_half_precision_is_close(tiny_bert: Path, fp16: Path) -> None:
     wanted = open_engine("torch", tiny_bert).classify(ROWS)
     given = open_engine("onnxruntime", fp16).classify(ROWS)
     assert 0 < float(np.abs(wanted - given).max()) < 0.05 * float(wanted.std())
     assert (wanted.argmax(1) == given.argmax(1)).all()
 
 
-def test_the_weights_really_have_sixteen_bits(fp32: Path, fp16: Path) -> None:
+def test_weights_have_sixteen_bits(fp32: Path, fp16: Path) -> None:
     assert count_widths(fp32).share(16) == 0
     assert count_widths(fp16).share(16) == 1
     assert (fp16 / "model.onnx").stat().st_size < 0.75 * (fp32 / "model.onnx").stat().st_size
     assert json.loads((fp16 / "compression.json").read_text()) == {"precision": "fp16", "float32_weights": []}
 
 
-def test_a_graph_stays_as_it_is_called_and_stands_alone(fp16: Path) -> None:
+def test_graph_keeps_its_inputs_and_is_self_contained(fp16: Path) -> None:
     import onnx
 
     graph = onnx.load(fp16 / "model.onnx").graph
@@ -85,26 +85,24 @@ def test_a_graph_stays_as_it_is_called_and_stands_alone(fp16: Path) -> None:
     assert (fp16 / "tokenizer.json").is_file()
 
 
-def test_the_same_rows_give_the_same_bytes(fp32: Path, data: Path, fp16: Path, tmp_path: Path) -> None:
+def test_same_rows_give_the_same_bytes(fp32: Path, data: Path, fp16: Path, tmp_path: Path) -> None:
     Float16().compress(exported(fp32, data), tmp_path)
     assert tree_digest(tmp_path) == tree_digest(fp16)
 
 
-def test_what_grows_too_large_stays_in_float32(
-    tiny_bert: Path, fp32: Path, data: Path, tmp_path: Path
-) -> None:
+def test_large_activations_stay_in_float32(tiny_bert: Path, fp32: Path, data: Path, tmp_path: Path) -> None:
     careful = Float16(largest=0.01)
     careful.compress(exported(fp32, data), tmp_path)
     kept = json.loads((tmp_path / "compression.json").read_text())["float32_weights"]
     assert kept
-    # Token ids are larger than any bound, and no number that flows.
+    # Token ids exceed every bound, but are not activations.
     assert not [name for name in kept if "word_embeddings" in name]
     wanted = open_engine("torch", tiny_bert).classify(ROWS)
     assert np.abs(open_engine("onnxruntime", tmp_path).classify(ROWS) - wanted).max() < 0.03
 
 
 @pytest.mark.parametrize("method", [Float16(), BFloat16()])
-def test_an_engine_of_half_precision_is_smaller(fp32: Path, data: Path, method: Any, tmp_path: Path) -> None:
+def test_half_precision_engine_is_smaller(fp32: Path, data: Path, method: Any, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     export = TensorRT(length=Sizes(opt=16, max=32))
     whole, half = tmp_path / "fp32", tmp_path / "half"
@@ -119,7 +117,7 @@ def test_an_engine_of_half_precision_is_smaller(fp32: Path, data: Path, method: 
     assert small.stat().st_size < large.stat().st_size
 
 
-def test_a_language_model_keeps_its_cache_in_float32(
+def test_language_model_keeps_its_cache_in_float32(
     tiny_onnx: Path, tiny_llama: Path, data: Path, tmp_path: Path
 ) -> None:
     Float16().compress(exported(tiny_onnx, data), tmp_path)
@@ -130,7 +128,7 @@ def test_a_language_model_keeps_its_cache_in_float32(
     assert list(half.generate([5, 6, 7], 6)) == list(whole.generate([5, 6, 7], 6))
 
 
-def test_openvino_writes_its_own_half(tiny_bert: Path, fp32: Path, data: Path, tmp_path: Path) -> None:
+def test_openvino_writes_fp16(tiny_bert: Path, fp32: Path, data: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino")
     made_of = Exported(fp32, OpenVino(), tiny_bert, data, MODEL)
     Float16().compress(made_of, tmp_path)
@@ -139,8 +137,8 @@ def test_openvino_writes_its_own_half(tiny_bert: Path, fp32: Path, data: Path, t
     assert np.abs(open_engine("openvino", tmp_path).classify(ROWS) - wanted).max() < 0.05 * wanted.std()
 
 
-def test_eight_bits_with_scales_make_an_engine(fp32: Path, data: Path, tmp_path: Path) -> None:
-    """The graph that ``int8-static`` writes for TensorRT: its precision is the engine's."""
+def test_int8_graph_builds_an_engine(fp32: Path, data: Path, tmp_path: Path) -> None:
+    """The engine takes its precision from the graph that ``int8-static`` writes."""
     import onnx
 
     pytest.importorskip("tensorrt_rtx")
@@ -153,8 +151,8 @@ def test_eight_bits_with_scales_make_an_engine(fp32: Path, data: Path, tmp_path:
     assert file.stat().st_size > 0
 
 
-def test_no_rows_and_no_graph_are_said(fp32: Path, data: Path, tmp_path: Path) -> None:
-    with pytest.raises(StepError, match="there are no training rows"):
+def test_missing_rows_and_broken_graph_are_reported(fp32: Path, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="set compression=int8-dynamic"):
         Float16().compress(exported(fp32, tmp_path), tmp_path / "output")
     broken = tmp_path / "broken"
     shutil.copytree(fp32, broken)
@@ -163,6 +161,6 @@ def test_no_rows_and_no_graph_are_said(fp32: Path, data: Path, tmp_path: Path) -
         BFloat16().compress(exported(broken, data), tmp_path / "output")
 
 
-def test_what_casts_enters_the_key() -> None:
+def test_casting_libraries_enter_the_key() -> None:
     step = Step("compress", Compress(compression=Float16(), export=Onnx(), model=MODEL))
     assert step.identity()["libraries"]["nvidia-modelopt"]

@@ -24,7 +24,7 @@ def decisions(folder: Path) -> dict[str, Any]:
     return decided
 
 
-def test_layers_that_hurt_stay_in_float_and_are_listed(exported: Exported, tmp_path: Path) -> None:
+def test_sensitive_layers_stay_in_float_and_are_listed(exported: Exported, tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("all", "some", "again")]
     for folder in folders:
         folder.mkdir()
@@ -33,7 +33,7 @@ def test_layers_that_hurt_stay_in_float_and_are_listed(exported: Exported, tmp_p
     measured = first["sensitivity"]
     assert len(measured) == 3 + 6 + 2  # embeddings, one layer, pooler and head
     assert (first["float"], set(first["int8"])) == ([], set(measured))
-    # A layer's own: not that of all who read the same input.
+    # Per layer, not shared by all layers with the same input.
     layer = "bert.encoder.layer.0.attention.self"
     assert measured[f"{layer}.query"] != measured[f"{layer}.value"]
 
@@ -51,7 +51,7 @@ def test_layers_that_hurt_stay_in_float_and_are_listed(exported: Exported, tmp_p
     assert (folders[2] / "model.onnx").read_bytes() == (folders[1] / "model.onnx").read_bytes()
 
 
-def test_a_budget_that_no_layer_meets_is_said(exported: Exported, tmp_path: Path) -> None:
+def test_budget_that_no_layer_meets_is_rejected(exported: Exported, tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"raise compression\.int8-mixed\.budget") as caught:
         Int8Mixed(calibration_rows=2, budget=1e-9).compress(exported, tmp_path)
     assert "\n" not in str(caught.value)

@@ -27,7 +27,7 @@ def exported(export_of: Callable[..., Exported]) -> Exported:
 
 
 def far(exported: Exported, output: Path) -> float:
-    """How far the logits are from PyTorch's, over their own spread, on rows that calibrated nothing."""
+    """The relative difference of the logits to PyTorch's, on rows that were not used for calibration."""
     draw = np.random.default_rng(1)
     rows = [draw.integers(4, 250, length).tolist() for length in (3, 17, 40)]
     wanted = open_engine("torch", exported.source).classify(rows)
@@ -36,7 +36,7 @@ def far(exported: Exported, output: Path) -> float:
 
 
 @pytest.mark.parametrize(("method", "most"), [("minmax", 0.2), ("percentile", 0.2), ("entropy", 1.0)])
-def test_it_is_smaller_and_close_and_says_which_rows_it_saw(
+def test_int8_is_smaller_close_and_lists_its_rows(
     exported: Exported, tmp_path: Path, method: Any, most: float
 ) -> None:
     Int8Static(calibration_rows=5, method=method).compress(exported, tmp_path)
@@ -51,9 +51,7 @@ def test_it_is_smaller_and_close_and_says_which_rows_it_saw(
     assert (tmp_path / "tokenizer.json").read_bytes() == (exported.folder / "tokenizer.json").read_bytes()
 
 
-def test_it_is_the_same_every_time_and_names_no_place_of_this_machine(
-    exported: Exported, tmp_path: Path
-) -> None:
+def test_int8_is_deterministic_and_has_no_local_path(exported: Exported, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         Int8Static(calibration_rows=4).compress(exported, tmp_path / name)
@@ -62,10 +60,10 @@ def test_it_is_the_same_every_time_and_names_no_place_of_this_machine(
 
 
 class ForTensorRT(Onnx):
-    engine: ClassVar[str] = "tensorrt"
+    symmetric_int8: ClassVar[bool] = True
 
 
-def test_tensorrt_gets_symmetric_ranges_of_products_alone(exported: Exported, tmp_path: Path) -> None:
+def test_tensorrt_gets_symmetric_ranges_of_products_only(exported: Exported, tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, numpy_helper
 
@@ -83,7 +81,7 @@ def test_tensorrt_gets_symmetric_ranges_of_products_alone(exported: Exported, tm
     assert count_widths(tmp_path).embeddings == {32: 259 * 64}
 
 
-def test_tensorrt_builds_an_engine_of_the_pairs(exported: Exported, tmp_path: Path) -> None:
+def test_tensorrt_builds_an_engine_from_qdq_pairs(exported: Exported, tmp_path: Path) -> None:
     pytest.importorskip("tensorrt_rtx")
     from framework.build.export.tensorrt import Sizes, TensorRT
 
@@ -94,7 +92,7 @@ def test_tensorrt_builds_an_engine_of_the_pairs(exported: Exported, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_a_language_model_keeps_its_cache(export_of: Callable[..., Exported], tmp_path: Path) -> None:
+def test_language_model_keeps_its_cache(export_of: Callable[..., Exported], tmp_path: Path) -> None:
     exported = export_of(TinyCausalLM(name="tiny", license="x", parameters=1e5), Onnx())
     Int8Static(calibration_rows=4).compress(exported, tmp_path)
     engine, reference = (
@@ -137,38 +135,38 @@ def with_an_input_of_its_own(exported: Exported, folder: Path) -> Exported:
 
 @pytest.mark.parametrize("option", [Int8Static(), Int8Dynamic()], ids=lambda option: option.label)
 @pytest.mark.parametrize(
-    ("broken", "said"), [(corrupt, "model.onnx is no graph that onnx"), (with_an_unknown_operator, "Swirl")]
+    ("broken", "reason"), [(corrupt, "onnx cannot read it"), (with_an_unknown_operator, "Swirl")]
 )
-def test_a_broken_graph_is_one_sentence_and_leaves_none(
+def test_broken_graph_is_one_line_and_leaves_no_file(
     exported: Exported,
     tmp_path: Path,
     option: ExportCompression,
     broken: Callable[[Exported, Path], Exported],
-    said: str,
+    reason: str,
 ) -> None:
     given, output = tmp_path / "given", tmp_path / "output"
     given.mkdir()
     output.mkdir()
-    with pytest.raises(StepError, match=said) as caught:
+    with pytest.raises(StepError, match=reason) as caught:
         option.compress(broken(exported, given), output)
     assert "\n" not in str(caught.value)
     assert not (output / "model.onnx").exists()
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("broken", "reason"),
     [
-        (without_rows, "no training rows to calibrate on; give rows to data="),
-        (with_an_input_of_its_own, "wants the input pixels, which training rows do not have"),
+        (without_rows, "set compression=int8-dynamic"),
+        (with_an_input_of_its_own, "has the input pixels"),
     ],
 )
-def test_what_cannot_be_quantised_is_one_sentence_and_leaves_no_graph(
-    exported: Exported, tmp_path: Path, broken: Callable[[Exported, Path], Exported], said: str
+def test_unquantizable_export_is_one_line_and_leaves_no_graph(
+    exported: Exported, tmp_path: Path, broken: Callable[[Exported, Path], Exported], reason: str
 ) -> None:
     given, output = tmp_path / "given", tmp_path / "output"
     given.mkdir()
     output.mkdir()
-    with pytest.raises(FrameworkError, match=said) as caught:
+    with pytest.raises(FrameworkError, match=reason) as caught:
         Int8Static().compress(broken(exported, given), output)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, StepError)

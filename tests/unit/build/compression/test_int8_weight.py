@@ -39,13 +39,13 @@ def size(exported: Path, engine: str) -> int:
 
 
 def close(one: Path, engine: str, other: Path) -> float:
-    """The least cosine of what two models say after one of the rows."""
+    """The smallest cosine similarity of two models' logits over the rows."""
     wanted, given = open_engine("torch", one).logits(ROWS), open_engine(engine, other).logits(ROWS)
     pairs = [(a[-1], b[-1]) for a, b in zip(wanted, given, strict=True)]
     return min(float(a @ b / np.linalg.norm(a) / np.linalg.norm(b)) for a, b in pairs)
 
 
-def test_a_language_model_takes_a_quarter_and_says_the_same(
+def test_int8_language_model_is_smaller_and_close(
     exported: Exported, engine: str, tiny_llama: Path, tmp_path: Path
 ) -> None:
     Int8Weight().compress(exported, tmp_path)
@@ -53,7 +53,7 @@ def test_a_language_model_takes_a_quarter_and_says_the_same(
     assert widths.share(Int8Weight.bits) > 0.999
     assert widths.share(4) == 0
     assert set(widths.embeddings) == {8}
-    # onnxruntime's file has the graph too, some 20 KB.
+    # ONNX Runtime's file includes the graph, about 20 KB.
     graph = 2e4 if engine == "onnxruntime" else 0
     assert 0.25 < (size(tmp_path, engine) - graph) / size(exported.folder, engine) < 0.28
     assert close(tiny_llama, engine, tmp_path) > 0.998
@@ -63,20 +63,18 @@ def test_a_language_model_takes_a_quarter_and_says_the_same(
     assert (tmp_path / "tokenizer.json").read_bytes() == (tiny_llama / "tokenizer.json").read_bytes()
 
 
-def test_four_bits_take_less_and_stay_near(
+def test_int4_weights_are_smaller_and_close(
     exported: Exported, engine: str, tiny_llama: Path, tmp_path: Path
 ) -> None:
     Int4Weight(block_size=32).compress(exported, tmp_path)
     widths = count_widths(tmp_path)
     assert widths.share(Int4Weight.bits) > 0.999
-    assert set(widths.embeddings) == {8}  # what is looked up, and what gives the logits
+    assert set(widths.embeddings) == {8}  # embedding and output layer
     assert size(tmp_path, engine) < 0.27 * size(exported.folder, engine)
     assert 0.8 < close(tiny_llama, engine, tmp_path) < 0.999
 
 
-def test_classifiers_are_compressed_too(
-    engine: str, tiny_bert: Path, tiny_model: Model, tmp_path: Path
-) -> None:
+def test_classifiers_are_compressed(engine: str, tiny_bert: Path, tiny_model: Model, tmp_path: Path) -> None:
     whole, smaller = tmp_path / "whole", tmp_path / "smaller"
     smaller.mkdir()
     if engine == "onnxruntime":
@@ -85,30 +83,28 @@ def test_classifiers_are_compressed_too(
         whole.mkdir()
         EXPORTS[engine].write(tiny_bert, whole)
     Int8Weight().compress(Exported(whole, EXPORTS[engine], tiny_bert, whole, tiny_model), smaller)
-    assert count_widths(smaller).share(8) > 0.85  # but for positions and kinds of tokens
+    assert count_widths(smaller).share(8) > 0.85  # except position and token type embeddings
     rows = [[2, 5, 3], [2, 6, 7, 8, 9, 3], [2, 3]]
     wanted = open_engine("torch", tiny_bert).classify(rows)
     found = open_engine(engine, smaller).classify(rows)
     assert 0 < float(np.abs(wanted - found).max()) < 0.1 * float(np.ptp(wanted))
 
 
-def test_what_is_compressed_already_is_not_compressed_again(
-    exported: Exported, engine: str, tmp_path: Path
-) -> None:
+def test_compressed_graph_is_rejected(exported: Exported, engine: str, tmp_path: Path) -> None:
     once, twice = tmp_path / "once", tmp_path / "twice"
     once.mkdir()
     twice.mkdir()
     Int8Weight().compress(exported, once)
     again = Exported(once, exported.export, exported.source, exported.data, exported.model)
     with pytest.raises(
-        StepError, match=r"compression=int4-weight: no matrix .* is in float any more"
+        StepError, match="compression=int4-weight: the graph has no float matrix left"
     ) as caught:
         Int4Weight().compress(again, twice)
     assert "\n" not in str(caught.value)
     assert list(twice.iterdir()) == []
 
 
-def test_a_corrupt_graph_is_one_sentence_and_leaves_nothing(
+def test_corrupt_graph_is_one_line_and_leaves_no_file(
     exported: Exported, engine: str, tmp_path: Path
 ) -> None:
     output = tmp_path / "output"
@@ -123,14 +119,14 @@ def test_a_corrupt_graph_is_one_sentence_and_leaves_nothing(
     assert list(output.iterdir()) == []
 
 
-def test_a_block_may_end_early_in_onnx(tiny_llama: Path, tiny_onnx: Path, tmp_path: Path) -> None:
-    """onnxruntime fills the last block up: a matrix of 64 rows has blocks of 128 as well."""
+def test_last_onnx_block_may_be_shorter(tiny_llama: Path, tiny_onnx: Path, tmp_path: Path) -> None:
+    """ONNX Runtime pads the last block, so a matrix of 64 rows can have blocks of 128."""
     Onnx().compress_weights(tiny_onnx, tiny_llama, tmp_path, "int4", block_size=128)
     assert 0.8 < close(tiny_llama, "onnxruntime", tmp_path) < 0.999
 
 
-def test_a_tied_head_is_compressed_with_its_table(tmp_path: Path) -> None:
-    """The graph multiplies with the table's transpose, which is no matrix of its own in the file."""
+def test_tied_head_is_compressed_with_its_embedding(tmp_path: Path) -> None:
+    """The graph multiplies with the transposed table, which is not stored as a separate matrix."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper, save
 
@@ -152,7 +148,7 @@ def test_a_tied_head_is_compressed_with_its_table(tmp_path: Path) -> None:
     before = file.stat().st_size
     compress(file, file, 4, 32)
     (tmp_path / "config.json").write_text('{"vocab_size": 128}')
-    # A byte a value, as a table and once more as the matrix that gives the logits.
+    # One byte per value, both as a table and as the output layer.
     assert count_widths(tmp_path).embeddings == {8: 2 * 128 * 64}
     assert file.stat().st_size < 0.65 * before
     ids = np.array([3, 99])

@@ -1,4 +1,4 @@
-"""The options that ModelOpt carries out: ``awq``, ``fp8`` and ``smoothquant``."""
+"""The options that use ModelOpt: ``awq``, ``fp8`` and ``smoothquant``."""
 
 import json
 import subprocess
@@ -32,7 +32,7 @@ def exported(export_of: Callable[..., Exported]) -> Exported:
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
-def test_it_is_smaller_and_close_and_the_same_every_time(
+def test_quantized_folder_is_smaller_close_and_deterministic(
     exported: Exported, tmp_path: Path, option: ExportCompression
 ) -> None:
     folders = [tmp_path / name for name in ("one", "two")]
@@ -44,7 +44,7 @@ def test_it_is_smaller_and_close_and_the_same_every_time(
     assert set(counted.matrices) == {option.bits}
     assert counted.share(option.bits) >= option.least_share
     sizes = [(folder / "model.safetensors").stat().st_size for folder in (exported.folder, folders[0])]
-    assert sizes[1] < 0.55 * sizes[0]  # embeddings and head are half of so small a model
+    assert sizes[1] < 0.55 * sizes[0]  # embeddings and head are half of this model
     wanted = np.concatenate(open_engine("torch", exported.folder).logits(ROWS))
     engine = open_engine("torch", folders[0])
     given = np.concatenate(engine.logits(ROWS))
@@ -57,8 +57,8 @@ def test_it_is_smaller_and_close_and_the_same_every_time(
         assert (folders[0] / name).read_bytes() == (exported.folder / name).read_bytes()
 
 
-def test_the_engine_gives_the_numbers_that_modelopt_itself_gives(exported: Exported, tmp_path: Path) -> None:
-    """Float32 throughout, so that only the rounding to eight bits is compared, activations too."""
+def test_torch_engine_matches_modelopt(exported: Exported, tmp_path: Path) -> None:
+    """Everything else is float32, so only the rounding of weights and activations is compared."""
     import copy
 
     import modelopt.torch.quantization as quantization
@@ -79,15 +79,15 @@ def test_the_engine_gives_the_numbers_that_modelopt_itself_gives(exported: Expor
     assert np.abs(wanted - unrounded).max() > 1e-3
 
 
-def test_smoothing_is_folded_into_the_layers_before(exported: Exported, tmp_path: Path) -> None:
-    """Before anything is rounded, the folded model says what the model said."""
+def test_smoothing_is_folded_into_preceding_layers(exported: Exported, tmp_path: Path) -> None:
+    """Before rounding, the folded model has the logits of the original."""
     import torch
 
-    from framework.build.compression.modelopt import calibrated, fold_scales
+    from framework.build.compression.modelopt import calibrate, fold_scales
     from framework.build.engine.torch import open_model
 
     row = torch.tensor([[5, 6, 7, 8, 9, 10, 200, 201]])
-    folded = calibrated(
+    folded = calibrate(
         exported, row.tolist(), "INT8_SMOOTHQUANT_CFG", {"method": "smoothquant", "alpha": 0.5}
     )
     layers = fold_scales(folded)
@@ -103,7 +103,7 @@ def test_smoothing_is_folded_into_the_layers_before(exported: Exported, tmp_path
         wanted = open_model(exported.folder)(row).logits
     assert len(layers) == 2 * 7
     assert float((whole - wanted).abs().max()) < 1e-5
-    assert float((changed - wanted).abs().max()) > 1e-2  # the norms had really taken something over
+    assert float((changed - wanted).abs().max()) > 1e-2  # a scale was folded into the norms
 
 
 OPEN = """
@@ -120,10 +120,10 @@ with torch.inference_mode():
 @pytest.mark.parametrize(
     ("option", "most"), [(OPTIONS[0], 1e-5), (OPTIONS[2], 0.02)], ids=["awq", "smoothquant"]
 )
-def test_plain_transformers_gives_the_same_answers(
+def test_transformers_gives_the_same_logits(
     exported: Exported, tmp_path: Path, option: ExportCompression, most: float
 ) -> None:
-    """Judged by the library that defines the layout; it rounds activations by a step of its own."""
+    """Checked with the library that defines the layout; it rounds activations slightly differently."""
     pytest.importorskip("compressed_tensors")
     option.compress(exported, tmp_path)
     command = [sys.executable, "-W", "ignore", "-c", OPEN, str(tmp_path), str(tmp_path / "logits.npy")]
@@ -132,9 +132,9 @@ def test_plain_transformers_gives_the_same_answers(
     assert np.abs(np.load(tmp_path / "logits.npy") - own).max() < most
 
 
-def test_groups_that_do_not_divide_name_those_that_do(exported: Exported, tmp_path: Path) -> None:
-    said = r"groups of 48 do not divide the 64 inputs of .*q_proj; set compression\.awq\.group_size=32"
-    with pytest.raises(StepError, match=said) as caught:
+def test_indivisible_group_size_suggests_one_that_fits(exported: Exported, tmp_path: Path) -> None:
+    message = r"48 does not divide the 64 inputs of .*q_proj; set compression\.awq\.group_size=32"
+    with pytest.raises(StepError, match=message) as caught:
         Awq(group_size=48).compress(exported, tmp_path)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
@@ -152,10 +152,8 @@ QWEN = {
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
-def test_a_head_that_is_the_embedding_and_layers_with_biases_are_kept(
-    exported: Exported, tmp_path: Path, option: ExportCompression
-) -> None:
-    """Qwen's attention has biases, and ModelOpt folds no scale into its layers: it is taken back."""
+def test_tied_head_and_biases_are_kept(exported: Exported, tmp_path: Path, option: ExportCompression) -> None:
+    """Qwen's attention has biases, which ModelOpt cannot fold a scale into: the scale is undone."""
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -176,7 +174,7 @@ def test_a_head_that_is_the_embedding_and_layers_with_biases_are_kept(
     assert 0 < np.abs(wanted - given).mean() < 0.15 * wanted.std()
 
 
-def test_a_model_without_linear_layers_is_refused(exported: Exported, tmp_path: Path) -> None:
+def test_model_without_linear_layers_is_rejected(exported: Exported, tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     source, output = tmp_path / "source", tmp_path / "output"
@@ -191,15 +189,13 @@ def test_a_model_without_linear_layers_is_refused(exported: Exported, tmp_path: 
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.label)
-def test_without_rows_nothing_is_written(
-    exported: Exported, tmp_path: Path, option: ExportCompression
-) -> None:
+def test_missing_rows_leave_no_file(exported: Exported, tmp_path: Path, option: ExportCompression) -> None:
     with pytest.raises(StepError, match="no training rows to calibrate on"):
         option.compress(replace(exported, data=tmp_path), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_checkpoint_with_a_missing_weight_is_said(exported: Exported, tmp_path: Path) -> None:
+def test_missing_weight_in_checkpoint_is_reported(exported: Exported, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
     Fp8(calibration_rows=1).compress(exported, tmp_path)

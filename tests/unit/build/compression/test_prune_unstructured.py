@@ -1,4 +1,4 @@
-"""Sparse training on a tiny model: how many zeros, where, and that they hold through steps and kills."""
+"""Sparse training on a tiny model: number and place of zeros, across steps and killed runs."""
 
 import json
 from collections.abc import Callable
@@ -16,8 +16,8 @@ from framework.build.compression.prune_unstructured import PruneUnstructured
 from framework.build.compression.sparse import Sparse, mask, maskable
 from framework.build.model import Model
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
 from framework.build.training.module import TuneModule
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.core.errors import StepError
@@ -30,7 +30,7 @@ def zeros(weight: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("pattern", ["none", "2:4"])
-def test_just_the_ratio_is_zero_and_the_loss_falls(
+def test_ratio_of_zeros_is_exact_and_the_loss_falls(
     pattern: Any, tiny_model: Model, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Any
 ) -> None:
     training = Supervised(learning_rate=3e-3, epochs=5, precision="fp32", weight_decay=0.1)
@@ -39,7 +39,7 @@ def test_just_the_ratio_is_zero_and_the_loss_falls(
     folder = compressed("sparse", option, tiny_model, tiny_tuned, tiny_data)
     opened = tiny_model.open(folder)
     layers = maskable(opened, pattern)
-    assert len(layers) == 14  # four of attention and three of the feed-forward part, in two layers each
+    assert len(layers) == 14  # four attention and three feed-forward layers in each of two blocks
     for name, layer in layers.items():
         assert zeros(layer.weight) == round(option.ratio * layer.weight.numel()), name
         if pattern == "2:4":
@@ -49,11 +49,11 @@ def test_just_the_ratio_is_zero_and_the_loss_falls(
     log = (tmp_path / "sparse-tuned" / "log.jsonl").read_text()
     curve = [json.loads(line)["loss"] for line in log.splitlines()]
     worst = max(curve)
-    assert worst > curve[0]  # zeros cost,
-    assert curve[-1] < 0.5 * (worst + curve[0])  # and the rest learns to do without them
+    assert worst > curve[0]  # zeros cost quality,
+    assert curve[-1] < 0.5 * (worst + curve[0])  # and training recovers most of it
 
 
-def test_zeros_grow_by_the_cubic_ramp_and_never_go_away(
+def test_zeros_grow_along_the_cubic_ramp_and_stay(
     tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor] = []
@@ -65,9 +65,10 @@ def test_zeros_grow_by_the_cubic_ramp_and_never_go_away(
 
     monkeypatch.setattr(TuneModule, "optimizer_step", watched)
     training = Supervised(learning_rate=3e-3, epochs=5, max_steps=10, precision="fp32")
-    folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path)
+    folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
     tuning = Sparse(ratio=0.8, pattern="none", ramp=0.5)
-    training.fit(tiny_model, tuning, Single(), "cpu", folders, 0)
+    parts = {"model": tiny_model, "tuning": tuning, "parallelism": Single()}
+    training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
     shares = [float(step.float().mean()) for step in seen]
     wanted = [0.8 * (1 - (1 - min(step, 5) / 5) ** 3) for step in range(1, 11)]
     assert shares == pytest.approx(wanted, abs=1e-4)
@@ -76,7 +77,7 @@ def test_zeros_grow_by_the_cubic_ramp_and_never_go_away(
 
 
 @pytest.mark.parametrize("after", [3, 6], ids=["within-the-ramp", "after-it"])
-def test_a_killed_run_goes_on_with_its_masks(
+def test_killed_run_resumes_with_its_masks(
     after: int, fit_sparse: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_file(fit_sparse("whole") / "model.safetensors")
@@ -99,20 +100,23 @@ def test_a_killed_run_goes_on_with_its_masks(
 
 @pytest.fixture
 def fit_sparse(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Train sparsely into a folder; a second call with the same name goes on from the first one's scratch."""
+    """Run sparse training; a second call with the same name resumes from the first one's scratch."""
 
     def fit(name: str) -> Path:
         for folder in (tmp_path / name, tmp_path / f"{name}-scratch"):
             folder.mkdir(exist_ok=True)
         training = Supervised(learning_rate=3e-3, max_steps=8, precision="fp32", checkpoint_every_steps=1)
-        folders = Folders(tiny_base, tiny_data, tmp_path / name, tmp_path / f"{name}-scratch")
-        training.fit(tiny_model, Sparse(ratio=0.5, pattern="2:4", ramp=0.6), Single(), "cpu", folders, 0)
+        places = {"output": tmp_path / name, "scratch": tmp_path / f"{name}-scratch"}
+        folders = Folders(model=tiny_base, data=tiny_data, **places)
+        tuning = Sparse(ratio=0.5, pattern="2:4", ramp=0.6)
+        parts = {"model": tiny_model, "tuning": tuning, "parallelism": Single()}
+        training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
         return tmp_path / name
 
     return fit
 
 
-def test_training_that_ends_within_the_ramp_still_leaves_the_ratio(
+def test_training_that_ends_during_the_ramp_keeps_the_ratio(
     tiny_model: Model, tiny_base: Path, tmp_path: Path
 ) -> None:
     tuning = Sparse(ratio=0.5, pattern="none", ramp=1.0)
@@ -126,10 +130,10 @@ def test_training_that_ends_within_the_ramp_still_leaves_the_ratio(
     assert zeros(at_once.model.layers[0].self_attn.q_proj.weight) == 2048
 
 
-def test_the_smallest_go_first() -> None:
+def test_smallest_weights_are_pruned_first() -> None:
     weight = torch.tensor([[0.1, -5.0, 3.0, 4.0], [1.0, 2.0, -0.5, 9.0]])
     assert mask(weight, 0.25, "none").tolist() == [[False, True, True, True], [True, True, False, True]]
-    # Of two fours, that whose two smallest matter least.
+    # The group of four with the smaller pair comes first.
     assert mask(weight, 0.25, "2:4").tolist() == [[True, True, True, True], [False, True, False, True]]
     assert mask(weight, 0.5, "2:4").tolist() == [[False, True, False, True], [False, True, False, True]]
     assert PruneUnstructured.model_validate(yaml.safe_load("pattern: 2:4")).pattern == "2:4"
@@ -137,7 +141,7 @@ def test_the_smallest_go_first() -> None:
         PruneUnstructured(pattern="2:4", ratio=0.6)
 
 
-def test_a_model_without_linear_layers_is_refused() -> None:
+def test_model_without_linear_layers_is_rejected() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     model = GPT2LMHeadModel(GPT2Config(n_embd=32, n_layer=1, n_head=2))

@@ -1,4 +1,4 @@
-"""Quantisation-aware training on a tiny model: what it leaves, what converting it changes, and its worth."""
+"""Quantization-aware training on a tiny model: its weights, their conversion, and its benefit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from framework.build.compression import Exported, ModelCompression
-from framework.build.compression.fake_quantized import FakeQuantised
+from framework.build.compression.fake_quantized import FakeQuantized
 from framework.build.compression.qat import Qat
 from framework.build.compression.rounding_grid import rounded
 from framework.build.compression.w4a8 import W4A8
@@ -36,7 +36,7 @@ def loss_on(model: Any, rows: Any) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["int4", "8da4w", "int8"])
-def test_what_is_left_is_an_ordinary_folder_on_the_grid(
+def test_qat_folder_is_ordinary_and_on_the_grid(
     scheme: Any, tiny_model: Model, tiny_tuned: Path, tiny_data: Path, compressed: Callable[..., Path]
 ) -> None:
     training = Supervised(learning_rate=1e-3, max_steps=6, precision="bf16")
@@ -57,14 +57,14 @@ def test_what_is_left_is_an_ordinary_folder_on_the_grid(
     assert not torch.equal(rounded(table, scheme, 16), table)
 
 
-def test_a_head_that_is_the_embeddings_is_rounded_only_where_it_multiplies(tmp_path: Path) -> None:
+def test_tied_head_is_rounded_only_in_products(tmp_path: Path) -> None:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     sizes = {"hidden_size": 32, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 1}
     model = LlamaForCausalLM(LlamaConfig(vocab_size=50, tie_word_embeddings=True, **sizes)).eval()
     table = model.get_input_embeddings().weight
     before = table.detach().clone()
-    tuning = FakeQuantised(scheme="int4", group_size=32)
+    tuning = FakeQuantized(scheme="int4", group_size=32)
     tuned = tuning.apply(model, "causal-lm")
     hidden = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     assert tuned.lm_head.weight is table
@@ -76,7 +76,7 @@ def test_a_head_that_is_the_embeddings_is_rounded_only_where_it_multiplies(tmp_p
     assert opened.lm_head.weight is opened.get_input_embeddings().weight
 
 
-def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(
+def test_w4a8_keeps_the_trained_numbers(
     tiny_model: Model, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, compressed: Callable[..., Path]
 ) -> None:
     training = Supervised(learning_rate=1e-3, max_steps=6, precision="fp32")
@@ -94,10 +94,8 @@ def test_w4a8_converts_what_was_trained_to_the_very_same_numbers(
         assert not torch.equal(open_model(folder)(IDS).logits, wanted)  # activations are rounded at run time
 
 
-def test_the_rounding_is_that_which_was_trained_with(
-    tiny_model: Model, tiny_tuned: Path, tmp_path: Path
-) -> None:
-    tuning = FakeQuantised(scheme="int8", group_size=32)
+def test_saved_rounding_is_that_of_training(tiny_model: Model, tiny_tuned: Path, tmp_path: Path) -> None:
+    tuning = FakeQuantized(scheme="int8", group_size=32)
     model = tuning.apply(tiny_model.open(tiny_tuned), "causal-lm").eval()
     with torch.inference_mode():
         wanted = model(IDS).logits
@@ -111,7 +109,7 @@ def test_the_rounding_is_that_which_was_trained_with(
     assert all(weight.grad is not None for weight in model.parameters())
 
 
-def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
+def test_engines_do_not_change_rounded_weights(tmp_path: Path) -> None:
     import onnx
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
@@ -133,9 +131,9 @@ def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
 
     weight = torch.randn(24, 64, generator=torch.Generator().manual_seed(0))
     four = rounded(weight, "int4", 32)
-    quantiser = MatMulNBitsQuantizer(graph(four), block_size=32, is_symmetric=True, bits=4)
-    quantiser.process()
-    session = onnxruntime.InferenceSession(quantiser.model.model.SerializeToString())
+    quantizer = MatMulNBitsQuantizer(graph(four), block_size=32, is_symmetric=True, bits=4)
+    quantizer.process()
+    session = onnxruntime.InferenceSession(quantizer.model.model.SerializeToString())
     (found,) = session.run(None, {"x": torch.eye(64).numpy()})
     assert torch.equal(torch.from_numpy(found).T, four)
     assert not torch.equal(four, weight)
@@ -146,13 +144,13 @@ def test_the_engines_round_such_weights_to_themselves(tmp_path: Path) -> None:
     assert torch.allclose(torch.from_numpy(integers * found).T, eight, rtol=1e-6, atol=0)
 
 
-def test_a_block_that_does_not_divide_is_refused(tiny_model: Model, tiny_base: Path) -> None:
+def test_indivisible_block_is_rejected(tiny_model: Model, tiny_base: Path) -> None:
     with pytest.raises(StepError, match=r"48 does not divide the 64 inputs of model\.layers.*group_size=64"):
-        FakeQuantised(scheme="8da4w", group_size=48).apply(tiny_model.open(tiny_base), "causal-lm")
+        FakeQuantized(scheme="8da4w", group_size=48).apply(tiny_model.open(tiny_base), "causal-lm")
 
 
 @pytest.mark.parametrize("scheme", ["int4", "8da4w"])
-def test_it_costs_less_quality_than_rounding_at_the_end(
+def test_qat_loses_less_than_rounding_at_the_end(
     scheme: Any,
     tiny_model: Model,
     tiny_tuned: Path,
@@ -160,7 +158,7 @@ def test_it_costs_less_quality_than_rounding_at_the_end(
     tmp_path: Path,
     compressed: Callable[..., Path],
 ) -> None:
-    """Against the same training without rounding, rounded at the end: same rows, same steps."""
+    """Compared with the same training without fake quantization, rounded at the end."""
     rows = [*read_examples(tiny_data / "train.safetensors"), *read_examples(tiny_data / "test.safetensors")]
     spiked = tmp_path / "spiked"
     with_outliers(tiny_model.open(tiny_tuned)).save_pretrained(spiked)
@@ -171,23 +169,23 @@ def test_it_costs_less_quality_than_rounding_at_the_end(
     folder = compressed("qat", option, tiny_model, spiked, tiny_data)
     plain = compressed("plain", Plain(training=training), tiny_model, spiked, tiny_data)
 
-    def quantised(each: Path) -> float:
+    def quantized(each: Path) -> float:
         return loss_on(option.tuning.apply(tiny_model.open(each), "causal-lm").eval(), rows)
 
     exact = loss_on(tiny_model.open(plain), rows)
-    post, aware = quantised(plain), quantised(folder)
+    post, aware = quantized(plain), quantized(folder)
     assert post > exact
     assert aware - exact < 0.5 * (post - exact)
 
 
 class Plain(ModelCompression):
-    """Training without anything else."""
+    """Plain training."""
 
     label: ClassVar[str] = "plain"
 
 
 def with_outliers(model: Any) -> Any:
-    """Give *model* a few input channels with large weights, as language models have, without changing it."""
+    """Scale a few input channels of *model* without changing its output, like outliers in language models."""
     with torch.no_grad():
         for layer in model.model.layers:
             for norm, readers in (

@@ -52,7 +52,7 @@ def far(one: Path, engine: str, other: Path) -> float:
     return max(float(np.abs(a - b).max()) for a, b in zip(wanted, given, strict=True))
 
 
-def quantised(folder: Path) -> list[Any]:
+def quantized(folder: Path) -> list[Any]:
     import onnx
 
     graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
@@ -68,31 +68,31 @@ def test_float_is_equal_and_int4_is_close(tiny_tuned: Path, fp32: Path, int4: Pa
     assert 1e-3 < far(tiny_tuned, "genai", int4) < 5
 
 
-def test_int4_weights_really_have_four_bits(fp32: Path, int4: Path) -> None:
-    nodes = quantised(int4)
+def test_int4_weights_have_four_bits(fp32: Path, int4: Path) -> None:
+    nodes = quantized(int4)
     # Two layers of q k v (one matrix or three), o, gate, up and down, and the head.
     assert len(nodes) in (2 * 5 + 1, 2 * 7 + 1)
     assert {attribute(node, "bits") for node in nodes} == {4}
     assert {attribute(node, "block_size") for node in nodes} == {32}
-    assert quantised(fp32) == []
+    assert quantized(fp32) == []
     sizes = [(folder / "model.onnx.data").stat().st_size for folder in (fp32, int4)]
-    # Embedding (259 x 64) and norms stay float; each matrix takes 4 bits and a scale a block.
+    # Embedding (259 x 64) and norms stay float; matrices have 4 bits and one scale per block.
     assert sizes[1] < 0.45 * sizes[0]
 
 
-def test_the_block_size_is_what_was_asked_for(tiny_tuned: Path, fp32: Path, tmp_path: Path) -> None:
+def test_block_size_is_applied(tiny_tuned: Path, fp32: Path, tmp_path: Path) -> None:
     Int4Weight(block_size=16).compress(made_of(tiny_tuned, fp32), tmp_path)
-    assert {attribute(node, "block_size") for node in quantised(tmp_path)} == {16}
+    assert {attribute(node, "block_size") for node in quantized(tmp_path)} == {16}
 
 
 @pytest.mark.parametrize("name", COMPANIONS)
-def test_the_folder_stands_alone(tiny_tuned: Path, fp32: Path, int4: Path, name: str) -> None:
+def test_folder_is_self_contained(tiny_tuned: Path, fp32: Path, int4: Path, name: str) -> None:
     for folder in (fp32, int4):
         assert (folder / name).read_bytes() == (tiny_tuned / name).read_bytes()
         assert (folder / "genai_config.json").is_file()
 
 
-def test_the_runtime_stops_where_the_model_does(tiny_tuned: Path, fp32: Path) -> None:
+def test_runtime_stops_at_the_models_end_token(tiny_tuned: Path, fp32: Path) -> None:
     genai = json.loads((fp32 / "genai_config.json").read_text())["model"]
     own = json.loads((tiny_tuned / "generation_config.json").read_text())
     ends = genai["eos_token_id"]
@@ -100,7 +100,7 @@ def test_the_runtime_stops_where_the_model_does(tiny_tuned: Path, fp32: Path) ->
     assert genai["context_length"] == 512
 
 
-def test_nothing_names_a_place_of_this_machine(fp32: Path, int4: Path) -> None:
+def test_export_has_no_local_path(fp32: Path, int4: Path) -> None:
     for folder in (fp32, int4):
         for path in folder.rglob("*"):
             if path.is_file():
@@ -128,7 +128,7 @@ def test_another_process_exports_the_same_bytes(
     assert tree_digest(tmp_path) == tree_digest(before)
 
 
-def test_a_model_that_cannot_be_expressed_is_one_sentence(tiny_bert: Path, tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=r"export=onnx-genai cannot express \['BertForSequence") as caught:
+def test_unsupported_model_is_one_line(tiny_bert: Path, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match=r"export=onnx-genai does not support \['BertForSequence") as caught:
         OnnxGenai().write(tiny_bert, tmp_path)
     assert "\n" not in str(caught.value)

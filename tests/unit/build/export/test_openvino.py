@@ -26,7 +26,7 @@ def encoder(request: Any, tmp_path_factory: Any) -> Path:
     option = TinyEncoder(
         name="tiny", license="Apache-2.0", parameters=1e5, problem=request.param, labels=("bad", "good")
     )
-    option.materialise(folder, seed=0)
+    option.materialize(folder, seed=0)
     return folder
 
 
@@ -40,10 +40,8 @@ def size(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("lengths", [(1,), (2, 2), (200,), (3, 64, 1, 17, 9, 30, 8)])
-def test_classifiers_of_every_kind_answer_as_in_torch(
-    encoder: Path, tmp_path: Path, lengths: tuple[int, ...]
-) -> None:
-    """It is traced with two rows of five; padding must not reach the result either."""
+def test_classifiers_match_torch(encoder: Path, tmp_path: Path, lengths: tuple[int, ...]) -> None:
+    """Tracing uses two rows of five tokens; padding must not change the result either."""
     OpenVino().write(encoder, tmp_path)
     draw = np.random.default_rng(0)
     rows = [draw.integers(4, 100, length).tolist() for length in lengths]
@@ -57,8 +55,8 @@ def test_classifiers_of_every_kind_answer_as_in_torch(
             np.testing.assert_allclose(scores, reference.classify([row])[0], atol=1e-4)
 
 
-def test_the_cache_is_state_and_beams_can_be_chosen(tiny_openvino: Path) -> None:
-    """What OpenVINO's own server and GenAI library ask of a language model."""
+def test_cache_is_state_with_beam_index(tiny_openvino: Path) -> None:
+    """OpenVINO Model Server and OpenVINO GenAI require this of a language model."""
     import openvino
 
     graph = openvino.Core().read_model(tiny_openvino / "openvino_model.xml")
@@ -70,7 +68,7 @@ def test_the_cache_is_state_and_beams_can_be_chosen(tiny_openvino: Path) -> None
     assert len(graph.get_variables()) == 4  # keys and values of two layers
 
 
-def test_a_row_goes_on_from_the_state_that_its_beam_names(tiny_openvino: Path, tiny_llama: Path) -> None:
+def test_row_continues_the_state_of_its_beam(tiny_openvino: Path, tiny_llama: Path) -> None:
     import openvino
 
     compiled = openvino.Core().compile_model(tiny_openvino / "openvino_model.xml", "CPU")
@@ -87,7 +85,7 @@ def test_a_row_goes_on_from_the_state_that_its_beam_names(tiny_openvino: Path, t
     swapped = feed(np.array([[9], [9]]), 3, [1, 0])
     reference = open_engine("torch", tiny_llama)
     for scores, row in zip(swapped, ([20, 30, 40, 9], [5, 6, 7, 9]), strict=True):
-        # OpenVINO keeps the cache in 8 bits unless told otherwise, as nothing here does.
+        # OpenVINO's default cache precision is 8 bits.
         np.testing.assert_allclose(scores[-1], reference.logits([row])[0][-1], atol=0.3)
 
 
@@ -112,7 +110,7 @@ def test_fewer_bits_are_smaller_and_close(
     assert 1e-6 < far(tiny_llama, tmp_path) < apart
 
 
-def test_asymmetric_blocks_are_closer(tiny_llama: Path, tmp_path: Path) -> None:
+def test_asymmetric_blocks_are_more_accurate(tiny_llama: Path, tmp_path: Path) -> None:
     apart = []
     for symmetric in (True, False):
         folder = tmp_path / str(symmetric)
@@ -122,49 +120,45 @@ def test_asymmetric_blocks_are_closer(tiny_llama: Path, tmp_path: Path) -> None:
     assert apart[1] < apart[0]
 
 
-def test_blocks_that_do_not_divide_are_refused_with_those_that_do(tiny_llama: Path, tmp_path: Path) -> None:
+def test_indivisible_block_size_suggests_one_that_fits(tiny_llama: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        StepError, match=r"blocks of 128 .* set compression\.int4-weight\.block_size=64"
+        StepError, match=r"128 does not divide .* set compression\.int4-weight\.block_size=64"
     ) as caught:
         OpenVino().write(tiny_llama, tmp_path, "int4", block_size=128)
     assert "\n" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_precision_that_it_does_not_know_is_refused(tiny_llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(StepError, match="cannot write fp8; set compression=int8-weight"):
+def test_unknown_precision_is_rejected(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="does not support fp8; set compression=int8-weight"):
         OpenVino().write(tiny_llama, tmp_path, "fp8")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("kind", "more", "said"),
+    ("kind", "sizes", "reason"),
     [
-        ("Mistral", {"sliding_window": 8}, "which does not keep the keys and values of all positions"),
+        ("Mistral", {"sliding_window": 8}, "does not keep the keys and values of all positions"),
         ("Mixtral", {"num_local_experts": 2}, "No conversion rule found for operations: aten::histc"),
     ],
 )
-def test_what_cannot_be_expressed_is_one_sentence(
-    tmp_path: Path, kind: str, more: dict[str, int], said: str
-) -> None:
+def test_unsupported_model_is_one_line(tmp_path: Path, kind: str, sizes: dict[str, int], reason: str) -> None:
     import transformers
 
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = getattr(transformers, f"{kind}Config")(vocab_size=50, num_key_value_heads=1, **shape, **more)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=50, num_key_value_heads=1, **shape, **sizes)
     getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(tmp_path)
     output = tmp_path / "output"
     output.mkdir()
-    with pytest.raises(StepError, match=f"export=openvino cannot express {kind}ForCausalLM") as caught:
+    with pytest.raises(StepError, match=f"export=openvino does not support {kind}ForCausalLM") as caught:
         OpenVino().write(tmp_path, output)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
     assert str(caught.value).endswith("; set export=transformers")
     assert "\n" not in str(caught.value)
     assert list(output.iterdir()) == []
 
 
-def test_the_folder_stands_alone_and_names_no_place_of_this_machine(
-    tiny_llama: Path, tiny_openvino: Path
-) -> None:
+def test_folder_is_self_contained_without_local_paths(tiny_llama: Path, tiny_openvino: Path) -> None:
     for name in ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"):
         assert (tiny_openvino / name).read_bytes() == (tiny_llama / name).read_bytes()
     for path in tiny_openvino.iterdir():

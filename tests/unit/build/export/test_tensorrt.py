@@ -1,4 +1,4 @@
-"""Engines are built for real, which TensorRT-RTX does on any machine; to run one takes its GPU."""
+"""TensorRT engines: TensorRT-RTX builds them on any machine; running one requires its GPU."""
 
 import json
 import shutil
@@ -29,7 +29,7 @@ def exporter(**changes: Any) -> TensorRT:
 
 @pytest.fixture
 def graph(tiny_bert: Path, tmp_path: Path) -> Path:
-    """A folder as ``write`` leaves it: the graph and the model's config."""
+    """A folder with the output of ``write``: the graph and the model's config."""
     return shutil.copytree(tiny_bert, tmp_path / "model")
 
 
@@ -45,20 +45,20 @@ def about(folder: Path) -> dict[str, Any]:
     return told
 
 
-def test_the_engine_is_named_by_its_gpu_and_library(built: Path) -> None:
+def test_engine_name_has_gpu_and_library(built: Path) -> None:
     (file,) = built.glob("*.engine")
     assert file.name == f"model.sm89.tensorrt-rtx-{trt.__version__}.engine"
     told = about(built)
     assert told["engine"] == file.name
     assert told["version"] == trt.__version__
     assert told["profile"] == {"batch": [1, 8, 32], "length": [1, 16, 32]}
-    # Not an empty shell: the library itself says what it lacks here, and that is no fault of the file.
+    # The engine is complete: the library reports a missing GPU, not a broken file.
     _, faults = trt.Runtime(trt.Logger(trt.Logger.INTERNAL_ERROR)).get_engine_validity(file.read_bytes())
     assert not faults & int(trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE)
     assert not faults & int(trt.EngineInvalidityDiagnostics.VERSION_MISMATCH)
 
 
-def test_the_same_order_gives_the_same_engine(built: Path, graph: Path, tmp_path: Path) -> None:
+def test_same_settings_give_the_same_engine(built: Path, graph: Path, tmp_path: Path) -> None:
     exporter().finish(graph, tmp_path)
     assert about(graph) == about(built)
     assert (graph / about(graph)["engine"]).read_bytes() == (built / about(built)["engine"]).read_bytes()
@@ -72,7 +72,7 @@ def test_another_gpu_has_another_engine(built: Path, graph: Path, architecture: 
     assert file.read_bytes() != (built / about(built)["engine"]).read_bytes()
 
 
-def test_without_a_gpu_the_graph_of_the_engine_is_measured(tiny_bert: Path, built: Path) -> None:
+def test_graph_is_evaluated_without_a_gpu(tiny_bert: Path, built: Path) -> None:
     import numpy as np
 
     assert exporter().engine_on("cpu") == "onnxruntime"
@@ -82,7 +82,7 @@ def test_without_a_gpu_the_graph_of_the_engine_is_measured(tiny_bert: Path, buil
     assert np.abs(given - open_engine("torch", tiny_bert).classify(rows)).max() < 1e-4
 
 
-def test_every_choice_enters_the_key() -> None:
+def test_every_setting_enters_the_key() -> None:
     choices = [
         {},
         {"architecture": "sm80"},
@@ -97,7 +97,7 @@ def test_every_choice_enters_the_key() -> None:
 
 
 def profiled(folder: Path, axes: Any) -> Any:
-    """Return the names of a graph's inputs, and the sizes that an engine of it is asked for."""
+    """Return the names of a graph's inputs, and the sizes of its optimization profile."""
     log = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(log)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -106,20 +106,20 @@ def profiled(folder: Path, axes: Any) -> Any:
     return names, profile_of(EngineOrder("tensorrt-rtx", "sm89", axes, tf32=False), builder, network)
 
 
-def test_the_profile_has_the_sizes_of_the_recipe(tiny_bert: Path) -> None:
+def test_profile_has_the_configured_sizes(tiny_bert: Path) -> None:
     names, profile = profiled(tiny_bert, exporter().axes())
     assert set(names) == {"input_ids", "attention_mask", "token_type_ids"}
     for name in names:
         assert [tuple(shape) for shape in profile.get_shape(name)] == [(1, 1), (8, 16), (32, 32)]
 
 
-def test_no_more_than_the_models_context_is_promised(graph: Path, tmp_path: Path) -> None:
-    with pytest.raises(StepError, match=r"export\.length\.max=64: the model sees 32; set .*max=32$"):
+def test_length_beyond_the_context_is_rejected(graph: Path, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match=r"export\.length\.max: 64 .*set export\.length\.max=32$"):
         exporter(length=Sizes(opt=16, max=64)).finish(graph, tmp_path)
     assert not list(graph.glob("*.engine"))
 
 
-def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
+def test_unknown_operator_is_named(tmp_path: Path) -> None:
     from onnx import TensorProto, helper, save
 
     node = helper.make_node("Einstein", ["input_ids"], ["logits"], domain="com.example")
@@ -130,33 +130,33 @@ def test_an_unknown_operator_is_named(tmp_path: Path) -> None:
         opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("com.example", 1)],
     )
     save(model, tmp_path / "model.onnx")
-    with pytest.raises(StepError, match=r"cannot express the graph \(Einstein: .*set export=onnx"):
+    with pytest.raises(StepError, match=r"does not support the graph \(Einstein: .*set export=onnx"):
         exporter().finish(tmp_path, tmp_path)
     assert not list(tmp_path.glob("*.engine"))
 
 
-def test_a_broken_graph_is_refused(graph: Path, tmp_path: Path) -> None:
+def test_broken_graph_is_rejected(graph: Path, tmp_path: Path) -> None:
     (graph / "model.onnx").write_bytes(b"no graph at all")
-    with pytest.raises(StepError, match="export=tensorrt: tensorrt-rtx cannot express the graph"):
+    with pytest.raises(StepError, match="export=tensorrt: tensorrt-rtx does not support the graph"):
         exporter().finish(graph, tmp_path)
 
 
-def test_an_axis_without_sizes_is_refused(tiny_bert: Path, tmp_path: Path) -> None:
+def test_axis_without_sizes_is_rejected(tiny_bert: Path, tmp_path: Path) -> None:
     order = EngineOrder("tensorrt-rtx", "sm89", {"batch": (1, 2, 4)}, tf32=False)
-    with pytest.raises(StepError, match="the free axis 'sequence' of the input input_ids"):
+    with pytest.raises(StepError, match="the dynamic axis 'sequence' of the input input_ids"):
         build_engine(order, tiny_bert / "model.onnx", tmp_path, tmp_path)
 
 
-def test_only_known_gpus_can_be_named() -> None:
+def test_unknown_architecture_is_rejected() -> None:
     with pytest.raises(ValidationError, match="sm42"):
         TensorRT(architecture="sm42")  # type: ignore[arg-type]  # there is none
-    with pytest.raises(ValidationError, match=r"not for sm90; set export\.runtime=tensorrt"):
+    with pytest.raises(ValidationError, match=r"not sm90; set export\.runtime=tensorrt"):
         TensorRT(architecture="sm90")
-    with pytest.raises(ValidationError, match="must not fall"):
+    with pytest.raises(ValidationError, match="ascending order"):
         Sizes(min=8, opt=4, max=16)
 
 
-def test_what_cannot_work_is_said_before_anything_runs() -> None:
+def test_impossible_settings_are_reported_by_the_plan() -> None:
     assert exporter().problems("cpu", 32) == []
     (long,) = exporter().problems("cpu", 512)
     assert long.overrides == ("export.length.max=512", "data.max_length=32")
@@ -166,18 +166,18 @@ def test_what_cannot_work_is_said_before_anything_runs() -> None:
 
 
 @pytest.mark.skipif(architecture_here() is not None, reason="this machine has a GPU")
-def test_an_engine_for_another_machine_says_so(built: Path) -> None:
+def test_engine_for_another_gpu_is_rejected(built: Path) -> None:
     with pytest.raises(ServeError, match=r"GPU of sm89.*; set export=onnx"):
         open_engine("tensorrt", built)
 
 
-def test_the_wrong_gpu_is_named_with_what_to_set(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_gpu_is_named_with_its_override(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm86")
     with pytest.raises(ServeError, match=r"GPU of sm89.* sm86; set export\.architecture=sm86"):
         open_engine("tensorrt", built)
 
 
-def test_an_engine_of_another_version_is_not_tried(
+def test_engine_of_another_version_is_rejected(
     built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm89")
@@ -187,7 +187,7 @@ def test_an_engine_of_another_version_is_not_tried(
         open_engine("tensorrt", folder)
 
 
-def test_a_broken_engine_is_refused(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broken_engine_is_rejected(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt, "architecture_here", lambda: "sm89")
     folder = Path(shutil.copytree(built, tmp_path / "broken"))
     (folder / about(built)["engine"]).write_bytes(b"no engine at all")
@@ -195,13 +195,13 @@ def test_a_broken_engine_is_refused(built: Path, tmp_path: Path, monkeypatch: py
         open_engine("tensorrt", folder)
 
 
-def test_a_folder_without_an_engine_says_so(tiny_bert: Path) -> None:
+def test_folder_without_an_engine_is_rejected(tiny_bert: Path) -> None:
     with pytest.raises(ServeError, match="export=tensorrt"):
         open_engine("tensorrt", tiny_bert)
 
 
-def test_tensorrt_itself_builds_only_where_the_gpu_is(graph: Path, tmp_path: Path) -> None:
-    """The full library cannot be installed from PyPI alone; here only the part before it is reached."""
+def test_tensorrt_builds_only_on_its_gpu(graph: Path, tmp_path: Path) -> None:
+    """The full library may be missing: only the check before it is tested."""
     order = EngineOrder("tensorrt", "sm89", AXES, tf32=False)
     try:
         import_module("tensorrt")
@@ -210,7 +210,7 @@ def test_tensorrt_itself_builds_only_where_the_gpu_is(graph: Path, tmp_path: Pat
             build_engine(order, graph / "model.onnx", tmp_path, tmp_path)
 
 
-def test_a_language_models_cache_is_bound_to_the_engine(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_decoder_cache_is_bound_to_the_engine(tiny_onnx: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_onnx, tmp_path / "model"))
     exporter().finish(folder, tmp_path)
     assert (folder / about(folder)["engine"]).stat().st_size > (folder / "model.onnx").stat().st_size
@@ -225,14 +225,14 @@ def test_a_language_models_cache_is_bound_to_the_engine(tiny_onnx: Path, tmp_pat
             assert shapes[f"past_key_values.{layer}.{part}"] == kept
 
 
-def test_a_language_model_is_fed_one_token_at_a_time(tiny_onnx: Path, tmp_path: Path) -> None:
+def test_decoder_requires_single_token_steps(tiny_onnx: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_onnx, tmp_path / "model"))
     with pytest.raises(StepError, match=r"set export.batch.min=1 export.length.min=1"):
         exporter(length=Sizes(min=2, opt=16, max=32)).finish(folder, tmp_path)
 
 
 @pytest.mark.gpu
-def test_the_engine_answers_as_pytorch_does(tiny_bert: Path, tmp_path: Path) -> None:
+def test_engine_matches_pytorch(tiny_bert: Path, tmp_path: Path) -> None:
     import numpy as np
 
     here = architecture_here()
@@ -246,7 +246,7 @@ def test_the_engine_answers_as_pytorch_does(tiny_bert: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.gpu
-def test_a_decoders_engine_answers_as_pytorch_does(tiny_onnx: Path, tiny_llama: Path, tmp_path: Path) -> None:
+def test_decoder_engine_matches_pytorch(tiny_onnx: Path, tiny_llama: Path, tmp_path: Path) -> None:
     import numpy as np
 
     folder = Path(shutil.copytree(tiny_onnx, tmp_path / "model"))
@@ -258,7 +258,7 @@ def test_a_decoders_engine_answers_as_pytorch_does(tiny_onnx: Path, tiny_llama: 
     assert list(engine.generate(rows[0], 12)) == list(wanted.generate(rows[0], 12))
 
 
-def test_the_stage_exports_and_builds(tiny_bert: Path, tmp_path: Path) -> None:
+def test_stage_exports_and_builds_the_engine(tiny_bert: Path, tmp_path: Path) -> None:
     output = tmp_path / "store" / "export" / "key"
     output.mkdir(parents=True)
     scratch = tmp_path / "store" / "scratch" / "key"

@@ -8,7 +8,7 @@ from framework.core.errors import StepError
 from framework.core.store import RECORD
 
 
-def test_the_folder_is_shipped_as_it_is(tiny_llama: Path, tmp_path: Path) -> None:
+def test_folder_is_released_unchanged(tiny_llama: Path, tmp_path: Path) -> None:
     model, output = tmp_path / "model", tmp_path / "export"
     (model / "adapter").mkdir(parents=True)
     output.mkdir()
@@ -22,12 +22,12 @@ def test_the_folder_is_shipped_as_it_is(tiny_llama: Path, tmp_path: Path) -> Non
     assert (output / "model.safetensors").read_bytes() == (tiny_llama / "model.safetensors").read_bytes()
 
 
-def test_it_is_served_by_torch(tiny_llama: Path, tmp_path: Path) -> None:
+def test_transformers_export_is_served_by_torch(tiny_llama: Path, tmp_path: Path) -> None:
     Transformers().write(tiny_llama, tmp_path)
     wanted = list(open_engine("torch", tiny_llama).generate([5, 6, 7], 5))
     assert list(open_engine(Transformers.engine, tmp_path).generate([5, 6, 7], 5)) == wanted
 
 
-def test_it_does_not_quantise(tiny_llama: Path, tmp_path: Path) -> None:
-    with pytest.raises(StepError, match="cannot write int4; set compression=none"):
+def test_transformers_export_does_not_quantize(tiny_llama: Path, tmp_path: Path) -> None:
+    with pytest.raises(StepError, match="not int4; set compression=none"):
         Transformers().write(tiny_llama, tmp_path, precision="int4")

@@ -22,26 +22,26 @@ def turns(*contents: str) -> list[dict[str, str]]:
     return [{"role": roles[index % 2], "content": text} for index, text in enumerate(contents)]
 
 
-def learnt(tokenizer: Any, row: Any) -> str:
+def learned(tokenizer: Any, row: Any) -> str:
     ids, labels = encode_row(tokenizer, row)
     assert len(ids) == len(labels)
     assert all(label in (LABEL_MASK, token) for token, label in zip(ids, labels, strict=True))
     return str(tokenizer.decode([label for label in labels if label != LABEL_MASK]))
 
 
-def test_only_the_answers_are_learnt_each_with_its_end(tokenizer: Any) -> None:
+def test_only_answers_and_their_end_tokens_are_learned(tokenizer: Any) -> None:
     row = {"messages": turns("assistant", "one", "user?", "two\nlines")}
-    assert learnt(tokenizer, row) == "one<|im_end|>two\nlines<|im_end|>"
+    assert learned(tokenizer, row) == "one<|im_end|>two\nlines<|im_end|>"
 
 
-def test_the_white_space_after_the_end_is_not_learnt(tokenizer: Any) -> None:
+def test_white_space_after_the_end_is_not_learned(tokenizer: Any) -> None:
     ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
     assert tokenizer.decode(ids[-2:]) == "<|im_end|>\n"
     assert labels[-2] == tokenizer.eos_token_id
     assert labels[-1] == LABEL_MASK
 
 
-def test_the_prompt_is_what_a_server_would_send(tokenizer: Any) -> None:
+def test_prompt_matches_the_servers(tokenizer: Any) -> None:
     ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
     prompt = list(prompt_ids(tokenizer, turns("a")))
     assert ids[: len(prompt)] == prompt
@@ -49,25 +49,25 @@ def test_the_prompt_is_what_a_server_would_send(tokenizer: Any) -> None:
     assert labels[len(prompt)] == ids[len(prompt)]
 
 
-def test_an_end_token_inside_an_answer_does_not_cut_it(tokenizer: Any) -> None:
-    assert learnt(tokenizer, {"messages": turns("a", "b<|im_end|>c")}) == "b<|im_end|>c<|im_end|>"
+def test_end_token_inside_an_answer_does_not_cut_it(tokenizer: Any) -> None:
+    assert learned(tokenizer, {"messages": turns("a", "b<|im_end|>c")}) == "b<|im_end|>c<|im_end|>"
 
 
-def test_a_document_is_learnt_whole_with_its_end(tokenizer: Any) -> None:
-    assert learnt(tokenizer, {"text": "A passage."}) == "A passage.<|im_end|>"
+def test_document_is_learned_with_its_end_token(tokenizer: Any) -> None:
+    assert learned(tokenizer, {"text": "A passage."}) == "A passage.<|im_end|>"
 
 
-def test_a_template_that_refuses_a_conversation_rejects_the_row(tokenizer: Any) -> None:
+def test_template_error_rejects_the_row(tokenizer: Any) -> None:
     strict = copy.deepcopy(tokenizer)
     strict.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     )
     row = {"messages": [{"role": "system", "content": "s"}, *turns("a", "b")]}
-    with pytest.raises(DataError, match="chat template refuses this conversation: no system role"):
+    with pytest.raises(DataError, match="no system role"):
         encode_row(strict, row)
 
 
-def test_a_conversation_begins_with_a_question(tokenizer: Any) -> None:
+def test_conversation_must_not_begin_with_the_assistant(tokenizer: Any) -> None:
     with pytest.raises(DataError, match="the first turn is the assistant's"):
         encode_row(tokenizer, {"messages": [{"role": "assistant", "content": "b"}]})
 
@@ -80,12 +80,12 @@ def test_todays_date_does_not_enter_the_rows(tokenizer: Any) -> None:
     assert tokenizer.decode(ids).startswith("01 Jan 2025\n")
 
 
-def test_a_label_needs_a_classifier(tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="needs a model option for classification"):
+def test_label_requires_a_classifier(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="requires a model option for classification"):
         encode_row(tokenizer, {"text": "a", "label": "b"})
 
 
-def test_a_conversation_without_an_answer_teaches_nothing(tokenizer: Any) -> None:
+def test_conversation_without_an_answer_is_rejected(tokenizer: Any) -> None:
     with pytest.raises(DataError, match="no assistant turn"):
         encode_row(tokenizer, {"messages": turns("a")})
 
@@ -93,30 +93,30 @@ def test_a_conversation_without_an_answer_teaches_nothing(tokenizer: Any) -> Non
 @pytest.mark.parametrize(
     "template",
     [
-        # Drops what was said before, as templates of reasoning models drop earlier thoughts.
+        # Drops earlier answers, as templates of reasoning models drop earlier thoughts.
         "{{ messages[-1]['content'] }}<|im_end|>{% if add_generation_prompt %}>{% endif %}",
         # Counts the turns at the start.
         "{{ messages|length }}{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}",
     ],
 )
-def test_a_template_that_rewrites_earlier_turns_is_refused(tokenizer: Any, template: str) -> None:
+def test_template_that_changes_earlier_turns_is_rejected(tokenizer: Any, template: str) -> None:
     import copy
 
     other = copy.deepcopy(tokenizer)
     other.chat_template = template
-    with pytest.raises(DataError, match="rewrites earlier turns"):
+    with pytest.raises(DataError, match="changes earlier turns"):
         encode_row(other, {"messages": turns("a", "b", "c", "d")})
 
 
-def test_a_template_whose_turns_end_without_an_end_token_is_learnt_to_its_end(tokenizer: Any) -> None:
+def test_turn_without_an_end_token_is_learned_to_its_end(tokenizer: Any) -> None:
     import copy
 
     other = copy.deepcopy(tokenizer)
     other.chat_template = "{% for m in messages %}[{{ m['role'] }}]{{ m['content'] }};{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"  # noqa: E501
-    assert learnt(other, {"messages": turns("a", "b")}) == "b;"
+    assert learned(other, {"messages": turns("a", "b")}) == "b;"
 
 
-# As models with tools have it: calls in tags, what tools say in turns of their own.
+# The format of models with tools: calls in tags, tool results as separate turns.
 TOOLS = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}"
@@ -135,19 +135,19 @@ ASKED: list[dict[str, Any]] = [
 SCHEMA = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
 
 
-def test_every_turn_of_the_assistant_is_learnt_and_calls_of_tools_too(tokenizer: Any) -> None:
+def test_every_assistant_turn_and_tool_call_is_learned(tokenizer: Any) -> None:
     able = copy.deepcopy(tokenizer)
     able.chat_template = TOOLS
     row = canonical({"messages": ASKED, "tools": [SCHEMA]})
     call = '<call>{"name": "weather", "arguments": {"city": "Rome"}}</call>'
-    assert learnt(able, row) == f"{call}<|im_end|>Yes.<|im_end|>Any time.<|im_end|>"
+    assert learned(able, row) == f"{call}<|im_end|>Yes.<|im_end|>Any time.<|im_end|>"
     ids, _ = encode_row(able, row)
     assert able.decode(ids).startswith('<|im_start|>system\n[{"type": "function"')
     assert "<|im_start|>tool\n25 C, sun<|im_end|>" in able.decode(ids)
 
 
-def test_a_template_without_tools_is_refused_instead_of_learning_silence(tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="leaves 'tool_calls' out; write the calls in 'content'"):
+def test_template_without_tools_is_rejected(tokenizer: Any) -> None:
+    with pytest.raises(DataError, match="'tool_calls'; write the calls in 'content'"):
         encode_row(tokenizer, canonical({"messages": ASKED}))
-    with pytest.raises(DataError, match="leaves 'tools' out; describe them in the system turn"):
+    with pytest.raises(DataError, match="'tools'; describe them in the system turn"):
         encode_row(tokenizer, canonical({"messages": turns("a", "b"), "tools": [SCHEMA]}))

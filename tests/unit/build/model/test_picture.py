@@ -1,4 +1,4 @@
-"""Images beside text: which file, which pixels, and what is refused."""
+"""Images of rows: which file, which pixels, and which are rejected."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from framework.core.step import Workspace
 MODEL = TinyImageText(name="t", license="x", parameters=1e5, labels=("a", "b"), image_size=8)
 
 
-def test_an_image_becomes_numbers_from_minus_one_to_one_channels_first(tmp_path: Path) -> None:
+def test_image_is_scaled_with_channels_first(tmp_path: Path) -> None:
     picture = Image.new("RGBA", (4, 4), (255, 0, 0, 255))
     picture.save(tmp_path / "red.png")
     flat = read_picture(str(tmp_path / "red.png"), 8)
@@ -31,7 +31,7 @@ def test_an_image_becomes_numbers_from_minus_one_to_one_channels_first(tmp_path:
     assert found[1:].unique().tolist() == [-1.0]
 
 
-def test_what_is_no_image_says_so(tmp_path: Path) -> None:
+def test_invalid_image_is_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"\x89PNG nothing")
     with pytest.raises(DataError, match="the image cannot be read: cannot identify image file"):
         read_picture(str(tmp_path / "broken.png"), 8)
@@ -47,7 +47,7 @@ def rows(folder: Path, *images: str) -> Path:
 
 
 def prepare(tmp_path: Path, train: Path, test: Path) -> Path:
-    MODEL.materialise(tmp_path / "model", seed=0)
+    MODEL.materialize(tmp_path / "model", seed=0)
     output = tmp_path / "out"
     output.mkdir()
     data = Files(train=str(train), test=str(test), max_length=32, max_rejected=1.0)
@@ -55,7 +55,7 @@ def prepare(tmp_path: Path, train: Path, test: Path) -> Path:
     return output
 
 
-def test_every_row_keeps_its_own_image_and_others_are_refused(tmp_path: Path) -> None:
+def test_rows_keep_their_image_and_others_are_rejected(tmp_path: Path) -> None:
     folder = rows(tmp_path / "train", "1.png", "no.png", "../outside.png", "sub/2.png")
     (folder / "sub").mkdir()
     Image.new("L", (8, 8), 10).save(folder / "1.png")
@@ -72,7 +72,7 @@ def test_every_row_keeps_its_own_image_and_others_are_refused(tmp_path: Path) ->
     assert kept == ["1.png", "sub/2.png"]  # no path of this machine
 
 
-def test_images_beside_a_single_file_would_change_unseen(tmp_path: Path) -> None:
+def test_image_beside_a_single_file_is_rejected(tmp_path: Path) -> None:
     folder = rows(tmp_path / "rows", "1.png")
     Image.new("L", (8, 8), 10).save(folder / "1.png")
     with pytest.raises(DataError, match=r"give the folder with the rows and images as data.train"):

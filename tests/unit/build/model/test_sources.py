@@ -1,4 +1,4 @@
-"""Models that come from a folder or a file: what is written is clean, in float32, and equal."""
+"""Models from a folder or a file: the written folder is complete, in float32, and equal."""
 
 import json
 import shutil
@@ -41,9 +41,9 @@ def copy(tiny_llama: Path, tmp_path: Path) -> Path:
     return tmp_path / "copy"
 
 
-def test_a_folder_is_written_as_it_was(tiny_llama: Path, output: Path) -> None:
+def test_folder_is_written_unchanged(tiny_llama: Path, output: Path) -> None:
     option = causal(tiny_llama)
-    option.materialise(output, seed=0)
+    option.materialize(output, seed=0)
     before, after = option.open(tiny_llama).state_dict(), option.open(output).state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert {"model.safetensors", "tokenizer.json", "chat_template.jinja", "generation_config.json"} <= {
@@ -57,27 +57,27 @@ def test_half_precision_becomes_float32(copy: Path, output: Path) -> None:
 
     half = AutoModelForCausalLM.from_pretrained(copy, dtype=torch.bfloat16)
     half.save_pretrained(copy)
-    causal(copy).materialise(output, seed=0)
+    causal(copy).materialize(output, seed=0)
     plain = AutoModelForCausalLM.from_pretrained(output)
     assert all(weight.dtype == torch.float32 for weight in plain.parameters())
     assert all(torch.equal(a.float(), b) for a, b in zip(half.parameters(), plain.parameters(), strict=True))
     assert json.loads((output / "config.json").read_text())["dtype"] == "float32"
 
 
-def test_the_end_token_of_the_tokenizer_ends_generation_too(copy: Path, output: Path) -> None:
-    """A model's own generation config often names another token than the chat template's end."""
+def test_tokenizers_end_token_ends_generation(copy: Path, output: Path) -> None:
+    """A model's generation config often has another end token than the chat template."""
     body = json.loads((copy / "generation_config.json").read_text())
     (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
-    causal(copy).materialise(output, seed=0)
+    causal(copy).materialize(output, seed=0)
     written = json.loads((output / "generation_config.json").read_text())
     assert written["eos_token_id"] == [1, 7]
     assert written["pad_token_id"] == 1
 
 
-def test_a_tokenizer_without_a_chat_template_is_refused(copy: Path, output: Path) -> None:
+def test_tokenizer_without_a_chat_template_is_rejected(copy: Path, output: Path) -> None:
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(StepError, match="no chat template; choose an instruction-tuned model"):
-        causal(copy).materialise(output, seed=0)
+        causal(copy).materialize(output, seed=0)
 
 
 def break_config(folder: Path) -> None:
@@ -103,16 +103,16 @@ def no_tokenizer(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [break_config, unknown_kind, truncate_weights, no_weights, no_tokenizer])
-def test_a_folder_that_cannot_be_opened_is_one_sentence(copy: Path, output: Path, damage: object) -> None:
+def test_unreadable_folder_is_one_line(copy: Path, output: Path, damage: object) -> None:
     assert callable(damage)
     damage(copy)
     with pytest.raises(StepError) as caught:
-        causal(copy).materialise(output, seed=0)
-    assert str(caught.value).startswith(f"file://{copy}: transformers cannot open it: ")
+        causal(copy).materialize(output, seed=0)
+    assert str(caught.value).startswith(f"model.source: transformers cannot open file://{copy}: ")
     assert "\n" not in str(caught.value)
 
 
-def test_a_classifier_gets_a_head_of_the_seed_and_its_labels(tiny_bert: Path, output: Path) -> None:
+def test_classifier_gets_a_seeded_head_and_its_labels(tiny_bert: Path, output: Path) -> None:
     from transformers import BertModel
 
     plain = output.parent / "encoder"
@@ -122,7 +122,7 @@ def test_a_classifier_gets_a_head_of_the_seed_and_its_labels(tiny_bert: Path, ou
     heads = []
     for seed in (1, 1, 2):
         option = classifier(plain)
-        option.materialise(output, seed)
+        option.materialize(output, seed)
         model = option.open(output)
         heads.append(model.classifier.weight.clone())
         assert model.config.id2label == dict(enumerate(LABELS))
@@ -132,9 +132,9 @@ def test_a_classifier_gets_a_head_of_the_seed_and_its_labels(tiny_bert: Path, ou
     assert all(torch.equal(base[name], model.bert.state_dict()[name]) for name in base)
 
 
-def test_a_classifiers_folder_that_cannot_be_opened_is_one_sentence(tmp_path: Path, output: Path) -> None:
+def test_unreadable_classifier_folder_is_one_line(tmp_path: Path, output: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.json").write_text("{}")
-    with pytest.raises(StepError, match="transformers cannot open it") as caught:
-        classifier(tmp_path / "empty").materialise(output, seed=0)
+    with pytest.raises(StepError, match=r"model\.source: transformers cannot open") as caught:
+        classifier(tmp_path / "empty").materialize(output, seed=0)
     assert "\n" not in str(caught.value)

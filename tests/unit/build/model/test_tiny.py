@@ -11,12 +11,12 @@ def everything(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_the_same_seed_gives_the_same_bytes(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
+def test_same_seed_gives_the_same_bytes(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
     torch.manual_seed(99)
     before = torch.get_rng_state()
     for name, seed in (("same", 0), ("other", 1)):
         (tmp_path / name).mkdir()
-        tiny_model.materialise(tmp_path / name, seed)
+        tiny_model.materialize(tmp_path / name, seed)
     assert torch.equal(before, torch.get_rng_state())
     assert everything(tmp_path / "same") == everything(tiny_base)
     other = everything(tmp_path / "other")
@@ -31,11 +31,11 @@ def test_any_text_survives_the_tokenizer(tiny_model: Model, tiny_base: Path) -> 
 
 
 @pytest.mark.parametrize("hidden_size", [64, 128])
-def test_the_shape_is_what_was_asked_for(tmp_path: Path, hidden_size: int) -> None:
+def test_configured_shape_is_applied(tmp_path: Path, hidden_size: int) -> None:
     option = TinyCausalLM(
         name="t", license="x", parameters=1e5, layers=1, hidden_size=hidden_size, context=32
     )
-    option.materialise(tmp_path, 0)
+    option.materialize(tmp_path, 0)
     config = option.open(tmp_path).config
     assert (config.num_hidden_layers, config.hidden_size) == (1, hidden_size)
     assert config.max_position_embeddings == 32

@@ -1,8 +1,8 @@
-"""Train in several layouts from one process that has imported everything: ``layouts.py order.json``.
+"""Train in several layouts from one process with all imports done: ``layouts.py order.json``.
 
-Starting ranks costs seconds of imports each; forked, they cost nothing. How ranks are really started is
-tested with ``framework.build.training.launch``. Each case of the order is trained in one process and in its
-layout, and what differs is written beside it.
+Each started rank would need seconds for imports; forked ranks need none. The tests of
+``framework.build.training.launch`` start ranks for real. Each case of the order is trained in one process
+and in its layout; the differences are written beside the order.
 """
 
 import json
@@ -22,8 +22,9 @@ import framework.build.training.trainer  # noqa: F401  imported before ranks are
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism import Parallelism
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders, rank
-from framework.build.training.callbacks import Position
+from framework.build.training import rank
+from framework.build.training.callbacks import DataPosition
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning import Tuning
 from framework.core.paths import SHARE
@@ -32,14 +33,14 @@ SECONDS = 240
 MODEL = TinyCausalLM(name="tiny", license="Apache-2.0", parameters=1e5)
 
 
-def option(group: str, name: str, **given: Any) -> Any:
+def option(group: str, name: str, **fields: Any) -> Any:
     base = {"parallelism": Parallelism, "tuning": Tuning}[group]
     content = yaml.safe_load((SHARE / "conf" / group / f"{name}.yaml").read_text())
-    return base.model_validate({**content, **given})
+    return base.model_validate({**content, **fields})
 
 
 def fork_ranks(layout: Parallelism, work: Callable[[], None]) -> bool:
-    """Run *work* in every rank of *layout*; tell whether all ended well."""
+    """Run *work* in every rank of *layout*; return whether all succeeded."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,8 +49,8 @@ def fork_ranks(layout: Parallelism, work: Callable[[], None]) -> bool:
     deadline = time.monotonic() + SECONDS
     while len(codes) < len(children):
         for child in set(children) - set(codes):
-            found, status = os.waitpid(child, os.WNOHANG)
-            if found:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
                 codes[child] = os.waitstatus_to_exitcode(status)
         if any(codes.values()) or time.monotonic() > deadline:
             for child in set(children) - set(codes):
@@ -87,12 +88,13 @@ def train(
     output, scratch = folder / "output", folder / "scratch"
     output.mkdir(parents=True, exist_ok=True)
     scratch.mkdir(exist_ok=True)
-    folders = Folders(Path(order["base"]), Path(order["data"]), output, scratch)
+    folders = Folders(model=order["base"], data=order["data"], output=output, scratch=scratch)
+    run = TrainingRun(model=MODEL, tuning=tuning, parallelism=layout, device="cpu", folders=folders, seed=0)
     base = {"learning_rate": 3e-3, "precision": "fp32", "max_steps": 20, "epochs": 50}
     option = Supervised.model_validate({**base, "checkpoint_every_steps": 5, **training})
 
     def work() -> None:
-        option.fit(MODEL, tuning, layout, "cpu", folders, 0)
+        option.fit(run)
 
     if not layout.launched:
         work()
@@ -101,10 +103,10 @@ def train(
 
 
 def train_until_killed(step: int, *arguments: Any) -> None:
-    """Train as ``train`` does and die after *step*, without notice but for the checkpoint being written."""
-    counted = Position.on_train_batch_end
+    """Train like ``train``, and exit abruptly after *step*, once the checkpoint is written."""
+    counted = DataPosition.on_train_batch_end
 
-    def die(self: Position, trainer: Any, *others: Any) -> None:
+    def die(self: DataPosition, trainer: Any, *others: Any) -> None:
         counted(self, trainer, *others)
         if trainer.global_step == step:
             for callback in trainer.callbacks:
@@ -113,7 +115,7 @@ def train_until_killed(step: int, *arguments: Any) -> None:
             trainer.strategy.barrier()
             os._exit(9)
 
-    Position.on_train_batch_end = die  # type: ignore[method-assign]
+    DataPosition.on_train_batch_end = die  # type: ignore[method-assign]
     try:
         if child := os.fork():
             os.waitpid(child, 0)
@@ -122,7 +124,7 @@ def train_until_killed(step: int, *arguments: Any) -> None:
     except SystemExit:
         os._exit(9)
     finally:
-        Position.on_train_batch_end = counted  # type: ignore[method-assign]
+        DataPosition.on_train_batch_end = counted  # type: ignore[method-assign]
 
 
 def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) 
         if [file.name for file in sorted((killed / "scratch").glob("*.ckpt"))][-1:] != [
             "step-000000010.ckpt"
         ]:
-            raise SystemExit(f"{name}: there is no checkpoint to go on from")
+            raise SystemExit(f"{name}: there is no checkpoint to resume from")
         if killed != together:
             training["resume_from"] = str(killed / "scratch" / "step-000000010.ckpt")
     train(layout, tuning, training, order, together)
@@ -174,8 +176,8 @@ def compare(name: str, case: dict[str, Any], order: dict[str, Any], root: Path) 
 def main(file: Path) -> None:
     torch.set_num_threads(1)
     order = json.loads(file.read_text())
-    found = {name: compare(name, case, order, file.parent) for name, case in order["cases"].items()}
-    (file.parent / "found.json").write_text(json.dumps(found))
+    results = {name: compare(name, case, order, file.parent) for name, case in order["cases"].items()}
+    (file.parent / "results.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a layout goes on where a machine is lost."""
+"""Layouts on fewer machines, after some were lost."""
 
 import pytest
 from pydantic import ValidationError
@@ -21,7 +21,7 @@ from framework.build.parallelism.single import Single
     ],
     ids=lambda layout: type(layout).__name__,
 )
-def test_fewer_machines_keep_as_many_processes_each(layout: Parallelism) -> None:
+def test_fewer_machines_keep_their_processes_per_machine(layout: Parallelism) -> None:
     for machines in (1, 2, 3, 4):
         fewer = layout.on_machines(machines)
         assert (fewer.nodes, fewer.processes) == (machines, 2 * machines)
@@ -29,7 +29,7 @@ def test_fewer_machines_keep_as_many_processes_each(layout: Parallelism) -> None
         assert fewer.ways <= layout.ways
 
 
-def test_all_machines_are_waited_for_unless_said() -> None:
+def test_least_nodes_defaults_to_all_machines() -> None:
     assert DDP(replicas=4, machines=2).least_nodes == 2
     assert DDP(replicas=4, machines=2, min_machines=1).least_nodes == 1
     assert (Single().least_nodes, Single().on_machines(1)) == (1, Single())
@@ -38,13 +38,13 @@ def test_all_machines_are_waited_for_unless_said() -> None:
 @pytest.mark.parametrize(
     "fields", [{"replicas": 4, "machines": 2, "min_machines": 3}, {"data": 3, "tensor": 2, "machines": 2}]
 )
-def test_what_cannot_shrink_is_refused(fields: dict[str, int]) -> None:
+def test_invalid_min_machines_is_rejected(fields: dict[str, int]) -> None:
     kind = DDP if "replicas" in fields else Mesh
     with pytest.raises(ValidationError, match="'min_machines'"):
         kind(**{"min_machines": 1, **fields})
 
 
-def test_elastic_plan_asks_for_a_divisible_batch(plan, fixes) -> None:
+def test_rule_suggests_rows_that_all_machine_counts_divide(plan, fixes) -> None:
     layout = (
         "parallelism=ddp",
         "parallelism.replicas=3",

@@ -1,7 +1,6 @@
-"""Every layout has the losses and the weights of one process, and goes on where any other was killed."""
+"""Every layout has the losses and weights of one process, and resumes where any other was killed."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,15 +15,15 @@ HALVED = {"gradient_accumulation_steps": 2}
 UNPERSISTED = {"config": {"zero_optimization": {"stage3_param_persistence_threshold": 0}}}
 FEW = {
     "ddp": {"layout": "ddp", "tuning": "full"},
-    "fsdp2 goes on": {"layout": "fsdp2", "tuning": "lora", "killed_in": {"layout": "fsdp2"}},
-    "tensor goes on after fsdp2": {
+    "fsdp2 resumes": {"layout": "fsdp2", "tuning": "lora", "killed_in": {"layout": "fsdp2"}},
+    "tensor resumes after fsdp2": {
         "layout": "tensor",
         "tuning": "lora",
         "training": HALVED,
         "killed_in": {"layout": "fsdp2", "training": {"gradient_accumulation_steps": 1}},
     },
     "deepspeed-2": {"layout": "deepspeed-2", "tuning": "full", "training": HALVED},
-    "one process goes on after deepspeed-3": {
+    "one process resumes after deepspeed-3": {
         "layout": "single",
         "tuning": "full",
         "training": {"micro_batch_size": 8},
@@ -47,19 +46,19 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 }
 NEXT = dict(zip(LAYOUTS, [*list(LAYOUTS)[1:], "ddp"], strict=True))
 ALONE = ("tensor",)
-"""Layouts whose processes all see the same rows."""
+"""Layouts in which all processes see the same rows."""
 
 
 def many() -> dict[str, Any]:
-    """Every layout with full and LoRA, killed in itself and in the one before."""
-    found = {}
+    """Every layout with full and LoRA, after a kill in the same layout and in another."""
+    results = {}
     for layout, options in LAYOUTS.items():
         for tuning in ("full", "lora"):
             own = {"layout": layout, "options": options}
-            found[f"{layout} {tuning}"] = {**own, "tuning": tuning, "killed_in": own}
+            results[f"{layout} {tuning}"] = {**own, "tuning": tuning, "killed_in": own}
             after, here = NEXT[layout], HALVED if NEXT[layout] in ALONE else {}
             there = HALVED if layout in ALONE else {"gradient_accumulation_steps": 1}
-            found[f"{after} after {layout} {tuning}"] = {
+            results[f"{after} after {layout} {tuning}"] = {
                 "layout": after,
                 "options": LAYOUTS[after],
                 "tuning": tuning,
@@ -67,14 +66,14 @@ def many() -> dict[str, Any]:
                 "killed_in": {**own, "training": there},
             }
     for tuning in ("dora", "pissa", "ia3", "oft"):
-        found[f"ddp {tuning}"] = {"layout": "ddp", "tuning": tuning}
-        found[f"fsdp2 {tuning}"] = {"layout": "fsdp2", "tuning": tuning}
-    return found
+        results[f"ddp {tuning}"] = {"layout": "ddp", "tuning": tuning}
+        results[f"fsdp2 {tuning}"] = {"layout": "fsdp2", "tuning": tuning}
+    return results
 
 
 @pytest.fixture(scope="session")
 def headed_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny model with four heads, two of them of keys, so that two processes can share them."""
+    """The tiny model with four heads and two key-value heads, which two processes can divide."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -90,25 +89,27 @@ def headed_base(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def train_all(headed_base: Path, tiny_data: Path, tmp_path_factory: Any) -> Callable[..., Any]:
+def train_all(
+    headed_base: Path, tiny_data: Path, tmp_path_factory: Any, environ: dict[str, str]
+) -> Callable[..., Any]:
     def run(cases: dict[str, Any]) -> dict[str, Any]:
         folder = tmp_path_factory.mktemp("layouts")
         order = folder / "order.json"
         order.write_text(json.dumps({"base": str(headed_base), "data": str(tiny_data), "cases": cases}))
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+        environment = {**environ, "DS_ACCELERATOR": "cpu"}
         command = [sys.executable, "-W", "ignore", str(SCRIPT), str(order)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-6000:]
-        found: dict[str, Any] = json.loads((folder / "found.json").read_text())
-        return found
+        results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+        return results
 
     return run
 
 
-def check(found: dict[str, Any]) -> None:
-    for name, case in found.items():
+def check(results: dict[str, Any]) -> None:
+    for name, case in results.items():
         assert case["steps"] == list(range(1, 21)), name
-        # IA3 wants ten times this learning rate, at which rounding would be magnified as well.
+        # IA3 needs ten times this learning rate, which would also magnify rounding errors.
         assert case["last"] < case["first"] - (0.01 if "ia3" in name else 0.1), name
         assert case["loss"] <= 1e-5, name
         assert case["weights"] is not None, name
@@ -117,11 +118,11 @@ def check(found: dict[str, Any]) -> None:
         assert case["configs"][0] == case["configs"][1], name
 
 
-def test_layouts_train_as_one_process_does(train_all: Callable[..., Any]) -> None:
+def test_layouts_train_like_one_process(train_all: Callable[..., Any]) -> None:
     check(train_all(FEW))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_every_layout_goes_on_after_itself_and_after_another(train_all: Callable[..., Any]) -> None:
+def test_every_layout_resumes_after_itself_and_another(train_all: Callable[..., Any]) -> None:
     check(train_all(many()))

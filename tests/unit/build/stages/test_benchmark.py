@@ -18,7 +18,7 @@ def measure(task: str, engines: dict[str, str], inputs: dict[str, Path], output:
     return read_metrics(output)
 
 
-def test_a_language_model_has_its_speeds(tiny_llama: Path, tiny_genai: Path, tmp_path: Path) -> None:
+def test_language_model_has_its_speeds(tiny_llama: Path, tiny_genai: Path, tmp_path: Path) -> None:
     inputs = {"tuned": tiny_llama, "fp32": tiny_genai}
     found = measure("causal-lm", {"tuned": "torch", "fp32": "genai"}, inputs, tmp_path)
     batches = json.loads((tmp_path / BATCHES).read_text())
@@ -36,18 +36,18 @@ def test_a_language_model_has_its_speeds(tiny_llama: Path, tiny_genai: Path, tmp
     assert set(found) == {f"{name}.{metric}" for name in inputs for metric in Measure.metrics("causal-lm")}
     weights = sum(path.stat().st_size for path in tiny_llama.glob("*.safetensors"))
     assert found["tuned.size_bytes"] == weights
-    # Each has a process of its own: no candidate is charged with another one's libraries.
+    # Each runs in its own process: no candidate's memory includes another's libraries.
     assert 2**24 < found["fp32.peak_memory_bytes"] < found["tuned.peak_memory_bytes"] - 2**26
     assert found["fp32.load_seconds"] > 0
 
 
-def test_a_classifier_has_its_speeds(tiny_bert: Path, tmp_path: Path) -> None:
+def test_classifier_has_its_speeds(tiny_bert: Path, tmp_path: Path) -> None:
     found = measure("sequence-classification", {"fp32": "onnxruntime"}, {"fp32": tiny_bert}, tmp_path)
     assert set(found) == {f"fp32.{metric}" for metric in Measure.metrics("sequence-classification")}
     assert found["fp32.rows_per_second"] == pytest.approx(3e3 / found["fp32.batch_p50_ms"], rel=0.01)
 
 
-def test_a_context_that_is_too_short_to_time_says_so() -> None:
+def test_context_too_short_to_time_is_rejected() -> None:
     class Full:
         def generate(self, prompt: list[int], new_tokens: int, sampling: object) -> list[int]:
             return [7]
@@ -56,7 +56,7 @@ def test_a_context_that_is_too_short_to_time_says_so() -> None:
         _decode(Full(), [1] * 64, 8)  # type: ignore[arg-type]
 
 
-def test_a_candidate_that_does_not_open_is_one_sentence(tmp_path: Path) -> None:
+def test_unreadable_candidate_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "model.onnx").write_bytes(b"not a graph")
     with pytest.raises(
@@ -68,9 +68,7 @@ def test_a_candidate_that_does_not_open_is_one_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["torch", "genai"])
-def test_prompts_that_are_answered_together_get_the_answers_of_each_alone(
-    engine: str, tiny_llama: Path, tiny_genai: Path
-) -> None:
+def test_batched_prompts_get_their_own_answers(engine: str, tiny_llama: Path, tiny_genai: Path) -> None:
     opened = open_engine(engine, {"torch": tiny_llama, "genai": tiny_genai}[engine])
     prompts = [[5, 6, 7, 8], [40, 30, 20, 10]]
     together = list(opened.generate_together(prompts, 5))
@@ -79,13 +77,13 @@ def test_prompts_that_are_answered_together_get_the_answers_of_each_alone(
         assert [tokens[number] for tokens in together][: len(alone)] == alone
 
 
-def test_the_best_batch_is_the_fastest_that_keeps_the_bound() -> None:
+def test_best_batch_is_the_fastest_within_the_bound() -> None:
     batches = [_batch(1, [0.010, 0.012]), _batch(4, [0.020, 0.030]), _batch(16, [0.1])]
     assert _best(batches, None) == (4, pytest.approx(160))
     assert _best(batches, 15) == (1, pytest.approx(1 / 0.011))
     assert _best(batches, 1) == (0, 0)
 
 
-def test_batch_sizes_grow() -> None:
-    with pytest.raises(ValueError, match="growing order"):
+def test_batch_sizes_must_ascend() -> None:
+    with pytest.raises(ValueError, match="ascending order"):
         Benchmark(batch_sizes=(4, 1))

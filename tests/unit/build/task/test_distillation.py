@@ -75,7 +75,7 @@ def test_decoder_loss_and_gradient_match_a_manual_computation(
 @pytest.mark.parametrize("problem", ["single-label", "multi-label", "entities"])
 def test_classifier_loss_matches_a_manual_computation(problem: Any, tmp_path: Path) -> None:
     option = TinyEncoder(name="x", license="x", parameters=1, problem=problem, labels=("a", "b", "c"))
-    option.materialise(tmp_path, seed=0)
+    option.materialize(tmp_path, seed=0)
     student, teacher = (shaken(option.open(tmp_path), seed) for seed in (1, 2))
     ids = [torch.tensor([5, 6, 7, 8]), torch.tensor([5, 9])]
     labels = {

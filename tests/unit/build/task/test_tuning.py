@@ -46,7 +46,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A folder of random weights for each model."""
     folders = {name: tmp_path_factory.mktemp(name) for name in MODELS}
     for name, folder in folders.items():
-        MODELS[name].materialise(folder, seed=0)
+        MODELS[name].materialize(folder, seed=0)
     return folders
 
 

@@ -27,13 +27,13 @@ RELEASE = Release(
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A url; the tables are made by the first who asks, which takes seconds."""
+    """A database URL; the first client creates the tables, which takes seconds."""
     pytest.importorskip("mlflow")
     return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/below/mlflow.db"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_registry_gets_every_release_once(database: str) -> None:
+def test_release_is_registered_once(database: str) -> None:
     from mlflow import MlflowClient
 
     tracking = MLflow(url=database)
@@ -48,7 +48,7 @@ def test_the_registry_gets_every_release_once(database: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_place_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+def test_unusable_url_is_reported(tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     (tmp_path / "no.db").write_text("this is no database, but text long enough to look at" * 20)
     tracking = MLflow(url=f"sqlite:///{tmp_path}/no.db")
@@ -58,7 +58,7 @@ def test_a_place_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
         tracking.register(RELEASE)
 
 
-def test_without_mlflow_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_mlflow_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(StepError, match=r"pip install 'gitune\[track\]'"):
         MLflow(url=f"sqlite:///{tmp_path}/x.db").logger("a")

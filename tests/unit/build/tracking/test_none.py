@@ -1,5 +1,5 @@
 from framework.build.tracking.none import NoTracking
 
 
-def test_nothing_is_watched() -> None:
+def test_no_logger() -> None:
     assert NoTracking().logger("a") is None

@@ -4,7 +4,7 @@ from framework.build.tracking.tensorboard import TensorBoard
 from framework.core.errors import StepError
 
 
-def test_without_tensorboard_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_tensorboard_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from lightning.fabric.loggers import tensorboard
 
     monkeypatch.setattr(tensorboard, "_TENSORBOARD_AVAILABLE", False)

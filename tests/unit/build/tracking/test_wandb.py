@@ -7,7 +7,7 @@ from framework.build.tracking.wandb import Wandb
 from framework.core.errors import StepError
 
 
-def test_without_wandb_it_says_what_to_install(tmp_path: Path, monkeypatch: Any) -> None:
+def test_missing_wandb_is_reported(tmp_path: Path, monkeypatch: Any) -> None:
     from lightning.pytorch.loggers import wandb
 
     monkeypatch.setattr(wandb, "_WANDB_AVAILABLE", False)

@@ -7,7 +7,7 @@ import pytest
 from framework.build.model import Model
 from framework.build.parallelism.single import Single
 from framework.build.tracking import Tracking
-from framework.build.training import NO_TRACKING, Folders
+from framework.build.training.run import NO_TRACKING, Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning import Tuning
 
@@ -16,7 +16,7 @@ from framework.build.tuning import Tuning
 def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> Callable[..., Path]:
     """Train the tiny model into a folder below ``tmp_path`` and return that folder.
 
-    A second call with the same name goes on from what the first one left in its scratch folder.
+    A second call with the same name resumes from the scratch folder of the first.
     """
 
     def train(
@@ -32,8 +32,16 @@ def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> 
         output.mkdir(exist_ok=True)
         scratch.mkdir(exist_ok=True)
         option = Supervised(**{"learning_rate": 3e-3, "precision": "fp32", **training})
-        folders = Folders(base, data, output, scratch)
-        option.fit(tiny_model, tuning, Single(), "cpu", folders, seed, tracking)
+        run = TrainingRun(
+            model=tiny_model,
+            tuning=tuning,
+            parallelism=Single(),
+            device="cpu",
+            folders=Folders(model=base, data=data, output=output, scratch=scratch),
+            seed=seed,
+            tracking=tracking,
+        )
+        option.fit(run)
         return output
 
     return train
@@ -41,7 +49,7 @@ def fit(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def cut_off(fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Call ``fit`` and let it die while it works at the step after *step*: ``cut_off(5, "name", tuning)``."""
+    """Call ``fit`` and let it fail in the step after *step*: ``cut_off(5, "name", tuning)``."""
 
     def train(step: int, *words: Any, **options: Any) -> None:
         from framework.build.training.module import TuneModule

@@ -21,7 +21,7 @@ CAUSAL, CLASSES = CausalLanguageModeling(), SequenceClasses()
 
 
 def ragged(rows: int, seed: int = 0) -> list[Example]:
-    """Rows of 4 to 20 tokens; the first half of each is prompt."""
+    """Rows of 4 to 20 tokens; the first half of each is the prompt."""
     draw = torch.Generator().manual_seed(seed)
     examples = []
     for _ in range(rows):
@@ -33,40 +33,42 @@ def ragged(rows: int, seed: int = 0) -> list[Example]:
     return examples
 
 
-def test_a_pass_has_every_row_once_and_another_order_than_the_next() -> None:
+def test_each_pass_has_every_row_once_in_a_new_order() -> None:
     order = RowOrder(rows=23, seed=3)
     passes = [order[start : start + 23] for start in (0, 23, 46)]
-    assert all(sorted(found) == list(range(23)) for found in passes)
+    assert all(sorted(rows) == list(range(23)) for rows in passes)
     assert passes[0] != passes[1] != passes[2]
     assert order[20:30] == passes[0][20:] + passes[1][:7]
 
 
-def test_the_order_depends_on_the_seed_alone() -> None:
+def test_order_depends_on_the_seed_only() -> None:
     assert RowOrder(20, seed=5)[0:40] == RowOrder(20, seed=5)[0:40]
     assert RowOrder(20, seed=5)[0:20] != RowOrder(20, seed=6)[0:20]
 
 
-def test_however_a_step_is_split_it_has_the_same_rows_and_the_same_weight() -> None:
+def test_step_split_changes_neither_rows_nor_weight() -> None:
     examples = ragged(11)
 
     def steps(micro: int, accumulation: int, ranks: int) -> list[tuple[list[int], int]]:
         per_rank = [
             Batches(examples, CAUSAL, micro, accumulation, 0, rank=rank, ranks=ranks) for rank in range(ranks)
         ]
-        found = []
+        result = []
         for step in range(4):
-            parts = [batches.at(step * accumulation + i) for i in range(accumulation) for batches in per_rank]
-            assert len({part["weight"] for part in parts}) == 1
-            found.append((sorted(row for part in parts for row in part["rows"]), parts[0]["weight"]))
-        return found
+            micro_batches = [
+                batches.at(step * accumulation + i) for i in range(accumulation) for batches in per_rank
+            ]
+            (weight,) = {batch["weight"] for batch in micro_batches}
+            result.append((sorted(row for batch in micro_batches for row in batch["rows"]), weight))
+        return result
 
     whole = steps(8, 1, 1)
     assert steps(4, 2, 1) == steps(2, 4, 1) == steps(4, 1, 2) == steps(1, 2, 4) == whole
-    labelled = [int((labels != LABEL_MASK).sum()) for _, labels in examples]
-    assert [weight for _, weight in whole] == [sum(labelled[row] for row in rows) for rows, _ in whole]
+    labeled = [int((labels != LABEL_MASK).sum()) for _, labels in examples]
+    assert [weight for _, weight in whole] == [sum(labeled[row] for row in rows) for rows, _ in whole]
 
 
-def test_an_iteration_goes_on_from_what_was_taken() -> None:
+def test_iteration_resumes_after_the_taken_batches() -> None:
     whole = [batch["rows"] for batch in islice(Batches(ragged(10), CAUSAL, 3, 2, seed=1), 12)]
     for taken in range(10):
         later = Batches(ragged(10), CAUSAL, 3, 2, seed=1)
@@ -74,14 +76,14 @@ def test_an_iteration_goes_on_from_what_was_taken() -> None:
         assert [batch["rows"] for batch in islice(later, 2)] == whole[taken : taken + 2]
 
 
-def test_batching_draws_nothing_from_torchs_own_random_state() -> None:
+def test_batching_leaves_torchs_random_state_alone() -> None:
     batches = Batches(ragged(9), CAUSAL, 4, 1, seed=0)
     before = torch.get_rng_state()
     assert [len(batches.at(index)["labels"]) for index in range(3)] == [4, 4, 4]
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_rows_are_padded_on_the_left_and_positions_start_at_their_first_token() -> None:
+def test_left_padded_positions_start_at_the_first_token() -> None:
     rows = [
         (torch.tensor([7, 8, 9]), torch.tensor([LABEL_MASK, 8, 9])),
         (torch.tensor([5]), torch.tensor([5])),
@@ -90,11 +92,11 @@ def test_rows_are_padded_on_the_left_and_positions_start_at_their_first_token() 
     assert batch["input_ids"].tolist() == [[7, 8, 9], [1, 1, 5]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
     assert batch["position_ids"].tolist() == [[0, 1, 2], [0, 0, 0]]
-    # Before a row's first token stands nothing that could predict it.
+    # Nothing precedes a row's first token, so nothing can predict it.
     assert batch["labels"].tolist() == [[LABEL_MASK, 8, 9], [LABEL_MASK] * 3]
 
 
-def test_packed_rows_lie_end_to_end_and_their_positions_restart() -> None:
+def test_packed_rows_are_concatenated_with_own_positions() -> None:
     rows = [(torch.tensor([7, 8, 9]), torch.tensor([7, 8, 9])), (torch.tensor([5, 6]), torch.tensor([5, 6]))]
     batch = CAUSAL.collate(rows, pad=1, packed=True)
     assert batch["input_ids"].tolist() == [[7, 8, 9, 5, 6]]
@@ -104,7 +106,7 @@ def test_packed_rows_lie_end_to_end_and_their_positions_restart() -> None:
     assert batch["max_length_q"] == 3
 
 
-def test_classes_are_padded_on_the_right() -> None:
+def test_classifier_rows_are_padded_on_the_right() -> None:
     rows = [(torch.tensor([7, 8, 9]), torch.tensor([2])), (torch.tensor([5]), torch.tensor([0]))]
     batch = CLASSES.collate(rows, pad=1)
     assert batch["input_ids"].tolist() == [[7, 8, 9], [5, 1, 1]]
@@ -112,7 +114,7 @@ def test_classes_are_padded_on_the_right() -> None:
     assert batch["labels"].tolist() == [2, 0]
 
 
-def test_prepared_rows_read_back(tiny_data: Path) -> None:
+def test_encoded_rows_are_read_back(tiny_data: Path) -> None:
     examples = read_examples(tiny_data / "train.safetensors")
     assert len(examples) == 32
     assert all(len(ids) == len(labels) for ids, labels in examples)
@@ -133,7 +135,7 @@ def packing(tiny_model: Model, tiny_base: Path) -> TuneModule:
 
 
 def plain_loss(module: TuneModule, examples: list[Example]) -> torch.Tensor:
-    """Mean over all labelled tokens of rows that go through the model one by one, unpadded."""
+    """The mean loss over all labeled tokens, with one unpadded row per forward pass."""
     losses, tokens = [], 0
     for ids, labels in examples:
         logits = module.model(input_ids=ids[None]).logits[0, :-1].float()
@@ -151,7 +153,7 @@ def batch_loss(
 
 
 @torch.no_grad()
-def test_a_padded_batch_has_the_loss_of_its_rows_one_by_one(module: TuneModule) -> None:
+def test_padded_batch_has_the_loss_of_single_rows(module: TuneModule) -> None:
     for seed in range(3):
         examples = ragged(6, seed)
         assert float(batch_loss(module, examples)) == pytest.approx(
@@ -159,9 +161,7 @@ def test_a_padded_batch_has_the_loss_of_its_rows_one_by_one(module: TuneModule) 
         )
 
 
-def test_packed_rows_have_the_loss_and_the_gradients_of_rows_one_by_one(
-    module: TuneModule, packing: TuneModule
-) -> None:
+def test_packed_batch_has_loss_and_gradients_of_single_rows(module: TuneModule, packing: TuneModule) -> None:
     for seed in range(3):
         examples = ragged(7, seed)
         packed, alone = batch_loss(packing, examples, packed=True), plain_loss(module, examples)
@@ -176,7 +176,7 @@ def test_packed_rows_have_the_loss_and_the_gradients_of_rows_one_by_one(
 
 
 @torch.no_grad()
-def test_a_packed_row_does_not_see_the_rows_before_it(packing: TuneModule) -> None:
+def test_packed_row_does_not_attend_to_earlier_rows(packing: TuneModule) -> None:
     (ids, labels), *others = ragged(4)
     alone = CAUSAL.loss(packing.model, CAUSAL.collate([(ids, labels)], 0, packed=True))
     for before in ([others[0]], [others[1], others[2]]):
@@ -187,7 +187,7 @@ def test_a_packed_row_does_not_see_the_rows_before_it(packing: TuneModule) -> No
 
 
 @torch.no_grad()
-def test_a_packed_row_sees_no_further_back_than_its_window() -> None:
+def test_packed_row_respects_the_sliding_window() -> None:
     from transformers import MistralConfig, MistralForCausalLM
 
     torch.manual_seed(0)
@@ -210,8 +210,8 @@ def test_a_packed_row_sees_no_further_back_than_its_window() -> None:
 
 
 @torch.no_grad()
-def test_the_loss_is_on_the_labelled_tokens_only(module: TuneModule) -> None:
-    """With uniform logits each labelled token costs ln(vocabulary), however long the prompt is."""
+def test_loss_is_on_labeled_tokens_only(module: TuneModule) -> None:
+    """With uniform logits each labeled token costs ln(vocabulary), whatever the length of the prompt."""
     examples = ragged(5)
     weight = module.model.lm_head.weight
     kept = weight.clone()
@@ -222,21 +222,19 @@ def test_the_loss_is_on_the_labelled_tokens_only(module: TuneModule) -> None:
         weight.copy_(kept)
     changed = [(ids, labels.clone()) for ids, labels in examples]
     for ids, labels in changed:
-        labels[len(ids) // 2 - 1] = int(ids[len(ids) // 2 - 1])  # one prompt token is learnt as well
+        labels[len(ids) // 2 - 1] = int(ids[len(ids) // 2 - 1])  # a prompt token gets a loss too
     assert abs(float(batch_loss(module, changed) - batch_loss(module, examples))) > 1e-4
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_document_that_is_learnt_from_its_first_token_has_a_loss(
-    module: TuneModule, packing: TuneModule, packed: bool
-) -> None:
+def test_document_without_prompt_has_a_loss(module: TuneModule, packing: TuneModule, packed: bool) -> None:
     ids = torch.arange(10, 20)
-    found = batch_loss(packing if packed else module, [(ids, ids)], packed=packed)
-    assert float(found) == pytest.approx(float(plain_loss(module, [(ids, ids)])), abs=1e-5)
+    loss = batch_loss(packing if packed else module, [(ids, ids)], packed=packed)
+    assert float(loss) == pytest.approx(float(plain_loss(module, [(ids, ids)])), abs=1e-5)
 
 
-def test_biases_and_norms_are_spared_from_weight_decay(module: TuneModule) -> None:
+def test_biases_and_norms_have_no_weight_decay(module: TuneModule) -> None:
     module.training_config = Supervised(weight_decay=0.1)
     decayed, spared = module.configure_optimizers()["optimizer"].param_groups
     assert decayed["weight_decay"] == 0.1
@@ -247,7 +245,7 @@ def test_biases_and_norms_are_spared_from_weight_decay(module: TuneModule) -> No
     assert total == len(list(module.model.parameters()))
 
 
-def test_a_classifier_is_trained_by_its_class_loss(tiny_bert: Path) -> None:
+def test_classifier_is_trained_with_class_loss(tiny_bert: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(tiny_bert).eval()
@@ -259,7 +257,7 @@ def test_a_classifier_is_trained_by_its_class_loss(tiny_bert: Path) -> None:
         assert float(batch_loss(module, rows, CLASSES)) == pytest.approx(float(wanted), abs=1e-5)
 
 
-def test_a_model_whose_attention_cannot_be_replaced_is_padded(tiny_model: Model, tiny_base: Path) -> None:
+def test_model_without_packed_attention_is_padded(tiny_model: Model, tiny_base: Path) -> None:
     prompted = Prompt(num_virtual_tokens=4).apply(tiny_model.open(tiny_base), "causal-lm")
     assert not can_pack(prompted)
     capped = tiny_model.open(tiny_base)

@@ -1,4 +1,4 @@
-"""A run that is told to stop, or whose newest checkpoint is damaged, ends with the same bits."""
+"""Runs that are stopped, or whose newest checkpoint is damaged, end with the same bits."""
 
 import signal
 import subprocess
@@ -26,14 +26,14 @@ def kept(folder: Path) -> list[int]:
 
 
 def fit_and_stop_at(step: int, fit: Fit, name: str, **options: Any) -> None:
-    """Train, and be told to stop, as by SIGTERM, during *step*."""
+    """Train, and receive SIGTERM during *step*."""
     from framework.build.training.module import TuneModule
 
     loss = TuneModule.training_step
 
     def step_and_signal(self: TuneModule, *arguments: Any) -> Any:
         if self.global_step == step - 1:
-            # As the interpreter calls it; a process that really gets the signal is in a test below.
+            # Called as the interpreter would; a test below sends a real signal.
             signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)  # type: ignore[operator, misc]
         return loss(self, *arguments)
 
@@ -45,10 +45,10 @@ def fit_and_stop_at(step: int, fit: Fit, name: str, **options: Any) -> None:
 
 
 @pytest.mark.parametrize(("accumulate", "step"), [(1, 1), (1, 7), (2, 6), (1, 12)])
-def test_sigterm_finishes_the_step_saves_and_the_rest_follows(
+def test_sigterm_saves_first_and_the_run_resumes(
     fit: Fit, capsys: pytest.CaptureFixture[str], tmp_path: Path, accumulate: int, step: int
 ) -> None:
-    """Step 12 or 6 is the last one: all is trained, but nothing was written yet."""
+    """Step 12, or 6 with accumulation, is the last: training is done, but nothing is written yet."""
     options = {**OPTIONS, "micro_batch_size": 8, "gradient_accumulation_steps": accumulate}
     whole = fit("whole", LORA, **options)
     before = signal.getsignal(signal.SIGTERM)
@@ -62,7 +62,7 @@ def test_sigterm_finishes_the_step_saves_and_the_rest_follows(
     assert (resumed / "log.jsonl").read_text() == (whole / "log.jsonl").read_text()
 
 
-def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
+def test_damaged_newest_checkpoint_costs_only_steps(
     fit: Fit, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     whole = fit("whole", LORA, **OPTIONS)
@@ -73,18 +73,18 @@ def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
     assert "the checkpoint of step 9 is damaged" in capsys.readouterr().err
 
 
-def test_minutes_count_too(fit: Fit, tmp_path: Path) -> None:
+def test_checkpoint_is_due_after_minutes(fit: Fit, tmp_path: Path) -> None:
     folder = fit("a", LORA, epochs=1, checkpoint_every_minutes=1e-9, keep_checkpoints=3)
-    assert kept(folder) == [1, 2, 3]  # the last, the 4th, is what is written to the output
+    assert kept(folder) == [1, 2, 3]  # not the 4th and last: it is in the output
 
 
-def test_a_checkpoint_that_cannot_be_written_stops_training(fit: Fit, monkeypatch: Any) -> None:
+def test_unwritable_checkpoint_stops_training(fit: Fit, monkeypatch: Any) -> None:
     from framework.build.training import checkpoints
 
-    def refuse(*arguments: Any) -> None:
+    def fail(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.torch, "save", refuse)
+    monkeypatch.setattr(checkpoints.torch, "save", fail)
     with pytest.raises(OSError, match="No space left"):
         fit("a", LORA, **OPTIONS)
 
@@ -94,7 +94,7 @@ import sys
 from pathlib import Path
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.lora import LoRA
 
@@ -103,22 +103,24 @@ for folder in (output, scratch):
     folder.mkdir(exist_ok=True)
 training = Supervised(learning_rate=3e-3, precision="fp32", epochs=200, checkpoint_every_steps=1000)
 model = TinyCausalLM(name="tiny", license="x", parameters=1e5)
-training.fit(model, LoRA(rank=4, alpha=8), Single(), "cpu", Folders(base, data, output, scratch), 0)
+folders = Folders(model=base, data=data, output=output, scratch=scratch)
+parts = {"model": model, "tuning": LoRA(rank=4, alpha=8), "parallelism": Single()}
+training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 """
 
 
-def test_a_process_that_gets_sigterm_ends_with_143(
+def test_sigterm_exits_with_143(
     tiny_base: Path, tiny_data: Path, tmp_path: Path, environ: dict[str, str]
 ) -> None:
-    places = map(str, (tiny_base, tiny_data, tmp_path / "a", tmp_path / "a-scratch"))
-    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *places]
+    folders = map(str, (tiny_base, tiny_data, tmp_path / "a", tmp_path / "a-scratch"))
+    command = [sys.executable, "-W", "ignore", "-c", SCRIPT, *folders]
     child = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
     assert any("step 80/800" in line for line in child.stderr)
     child.terminate()
-    said = child.stderr.read()
+    message = child.stderr.read()
     child.stderr.close()
     assert child.wait(60) == 143
     (step,) = kept(tmp_path / "a")
-    assert f"stopped by SIGTERM; a checkpoint of step {step} was saved" in said
-    assert "Traceback" not in said
+    assert f"stopped by SIGTERM; a checkpoint of step {step} was saved" in message
+    assert "Traceback" not in message

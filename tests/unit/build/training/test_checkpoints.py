@@ -12,7 +12,9 @@ from framework.build.training.checkpoints import CheckpointFiles, damage, latest
 def write(folder: Path, *steps: int, keep: int = 9) -> CheckpointFiles:
     files = CheckpointFiles(folder, keep)
     for step in steps:
-        files.save_checkpoint({"step": step, "weight": torch.full((1000,), float(step))}, files.place(step))
+        files.save_checkpoint(
+            {"step": step, "weight": torch.full((1000,), float(step))}, files.unfinished(step)
+        )
     files.wait()
     return files
 
@@ -21,7 +23,7 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-def test_the_last_few_are_kept(tmp_path: Path) -> None:
+def test_last_checkpoints_are_kept(tmp_path: Path) -> None:
     write(tmp_path, 10, 20, 30, 100, keep=2)
     assert names(tmp_path) == ["step-000000030.ckpt", "step-000000100.ckpt"]
     newest = latest(tmp_path)
@@ -29,37 +31,35 @@ def test_the_last_few_are_kept(tmp_path: Path) -> None:
     assert CheckpointFiles(tmp_path, 2).load_checkpoint(newest)["step"] == 100
 
 
-def test_training_goes_on_while_a_thread_writes_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thread_writes_a_snapshot_of_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     may_write, save = threading.Event(), torch.save
     monkeypatch.setattr(checkpoints.torch, "save", lambda *arguments: may_write.wait(60) and save(*arguments))
     files, weight, curve = CheckpointFiles(tmp_path, 2), torch.zeros(3), [{"loss": 1.0}]
-    files.save_checkpoint({"weight": weight, "curve": curve}, files.place(1))
+    files.save_checkpoint({"weight": weight, "curve": curve}, files.unfinished(1))
     weight += 1  # the next step
     curve.append({"loss": 0.5})
     assert latest(tmp_path.parent / "elsewhere") is None
     assert not list(tmp_path.glob("*.ckpt"))
     may_write.set()
     files.wait()
-    found = files.load_checkpoint(tmp_path / "step-000000001.ckpt")
-    assert found["weight"].tolist() == [0, 0, 0]
-    assert found["curve"] == [{"loss": 1.0}]
+    checkpoint = files.load_checkpoint(tmp_path / "step-000000001.ckpt")
+    assert checkpoint["weight"].tolist() == [0, 0, 0]
+    assert checkpoint["curve"] == [{"loss": 1.0}]
 
 
-def test_what_the_thread_met_is_raised_once_in_training(tmp_path: Path) -> None:
+def test_thread_error_is_raised_once_in_training(tmp_path: Path) -> None:
     files = CheckpointFiles(tmp_path / "gone", 2)
-    files.save_checkpoint({"step": 1}, files.place(1))
+    files.save_checkpoint({"step": 1}, files.unfinished(1))
     with pytest.raises(FileNotFoundError):
         files.wait()
     files.check()
     (tmp_path / "gone").mkdir()
-    files.save_checkpoint({"step": 2}, files.place(2))
+    files.save_checkpoint({"step": 2}, files.unfinished(2))
     files.wait()
     assert names(tmp_path / "gone") == ["step-000000002.ckpt"]
 
 
-def cut(file: Path) -> None:
+def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
@@ -73,18 +73,18 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("hurt", [cut, empty, flip])
-def test_a_damaged_checkpoint_is_passed_over_in_favour_of_the_one_before(tmp_path: Path, hurt) -> None:
+@pytest.mark.parametrize("damage_file", [truncate, empty, flip])
+def test_damaged_checkpoint_is_skipped(tmp_path: Path, damage_file) -> None:
     write(tmp_path, 20, 30)
-    hurt(tmp_path / "step-000000030.ckpt")
-    told: list[str] = []
-    assert latest(tmp_path, told.append) == tmp_path / "step-000000020.ckpt"
-    assert len(told) == 1
-    assert told[0].startswith("the checkpoint of step 30 is damaged (")
-    assert names(tmp_path) == ["step-000000020.ckpt"]  # or it would stand for a newer one for ever
+    damage_file(tmp_path / "step-000000030.ckpt")
+    reported: list[str] = []
+    assert latest(tmp_path, reported.append) == tmp_path / "step-000000020.ckpt"
+    assert len(reported) == 1
+    assert "step 30 is damaged (" in reported[0]
+    assert names(tmp_path) == ["step-000000020.ckpt"]  # otherwise it would stay the newest
 
 
-def test_half_written_ones_are_swept_and_without_any_training_begins(tmp_path: Path) -> None:
+def test_unfinished_checkpoints_are_removed(tmp_path: Path) -> None:
     write(tmp_path, 20)
     (tmp_path / "step-000000030.new").write_bytes(b"half")
     (tmp_path / "step-000000040.new").mkdir()
@@ -94,29 +94,29 @@ def test_half_written_ones_are_swept_and_without_any_training_begins(tmp_path: P
     assert latest(tmp_path, lambda line: None) is None
 
 
-def test_a_folder_of_parts_is_whole_or_passed_over(tmp_path: Path) -> None:
+def test_incomplete_checkpoint_folder_is_skipped(tmp_path: Path) -> None:
     files = write(tmp_path, 10)
     for step in (20, 30):
-        parts = files.place(step) / "model"
+        parts = files.unfinished(step) / "model"
         parts.mkdir(parents=True)
         for rank in range(2):
             (parts / f"rank-{rank}").write_bytes(bytes(100))
-        files.finish_folder(files.place(step))
+        files.finish_folder(files.unfinished(step))
     assert latest(tmp_path) == tmp_path / "step-000000030.ckpt"
     (tmp_path / "step-000000030.ckpt" / "model" / "rank-1").write_bytes(bytes(99))
     (tmp_path / "step-000000020.ckpt" / "parts.json").unlink()
-    told: list[str] = []
-    assert latest(tmp_path, told.append) == tmp_path / "step-000000010.ckpt"
-    assert "model/rank-1 is cut off" in told[0]
-    assert len(told) == 2
+    reported: list[str] = []
+    assert latest(tmp_path, reported.append) == tmp_path / "step-000000010.ckpt"
+    assert "model/rank-1" in reported[0]
+    assert len(reported) == 2
 
 
-def test_whole_checkpoints_have_no_damage(tmp_path: Path) -> None:
+def test_intact_checkpoint_has_no_damage(tmp_path: Path) -> None:
     write(tmp_path, 1)
     assert damage(tmp_path / "step-000000001.ckpt") is None
 
 
-def test_a_snapshot_shares_nothing_with_what_goes_on() -> None:
+def test_snapshot_shares_no_memory() -> None:
     weight = torch.arange(6.0)
     state = {
         "head": weight,

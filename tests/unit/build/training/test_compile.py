@@ -1,4 +1,4 @@
-"""``compile``: the same training, in other kernels."""
+"""``compile``: the same training with compiled kernels."""
 
 import json
 import os
@@ -19,7 +19,7 @@ Fit = Callable[..., Path]
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No compiled code of another test, and none left for it."""
+    """Use no compiled code of another test, and leave none behind."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", os.environ.get("TORCHINDUCTOR_CACHE_DIR", ""))
     torch.compiler.reset()
     yield
@@ -31,7 +31,7 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")  # of the compiler
+@pytest.mark.filterwarnings("ignore")  # from the compiler
 @pytest.mark.parametrize(
     ("tuning", "options"),
     [
@@ -40,7 +40,7 @@ def losses(folder: Path) -> list[float]:
     ],
     ids=["packed", "padded-recomputed"],
 )
-def test_compiled_training_equals_plain(
+def test_compiled_training_equals_eager_training(
     fit: Fit, fresh: None, tmp_path: Path, tuning: Any, options: dict[str, Any]
 ) -> None:
     options = {"epochs": 2, "learning_rate": 1e-3, **options}
@@ -49,7 +49,7 @@ def test_compiled_training_equals_plain(
     assert losses(compiled) == pytest.approx(losses(plain), abs=1e-4)
     (file,) = (path.name for path in plain.glob("*.safetensors"))
     one, other = load_file(plain / file), load_file(compiled / file)
-    assert one.keys() == other.keys()  # nothing is called _orig_mod
+    assert one.keys() == other.keys()  # without torch.compile's prefix _orig_mod
     assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-4
     assert sorted(path.name for path in compiled.iterdir()) == sorted(path.name for path in plain.iterdir())
     cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
@@ -57,7 +57,7 @@ def test_compiled_training_equals_plain(
     assert any(cache.rglob("*.cpp")), "nothing was compiled"
 
 
-def test_without_a_compiler_it_says_what_to_do(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_compiler_is_reported(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preparation.shutil, "which", lambda name: None)
     with pytest.raises(StepError, match=r"no C\+\+ compiler .* set training.compile=false$"):
         fit("a", LoRA(), compile=True)

@@ -1,4 +1,4 @@
-"""Direct preference optimisation on a tiny model: its loss by hand, and what it does to preferences."""
+"""DPO on a tiny model: its loss computed by hand, and its effect on preferences."""
 
 import json
 import math
@@ -18,9 +18,9 @@ from framework.build.parallelism.single import Single
 from framework.build.stages.data import PrepareData
 from framework.build.stages.merge import Merge
 from framework.build.task.preference_pairs import Preferences, preferred, with_reference
-from framework.build.training import Folders
 from framework.build.training.batches import read_examples
 from framework.build.training.dpo import Dpo
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -31,7 +31,7 @@ from framework.plan.build import Plan
 
 @pytest.fixture(scope="module")
 def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Questions with a right answer that is chosen, and a longer wrong one."""
+    """Prompts with a right answer, which is chosen, and a longer wrong one."""
     folder = tmp_path_factory.mktemp("pairs")
     for split, numbers in (("train", range(24)), ("test", range(24, 32))):
         names = ("even", "odd")
@@ -45,61 +45,70 @@ def pairs(tiny_model: Model, tiny_base: Path, tmp_path_factory: pytest.TempPathF
     return folder / "rows"
 
 
-def test_the_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
+def on_cpu(model: Model, tuning: Tuning, folders: Folders) -> TrainingRun:
+    return TrainingRun(
+        model=model, tuning=tuning, parallelism=Single(), device="cpu", folders=folders, seed=0
+    )
+
+
+def test_loss_is_that_of_the_paper(tiny_model: Model, tiny_base: Path, pairs: Path) -> None:
     rows = read_examples(pairs / "train.safetensors")[:3]
     base = tiny_model.open(tiny_base).requires_grad_(False)
-    known = with_reference(base, rows, pad=0)
+    pairs_with_reference = with_reference(base, rows, pad=0)
     task = Preferences(beta=0.3)
-    # Nothing has been learnt: every margin is 0.
-    assert float(task.loss(base, task.collate(known, 0))) == pytest.approx(3 * math.log(2), rel=1e-5)
+    # Before training every margin is 0.
+    assert float(task.loss(base, task.collate(pairs_with_reference, 0))) == pytest.approx(
+        3 * math.log(2), rel=1e-5
+    )
     with torch.no_grad():
         for weight in base.parameters():
             weight += 0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
     by_hand = 0.0
-    for ids, labels, others, other_labels, reference in known:
+    for ids, labels, others, other_labels, reference in pairs_with_reference:
         sums = []
         for tokens, wanted in ((ids, labels), (others, other_labels)):
-            shares = base(tokens[None]).logits[0].log_softmax(-1)
-            places = [place for place in range(len(tokens) - 1) if wanted[place + 1] != -100]
-            sums.append(sum(float(shares[place, tokens[place + 1]]) for place in places))
+            log_probabilities = base(tokens[None]).logits[0].log_softmax(-1)
+            positions = [index for index in range(len(tokens) - 1) if wanted[index + 1] != -100]
+            sums.append(sum(float(log_probabilities[index, tokens[index + 1]]) for index in positions))
         margin = (sums[0] - sums[1]) - float(reference[0] - reference[1])
         by_hand += math.log(1 + math.exp(-0.3 * margin))
-    assert float(task.loss(base, task.collate(known, 0))) == pytest.approx(by_hand, rel=1e-4)
+    assert float(task.loss(base, task.collate(pairs_with_reference, 0))) == pytest.approx(by_hand, rel=1e-4)
 
 
 @pytest.mark.parametrize(
     ("tuning", "rate"), [(Full(), 2e-3), (LoRA(rank=4, alpha=8), 1e-2)], ids=["full", "lora"]
 )
-def test_the_chosen_answers_become_likelier_than_the_rejected(
+def test_chosen_answers_become_more_likely_than_rejected(
     tuning: Tuning, rate: float, tiny_model: Model, tiny_base: Path, pairs: Path, tmp_path: Path
 ) -> None:
     output, scratch, merged = tmp_path / "out", tmp_path / "scratch", tmp_path / "merged"
     for folder in (output, scratch, merged):
         folder.mkdir()
     option = Dpo(learning_rate=rate, micro_batch_size=4, max_steps=24, precision="fp32")
-    option.fit(tiny_model, tuning, Single(), "cpu", Folders(tiny_base, pairs, output, scratch), 0)
+    folders = Folders(model=tiny_base, data=pairs, output=output, scratch=scratch)
+    option.fit(on_cpu(tiny_model, tuning, folders))
     losses = [json.loads(line)["loss"] for line in (output / "log.jsonl").read_text().splitlines()]
-    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step begins at the reference
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step starts from the reference
     assert losses[-1] < 0.5
     Merge(model=tiny_model, tuning=tuning).run(
         {"model": tiny_base, "tune": output}, merged, Workspace(merged)
     )
     rows = read_examples(pairs / "test.safetensors")
     base = Base(decode=lambda ids: "", open=lambda: open_engine("torch", tiny_base))
-    found = PreferenceEvaluation().measure(open_engine("torch", merged), "causal-lm", rows, base)
-    assert tuple(found) == PreferenceEvaluation().metrics("causal-lm")
-    assert found["reward_accuracy"] == 1.0
+    metrics = PreferenceEvaluation().measure(open_engine("torch", merged), "causal-lm", rows, base)
+    assert tuple(metrics) == PreferenceEvaluation().metrics("causal-lm")
+    assert metrics["reward_accuracy"] == 1.0
     gained = preferred(open_engine("torch", merged), rows) - preferred(open_engine("torch", tiny_base), rows)
-    assert found["reward_margin"] == pytest.approx(float(gained.mean()), rel=1e-5)
-    assert found["reward_margin"] > 2
+    assert metrics["reward_margin"] == pytest.approx(float(gained.mean()), rel=1e-5)
+    assert metrics["reward_margin"] > 2
 
 
-def test_rows_without_a_rejected_answer_are_refused(
+def test_rows_without_a_rejected_answer_are_rejected(
     tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    folders = Folders(tiny_base, tiny_data, tmp_path, tmp_path)
-    with pytest.raises(StepError, match="row 1 has no rejected answer; give rows of 'prompt', 'chosen'"):
-        Dpo(max_steps=8, precision="fp32").fit(tiny_model, Full(), Single(), "cpu", folders, 0)
+    folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
+    with pytest.raises(StepError, match="row 1 has no rejected answer"):
+        Dpo(max_steps=8, precision="fp32").fit(on_cpu(tiny_model, Full(), folders))
 
 
 def test_dpo_is_rejected_for_a_classifier(plan: Callable[..., Plan]) -> None:

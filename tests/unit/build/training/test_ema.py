@@ -13,8 +13,8 @@ LORA = LoRA(rank=4, alpha=8)
 WEIGHTS = "adapter_model.safetensors"
 
 
-def test_the_average_is_saved_and_not_the_last_weights(fit: Fit) -> None:
-    """Two runs that differ only in their number of steps give the weights after each step."""
+def test_average_is_saved_instead_of_last_weights(fit: Fit) -> None:
+    """Recompute the average from the weights after each step."""
     from framework.build.training.callbacks import Progress
 
     seen: list[dict[str, torch.Tensor]] = []
@@ -33,7 +33,7 @@ def test_the_average_is_saved_and_not_the_last_weights(fit: Fit) -> None:
         kept = saved[name.replace(".default", "")]
         assert not torch.equal(kept, last)
         if start is None:
-            continue  # A starts at random numbers, which nobody saw
+            continue  # the random start of A is unknown
         average = start
         for step, weights in enumerate(seen, 1):
             decay = min(0.5, (1 + step) / (10 + step))
@@ -42,7 +42,7 @@ def test_the_average_is_saved_and_not_the_last_weights(fit: Fit) -> None:
 
 
 @pytest.mark.parametrize("tuning", [LORA, Full()])
-def test_a_resumed_average_is_the_same_to_the_bit(
+def test_resumed_average_is_bit_identical(
     fit: Fit, cut_off: Callable[..., None], tuning: LoRA | Full
 ) -> None:
     options = {"epochs": 2, "checkpoint_every_steps": 3, "ema_decay": 0.9}

@@ -1,4 +1,4 @@
-"""Two machines train together for real: two workers that share nothing but a folder and a port."""
+"""Two real workers train together; they share only a folder and a port."""
 
 import os
 import signal
@@ -50,14 +50,14 @@ def steps(model: Model, layout: Parallelism, **training: Any) -> list[Step]:
 
 @pytest.fixture
 def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Machine]:
-    """Start the worker as machine *number* on a job; standard output and error are one file."""
+    """Start the worker as machine *number* of a job; a file gets its standard output and error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     begun: list[subprocess.Popen[str]] = []
 
     def begin(job: Path, number: int, **more: str) -> "subprocess.Popen[str]":
-        place = {
+        machine = {
             "PET_NODE_RANK": str(number),
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": port,
@@ -68,7 +68,7 @@ def start(tmp_path: Path, environ: dict[str, str]) -> Iterator[Machine]:
             begun.append(
                 subprocess.Popen(
                     [sys.executable, "-m", "framework.worker", str(job)],
-                    env={**environ, **place, **more},
+                    env={**environ, **machine, **more},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -92,14 +92,14 @@ def job_of(steps: list[Step], folder: Path) -> Path:
     return job
 
 
-def said(tmp_path: Path) -> str:
+def logs(tmp_path: Path) -> str:
     return "\n".join(f"--- {log.name}\n{log.read_text()}" for log in sorted(tmp_path.glob("machine-*.log")))
 
 
 def wait_until(true: Callable[[], bool], tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not true():
-        assert time.monotonic() < deadline, said(tmp_path)
+        assert time.monotonic() < deadline, logs(tmp_path)
         time.sleep(0.05)
 
 
@@ -113,26 +113,26 @@ def alone(model: Model, start: Machine, tmp_path: Path, **training: Any) -> Path
     """Train in one process; return the artifact."""
     whole = steps(model, Single(), **training)
     process = start(job_of(whole, tmp_path / "alone"), 0)
-    assert process.wait(120) == 0, said(tmp_path)
+    assert process.wait(120) == 0, logs(tmp_path)
     return Store(tmp_path / "alone" / "store").folder(whole[-1])
 
 
 @pytest.mark.slow
-def test_two_machines_train_as_one(tiny_model: Model, start: Machine, tmp_path: Path) -> None:
+def test_two_machines_train_like_one_process(tiny_model: Model, start: Machine, tmp_path: Path) -> None:
     shared = steps(tiny_model, DDP(replicas=2, machines=2), epochs=2)
     job = job_of(shared, tmp_path / "two")
-    second = start(job, 1)  # it may come first
+    second = start(job, 1)  # it may start first
     first = start(job, 0)
-    assert first.wait(120) == 0, said(tmp_path)
-    assert second.wait(30) == 0, said(tmp_path)
+    assert first.wait(120) == 0, logs(tmp_path)
+    assert second.wait(30) == 0, logs(tmp_path)
     whole = alone(tiny_model, start, tmp_path, epochs=2)
     assert difference(Store(tmp_path / "two" / "store").folder(shared[-1]), whole) <= 1e-6
     assert not list((tmp_path / "two" / "store" / "scratch").iterdir())
-    assert "joining the first machine where it trains" in said(tmp_path)
+    assert "joining the first machine's trainings" in logs(tmp_path)
 
 
 @pytest.mark.slow
-def test_a_machine_is_lost_the_other_goes_on_and_a_third_takes_its_place(
+def test_lost_machine_is_replaced_while_training_continues(
     tiny_model: Model, start: Machine, tmp_path: Path
 ) -> None:
     training = {"epochs": 100, "max_steps": 300, "checkpoint_every_steps": 5}
@@ -143,9 +143,9 @@ def test_a_machine_is_lost_the_other_goes_on_and_a_third_takes_its_place(
     first, second = start(job, 0), start(job, 1)
     wait_until(lambda: any(scratch.glob("step-*.ckpt")), tmp_path)
     os.killpg(second.pid, signal.SIGKILL)
-    wait_until(lambda: "training on 1 of 2 machines" in said(tmp_path), tmp_path)
+    wait_until(lambda: "training on 1 of 2 machines" in logs(tmp_path), tmp_path)
     third = start(job, 1)
-    assert first.wait(200) == 0, said(tmp_path)
-    assert third.wait(30) == 0, said(tmp_path)
+    assert first.wait(200) == 0, logs(tmp_path)
+    assert third.wait(30) == 0, logs(tmp_path)
     whole = alone(tiny_model, start, tmp_path, **training)
     assert difference(store.folder(shared[-1]), whole) <= 1e-4

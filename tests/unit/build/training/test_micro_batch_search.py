@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from framework.build.training import micro_batch_search as fitting
-from framework.build.training.memory_estimate import what_saves_most
+from framework.build.training import micro_batch_search as search
+from framework.build.training.memory_estimate import rank_memory_savings
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -22,51 +22,51 @@ def log(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
-def plenty(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
-    monkeypatch.setattr(fitting, "available_memory", lambda: gib * 2**30)
+def set_free_memory(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
+    monkeypatch.setattr(search, "available_memory", lambda: gib * 2**30)
 
 
 @pytest.mark.parametrize(("gib", "size"), [(100, 8), (0.001, 1)])
-def test_auto_takes_what_fits_and_steps_see_the_same_rows(
+def test_auto_size_keeps_the_rows_of_a_step(
     fit: Fit, monkeypatch: pytest.MonkeyPatch, gib: float, size: int
 ) -> None:
-    plenty(monkeypatch, gib)
-    found = fit("auto", LORA, micro_batch_size="auto", global_batch_size=8, epochs=2)
+    set_free_memory(monkeypatch, gib)
+    auto = fit("auto", LORA, micro_batch_size="auto", global_batch_size=8, epochs=2)
     accumulate = 8 // size
     same = fit("same", LORA, micro_batch_size=size, gradient_accumulation_steps=accumulate, epochs=2)
-    assert log(found)[0] == {"step": 0, "micro_batch_size": size}
-    assert log(found)[1:] == log(same)  # trying draws no random number either
+    assert log(auto)[0] == {"step": 0, "micro_batch_size": size}
+    assert log(auto)[1:] == log(same)  # the search draws no random numbers
     weights = "adapter_model.safetensors"
-    assert (found / weights).read_bytes() == (same / weights).read_bytes()
+    assert (auto / weights).read_bytes() == (same / weights).read_bytes()
 
 
-def test_a_size_in_between_is_found_from_what_was_measured(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fitting, "activation_bytes", lambda *arguments: 1e9)
+def test_auto_size_is_extrapolated_from_measurements(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "activation_bytes", lambda *arguments: 1e9)
     for room, size in ((5e9, 4), (3.9e9, 2), (40e9, 32)):
-        plenty(monkeypatch, room / fitting._SPARE / 2**30)
+        set_free_memory(monkeypatch, room / search._USABLE / 2**30)
         name = str(size)
         folder = fit(name, LORA, micro_batch_size="auto", global_batch_size=32, max_steps=1)
         assert log(folder)[0]["micro_batch_size"] == size
 
 
-def test_only_what_divides_a_step_is_taken(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
-    plenty(monkeypatch, 100)
+def test_auto_size_divides_the_rows_of_a_step(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_free_memory(monkeypatch, 100)
     folder = fit("a", LORA, micro_batch_size="auto", global_batch_size=12, max_steps=1)
     assert log(folder)[0]["micro_batch_size"] == 4
 
 
-def test_a_run_that_goes_on_keeps_its_size(
+def test_resumed_run_keeps_its_size(
     fit: Fit, cut_off: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"micro_batch_size": "auto", "global_batch_size": 8, "epochs": 2, "checkpoint_every_steps": 2}
-    plenty(monkeypatch, 0.001)
+    set_free_memory(monkeypatch, 0.001)
     whole = fit("whole", LORA, **options)
     cut_off(5, "cut", LORA, **options)
-    plenty(monkeypatch, 100)
+    set_free_memory(monkeypatch, 100)
     assert (fit("cut", LORA, **options) / "log.jsonl").read_bytes() == (whole / "log.jsonl").read_bytes()
 
 
-def test_a_global_batch_is_the_rows_of_a_step(fit: Fit) -> None:
+def test_global_batch_size_is_the_rows_of_a_step(fit: Fit) -> None:
     one = fit("one", LORA, micro_batch_size=4, global_batch_size=16, epochs=2)
     other = fit("other", LORA, micro_batch_size=4, gradient_accumulation_steps=4, epochs=2)
     assert (one / "log.jsonl").read_bytes() == (other / "log.jsonl").read_bytes()
@@ -83,7 +83,7 @@ def test_a_global_batch_is_the_rows_of_a_step(fit: Fit) -> None:
         ),
     ],
 )
-def test_memory_that_runs_out_is_told_with_what_helps(fit: Fit, monkeypatch: Any, error: Exception) -> None:
+def test_out_of_memory_suggests_overrides(fit: Fit, monkeypatch: Any, error: Exception) -> None:
     from framework.build.training.module import TuneModule
 
     def fail(self: TuneModule, batch: Any, index: int) -> None:
@@ -92,12 +92,12 @@ def test_memory_that_runs_out_is_told_with_what_helps(fit: Fit, monkeypatch: Any
     monkeypatch.setattr(TuneModule, "training_step", fail)
     with pytest.raises(StepError) as caught:
         fit("a", Full(), micro_batch_size=8)
-    said = str(caught.value)
-    assert "ran out with 8 rows of up to " in said
-    assert len(said.partition("effective first: ")[2].split("; ")) == 3
+    message = str(caught.value)
+    assert "8 row(s)" in message
+    assert len(message.partition("effective first: ")[2].split("; ")) == 3
 
 
-def test_another_error_stays_what_it_is(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_errors_are_not_wrapped(fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.build.training.module import TuneModule
 
     def fail(self: TuneModule, batch: Any, index: int) -> None:
@@ -108,24 +108,24 @@ def test_another_error_stays_what_it_is(fit: Fit, monkeypatch: pytest.MonkeyPatc
         fit("a", Full())
 
 
-def test_what_really_cannot_be_allocated_is_recognised() -> None:
+def test_failed_allocation_is_recognized() -> None:
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
-    assert fitting._is_out_of_memory(caught.value)
+    assert search._is_out_of_memory(caught.value)
 
 
-def advice(training: Supervised, tuning: Any, parameters: float, longest: int) -> list[str]:
-    return what_saves_most(training, tuning, parameters, longest, generates=True, on_cpu=False)
+def suggestions(training: Supervised, tuning: Any, parameters: float, longest: int) -> list[str]:
+    return rank_memory_savings(training, tuning, parameters, longest, generates=True, on_cpu=False)
 
 
-def test_advice_fits_the_run() -> None:
-    large = advice(Supervised(micro_batch_size=1), Full(), 8e9, 512)
+def test_suggestions_fit_the_run() -> None:
+    large = suggestions(Supervised(micro_batch_size=1), Full(), 8e9, 512)
     assert large[0] == "tuning=qlora"
     assert "tuning=lora" in large
     assert not any("micro_batch_size" in change for change in large)
-    long_rows = advice(Supervised(micro_batch_size=64, gradient_accumulation_steps=2), LORA, 1e8, 2048)
+    long_rows = suggestions(Supervised(micro_batch_size=64, gradient_accumulation_steps=2), LORA, 1e8, 2048)
     assert long_rows[0] == "training.micro_batch_size=1 training.gradient_accumulation_steps=128"
     assert "training.gradient_checkpointing=true" in long_rows
-    again = advice(Supervised(micro_batch_size=64, gradient_checkpointing=True), LORA, 1e8, 2048)
+    again = suggestions(Supervised(micro_batch_size=64, gradient_checkpointing=True), LORA, 1e8, 2048)
     assert "training.gradient_checkpointing=true" not in again
-    assert "training.gradient_checkpointing=true" not in advice(Supervised(), Prefix(), 1e8, 2048)
+    assert "training.gradient_checkpointing=true" not in suggestions(Supervised(), Prefix(), 1e8, 2048)

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from framework.build.task import open_task
-from framework.build.training.neftune import Noise
+from framework.build.training.neftune import EmbeddingNoise
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
 
@@ -16,13 +16,15 @@ ROWS = [(torch.arange(n), torch.arange(n)) for n in (4, 9)]
 
 
 @pytest.fixture
-def noisy(tiny_llama: Path) -> tuple[torch.nn.Module, Noise]:
+def noisy(tiny_llama: Path) -> tuple[torch.nn.Module, EmbeddingNoise]:
     model = AutoModelForCausalLM.from_pretrained(tiny_llama)
-    return model.get_input_embeddings(), Noise(model, alpha=5.0)
+    return model.get_input_embeddings(), EmbeddingNoise(model, alpha=5.0)
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_each_token_gets_the_noise_of_its_own_row(noisy: tuple[torch.nn.Module, Noise], packed: bool) -> None:
+def test_noise_scale_depends_on_the_own_row(
+    noisy: tuple[torch.nn.Module, EmbeddingNoise], packed: bool
+) -> None:
     embed, noise = noisy
     batch = open_task("causal-lm").collate(ROWS, 0, packed)
     plain = embed(batch["input_ids"])
@@ -37,7 +39,7 @@ def test_each_token_gets_the_noise_of_its_own_row(noisy: tuple[torch.nn.Module, 
         assert added[0, :5].abs().max() == 0
 
 
-def test_only_the_call_that_was_announced_gets_noise(noisy: tuple[torch.nn.Module, Noise]) -> None:
+def test_only_the_expected_call_gets_noise(noisy: tuple[torch.nn.Module, EmbeddingNoise]) -> None:
     embed, noise = noisy
     batch = open_task("causal-lm").collate(ROWS, 0, True)
     noise.expect(batch)
@@ -47,7 +49,7 @@ def test_only_the_call_that_was_announced_gets_noise(noisy: tuple[torch.nn.Modul
 
 
 @pytest.mark.parametrize("tuning", [Full(), LoRA(rank=4)])
-def test_training_with_noise_differs_and_resumes_to_the_same_bytes(
+def test_training_with_noise_resumes_to_the_same_bytes(
     fit: Fit, cut_off: Callable[..., None], tuning: Full | LoRA
 ) -> None:
     options = {"epochs": 2, "checkpoint_every_steps": 2, "neftune_alpha": 5.0}

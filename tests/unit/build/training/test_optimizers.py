@@ -21,12 +21,12 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw-8bit", "lion", "lion-8bit"])
-def test_every_optimizer_lowers_the_loss_and_resumes_to_the_same_bytes(
+def test_optimizer_lowers_loss_and_resumes_exactly(
     fit: Fit, cut_off: Callable[..., None], optimizer: str
 ) -> None:
     rate = 1e-2 if optimizer.startswith("adamw") else 2e-3
     options = {"optimizer": optimizer, "learning_rate": rate, "epochs": 4, "checkpoint_every_steps": 3}
-    wide = LoRA(rank=32, alpha=64)  # below 4,096 weights bitsandbytes keeps 32 bits
+    wide = LoRA(rank=32, alpha=64)  # bitsandbytes uses 8 bits from 4,096 weights on
     whole = fit("whole", wide, **options)
     assert losses(whole)[-1] < 0.9 * losses(whole)[0]
 
@@ -36,7 +36,7 @@ def test_every_optimizer_lowers_the_loss_and_resumes_to_the_same_bytes(
         assert (resumed / name).read_bytes() == (whole / name).read_bytes()
 
 
-def test_eight_bits_are_a_byte_a_number() -> None:
+def test_8bit_states_take_one_byte_each() -> None:
     weight = torch.nn.Parameter(torch.ones(64, 128))
     weight.grad = torch.ones_like(weight)
     for name, numbers in (("adamw-8bit", 2), ("lion-8bit", 1)):
@@ -46,7 +46,7 @@ def test_eight_bits_are_a_byte_a_number() -> None:
         assert [value.dtype for value in kept] == [torch.uint8] * numbers
 
 
-def test_lion_moves_as_its_paper_says() -> None:
+def test_lion_update_is_that_of_the_paper() -> None:
     weight = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     optimizer = Lion([weight], lr=0.1, betas=(0.9, 0.99), weight_decay=0.5)
     average = torch.zeros(2)
@@ -60,12 +60,12 @@ def test_lion_moves_as_its_paper_says() -> None:
 
 
 def test_lion_agrees_with_bitsandbytes() -> None:
-    from bitsandbytes.optim import Lion as Theirs
+    from bitsandbytes.optim import Lion as BitsandbytesLion
 
     start, draw = torch.randn(32, 8), torch.Generator().manual_seed(1)
     ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
     one = Lion([ours], lr=1e-2, weight_decay=0.1)
-    other = Theirs([theirs], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+    other = BitsandbytesLion([theirs], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
     for _ in range(5):
         ours.grad = torch.randn(32, 8, generator=draw)
         theirs.grad = ours.grad.clone()
@@ -82,7 +82,7 @@ def test_betas_and_epsilon_reach_the_optimizer() -> None:
     assert lion.param_groups[0]["betas"] == (0.9, 0.99)
 
 
-def test_a_missing_bitsandbytes_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bitsandbytes_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
@@ -90,7 +90,7 @@ def test_a_missing_bitsandbytes_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -
         make_optimizer(Supervised(optimizer="lion-8bit"), [torch.nn.Parameter(torch.ones(2, 2))])
 
 
-def test_parts_that_are_more_than_all_steps_still_end_at_the_floor() -> None:
+def test_overlapping_warmup_and_decay_end_at_the_minimum() -> None:
     curve = rates(schedule="wsd", decay_ratio=1.0)
     assert curve[10] == pytest.approx(1.0)
     assert curve[100] == pytest.approx(0)
@@ -99,15 +99,15 @@ def test_parts_that_are_more_than_all_steps_still_end_at_the_floor() -> None:
 def rates(**options: object) -> list[float]:
     training = Supervised(learning_rate=1.0, warmup_ratio=0.1, **options)
     optimizer = make_optimizer(training, [torch.nn.Parameter(torch.ones(2, 2))])
-    schedule, found = make_schedule(training, optimizer, 100), []
+    schedule, history = make_schedule(training, optimizer, 100), []
     for _ in range(100):
-        found.append(optimizer.param_groups[0]["lr"])
+        history.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         schedule.step()
-    return [*found, optimizer.param_groups[0]["lr"]]
+    return [*history, optimizer.param_groups[0]["lr"]]
 
 
-def test_schedules_have_their_shapes() -> None:
+def test_schedule_shapes() -> None:
     every = {name: rates(schedule=name) for name in ("linear", "cosine", "constant", "inverse-sqrt", "wsd")}
     for name, curve in every.items():
         assert curve[0] == 0, name
@@ -123,5 +123,5 @@ def test_schedules_have_their_shapes() -> None:
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "wsd"])
-def test_a_floor_holds_the_learning_rate_up(name: str) -> None:
+def test_minimum_learning_rate_is_kept(name: str) -> None:
     assert rates(schedule=name, min_learning_rate_ratio=0.1)[100] == pytest.approx(0.1)

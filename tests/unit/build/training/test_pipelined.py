@@ -1,4 +1,4 @@
-"""Layers in several real processes train as in one, whoever dies on the way."""
+"""Pipelines of real processes train like a single process, even if one is killed."""
 
 import json
 import os
@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from framework.build.model.tiny import TinyCausalLM
 from framework.build.parallelism.pipeline import Pipeline
-from framework.build.parallelism.pipeline_stage import refuse
+from framework.build.parallelism.pipeline_stage import check_stages
 from framework.build.parallelism.single import Single
-from framework.build.training import Folders
 from framework.build.training.launch import train_in_ranks
-from framework.build.training.pipelined import widened
+from framework.build.training.pipelined import pad_left
+from framework.build.training.run import Folders, TrainingRun
 from framework.build.training.supervised import Supervised
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -56,13 +56,13 @@ TRAINING: dict[str, Any] = {
 def base(tmp_path: Path) -> Path:
     folder = tmp_path / "base"
     folder.mkdir()
-    MODEL.materialise(folder, seed=0)
+    MODEL.materialize(folder, seed=0)
     return folder
 
 
 @pytest.fixture
 def faulty(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The tuning methods in which the second rank is killed after step 8, once."""
+    """Tuning methods that kill the second rank once, after step 8."""
     (tmp_path / "faulty_stages.py").write_text(FAULTY)
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, value in {**environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{environ['PYTHONPATH']}"}.items():
@@ -73,21 +73,22 @@ def faulty(tmp_path: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def train(base: Path, tiny_data: Path, tmp_path: Path, faulty: Any) -> Callable[..., Path]:
-    """Train into ``tmp_path / name``, with 8 rows a step; the same name again goes on."""
+    """Train into ``tmp_path / name``, with 8 rows per step; a second call with the same name resumes."""
 
     def begin(name: str, tuning: Any, layout: Any, steps: int = 20) -> Path:
         output, scratch = tmp_path / name, tmp_path / f"{name}-scratch"
         for folder in (output, scratch):
             folder.mkdir(exist_ok=True)
-        folders = Folders(base, tiny_data, output, scratch)
+        folders = Folders(model=base, data=tiny_data, output=output, scratch=scratch)
+        run = TrainingRun(
+            model=MODEL, tuning=tuning, parallelism=layout, device="cpu", folders=folders, seed=0
+        )
         if isinstance(layout, Single):
-            Supervised(micro_batch_size=8, max_steps=steps, **TRAINING).fit(
-                MODEL, tuning, layout, "cpu", folders, 0
-            )
+            Supervised(micro_batch_size=8, max_steps=steps, **TRAINING).fit(run)
         else:
             parts = {"micro_batch_size": 2, "gradient_accumulation_steps": 4 // layout.data}
             training = Supervised(max_steps=steps, **parts, **TRAINING)
-            train_in_ranks(training, MODEL, tuning, layout, "cpu", folders, 0)
+            train_in_ranks(training, run)
         return output
 
     return begin
@@ -99,13 +100,13 @@ def losses(folder: Path) -> list[float]:
 
 def equal(folder: Path, one: Path) -> None:
     assert losses(folder) == pytest.approx(losses(one), abs=1e-5)
-    ours, theirs = (load_file(next(place.glob("*.safetensors"))) for place in (folder, one))
+    ours, theirs = (load_file(next(path.glob("*.safetensors"))) for path in (folder, one))
     assert ours.keys() == theirs.keys()
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) < 1e-5
 
 
 @pytest.mark.slow
-def test_two_stages_train_as_one_process_though_one_dies(
+def test_two_stages_train_like_one_process_after_a_kill(
     train: Callable[..., Path], faulty: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     one = train("one", LoRA(rank=4, alpha=8, dropout=0.0), Single())
@@ -124,7 +125,7 @@ def tie(base: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tied_embeddings_get_the_gradient_of_both_ends(train: Callable[..., Path], base: Path) -> None:
+def test_tied_embeddings_get_both_gradients(train: Callable[..., Path], base: Path) -> None:
     tie(base)
     one = train("one", Full(), Single())
     assert "lm_head.weight" not in load_file(one / "model.safetensors")
@@ -132,7 +133,7 @@ def test_tied_embeddings_get_the_gradient_of_both_ends(train: Callable[..., Path
 
 
 @pytest.mark.slow
-def test_stages_go_on_from_what_one_process_has_saved(
+def test_stages_resume_from_a_single_process_checkpoint(
     train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = train("one", Full(), Single())
@@ -164,10 +165,9 @@ print(json.dumps(model(torch.arange(20)[None]).logits[0, -1].tolist()))
 
 
 @pytest.mark.slow
-def test_data_by_stages_by_tensor_train_as_one_though_one_dies_and_transformers_opens_it(
+def test_3d_trains_like_one_process_after_a_kill(
     train: Callable[..., Path], faulty: Any, environ: dict[str, str]
 ) -> None:
-    """Eight processes."""
     one = train("one", Full(), Single())
     eight = train("eight", faulty.DyingFull(), Pipeline(data=2, stages=2, tensor=2))
     equal(eight, one)
@@ -180,30 +180,30 @@ def test_data_by_stages_by_tensor_train_as_one_though_one_dies_and_transformers_
     assert opened[1] == pytest.approx(opened[0], abs=1e-3)
 
 
-def test_ranks_are_numbered_by_data_then_stage_then_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_ordered_by_data_then_stage_then_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Pipeline(data=2, stages=2, tensor=2)
     assert layout.processes == 8
-    found = []
+    data_ranks = []
     for rank in range(8):
         monkeypatch.setenv("RANK", str(rank))
-        found.append(layout.data_rank)
-    assert found == [0, 0, 0, 0, 1, 1, 1, 1]
+        data_ranks.append(layout.data_rank)
+    assert data_ranks == [0, 0, 0, 0, 1, 1, 1, 1]
 
 
-def test_a_step_is_widened_on_the_left_without_a_label(tiny_data: Path) -> None:
+def test_step_is_padded_left_without_labels(tiny_data: Path) -> None:
     batch = {
         "input_ids": torch.tensor([[0, 7, 8], [5, 6, 7]]),
         "attention_mask": torch.tensor([[0, 1, 1], [1, 1, 1]]),
         "position_ids": torch.tensor([[0, 0, 1], [0, 1, 2]]),
         "labels": torch.tensor([[-100, -100, 8], [-100, 6, 7]]),
     }
-    for wide, name in zip(widened(batch), batch, strict=True):
+    for wide, name in zip(pad_left(batch), batch, strict=True):
         assert wide.shape == (2, 32)
         assert torch.equal(wide[:, -3:], batch[name])
         assert set(wide[:, :-3].flatten().tolist()) == ({-100} if name == "labels" else {0})
 
 
-def test_the_plan_says_what_stages_need(config: Callable[..., Config]) -> None:
+def test_rules_report_what_stages_need(config: Callable[..., Config]) -> None:
     words = ("+recipe=tiny", "parallelism=pipeline", "parallelism.stages=4")
     (problem,) = broken_rules(config(*words))
     assert problem.overrides == ("training.gradient_accumulation_steps=4",)
@@ -213,17 +213,17 @@ def test_the_plan_says_what_stages_need(config: Callable[..., Config]) -> None:
     assert [problem.key for problem in problems] == ["training.neftune_alpha", "training.validation"]
 
 
-def test_what_cannot_be_cut_into_stages_is_refused_with_what_works(base: Path, tiny_bert: Path) -> None:
+def test_unsupported_models_are_rejected_for_stages(base: Path, tiny_bert: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = MODEL.open(base)
-    refuse(model, model, 4)
-    with pytest.raises(StepError, match=r"5 stages cannot share 4 layers; set parallelism.stages=4"):
-        refuse(model, model, 5)
+    check_stages(model, model, 4)
+    with pytest.raises(StepError, match=r"set parallelism\.stages=4$"):
+        check_stages(model, model, 5)
     model.requires_grad_(False)
     model.model.layers[3].requires_grad_(True)
-    with pytest.raises(StepError, match=r"trains nothing in stage 0.*set parallelism=fsdp2"):
-        refuse(model, model, 2)
+    with pytest.raises(StepError, match=r"stage 0, .*set parallelism=fsdp2"):
+        check_stages(model, model, 2)
     bert = AutoModelForSequenceClassification.from_pretrained(tiny_bert)
-    with pytest.raises(StepError, match=r"layer to layer of a 'bert' model; set parallelism=fsdp2"):
-        refuse(bert, bert, 2)
+    with pytest.raises(StepError, match=r"'bert' models; set parallelism=fsdp2"):
+        check_stages(bert, bert, 2)

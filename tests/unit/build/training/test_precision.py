@@ -6,7 +6,7 @@ import torch
 
 from framework.build.model import Model
 from framework.build.training import precision
-from framework.build.training.precision import hold_frozen
+from framework.build.training.precision import cast_frozen
 from framework.build.tuning.full import Full
 from framework.build.tuning.head import Head
 from framework.build.tuning.ia3 import IA3
@@ -15,53 +15,53 @@ from framework.build.tuning.lora import LoRA
 Fit = Callable[..., Path]
 
 
-def kinds(model: torch.nn.Module) -> dict[torch.dtype, int]:
-    found: dict[torch.dtype, int] = {}
+def weights_by_dtype(model: torch.nn.Module) -> dict[torch.dtype, int]:
+    counts: dict[torch.dtype, int] = {}
     for weight in model.parameters():
-        found[weight.dtype] = found.get(weight.dtype, 0) + weight.numel()
-    return found
+        counts[weight.dtype] = counts.get(weight.dtype, 0) + weight.numel()
+    return counts
 
 
 def test_frozen_linear_weights_take_half_the_memory(tiny_model: Model, tiny_base: Path) -> None:
     tuned = LoRA(rank=4).apply(tiny_model.open(tiny_base), "causal-lm")
-    hold_frozen(tuned, "bf16")
+    cast_frozen(tuned, "bf16")
     for name, weight in tuned.named_parameters():
         half = "base_layer" in name or name.endswith("lm_head.weight")
         assert weight.dtype == (torch.bfloat16 if half else torch.float32), name
-    assert kinds(tuned)[torch.bfloat16] > kinds(tuned)[torch.float32]
+    assert weights_by_dtype(tuned)[torch.bfloat16] > weights_by_dtype(tuned)[torch.float32]
 
 
 @pytest.mark.parametrize(
     "tuning", [LoRA(rank=4), LoRA(rank=4, use_dora=True), IA3()], ids=["lora", "dora", "ia3"]
 )
-def test_nothing_is_learnt_otherwise(fit: Fit, monkeypatch: pytest.MonkeyPatch, tuning: LoRA | IA3) -> None:
-    held = fit("held", tuning, precision="bf16", epochs=1)
-    monkeypatch.setattr(precision, "hold_frozen", lambda model, kind: None)
+def test_training_result_is_unchanged(fit: Fit, monkeypatch: pytest.MonkeyPatch, tuning: LoRA | IA3) -> None:
+    cast = fit("cast", tuning, precision="bf16", epochs=1)
+    monkeypatch.setattr(precision, "cast_frozen", lambda model, kind: None)
     plain = fit("plain", tuning, precision="bf16", epochs=1)
     for name in ("adapter_model.safetensors", "log.jsonl"):
-        assert (held / name).read_bytes() == (plain / name).read_bytes()
+        assert (cast / name).read_bytes() == (plain / name).read_bytes()
 
 
-def test_weights_that_others_read_stay_as_they_are(tiny_model: Model, tiny_base: Path) -> None:
+def test_weights_that_other_modules_read_stay_float32(tiny_model: Model, tiny_base: Path) -> None:
     tied = tiny_model.open(tiny_base)
     tied.lm_head.weight = tied.model.embed_tokens.weight
-    hold_frozen(tied.requires_grad_(False), "bf16")
+    cast_frozen(tied.requires_grad_(False), "bf16")
     assert tied.lm_head.weight.dtype == torch.float32
     assert tied.model.layers[0].self_attn.q_proj.weight.dtype == torch.bfloat16
     dora = LoRA(rank=4, use_dora=True).apply(tiny_model.open(tiny_base), "causal-lm")
-    hold_frozen(dora, "bf16")
+    cast_frozen(dora, "bf16")
     assert all(p.dtype == torch.float32 for name, p in dora.named_parameters() if "base_layer" in name)
 
 
-def test_trained_weights_and_fp32_are_left_alone(tiny_model: Model, tiny_base: Path) -> None:
+def test_trained_weights_and_fp32_stay_float32(tiny_model: Model, tiny_base: Path) -> None:
     full = Full().apply(tiny_model.open(tiny_base), "causal-lm")
-    hold_frozen(full, "bf16")
+    cast_frozen(full, "bf16")
     lora = LoRA(rank=4).apply(tiny_model.open(tiny_base), "causal-lm")
-    hold_frozen(lora, "fp32")
-    assert set(kinds(full)) == set(kinds(lora)) == {torch.float32}
+    cast_frozen(lora, "fp32")
+    assert set(weights_by_dtype(full)) == set(weights_by_dtype(lora)) == {torch.float32}
 
 
-def test_a_method_that_saves_the_whole_model_keeps_every_bit_of_it(fit: Fit, tiny_base: Path) -> None:
+def test_method_that_saves_all_weights_keeps_every_bit(fit: Fit, tiny_base: Path) -> None:
     from safetensors.torch import load_file
 
     base = load_file(tiny_base / "model.safetensors")

@@ -1,4 +1,4 @@
-"""``gradient_checkpointing``: the same gradients, computed twice and kept never."""
+"""``gradient_checkpointing``: the same gradients from recomputed activations."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ Fit = Callable[..., Path]
     [(Full(), True), (LoRA(dropout=0.1), True), (LoRA(), False), (Adapter(), True), (Prompt(), False)],
     ids=lambda value: type(value).__name__,
 )
-def test_recomputing_changes_nothing_but_calls_layers_again(fit: Fit, tuning: Tuning, packing: bool) -> None:
+def test_recomputing_calls_layers_again_with_equal_results(fit: Fit, tuning: Tuning, packing: bool) -> None:
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     once, calls = LlamaMLP.forward, []
@@ -29,13 +29,13 @@ def test_recomputing_changes_nothing_but_calls_layers_again(fit: Fit, tuning: Tu
         calls.append(1)
         return once(self, x)
 
-    found = {}
+    results = {}
     for name, recompute in (("kept", False), ("again", True)):
         calls.clear()
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LlamaMLP, "forward", count)
             folder = fit(name, tuning, gradient_checkpointing=recompute, packing=packing, max_steps=3)
         weights = next(folder.glob("*.safetensors")).read_bytes()
-        found[name] = ((folder / "log.jsonl").read_bytes(), weights, len(calls))
-    assert found["again"][:2] == found["kept"][:2]
-    assert found["again"][2] > 1.4 * found["kept"][2]
+        results[name] = ((folder / "log.jsonl").read_bytes(), weights, len(calls))
+    assert results["again"][:2] == results["kept"][:2]
+    assert results["again"][2] > 1.4 * results["kept"][2]

@@ -1,4 +1,4 @@
-"""Two tiny models, and a plain loop that trains them."""
+"""Two tiny models and a simple training loop."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +32,7 @@ def probe() -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def logits(probe: torch.Tensor) -> Callable[[Any], torch.Tensor]:
-    """What a model says to ``probe``."""
+    """The logits of a model for ``probe``."""
 
     def call(model: Any) -> torch.Tensor:
         with torch.no_grad():
@@ -44,7 +44,7 @@ def logits(probe: torch.Tensor) -> Callable[[Any], torch.Tensor]:
 
 @pytest.fixture(scope="session")
 def train() -> Callable[..., list[float]]:
-    """Train on four rows, steps *first* to *stop* of 20, by an optimiser without state."""
+    """Train on four rows, steps *first* to *stop* of 20, with a stateless optimizer."""
 
     def call(
         tuning: Any,
@@ -82,10 +82,10 @@ def bases(tiny_base: Path, tiny_bert: Path) -> dict[str, Path]:
 
 @pytest.fixture(scope="session")
 def open_base(bases: dict[str, Path]) -> Callable[[str], Any]:
-    """Open the base model of a task anew."""
+    """Open a new copy of the base model of a task."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
-    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # losses without noise
+    still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}  # deterministic losses
     kinds: dict[str, Any] = {
         LANGUAGE: lambda folder: AutoModelForCausalLM.from_pretrained(folder),
         CLASSES: lambda folder: AutoModelForSequenceClassification.from_pretrained(folder, **still),

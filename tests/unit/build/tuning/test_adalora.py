@@ -23,7 +23,7 @@ def ranks(model: Any) -> list[int]:
     return [int((part != 0).sum()) for name, part in model.named_parameters() if ".lora_E." in name]
 
 
-def test_ranks_are_taken_away_down_to_the_target(
+def test_ranks_are_removed_down_to_the_target(
     open_base: Callable[[str], Any], train: Callable[..., Any], tmp_path: Path
 ) -> None:
     model = begin(open_base)
@@ -31,14 +31,14 @@ def test_ranks_are_taken_away_down_to_the_target(
     assert ranks(model) == [6] * 14
     train(ADALORA, model, TASK, 1e-2, first=2)
     assert sum(ranks(model)) == 14 * 3
-    assert len(set(ranks(model))) > 1  # not every layer is worth the same
+    assert len(set(ranks(model))) > 1  # importance differs between layers
     ADALORA.save(model, tmp_path)
     pattern = json.loads((tmp_path / "adapter_config.json").read_text())["rank_pattern"]
     assert sorted(map(sum, pattern.values())) == sorted(ranks(model))
 
 
-@pytest.mark.parametrize("cut", [4, 9, 17])  # before, while and after ranks are taken away
-def test_a_resumed_run_ends_with_the_same_bits(
+@pytest.mark.parametrize("cut", [4, 9, 17])  # before, during and after the removal of ranks
+def test_resumed_run_ends_with_the_same_bits(
     cut: int, open_base: Callable[[str], Any], train: Callable[..., Any]
 ) -> None:
     whole = begin(open_base)
@@ -56,7 +56,7 @@ def test_a_resumed_run_ends_with_the_same_bits(
     assert all(torch.equal(one, other) for one, other in ends)
 
 
-def test_the_penalty_is_the_distance_from_orthogonality(open_base: Callable[[str], Any]) -> None:
+def test_penalty_is_the_distance_from_orthogonality(open_base: Callable[[str], Any]) -> None:
     model = begin(open_base)
     with torch.no_grad():
         for name, part in model.named_parameters():
@@ -66,19 +66,19 @@ def test_the_penalty_is_the_distance_from_orthogonality(open_base: Callable[[str
     with torch.no_grad():
         for name, part in model.named_parameters():
             if ".lora_A." in name:
-                part.mul_(2**0.5)  # A @ A.T is twice the identity, as far from it as the identity is from 0
+                part.mul_(2**0.5)  # A @ A.T is twice the identity: the distance is the norm of the identity
     assert float(ADALORA.penalty(model).detach()) == pytest.approx(0.5 * 6**0.5 / 2, rel=1e-4)
 
 
-def test_peft_adds_no_penalty_of_its_own(open_base: Callable[[str], Any]) -> None:
+def test_peft_adds_no_penalty(open_base: Callable[[str], Any]) -> None:
     ids = torch.arange(1, 9)[None]
     base, model = open_base(TASK), begin(open_base).eval()
     with torch.no_grad():
         assert torch.equal(model(input_ids=ids, labels=ids).loss, base(input_ids=ids, labels=ids).loss)
 
 
-def test_a_schedule_needs_steps_and_a_lower_target(open_base: Callable[[str], Any]) -> None:
-    with pytest.raises(StepError, match="needs at least 5 steps, there are 3"):
+def test_adalora_requires_steps_and_a_lower_target(open_base: Callable[[str], Any]) -> None:
+    with pytest.raises(StepError, match="at least 5 steps, not 3; set tuning=lora"):
         AdaLoRA().apply(open_base(TASK), TASK, steps=3)
     with pytest.raises(ValidationError, match="'target_rank' should be below 'rank'"):
         AdaLoRA(rank=8, target_rank=8)

@@ -22,7 +22,7 @@ def targets(model: Any) -> list[str]:
     return [path for path, part in model.named_modules() if isinstance(part, Bottleneck)]
 
 
-def test_houlsby_has_two_places_a_layer_and_pfeiffer_one(open_base: Callable[[str], Any]) -> None:
+def test_houlsby_has_two_adapters_per_layer_and_pfeiffer_one(open_base: Callable[[str], Any]) -> None:
     both = Adapter().apply(open_base("causal-lm"), "causal-lm")
     assert targets(both) == [
         f"model.layers.{layer}.{part}" for layer in (0, 1) for part in ("self_attn.o_proj", "mlp.down_proj")
@@ -31,7 +31,7 @@ def test_houlsby_has_two_places_a_layer_and_pfeiffer_one(open_base: Callable[[st
     assert targets(one) == [f"bert.encoder.layer.{layer}.output.dense" for layer in (0, 1)]
 
 
-def test_it_starts_from_the_base_exactly(
+def test_new_adapter_does_not_change_the_base(
     open_base: Callable[[str], Any], logits: Callable[[Any], torch.Tensor]
 ) -> None:
     for task in ("causal-lm", "sequence-classification"):
@@ -46,7 +46,7 @@ def test_width_and_activation_are_saved(open_base: Callable[[str], Any], tmp_pat
     assert (body["width"], body["activation"], body["peft_type"]) == (8, "tanh", "BOTTLENECK")
 
 
-def test_an_adapter_of_another_model_is_refused(open_base: Callable[[str], Any], tmp_path: Path) -> None:
+def test_adapter_of_another_model_is_rejected(open_base: Callable[[str], Any], tmp_path: Path) -> None:
     tuning = Adapter()
     tuning.save(tuning.apply(open_base("causal-lm"), "causal-lm"), tmp_path)
     with pytest.raises(ServeError, match="the adapter does not match its model"):
@@ -57,15 +57,15 @@ def test_an_adapter_of_another_model_is_refused(open_base: Callable[[str], Any],
         attach(open_base("causal-lm"), tmp_path)
 
 
-def test_places_can_be_named(open_base: Callable[[str], Any]) -> None:
+def test_target_modules_can_be_named(open_base: Callable[[str], Any]) -> None:
     named = Adapter(target_modules=("v_proj",)).apply(open_base("causal-lm"), "causal-lm")
     assert targets(named) == [f"model.layers.{layer}.self_attn.v_proj" for layer in (0, 1)]
-    with pytest.raises(StepError, match="no linear layer is called 'v_porj'; did you mean 'v_proj'"):
+    with pytest.raises(StepError, match="no linear layer is named 'v_porj'; did you mean 'v_proj'"):
         Adapter(target_modules=("v_porj",)).apply(open_base("causal-lm"), "causal-lm")
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "t5"])
-def test_other_architectures_take_it(kind: str, tmp_path: Path) -> None:
+def test_other_architectures_are_supported(kind: str, tmp_path: Path) -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
     def build() -> Any:
@@ -93,7 +93,7 @@ def test_other_architectures_take_it(kind: str, tmp_path: Path) -> None:
     assert torch.equal(ask(attach(build(), tmp_path)), ask(model))
 
 
-def test_the_unmerged_folder_is_served_and_exported_as_it_was_trained(
+def test_unmerged_folder_serves_and_exports_like_training(
     tiny_bert: Path, open_base: Callable[[str], Any], train: Callable[..., Any], tmp_path: Path
 ) -> None:
     from framework.build.export.onnx import Onnx

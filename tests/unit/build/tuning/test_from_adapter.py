@@ -1,4 +1,4 @@
-"""``from_adapter``: training goes on from an adapter that was trained before."""
+"""``from_adapter``: training continues from an earlier adapter."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ Earlier = Callable[[Any, str], tuple[Path, torch.Tensor]]
 
 @pytest.fixture
 def earlier(open_base: Open, train: Callable[..., list[float]], logits: Logits, tmp_path: Path) -> Earlier:
-    """Train for three steps; return the folder of what was learnt, and what the model then says."""
+    """Train for three steps; return the adapter's folder and the model's logits."""
 
     def call(tuning: Any, task: str) -> tuple[Path, torch.Tensor]:
         model = tuning.apply(open_base(task), task, steps=20)
@@ -41,7 +41,7 @@ def earlier(open_base: Open, train: Callable[..., list[float]], logits: Logits, 
     [LORA, LoRA(rank=4, alpha=8, use_dora=True), IA3(), OFT(block_size=8), Prompt(num_virtual_tokens=4)],
     ids=["lora", "dora", "ia3", "oft", "prompt"],
 )
-def test_training_goes_on_from_an_earlier_adapter(
+def test_training_continues_from_an_earlier_adapter(
     tuning: Any, earlier: Earlier, open_base: Open, logits: Logits
 ) -> None:
     folder, before = earlier(tuning, LANGUAGE)
@@ -52,7 +52,7 @@ def test_training_goes_on_from_an_earlier_adapter(
     assert [part for part in model.parameters() if part.requires_grad]
 
 
-def test_a_classifiers_head_is_carried_over_too(earlier: Earlier, open_base: Open, logits: Logits) -> None:
+def test_classifier_head_is_carried_over(earlier: Earlier, open_base: Open, logits: Logits) -> None:
     folder, before = earlier(LORA, CLASSES)
     tuning = LoRA(rank=4, alpha=8, from_adapter=str(folder))
     model = tuning.apply(open_base(CLASSES), CLASSES).eval()
@@ -67,12 +67,12 @@ def test_a_classifiers_head_is_carried_over_too(earlier: Earlier, open_base: Ope
         (LoRA(rank=4, alpha=8, use_dora=True), "has use_dora False, not True; set tuning.use_dora=false"),
         (
             LoRA(rank=4, alpha=8, target_modules=("q_proj",)),
-            "has model.layers.0.mlp.down_proj.lora_A.weight; give tuning.target_modules as they were",
+            "has model.layers.0.mlp.down_proj.lora_A.weight; set the same tuning.target_modules",
         ),
         (Prompt(), "choose the same method"),
     ],
 )
-def test_an_earlier_adapter_of_another_shape_is_refused(
+def test_earlier_adapter_of_another_shape_is_rejected(
     tuning: Any, says: str, earlier: Earlier, open_base: Open
 ) -> None:
     url = str(earlier(LORA, LANGUAGE)[0])
@@ -84,12 +84,12 @@ def test_an_earlier_adapter_of_another_shape_is_refused(
     assert str(caught.value).startswith("tuning.from_adapter: ")
 
 
-def test_a_folder_that_is_no_adapter_is_refused(open_base: Open, tiny_base: Path) -> None:
-    with pytest.raises(StepError, match=r"has no adapter_config.json; give a PEFT adapter's folder"):
+def test_folder_without_an_adapter_is_rejected(open_base: Open, tiny_base: Path) -> None:
+    with pytest.raises(StepError, match=r"tuning\.from_adapter: .*has no adapter_config\.json"):
         LoRA(from_adapter=str(tiny_base)).apply(open_base(LANGUAGE), LANGUAGE)
 
 
-def test_what_saves_less_than_it_trains_cannot_be_continued() -> None:
+def test_method_with_unsaved_state_cannot_be_continued() -> None:
     for kind in (AdaLoRA, PTuning):
         with pytest.raises(ValidationError, match="merge the earlier adapter"):
             kind(from_adapter="somewhere")

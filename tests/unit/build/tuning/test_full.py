@@ -12,7 +12,7 @@ def test_every_weight_is_trained(tiny_model: Model, tiny_base: Path) -> None:
     assert Full().trainable(1e6) == 1e6
 
 
-def test_merging_gives_the_saved_weights(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
+def test_merging_returns_the_saved_weights(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
     tuned = tiny_model.open(tiny_base)
     with torch.no_grad():
         tuned.lm_head.weight += 1

@@ -12,13 +12,13 @@ def trained(model: Any) -> set[str]:
     return {name for name, part in model.named_parameters() if part.requires_grad}
 
 
-def test_the_head_alone(open_base: Callable[[str], Any]) -> None:
+def test_head_alone_is_trained(open_base: Callable[[str], Any]) -> None:
     assert trained(Head().apply(open_base("causal-lm"), "causal-lm")) == {"lm_head.weight"}
     classifier = Head().apply(open_base("sequence-classification"), "sequence-classification")
     assert trained(classifier) == {"classifier.weight", "classifier.bias"}
 
 
-def test_the_last_layers_with_norm_and_head(open_base: Callable[[str], Any]) -> None:
+def test_last_layers_are_trained_with_norm_and_head(open_base: Callable[[str], Any]) -> None:
     names = trained(Head(layers="last-1").apply(open_base("causal-lm"), "causal-lm"))
     assert {name.split(".layers.1.")[0] for name in names} == {"model", "model.norm.weight", "lm_head.weight"}
     classifier = Head(layers="last-1").apply(open_base("sequence-classification"), "sequence-classification")
@@ -26,12 +26,12 @@ def test_the_last_layers_with_norm_and_head(open_base: Callable[[str], Any]) -> 
     assert parts == {"bert.encoder.layer.1", "classifier"}
 
 
-def test_more_layers_than_there_are_is_an_error(open_base: Callable[[str], Any]) -> None:
+def test_too_many_layers_are_rejected(open_base: Callable[[str], Any]) -> None:
     with pytest.raises(StepError, match=r"model.layers has 2 layers, not 4; set tuning.layers=last-2"):
         Head(layers="last-4").apply(open_base("causal-lm"), "causal-lm")
 
 
-def test_patterns_name_any_weights(open_base: Callable[[str], Any]) -> None:
+def test_patterns_select_any_weights(open_base: Callable[[str], Any]) -> None:
     bitfit = Head(patterns=("*.bias",)).apply(open_base("sequence-classification"), "sequence-classification")
     assert trained(bitfit)
     assert all(name.endswith(".bias") for name in trained(bitfit))
@@ -45,20 +45,18 @@ def test_patterns_name_any_weights(open_base: Callable[[str], Any]) -> None:
     [
         (
             "model.norn.weight",
-            "no parameter is called 'model.norn.weight'; did you mean 'model.norm.weight'?",
+            "no parameter matches 'model.norn.weight'; did you mean 'model.norm.weight'?",
         ),
-        ("*.lora_A", "no parameter is called '*.lora_A'; names are like model.embed_tokens.weight, "),
+        ("*.lora_A", "no parameter matches '*.lora_A'; examples: model.embed_tokens.weight, "),
     ],
 )
-def test_a_pattern_that_matches_nothing_is_an_error(
-    pattern: str, says: str, open_base: Callable[[str], Any]
-) -> None:
+def test_unmatched_pattern_is_rejected(pattern: str, says: str, open_base: Callable[[str], Any]) -> None:
     with pytest.raises(StepError) as caught:
         Head(patterns=(pattern,)).apply(open_base("causal-lm"), "causal-lm")
     assert says in str(caught.value)
 
 
-def test_the_layers_of_other_architectures_are_found() -> None:
+def test_layers_of_other_architectures_are_found() -> None:
     from transformers import GPT2Config, GPT2LMHeadModel, T5Config, T5ForConditionalGeneration
 
     small = {"d_model": 16, "d_ff": 32, "d_kv": 8, "num_layers": 3, "num_heads": 2, "vocab_size": 50}
@@ -71,5 +69,5 @@ def test_the_layers_of_other_architectures_are_found() -> None:
     assert final_norms(gpt2) == ["transformer.ln_f"]
     assert list(heads(gpt2)) == ["lm_head"]
     names = trained(Head(layers="last-1").apply(gpt2, "causal-lm"))
-    assert "transformer.wte.weight" in names  # the head's, which it shares
+    assert "transformer.wte.weight" in names  # tied to the head
     assert "transformer.wpe.weight" not in names

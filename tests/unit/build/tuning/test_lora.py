@@ -23,7 +23,7 @@ IDS = torch.arange(1, 41).reshape(2, 20)
 
 @pytest.fixture(scope="module")
 def adapter(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path_factory: Any) -> Path:
-    """What the step ``tune`` writes with LoRA."""
+    """The output of the step ``tune`` with LoRA."""
     folder = tmp_path_factory.mktemp("adapter")
     training = Supervised(learning_rate=1e-2, epochs=4, precision="fp32")
     stage = Tune(model=tiny_model, tuning=LORA, training=training, parallelism=Single(), device="cpu", seed=0)
@@ -33,14 +33,14 @@ def adapter(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path_factor
 
 @pytest.fixture(scope="module")
 def merged(tiny_model: Model, tiny_base: Path, adapter: Path, tmp_path_factory: Any) -> Path:
-    """What the step ``merge`` writes."""
+    """The output of the step ``merge``."""
     folder = tmp_path_factory.mktemp("merged")
     stage = Merge(model=tiny_model, tuning=LORA)
     stage.run({"model": tiny_base, "tune": adapter}, folder, Workspace(folder))
     return folder
 
 
-def test_all_linear_layers_but_the_head_are_adapted(tiny_model: Model, tiny_base: Path) -> None:
+def test_all_linear_layers_except_the_head_are_adapted(tiny_model: Model, tiny_base: Path) -> None:
     tuned = LORA.apply(tiny_model.open(tiny_base), tiny_model.task)
     adapted = {name.split(".lora_")[0].rpartition(".")[2] for name in tuned.state_dict() if ".lora_A" in name}
     assert adapted == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
@@ -51,15 +51,15 @@ def test_all_linear_layers_but_the_head_are_adapted(tiny_model: Model, tiny_base
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("q_porj",), "no linear layer is called 'q_porj'; did you mean 'q_proj'"),
+        (("q_porj",), "no linear layer is named 'q_porj'; did you mean 'q_proj'"),
         (
             ("q_proj", "query_key_value"),
-            "no linear layer is called 'query_key_value'; linear layers are down_proj",
+            "no linear layer is named 'query_key_value'; the linear layers are down_proj",
         ),
-        (("proj",), "no linear layer is called 'proj'"),
+        (("proj",), "no linear layer is named 'proj'"),
     ],
 )
-def test_a_target_that_matches_nothing_is_an_error(
+def test_unmatched_target_is_rejected(
     tiny_model: Model, tiny_base: Path, names: tuple[str, ...], says: str
 ) -> None:
     with pytest.raises(StepError) as caught:
@@ -68,12 +68,12 @@ def test_a_target_that_matches_nothing_is_an_error(
     assert str(caught.value).startswith("tuning.target_modules")
 
 
-def test_a_target_that_cannot_be_adapted_is_an_error(tiny_model: Model, tiny_base: Path) -> None:
+def test_unadaptable_target_is_rejected(tiny_model: Model, tiny_base: Path) -> None:
     with pytest.raises(StepError, match=r"tuning.target_modules.*'self_attn'"):
         LoRA(target_modules=("self_attn",)).apply(tiny_model.open(tiny_base), tiny_model.task)
 
 
-def test_no_target_at_all_is_refused_by_the_config() -> None:
+def test_empty_targets_are_rejected_by_the_config() -> None:
     from pydantic import ValidationError
 
     with pytest.raises(ValidationError):
@@ -91,10 +91,10 @@ def test_merged_equals_adapter(tiny_model: Model, tiny_base: Path, adapter: Path
     base, plain = tiny_model.open(tiny_base), tiny_model.open(merged)
     wanted, given = adapted(input_ids=IDS).logits, plain(input_ids=IDS).logits
     assert float((wanted - given).abs().max()) <= 1e-5
-    assert float((base(input_ids=IDS).logits - given).abs().max()) > 1e-2  # it has learnt something
+    assert float((base(input_ids=IDS).logits - given).abs().max()) > 1e-2  # training changed the model
 
 
-def test_the_adapter_names_no_place_of_this_machine(adapter: Path) -> None:
+def test_adapter_has_no_local_path(adapter: Path) -> None:
     body = json.loads((adapter / "adapter_config.json").read_text())
     assert body["base_model_name_or_path"] is None
     assert body["r"] == 4
@@ -128,7 +128,7 @@ assert not [name for name in sys.modules if name.split(".")[0] == "framework"]
 """
 
 
-def test_plain_peft_and_transformers_open_what_is_written(
+def test_peft_and_transformers_open_the_folder(
     tiny_base: Path, adapter: Path, merged: Path, tmp_path: Path
 ) -> None:
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -137,7 +137,7 @@ def test_plain_peft_and_transformers_open_what_is_written(
     assert done.returncode == 0, done.stderr
 
 
-def test_a_classifiers_head_is_trained_saved_and_merged(tiny_bert: Path, tmp_path: Path) -> None:
+def test_classifier_head_is_trained_saved_and_merged(tiny_bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     def open_base() -> Any:
@@ -161,12 +161,12 @@ def test_a_classifiers_head_is_trained_saved_and_merged(tiny_bert: Path, tmp_pat
     assert again.state_dict().keys() == open_base().state_dict().keys()
 
 
-def test_the_estimate_of_what_is_trained_is_near(tiny_model: Model, tiny_base: Path) -> None:
+def test_estimate_of_trained_weights_is_close(tiny_model: Model, tiny_base: Path) -> None:
     assert LoRA(rank=16).trainable(135e6) == pytest.approx(4.9e6, rel=0.6)  # SmolLM2-135M, counted
     assert LoRA(rank=4096).trainable(1e5) == 1e5
 
 
-def test_rslora_dora_and_pissa_are_told_to_peft(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
+def test_rslora_dora_and_pissa_are_passed_to_peft(tiny_model: Model, tiny_base: Path, tmp_path: Path) -> None:
     variants = {
         "rslora": (LoRA(rank=4, alpha=8, use_rslora=True), {"use_rslora": True, "r": 4}),
         "dora": (LoRA(rank=4, alpha=8, use_dora=True), {"use_dora": True}),
@@ -183,11 +183,11 @@ def test_rslora_dora_and_pissa_are_told_to_peft(tiny_model: Model, tiny_base: Pa
         assert {key: body[key] for key in wanted} == wanted
 
 
-def test_what_pissa_cannot_be_joined_with_is_refused() -> None:
+def test_incompatible_pissa_settings_are_rejected() -> None:
     from pydantic import ValidationError
 
     for other in ({"use_dora": True}, {"base_precision": "nf4"}, {"from_adapter": "earlier"}):
-        with pytest.raises(ValidationError, match="goes with neither"):
+        with pytest.raises(ValidationError, match="cannot be combined with"):
             LoRA(init="pissa", **other)
     with pytest.raises(ValidationError):
         LoRA(init="pisa")

@@ -1,4 +1,4 @@
-"""QLoRA: a base in four bits that stays the same, and an adapter that is merged into the float one."""
+"""QLoRA: a frozen 4-bit base, and an adapter that is merged into the float base."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +19,13 @@ def begin(open_base: Open, tuning: LoRA = QLORA, task: str = "causal-lm") -> Any
     return tuning.apply(open_base(task), task)
 
 
-def quantised(model: Any) -> dict[str, torch.Tensor]:
+def quantized(model: Any) -> dict[str, torch.Tensor]:
     return {name: part for name, part in model.state_dict().items() if part.dtype == torch.uint8}
 
 
-def test_linear_layers_but_the_head_are_in_four_bits(open_base: Open) -> None:
+def test_linear_layers_except_the_head_are_nf4(open_base: Open) -> None:
     for task, linear in (("causal-lm", 14), ("sequence-classification", 13)):
-        packed = quantised(begin(open_base, task=task))
+        packed = quantized(begin(open_base, task=task))
         weights = {name: part for name, part in packed.items() if name.endswith("base_layer.weight")}
         assert len(weights) == linear
         assert not [name for name in weights if "lm_head" in name or "classifier" in name]
@@ -35,20 +35,20 @@ def test_linear_layers_but_the_head_are_in_four_bits(open_base: Open) -> None:
             assert part.numel() == plain[own].numel() / 2
 
 
-def test_the_base_is_rebuilt_and_kept_bit_for_bit(open_base: Open, train: Callable[..., Any]) -> None:
-    """A checkpoint holds the adapter alone, so a resumed run must find the very base again."""
+def test_nf4_base_is_deterministic_and_frozen(open_base: Open, train: Callable[..., Any]) -> None:
+    """A checkpoint has only the adapter, so a resumed run must quantize to the same bits."""
     model = begin(open_base)
     before = {name: part.clone() for name, part in model.state_dict().items() if "lora_" not in name}
     again = begin(open_base).state_dict()
     assert all(torch.equal(part, again[name]) for name, part in before.items())
-    model.eval()(input_ids=torch.arange(1, 9)[None])  # an evaluation between steps repacks nothing
+    model.eval()(input_ids=torch.arange(1, 9)[None])  # evaluation must not repack the weights
     for autocast in (False, True):
         train(QLORA, model.train(), "causal-lm", 1e-2, autocast=autocast)
     after = model.state_dict()
     assert all(torch.equal(part, after[name]) for name, part in before.items())
 
 
-def test_its_gradients_are_those_of_the_unpacked_weights(open_base: Open) -> None:
+def test_nf4_gradients_match_dequantized_weights(open_base: Open) -> None:
     import bitsandbytes as bnb
 
     model = begin(open_base, LoRA(rank=4, alpha=8, base_precision="nf4", double_quantization=False))
@@ -64,7 +64,7 @@ def test_its_gradients_are_those_of_the_unpacked_weights(open_base: Open) -> Non
 
 
 @torch.no_grad()
-def test_the_adapter_is_merged_into_the_float_base(
+def test_adapter_is_merged_into_the_float_base(
     open_base: Open, train: Callable[..., Any], logits: Callable[[Any], torch.Tensor], tmp_path: Any
 ) -> None:
     model = begin(open_base)
@@ -79,17 +79,17 @@ def test_the_adapter_is_merged_into_the_float_base(
     columns = next(value for key, value in parts.items() if "lora_B" in key)
     wanted = start[f"{name}.weight"] + 2 * columns @ rows
     assert torch.allclose(merged.state_dict()[f"{name}.weight"], wanted, atol=1e-6)
-    # What was learnt on four bits holds on the float base: nearer to the tuned model than the base is.
+    # The update works on the float base: the result is closer to the tuned model than the base is.
     apart = (logits(merged) - logits(model)).abs().mean()
     assert apart < 0.5 * (logits(open_base("causal-lm")) - logits(model)).abs().mean()
 
 
-def test_without_bitsandbytes_it_says_what_to_install(open_base: Open, monkeypatch: Any) -> None:
+def test_missing_bitsandbytes_names_the_extra(open_base: Open, monkeypatch: Any) -> None:
     monkeypatch.setattr("framework.build.tuning.nf4.find_spec", lambda name: None)
-    with pytest.raises(StepError, match=r"needs bitsandbytes: pip install 'gitune\[qlora\]'"):
+    with pytest.raises(StepError, match=r"requires bitsandbytes: pip install 'gitune\[qlora\]'"):
         begin(open_base)
 
 
-def test_four_bits_are_what_the_plan_counts() -> None:
+def test_plan_counts_nf4_bytes() -> None:
     assert QLORA.weight_bytes() < LoRA(base_precision="nf4", double_quantization=False).weight_bytes() < 0.6
     assert LoRA().weight_bytes() == 4

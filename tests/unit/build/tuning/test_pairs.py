@@ -15,7 +15,7 @@ OPTIONS = sorted(path.stem for path in (SHARE / "conf" / "tuning").glob("*.yaml"
 UNMERGED = ("adapter", "p-tuning", "prefix", "prompt")
 
 
-def test_every_method_asked_for_is_an_option() -> None:
+def test_every_required_method_is_an_option() -> None:
     asked = "full head lora rslora dora pissa adalora ia3 oft qlora prompt prefix p-tuning adapter lora-all"
     assert set(asked.split()) <= set(OPTIONS)
 
@@ -33,24 +33,24 @@ def test_every_option_plans(option: str, plan: Callable[..., Plan]) -> None:
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if option != "prefix"])
-def test_every_option_but_prefix_plans_a_classifier(option: str, plan: Callable[..., Plan]) -> None:
+def test_every_option_except_prefix_plans_a_classifier(option: str, plan: Callable[..., Plan]) -> None:
     found = plan("+recipe=sentiment", f"tuning={option}")
     assert found.step("export fp32").stage.export.engine == "onnxruntime"  # also what does not merge
 
 
-def test_what_a_method_cannot_tune_is_refused(plan: Callable[..., Plan]) -> None:
+def test_unsupported_task_is_rejected(plan: Callable[..., Plan]) -> None:
     with pytest.raises(PlanError) as caught:
         plan("+recipe=sentiment", "tuning=prefix")
     assert [(each.key, each.overrides) for each in caught.value.problems] == [("tuning", ("tuning=lora",))]
 
 
-def test_compression_of_the_plain_folder_is_refused(plan: Callable[..., Plan]) -> None:
+def test_compression_of_an_unmerged_folder_is_rejected(plan: Callable[..., Plan]) -> None:
     with pytest.raises(PlanError) as caught:
         plan("+recipe=tiny", "export=transformers", "compression=int4-weight")
     assert [problem.key for problem in caught.value.problems] == ["compression.int4-weight"]
 
 
-def test_an_earlier_adapters_bytes_enter_the_key(plan: Callable[..., Plan], tmp_path: Any) -> None:
+def test_earlier_adapters_bytes_enter_the_key(plan: Callable[..., Plan], tmp_path: Any) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     words = ("+recipe=tiny", "tuning=lora", f"tuning.from_adapter={tmp_path}")
     first = plan(*words).step("tune").key
@@ -61,7 +61,7 @@ def test_an_earlier_adapters_bytes_enter_the_key(plan: Callable[..., Plan], tmp_
         plan("+recipe=tiny", "tuning=lora", f"tuning.from_adapter={tmp_path / 'nowhere'}")
 
 
-def test_four_bits_make_a_model_fit(config: Callable[..., Config], plan: Callable[..., Plan]) -> None:
+def test_nf4_makes_a_model_fit(config: Callable[..., Config], plan: Callable[..., Plan]) -> None:
     words = (
         "+recipe=quickstart",
         "model.parameters=7e9",

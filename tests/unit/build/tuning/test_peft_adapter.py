@@ -1,4 +1,4 @@
-"""What holds for every method: it learns, the base keeps its bits, and others open what it saves."""
+"""For every method: training works, the base stays frozen, and other libraries open the result."""
 
 import json
 import os
@@ -61,8 +61,8 @@ PAIRS = [
     for task in (LANGUAGE, CLASSES)
     if not tuning.tasks or task in tuning.tasks
 ]
-# PiSSA trains on a base less its start, which rounds (the tiny BERT's weights are large); of AdaLoRA's
-# ranks those that were taken away are no longer added up.
+# PiSSA subtracts its start from the base, which rounds (the tiny BERT's weights are large). AdaLoRA no longer
+# adds removed ranks.
 EXACT_BUT = {"pissa": 5e-5, "pissa-rs": 5e-5, "adalora": 1e-5, "p-tuning-lstm": 1e-5}
 UNKNOWN_TO_PEFT = ("houlsby", "pfeiffer")
 
@@ -92,7 +92,7 @@ def trained(
     logits: Logits,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[str, str], Trained]:
-    """Train a method once a session: ``trained("lora", "causal-lm")``."""
+    """Train a method once per session: ``trained("lora", "causal-lm")``."""
     known: dict[tuple[str, str], Trained] = {}
 
     def call(name: str, task: str) -> Trained:
@@ -115,13 +115,13 @@ def trained(
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
-def test_the_loss_falls(name: str, task: str, trained: Run) -> None:
+def test_loss_falls(name: str, task: str, trained: Run) -> None:
     losses = trained(name, task).losses
     assert min(losses[-3:]) < losses[0] - 0.02
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
-def test_what_is_frozen_keeps_its_bits_and_what_is_not_moves(name: str, task: str, trained: Run) -> None:
+def test_frozen_weights_keep_their_bits_and_others_move(name: str, task: str, trained: Run) -> None:
     found = trained(name, task)
     moved = {key for key, part in found.after.items() if not torch.equal(part, found.before[key])}
     assert moved
@@ -168,12 +168,10 @@ print(json.dumps(found))
 """
 
 
-def test_plain_peft_and_transformers_open_what_is_written(
-    trained: Run, tmp_path: Path, probe: torch.Tensor
-) -> None:
+def test_peft_and_transformers_open_the_folder(trained: Run, tmp_path: Path, probe: torch.Tensor) -> None:
     tensors, places = {"probe": probe}, {}
     for name, task in PAIRS:
-        if name not in UNKNOWN_TO_PEFT and name != "qlora":  # a float base under what was trained on nf4
+        if name not in UNKNOWN_TO_PEFT and name != "qlora":  # trained on nf4, opened on a float base
             found = trained(name, task)
             key = f"{name} {task}"
             tensors[key] = found.logits.contiguous()
@@ -191,7 +189,7 @@ def test_plain_peft_and_transformers_open_what_is_written(
 
 
 @pytest.mark.parametrize(("name", "task"), [pair for pair in PAIRS if pair[0] in UNKNOWN_TO_PEFT])
-def test_a_bottleneck_is_opened_by_the_engine(
+def test_bottleneck_is_opened_by_the_engine(
     name: str, task: str, trained: Run, open_base: Open, logits: Logits
 ) -> None:
     found = trained(name, task)
@@ -199,7 +197,7 @@ def test_a_bottleneck_is_opened_by_the_engine(
 
 
 @pytest.mark.parametrize(("name", "task"), PAIRS)
-def test_what_is_saved_names_no_place_and_comes_out_alike(name: str, task: str, trained: Run) -> None:
+def test_saved_adapter_is_deterministic_without_local_paths(name: str, task: str, trained: Run) -> None:
     found = trained(name, task)
     for file in found.folder.glob("*.json"):
         assert "/tmp" not in file.read_text()
@@ -216,14 +214,14 @@ def test_what_is_saved_names_no_place_and_comes_out_alike(name: str, task: str, 
 
 
 @pytest.mark.parametrize(("name", "task"), [pair for pair in PAIRS if not METHODS[pair[0]][0].merges])
-def test_what_does_not_merge_says_so(name: str, task: str, trained: Run, open_base: Open) -> None:
+def test_unmergeable_method_is_reported(name: str, task: str, trained: Run, open_base: Open) -> None:
     found = trained(name, task)
-    with pytest.raises(StepError, match=r"cannot become part of the weights|does not merge"):
+    with pytest.raises(StepError, match=r"cannot be merged; set export=transformers"):
         found.tuning.merge(open_base(task), found.folder)
 
 
 @pytest.mark.parametrize("name", ["lora", "dora", "qlora", "oft", "ia3", "adalora", "prompt", "houlsby"])
-def test_it_learns_under_bf16_autocast_too(name: str, open_base: Open, train: Loop) -> None:
+def test_training_works_under_bf16_autocast(name: str, open_base: Open, train: Loop) -> None:
     tuning, rate = METHODS[name]
     torch.manual_seed(0)
     model = tuning.apply(open_base(LANGUAGE), LANGUAGE, steps=20)
@@ -231,7 +229,7 @@ def test_it_learns_under_bf16_autocast_too(name: str, open_base: Open, train: Lo
     assert losses[-1] < losses[0] - 0.02
 
 
-def test_a_gathered_state_is_what_is_saved(open_base: Open, tmp_path: Path) -> None:
+def test_gathered_state_is_saved(open_base: Open, tmp_path: Path) -> None:
     for name in ("lora", "pissa", "houlsby", "prompt", "full"):
         tuning = METHODS[name][0]
         model = tuning.apply(open_base(LANGUAGE), LANGUAGE, steps=20)
@@ -242,16 +240,16 @@ def test_a_gathered_state_is_what_is_saved(open_base: Open, tmp_path: Path) -> N
         tuning.save(model, tmp_path / name, state=doubled)
         file = "model.safetensors" if name == "full" else "adapter_model.safetensors"
         own, given = load_file(tmp_path / f"{name}-own" / file), load_file(tmp_path / name / file)
-        if name == "pissa":  # of which half is the start, and stays
+        if name == "pissa":  # half of it is the start, which is constant
             own = {key: part[:4] for key, part in own.items() if "lora_A" in key}
             given = {key: given[key][:4] for key in own}
-        # A prompt is worked out by the model, from its own weights.
+        # The model computes the prompt from its own weights.
         wanted = own if name == "prompt" else {key: 2 * part for key, part in own.items()}
         assert all(torch.equal(given[key], wanted[key]) for key in wanted), name
 
 
-def test_estimates_of_what_is_trained_are_of_the_right_size() -> None:
-    """SmolLM2-135M (30 layers of 576) by hand; a factor of three is near enough to decide whether it fits."""
+def test_estimates_of_trained_weights_are_close() -> None:
+    """SmolLM2-135M (30 layers of 576), counted by hand; within a factor of three is sufficient."""
     size, width, layers = 134.5e6, 576, 30
     rank = layers * (4 * width * 16 + 2 * (width + 192) * 16 + 3 * (width + 1536) * 16)
     counted = {

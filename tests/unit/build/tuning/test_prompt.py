@@ -1,4 +1,4 @@
-"""Learnt prompts: where they stand, and that all who open them see the same."""
+"""Learned prompts: their position, and that engine and peft agree."""
 
 import shutil
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def folder(
     train: Callable[..., Any],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
-    """A language model with a trained prompt beside it."""
+    """A language model with a trained prompt."""
     from transformers import AutoModelForCausalLM
 
     place = tmp_path_factory.mktemp("prompts") / request.param
@@ -61,7 +61,7 @@ def opened(folder: Path) -> Any:
 
 
 @torch.no_grad()
-def test_the_engines_logits_are_pefts_without_the_prompts(folder: Path) -> None:
+def test_engine_logits_match_peft_without_the_prompt(folder: Path) -> None:
     model = opened(folder)
     for row, given in zip(ROWS, open_engine("torch", folder).logits(ROWS), strict=True):
         ids = torch.tensor([row])
@@ -70,8 +70,8 @@ def test_the_engines_logits_are_pefts_without_the_prompts(folder: Path) -> None:
         assert np.abs(given - wanted).max() <= 1e-5
 
 
-@pytest.mark.filterwarnings("ignore:Position ids are not supported")  # of peft, at what it does itself
-def test_the_engine_generates_what_peft_generates(folder: Path) -> None:
+@pytest.mark.filterwarnings("ignore:Position ids are not supported")  # peft warns about its own call
+def test_engine_generates_like_peft(folder: Path) -> None:
     model = opened(folder)
     for row in ROWS:
         ids = torch.tensor([row])
@@ -89,8 +89,8 @@ def test_the_engine_generates_what_peft_generates(folder: Path) -> None:
         assert list(engine.generate(row, 8)) == wanted
 
 
-def test_padding_changes_no_loss(folder: Path) -> None:
-    """Rows of a padded batch lose what they lose alone: the prompt is as near to the text."""
+def test_padding_does_not_change_the_loss(folder: Path) -> None:
+    """The prompt is adjacent to the text in a padded batch too."""
     task, tuning = open_task(TASK), METHODS[folder.name]
     from transformers import AutoModelForCausalLM
 
@@ -106,7 +106,7 @@ def test_padding_changes_no_loss(folder: Path) -> None:
     assert together == pytest.approx(alone, abs=1e-4)
 
 
-def test_a_prompt_takes_its_place_in_the_context(folder: Path, tiny_tuned: Path) -> None:
+def test_prompt_uses_context(folder: Path, tiny_tuned: Path) -> None:
     assert context_length(folder) == context_length(tiny_tuned) - 4 == 508
     engine = open_engine("torch", folder)
     with pytest.raises(ServeError, match=r"509 tokens.* 508;"):
@@ -115,15 +115,15 @@ def test_a_prompt_takes_its_place_in_the_context(folder: Path, tiny_tuned: Path)
     assert len(list(engine.generate([5] * 506, 10))) == 2
 
 
-def test_a_classifier_made_of_a_decoder_is_refused(tiny_base: Path) -> None:
+def test_decoder_with_classification_head_is_rejected(tiny_base: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     model = AutoModelForSequenceClassification.from_pretrained(tiny_base, num_labels=3)
-    with pytest.raises(StepError, match="cannot be found behind a learnt prompt; use tuning=lora"):
+    with pytest.raises(StepError, match="set tuning=lora"):
         Prompt().apply(model, "sequence-classification")
 
 
-def test_it_does_not_pack(tiny_base: Path, open_base: Callable[[str], Any]) -> None:
+def test_prompt_tuning_does_not_pack(tiny_base: Path, open_base: Callable[[str], Any]) -> None:
     from framework.build.task.packing import can_pack
 
     for tuning in METHODS.values():

@@ -20,7 +20,7 @@ def adapted(model: Any) -> set[str]:
     }
 
 
-def test_presets_by_architecture(open_base: Open) -> None:
+def test_presets_depend_on_the_architecture(open_base: Open) -> None:
     assert resolve("attention", open_base("causal-lm")) == ["q_proj", "k_proj", "v_proj", "o_proj"]
     both = LoRA(target_modules="attention-mlp").apply(open_base("causal-lm"), "causal-lm")
     every = LoRA(target_modules="all-linear").apply(open_base("causal-lm"), "causal-lm")
@@ -31,17 +31,15 @@ def test_presets_by_architecture(open_base: Open) -> None:
     assert not [name for name in layers if "pooler" in name]
 
 
-def test_an_unknown_architecture_is_told_what_to_name(open_base: Open) -> None:
+def test_unknown_architecture_lists_its_layers(open_base: Open) -> None:
     model = open_base("causal-lm")
     model.config.model_type = "newcomer"
     for tuning in (LoRA(target_modules="attention"), IA3()):
-        with pytest.raises(
-            StepError, match=r"'newcomer' model are not known; name them in tuning.target_modules"
-        ):
+        with pytest.raises(StepError, match=r"tuning\.target_modules: .*'newcomer'"):
             tuning.apply(model, "causal-lm")
 
 
-def test_ia3_takes_names_and_refuses_unknown_ones(open_base: Open) -> None:
+def test_ia3_rejects_unknown_names(open_base: Open) -> None:
     named = IA3(target_modules=("v_proj",), feedforward_modules=("down_proj",))
     names = [
         n
@@ -49,12 +47,12 @@ def test_ia3_takes_names_and_refuses_unknown_ones(open_base: Open) -> None:
         if part.requires_grad
     ]
     assert len(names) == 4
-    with pytest.raises(StepError, match=r"tuning.feedforward_modules: no linear layer is called 'dwon_proj'"):
+    with pytest.raises(StepError, match=r"tuning.feedforward_modules: no linear layer is named 'dwon_proj'"):
         IA3(target_modules=("v_proj",), feedforward_modules=("dwon_proj",)).apply(
             open_base("causal-lm"), "causal-lm"
         )
 
 
-def test_a_block_that_does_not_divide_is_told_which_does(open_base: Open) -> None:
+def test_indivisible_block_suggests_one_that_fits(open_base: Open) -> None:
     with pytest.raises(StepError, match=r"tuning.block_size: 48 does not divide .* set tuning.block_size=64"):
         OFT(block_size=48).apply(open_base("causal-lm"), "causal-lm")

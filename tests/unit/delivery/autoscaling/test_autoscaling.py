@@ -1,4 +1,4 @@
-"""What each autoscaling option renders and refuses."""
+"""The objects of each autoscaling option, and what it refuses."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ def rendered(render_with, measured):
     return render
 
 
-def test_an_hpa_aims_at_the_cpu_and_shrinks_slowly(rendered):
+def test_hpa_targets_cpu_and_scales_down_slowly(rendered):
     spec = rendered()["HorizontalPodAutoscaler"]["spec"]
     (metric,) = spec["metrics"]
     assert metric["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
@@ -30,9 +30,9 @@ def test_an_hpa_aims_at_the_cpu_and_shrinks_slowly(rendered):
     assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 10)
 
 
-def test_an_hpa_takes_custom_metrics_of_the_pods(rendered):
-    asked = {"waiting_per_pod": 4, "requests_per_pod": 0.5, "p99_seconds": 2.5}
-    spec = rendered(autoscaling=("hpa", asked))["HorizontalPodAutoscaler"]["spec"]
+def test_hpa_scales_on_custom_metrics(rendered):
+    targets = {"waiting_per_pod": 4, "requests_per_pod": 0.5, "p99_seconds": 2.5}
+    spec = rendered(autoscaling=("hpa", targets))["HorizontalPodAutoscaler"]["spec"]
     custom = {m["pods"]["metric"]["name"]: m["pods"]["target"]["averageValue"] for m in spec["metrics"][1:]}
     assert custom == {
         "gitune_waiting": "4",
@@ -42,35 +42,35 @@ def test_an_hpa_takes_custom_metrics_of_the_pods(rendered):
 
 
 @pytest.mark.parametrize(("spare", "least"), [(0, 2), (3, 5), (20, 10)])
-def test_spare_pods_are_kept_warm_up_to_the_most(rendered, spare, least):
+def test_spare_pods_are_limited_by_the_maximum(rendered, spare, least):
     hpa = rendered(autoscaling=("hpa", {"spare_replicas": spare}))["HorizontalPodAutoscaler"]["spec"]
     keda = rendered(autoscaling=("keda", {"spare_replicas": spare}))["ScaledObject"]["spec"]
     assert hpa["minReplicas"] == keda["minReplicaCount"] == keda["fallback"]["replicas"] == least
 
 
-def test_keda_asks_prometheus_and_keeps_its_pods_where_nobody_answers(rendered):
-    asked = {"requests_per_pod": 20, "p99_seconds": 2.5}
-    spec = rendered(autoscaling=("keda", asked))["ScaledObject"]["spec"]
+def test_keda_queries_prometheus_with_a_fallback(rendered):
+    targets = {"requests_per_pod": 20, "p99_seconds": 2.5}
+    spec = rendered(autoscaling=("keda", targets))["ScaledObject"]["spec"]
     triggers = {trigger["name"]: trigger for trigger in spec["triggers"]}
     assert triggers["cpu"]["metadata"] == {"value": "70"}
     thresholds = {name: t["metadata"]["threshold"] for name, t in triggers.items() if name != "cpu"}
     assert thresholds == {"waiting": "4", "requests": "20", "p99": "2.5"}
-    # A percentile does not fall by half where there are twice the pods.
+    # A percentile does not halve with twice the pods.
     assert {name: t["metricType"] for name, t in triggers.items()}["p99"] == "Value"
     assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
     shrink = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]["scaleDown"]
     assert shrink["stabilizationWindowSeconds"] == 300
 
 
-@pytest.mark.parametrize(("p99", "asked"), [(None, ["cpu"]), (2.5, ["cpu", "p99"])])
-def test_keda_by_no_queue_has_no_fallback_which_it_would_refuse(rendered, p99, asked):
+@pytest.mark.parametrize(("p99", "names"), [(None, ["cpu"]), (2.5, ["cpu", "p99"])])
+def test_keda_without_average_value_has_no_fallback(rendered, p99, names):
     chosen = {"waiting_per_pod": None, "p99_seconds": p99}
     spec = rendered(autoscaling=("keda", chosen))["ScaledObject"]["spec"]
-    assert [trigger["name"] for trigger in spec["triggers"]] == asked
+    assert [trigger["name"] for trigger in spec["triggers"]] == names
     assert "fallback" not in spec
 
 
-def test_keda_without_measurements_is_refused(rendered):
+def test_keda_without_monitoring_is_refused(rendered):
     with pytest.raises(PlanError) as caught:
         rendered(autoscaling="keda", monitoring="none")
     (problem,) = caught.value.problems
@@ -78,7 +78,7 @@ def test_keda_without_measurements_is_refused(rendered):
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
-def test_keda_counts_a_releases_own_pods_and_each_once(rendered, tmp_path):
+def test_keda_counts_own_pods_once(rendered, tmp_path):
     spec = rendered(autoscaling="keda")["ScaledObject"]["spec"]
     query = next(t["metadata"]["query"] for t in spec["triggers"] if t["name"] == "waiting")
     pods = [
@@ -99,11 +99,11 @@ def test_keda_counts_a_releases_own_pods_and_each_once(rendered, tmp_path):
 
 @pytest.mark.parametrize(("count", "replicas"), [(None, 2), (7, 7)])
 @pytest.mark.parametrize("kind", ["Deployment", "Rollout"])
-def test_a_fixed_number_stands_in_the_manifest(rendered, count, replicas, kind):
+def test_fixed_number_is_in_the_manifest(rendered, count, replicas, kind):
     rollout = {"Deployment": "rolling", "Rollout": "blue-green"}[kind]
-    found = rendered(autoscaling=("fixed", {"count": count}), rollout=rollout)
-    assert found[kind]["spec"]["replicas"] == replicas
-    assert not {"HorizontalPodAutoscaler", "ScaledObject"} & set(found)
+    objects = rendered(autoscaling=("fixed", {"count": count}), rollout=rollout)
+    assert objects[kind]["spec"]["replicas"] == replicas
+    assert not {"HorizontalPodAutoscaler", "ScaledObject"} & set(objects)
 
 
 @pytest.mark.parametrize("option", ["hpa", "keda"])
@@ -111,9 +111,9 @@ def test_a_fixed_number_stands_in_the_manifest(rendered, count, replicas, kind):
     ("rollout", "kind", "version"),
     [("rolling", "Deployment", "apps/v1"), ("blue-green", "Rollout", "argoproj.io/v1alpha1")],
 )
-def test_whatever_runs_the_pods_is_scaled_and_keeps_its_budget(rendered, option, rollout, kind, version):
-    found = rendered(autoscaling=option, rollout=rollout)
-    scaler = found.get("HorizontalPodAutoscaler") or found["ScaledObject"]
+def test_scaler_targets_the_workload_with_its_budget(rendered, option, rollout, kind, version):
+    objects = rendered(autoscaling=option, rollout=rollout)
+    scaler = objects.get("HorizontalPodAutoscaler") or objects["ScaledObject"]
     assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": version, "kind": kind, "name": "tiny"}
-    assert "replicas" not in found[kind]["spec"]
-    assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+    assert "replicas" not in objects[kind]["spec"]
+    assert objects["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1

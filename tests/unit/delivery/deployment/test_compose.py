@@ -1,6 +1,6 @@
-"""What is rendered for one machine, kept in ``compose/`` beside this file.
+"""The files for one machine, recorded in ``compose/`` beside this file.
 
-``GITUNE_UPDATE_GOLDEN=1 pytest tests/unit/deployment/test_compose.py`` writes it anew; review the diff.
+``GITUNE_UPDATE_GOLDEN=1 pytest tests/unit/delivery/deployment/test_compose.py`` updates them.
 """
 
 import os
@@ -35,11 +35,11 @@ CASES = {
         "release": REMOTE,
     },
 }
-WATCHED = {"environment": "dev", "deployment": "compose", "monitoring": "prometheus"}
+MONITORED = {"environment": "dev", "deployment": "compose", "monitoring": "prometheus"}
 
 
 def interpolated(text):
-    """Put values in place of variables, as compose does before it reads anything else."""
+    """Replace variables as compose does before it parses a file."""
     text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
     text = re.sub(r"\$\{\w+:\?[^}]*\}", "/run/given", text)
     assert "$" not in text.replace("$$", "")
@@ -53,7 +53,7 @@ def files(request, render_with):
 
 @pytest.fixture
 def folder(files, tmp_path):
-    """Return the release's folder as it lies in Git."""
+    """Return the release's folder as in Git."""
     write(files, tmp_path)
     return tmp_path / next(iter(files)).rpartition("/")[0]
 
@@ -63,7 +63,7 @@ def project(folder):
     return yaml.safe_load((folder / "compose.yaml").read_text())
 
 
-def test_rendered_text_is_the_recorded_one(files):
+def test_rendered_text_matches_the_recorded_one(files):
     if os.environ.get("GITUNE_UPDATE_GOLDEN"):
         write(files, GOLDEN)
     assert diff_text(files, GOLDEN) == ""
@@ -76,21 +76,21 @@ def test_option_file_shows_every_field_with_its_default(shown):
     assert target == Compose()
 
 
-def test_a_second_render_changes_nothing_and_argo_cd_sees_nothing(files, folder):
+def test_second_render_changes_nothing_without_app_json(files, folder):
     assert not write(files, folder.parents[1])
     assert not (folder / "app.json").exists()
 
 
-def test_status_looks_for_none_of_it_in_a_cluster(folder):
+def test_status_expects_no_object_in_a_cluster(folder):
     assert rendered(str(folder.parents[1]), Standing(folder.parent.name, folder.name)) == {}
 
 
-def test_compose_reads_the_project(folder, project):
+def test_compose_parses_the_project(folder, project):
     read = PyCompose.from_yaml(interpolated((folder / "compose.yaml").read_text()))
     assert sorted(read.service_names()) == sorted(project["services"])
 
 
-def test_everything_that_is_named_is_there(folder, project):
+def test_every_reference_is_defined(folder, project):
     for name, config in project["configs"].items():
         assert (folder / config["file"]).is_file(), name
     for service in project["services"].values():
@@ -104,7 +104,7 @@ def test_everything_that_is_named_is_there(folder, project):
     assert set.union(*used) == set(project["secrets"])
 
 
-def test_no_service_may_do_more_than_it_needs(project):
+def test_every_service_is_restricted(project):
     assert set(project["services"]) == {
         "fetch-model",
         "grafana",
@@ -121,14 +121,14 @@ def test_no_service_may_do_more_than_it_needs(project):
         assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory", "pids"}
         assert service["logging"]["options"] == {"max-file": "5", "max-size": "10m"}
         assert ("healthcheck" in service) == (name != "fetch-model")
-        # Only what people call is published; compose writes no other config or secret into a read-only root.
+        # Only user-facing ports are published; configs and secrets are files, since the root is read-only.
         assert ("ports" in service) == (name in ("grafana", "server"))
         assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
     assert all(set(each) == {"file"} for kind in ("configs", "secrets") for each in project[kind].values())
     assert project["networks"]["inside"] == {"internal": True}
 
 
-def test_no_password_stands_in_the_files_or_in_a_containers_environment(project):
+def test_passwords_are_only_in_secret_files(project):
     secrets = {name: secret["file"] for name, secret in project["secrets"].items()}
     assert all(file.startswith("${GITUNE_SECRETS:?") for file in secrets.values())
     grafana = project["services"]["grafana"]["environment"]
@@ -139,7 +139,7 @@ def test_no_password_stands_in_the_files_or_in_a_containers_environment(project)
         assert "PASS" not in "".join(service.get("environment", {}))
 
 
-def test_the_server_starts_once_the_model_is_there_and_reads_its_settings(folder, project):
+def test_server_starts_after_the_fetch_with_its_settings(folder, project):
     services = project["services"]
     assert services["server"]["depends_on"] == {
         "fetch-model": {"condition": "service_completed_successfully"}
@@ -152,7 +152,7 @@ def test_the_server_starts_once_the_model_is_there_and_reads_its_settings(folder
     assert model["read_only"] is True
 
 
-def test_the_store_of_the_repository_is_mounted_where_the_release_looks_for_it(render_with, tmp_path):
+def test_local_store_is_mounted_at_its_path(render_with, tmp_path):
     write(render_with(environment="dev", **CASES["dev"]), tmp_path / "environments")
     compose = tmp_path / "environments/dev/tiny/compose.yaml"
     (store,) = (
@@ -165,7 +165,7 @@ def test_the_store_of_the_repository_is_mounted_where_the_release_looks_for_it(r
     assert (compose.parent / default).resolve() == tmp_path / ".gitune" / "models"
 
 
-def test_production_asks_for_the_key_the_gpu_and_the_stores_variables(render_with):
+def test_production_has_key_gpu_and_store_variables(render_with):
     files = render_with(environment="production", **CASES["production"])
     services = yaml.safe_load(files["production/tiny/compose.yaml"])["services"]
     assert services["server"]["entrypoint"][:2] == ["sh", "-c"]
@@ -179,28 +179,28 @@ def test_production_asks_for_the_key_the_gpu_and_the_stores_variables(render_wit
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("monitoring", ["none", "prometheus"])
-def test_prometheus_takes_its_config_and_the_rules(render_with, tmp_path, monitoring):
-    write(render_with(**WATCHED | {"monitoring": monitoring}), tmp_path)
+def test_prometheus_accepts_config_and_rules(render_with, tmp_path, monitoring):
+    write(render_with(**MONITORED | {"monitoring": monitoring}), tmp_path)
     command = ["promtool", "check", "config", "prometheus.yaml"]
     done = subprocess.run(command, cwd=tmp_path / "dev/tiny", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_grafana_gets_every_dashboard(render_with, tmp_path):
-    write(render_with(**WATCHED), tmp_path)
+def test_grafana_mounts_every_dashboard(render_with, tmp_path):
+    write(render_with(**MONITORED), tmp_path)
     folder = tmp_path / "dev/tiny"
     project = yaml.safe_load((folder / "compose.yaml").read_text())
-    placed = {each["source"]: each["target"] for each in project["services"]["grafana"]["configs"]}
+    paths = {each["source"]: each["target"] for each in project["services"]["grafana"]["configs"]}
     dashboards = [path.name for path in folder.glob("*.generated.json") if "uid" in path.read_text()]
     assert len(dashboards) >= 4
     provider = yaml.safe_load((folder / "grafana-dashboards.yaml").read_text())["providers"][0]
     for name in dashboards:
-        assert placed[name].startswith(provider["options"]["path"] + "/")
+        assert paths[name].startswith(provider["options"]["path"] + "/")
         assert (folder / project["configs"][name]["file"]).is_file()
     assert yaml.safe_load((folder / "rules.yaml").read_text())["groups"]
 
 
-def test_a_dollar_in_the_lock_stays_one(render_with):
+def test_dollar_in_the_lock_is_escaped(render_with):
     text = render_with(environment="dev", deployment="compose", release={"base_model": "a $HOME ${x}"})
     project = yaml.safe_load(interpolated(text["dev/tiny/compose.yaml"]))
     assert project["services"]["server"]["labels"]["gitune.dev/base-model"] == "a $HOME ${x}"
@@ -213,9 +213,9 @@ def test_images_are_pinned_outside_dev(render_with):
 
 
 @pytest.mark.parametrize(
-    ("group", "option", "mend"),
+    ("group", "option", "override"),
     [("secrets", "external-secret", "secrets=none"), ("rollout", "blue-green", "rollout=rolling")],
 )
-def test_what_one_machine_cannot_do_is_refused(render_with, group, option, mend):
-    with pytest.raises(PlanError, match=mend):
+def test_options_that_need_a_cluster_are_refused(render_with, group, option, override):
+    with pytest.raises(PlanError, match=override):
         render_with(environment="production", deployment=("compose", PINNED), **{group: option})

@@ -1,4 +1,4 @@
-"""The probe as the kubelet runs it, against a server that answers as vLLM does."""
+"""The startup probe, run as the kubelet does, against a server that answers as vLLM does."""
 
 import json
 import subprocess
@@ -15,16 +15,16 @@ PROBE = Path(first_token.__file__)
 
 
 class Completions(BaseHTTPRequestHandler):
-    """OpenAI's completions: 401 without the key, 404 for another model, else the tokens that it is told."""
+    """OpenAI's completions: 401 without the key, 404 for another model, else ``tokens`` tokens."""
 
     tokens = 1
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         status, body = 200, {"usage": {"completion_tokens": self.tokens}}
         if self.headers["Authorization"] != "Bearer s3cret":
             status, body = 401, {"error": "Unauthorized"}
-        elif self.path != "/v1/completions" or asked["model"] != "tiny" or asked["max_tokens"] != 1:
+        elif self.path != "/v1/completions" or request["model"] != "tiny" or request["max_tokens"] != 1:
             status, body = 404, {"error": "no such model"}
         text = json.dumps(body).encode()
         self.send_response(status)
@@ -56,25 +56,25 @@ def probe(port, model="tiny", key="s3cret"):
     return done.returncode, done.stderr
 
 
-def test_a_token_is_success(port):
+def test_token_is_success(port):
     assert probe(port) == (0, "")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [({"model": "other"}, "404"), ({"key": "wrong"}, "401"), ({"key": ""}, "401")]
+    ("arguments", "status"), [({"model": "other"}, "404"), ({"key": "wrong"}, "401"), ({"key": ""}, "401")]
 )
-def test_a_refusal_is_failure(port, arguments, said):
+def test_error_status_is_failure(port, arguments, status):
     code, error = probe(port, **arguments)
     assert code == 1
-    assert f"no token yet: HTTP Error {said}" in error
+    assert f"no token yet: HTTP Error {status}" in error
 
 
-def test_an_answer_without_a_token_is_failure(port, monkeypatch):
+def test_answer_without_token_is_failure(port, monkeypatch):
     monkeypatch.setattr(Completions, "tokens", 0)
     assert probe(port) == (1, "the server answered without a token\n")
 
 
-def test_a_server_that_does_not_listen_yet_is_failure(port):
+def test_closed_port_is_failure(port):
     code, error = probe(1)
     assert code == 1
     assert "no token yet" in error

@@ -35,17 +35,17 @@ def test_option_file_shows_every_field_with_its_default(shown):
     assert target == KServe()
 
 
-def test_the_predictor_is_the_pod_of_our_own_server(release, deliver):
+def test_predictor_is_the_pod_of_our_own_server(release, deliver):
     predictor = built(KServe(), release(), deliver())["InferenceService"]["spec"]["predictor"]
     template = built(Kubernetes(), release(), deliver())["Deployment"]["spec"]["template"]
     pod = {key: predictor[key] for key in template["spec"]}
     assert pod["containers"][0].pop("name") == "kserve-container"
     assert template["spec"]["containers"][0].pop("name") == "server"
     assert pod == template["spec"]
-    assert predictor["annotations"] == template["metadata"]["annotations"]  # another config, other pods
+    assert predictor["annotations"] == template["metadata"]["annotations"]  # a changed config rolls the pods
 
 
-def test_kserve_makes_the_rest(release, deliver):
+def test_kserve_creates_the_other_objects(release, deliver):
     objects = built(KServe(), release(), deliver("production"))
     assert set(objects) == {
         "ConfigMap",
@@ -60,23 +60,23 @@ def test_kserve_makes_the_rest(release, deliver):
     predictor = service["spec"]["predictor"]
     assert (predictor["minReplicas"], predictor["maxReplicas"]) == (2, 10)
     assert (predictor["scaleMetric"], predictor["scaleTarget"]) == ("cpu", 70)
-    # KServe gives the labels of its object to the pods, which policy and budget find by them.
+    # KServe copies its object's labels to the pods; policy and budget select by them.
     selector = objects["NetworkPolicy"]["spec"]["podSelector"]["matchLabels"]
     assert selector.items() <= service["metadata"]["labels"].items()
 
 
-def test_nothing_is_left_for_the_api_server_to_fill_in(release, deliver):
+def test_api_server_adds_no_defaults(release, deliver):
     service = built(KServe(), release(), deliver())["InferenceService"]
     kind = kubernetes_judge.custom_kind(service["apiVersion"], service["kind"])
     assert kind is not None
     assert kind.with_defaults(service) == service
 
 
-def test_what_kserve_would_undo_is_refused(deliver):
+def test_options_that_kserve_would_override_are_refused(deliver):
     target = KServe(image=f"gitune/server@sha256:{'a' * 64}")
     assert target.problems(deliver("production")) == []
     (problem,) = target.problems(deliver("production", rollout=Canary()))
     assert "rollout=rolling" in problem.overrides
     (problem,) = target.problems(deliver("production", autoscaling=Fixed()))
     assert problem.overrides[0].startswith("autoscaling=hpa ")
-    assert target.problems(deliver("dev", rollout=Canary())) == []  # dev replaces pods in one go anyway
+    assert target.problems(deliver("dev", rollout=Canary())) == []  # dev always uses a rolling update

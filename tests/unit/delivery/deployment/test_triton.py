@@ -19,7 +19,7 @@ def test_option_file_shows_every_field_with_its_default(shown):
     ("gpus", "engine", "kind"),
     [(0, "onnxruntime", "KIND_CPU"), (1, "onnxruntime", "KIND_GPU"), (1, "tensorrt", "KIND_GPU")],
 )
-def test_tritons_own_parser_reads_what_the_model_is_told(release, deliver, gpus, engine, kind):
+def test_triton_parses_the_model_config(release, deliver, gpus, engine, kind):
     serving = LitServe(max_batch_size=16, batch_timeout=0.005)
     target = Triton(gpus=gpus, instances=2, warmup_tokens=32)
     workload = target.workload(release(**CLASSIFIER | {"engine": engine}), deliver(serving=serving))
@@ -32,13 +32,13 @@ def test_tritons_own_parser_reads_what_the_model_is_told(release, deliver, gpus,
     assert (group.count, model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind)) == (2, kind)
     (warmup,) = parsed.model_warmup
     assert set(warmup.inputs) == {"input_ids", "attention_mask"}
-    for given in warmup.inputs.values():
-        assert list(given.dims) == [32]
-        assert given.zero_data
-        assert model_config_pb2.DataType.Name(given.data_type) == "TYPE_INT64"
+    for tensor in warmup.inputs.values():
+        assert list(tensor.dims) == [32]
+        assert tensor.zero_data
+        assert model_config_pb2.DataType.Name(tensor.data_type) == "TYPE_INT64"
 
 
-def test_the_repository_that_is_laid_out_is_the_one_that_triton_opens(release, deliver):
+def test_fetch_writes_the_repository_that_triton_opens(release, deliver):
     workload = Triton().workload(release(**CLASSIFIER), deliver())
     (fetch,), (server,) = workload.pod["initContainers"], workload.pod["containers"]
     repository = fetch["args"][fetch["args"].index("--triton-repository") + 1]
@@ -48,7 +48,7 @@ def test_the_repository_that_is_laid_out_is_the_one_that_triton_opens(release, d
     assert model["readOnly"]
 
 
-def test_a_mounted_model_is_laid_out_in_a_volume_of_its_own(release, deliver):
+def test_mounted_model_gets_a_repository_volume(release, deliver):
     image = f"registry.example.com/models/tiny@sha256:{'b' * 64}"
     workload = Triton(model_image=image).workload(release(**CLASSIFIER), deliver())
     (check,), (server,) = workload.pod["initContainers"], workload.pod["containers"]
@@ -61,7 +61,7 @@ def test_a_mounted_model_is_laid_out_in_a_volume_of_its_own(release, deliver):
     assert {"emptyDir": {"sizeLimit": "10Gi"}, "name": "repository"} in workload.pod["volumes"]
 
 
-def test_every_port_is_bound_named_served_and_let_through(release, deliver):
+def test_every_port_is_bound_served_and_allowed(release, deliver):
     objects = {item["kind"]: item for item in Triton().objects(release(**CLASSIFIER), deliver())}
     server = objects["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     bound = {port["name"]: port["containerPort"] for port in server["ports"]}
@@ -76,15 +76,15 @@ def test_every_port_is_bound_named_served_and_let_through(release, deliver):
 
 
 @pytest.mark.parametrize(
-    ("fields", "mend"),
+    ("fields", "override"),
     [({"engine": "torch"}, "export=onnx"), ({"task": "causal-lm"}, "deployment=kubernetes")],
 )
-def test_a_release_that_triton_cannot_open_is_refused(release, deliver, fields, mend):
-    with pytest.raises(ReleaseError, match=f"release.lock: {next(iter(fields))}: .*{mend}"):
+def test_release_that_triton_cannot_open_is_refused(release, deliver, fields, override):
+    with pytest.raises(ReleaseError, match=f"release.lock: {next(iter(fields))}: .*{override}"):
         Triton().files(release(**CLASSIFIER | fields), deliver())
 
 
-def test_an_engine_without_a_gpu_and_a_key_that_nobody_asks_for_are_refused(release, deliver):
+def test_engine_without_gpu_and_api_key_are_refused(release, deliver):
     with pytest.raises(ReleaseError, match=r"set deployment\.gpus=1"):
         Triton().files(release(**CLASSIFIER | {"engine": "tensorrt"}), deliver())
     (problem,) = Triton(api_key_secret={"name": "keys"}).problems(deliver())

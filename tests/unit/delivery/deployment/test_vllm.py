@@ -16,7 +16,7 @@ def test_option_file_shows_every_field_with_its_default(shown):
     assert target == Vllm()
 
 
-def test_the_startup_probe_asks_for_the_first_token_of_the_name_that_is_served(release, deliver):
+def test_startup_probe_requests_a_token_of_the_served_name(release, deliver):
     workload = Vllm().workload(release(engine="torch"), deliver())
     container = workload.pod["containers"][0]
     python, script, port, name = container["startupProbe"]["exec"]["command"]
@@ -30,7 +30,7 @@ def test_the_startup_probe_asks_for_the_first_token_of_the_name_that_is_served(r
     assert probe["failureThreshold"] * probe["periodSeconds"] == Vllm().startup_seconds
 
 
-def test_weights_are_split_over_the_gpus_and_the_processes_can_talk(release, deliver):
+def test_weights_are_split_over_gpus_with_shared_memory(release, deliver):
     pod, container = server(Vllm(gpus=4, shared_memory="8Gi"), release(engine="torch"), deliver())
     assert "--tensor-parallel-size=4" in container["args"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "4"
@@ -40,7 +40,7 @@ def test_weights_are_split_over_the_gpus_and_the_processes_can_talk(release, del
     assert "nvidia.com/gpu" not in pod["initContainers"][0]["resources"]["limits"]
 
 
-def test_nothing_is_asked_of_a_hub_and_the_key_is_only_named(release, deliver):
+def test_hub_is_offline_and_api_key_is_a_reference(release, deliver):
     target = Vllm(api_key_secret={"name": "keys", "key": "chat"})
     pod, container = server(target, release(engine="torch"), deliver())
     variables = {item["name"]: item.get("value", item.get("valueFrom")) for item in container["env"]}
@@ -49,14 +49,14 @@ def test_nothing_is_asked_of_a_hub_and_the_key_is_only_named(release, deliver):
     assert target.fetcher == pod["initContainers"][0]["image"] != container["image"]
 
 
-def test_options_become_arguments_and_the_last_word_is_the_recipes(release, deliver):
+def test_options_become_arguments_before_the_recipes_own(release, deliver):
     target = Vllm(max_length=4096, max_sequences=32, dtype="float16", arguments=("--enable-prefix-caching",))
     _, container = server(target, release(engine="torch"), deliver())
     assert {"--max-model-len=4096", "--max-num-seqs=32", "--dtype=float16"} < set(container["args"])
     assert container["args"][-1] == "--enable-prefix-caching"
 
 
-def test_all_three_images_must_be_pinned_outside_dev(deliver):
+def test_all_images_must_be_pinned_outside_dev(deliver):
     target = Vllm(model_image="registry.example.com/models/tiny:1")
     problems = target.problems(deliver("production"))
     assert [problem.key for problem in problems] == [
@@ -67,14 +67,14 @@ def test_all_three_images_must_be_pinned_outside_dev(deliver):
 
 
 @pytest.mark.parametrize(
-    ("fields", "mend"),
+    ("fields", "override"),
     [({"engine": "genai"}, "export=transformers"), ({"task": "seq2seq"}, "deployment=kubernetes")],
 )
-def test_a_release_that_vllm_cannot_open_is_refused(release, deliver, fields, mend):
-    with pytest.raises(ReleaseError, match=f"release.lock: {next(iter(fields))}: .*{mend}"):
+def test_release_that_vllm_cannot_open_is_refused(release, deliver, fields, override):
+    with pytest.raises(ReleaseError, match=f"release.lock: {next(iter(fields))}: .*{override}"):
         Vllm().files(release(**{"engine": "torch", **fields}), deliver())
 
 
-def test_it_needs_a_gpu():
+def test_vllm_needs_a_gpu():
     with pytest.raises(ValidationError, match="greater than or equal to 1"):
         Vllm(gpus=0)

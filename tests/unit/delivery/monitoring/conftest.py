@@ -1,4 +1,4 @@
-"""Rules as Prometheus' own tool evaluates them over made-up series."""
+"""Prometheus' own tools, which evaluate rules over synthetic series."""
 
 import shutil
 import subprocess
@@ -22,7 +22,7 @@ def run_tool():
 
 @pytest.fixture
 def judged(tmp_path, run_tool):
-    """Run promtool over tests of rule groups, in their order; return what it says of a failure."""
+    """Run promtool's tests of rule groups, in their order; return its output on failure."""
 
     def judge(rules, tests, every="1m"):
         (tmp_path / "rules.yaml").write_text(yaml.dump({"groups": rules}))

@@ -1,4 +1,4 @@
-"""Each alert fires when it should and is silent when it should be, as promtool judges it."""
+"""Each alert fires when it should and stays silent otherwise, as promtool evaluates it."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.signals import GITUNE, TRITON, VLLM
 
 BOUNDS = Bounds()
-WATCHED = MonitoredRelease("tiny", "staging", GITUNE, ("gateway",))
+RELEASE = MonitoredRelease("tiny", "staging", GITUNE, ("gateway",))
 RUNBOOKS = "https://example.com/docs/runbooks/"
 POD = "tiny-7d9c5b8f4-x2x7k"
 OWN = f'namespace="staging",release="tiny",pod="{POD}"'
@@ -20,12 +20,12 @@ OTHER = 'namespace="staging",pod="tiny-b-7d9c5b8f4-x2x7k"'
 CONTAINER = f'namespace="staging",pod="{POD}",container="server"'
 EXPIRY = "certmanager_certificate_expiration_timestamp_seconds"
 WEEK = 7 * 24 * 12
-"""Samples of a week, one in five minutes."""
+"""Samples of a week, one every five minutes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """Series over which an alert fires, and others over which it does not."""
+    """Series for which an alert fires, and others for which it does not."""
 
     fires: list[dict[str, str]]
     silent: list[dict[str, str]]
@@ -34,21 +34,21 @@ class Case:
     every: str = "1m"
 
 
-def rules(watched=WATCHED, bounds=BOUNDS, only=None):
-    """All rule groups, or just one alert with the recording rules of its level."""
-    raised = [alert for alert in alerts(watched, bounds) if only in (None, alert.name)]
+def rules(release=RELEASE, bounds=BOUNDS, only=None):
+    """Return all rule groups, or one alert with the recording rules of its level."""
+    chosen = [alert for alert in alerts(release, bounds) if only in (None, alert.name)]
     recorded = [
         group
-        for group in groups(watched, bounds.band_sigmas)
-        if only is None or group["name"] == f"gitune.{raised[0].level}"
+        for group in groups(release, bounds.band_sigmas)
+        if only is None or group["name"] == f"gitune.{chosen[0].level}"
     ]
     return [
         *recorded,
-        {"name": "gitune.alerts", "rules": [alert.rule(watched, RUNBOOKS) for alert in raised]},
+        {"name": "gitune.alerts", "rules": [alert.rule(release, RUNBOOKS) for alert in chosen]},
     ]
 
 
-def given(series, step, **tests):
+def promtool_test(series, step, **tests):
     return {
         "interval": step,
         "input_series": [{"series": key, "values": values} for key, values in series.items()],
@@ -86,7 +86,7 @@ def buckets(fast, all_):
 
 
 def lengths(name, *means):
-    """A histogram of one request a minute, whose mean is each of *means* for six hours, the last for 20 m."""
+    """A histogram of one request per minute with each of *means* for six hours, the last for 20 minutes."""
     steps, total = [], 0.0
     for number, mean in enumerate(means):
         samples = 4 if number == len(means) - 1 else 72
@@ -96,12 +96,12 @@ def lengths(name, *means):
 
 
 def feedback(question, yes, no):
-    """Reports of which *yes* and *no* come in every five minutes, as the week goes and as this hour goes."""
-    found = {}
+    """Counters of *yes* and *no* reports per five minutes, each as (all week, this hour)."""
+    series = {}
     for answer, (week, now) in (("yes", yes), ("no", no)):
         key = f'{metrics.FEEDBACK}{{{OWN},question="{question}",answer="{answer}"}}'
-        found[key] = f"0+{week}x{WEEK} {week * WEEK + now}+{now}x24"
-    return found
+        series[key] = f"0+{week}x{WEEK} {week * WEEK + now}+{now}x24"
+    return series
 
 
 def rating(week, now):
@@ -113,7 +113,7 @@ def rating(week, now):
 
 
 def traffic(week, now):
-    """Requests a second, over a week and five hours and then."""
+    """Requests per second: *week* for a week and five hours, then *now*."""
     usual = WEEK + 60
     return requests(f"0+{300 * week:g}x{usual} {300 * (week * usual + now):g}+{300 * now:g}x24")
 
@@ -238,21 +238,24 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_alert_fires_when_it_should_and_only_then(name, judged):
+def test_alert_fires_only_when_it_should(name, judged):
     case = CASES[name]
     firing = f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)'
     tests = []
-    for series, count in [*((each, 1) for each in case.fires), *((each, 0) for each in case.silent)]:
+    for series, count in [
+        *((firing_series, 1) for firing_series in case.fires),
+        *((silent, 0) for silent in case.silent),
+    ]:
         expected = {"expr": firing, "eval_time": case.at, "exp_samples": [{"labels": "{}", "value": count}]}
-        tests.append(given(series, case.step, promql_expr_test=[expected]))
+        tests.append(promtool_test(series, case.step, promql_expr_test=[expected]))
     assert judged(rules(only=name), tests, case.every) == ""
 
 
-def test_every_alert_is_tried():
-    assert {alert.name for alert in alerts(WATCHED, BOUNDS)} == set(CASES)
+def test_every_alert_has_a_case():
+    assert {alert.name for alert in alerts(RELEASE, BOUNDS)} == set(CASES)
 
 
-def test_an_alert_says_whose_how_bad_and_what_to_read(judged):
+def test_alert_has_labels_summary_and_runbook(judged):
     labels = {"level": "infrastructure", "namespace": "staging", "release": "tiny", "severity": "critical"}
     expected = {
         "alertname": "GituneMemoryHigh",
@@ -267,17 +270,17 @@ def test_an_alert_says_whose_how_bad_and_what_to_read(judged):
             }
         ],
     }
-    assert judged(rules(), [given(memory("90x60"), "1m", alert_rule_test=[expected])]) == ""
+    assert judged(rules(), [promtool_test(memory("90x60"), "1m", alert_rule_test=[expected])]) == ""
 
 
-def test_every_bound_is_in_some_rule():
+def test_every_threshold_is_used():
     usual = str(rules())
     for name, field in Bounds.model_fields.items():
         changed = BOUNDS.model_copy(update={name: field.default + 1})
         assert str(rules(bounds=changed)) != usual, f"bounds.{name} is in no rule"
 
 
-def test_bounds_are_those_of_the_requirements():
+def test_default_thresholds_match_the_requirements():
     assert (BOUNDS.busy_percent, BOUNDS.busy_minutes, BOUNDS.fall_percent) == (85, 5, 30)
     assert (BOUNDS.bad_in_a_row, BOUNDS.length_sigmas) == (10, 2)
     assert (BOUNDS.success_percent, BOUNDS.business_fall_percent, BOUNDS.conversion_points) == (90, 15, 2)
@@ -286,7 +289,7 @@ def test_bounds_are_those_of_the_requirements():
 @pytest.mark.parametrize(
     ("signals", "missing"), [(GITUNE, 0), (VLLM, 1), (TRITON, 4)], ids=["ours", "vllm", "triton"]
 )
-def test_what_a_server_does_not_tell_raises_no_alert(signals, missing, judged):
-    watched = MonitoredRelease("tiny", "staging", signals)
-    assert len(alerts(watched, BOUNDS)) == len(CASES) - missing
-    assert judged(rules(watched), []) == ""
+def test_alerts_on_missing_metrics_are_left_out(signals, missing, judged):
+    release = MonitoredRelease("tiny", "staging", signals)
+    assert len(alerts(release, BOUNDS)) == len(CASES) - missing
+    assert judged(rules(release), []) == ""

@@ -1,4 +1,4 @@
-"""Dashboards as Grafana reads them; none can be started here, so they are judged as data."""
+"""Dashboards as Grafana reads them, checked as data without a Grafana."""
 
 import json
 from pathlib import Path
@@ -17,30 +17,30 @@ SERVERS = {"ours": GITUNE, "vllm": VLLM, "triton": TRITON}
 IDENTITY = Identity.of(Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock"), "staging")
 
 
-def shown(signals=GITUNE, **options):
-    given = {"label": "grafana_dashboard", "folder": "Gitune", **options}
-    return config_map(IDENTITY, boards(MonitoredRelease.of(IDENTITY, signals), Bounds()), **given)
+def rendered(signals=GITUNE, **options):
+    fields = {"label": "grafana_dashboard", "folder": "Gitune", **options}
+    return config_map(IDENTITY, boards(MonitoredRelease.of(IDENTITY, signals), Bounds()), **fields)
 
 
 @pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
-def test_dashboards_have_four_levels_and_panels_that_do_not_overlap(signals):
-    found = {name: json.loads(text) for name, text in shown(signals)["data"].items()}
-    levels = {name.removeprefix("staging-tiny-").removesuffix(".json") for name in found}
-    # Triton knows tensors only: neither tokens nor texts.
+def test_dashboards_have_levels_and_distinct_panels(signals):
+    dashboards = {name: json.loads(text) for name, text in rendered(signals)["data"].items()}
+    levels = {name.removeprefix("staging-tiny-").removesuffix(".json") for name in dashboards}
+    # Triton handles tensors only, neither tokens nor texts.
     assert levels == {"infrastructure", "service", "business"} | (set() if signals is TRITON else {"model"})
-    assert len({board["uid"] for board in found.values()}) == len(found)
-    for board in found.values():
+    assert len({board["uid"] for board in dashboards.values()}) == len(dashboards)
+    for board in dashboards.values():
         assert len(board["uid"]) <= 40
         taken = set()
         assert len(board["panels"]) > 2
         for panel in board["panels"]:
-            place = panel["gridPos"]
+            position = panel["gridPos"]
             cells = {
                 (x, y)
-                for x in range(place["x"], place["x"] + place["w"])
-                for y in range(place["y"], place["y"] + place["h"])
+                for x in range(position["x"], position["x"] + position["w"])
+                for y in range(position["y"], position["y"] + position["h"])
             }
-            assert place["x"] + place["w"] <= 24
+            assert position["x"] + position["w"] <= 24
             assert not cells & taken, panel["title"]
             taken |= cells
             references = [target["refId"] for target in panel["targets"]]
@@ -56,7 +56,7 @@ def test_dashboards_have_four_levels_and_panels_that_do_not_overlap(signals):
         )
 
 
-def test_grafanas_sidecar_finds_the_dashboards():
-    found = shown(label="dashboards", folder="Models")
-    assert found["metadata"]["labels"]["dashboards"] == "1"
-    assert found["metadata"]["annotations"]["grafana_folder"] == "Models"
+def test_sidecar_label_and_folder_are_set():
+    dashboards = rendered(label="dashboards", folder="Models")
+    assert dashboards["metadata"]["labels"]["dashboards"] == "1"
+    assert dashboards["metadata"]["annotations"]["grafana_folder"] == "Models"

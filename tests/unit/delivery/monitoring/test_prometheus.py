@@ -1,4 +1,4 @@
-"""What ``monitoring=prometheus`` renders: known names, whole dashboards, routes that reach somebody."""
+"""The objects of ``monitoring=prometheus``: metric names, PromQL, scraping and runbooks."""
 
 import json
 import os
@@ -57,8 +57,8 @@ WORDS = {"and", "or", "unless", "offset", "bool"}
 
 def workload(signals=GITUNE, **changed):
     identity = Identity.of(RELEASE, "staging")
-    whole = Workload(identity, pod={}, files={}, service_port=80, start_seconds=60, signals=signals)
-    return replace(whole, **changed)
+    default = Workload(identity, pod={}, files={}, service_port=80, start_seconds=60, signals=signals)
+    return replace(default, **changed)
 
 
 def environment():
@@ -68,8 +68,8 @@ def environment():
 
 
 def rendered(signals=GITUNE, **options):
-    found = Prometheus(**options).objects(workload(signals), environment())
-    return {f"{item['kind']}/{item['metadata']['name']}": item for item in found}
+    objects = Prometheus(**options).objects(workload(signals), environment())
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in objects}
 
 
 def dashboards(signals=GITUNE):
@@ -78,15 +78,15 @@ def dashboards(signals=GITUNE):
 
 
 def queries(signals):
-    """Every PromQL that rules and dashboards ask."""
+    """Yield every query of rules and dashboards."""
     for group in rendered(signals)["PrometheusRule/tiny"]["spec"]["groups"]:
         yield from (rule["expr"] for rule in group["rules"])
     for board in dashboards(signals).values():
         yield from (target["expr"] for panel in board["panels"] for target in panel["targets"])
 
 
-def asked(query):
-    """The metrics in a query: what is left of it without labels, durations, functions and words."""
+def metric_names(query):
+    """Return the metrics in a query: its words except labels, durations, functions and operators."""
     bare = re.sub(r'"[^"]*"', "", query)
     bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|offset \w+|\b(by|without|on|ignoring)\s*\([^)]*\)", " ", bare)
     names = re.findall(r"(?<![\w:])[A-Za-z_:][\w:]*(?!\w)(?!\s*\()", bare)
@@ -94,71 +94,73 @@ def asked(query):
 
 
 def exposed():
-    """Every series that our own server answers a scrape with."""
-    seen = Metrics(RELEASE)
-    seen.watch_memory("server", os.getpid)
-    seen.reported("a", {"completed": True}, 5)
-    for counter in (seen.requests, seen.timeouts, seen.bad_outputs, seen.seconds):
+    """Return all metrics that our own server exports."""
+    exported = Metrics(RELEASE)
+    exported.watch_memory("server", os.getpid)
+    exported.reported("a", {"completed": True}, 5)
+    for counter in (exported.requests, exported.timeouts, exported.bad_outputs, exported.seconds):
         counter.labels(*["x"] * len(counter._labelnames))
-    return {sample.name for family in seen.registry.collect() for sample in family.samples}
+    return {sample.name for family in exported.registry.collect() for sample in family.samples}
 
 
 @pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
-def test_every_metric_that_is_asked_for_is_told_by_somebody(signals):
+def test_every_queried_metric_is_exported(signals):
     known = exposed() | metrics.RECORDED | {name for names in EXPORTERS.values() for name in names}
     for query in queries(signals):
-        assert asked(query), query
-        assert asked(query) <= known, query
+        assert metric_names(query), query
+        assert metric_names(query) <= known, query
 
 
-def test_metrics_are_found_in_a_query():
-    assert asked('sum by (pod) (rate(a:b_total{x="y{z"}[5m] offset 1w)) / on (pod) c > 0 or vector(0)') == {
+def test_metric_names_are_extracted_from_a_query():
+    assert metric_names(
+        'sum by (pod) (rate(a:b_total{x="y{z"}[5m] offset 1w)) / on (pod) c > 0 or vector(0)'
+    ) == {
         "a:b_total",
         "c",
     }
 
 
 @pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
-def test_every_recorded_name_that_is_asked_for_is_recorded(signals):
+def test_every_queried_recording_exists(signals):
     groups = rendered(signals)["PrometheusRule/tiny"]["spec"]["groups"]
     recorded = {rule["record"] for group in groups for rule in group["rules"] if "record" in rule}
     assert recorded <= metrics.RECORDED
     for query in queries(signals):
-        assert {name for name in asked(query) if name.startswith("gitune:")} <= recorded, query
+        assert {name for name in metric_names(query) if name.startswith("gitune:")} <= recorded, query
     if signals is GITUNE:
         assert recorded == metrics.RECORDED
 
 
 @pytest.mark.parametrize("signals", SERVERS.values(), ids=SERVERS)
-def test_every_query_is_promql(signals, tmp_path, run_tool):
+def test_every_query_is_valid_promql(signals, tmp_path, run_tool):
     rules = [{"record": f"query{number}", "expr": query} for number, query in enumerate(queries(signals))]
     (tmp_path / "rules.yaml").write_text(ours.dump({"groups": [{"name": "all", "rules": rules}]}))
     done = run_tool("promtool", "check", "rules", tmp_path / "rules.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_dashboards_without_their_package_are_refused_in_one_sentence(monkeypatch):
+def test_dashboards_without_their_package_are_refused(monkeypatch):
     monkeypatch.setattr(grafana, "SDK", "no_such_package")
     (problem,) = Prometheus().problems()
     assert problem.advice == "pip install 'gitune[monitoring]'"
     assert Prometheus(dashboards=False).problems() == []
 
 
-def test_the_pods_of_every_service_are_scraped_where_they_tell():
+def test_pods_are_scraped_at_their_metrics_port():
     spec = rendered(labels={"release": "stack"}, scrape_seconds=30)["ServiceMonitor/tiny"]
     assert spec["metadata"]["labels"]["release"] == "stack"
     (endpoint,) = spec["spec"]["endpoints"]
     assert (endpoint["port"], endpoint["path"], endpoint["interval"]) == ("http", "/metrics", "30s")
     assert spec["spec"]["selector"]["matchLabels"] == dict(workload().identity.selector)
-    told = workload(TRITON, ports={"metrics": 8002})
-    monitor = Prometheus().objects(told, environment())[0]
+    triton = workload(TRITON, ports={"metrics": 8002})
+    monitor = Prometheus().objects(triton, environment())[0]
     assert monitor["spec"]["endpoints"][0]["port"] == "metrics"
 
 
-def test_dashboards_and_routes_are_rendered_where_they_are_wanted():
-    wanted = {"ConfigMap/tiny-dashboards", "AlertmanagerConfig/tiny"}
-    assert wanted & set(rendered(dashboards=False)) == set()
-    assert wanted <= set(rendered(alert_secret="alerts"))
+def test_dashboards_and_routes_are_optional():
+    optional = {"ConfigMap/tiny-dashboards", "AlertmanagerConfig/tiny"}
+    assert optional & set(rendered(dashboards=False)) == set()
+    assert optional <= set(rendered(alert_secret="alerts"))
 
 
 def test_logs_are_kept_for_thirty_days():
@@ -166,14 +168,14 @@ def test_logs_are_kept_for_thirty_days():
     assert yaml.safe_load(kept) == {"overrides": {"staging": {"retention_period": "720h"}}}
 
 
-def test_an_api_server_would_take_every_object(tmp_path):
+def test_schemas_accept_every_object(tmp_path):
     for name, signals in SERVERS.items():
         for key, item in rendered(signals, alert_secret="alerts", labels={"release": "stack"}).items():
             (tmp_path / f"{name}-{key.replace('/', '-')}.yaml").write_text(ours.dump(item))
     assert kubernetes_judge.judge(tmp_path) == (15, [])
 
 
-def test_every_alert_has_a_runbook_that_says_what_it_means_what_to_look_at_and_what_to_do():
+def test_every_alert_has_a_runbook_with_its_sections():
     folder = REPOSITORY / "docs" / "runbooks"
     groups = rendered()["PrometheusRule/tiny"]["spec"]["groups"]
     names = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
@@ -188,53 +190,58 @@ def test_every_alert_has_a_runbook_that_says_what_it_means_what_to_look_at_and_w
         ]
 
 
-def test_what_runbooks_tell_to_look_at_is_promql_over_known_names(tmp_path, run_tool):
+def test_runbook_queries_are_valid_promql(tmp_path, run_tool):
     known = exposed() | metrics.RECORDED | {name for names in EXPORTERS.values() for name in names}
     books = [book.read_text() for book in (REPOSITORY / "docs" / "runbooks").glob("Gitune*.md")]
-    found = [
+    lines = [
         line
         for text in books
         for block in re.findall(r"```promql\n(.*?)```", text, re.DOTALL)
         for line in block.splitlines()
     ]
-    assert len(found) > len(books)
-    for query in found:
-        assert asked(query) <= known, query
-    rules = [{"record": f"query{number}", "expr": query} for number, query in enumerate(found)]
+    assert len(lines) > len(books)
+    for query in lines:
+        assert metric_names(query) <= known, query
+    rules = [{"record": f"query{number}", "expr": query} for number, query in enumerate(lines)]
     (tmp_path / "rules.yaml").write_text(ours.dump({"groups": [{"name": "all", "rules": rules}]}))
     done = run_tool("promtool", "check", "rules", tmp_path / "rules.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_runbooks_tell_to_get_is_got_where_only_some_operators_are_installed():
-    always = {"certificate", "certificaterequest", "challenge", "order"}  # cert-manager's stand together
+def test_runbook_commands_work_without_optional_operators():
+    always = {
+        "certificate",
+        "certificaterequest",
+        "challenge",
+        "order",
+    }  # cert-manager installs all of its kinds
     always |= {"endpointslices", "events", "hpa", "pods", "service"}
     books = (REPOSITORY / "docs" / "runbooks").glob("Gitune*.md")
-    got = [
+    kind_lists = [
         kinds
         for book in books
         for kinds in re.findall(r"kubectl -n \S+(?: namespace>)? get (\S+)", book.read_text())
     ]
-    assert len(got) >= 8
-    # Of several kinds kubectl gets none where the cluster lacks one.
-    assert [kinds for kinds in got if "," in kinds and not set(kinds.split(",")) <= always] == []
+    assert len(kind_lists) >= 8
+    # kubectl returns nothing for several kinds if the cluster lacks one of them.
+    assert [kinds for kinds in kind_lists if "," in kinds and not set(kinds.split(",")) <= always] == []
 
 
-def test_the_option_gives_the_defaults():
+def test_option_file_has_the_defaults():
     option = yaml.safe_load((paths.SHARE / "conf/monitoring/prometheus.yaml").read_text())
     assert Monitoring.model_validate(option) == Prometheus()
     assert Prometheus().query_url == "http://prometheus-operated.monitoring.svc:9090"
 
 
-@pytest.mark.parametrize("where", ["monitoring", "observability"])
-def test_prometheus_is_let_in_whoever_else_may_call(render_with, where):
+@pytest.mark.parametrize("namespace", ["monitoring", "observability"])
+def test_network_policy_always_lets_prometheus_in(render_with, namespace):
     target = {
         "image": f"registry.example.com/server@sha256:{'5' * 64}",
         "ingress_from": [{"pods": {"app": "web"}}],
     }
-    watching = ("prometheus", {"dashboards": False, "prometheus_namespace": where})
-    texts = render_with(deployment=("kubernetes", target), monitoring=watching)
+    monitoring = ("prometheus", {"dashboards": False, "prometheus_namespace": namespace})
+    texts = render_with(deployment=("kubernetes", target), monitoring=monitoring)
     (rule,) = yaml.safe_load(texts["production/tiny/networkpolicy-tiny.yaml"])["spec"]["ingress"]
-    reading = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": where}}}
-    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "web"}}}, reading]
+    prometheus = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "web"}}}, prometheus]
     assert rule["ports"] == [{"port": "http", "protocol": "TCP"}]

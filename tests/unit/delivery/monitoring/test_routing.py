@@ -1,4 +1,4 @@
-"""Alerts reach whom they should, as Alertmanager's own tool judges what the operator makes of the object."""
+"""Alerts reach their receiver, as amtool evaluates the operator's Alertmanager config."""
 
 from pathlib import Path
 
@@ -12,13 +12,13 @@ RELEASE = Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock")
 
 
 def alertmanager(item):
-    """What Prometheus Operator makes of an AlertmanagerConfig, as Alertmanager reads it."""
+    """Return the Alertmanager config that Prometheus Operator generates from an AlertmanagerConfig."""
     spec, namespace = item["spec"], item["metadata"]["namespace"]
 
-    def matchers(found):
+    def matchers(items):
         return [
             f'namespace="{namespace}"',
-            *(f'{one["name"]}{one["matchType"]}"{one["value"]}"' for one in found),
+            *(f'{one["name"]}{one["matchType"]}"{one["value"]}"' for one in items),
         ]
 
     def route(one):
@@ -64,8 +64,8 @@ def test_alerts_reach_the_receiver_of_their_severity(tmp_path, run_tool):
         ({"severity": "critical", "release": "other", "namespace": "staging"}, "null"),
         ({"severity": "critical", "release": "tiny", "namespace": "production"}, "null"),
     ):
-        given = [f"{key}={value}" for key, value in labels.items()]
-        found = run_tool(
-            "amtool", "config", "routes", "test", f"--config.file={tmp_path / 'alertmanager.yml'}", *given
+        arguments = [f"{key}={value}" for key, value in labels.items()]
+        done = run_tool(
+            "amtool", "config", "routes", "test", f"--config.file={tmp_path / 'alertmanager.yml'}", *arguments
         )
-        assert found.stdout.strip() == receiver, found.stdout + found.stderr
+        assert done.stdout.strip() == receiver, done.stdout + done.stderr

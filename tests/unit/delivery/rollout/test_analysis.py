@@ -1,4 +1,4 @@
-"""The questions of the judge, answered by a real Prometheus engine over made-up series."""
+"""Queries of the analysis, evaluated by promtool over synthetic series."""
 
 import json
 import shutil
@@ -15,8 +15,8 @@ NEW, OLD = "tiny-6b9f-x7k2p", "tiny-5c8d-q1w2e"
 
 @pytest.fixture(scope="module")
 def judge(rendered, tmp_path_factory):
-    """Return what the judge says of series: -1 nothing, 0 good, 1 bad, by the metric's name."""
-    found = rendered(rollout="canary", traffic="istio")["AnalysisTemplate", "tiny"]["spec"]["metrics"]
+    """Return the verdict on a metric over series: -1 inconclusive, 0 success, 1 failure."""
+    metrics = rendered(rollout="canary", traffic="istio")["AnalysisTemplate", "tiny"]["spec"]["metrics"]
     folder = tmp_path_factory.mktemp("promtool")
 
     def holds(expression, series):
@@ -31,7 +31,7 @@ def judge(rendered, tmp_path_factory):
         return done.returncode == 0
 
     def judged(name, series):
-        metric = next(m for m in found if m["name"] == name)
+        metric = next(m for m in metrics if m["name"] == name)
         query = metric["provider"]["prometheus"]["query"]
         query = query.replace("{{args.new}}", "6b9f").replace("{{args.old}}", "5c8d")
         bound = metric["failureCondition"].rpartition("> ")[2]
@@ -45,11 +45,11 @@ def judge(rendered, tmp_path_factory):
 
 def counter(name, pod, step, service="tiny", **labels):
     """A counter that grows by *step* every 15 s."""
-    said = ",".join(
+    labels_text = ",".join(
         f'{key}="{value}"'
         for key, value in {"namespace": "gitune-production", "pod": pod, "service": service, **labels}.items()
     )
-    return {"series": f"{name}{{{said}}}", "values": f"0+{step}x40"}
+    return {"series": f"{name}{{{labels_text}}}", "values": f"0+{step}x40"}
 
 
 def requests(pod, good, bad=0, service="tiny"):
@@ -61,7 +61,7 @@ def requests(pod, good, bad=0, service="tiny"):
 
 
 def durations(pod, fast, slow):
-    """Of the requests in 15 s, *fast* take below 1 s and *slow* below 10 s."""
+    """A histogram of *fast* requests below 1 s and *slow* ones below 10 s, every 15 s."""
     name = "gitune_request_seconds_bucket"
     counts = {"1": fast, "10": fast + slow, "+Inf": fast + slow}
     return [counter(name, pod, step, le=le) for le, step in counts.items()]
@@ -72,20 +72,20 @@ def durations(pod, fast, slow):
     [
         ((90, 10), (99, 1), 1),
         ((99, 1), (99, 1), 0),
-        ((90, 10), (90, 10), 0),  # no worse than what serves already
-        ((90, 10), (0, 0), 1),  # nothing serves beside it, so it is judged by itself
+        ((90, 10), (90, 10), 0),  # no worse than the old release
+        ((90, 10), (0, 0), 1),  # without an old release, the bound is absolute
         ((100, 0), (0, 0), 0),
-        ((5, 0.25), (99, 1), 0),  # two failures in a window are no proof, though 5 % of the requests
-        ((5, 0.5), (99, 1), 1),  # four are
-        ((1, 1), (99, 1), -1),  # sixteen requests in a window prove nothing
+        ((5, 0.25), (99, 1), 0),  # two failures in a window are too few, though 5 % of the requests
+        ((5, 0.5), (99, 1), 1),  # four failures are enough
+        ((1, 1), (99, 1), -1),  # sixteen requests in a window are too few
         ((0, 0), (99, 1), -1),
     ],
 )
-def test_failures_are_judged_against_the_old_release(judge, new, old, verdict):
+def test_failures_are_compared_with_the_old_release(judge, new, old, verdict):
     assert judge("error-share", [*requests(NEW, *new), *requests(OLD, *old)]) == verdict
 
 
-def test_a_pod_that_two_services_show_counts_once(judge):
+def test_pod_behind_two_services_counts_once(judge):
     twice = [*requests(NEW, 1, 1), *requests(NEW, 1, 1, service="tiny-canary")]
     assert judge("error-share", [*twice, *requests(OLD, 99, 1)]) == -1
 
@@ -93,13 +93,13 @@ def test_a_pod_that_two_services_show_counts_once(judge):
 @pytest.mark.parametrize(
     ("new", "old", "verdict"), [((50, 50), (100, 0), 1), ((100, 0), (100, 0), 0), ((100, 0), (0, 0), -1)]
 )
-def test_slowness_is_judged_against_the_old_release(judge, new, old, verdict):
+def test_latency_is_compared_with_the_old_release(judge, new, old, verdict):
     series = [*requests(NEW, 100), *requests(OLD, 100), *durations(NEW, *new), *durations(OLD, *old)]
     assert judge("p99", series) == verdict
 
 
 @pytest.mark.parametrize(("bad", "verdict"), [(20, 1), (4, 0)])
-def test_bad_answers_are_judged_against_the_old_release(judge, bad, verdict):
+def test_bad_answers_are_compared_with_the_old_release(judge, bad, verdict):
     series = [*requests(NEW, 100), *requests(OLD, 100)]
     for pod, count in ((NEW, bad), (OLD, 1)):
         series += [
@@ -109,9 +109,9 @@ def test_bad_answers_are_judged_against_the_old_release(judge, bad, verdict):
     assert judge("bad-share", series) == verdict
 
 
-def test_a_classifier_has_no_answers_that_could_be_bad(rendered):
-    found = rendered(rollout="canary", traffic="istio")["AnalysisTemplate", "tiny"]["spec"]["metrics"]
-    conditions = {metric["name"]: metric["successCondition"] for metric in found}
+def test_classifier_passes_without_bad_answers(rendered):
+    metrics = rendered(rollout="canary", traffic="istio")["AnalysisTemplate", "tiny"]["spec"]["metrics"]
+    conditions = {metric["name"]: metric["successCondition"] for metric in metrics}
     assert conditions["bad-share"].startswith("len(result) == 0 ||")
     assert conditions["error-share"].startswith("len(result) > 0 &&")
 
@@ -124,7 +124,7 @@ def test_a_classifier_has_no_answers_that_could_be_bad(rendered):
         ("triton", {"engine": "onnxruntime", "task": "sequence-classification"}),
     ],
 )
-def test_questions_to_every_server_are_understood(render_with, measured, tmp_path, target, release):
+def test_queries_of_every_server_are_valid(render_with, measured, tmp_path, target, release):
     own = {"kubernetes": {}}.get(target, {"fetch_image": PINNED, "startup_seconds": 50})
     files = render_with(
         deployment=(target, {"image": PINNED, **own}),
@@ -139,9 +139,11 @@ def test_questions_to_every_server_are_understood(render_with, measured, tmp_pat
     triggers = yaml.safe_load(files["production/tiny/scaledobject-tiny.yaml"])["spec"]["triggers"][1:]
     queries = [metric["provider"]["prometheus"]["query"] for metric in analysis]
     queries += [trigger["metadata"]["query"] for trigger in triggers]
-    assert len(queries) == (5 if target == "triton" else 6)  # Triton does not tell bad answers
-    asked = [{"expr": query.replace("{{args.", "").replace("}}", ""), "eval_time": "1m"} for query in queries]
+    assert len(queries) == (5 if target == "triton" else 6)  # Triton does not count bad answers
+    queries_to_check = [
+        {"expr": query.replace("{{args.", "").replace("}}", ""), "eval_time": "1m"} for query in queries
+    ]
     file = tmp_path / "test.yaml"
-    file.write_text(json.dumps({"tests": [{"interval": "1m", "promql_expr_test": asked}]}))
+    file.write_text(json.dumps({"tests": [{"interval": "1m", "promql_expr_test": queries_to_check}]}))
     done = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

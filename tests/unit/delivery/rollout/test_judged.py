@@ -1,4 +1,4 @@
-"""Every rollout that is judged: its seconds, added up from what is rendered, and what it refuses."""
+"""Every judged rollout: its time limits, computed from the rendered objects, and what it refuses."""
 
 import re
 from pathlib import Path
@@ -15,9 +15,9 @@ from framework.delivery.rollout.shadow import Shadow
 
 ROLLOUTS = {"canary": Canary, "blue-green": BlueGreen, "shadow": Shadow, "ab": Ab}
 REACTION = 10
-"""Seconds until the controller has acted and every proxy has heard of it."""
+"""Seconds until the controller acts and every proxy notices."""
 POLL = 180
-"""Seconds until Argo CD has seen a commit, where nobody tells it: 120, and up to 60 later."""
+"""Seconds until Argo CD sees a commit without a webhook: 120, plus up to 60 of jitter."""
 every = pytest.mark.parametrize(
     ("rollout", "traffic"),
     [*((rollout, "istio") for rollout in ROLLOUTS), *((r, "gateway-api") for r in ROLLOUTS if r != "shadow")],
@@ -30,38 +30,38 @@ def seconds(text):
 
 
 def start_seconds(pod):
-    """Return how long the pod may take to load by its probe, and as long again to fetch."""
+    """Return the probe's limit for loading, plus the same for fetching."""
     probe = pod["containers"][0]["startupProbe"]
     return 2 * probe["failureThreshold"] * probe["periodSeconds"]
 
 
 @every
-def test_an_abort_is_over_within_five_minutes(rendered, rollout, traffic):
-    found = rendered(rollout=rollout, traffic=traffic)
-    strategy = found["Rollout", "tiny"]["spec"]["strategy"]
-    for metric in found["AnalysisTemplate", "tiny"]["spec"]["metrics"]:
+def test_abort_takes_at_most_five_minutes(rendered, rollout, traffic):
+    objects = rendered(rollout=rollout, traffic=traffic)
+    strategy = objects["Rollout", "tiny"]["spec"]["strategy"]
+    for metric in objects["AnalysisTemplate", "tiny"]["spec"]["metrics"]:
         measured = seconds(metric["initialDelay"]) + seconds(metric["interval"]) * (
             metric["failureLimit"] + 1
         )
         assert measured + REACTION <= 300
         assert measured + REACTION == ROLLOUTS[rollout]().abort_seconds
-    # The way back starts no pod: all old ones are kept until the new release is judged.
+    # An abort starts no pod: the old ones are kept until the judgment.
     assert "dynamicStableScale" not in strategy.get("canary", {})
     if "blueGreen" in strategy:
-        metric = found["AnalysisTemplate", "tiny"]["spec"]["metrics"][0]
+        metric = objects["AnalysisTemplate", "tiny"]["spec"]["metrics"][0]
         judged = seconds(metric["initialDelay"]) + seconds(metric["interval"]) * metric["count"]
         assert strategy["blueGreen"]["scaleDownDelaySeconds"] > judged
 
 
 @every
-def test_a_rollback_is_over_within_five_minutes(rendered, rollout, traffic):
+def test_rollback_takes_at_most_five_minutes(rendered, rollout, traffic):
     spec = rendered(rollout=rollout, traffic=traffic)["Rollout", "tiny"]["spec"]
     kept = spec["strategy"].get("blueGreen", {}).get("scaleDownDelaySeconds", 0)
     start = 0 if kept >= 3600 else start_seconds(spec["template"]["spec"])
     assert POLL + start + REACTION <= 300
-    # Steps and judges are skipped on the way to one of the last releases, whose pods can be made again.
+    # A rollback to a recent release, whose ReplicaSet still exists, skips steps and analysis.
     assert spec["rollbackWindow"]["revisions"] < spec["revisionHistoryLimit"]
-    # A rollback that skips the steps takes over their last weight while its pods start.
+    # A rollback that skips the steps keeps the last weight while its pods start.
     weights = [
         step["setWeight"]
         for step in spec["strategy"].get("canary", {}).get("steps", [])
@@ -70,7 +70,7 @@ def test_a_rollback_is_over_within_five_minutes(rendered, rollout, traffic):
     assert all(weight < 100 for weight in weights)
 
 
-def test_the_page_on_rollouts_adds_up_the_same():
+def test_docs_state_the_same_times():
     page = (Path(__file__).parents[4] / "docs" / "rollouts.md").read_text()
     sums = {
         what: numbers
@@ -83,7 +83,7 @@ def test_the_page_on_rollouts_adds_up_the_same():
     ]
 
 
-def test_a_canary_goes_from_one_to_five_percent_to_all(rendered):
+def test_canary_steps_are_one_and_five_percent(rendered):
     canary = rendered(rollout="canary", traffic="istio")["Rollout", "tiny"]["spec"]["strategy"]["canary"]
     pause = {"pause": {"duration": "600s"}}
     assert canary["steps"] == [{"setWeight": 1}, pause, {"setWeight": 5}, pause]
@@ -93,19 +93,19 @@ def test_a_canary_goes_from_one_to_five_percent_to_all(rendered):
 
 
 @every
-def test_what_a_rollout_names_is_there(rendered, rollout, traffic):
-    found = rendered(rollout=rollout, traffic=traffic)
-    (strategy,) = found["Rollout", "tiny"]["spec"]["strategy"].values()
+def test_referenced_objects_exist(rendered, rollout, traffic):
+    objects = rendered(rollout=rollout, traffic=traffic)
+    (strategy,) = objects["Rollout", "tiny"]["spec"]["strategy"].values()
     services = {strategy[key] for key in strategy if key.endswith("Service")}
-    assert services == {name for kind, name in found if kind == "Service"}
+    assert services == {name for kind, name in objects if kind == "Service"}
     assert len(services) == 2
-    judges = [
+    analyses = [
         strategy[key]
         for key in ("analysis", "prePromotionAnalysis", "postPromotionAnalysis")
         if key in strategy
     ]
-    named = {template["templateName"] for judge in judges for template in judge["templates"]}
-    assert named == {name for kind, name in found if kind == "AnalysisTemplate"}
+    named = {template["templateName"] for analysis in analyses for template in analysis["templates"]}
+    assert named == {name for kind, name in objects if kind == "AnalysisTemplate"}
     routing = strategy.get("trafficRouting", {})
     managed = {route["name"] for route in routing.get("managedRoutes", [])}
     used = {
@@ -116,14 +116,14 @@ def test_what_a_rollout_names_is_there(rendered, rollout, traffic):
     }
     assert managed == used
     if "istio" in routing:
-        routes = found["VirtualService", routing["istio"]["virtualService"]["name"]]["spec"]["http"]
+        routes = objects["VirtualService", routing["istio"]["virtualService"]["name"]]["spec"]["http"]
         assert {route["name"] for route in routes} == set(routing["istio"]["virtualService"]["routes"])
     elif routing:
         (route,) = routing["plugins"]["argoproj-labs/gatewayAPI"]["httpRoutes"]
-        assert ("HTTPRoute", route["name"]) in found
+        assert ("HTTPRoute", route["name"]) in objects
 
 
-def test_old_pods_that_start_beside_new_ones_are_still_the_old_release(rendered):
+def test_pods_carry_the_files_of_their_release(rendered):
     spec = rendered(rollout="canary", traffic="istio")["Rollout", "tiny"]["spec"]["template"]
     volume = next(v for v in spec["spec"]["volumes"] if v["name"] == "config")
     files = {}
@@ -135,32 +135,32 @@ def test_old_pods_that_start_beside_new_ones_are_still_the_old_release(rendered)
     assert not [kind for kind, _ in rendered(rollout="canary", traffic="istio") if kind == "ConfigMap"]
 
 
-def test_both_arms_are_recorded(rendered):
-    found = rendered(rollout=("ab", {"share": 20}), traffic="istio")
-    canary = found["Rollout", "tiny"]["spec"]["strategy"]["canary"]
+def test_ab_arms_are_labeled(rendered):
+    objects = rendered(rollout=("ab", {"share": 20}), traffic="istio")
+    canary = objects["Rollout", "tiny"]["spec"]["strategy"]["canary"]
     assert canary["stableMetadata"]["labels"] == {"gitune.dev/arm": "a"}
     assert canary["canaryMetadata"]["labels"] == {"gitune.dev/arm": "b"}
     assert canary["steps"][0] == {"setWeight": 20}
-    to = found["VirtualService", "tiny"]["spec"]["http"][0]["route"]
+    to = objects["VirtualService", "tiny"]["spec"]["http"][0]["route"]
     assert [each["headers"]["response"]["set"]["x-gitune-service"] for each in to] == ["tiny", "tiny-b"]
 
 
-def test_the_preview_is_asked_before_it_gets_a_request(rendered):
-    found = rendered(rollout="blue-green")
-    (metric,) = found["AnalysisTemplate", "tiny-preview"]["spec"]["metrics"]
-    ready = found["Rollout", "tiny"]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"][
+def test_preview_is_checked_before_the_switch(rendered):
+    objects = rendered(rollout="blue-green")
+    (metric,) = objects["AnalysisTemplate", "tiny-preview"]["spec"]["metrics"]
+    ready = objects["Rollout", "tiny"]["spec"]["template"]["spec"]["containers"][0]["readinessProbe"][
         "httpGet"
     ]["path"]
     assert metric["provider"]["web"]["url"] == f"http://tiny-preview.gitune-production.svc:80{ready}"
-    policy = found["NetworkPolicy", "tiny"]["spec"]["ingress"][0]["from"]
+    policy = objects["NetworkPolicy", "tiny"]["spec"]["ingress"][0]["from"]
     assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "argo-rollouts"}}} in policy
 
 
 @pytest.mark.parametrize("rollout", ["canary", "blue-green", "shadow", "ab"])
-def test_where_there_is_no_traffic_to_judge_by_pods_are_replaced_in_one_go(rendered, rollout):
-    found = rendered(environment={"progressive": False}, rollout=rollout, monitoring="none")
-    assert ("Deployment", "tiny") in found
-    assert not [kind for kind, _ in found if kind in ("Rollout", "AnalysisTemplate")]
+def test_environment_without_traffic_uses_rolling_updates(rendered, rollout):
+    objects = rendered(environment={"progressive": False}, rollout=rollout, monitoring="none")
+    assert ("Deployment", "tiny") in objects
+    assert not [kind for kind, _ in objects if kind in ("Rollout", "AnalysisTemplate")]
 
 
 @pytest.mark.parametrize(
@@ -178,13 +178,13 @@ def test_where_there_is_no_traffic_to_judge_by_pods_are_replaced_in_one_go(rende
         ),
     ],
 )
-def test_what_cannot_work_names_the_override_that_mends_it(rendered, chosen, override):
+def test_unworkable_rollout_names_the_override(rendered, chosen, override):
     with pytest.raises(PlanError) as refused:
         rendered(**{"rollout": "canary", **chosen})
     assert override in [each for problem in refused.value.problems for each in problem.overrides]
 
 
-def test_a_slow_start_is_borne_where_a_webhook_tells_argo_or_the_old_pods_are_kept(rendered):
+def test_slow_start_is_accepted_with_webhook_or_blue_green(rendered):
     slow = {"startup_seconds": 140}
     assert rendered(rollout="canary", traffic="istio", deployment=slow, environment={"sync_seconds": 10})
     assert rendered(rollout="blue-green", deployment={"startup_seconds": 600})
@@ -195,12 +195,12 @@ def test_a_slow_start_is_borne_where_a_webhook_tells_argo_or_the_old_pods_are_ke
     [
         (Canary, {"weights": (5, 1)}, "should ascend"),
         (Canary, {"weights": (1, 100)}, "less than or equal to 99"),
-        (Canary, {"inconclusive_limit": 36}, "lets a release through that nobody measured"),
-        (BlueGreen, {"judge_seconds": 300}, "lets a release through that nobody measured"),
+        (Canary, {"inconclusive_limit": 36}, "inconclusive_limit"),
+        (BlueGreen, {"judge_seconds": 300}, "inconclusive_limit"),
         (Ab, {"header": "x arm"}, "match pattern"),
         (Shadow, {"percent": 0}, "greater than or equal to 1"),
     ],
 )
-def test_fields_that_judge_nothing_are_refused(option, fields, message):
+def test_fields_without_a_conclusive_judgment_are_rejected(option, fields, message):
     with pytest.raises(ValidationError, match=message):
         option(**fields)

@@ -19,7 +19,7 @@ PLAIN = base64.b64encode(b"hunter2" * 60).decode()
 
 @pytest.fixture(scope="module")
 def sealed():
-    """Encrypt as kubeseal does: a session key by RSA-OAEP after its length, then AES-GCM."""
+    """Encrypt as kubeseal does: length and RSA-OAEP-wrapped session key, then AES-GCM."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()
     session = os.urandom(32)
     oaep = padding.OAEP(mgf=padding.MGF1(SHA256()), algorithm=SHA256(), label=b"gitune-dev/api")
@@ -30,7 +30,7 @@ def sealed():
 
 @pytest.fixture
 def write(tmp_path, monkeypatch, sealed):
-    """Write the file of the Secret ``api`` with other parts than a right one's."""
+    """Write the file of the Secret ``api``, valid except for the given values."""
     monkeypatch.chdir(tmp_path)
 
     def call(kind="SealedSecret", namespace="gitune-dev", template=None, encrypted=None, annotations=None):
@@ -51,7 +51,7 @@ def write(tmp_path, monkeypatch, sealed):
     return call
 
 
-def test_the_sealed_file_is_rendered_with_the_releases_labels(write, sealed):
+def test_sealed_file_is_rendered_with_release_labels(write, sealed):
     write()
     assert SealedSecret().problems({"api": "Opaque"}, DEV) == []
     assert SealedSecret().objects(IDENTITY, {"api": "Opaque"}) == [
@@ -72,38 +72,38 @@ def test_the_sealed_file_is_rendered_with_the_releases_labels(write, sealed):
     ]
 
 
-def test_an_image_pull_secret_keeps_its_type(write):
+def test_image_pull_secret_keeps_its_type(write):
     write(template={"type": "kubernetes.io/dockerconfigjson"})
     wanted = {"api": "kubernetes.io/dockerconfigjson"}
-    (found,) = SealedSecret().objects(IDENTITY, wanted)
-    assert found["spec"]["template"]["type"] == wanted["api"]
+    (sealed,) = SealedSecret().objects(IDENTITY, wanted)
+    assert sealed["spec"]["template"]["type"] == wanted["api"]
 
 
-def test_what_was_sealed_for_a_whole_namespace_still_says_so(write):
+def test_namespace_wide_scope_is_kept(write):
     write(annotations={"sealedsecrets.bitnami.com/namespace-wide": "true", "note": "dropped"})
-    (found,) = SealedSecret().objects(IDENTITY, {"api": "Opaque"})
+    (sealed,) = SealedSecret().objects(IDENTITY, {"api": "Opaque"})
     scope = {"sealedsecrets.bitnami.com/namespace-wide": "true"}
-    assert found["metadata"]["annotations"] == {"gitune.dev/release": "tiny", **scope}
-    assert found["spec"]["template"]["metadata"]["annotations"] == scope
+    assert sealed["metadata"]["annotations"] == {"gitune.dev/release": "tiny", **scope}
+    assert sealed["spec"]["template"]["metadata"]["annotations"] == scope
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("values", "reason"),
     [
-        ({"kind": "Secret"}, "holds a Secret of v1, not a SealedSecret, and may be in plain text"),
+        ({"kind": "Secret"}, "holds a Secret of v1, not a SealedSecret"),
         ({"namespace": "gitune-production"}, "is sealed for 'gitune-production/api'"),
         ({"template": {"type": "kubernetes.io/tls"}}, "is of type kubernetes.io/tls, not Opaque"),
-        ({"template": {"stringData": {"api-key": "hunter2"}}}, "holds values in plain text"),
-        ({"encrypted": {}}, "holds values in plain text, or none"),
+        ({"template": {"stringData": {"api-key": "hunter2"}}}, "holds plain-text values"),
+        ({"encrypted": {}}, "holds plain-text values, or none at all"),
         ({"encrypted": {"api-key": PLAIN}}, "the value of 'api-key' is not encrypted"),
         ({"encrypted": {"api-key": "hunter2"}}, "the value of 'api-key' is not encrypted"),
         ({"encrypted": {"api-key": 7}}, "the value of 'api-key' is not encrypted"),
     ],
 )
-def test_what_is_not_sealed_for_this_place_never_reaches_a_manifest(write, parts, said):
-    path = write(**parts)
+def test_invalid_sealed_file_is_refused(write, values, reason):
+    path = write(**values)
     (problem,) = SealedSecret().problems({"api": "Opaque"}, DEV)
-    assert problem.reason.startswith(f"secrets/gitune-dev/api.yaml: {said}")
+    assert problem.reason.startswith(f"secrets/gitune-dev/api.yaml: {reason}")
     assert (
         f"kubeseal --namespace gitune-dev --format yaml < secret.yaml > {path.relative_to(path.parents[2])}"
         in problem.advice
@@ -113,14 +113,14 @@ def test_what_is_not_sealed_for_this_place_never_reaches_a_manifest(write, parts
 
 
 @pytest.mark.parametrize("text", ["", "- a list", "a: [", "kind: SealedSecret"])
-def test_a_file_that_is_something_else_is_one_sentence(write, text):
+def test_other_file_content_is_one_sentence(write, text):
     write().write_text(text)
     (problem,) = SealedSecret().problems({"api": "Opaque"}, DEV)
     assert "\n" not in str(problem)
     assert "seal it again" in problem.advice
 
 
-def test_a_missing_file_says_how_it_is_made(write):
+def test_missing_file_names_the_command_that_creates_it(write):
     write().unlink()
     (problem,) = SealedSecret().problems({"api": "Opaque"}, DEV)
     assert problem.key == "secrets"

@@ -1,4 +1,4 @@
-"""What each traffic option renders and refuses; that proxies obey it, tests/integration/envoy shows."""
+"""The objects of each traffic option; tests/integration/envoy tries them on a proxy."""
 
 import pytest
 import yaml
@@ -15,52 +15,54 @@ REACHED = ("production", {"domain": "models.example.com"})
 @pytest.fixture
 def rendered(render_with, measured):
     def render(**chosen):
-        given = {"deployment": PINNED, "environment": REACHED, "monitoring": measured, **chosen}
-        items = [yaml.safe_load(text) for name, text in render_with(**given).items() if name.endswith("yaml")]
+        options = {"deployment": PINNED, "environment": REACHED, "monitoring": measured, **chosen}
+        items = [
+            yaml.safe_load(text) for name, text in render_with(**options).items() if name.endswith("yaml")
+        ]
         return {(item["kind"], item["metadata"]["name"]): item for item in items}
 
     return render
 
 
-def test_istio_retries_thrice_and_throws_out_after_five_errors(rendered):
-    found = rendered(traffic="istio")
-    (route,) = found["VirtualService", "tiny"]["spec"]["http"]
+def test_istio_retries_and_ejects_after_five_errors(rendered):
+    objects = rendered(traffic="istio")
+    (route,) = objects["VirtualService", "tiny"]["spec"]["http"]
     assert route["retries"]["attempts"] == 3
     assert route["retries"]["backoff"] == "100ms"
     assert (route["retries"]["perTryTimeout"], route["timeout"]) == ("60s", "180s")
-    policy = found["DestinationRule", "tiny"]["spec"]["trafficPolicy"]
+    policy = objects["DestinationRule", "tiny"]["spec"]["trafficPolicy"]
     assert policy["outlierDetection"]["consecutive5xxErrors"] == 5
     assert policy["connectionPool"]["tcp"]["maxConnections"] == 1024
 
 
-def test_istio_has_a_rule_for_either_service(rendered):
-    found = rendered(traffic="istio", rollout="canary")
-    hosts = {item["spec"]["host"] for (kind, _), item in found.items() if kind == "DestinationRule"}
-    (route,) = found["VirtualService", "tiny"]["spec"]["http"]
+def test_istio_has_a_rule_for_each_service(rendered):
+    objects = rendered(traffic="istio", rollout="canary")
+    hosts = {item["spec"]["host"] for (kind, _), item in objects.items() if kind == "DestinationRule"}
+    (route,) = objects["VirtualService", "tiny"]["spec"]["http"]
     assert hosts == {to["destination"]["host"] for to in route["route"]}
     assert [to["weight"] for to in route["route"]] == [100, 0]
 
 
-def test_a_route_of_the_gateway_api_names_gateway_host_and_timeouts(rendered):
+def test_httproute_has_gateway_host_and_timeouts(rendered):
     spec = rendered(traffic=("gateway-api", {"gateway": "edge/main"}))["HTTPRoute", "tiny"]["spec"]
     assert spec["hostnames"] == ["tiny.models.example.com"]
     (parent,) = spec["parentRefs"]
     assert (parent["namespace"], parent["name"]) == ("edge", "main")
     (rule,) = spec["rules"]
     assert rule["timeouts"] == {"backendRequest": "60s", "request": "180s"}
-    assert "retry" not in rule  # not of the standard channel
+    assert "retry" not in rule  # not in the standard channel
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_the_gateway_is_let_in(rendered, traffic):
-    found = rendered(traffic=(traffic, {"gateway": "edge/main"}))
-    peers = found["NetworkPolicy", "tiny"]["spec"]["ingress"][0]["from"]
+def test_network_policy_lets_the_gateway_in(rendered, traffic):
+    objects = rendered(traffic=(traffic, {"gateway": "edge/main"}))
+    peers = objects["NetworkPolicy", "tiny"]["spec"]["ingress"][0]["from"]
     assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}} in peers
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_gateway_without_a_domain_is_refused(rendered, traffic):
-    with pytest.raises(PlanError, match=r"set environment\.domain="):
+def test_gateway_without_domain_is_refused(rendered, traffic):
+    with pytest.raises(PlanError, match=r"environment\.domain="):
         rendered(traffic=traffic, environment="production")
 
 
@@ -73,6 +75,6 @@ def test_a_gateway_without_a_domain_is_refused(rendered, traffic):
         ({"try_seconds": 61, "timeout_seconds": 60}, r"'try_seconds' \(61\) is above"),
     ],
 )
-def test_what_no_gateway_could_take_is_refused(option, fields, message):
+def test_invalid_gateway_fields_are_rejected(option, fields, message):
     with pytest.raises(ValidationError, match=message):
         option(**fields)

@@ -1,11 +1,11 @@
-"""Rows with labels, through real tokenizers."""
+"""Labeled rows with real tokenizers."""
 
 from pathlib import Path
 
 import pytest
 from transformers import AutoTokenizer
 
-from framework.build.model.labelled import encode_classes, encode_tags
+from framework.build.model.label_encoding import encode_classes, encode_tags
 from framework.build.model.sequence_classification import SequenceClassification
 from framework.build.model.tiny_encoder import TinyEncoder
 from framework.build.model.token_classification import TokenClassification
@@ -20,55 +20,55 @@ def pieces(tiny_bert: Path):
     return AutoTokenizer.from_pretrained(tiny_bert)
 
 
-def test_a_words_tag_is_its_first_pieces_label(pieces) -> None:
+def test_first_piece_of_a_word_has_its_tag(pieces) -> None:
     row = {"tokens": ["good", "filad", "a"], "tags": ["B-x", "I-x", "O"]}
     ids, labels = encode_tags(pieces, row, ["x", "y"])
     shown = pieces.convert_ids_to_tokens(ids)
     assert shown[0] == "[CLS]"
     assert shown[-1] == "[SEP]"
-    assert len(shown) > 5  # a word of several pieces is among them
-    starts = [place for place, piece in enumerate(shown) if place and piece[:2] != "##" and piece != "[SEP]"]
-    assert [labels[place] for place in starts] == [1, 3, 0]  # BIO became BIOES: the second word is the end
-    assert all(label == M for place, label in enumerate(labels) if place not in starts)
+    assert len(shown) > 5  # one word has several pieces
+    starts = [index for index, piece in enumerate(shown) if index and piece[:2] != "##" and piece != "[SEP]"]
+    assert [labels[index] for index in starts] == [1, 3, 0]  # BIO became BIOES: the second word is the end
+    assert all(label == M for index, label in enumerate(labels) if index not in starts)
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "reason"),
     [
-        ({"text": "a"}, "token classification needs 'tokens' and 'tags'"),
+        ({"text": "a"}, "needs 'tokens' and 'tags'"),
         ({"tokens": ["a"], "tags": ["S-z"]}, "label 'z' is not in model.entities; known are xylem, y"),
         ({"tokens": ["a"], "tags": ["S-xylen"]}, "did you mean 'xylem'?"),
         ({"tokens": ["a", "a"], "tags": ["O", "I-y"]}, "tag 2 is 'I-y', but no span of y is open there"),
-        ({"tokens": ["a", "\u200b"], "tags": ["O", "O"]}, r"drops the token '\\u200b'"),
+        ({"tokens": ["a", "\u200b"], "tags": ["O", "O"]}, r"drops the word '\\u200b'"),
     ],
 )
-def test_rows_that_cannot_be_tagged_say_why(pieces, row, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_untaggable_rows_are_rejected(pieces, row, reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
         encode_tags(pieces, row, ["xylem", "y"])
 
 
-def test_any_number_of_classes_becomes_ones(pieces) -> None:
+def test_multiple_classes_become_ones(pieces) -> None:
     labels = ("a", "b", "c")
     assert encode_classes(pieces, {"text": "film", "labels": ["c", "a"]}, labels)[1] == [1, 0, 1]
     assert encode_classes(pieces, {"text": "film", "labels": []}, labels)[1] == [0, 0, 0]
     assert encode_classes(pieces, {"text": "film", "label": "b"}, labels)[1] == [0, 1, 0]
-    with pytest.raises(DataError, match=r"label 'd' is not in model.labels; known are a, b, c"):
+    with pytest.raises(DataError, match=r"label 'd' is not in model.labels"):
         encode_classes(pieces, {"text": "film", "labels": ["d"]}, labels)
     with pytest.raises(DataError, match="needs 'text' and 'labels'"):
         encode_classes(pieces, {"text": "film"}, labels)
 
 
-def test_an_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path) -> None:
+def test_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path) -> None:
     import json
 
     source = f"file://{tiny_bert}"
     several = SequenceClassification(**ABOUT, source=source, labels=("a", "b"), problem="multi-label")
-    several.materialise(tmp_path / "several", seed=0)
+    several.materialize(tmp_path / "several", seed=0)
     config = json.loads((tmp_path / "several" / "config.json").read_text())
     assert several.task == "multi-label-classification"
     assert config["problem_type"] == "multi_label_classification"
     tagger = TokenClassification(**ABOUT, source=source, entities=("x",))
-    tagger.materialise(tmp_path / "tagger", seed=0)
+    tagger.materialize(tmp_path / "tagger", seed=0)
     config = json.loads((tmp_path / "tagger" / "config.json").read_text())
     assert list(config["id2label"].values()) == ["O", "B-x", "I-x", "E-x", "S-x"]
     assert config["architectures"] == ["BertForTokenClassification"]
@@ -76,10 +76,10 @@ def test_an_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("problem", ["single-label", "multi-label", "entities"])
-def test_the_tiny_encoder_is_the_same_for_the_same_seed(problem: str, tmp_path: Path) -> None:
+def test_tiny_encoder_is_deterministic(problem: str, tmp_path: Path) -> None:
     model = TinyEncoder(**ABOUT, labels=("a", "b"), problem=problem)
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
-        model.materialise(tmp_path / name, seed)
+        model.materialize(tmp_path / name, seed)
     weights = {
         name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "same", "other")
     }

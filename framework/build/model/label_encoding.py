@@ -1,6 +1,6 @@
-"""From a row with labels to token ids and label numbers, for all encoders alike.
+"""Convert labeled rows to token ids and label indices, and write encoders with a classification head.
 
-It knows rows and tokenizers; not where a model comes from.
+Knows rows and tokenizers; not the kind of encoder.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def encode_class(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return the text's token ids and, as the only label, the index of its class.
+    """Return the text's token ids, and the index of its class as the only label.
 
     Raises:
         DataError: the row has no label, or one that is not in *labels*.
@@ -31,23 +31,25 @@ def encode_class(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[list[
 
 
 def encode_classes(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return the text's token ids and for each class 1 or 0.
+    """Return the text's token ids, and 1 or 0 for each class.
 
     Raises:
-        DataError: the row has no list of labels, or one that is not in *labels*.
+        DataError: the row has no labels, or one that is not in *labels*.
     """
     if "text" not in row or not ("labels" in row or "label" in row):
         raise DataError("multi-label classification needs 'text' and 'labels', a list")
-    given = row["labels"] if "labels" in row else [row["label"]]
-    chosen = {_index(label, labels) for label in given}
-    return _ids(tokenizer, row["text"]), [int(index in chosen) for index in range(len(labels))]
+    row_labels = row["labels"] if "labels" in row else [row["label"]]
+    indices = {_index(label, labels) for label in row_labels}
+    return _ids(tokenizer, row["text"]), [int(index in indices) for index in range(len(labels))]
 
 
 def encode_tags(tokenizer: Any, row: Row, entities: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Return the words' token ids, and for each the word's BIOES tag at its first token, else ``LABEL_MASK``.
+    """Return the words' token ids and one label per token.
+
+    The label of a word's first token is its BIOES tag; all others are ``LABEL_MASK``.
 
     Raises:
-        DataError: the row has no tags, they are ill-formed, or a word has no token.
+        DataError: the row has no tags or invalid ones, or the tokenizer drops a word.
     """
     if "tokens" not in row:
         raise DataError("token classification needs 'tokens' and 'tags'")
@@ -61,21 +63,21 @@ def encode_tags(tokenizer: Any, row: Row, entities: Sequence[str]) -> tuple[list
             _index(tag.partition("-")[2], entities, "model.entities")
     encoded = tokenizer(row["tokens"], is_split_into_words=True)
     labels, seen = [], set()
-    for word in encoded.word_ids():
-        fresh = word is not None and word not in seen
-        labels.append(names.index(tags[word]) if fresh else LABEL_MASK)
-        seen.add(word)
-    if absent := [word for place, word in enumerate(row["tokens"]) if place not in seen]:
-        raise DataError(f"the tokenizer drops the token {absent[0]!r}; take it out of 'tokens' and 'tags'")
+    for index in encoded.word_ids():
+        first = index is not None and index not in seen
+        labels.append(names.index(tags[index]) if first else LABEL_MASK)
+        seen.add(index)
+    if dropped := [word for index, word in enumerate(row["tokens"]) if index not in seen]:
+        raise DataError(f"the tokenizer drops the word {dropped[0]!r}; remove it from 'tokens' and 'tags'")
     return [int(token) for token in encoded["input_ids"]], labels
 
 
 def write_encoder(
     source: "Source", auto_class: str, names: Sequence[str], output: "Path", seed: int, **config: Any
 ) -> None:
-    """Write an encoder in float32 with a head for *names* drawn from *seed*, and its tokenizer.
+    """Write an encoder in float32 with a head for the labels *names*, and its tokenizer.
 
-    A head of the source's own with as many outputs is kept, one with another number replaced.
+    A head of the source is kept if its number of outputs matches; otherwise it is initialized from *seed*.
 
     Raises:
         StepError: transformers cannot open the source.
@@ -94,13 +96,13 @@ def write_encoder(
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         first_line = str(error).partition("\n")[0]
-        raise StepError(f"{source.url}: transformers cannot open it: {first_line}") from error
+        raise StepError(f"model.source: transformers cannot open {source.url}: {first_line}") from error
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
 
 
 def label_config(names: Sequence[str]) -> dict[str, Any]:
-    """Return what a config of transformers says of a head's outputs."""
+    """Return the fields of a transformers config that describe a head's outputs."""
     return {
         "num_labels": len(names),
         "id2label": dict(enumerate(names)),

@@ -19,24 +19,24 @@ def curves(folder: Path) -> dict[str, list[int]]:
     return {tag: [event.step for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
 
 
-def test_a_run_is_watched_and_goes_on_in_its_folder(fit: Fit, cut_off: Callable[..., None], tmp_path: Path):
+def test_resumed_run_logs_to_the_same_folder(fit: Fit, cut_off: Callable[..., None], tmp_path: Path):
     pytest.importorskip("tensorboard")
     tracking = TensorBoard(experiment="x", folder=str(tmp_path / "boards"))
     options = {"epochs": 2, "checkpoint_every_steps": 4, "tracking": tracking}
     cut_off(5, "a", LoRA(), **options)
-    watched = fit("a", LoRA(), **options)
+    logged = fit("a", LoRA(), **options)
     (run,) = (tmp_path / "boards" / "x").iterdir()
     assert run.name == "a-scratch"[:12]
-    found = curves(run)
-    assert {"loss", "learning_rate", "tokens_per_second", "memory_gib"} <= set(found)
-    assert set(found["loss"]) == set(range(1, 9))
+    steps = curves(run)
+    assert {"loss", "learning_rate", "tokens_per_second", "memory_gib"} <= set(steps)
+    assert set(steps["loss"]) == set(range(1, 9))
     plain = fit("b", LoRA(), epochs=2)
-    assert (watched / "log.jsonl").read_bytes() == (plain / "log.jsonl").read_bytes()
+    assert (logged / "log.jsonl").read_bytes() == (plain / "log.jsonl").read_bytes()
 
 
-@pytest.mark.filterwarnings("ignore")  # of alembic and sqlalchemy below MLflow
-@pytest.mark.slow  # the tables of a new database take ten seconds
-def test_a_run_that_goes_on_is_one_run(fit: Fit, cut_off: Any, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore")  # from alembic and sqlalchemy, which MLflow uses
+@pytest.mark.slow  # creating the tables takes ten seconds
+def test_resumed_run_is_one_mlflow_run(fit: Fit, cut_off: Any, tmp_path: Path) -> None:
     pytest.importorskip("mlflow")
     from mlflow import MlflowClient
 
@@ -57,18 +57,18 @@ def test_a_run_that_goes_on_is_one_run(fit: Fit, cut_off: Any, tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_an_offline_run_needs_no_account(
+def test_offline_run_needs_no_account(
     fit: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
-    fit("a", LoRA(), epochs=1, tracking=Wandb(experiment="x", folder=str(tmp_path / "watched")))
-    (written,) = (tmp_path / "watched" / "wandb").glob("offline-run-*-a-scratch/run-a-scratch.wandb")
+    fit("a", LoRA(), epochs=1, tracking=Wandb(experiment="x", folder=str(tmp_path / "wandb-folder")))
+    (written,) = (tmp_path / "wandb-folder" / "wandb").glob("offline-run-*-a-scratch/run-a-scratch.wandb")
     assert b"tokens_per_second" in written.read_bytes()
 
 
-def test_a_server_that_is_gone_does_not_end_training(
+def test_lost_server_does_not_end_training(
     fit: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -79,4 +79,4 @@ def test_a_server_that_is_gone_does_not_end_training(
 
     monkeypatch.setattr(TensorBoardLogger, "log_metrics", refuse)
     fit("a", LoRA(), epochs=1, tracking=TensorBoard(folder=str(tmp_path / "boards")))
-    assert capfd.readouterr().err.count("tracking: connection lost; training goes on without it\n") == 1
+    assert capfd.readouterr().err.count("tracking: connection lost; training continues without it\n") == 1

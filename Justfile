@@ -1,49 +1,61 @@
-# Every task is one line; the logic is in the tools. `just` lists them.
+# Each task is one line; the tools hold the logic. `just` alone lists them.
 python := ".venv/bin/python"
 
-# A virtual environment with everything that development needs.
+# Create the virtual environment with every development tool. Without just: see CONTRIBUTING.md.
 setup:
     python3 -m venv .venv && .venv/bin/pip install -c constraints.txt -e '.[dev]'
 
-# Write the code's layout.
+# Format the code and fix what ruff can fix.
 format:
     {{python}} -m ruff format . && {{python}} -m ruff check --fix .
 
-# Style, imports and dead names.
+# Check style, imports between layers and spelling.
 lint:
-    {{python}} -m ruff format --check . && {{python}} -m ruff check . && .venv/bin/lint-imports
+    {{python}} -m ruff format --check . && {{python}} -m ruff check . && .venv/bin/lint-imports && .venv/bin/codespell
 
-# Types, strictly.
+# Check types, in strict mode.
 types:
     {{python}} -m mypy
 
-# The fast tests.
+# Run the fast tests; arguments go to pytest.
 test *arguments:
     {{python}} -m pytest {{arguments}}
 
-# Write the golden files again: manifests, versions and the recipes' schema.
+# Run the slow tests: real models, whole trainings, half an hour.
+slow *arguments:
+    OMP_NUM_THREADS=1 {{python}} -m pytest -n 2 --dist loadgroup -m 'slow and not gpu' {{arguments}}
+
+# Regenerate the golden files: manifests, stage versions, the JSON Schema.
 golden:
     GITUNE_UPDATE_GOLDEN=1 {{python}} -m pytest tests/golden && .venv/bin/run schema > recipes/schema.json
 
-# All that must pass before a merge.
-check: lint types test
+# Validate every manifest: core kinds, custom resources, our own rules.
+manifests:
+    {{python}} tests/kubernetes_judge.py environments tests/golden
 
-# Every recipe, as a pull request plans them.
+# Run everything that CI runs.
+check: lint types manifests site test slow
+
+# Plan every recipe, as CI does for a pull request.
 plan:
     .venv/bin/run plan '+recipe=glob(**)'
 
-# Every lock, rendered again and compared with what is committed.
+# Render every lock again and compare with the committed manifests.
 status:
     .venv/bin/run status check=true
 
-# Render a recipe's manifests from its lock again.
+# Render one recipe's manifests again from its lock.
 render recipe:
     .venv/bin/run render +recipe={{recipe}}
 
-# The benchmarks, each a ratio in one run.
+# Run the benchmarks; each prints ratios measured in one run.
 bench *names:
     {{python}} -m benchmarks {{names}}
 
-# The reference of all options, from the code.
+# Regenerate the reference, then build the site.
 docs:
-    {{python}} docs/reference.py
+    {{python}} docs/reference.py && .venv/bin/zensical build --clean --strict
+
+# Build the site into site/; a broken link fails the build.
+site:
+    {{python}} docs/reference.py --check && .venv/bin/zensical build --clean --strict

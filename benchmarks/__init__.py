@@ -1,1 +1,1 @@
-"""Claims about speed, each a ratio within one run; ``python -m benchmarks`` lists and runs them."""
+"""Benchmarks: each prints ratios measured in one run. ``python -m benchmarks`` runs them."""

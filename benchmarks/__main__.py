@@ -1,6 +1,6 @@
-"""``python -m benchmarks [name …]``: run the named benchmarks, or all but the long ones.
+"""``python -m benchmarks [name …]``: run the named benchmarks, or all short ones.
 
-Each prints rows of figure, value and bound. The exit code is 1 where a figure is outside its bound.
+Each prints rows of figure, value and bound. The exit code is 1 if a value exceeds its bound.
 """
 
 import sys
@@ -11,10 +11,10 @@ LONG = ("choices", "data_memory", "exported", "methods", "quickstart", "training
 
 
 def main(names: list[str]) -> int:
-    """Run the benchmarks called *names* and return the exit code."""
+    """Run the benchmarks in *names* and return the exit code."""
     unknown = [name for name in names if name not in (*QUICK, *LONG)]
     if unknown:
-        print(f"no benchmark '{unknown[0]}'; there are {', '.join((*QUICK, *LONG))}", file=sys.stderr)
+        print(f"no benchmark '{unknown[0]}'; known: {', '.join((*QUICK, *LONG))}", file=sys.stderr)
         return 2
     failed = False
     for name in names or QUICK:
@@ -22,8 +22,8 @@ def main(names: list[str]) -> int:
         for figure, value, bound in import_module(f"benchmarks.{name}").measure():
             outside = bound is not None and value > bound
             failed |= outside
-            judged = "" if bound is None else f"  at most {bound:g}: {'MISSED' if outside else 'met'}"
-            print(f"  {figure:<52} {value:>9.2f}{judged}", flush=True)
+            verdict = "" if bound is None else f"  at most {bound:g}: {'MISSED' if outside else 'met'}"
+            print(f"  {figure:<52} {value:>9.2f}{verdict}", flush=True)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""What a second run costs when nothing changed, and what changes cost."""
+"""Overhead of a second run when nothing has changed."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from benchmarks.process import RUN, bare_hydra, build, compared
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield a finished recipe's second run against the floor, in CPU seconds."""
+    """Yield the CPU seconds of a finished recipe's second run, relative to the floor."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         build("tiny", folder)

@@ -1,7 +1,7 @@
-"""What precision, packing, checkpointing and each layout cost: CPU seconds and memory beside the default's.
+"""CPU seconds and memory of precision, packing, checkpointing and layouts, relative to the default.
 
-The model and rows of ``benchmarks.training``, fewer of them. Every choice is trained for 3 and for 23
-steps; the difference is 20 steps without the way to the first.
+Uses the model of ``benchmarks.training`` and fewer of its rows. Each choice trains for 3 and for 23 steps;
+the difference is 20 steps without start-up.
 """
 
 import tempfile
@@ -24,7 +24,7 @@ _QLORA = {
 
 
 def _layout(target: str, batch: int, accumulation: int = 1, **fields: Any) -> dict[str, Any]:
-    """Return full tuning in a layout of two processes that takes 8 rows a step as all others do."""
+    """Return full tuning in a layout of two processes, with 8 rows per step like all others."""
     training = {"micro_batch_size": batch, "gradient_accumulation_steps": accumulation}
     layout = {"_target_": f"framework.build.parallelism.{target}", **fields}
     return {"tuning": _FULL, "training": training, "parallelism": layout}
@@ -49,21 +49,21 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield CPU seconds and memory of 20 steps over those of the first choice."""
+    """Yield CPU seconds and memory of 20 steps, relative to the first choice."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder / "model")
         write_rows(folder / "data", 8 * _MANY * 2)
         base: dict[str, float] = {}
         for choice, options in CHOICES.items():
-            found = _measured(folder, options)
-            base = base or found
-            yield f"{choice}: CPU seconds", found["seconds"] / base["seconds"], None
-            yield f"{choice}: peak MiB of a process", found["peak"] / _MIB, None
+            cost = _measure(folder, options)
+            base = base or cost
+            yield f"{choice}: CPU seconds", cost["seconds"] / base["seconds"], None
+            yield f"{choice}: peak MiB of a process", cost["peak"] / _MIB, None
 
 
-def _measured(folder: Path, options: dict[str, Any]) -> dict[str, float]:
-    """Return what 20 optimiser steps of 8 rows take."""
+def _measure(folder: Path, options: dict[str, Any]) -> dict[str, float]:
+    """Return CPU seconds and peak bytes of 20 optimizer steps with 8 rows each."""
     training = {"micro_batch_size": 8, **options.get("training", {})}
     few, many = (
         one("ours", folder, {**options, "training": {**training, "max_steps": steps}})

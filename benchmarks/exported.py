@@ -1,8 +1,7 @@
-"""What exports gain over eager PyTorch: the quickstart's decoder in 4 bits, the sentiment encoder in 8.
+"""Exports relative to eager PyTorch: the quickstart's decoder in int4, the sentiment encoder in int8.
 
-Both recipes are built as they stand, so that their gates, those of parity among them, are kept. Engines
-are timed by their CPU seconds on one thread, in turn, and the best of each counts. Takes ten minutes or
-more, and downloads the models once.
+Both recipes are built unchanged, gates included. Engines are measured in turn by CPU seconds on one thread,
+and the best of each counts. Takes at least ten minutes, and downloads the models once.
 """
 
 import json
@@ -23,7 +22,7 @@ _ROWS = [_PROMPT] * 16
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield CPU seconds of each export over those of eager PyTorch, and how far it is from it."""
+    """Yield CPU seconds of each export relative to eager PyTorch, and its numeric difference."""
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -40,14 +39,14 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
 def measured(
     folder: Path, recipe: str, engine: str, label: str, work: Callable[[Any], float], bound: float
 ) -> Iterator[tuple[str, float, float | None]]:
-    """Yield the figures of *recipe*, which was built in *folder*; *work* is what its engines do."""
+    """Yield the figures of *recipe*, built in *folder*; *work* is what each engine is timed on."""
     lock = folder / "environments" / "dev" / recipe / "release.lock"
     metrics = json.loads(lock.read_text(encoding="utf-8"))["metrics"]
-    places = _folders(folder)
+    folders = _folders(folder)
     engines = {
-        "tuned": open_engine("torch", places["merge"], 1),
-        "fp32": open_engine(engine, places["export fp32"], 1),
-        label: open_engine(engine, places[f"compress {label}"], 1),
+        "tuned": open_engine("torch", folders["merge"], 1),
+        "fp32": open_engine(engine, folders["export fp32"], 1),
+        label: open_engine(engine, folders[f"compress {label}"], 1),
     }
     seconds = _compared(engines, work)
     yield f"{recipe}: fp32 / eager, CPU seconds", seconds["fp32"] / seconds["tuned"], None
@@ -58,7 +57,7 @@ def measured(
 
 
 def _folders(folder: Path) -> dict[str, Path]:
-    """Return the artifact of each step that was built in *folder*, by its label."""
+    """Return the artifact folder of each step built in *folder*, by its label."""
     records = (folder / ".gitune" / "store").glob("*/*/artifact.json")
     return {json.loads(file.read_text(encoding="utf-8"))["label"]: file.parent for file in records}
 
@@ -68,7 +67,7 @@ def _over(metrics: dict[str, float], label: str, metric: str) -> float:
 
 
 def _compared(engines: dict[str, Engine], work: Callable[[Any], float]) -> dict[str, float]:
-    """Return the fewest CPU seconds that each engine took for *work*, over some turns after a warm-up."""
+    """Return the minimum CPU seconds of each engine for *work*, over several turns after a warm-up."""
     least = dict.fromkeys(engines, float("inf"))
     for turn in range(_TURNS + 1):
         for name, engine in engines.items():

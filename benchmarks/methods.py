@@ -1,6 +1,6 @@
 """Every tuning method on the same rows and steps: ``recipes/methods/sentiment-*``, one after another.
 
-Takes most of an hour. One store serves all, so that what they share is built once.
+Takes most of an hour. All share one store, so that common steps are built once.
 """
 
 import json
@@ -15,11 +15,11 @@ _MIB = 2**20
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield for each method what it learnt and what it cost."""
+    """Yield the accuracy and the cost of each method."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         seen: set[str] = set()
-        # The first also builds what all share, so that no other pays for it.
+        # The first recipe also builds the shared steps.
         for recipe in sorted(
             _RECIPES.glob("sentiment-*.yaml"), key=lambda file: ("full" not in file.stem, file.stem)
         ):

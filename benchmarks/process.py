@@ -1,4 +1,4 @@
-"""Timing whole commands in turn, so that a machine that slows down slows all of them."""
+"""Time whole commands in turn, so that a slow phase of the machine affects all of them."""
 
 import json
 import os
@@ -21,7 +21,7 @@ app()
 
 
 def bare_hydra(folder: Path) -> list[str]:
-    """Return the floor: the smallest Hydra program's ``--help``."""
+    """Return the floor: ``--help`` of a minimal Hydra program."""
     (folder / "bare.py").write_text(BARE_APP)
     return [sys.executable, str(folder / "bare.py"), "--help"]
 
@@ -54,12 +54,12 @@ def build(recipe: str, folder: Path) -> float:
 
 
 def artifacts(folder: Path) -> list[dict[str, Any]]:
-    """Return the record of every step that was built in *folder*."""
-    found = (folder / ".gitune" / "store").glob("*/*/artifact.json")
-    return [json.loads(file.read_text(encoding="utf-8")) for file in found]
+    """Return the record of every step built in *folder*."""
+    records = (folder / ".gitune" / "store").glob("*/*/artifact.json")
+    return [json.loads(file.read_text(encoding="utf-8")) for file in records]
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a command: this interpreter's packages, wherever it is called."""
+    """Return environment variables that make this checkout importable from any folder."""
     root = str(Path(__file__).parents[1])
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}

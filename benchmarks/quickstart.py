@@ -1,4 +1,4 @@
-"""The whole quickstart from nothing: overhead, memory, what the export gains, how good the plan's guess was.
+"""The quickstart from scratch: overhead, memory, speed-up of the export, accuracy of the plan's estimates.
 
 Takes minutes, and downloads the model once.
 """
@@ -16,7 +16,7 @@ _GIB = 2**30
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield figures of one build, of its plan, and of the run after it."""
+    """Yield figures of one build, its plan, and a second run."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         planned = _planned(folder)
@@ -43,16 +43,16 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
 
 
 def _planned(folder: Path) -> dict[str, tuple[float, float]]:
-    """Return expected seconds and GiB by step, read from what ``run plan`` prints."""
+    """Return the estimated seconds and GiB of each step, parsed from the output of ``run plan``."""
     command = [*RUN, "plan", "+recipe=quickstart"]
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, env=environment())
-    found = {}
+    estimates = {}
     for line in done.stdout.splitlines():
         if "~" in line:
             label, _, rest = line.partition(" run ")
             words = rest.split()
-            found[label.strip()] = (float(words[-4].lstrip("~")), float(words[-2].lstrip("~")))
-    return found
+            estimates[label.strip()] = (float(words[-4].lstrip("~")), float(words[-2].lstrip("~")))
+    return estimates
 
 
 def _factor(one: float, other: float) -> float:

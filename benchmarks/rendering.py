@@ -1,7 +1,7 @@
-"""How quick rendering is, in units of dumping the same objects with PyYAML's C dumper alone.
+"""Rendering time, relative to dumping the same objects with PyYAML's C dumper.
 
-A thousand releases in one process, as a monorepo's CI renders them: our side starts from the records and
-ends with the text of every file, the floor gets the finished objects.
+One process renders a thousand releases, as the CI of a monorepo would. Our side starts from the records and
+ends with the text of every file; the floor gets the finished objects.
 """
 
 import hashlib
@@ -24,15 +24,15 @@ LOCK = Path(__file__).parents[1] / "tests" / "golden" / "tiny.lock"
 
 
 def option(group: str, name: str, **changed: Any) -> Any:
-    """Return one option as its YAML gives it, with *changed* fields."""
-    given = yaml.safe_load((SHARE / "conf" / group / f"{name}.yaml").read_text())
-    return BASES[group].model_validate({**given, **changed})
+    """Return an option with the fields of its YAML file, updated by *changed*."""
+    fields = yaml.safe_load((SHARE / "conf" / group / f"{name}.yaml").read_text())
+    return BASES[group].model_validate({**fields, **changed})
 
 
 def releases() -> list[Release]:
-    """Return a thousand releases that differ as real ones do."""
+    """Return a thousand releases with different names, digests and metrics."""
     first = Release.read(LOCK)
-    found = []
+    result = []
     for number in range(RELEASES):
         digest = hashlib.sha256(str(number).encode()).hexdigest()
         changes = {
@@ -42,12 +42,12 @@ def releases() -> list[Release]:
             "model_uri": f"s3://models/{digest}",
             "metrics": {name: value + number / 1e6 for name, value in first.metrics.items()},
         }
-        found.append(first.model_copy(update=changes))
-    return found
+        result.append(first.model_copy(update=changes))
+    return result
 
 
 def least_seconds(work: dict[str, Callable[[], object]], times: int = 3) -> dict[str, float]:
-    """Return the least CPU seconds of each piece of work, taken in turns."""
+    """Return the minimum CPU seconds of each callable, measured in turn."""
     seconds: dict[str, float] = {}
     for _ in range(times):
         for name, do in work.items():
@@ -59,7 +59,7 @@ def least_seconds(work: dict[str, Callable[[], object]], times: int = 3) -> dict
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield our seconds over the floor's, for the plain rollout."""
+    """Yield our CPU seconds relative to the floor's, for a rolling update."""
     delivery = Delivery(
         serving=option("serving", "litserve"),
         environment=option("environment", "production"),

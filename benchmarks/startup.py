@@ -1,4 +1,4 @@
-"""How quick the command line is, in units of a bare Hydra program's ``--help``."""
+"""Start-up time of the command line, relative to ``--help`` of a minimal Hydra program."""
 
 import tempfile
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from benchmarks.process import RUN, bare_hydra, compared
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield ``run --help`` and ``run plan`` against the floor, in CPU seconds."""
+    """Yield the CPU seconds of ``run --help`` and ``run plan``, relative to the floor."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         commands = {

@@ -1,8 +1,8 @@
-"""Training against a hand-written loop over the same rows: throughput, memory, and the way to the first step.
+"""Training compared with a hand-written loop on the same rows: throughput, memory and time to the first step.
 
-A Llama of 15 million random weights, LoRA of rank 8 on every linear layer, 2,000 rows of 20 to 400
-tokens whose lengths are heavy-tailed, bfloat16 autocast, one thread. Both sides are whole processes, one
-after the other. Takes minutes.
+A Llama with 15 million random weights, LoRA of rank 8 on every linear layer, 2,000 rows of 20 to 400
+tokens with heavy-tailed lengths, bfloat16 autocast, one thread. Each side is a process of its own.
+Takes minutes.
 """
 
 import json
@@ -21,7 +21,7 @@ _VOCABULARY = 32_000
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield our figures over the floor's."""
+    """Yield our figures relative to the floor's."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder / "model")
@@ -38,7 +38,7 @@ def measure() -> Iterator[tuple[str, float, float | None]]:
 
 
 def one(side: str, folder: Path, options: dict[str, Any] | None = None) -> dict[str, float]:
-    """Train in a process of its own; return what it measured of itself, and its CPU seconds in all."""
+    """Train in a separate process; return its own measurements and its total CPU seconds."""
     command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.training_{side}", str(folder)]
     command.append(json.dumps(options or {}))
     root = Path(__file__).parents[1]
@@ -70,13 +70,13 @@ def write_model(folder: Path) -> None:
 
 
 def write_rows(folder: Path, count: int) -> None:
-    """Write *count* rows as the encode step does: log-normal lengths with median 70, every token labelled."""
+    """Write *count* rows as the encode step does: log-normal lengths with median 70, all tokens labeled."""
     import torch
     from safetensors.torch import save_file
 
     draw = torch.Generator().manual_seed(0)
     lengths = torch.exp(torch.randn(count, generator=draw) * 0.9 + 4.25).long().clamp(20, 400)
-    # Few tokens and a step from each to the next, so that there is something to learn.
+    # A constant step from each token to the next, so that there is something to learn.
     starts = torch.randint(0, 1_000, (count,), generator=draw)
     rows = [(start + 7 * torch.arange(int(n))) % 1_000 for start, n in zip(starts, lengths, strict=True)]
     ids = torch.cat(rows).int()

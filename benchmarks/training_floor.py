@@ -1,7 +1,7 @@
-"""The floor of ``benchmarks.training``: the loop one would write by hand, knowing all that is known here.
+"""The floor of ``benchmarks.training``: an optimized hand-written loop.
 
-It imports nothing of the framework. Rows lie end to end, attention runs row by row, the head sees only
-places that have a label, and the optimiser's step is fused.
+It does not import the framework. Rows are concatenated, attention runs per row, the head sees only labeled
+positions, and the optimizer step is fused.
 """
 
 import json
@@ -22,14 +22,14 @@ LEARNING_RATE = 2e-4
 
 
 def by_row(module, query, key, value, attention_mask, scaling=None, lengths=(), **unused):
-    """Attend within each of the rows that lie end to end."""
+    """Attend within each of the concatenated rows."""
     parts = zip(query.split(lengths, 2), key.split(lengths, 2), value.split(lengths, 2), strict=True)
     outs = [scaled_dot_product_attention(q, k, v, is_causal=True, scale=scaling) for q, k, v in parts]
     return torch.cat(outs, 2).transpose(1, 2), None
 
 
 def train(folder: Path) -> dict[str, float]:
-    """Train one epoch; return what was measured."""
+    """Train one epoch; return the measurements."""
     torch.manual_seed(0)
     stored = load_file(folder / "data" / "train" / "00000.safetensors")
     rows = torch.split(stored["input_ids"].long(), stored["input_lengths"].tolist())
@@ -41,7 +41,7 @@ def train(folder: Path) -> dict[str, float]:
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.0, fused=True)
-    order = numpy.random.default_rng([0, 0]).permutation(len(rows))  # the batches of our own side
+    order = numpy.random.default_rng([0, 0]).permutation(len(rows))  # the same batches as our side
     steps = len(rows) // ROWS
     schedule = get_scheduler("linear", optimizer, round(0.1 * steps), steps)
     losses, tokens, start = [], 0, 0.0
@@ -74,7 +74,7 @@ def train(folder: Path) -> dict[str, float]:
 
 
 def report(tokens: int, start: float, losses: list[float]) -> dict[str, float]:
-    """Return CPU seconds and bytes of this process; *tokens* are those after the first step."""
+    """Return CPU seconds and peak bytes of this process; *tokens* excludes the first step."""
     return {
         "tokens": tokens,
         "start": start,

@@ -1,4 +1,4 @@
-"""Our side of ``benchmarks.training`` and ``benchmarks.choices``: what the tune step does, without a plan."""
+"""Our side of ``benchmarks.training`` and ``benchmarks.choices``: the tune stage without a plan."""
 
 import json
 import resource
@@ -18,19 +18,19 @@ _SINGLE = {"_target_": "framework.build.parallelism.single.Single"}
 
 
 def train(folder: Path, options: dict[str, Any]) -> dict[str, float]:
-    """Train one epoch, changed by *options* of each group; return what was measured."""
+    """Train one epoch with *options* per group; return the measurements."""
     from framework.build.training.batches import read_examples
     from framework.build.training.module import TuneModule
 
     started: list[float] = []
     step = TuneModule.optimizer_step
 
-    def noted(self: TuneModule, *arguments: Any, **named: Any) -> None:
+    def record_start(self: TuneModule, *arguments: Any, **named: Any) -> None:
         step(self, *arguments, **named)
         if not started:
             started.append(time.process_time())
 
-    TuneModule.optimizer_step = noted
+    TuneModule.optimizer_step = record_start
     with tempfile.TemporaryDirectory() as name:
         output, scratch = Path(name, "output"), Path(name, "scratch")
         output.mkdir()
@@ -39,11 +39,11 @@ def train(folder: Path, options: dict[str, Any]) -> dict[str, float]:
         _stage(options).run(inputs, output, Workspace(scratch))
         log = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     tokens = sum(len(ids) for ids, _ in read_examples(folder / "data" / "train"))
-    # Ranks are processes of their own, which only the whole run's seconds tell of.
+    # Ranks are separate processes; only the total CPU seconds include them.
     start = started[0] if started else 0.0
-    found = report(tokens * (len(log) - 1) // len(log), start, [entry["loss"] for entry in log])
+    measured = report(tokens * (len(log) - 1) // len(log), start, [entry["loss"] for entry in log])
     ranks = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    return {**found, "peak": found["peak"] if started else ranks}
+    return {**measured, "peak": measured["peak"] if started else ranks}
 
 
 def _stage(options: dict[str, Any]) -> Tune:

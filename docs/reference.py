@@ -1,6 +1,6 @@
-"""Write ``docs/reference.md``: every option and key, from the docstrings of the code.
+"""Generate ``docs/reference.md``: every option and key, from the docstrings of the code.
 
-``python docs/reference.py`` writes it; ``--check`` only tells, by the exit code, whether it is up to date.
+``python docs/reference.py`` writes it. ``--check`` writes nothing and exits with 1 if it is out of date.
 """
 
 import sys
@@ -17,9 +17,9 @@ TARGET = Path(__file__).with_name("reference.md")
 
 def reference() -> str:
     """Return the page's text."""
-    parts = ["# Reference", "", "Made from the code by `python docs/reference.py`; do not edit.", ""]
+    parts = ["# Reference", "", "Generated from the code by `just docs`; do not edit.", ""]
     plain = [name for name in Config.model_fields if name not in GROUPS]
-    parts += ["## Keys that belong to no group", "", *_table(Config, plain)]
+    parts += ["## Keys outside the groups", "", *_table(Config, plain)]
     for group in GROUPS:
         parts += [f"## {group}", ""]
         by_class: dict[type[Component], list[str]] = {}
@@ -45,12 +45,12 @@ def _rows(cls: type[Component], names: list[str], prefix: str) -> list[str]:
             inner = type(field.default)
             rows += _rows(inner, list(inner.model_fields), f"{prefix}{name}.")
             continue
-        default = "required" if field.is_required() else f"`{_shown(field.default)}`"
+        default = "required" if field.is_required() else f"`{_format_default(field.default)}`"
         rows.append(f"| `{prefix}{name}` | {default} | {_first(field.description)} |")
     return rows
 
 
-def _shown(value: Any) -> str:
+def _format_default(value: Any) -> str:
     return "null" if value is None else str(list(value) if isinstance(value, tuple) else value)
 
 

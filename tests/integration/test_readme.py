@@ -1,4 +1,4 @@
-"""README's recipe, commands and two-file example, run as they stand."""
+"""README's recipe, commands and two-file example work as written."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from framework.cli.main import VERBS
+from framework.cli.verbs import NAMES
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -17,24 +17,24 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_recipe_shown_is_the_recipe_that_runs() -> None:
+def test_the_shown_recipe_is_the_built_in_one() -> None:
     shown = next(block for block in blocks("yaml") if block.startswith("# recipes/quickstart.yaml"))
     assert yaml.safe_load(shown) == yaml.safe_load((ROOT / "recipes/quickstart.yaml").read_text())
     assert len([line for line in shown.splitlines()[1:] if line.strip()]) <= 15
 
 
-def test_every_verb_is_in_the_table_and_every_shown_verb_exists() -> None:
+def test_verbs_in_the_table_are_all_verbs() -> None:
     shown = set(re.findall(r"`run ([a-z]+)", README))
-    assert shown == set(VERBS)
+    assert shown == set(NAMES)
 
 
-def test_every_shown_path_exists() -> None:
+def test_links_point_to_existing_files() -> None:
     for path in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / path).exists(), path
 
 
 @pytest.mark.parametrize("install", [r"pip install -c constraints\.txt -e '?\.(?:\[(\w+)\])?'?"])
-def test_every_extra_that_is_shown_exists(install: str) -> None:
+def test_shown_extras_exist(install: str) -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -43,8 +43,8 @@ def test_every_extra_that_is_shown_exists(install: str) -> None:
     assert shown <= extras.keys()
 
 
-def test_a_tuning_method_is_two_files(run, built_tiny: Path, tmp_path: Path) -> None:
-    """The README's example as a team's own package: planned, trained, merged, exported."""
+def test_a_tuning_method_takes_two_files(run, built_tiny: Path, tmp_path: Path) -> None:
+    """The example as a plugin: planned, trained, merged and exported."""
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)
     code = next(block for block in blocks("python") if "class LoHa" in block)
     option = next(block for block in blocks("yaml") if "framework.build.tuning.loha" in block)
@@ -53,8 +53,8 @@ def test_a_tuning_method_is_two_files(run, built_tiny: Path, tmp_path: Path) -> 
     (package / "loha.py").write_text(code)
     (tmp_path / "conf/tuning").mkdir(parents=True)
     (tmp_path / "conf/tuning/loha.yaml").write_text(option.replace("framework.build.tuning", "team"))
-    words = ["+recipe=tiny", "plugins=[team]", "tuning=loha", "tuning.rank=8", "gates.exact_match.min=0"]
-    done = run(tmp_path, *words)
+    overrides = ["+recipe=tiny", "plugins=[team]", "tuning=loha", "tuning.rank=8", "gates.exact_match.min=0"]
+    done = run(tmp_path, *overrides)
     assert done.returncode == 0, done.stdout + done.stderr
     adapter = next((tmp_path / ".gitune/store/tune").glob("*/adapter_config.json")).read_text()
     assert '"peft_type": "LOHA"' in adapter

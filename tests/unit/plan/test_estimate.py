@@ -40,8 +40,19 @@ def test_built_data_replaces_the_guess(plan, tmp_path):
     counts = {"train": {"rows": 10, "tokens": 70}, "test": {"rows": 4, "tokens": 20}}
     (tmp_path / "summary.json").write_text(json.dumps(counts))
     steps = plan("+recipe=tiny").steps
-    sizes = data_sizes(steps, lambda step: tmp_path if step.label == "data" else None)
-    assert list(sizes.values()) == [DataSize(train=10, train_limit=10, test=4, length=7)]
+    sizes = data_sizes(steps, lambda step: tmp_path if step.label == "encode" else None)
+    (encode,) = (step for step in steps if step.label == "encode")
+    assert sizes[encode.key] == DataSize(train=10, train_limit=10, test=4, length=7)
+
+
+def test_rows_that_are_read_are_counted_before_they_are_encoded(plan, tmp_path):
+    counts = {"train": {"rows": 10}, "test": {"rows": 4}}
+    (tmp_path / "summary.json").write_text(json.dumps(counts))
+    steps = plan("+recipe=tiny").steps
+    sizes = data_sizes(steps, lambda step: tmp_path if step.label == "read" else None)
+    (encode,) = (step for step in steps if step.label == "encode")
+    assert (sizes[encode.key].train, sizes[encode.key].test) == (10, 4)
+    assert 0 < sizes[encode.key].length <= 128
 
 
 UNSEEN = Files(train=("hf://datasets/org/rows@main",), max_length=64)

@@ -14,6 +14,7 @@ from framework.build.engine import open_engine
 from framework.build.evaluation import Base
 from framework.build.evaluation.preference import PreferenceEvaluation
 from framework.build.model import Model
+from framework.build.parallelism.single import Single
 from framework.build.stages.merge import Merge
 from framework.build.task.preference_pairs import Preferences, preferred, with_reference
 from framework.build.training.batches import read_examples

@@ -184,9 +184,9 @@ def test_every_alert_has_a_runbook_with_its_sections():
         text = (folder / f"{name}.md").read_text()
         assert text.startswith(f"# {name}\n")
         assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [
-            "What it means",
-            "What to look at",
-            "What to do",
+            "Meaning",
+            "Diagnosis",
+            "Response",
         ]
 
 

@@ -1,7 +1,6 @@
 """Stage ``benchmark``: measure speed, size and memory of every candidate."""
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from framework.core.component import Component
 from framework.core.errors import StepError
 from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.filesystem import files_below
+from framework.core.signals import describe_exit
 from framework.core.step import Stage, Workspace
 
 BATCHES = "batches.json"
@@ -165,11 +165,8 @@ class Measure(Stage):
 
 
 def _failure(done: "subprocess.CompletedProcess[str]") -> str:
-    if done.returncode < 0:
-        reason = "; the system may be out of memory" if done.returncode == -signal.SIGKILL else ""
-        return f"its process was killed by {signal.Signals(-done.returncode).name}{reason}"
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"its process failed with exit code {done.returncode}"
+    return lines[-1] if done.returncode > 0 and lines else f"its process {describe_exit(done.returncode)}"
 
 
 def _size(folder: Path) -> int:

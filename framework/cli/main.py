@@ -69,7 +69,7 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
     if verb not in GIT_VERBS or verb == "diff":  # the others check their own words
         _refuse_stray_words(words)
     if verb in GIT_VERBS and not FLAGS & {*words}:
-        from framework.gitops.verbs import perform as perform_git
+        from framework.gitops.dispatch import perform as perform_git
 
         perform_git(verb, words)
         return

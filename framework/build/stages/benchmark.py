@@ -16,10 +16,10 @@ from framework.build.stages.time_candidate import RESULT, TOGETHER_TOKENS, Job
 from framework.build.task import open_task
 from framework.core.component import Component
 from framework.core.errors import StepError
-from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.filesystem import files_below
 from framework.core.signals import describe_exit
 from framework.core.step import Stage, Workspace
+from framework.core.workload import LIBRARIES, Estimate, Workload
 
 BATCHES = "batches.json"
 """The file with the measurements of each candidate by batch size."""

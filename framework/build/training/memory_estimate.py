@@ -6,7 +6,7 @@ from typing import Any
 from framework.build.training import Training
 from framework.build.tuning import Tuning
 from framework.build.tuning.lora import LoRA
-from framework.core.estimate import VOCABULARY
+from framework.core.workload import VOCABULARY
 
 _LOGITS = {True: 2**21, False: 2**26}
 """Logits in memory at once, on the CPU (True) or a GPU; see ``framework.build.task.cross_entropy``."""

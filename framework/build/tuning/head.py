@@ -8,8 +8,8 @@ from pydantic import Field
 from framework.build.tuning.architectures import final_norms, heads, stacks
 from framework.build.tuning.full import Full
 from framework.core.errors import StepError
-from framework.core.estimate import VOCABULARY
 from framework.core.suggest import nearest
+from framework.core.workload import VOCABULARY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

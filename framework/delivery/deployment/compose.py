@@ -18,7 +18,7 @@ from framework.delivery.deployment.kubernetes import settings_text
 from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, WORKING_FOLDER
-from framework.manifests.signals import GITUNE
+from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY

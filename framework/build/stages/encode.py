@@ -55,6 +55,7 @@ class EncodeRows(Stage):
     name: ClassVar[str] = "encode"
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
+    weight_copies: ClassVar[float] = 0.0
 
     model: Model
     """Encodes a row as token ids."""

@@ -22,6 +22,7 @@ class ReadRows(Stage):
 
     name: ClassVar[str] = "read"
     version: ClassVar[int] = 1
+    weight_copies: ClassVar[float] = 0.0
 
     data: Data
     """The data option, without its limits on tokens: rows are read once for all models and limits."""

@@ -45,13 +45,13 @@ def split(data: Path, held_out: int, seed: int = 0) -> Batches:
 
 def test_held_out_rows_are_never_trained_on(tiny_data: Path) -> None:
     batches = split(tiny_data, 5)
-    seen = {row for place in range(30) for row in batches.at(place)["rows"]}
-    held = {row for batch in batches.held_back() for row in batch["rows"]}
-    assert held == set(batches.validation)
-    assert len(held) == 5
-    assert seen == set(range(32)) - held
-    assert set(split(tiny_data, 5, seed=1).validation) != held
-    assert list(split(tiny_data, 0).kept) == list(range(32))
+    seen = {row for index in range(30) for row in batches.at(index)["rows"]}
+    held_out = {row for batch in batches.held_out() for row in batch["rows"]}
+    assert held_out == set(batches.validation)
+    assert len(held_out) == 5
+    assert seen == set(range(32)) - held_out
+    assert set(split(tiny_data, 5, seed=1).validation) != held_out
+    assert list(split(tiny_data, 0).trained) == list(range(32))
 
 
 @pytest.mark.parametrize(("tuning", "average"), [(Full(), 0.0), (LORA, 0.9)])

@@ -12,6 +12,7 @@ from framework.build.compression.save_model import save_changed
 from framework.build.compression.teacher_training import Distillation
 from framework.build.model import Model
 from framework.build.parallelism import Parallelism
+from framework.build.task import open_task
 from framework.build.tuning.architectures import stacks
 from framework.core.errors import StepError
 from framework.core.problem import Problem
@@ -64,7 +65,7 @@ class Distill(ModelCompression):
             if other is not None and other.task != model.task:
                 reason = f"the task of {other.name} is {other.task}, the model's is {model.task}"
                 problems.append(Problem(role, reason, (f"{role}=null",)))
-        if self.layers is not None and model.task == "seq2seq":
+        if self.layers is not None and open_task(model.task).has_decoder_stack:
             reason = "an encoder-decoder model has two stacks of layers"
             problems.append(Problem("layers", reason, ("layers=null",)))
         return problems

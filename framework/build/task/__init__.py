@@ -48,6 +48,8 @@ class Task(ABC):
     """Whether each label is a binary decision, instead of one choice among several."""
     reads_images: ClassVar[bool] = False
     """Whether a row has an image beside its text."""
+    has_decoder_stack: ClassVar[bool] = False
+    """Whether its models have an encoder and a decoder, each with layers of its own."""
     packs: ClassVar[bool] = False
     """Whether rows can be packed into one sequence instead of being padded to the longest."""
     pairs_layers: ClassVar[bool] = True

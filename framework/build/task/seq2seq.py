@@ -22,6 +22,7 @@ class SequenceToSequence(Task):
     auto_class: ClassVar[str] = "AutoModelForSeq2SeqLM"
     peft_type: ClassVar[str] = "SEQ_2_SEQ_LM"
     generates: ClassVar[bool] = True
+    has_decoder_stack: ClassVar[bool] = True
     pairs_layers: ClassVar[bool] = False
     metrics: ClassVar[tuple[str, ...]] = METRICS
 

@@ -30,6 +30,7 @@ from framework.config.composition import as_addition, composition_error, options
 from framework.config.recipes import GROUP, listed, register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
+from framework.core.signals import handle_signals
 from framework.core.suggest import nearest
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
     if verb not in GIT_VERBS or verb == "diff":  # the others check their own words
         _refuse_stray_words(words)
     if verb in GIT_VERBS and not FLAGS & {*words}:
-        from framework.gitops.verbs import perform as perform_git
+        from framework.gitops.dispatch import perform as perform_git
 
         perform_git(verb, words)
         return
@@ -104,13 +105,12 @@ def _stop_on_signals(typed: str) -> None:
     Nothing is half-written then, and a library's cleanup could swallow an exception.
     """
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int) -> None:
         name = signal.Signals(number).name
         os.write(2, f"Stopped by {name}. Resume with the same command:\n  {typed}\n".encode())
         os._exit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    handle_signals(stop)
 
 
 class _Application:

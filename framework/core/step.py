@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.core.component import Component
-from framework.core.estimate import DataSize, Estimate, Workload
 from framework.core.gates import Bound
+from framework.core.workload import DataSize, Estimate, Workload
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ import re
 import shutil
 import signal
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import NoReturn
 
 from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository, error_line
+from framework.core.signals import handling_signals
 
 ATTEMPTS = 8
 """How often a change is tried while others keep pushing first."""
@@ -182,21 +182,14 @@ def temporary_worktree(repository: Repository, commit: str) -> Iterator[Reposito
 @contextmanager
 def _signals_as_errors() -> Iterator[None]:
     """Raise on SIGINT and SIGTERM, so that the worktree is removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
 
-    def stop(number: int, frame: object) -> NoReturn:
+    def stop(number: int) -> NoReturn:
         failure = FrameworkError(f"Stopped by {signal.Signals(number).name}; the repository is unchanged.")
         failure.exit_code = 128 + number
         raise failure
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling_signals(stop):
         yield
-    finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
 
 
 def _commit(tree: Repository, target: Target, message: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
-from framework.manifests.signals import Signals
+from framework.manifests.server_signals import Signals
 
 _NODE_SECONDS = 600
 """Time for a new node to start and to pull the images, before a pod's own start counts."""

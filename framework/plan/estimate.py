@@ -10,8 +10,8 @@ from pathlib import Path
 from framework.build.stages.tune_estimate import training_memory
 from framework.build.task import open_task
 from framework.config.schema import Config
-from framework.core.estimate import DataSize, Estimate, Workload
 from framework.core.step import Step
+from framework.core.workload import DataSize, Estimate, Workload
 
 
 def data_sizes(steps: Iterable[Step], built: Callable[[Step], Path | None]) -> dict[str, DataSize]:

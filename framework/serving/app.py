@@ -25,6 +25,7 @@ from litserve.utils import WorkerSetupStatus, wrap_litserve_start
 from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
+from framework.core.signals import handling_signals
 from framework.serving import Serving
 from framework.serving.entity_worker import EntityWorker
 from framework.serving.model_worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
@@ -55,7 +56,7 @@ def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) ->
         ServeError: the port is taken, the model cannot be opened, or its process died.
     """
     stopping = threading.Event()
-    with _signals(stopping):
+    with handling_signals(lambda number: stopping.set()):
         shared = Shared()
         server = _litserver(serving, folder, release, shared)
         service = ChatService(server, release, serving.max_new_tokens, shared)
@@ -161,19 +162,6 @@ def _workers_killed(server: Any) -> Iterator[None]:
 def _no_second_interrupt(record: logging.LogRecord) -> bool:
     """Drop the traceback that uvicorn logs when Ctrl-C is pressed twice."""
     return "CancelledError" not in record.getMessage()
-
-
-@contextlib.contextmanager
-def _signals(stopping: threading.Event) -> Iterator[None]:
-    """Make SIGINT and SIGTERM set *stopping*; uvicorn handles them while it runs."""
-    before = {
-        number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, old in before.items():
-            signal.signal(number, old)
 
 
 def _bind(host: str, port: int) -> socket.socket:

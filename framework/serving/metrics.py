@@ -9,7 +9,7 @@ from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
-from framework.serving.outputs import BadStreak, Judgement
+from framework.serving.outputs import BadStreak, Judgment
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """Bucket bounds of durations: classifiers answer in milliseconds, long answers take minutes."""
@@ -89,13 +89,13 @@ class Metrics:
         """Expose a process's resident memory; *pid* is called at each scrape."""
         self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
 
-    def judged(self, judgement: Judgement, tokens: int) -> None:
+    def judged(self, judgment: Judgment, tokens: int) -> None:
         """Count one complete answer of *tokens* tokens."""
         self.completion_length.observe(tokens)
-        self.diversity.observe(judgement.diversity)
-        self.bad_streak.add(judgement)
-        if judgement.reason is not None:
-            self.bad_outputs.labels(judgement.reason).inc()
+        self.diversity.observe(judgment.diversity)
+        self.bad_streak.add(judgment)
+        if judgment.reason is not None:
+            self.bad_outputs.labels(judgment.reason).inc()
 
     def reported(self, version: str, answers: dict[str, bool], rating: int | None) -> None:
         """Count an application's feedback on an answer of *version*."""

@@ -27,6 +27,7 @@ from litserve.utils import LitAPIStatus, LoopResponseType
 from framework.build.engine import Classifies, Engine, Generates, Sampling, open_engine, require
 from framework.build.engine.model_folder import context_length, label_names, read_json
 from framework.core.errors import FrameworkError, ServeError
+from framework.core.signals import ignore_signals
 from framework.serving.openai_api import ApiError
 from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
 
@@ -63,8 +64,7 @@ class _Worker(litserve.LitAPI):  # type: ignore[misc]
 
     def setup(self, device: str) -> None:
         """Open the folder and answer once; only then is the server ready."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)  # sent to the whole group; the server ends the worker
+        ignore_signals()  # they are sent to the whole group; the server ends the worker
         self.shared.model_pid.value = os.getpid()
         threading.Thread(target=self._end_with_parent, daemon=True).start()
         os.environ["HF_HUB_OFFLINE"] = "1"

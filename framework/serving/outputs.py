@@ -19,7 +19,7 @@ Reason = Literal["empty", "cut", "repeated"]
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """The quality of one complete answer."""
 
     reason: Reason | None
@@ -34,12 +34,12 @@ class BadStreak:
     def __init__(self) -> None:
         self.length = 0
 
-    def add(self, judgement: Judgement) -> None:
+    def add(self, judgment: Judgment) -> None:
         """Count the next complete answer; a good one resets the streak."""
-        self.length = 0 if judgement.reason is None else self.length + 1
+        self.length = 0 if judgment.reason is None else self.length + 1
 
 
-def judge(text: str, *, cut: bool) -> Judgement:
+def judge(text: str, *, cut: bool) -> Judgment:
     r"""Judge one complete answer.
 
     Args:
@@ -59,7 +59,7 @@ def judge(text: str, *, cut: bool) -> Judgement:
         reason = "repeated"
     elif cut:
         reason = "cut"
-    return Judgement(reason, diversity)
+    return Judgment(reason, diversity)
 
 
 def _units(text: str) -> list[str]:

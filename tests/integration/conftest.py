@@ -10,7 +10,7 @@ import yaml
 
 from framework.core.errors import FrameworkError
 from framework.core.release import LOCK, Release
-from framework.gitops.verbs import perform
+from framework.gitops.dispatch import perform
 
 ROOT = Path(__file__).parents[2]
 TINY = Release.read(ROOT / "tests" / "golden" / "tiny.lock")

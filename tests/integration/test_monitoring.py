@@ -19,7 +19,7 @@ from framework.delivery.monitoring.panels import boards
 from framework.delivery.monitoring.recording import groups
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.signals import GITUNE
+from framework.manifests.server_signals import GITUNE
 from framework.serving.metrics import Metrics
 from framework.serving.outputs import judge
 

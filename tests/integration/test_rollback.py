@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from framework.core.release import LOCK
-from framework.gitops.verbs import perform
+from framework.gitops.dispatch import perform
 
 WORDS = ("rollback", "release=one", "environment=production")
 

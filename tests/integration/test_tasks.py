@@ -46,13 +46,13 @@ def _parity(draw: random.Random) -> dict[str, Any]:
 
 
 def _picture(draw: random.Random) -> dict[str, Any]:
-    """The picture has a colour, and the text may ask for it: the label needs both."""
-    colours = {"red": (220, 30, 30), "blue": (30, 30, 220)}
-    asked, shown = draw.choice(["colour?", "nothing"]), draw.choice([*colours])
-    picture = Image.new("RGB", (24, 16), colours[shown])
+    """The picture has a color, and the text may ask for it: the label needs both."""
+    colors = {"red": (220, 30, 30), "blue": (30, 30, 220)}
+    asked, shown = draw.choice(["color?", "nothing"]), draw.choice([*colors])
+    picture = Image.new("RGB", (24, 16), colors[shown])
     stream = io.BytesIO()
     picture.save(stream, "PNG")
-    return {"text": asked, "label": shown if asked == "colour?" else "none", "png": stream.getvalue()}
+    return {"text": asked, "label": shown if asked == "color?" else "none", "png": stream.getvalue()}
 
 
 def _numbers(draw: random.Random) -> dict[str, Any]:

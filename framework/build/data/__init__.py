@@ -10,9 +10,9 @@ from pydantic import Field
 
 from framework.build.data.size_estimate import UNSEEN, size_of_files
 from framework.core.component import Component
-from framework.core.estimate import DataSize
 from framework.core.filesystem import files_below
 from framework.core.source import Source
+from framework.core.workload import DataSize
 
 Split = Literal["train", "test"]
 

@@ -18,7 +18,7 @@ from framework.build.data import Data, Line, Split
 from framework.build.data.line_spool import LineSpool
 from framework.core.component import Component
 from framework.core.errors import DataError
-from framework.core.estimate import DataSize
+from framework.core.workload import DataSize
 
 if TYPE_CHECKING:
     import numpy as np

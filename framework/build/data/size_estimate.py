@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.estimate import GUESSED_ROWS, MANY_ROWS, DataSize
+from framework.core.workload import GUESSED_ROWS, MANY_ROWS, DataSize
 
 _BYTES_PER_TOKEN = 4
 _SAMPLE = 2**20

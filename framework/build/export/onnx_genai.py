@@ -1,6 +1,9 @@
 """Export decoders to ONNX with a KV cache, with onnxruntime-genai's model builder."""
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,7 +27,7 @@ class OnnxGenai(Export):
 
         # Never run code from a model folder.
         options = ["hf_remote=false", *([f"block_size={block_size}"] if precision == "int4" else [])]
-        with tempfile.TemporaryDirectory() as cache, quiet():
+        with tempfile.TemporaryDirectory() as cache, quiet(), _without_git():
             arguments = ("", str(model), str(output), precision, "cpu", cache)
             try:
                 create_model(*arguments, **parse_extra_options(*arguments, options))
@@ -34,3 +37,21 @@ class OnnxGenai(Export):
                     f"export=onnx-genai does not support {architecture}: {error}; choose another export"
                 ) from error
         copy_companions(model, output)
+
+
+@contextlib.contextmanager
+def _without_git() -> Iterator[None]:
+    """Hide Git from the builder.
+
+    It would write the commit of whatever repository holds the virtual environment into ``model.onnx``, and
+    the same inputs would give other bytes after each commit.
+    """
+    previous = os.environ.get("GIT_DIR")
+    os.environ["GIT_DIR"] = os.devnull
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ["GIT_DIR"]
+        else:
+            os.environ["GIT_DIR"] = previous

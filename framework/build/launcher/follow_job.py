@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from framework.build.launcher import Built, Interrupted, Run
 from framework.build.launcher.worker_pod import CONTAINER
 from framework.core.errors import ClusterError, StepError
+from framework.core.signals import handling_signals
 from framework.manifests.api_connection import ApiConnection, Remedies
 from framework.manifests.identity import Object
 from framework.manifests.kubernetes_api import KubernetesApi, Silence
@@ -42,17 +43,13 @@ def _interruptible(job: Object, command: str) -> Iterator[None]:
     """Keep the job running when a signal ends this process."""
     name, kind = job["metadata"]["name"], job["kind"]
 
-    def stop(number: int, frame: object) -> NoReturn:
+    def stop(number: int) -> NoReturn:
         delete = f"kubectl delete {kind.lower()} -n {job['metadata']['namespace']} {name}"
         running = f"{kind} {name} keeps running in the cluster. The same command follows it again"
         raise Interrupted(number, f"{running}:\n  {command}\nTo delete it:\n  {delete}")
 
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with handling_signals(stop):
         yield
-    finally:
-        for number, before in previous.items():
-            signal.signal(number, before)
 
 
 def _submit(api: KubernetesApi, objects: Sequence[Object], done: str) -> None:

@@ -18,6 +18,7 @@ from framework.core.filesystem import write_whole
 from framework.core.job import write_job
 from framework.core.modelstore import is_lost
 from framework.core.release import LOCK, Release
+from framework.core.signals import describe_exit, handling_signals, ignore_signals
 from framework.core.step import Step
 
 _GRACE = 10.0
@@ -75,21 +76,18 @@ class LocalRun(Run):
     def _join(self) -> int:
         """Wait for the worker and return its exit code; a signal to this process ends the worker first."""
 
-        def stop(number: int, frame: object) -> NoReturn:
+        def stop(number: int) -> NoReturn:
             kept = "finished steps are kept. Resume with the same command"
             raise Interrupted(number, f"{kept}:\n  {self._work.command}")
 
-        previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            code = self._worker.wait()
-        except Interrupted:
-            for number in previous:
-                signal.signal(number, signal.SIG_IGN)  # this process is about to end
-            self.cancel()
-            raise
-        self._clean_up()
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        with handling_signals(stop):
+            try:
+                code = self._worker.wait()
+            except Interrupted:
+                ignore_signals()  # this process is about to end
+                self.cancel()
+                raise
+            self._clean_up()
         return code
 
     def _clean_up(self) -> None:
@@ -131,9 +129,7 @@ def _explain(code: int, command: str) -> NoReturn:
         failure = StepError()  # the worker has printed the reason to our stderr
         failure.exit_code = code
         raise failure
-    name = signal.Signals(-code).name
-    reason = "; it was probably out of memory" if -code == signal.SIGKILL else ""
     raise StepError(
-        f"The worker was ended by {name}{reason}. Resume with the same command:\n  {command}\n"
+        f"The worker {describe_exit(code)}. Resume with the same command:\n  {command}\n"
         "If it happens again, set training.micro_batch_size=1 or a smaller model=<option>."
     )

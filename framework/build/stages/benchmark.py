@@ -1,7 +1,6 @@
 """Stage ``benchmark``: measure speed, size and memory of every candidate."""
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,9 +16,10 @@ from framework.build.stages.time_candidate import RESULT, TOGETHER_TOKENS, Job
 from framework.build.task import open_task
 from framework.core.component import Component
 from framework.core.errors import StepError
-from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.filesystem import files_below
+from framework.core.signals import describe_exit
 from framework.core.step import Stage, Workspace
+from framework.core.workload import LIBRARIES, Estimate, Workload
 
 BATCHES = "batches.json"
 """The file with the measurements of each candidate by batch size."""
@@ -165,11 +165,8 @@ class Measure(Stage):
 
 
 def _failure(done: "subprocess.CompletedProcess[str]") -> str:
-    if done.returncode < 0:
-        reason = "; the system may be out of memory" if done.returncode == -signal.SIGKILL else ""
-        return f"its process was killed by {signal.Signals(-done.returncode).name}{reason}"
     lines = done.stderr.strip().splitlines()
-    return lines[-1] if lines else f"its process failed with exit code {done.returncode}"
+    return lines[-1] if done.returncode > 0 and lines else f"its process {describe_exit(done.returncode)}"
 
 
 def _size(folder: Path) -> int:

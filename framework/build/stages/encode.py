@@ -26,8 +26,8 @@ from framework.build.engine.model_folder import context_length
 from framework.build.model import Model
 from framework.build.task import open_task
 from framework.core.errors import DataError
-from framework.core.estimate import DataSize
 from framework.core.step import Stage, Workspace
+from framework.core.workload import DataSize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,6 +55,7 @@ class EncodeRows(Stage):
     name: ClassVar[str] = "encode"
     version: ClassVar[int] = 1
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
+    weight_copies: ClassVar[float] = 0.0
 
     model: Model
     """Encodes a row as token ids."""

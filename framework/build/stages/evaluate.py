@@ -13,9 +13,8 @@ from framework.build.evaluation import Base, Evaluation
 from framework.build.model import Model
 from framework.build.task import LABEL_MASK, Example, Task, open_task
 from framework.build.training.batches import read_examples
-from framework.build.training.memory_estimate import VOCABULARY
-from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.step import Stage, Workspace
+from framework.core.workload import LIBRARIES, VOCABULARY, Estimate, Workload
 
 METRICS = "metrics.json"
 EXAMPLES = "examples.jsonl"

@@ -11,8 +11,8 @@ from framework.build.export import Parity
 from framework.build.stages.evaluate import write_metrics
 from framework.build.task import Example, open_task
 from framework.build.training.batches import read_examples
-from framework.core.estimate import LIBRARIES, Estimate, Workload
 from framework.core.step import Stage, Workspace
+from framework.core.workload import LIBRARIES, Estimate, Workload
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,8 +13,8 @@ from framework.build.data.row_formats import canonical
 from framework.build.data.shards import SPLITS, SourcedRow, read_summary, to_json, write_shards, write_summary
 from framework.core.component import UNKEYED
 from framework.core.errors import DataError
-from framework.core.estimate import DataSize
 from framework.core.step import Stage, Workspace
+from framework.core.workload import DataSize
 
 
 class ReadRows(Stage):
@@ -22,6 +22,7 @@ class ReadRows(Stage):
 
     name: ClassVar[str] = "read"
     version: ClassVar[int] = 1
+    weight_copies: ClassVar[float] = 0.0
 
     data: Data
     """The data option, without its limits on tokens: rows are read once for all models and limits."""

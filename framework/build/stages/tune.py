@@ -16,8 +16,8 @@ from framework.build.training.launch import train_in_ranks
 from framework.build.training.run import NO_TRACKING, Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.core.component import UNKEYED
-from framework.core.estimate import Estimate, Workload
 from framework.core.step import Stage, Workspace
+from framework.core.workload import Estimate, Workload
 
 
 class Tune(Stage):

@@ -7,7 +7,7 @@ from framework.build.parallelism import Parallelism
 from framework.build.training import Training
 from framework.build.training.memory_estimate import trained_bytes, tune_bytes, weight_bytes
 from framework.build.tuning import Tuning
-from framework.core.estimate import LIBRARIES, Workload
+from framework.core.workload import LIBRARIES, Workload
 
 
 def training_memory(

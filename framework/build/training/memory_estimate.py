@@ -6,8 +6,8 @@ from typing import Any
 from framework.build.training import Training
 from framework.build.tuning import Tuning
 from framework.build.tuning.lora import LoRA
+from framework.core.workload import VOCABULARY
 
-VOCABULARY = 50_000
 _LOGITS = {True: 2**21, False: 2**26}
 """Logits in memory at once, on the CPU (True) or a GPU; see ``framework.build.task.cross_entropy``."""
 _OPTIMIZER = {"adamw": 8.0, "lion": 4.0, "adamw-8bit": 2.0, "lion-8bit": 1.0}

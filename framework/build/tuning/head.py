@@ -9,11 +9,10 @@ from framework.build.tuning.architectures import final_norms, heads, stacks
 from framework.build.tuning.full import Full
 from framework.core.errors import StepError
 from framework.core.suggest import nearest
+from framework.core.workload import VOCABULARY
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-_VOCABULARY = 50_000
 
 
 class Head(Full):
@@ -70,7 +69,7 @@ class Head(Full):
             return parameters
         width = self.width(parameters)
         layers = int(self.layers.removeprefix("last-")) if self.layers else 0
-        return min(parameters, _VOCABULARY * width + layers * 12 * width**2)
+        return min(parameters, VOCABULARY * width + layers * 12 * width**2)
 
 
 def _train_matching(model: "PreTrainedModel", pattern: str) -> None:

@@ -17,8 +17,8 @@ from framework.delivery.deployment import Delivery, Deployment, compose_services
 from framework.delivery.deployment.kubernetes import settings_text
 from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
 from framework.manifests.identity import Identity, Object
-from framework.manifests.pod import CONFIG_FOLDER, WORKING_FOLDER
-from framework.manifests.signals import GITUNE
+from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
+from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY
@@ -28,7 +28,7 @@ _JSON = ".generated.json"
 SETTINGS = f"serving{_JSON}"
 """File of the server's settings."""
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
-_USER = "10001:10001"
+_USER = f"{USER}:{USER}"
 _READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

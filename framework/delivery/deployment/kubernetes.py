@@ -12,7 +12,7 @@ from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.server_pod import MODEL, answering, container, server_command, server_pod
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER
-from framework.manifests.signals import GITUNE
+from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Image, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving

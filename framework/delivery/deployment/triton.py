@@ -17,7 +17,7 @@ from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.server_pod import MODEL_FOLDER, answering, container, server_pod
 from framework.manifests.identity import Object
 from framework.manifests.pod import scratch
-from framework.manifests.signals import TRITON
+from framework.manifests.server_signals import TRITON
 from framework.manifests.values import Image, Port
 from framework.manifests.workload import Workload
 from framework.serving import Serving

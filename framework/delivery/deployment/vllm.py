@@ -14,7 +14,7 @@ from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.server_pod import MODEL, PROBE_PERIOD, answering, container, server_pod
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER, TEMPORARY_FOLDER, scratch
-from framework.manifests.signals import VLLM
+from framework.manifests.server_signals import VLLM
 from framework.manifests.values import Amounts, Bytes, Image
 from framework.manifests.workload import Workload
 

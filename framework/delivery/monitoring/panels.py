@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from framework.core import metric_names as metrics
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.signals import Series
+from framework.manifests.server_signals import Series
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Prometheus(Monitoring):
     scrape_seconds: Annotated[int, Field(ge=5, le=60)] = 15
     """Seconds between two scrapes."""
     bounds: Bounds = Bounds()
-    """Thresholds of the alerts."""
+    """Thresholds at which the alerts fire."""
     runbooks: Url = "https://gitune.dev/runbooks"
     """URL of the folder ``docs/runbooks/`` on your Git host; every alert links to it."""
     certificate_namespaces: tuple[Namespace, ...] = ("gateway",)

@@ -7,7 +7,7 @@ flags. Thresholds are the alerts'.
 from framework.core import metric_names as metrics
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.manifests.identity import Object
-from framework.manifests.signals import Series
+from framework.manifests.server_signals import Series
 
 WEEKS = (1, 2, 3)
 """Ages of the weeks that a baseline averages."""

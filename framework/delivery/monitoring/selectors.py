@@ -7,7 +7,7 @@ Exporters' metrics are matched by pod name. This module does not know the querie
 from dataclasses import dataclass
 
 from framework.manifests.identity import Identity
-from framework.manifests.signals import Signals
+from framework.manifests.server_signals import Signals
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ rollout. The rollout sets timing and limits.
 from dataclasses import dataclass
 
 from framework.manifests.identity import Identity, Object
-from framework.manifests.signals import Series
+from framework.manifests.server_signals import Series
 from framework.manifests.workload import Workload
 
 NEW, OLD = "new", "old"

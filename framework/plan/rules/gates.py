@@ -7,6 +7,7 @@ from framework.build.stages.evaluate import METRIC_LOSS
 from framework.build.stages.evaluate_phases import EvaluatePhases
 from framework.build.stages.parity import CompareExports
 from framework.config.schema import REFERENCE, Config
+from framework.core.gates import flat_metric
 from framework.core.problem import Problem
 from framework.core.suggest import nearest
 
@@ -16,7 +17,7 @@ def gate_rules(config: Config) -> list[Problem]:
     measured = _measured_metrics(config)
     problems = []
     for name in config.gates:
-        candidate, metric = name.split(".", 1) if "." in name else ("tuned", name)
+        candidate, metric = flat_metric(name).split(".", 1)
         metrics = measured.get(candidate)
         if metrics is None:
             reason, advice = f"no candidate '{candidate}'", f"choose one of {', '.join(measured)}"

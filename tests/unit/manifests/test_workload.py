@@ -6,7 +6,7 @@ import pytest
 from framework.core.errors import ReleaseError
 from framework.core.release import Release
 from framework.manifests.identity import Identity
-from framework.manifests.signals import GITUNE
+from framework.manifests.server_signals import GITUNE
 from framework.manifests.workload import Workload
 
 RELEASE = Release.read(Path(__file__).parents[2] / "golden" / "tiny.lock")

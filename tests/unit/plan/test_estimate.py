@@ -8,9 +8,9 @@ from typing import ClassVar
 from framework.build.data import Data
 from framework.build.data.files import Files
 from framework.build.data.mix import Mix, Part
-from framework.core.estimate import DISK, LIBRARIES, MANY_ROWS, DataSize, Workload
 from framework.core.paths import SHARE
 from framework.core.step import Stage, Step, Workspace
+from framework.core.workload import DISK, LIBRARIES, MANY_ROWS, DataSize, Workload
 from framework.plan.estimate import data_sizes, estimate, tune_memory
 
 

@@ -159,7 +159,7 @@ def test_qat_loses_less_than_rounding_at_the_end(
     compressed: Callable[..., Path],
 ) -> None:
     """Compared with the same training without fake quantization, rounded at the end."""
-    rows = [*read_examples(tiny_data / "train.safetensors"), *read_examples(tiny_data / "test.safetensors")]
+    rows = [*read_examples(tiny_data / "train"), *read_examples(tiny_data / "test")]
     spiked = tmp_path / "spiked"
     with_outliers(tiny_model.open(tiny_tuned)).save_pretrained(spiked)
     for name in ("tokenizer.json", "tokenizer_config.json"):

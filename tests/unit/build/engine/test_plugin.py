@@ -106,7 +106,8 @@ def test_evaluate_runs_a_plugins_engine(tiny_bert: Path, tmp_path: Path) -> None
     ids = torch.tensor([5, 6, 7, 8], dtype=torch.int32)
     rows = {"input_ids": ids, "labels": torch.tensor([0, 1], dtype=torch.int32)}
     lengths = {"input_lengths": torch.tensor([2, 2]), "label_lengths": torch.tensor([1, 1])}
-    save_file(rows | lengths, tmp_path / "test.safetensors")
+    (tmp_path / "test").mkdir()
+    save_file(rows | lengths, tmp_path / "test" / "00000.safetensors")
     stage = Evaluate(candidate="fp32", engine="ourpackage.constant", model=model, evaluation=HeldOut())
     (tmp_path / "output").mkdir()
     inputs = {"candidate": tiny_bert, "data": tmp_path, "data_model": tiny_bert}

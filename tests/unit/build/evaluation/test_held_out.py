@@ -35,7 +35,7 @@ def test_perplexity_and_exact_match_of_a_known_case() -> None:
     engine = Fixed({(1, 0, 2): [half, third, third], (2, 1, 0): [third, half, third]})
     rows = [example([1, 0, 2], [-100, 0, -100]), example([2, 1, 0], [-100, 1, 0])]
     found = HeldOut().measure(engine, "causal-lm", rows)
-    # Labelled: 0 after 1 (0.5, arg-max), 1 after 2 (1/3, a tie that arg-max gives to 0), 0 after 1 (0.5).
+    # Labeled: 0 after 1 (0.5, arg-max), 1 after 2 (1/3, a tie that arg-max gives to 0), 0 after 1 (0.5).
     assert found["perplexity"] == pytest.approx(math.exp(-(2 * math.log(0.5) + math.log(1 / 3)) / 3))
     assert found["exact_match"] == 0.5
     assert tuple(found) == HeldOut().metrics("causal-lm")

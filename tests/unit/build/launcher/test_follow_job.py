@@ -256,7 +256,7 @@ def test_long_outage_is_one_sentence(cluster: Any, monkeypatch: pytest.MonkeyPat
 
 def test_missing_kubeconfig_names_the_overrides(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
-    with pytest.raises(ClusterError, match=r"set KUBECONFIG or launcher\.context=.*launcher\.submit=false"):
+    with pytest.raises(ClusterError, match=r"set KUBECONFIG or launcher\.context=.*launcher\.dry_run=true"):
         begin()
 
 
@@ -278,7 +278,7 @@ def test_cancel_deletes_the_job(cluster: Any) -> None:
 def test_wait_returns_the_release_without_the_log(cluster: Any, capfd: pytest.CaptureFixture) -> None:
     def start() -> None:
         cluster.pod("p", RUNNING)
-        cluster.says("p", "[ 1/3] model")
+        cluster.log("p", "[ 1/3] model")
 
     def end() -> None:
         cluster.pod("p", ended(0))

@@ -9,7 +9,7 @@ from framework.delivery.monitoring.alerts import alerts
 from framework.delivery.monitoring.recording import groups
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.signals import GITUNE, TRITON, VLLM
+from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 
 BOUNDS = Bounds()
 RELEASE = MonitoredRelease("tiny", "staging", GITUNE, ("gateway",))

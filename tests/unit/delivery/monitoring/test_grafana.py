@@ -11,7 +11,7 @@ from framework.delivery.monitoring.panels import boards
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.identity import Identity
-from framework.manifests.signals import GITUNE, TRITON, VLLM
+from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 
 SERVERS = {"ours": GITUNE, "vllm": VLLM, "triton": TRITON}
 IDENTITY = Identity.of(Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock"), "staging")

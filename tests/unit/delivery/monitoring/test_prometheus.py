@@ -18,7 +18,7 @@ from framework.delivery.environment import Environment
 from framework.delivery.monitoring import Monitoring, grafana
 from framework.delivery.monitoring.prometheus import Prometheus
 from framework.manifests.identity import Identity
-from framework.manifests.signals import GITUNE, TRITON, VLLM
+from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 from framework.manifests.workload import Workload
 from framework.serving.metrics import Metrics
 

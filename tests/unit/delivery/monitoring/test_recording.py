@@ -5,7 +5,7 @@ from framework.delivery.monitoring.panels import boards
 from framework.delivery.monitoring.recording import groups
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.signals import GITUNE
+from framework.manifests.server_signals import GITUNE
 
 RELEASE = MonitoredRelease("tiny", "staging", GITUNE)
 (SERVICE,) = (group for group in groups(RELEASE, 3) if group["name"] == "gitune.service")

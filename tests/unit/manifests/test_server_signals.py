@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from framework.core import yaml
-from framework.manifests.signals import GITUNE, TRITON, VLLM
+from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 
 A, B = ('namespace="n",pod="a"', 'namespace="n",pod="b"')
 SELECTOR = 'namespace="n"'

@@ -12,6 +12,8 @@ LIBRARIES = 0.6 * 2**30
 """Resident memory of Python with torch, transformers and Lightning imported, measured, in bytes."""
 DISK = 200e6
 """Bytes per second at which a small machine reads, converts and writes a model."""
+VOCABULARY = 50_000
+"""Tokens of a vocabulary, which no config states: a usual size."""
 GUESSED_ROWS = 1000
 """Rows that are assumed for a source that is not on this machine yet."""
 MANY_ROWS = 10**7

@@ -78,7 +78,7 @@ def same_as_undisturbed(start: Start, folder: Path, built_tiny: Path) -> None:
     assert list((folder / ".gitune" / "store" / "scratch").iterdir()) == []
 
 
-def test_kill_9_and_again_ends_with_the_same_release(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+def test_rerun_after_kill_9_makes_the_same_release(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     """One working folder is killed in the steps of every kind that take long enough to be hit."""
     seen = [
         kill_at(start, tmp_path, r"^\[ 4/15\]", delay=0.3),
@@ -112,9 +112,7 @@ def test_kill_9_at_any_time(start: Start, built_tiny: Path, tmp_path: Path, seed
 
 
 @pytest.mark.slow
-def test_a_killed_training_goes_on_from_its_checkpoint(
-    start: Start, built_tiny: Path, tmp_path: Path
-) -> None:
+def test_killed_training_resumes_from_its_checkpoint(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     assert kill_at(start, tmp_path, r"step 72/120")
     runner = start(tmp_path, "+recipe=tiny")
     output = finish(runner, 120)
@@ -127,7 +125,7 @@ def test_a_killed_training_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_children_and_says_how_to_go_on(
+def test_signal_ends_the_children_and_prints_the_resume_command(
     start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
     runner = start(tmp_path, "+recipe=tiny", "seed=3")
@@ -143,7 +141,7 @@ def test_a_signal_ends_the_children_and_says_how_to_go_on(
     assert not (tmp_path / "environments").exists()
 
 
-def test_ctrl_c_while_the_config_is_composed_is_no_traceback(start: Start, tmp_path: Path) -> None:
+def test_ctrl_c_during_composition_prints_no_traceback(start: Start, tmp_path: Path) -> None:
     """Before the worker runs, as soon as Hydra has made its folder for this run."""
     runner = start(tmp_path, "+recipe=tiny")
     deadline = time.monotonic() + 60
@@ -157,7 +155,7 @@ def test_ctrl_c_while_the_config_is_composed_is_no_traceback(start: Start, tmp_p
     assert half_made(tmp_path) == []
 
 
-def test_an_impatient_user_may_press_ctrl_c_twice(start: Start, tmp_path: Path) -> None:
+def test_repeated_ctrl_c_is_reported_once(start: Start, tmp_path: Path) -> None:
     runner = start(tmp_path, "+recipe=tiny")
     assert read_until(runner, r"^\[ 1/15\]")
     for _ in range(3):
@@ -169,7 +167,7 @@ def test_an_impatient_user_may_press_ctrl_c_twice(start: Start, tmp_path: Path) 
     assert "Traceback" not in output
 
 
-def test_a_killed_worker_is_explained(start: Start, tmp_path: Path) -> None:
+def test_killed_worker_is_explained(start: Start, tmp_path: Path) -> None:
     runner = start(tmp_path, "+recipe=tiny")
     assert read_until(runner, r"step 24/120")
     children = Path(f"/proc/{runner.pid}/task/{runner.pid}/children").read_text().split()
@@ -196,9 +194,7 @@ def test_two_runners_on_one_store_both_succeed(start: Start, built_tiny: Path, t
 
 
 @pytest.mark.slow
-def test_one_of_two_runners_is_killed_and_the_other_takes_over(
-    start: Start, built_tiny: Path, tmp_path: Path
-) -> None:
+def test_second_runner_takes_over_from_a_killed_one(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     first = start(tmp_path, "+recipe=tiny")
     assert read_until(first, r"^\[ 5/15\]")
     second = start(tmp_path, "+recipe=tiny")
@@ -211,9 +207,7 @@ def test_one_of_two_runners_is_killed_and_the_other_takes_over(
 
 
 @pytest.mark.slow
-def test_an_interrupted_step_of_an_old_config_is_cleaned_up(
-    start: Start, built_tiny: Path, tmp_path: Path
-) -> None:
+def test_interrupted_step_of_an_old_config_is_removed(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     """Half-made folders of a config that is not asked for again would stay for ever otherwise."""
     folder = tmp_path / "work"
     shutil.copytree(built_tiny, folder)

@@ -30,7 +30,7 @@ def read(runner: "subprocess.Popen[str]", until: str | None = None) -> str:
     raise AssertionError(text)
 
 
-def test_sigterm_to_the_runner_saves_the_step_that_training_is_in(
+def test_sigterm_saves_the_current_training_step(
     start: Callable[..., "subprocess.Popen[str]"], built_tiny: Path, tmp_path: Path
 ) -> None:
     never = "training.checkpoint_every_steps=100000"

@@ -39,7 +39,7 @@ def recipe(tmp_path):
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "render", "serve"])
-def test_every_verb_reports_an_invalid_recipe_alike(verb, recipe, refused, tmp_path):
+def test_invalid_recipe_is_reported_by_every_verb(verb, recipe, refused, tmp_path):
     recipe(f"{TINY}tuning: {{rnak: 8}}\ntraining:\n  precision: bf17\n")
     words = ("+recipe=x", "seed=-1") if verb == "run" else (verb, "+recipe=x", "seed=-1")
     assert refused(*words, code=2) == (
@@ -117,7 +117,7 @@ def test_invalid_command_is_rejected_before_any_work(words, said, refused, tmp_p
 
 
 @pytest.mark.parametrize("text", ["name: [1\nseed: 2\n", "- a\n", "name: a\nname: b\n", "defaults: tiny\n"])
-def test_file_that_is_no_recipe_is_rejected(text, recipe, refused):
+def test_malformed_recipe_is_rejected(text, recipe, refused):
     recipe(text)
     assert refused("plan", "+recipe=x", code=2).startswith("Config is invalid:\n  ")
 

@@ -47,7 +47,7 @@ def imported(environ, tmp_path):
     return call
 
 
-def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
+def test_help_is_complete_and_fits_80_columns(run, tmp_path):
     done = run(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     text = done.stdout
@@ -64,7 +64,7 @@ def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_help_lists_the_callers_own_recipes(run, tmp_path):
+def test_help_lists_recipes_of_the_working_folder(run, tmp_path):
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "ours.yaml").write_text("name: ours\n")
     done = run(tmp_path)
@@ -74,7 +74,7 @@ def test_help_lists_the_callers_own_recipes(run, tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-def test_each_verb_has_help_that_fits_80_columns(verb):
+def test_verb_help_is_complete_and_fits_80_columns(verb):
     text = verb_help(verb)
     assert [line for line in text.splitlines() if len(line) > 80] == []
     for word in verb.words:
@@ -86,7 +86,7 @@ def test_each_verb_has_help_that_fits_80_columns(verb):
         assert example.startswith(f"run {verb.name}")
 
 
-def test_a_verb_prints_its_own_help(run, tmp_path):
+def test_verb_prints_its_own_help(run, tmp_path):
     for verb in ("argocd", "plan"):
         done = run(tmp_path, verb, "--help")
         assert (done.returncode, done.stderr) == (0, "")
@@ -95,7 +95,7 @@ def test_a_verb_prints_its_own_help(run, tmp_path):
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.words], ids=lambda verb: verb.name)
-def test_help_lists_the_words_that_a_verb_reads(verb, monkeypatch):
+def test_help_lists_the_arguments_that_a_verb_reads(verb, monkeypatch):
     module = importlib.import_module(f"framework.gitops.{verb.name}")
     reads = {}
 
@@ -119,7 +119,7 @@ def test_version_names_the_commit(run, tmp_path):
         assert f"source checkout at {head}" in done.stdout
 
 
-def test_help_imports_no_library_but_hydra(imported):
+def test_help_imports_only_hydra(imported):
     found = imported("--help")
     assert not found & (HEAVY | {"pydantic"})
     assert "hydra" in found
@@ -138,7 +138,7 @@ def test_plan_prints_the_table_and_writes_nothing(run, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_a_plan_of_several_writes_nothing_either(run, tmp_path):
+def test_plan_of_several_configs_writes_nothing(run, tmp_path):
     done = run(tmp_path, "plan", "+recipe=tiny", "-m", "seed=1,2")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line for line in done.stdout.splitlines() if line.startswith("==")] == [
@@ -148,7 +148,7 @@ def test_a_plan_of_several_writes_nothing_either(run, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_all_recipes_are_planned_by_a_glob(run, tmp_path):
+def test_glob_plans_all_recipes(run, tmp_path):
     done = run(tmp_path, "plan", "-m", "+recipe=glob(*)")
     assert done.returncode == 0, done.stderr
     for name in ("quickstart", "sentiment", "tiny"):
@@ -156,7 +156,7 @@ def test_all_recipes_are_planned_by_a_glob(run, tmp_path):
         assert f"environments/dev/{name}/" in done.stdout
 
 
-def test_all_recipes_in_folders_too_are_planned_by_two_stars(run, tmp_path):
+def test_recursive_glob_plans_recipes_in_subfolders(run, tmp_path):
     done = run(tmp_path, "plan", "recipe=glob(**)")
     assert done.returncode == 0, done.stderr
     names = {
@@ -167,14 +167,14 @@ def test_all_recipes_in_folders_too_are_planned_by_two_stars(run, tmp_path):
     assert {line[10:-3] for line in done.stdout.splitlines() if line.startswith("== recipe=")} == names
 
 
-def test_one_bad_job_of_several_ends_with_its_code_and_the_others_are_done(run, tmp_path):
+def test_invalid_job_sets_the_exit_code_and_others_finish(run, tmp_path):
     done = run(tmp_path, "plan", "-m", "+recipe=tiny", "seed=-1,2")
     assert done.returncode == 2
     assert "command line 'seed=-1': should be greater than or equal to 0" in done.stderr
     assert done.stdout.count("publish") == 1
 
 
-def test_schema_is_the_committed_one(run, tmp_path):
+def test_schema_matches_the_committed_file(run, tmp_path):
     done = run(tmp_path, "schema")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)
@@ -194,7 +194,7 @@ def test_schema_is_the_committed_one(run, tmp_path):
         ("run pl", ["plan"], ["render"]),
     ],
 )
-def test_the_shell_completes(line, wanted, unwanted, environ, tmp_path):
+def test_shell_completion_suggests_words(line, wanted, unwanted, environ, tmp_path):
     code = "import sys; sys.argv[0] = 'run'; from framework.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "-sc", "query=bash"],
@@ -209,27 +209,27 @@ def test_the_shell_completes(line, wanted, unwanted, environ, tmp_path):
     assert not set(unwanted) & set(found)
 
 
-def test_the_shells_completion_can_be_installed(run, tmp_path):
+def test_shell_completion_can_be_installed(run, tmp_path):
     done = run(tmp_path, "-sc", "install=bash")
     assert done.returncode == 0
     assert "complete -o nospace -o default -F hydra_bash_completion run" in done.stdout
 
 
-def test_the_composed_config_can_be_seen(run, tmp_path):
+def test_composed_config_is_printed(run, tmp_path):
     done = run(tmp_path, "+recipe=tiny", "--cfg", "job")
     assert done.returncode == 0
     assert "name: tiny-random-llama" in done.stdout
 
 
 @pytest.mark.parametrize("python", [("-m", "framework.cli.main")])
-def test_the_module_is_the_command(python, environ, tmp_path):
+def test_module_runs_as_the_command(python, environ, tmp_path):
     done = subprocess.run(
         [sys.executable, *python, "plan", "+recipe=tiny"], cwd=tmp_path, env=environ, capture_output=True
     )
     assert done.returncode == 0
 
 
-def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
+def test_plugin_of_the_working_folder_runs_in_the_worker(run, tmp_path):
     (tmp_path / "ours").mkdir()
     (tmp_path / "ours" / "__init__.py").write_text("")
     (tmp_path / "ours" / "model.py").write_text(
@@ -246,7 +246,7 @@ def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error(start, tmp_path):
+def test_closed_output_pipe_is_not_an_error(start, tmp_path):
     """As in ``run plan … | head -1``."""
     runner = start(tmp_path, "plan", "+recipe=tiny")
     runner.stdout.close()

@@ -25,7 +25,7 @@ WORDS = (
 
 
 @pytest.mark.slow
-def test_each_compression_goes_on_from_the_one_before(tmp_path: Path, run: Run) -> None:
+def test_compressions_build_on_each_other(tmp_path: Path, run: Run) -> None:
     done = run(tmp_path, *WORDS)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((tmp_path / "environments/dev/tiny/release.lock").read_text())["metrics"]

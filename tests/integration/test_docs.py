@@ -39,7 +39,7 @@ def test_relative_links_point_to_pages_and_headings(page: Path) -> None:
             assert anchor in anchors(target), f"{page.name}: {path}#{anchor}"
 
 
-def test_the_navigation_has_every_page() -> None:
+def test_navigation_has_every_page() -> None:
     # The tag for the mermaid fence is only known to the site's generator.
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("!!python/name:", "")
     shown = set(re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"])))

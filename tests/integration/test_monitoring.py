@@ -110,7 +110,7 @@ def eventually(condition, seconds=30):
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus")
-def test_prometheus_takes_every_rule_and_answers_every_panel(counted, tmp_path):
+def test_prometheus_loads_all_rules_and_answers_all_panels(counted, tmp_path):
     with exposing(counted) as target, prometheus(tmp_path, target) as url:
         assert eventually(lambda: answered(url, f"{metrics.READY}") == 1), (tmp_path / "log").read_text()
         # Growth shows between two scrapes.

@@ -35,7 +35,7 @@ def test_new_lock_is_one_commit_and_leaves_the_folder_unchanged(gitops, clone, r
     assert "already proposed" in gitops.refused(clone, "propose")
 
 
-def test_report_is_in_the_pull_request_not_in_the_commit(gitops, clone, remote, tmp_path, monkeypatch):
+def test_report_is_in_the_pull_request_but_not_the_commit(gitops, clone, remote, tmp_path, monkeypatch):
     tool = tmp_path / "bin" / "gh"
     tool.parent.mkdir()
     tool.write_text(f"#!/bin/sh\ncat > {tmp_path}/body\necho made/1\n")

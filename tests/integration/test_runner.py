@@ -84,7 +84,7 @@ def test_changed_bound_reruns_gate_and_publish(folder: Path, run: Run) -> None:
     assert lock(folder)["gates"] == {**lock(folder)["gates"], "tuned.perplexity": "<= 50"}  # type: ignore[dict-item]
 
 
-def test_change_of_the_training_keeps_model_and_data(folder: Path, run: Run) -> None:
+def test_changed_training_keeps_model_and_data(folder: Path, run: Run) -> None:
     done = run(folder, "plan", TINY, "training.learning_rate=1e-3")
     assert done.returncode == 0, done.stderr
     state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", done.stdout, re.MULTILINE))

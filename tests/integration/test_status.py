@@ -164,7 +164,7 @@ def test_status_of_an_object_leads_to_its_release(gitops, rendered, no_cluster):
 
 
 @pytest.mark.slow
-def test_origin_of_a_pod_that_runs_an_earlier_release(gitops, rendered, api):
+def test_origin_of_a_pod_on_an_earlier_release_is_found(gitops, rendered, api):
     service = next(item for item in objects(rendered, "staging/two") if item["kind"] == "Service")
     pod = {**service, "kind": "Pod", "metadata": {**service["metadata"], "name": "two-7f-x"}}
     api.hold(copy.deepcopy(pod))

@@ -52,7 +52,7 @@ def repository(tiny_bert, tmp_path, render_with):
 
 
 @pytest.mark.slow
-def test_the_row_that_triton_warms_up_with_is_answered_by_what_was_laid_out(repository):
+def test_triton_repository_answers_the_warmup_row(repository):
     (model,) = repository.iterdir()
     config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert config.name == model.name == "tiny"

@@ -72,7 +72,7 @@ def test_lock_round_trips(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["Tiny", "1st", "a_b", "x" * 41, "a/../../b", ""])
-def test_name_that_is_no_dns_label_is_refused(name):
+def test_name_that_is_not_a_dns_label_is_refused(name):
     with pytest.raises(ReleaseError, match="cannot name Kubernetes objects"):
         rendered(name=name)
 
@@ -91,7 +91,7 @@ def test_second_write_touches_nothing(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
-def test_only_what_changed_is_written_and_shown(tmp_path):
+def test_only_changed_files_are_written_and_shown(tmp_path):
     write(rendered(), tmp_path)
     service = tmp_path / "dev" / "tiny" / "service-tiny.yaml"
     before = service.stat().st_ino

@@ -73,7 +73,7 @@ def canary_steps(found: dict) -> list[dict]:
     return found["Rollout"]["spec"]["strategy"]["canary"]["steps"]
 
 
-def test_a_request_is_tried_three_times_more_with_exponential_waits(rendered, backend, proxy):
+def test_failed_request_is_retried_with_exponential_backoff(rendered, backend, proxy):
     pod = backend(503)
     through = proxy(rendered(traffic="istio"), {"tiny": [pod]})
     assert through.ask() == [503]
@@ -82,18 +82,18 @@ def test_a_request_is_tried_three_times_more_with_exponential_waits(rendered, ba
     assert '"base_interval": "0.100s"' in urlopen(f"http://{through.admin}/config_dump").read().decode()
 
 
-def test_a_pod_that_recovers_within_three_tries_is_not_noticed(rendered, backend, proxy):
+def test_pod_that_recovers_within_three_retries_is_hidden(rendered, backend, proxy):
     pod = backend(503, 503, 503, 200)
     assert proxy(rendered(traffic="istio"), {"tiny": [pod]}).ask() == [200]
 
 
-def test_an_error_of_the_model_itself_is_not_tried_again(rendered, backend, proxy):
+def test_model_error_is_not_retried(rendered, backend, proxy):
     pod = backend(500)
     assert proxy(rendered(traffic="istio"), {"tiny": [pod]}).ask() == [500]
     assert pod.calls == 1
 
 
-def test_a_pod_is_thrown_out_after_five_errors_in_a_row(rendered, backend, proxy):
+def test_pod_is_ejected_after_five_consecutive_errors(rendered, backend, proxy):
     bad, good = backend(500), backend()
     # As long as the test may take: on its own it would come back after 30 s.
     found = rendered(traffic=("istio", {"eject_seconds": 3600}))
@@ -108,14 +108,14 @@ def test_a_pod_is_thrown_out_after_five_errors_in_a_row(rendered, backend, proxy
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_request_that_hangs_ends_with_its_time(rendered, backend, proxy, traffic):
+def test_hanging_request_times_out(rendered, backend, proxy, traffic):
     pod = backend()
     pod.hangs = True
     through = proxy(rendered(traffic=(traffic, {"try_seconds": 1, "timeout_seconds": 1})), {"tiny": [pod]})
     assert through.ask() == [504]
 
 
-def test_a_try_that_hangs_is_given_to_another_pod(rendered, backend, proxy):
+def test_hanging_try_is_retried_on_another_pod(rendered, backend, proxy):
     slow, quick = backend(), backend()
     slow.hangs = True
     found = rendered(traffic=("istio", {"try_seconds": 1, "timeout_seconds": 60}))
@@ -128,7 +128,7 @@ def test_a_try_that_hangs_is_given_to_another_pod(rendered, backend, proxy):
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_canary_gets_its_share_and_nothing_once_it_is_aborted(rendered, backend, proxy, traffic):
+def test_canary_gets_its_share_and_nothing_after_an_abort(rendered, backend, proxy, traffic):
     found = rendered(traffic=traffic, rollout="canary")
     first, _, second, _ = canary_steps(found)
     assert (first, second) == ({"setWeight": 1}, {"setWeight": 5})
@@ -143,7 +143,7 @@ def test_a_canary_gets_its_share_and_nothing_once_it_is_aborted(rendered, backen
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_header_chooses_the_arm(rendered, backend, proxy, traffic):
+def test_header_chooses_the_arm(rendered, backend, proxy, traffic):
     found = rendered(traffic=traffic, rollout=("ab", {"header": "x-arm", "value": "new"}))
     a, b = backend(201), backend(202)
     steps = canary_steps(found)[:3]
@@ -153,7 +153,7 @@ def test_a_header_chooses_the_arm(rendered, backend, proxy, traffic):
     assert set(through.ask(20, **{"x-arm": "other"})) == {201}
 
 
-def test_a_shadow_gets_copies_and_its_answers_are_thrown_away(rendered, backend, proxy):
+def test_shadow_gets_copies_and_its_answers_are_discarded(rendered, backend, proxy):
     found = rendered(traffic="istio", rollout="shadow")
     old, new = backend(), backend(500)
     through = proxy(stepped(found, *canary_steps(found)[:3]), {"tiny": [old], "tiny-shadow": [new]})

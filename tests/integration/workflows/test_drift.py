@@ -7,7 +7,7 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def test_an_edited_manifest_opens_one_issue_which_its_mending_closes(hub: Any) -> None:
+def test_edited_manifest_opens_an_issue_that_its_fix_closes(hub: Any) -> None:
     ran = hub.run("drift", "schedule", {"schedule": "17 4 * * *"})
     assert ran.returncode == 0, ran.output
     assert hub.state()["issues"] == []

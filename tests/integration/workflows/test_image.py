@@ -26,14 +26,14 @@ def instruction(name: str) -> list[str]:
     return [line.partition(" ")[2] for line in stage.splitlines() if line.startswith(f"{name} ")]
 
 
-def test_every_base_is_pinned_by_digest() -> None:
+def test_base_images_are_pinned_by_digest() -> None:
     bases = re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE)
     assert len(bases) == 2
     assert len(set(bases)) == 1
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", bases[0])
 
 
-def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
+def test_image_has_the_pods_user_and_folder(pod: dict) -> None:
     context = pod["securityContext"]
     assert instruction("USER") == [f"{context['runAsUser']}:{context['runAsGroup']}"]
     container = pod["containers"][0]
@@ -42,7 +42,7 @@ def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
     assert instruction("CMD")[0].startswith(str(container["command"])[:-1].replace("'", '"'))
 
 
-def test_it_runs_as_the_user_of_a_training_job_too() -> None:
+def test_image_has_the_training_jobs_user() -> None:
     from framework.build.launcher.worker_pod import COMMAND
     from framework.manifests.pod import USER
 
@@ -50,7 +50,7 @@ def test_it_runs_as_the_user_of_a_training_job_too() -> None:
     assert COMMAND[:2] == ("python", "-m")
 
 
-def test_all_that_is_copied_is_there_and_not_ignored() -> None:
+def test_copied_paths_exist_and_are_not_ignored() -> None:
     copied = [
         word
         for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE)
@@ -62,7 +62,7 @@ def test_all_that_is_copied_is_there_and_not_ignored() -> None:
         assert f"!{name}" in IGNORE, name
 
 
-def test_its_extras_are_ours() -> None:
+def test_installed_extras_are_declared() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
@@ -77,7 +77,7 @@ def test_its_extras_are_ours() -> None:
 
 
 @pytest.mark.slow
-def test_what_it_installs_serves_without_the_checkout(tmp_path: Path) -> None:
+def test_installed_package_serves_without_the_checkout(tmp_path: Path) -> None:
     """The wheel that the image's build makes holds the server, the options and the recipes."""
     wheel = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([sys.executable, *wheel], check=True)

@@ -31,7 +31,7 @@ def put(hub: Any, run: Callable[..., Any], digit: str) -> None:
     hub.commit(clone, f"Version {digit}", "main")
 
 
-def test_three_rollbacks_at_once_all_land(hub: Any, run: Callable[..., Any]) -> None:
+def test_three_concurrent_rollbacks_all_land(hub: Any, run: Callable[..., Any]) -> None:
     put(hub, run, "a")
     first = hub.git(hub.bare, "rev-parse", "main")
     put(hub, run, "b")

@@ -8,9 +8,7 @@ import pytest
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 
-def test_where_no_recipe_changes_nobody_is_told_in_a_comment(
-    hub: Any, pull_request: Callable[..., dict[str, Any]]
-) -> None:
+def test_unchanged_recipes_get_no_comment(hub: Any, pull_request: Callable[..., dict[str, Any]]) -> None:
     clone = hub.clone("aside")
     (clone / "constraints.txt").write_text("# changed\n")
     hub.commit(clone, "Change nothing that is built", "aside")
@@ -20,7 +18,7 @@ def test_where_no_recipe_changes_nobody_is_told_in_a_comment(
     assert hub.state()["comments"] == []
 
 
-def test_a_recipe_that_cannot_be_planned_is_told_in_the_comment_and_fails(
+def test_invalid_recipe_is_commented_on_and_fails(
     hub: Any, pull_request: Callable[..., dict[str, Any]]
 ) -> None:
     clone = hub.clone("typo")

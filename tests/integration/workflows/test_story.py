@@ -98,7 +98,7 @@ def story(hub: Any, pull_request: Callable[..., dict[str, Any]]) -> Any:
     return Story()
 
 
-def test_a_recipe_goes_to_production_and_comes_back(hub: Any, story: Any) -> None:
+def test_recipe_is_promoted_to_production_and_rolled_back(hub: Any, story: Any) -> None:
     # An image that may run outside dev is chosen; the plan says what that changes, once for each push.
     story.edit("pinned", "name: tiny\n", f"name: tiny\ndeployment: {{image: '{IMAGE}'}}\n")
     assert IMAGE in story.plan("pinned")

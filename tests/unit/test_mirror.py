@@ -1,4 +1,4 @@
-"""``conf/`` is the mirror of ``framework/``: every option has its class, every class its option."""
+"""``conf/`` mirrors ``framework/``: every option has a class, and every class an option."""
 
 import inspect
 from importlib import import_module
@@ -18,17 +18,17 @@ OPTIONS = sorted(CONF.glob("*/*.yaml"))
 
 
 def concrete(group: str) -> dict[str, type[Component]]:
-    """Every concrete option class that is defined in the group's folder, by its full name."""
+    """Return the concrete option classes of the group's package by full name."""
     base = BASES[group]
     assert base.__module__ in {f"framework{half}.{group}" for half in (".build", ".delivery", "")}
     package = import_module(base.__module__)
-    found = {}
+    classes = {}
     for module in iter_modules(package.__path__, f"{package.__name__}."):
         for name, cls in inspect.getmembers(import_module(module.name), inspect.isclass):
-            own = cls.__module__ == module.name
-            if own and issubclass(cls, base) and not inspect.isabstract(cls):
-                found[f"{module.name}.{name}"] = cls
-    return found
+            defined_here = cls.__module__ == module.name
+            if defined_here and issubclass(cls, base) and not inspect.isabstract(cls):
+                classes[f"{module.name}.{name}"] = cls
+    return classes
 
 
 def content(file) -> dict:
@@ -43,9 +43,9 @@ def test_option_names_a_class_of_its_group(file):
 
 @pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.relative_to(CONF).as_posix())
 def test_option_sets_only_keys_of_its_class(file):
-    given = content(file)
-    cls = concrete(file.parent.name)[given.pop("_target_")]
-    assert set(given) <= set(cls.model_fields)
+    keys = content(file)
+    cls = concrete(file.parent.name)[keys.pop("_target_")]
+    assert set(keys) <= set(cls.model_fields)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -65,14 +65,14 @@ def test_module_defines_at_most_one_option(group):
 def test_inheritance_has_at_most_two_levels(group):
     base = BASES[group]
     for name, cls in concrete(group).items():
-        between = [parent for parent in cls.__mro__ if issubclass(parent, base)]
-        assert len(between) <= 3, name
+        ancestors = [parent for parent in cls.__mro__ if issubclass(parent, base)]
+        assert len(ancestors) <= 3, name
 
 
-NAMED = [file for file in OPTIONS if file.parent.name in SEVERAL]
+MAPPING_OPTIONS = [file for file in OPTIONS if file.parent.name in SEVERAL]
 
 
-@pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", MAPPING_OPTIONS, ids=lambda file: file.stem)
 def test_option_of_a_mapping_group_has_its_own_package(file):
     assert file.read_text().startswith(f"# @package {file.parent.name}.{file.stem}\n")
 

@@ -1,3 +1,5 @@
+"""Rendering a release to files, and writing them to the environments folder."""
+
 import json
 import stat
 import subprocess
@@ -25,7 +27,7 @@ RELEASE = Release.read(REPOSITORY / "tests" / "golden" / "tiny.lock")
 DEV = Cluster(name="dev", namespace="gitune-dev", allow_unpinned_image=True)
 
 
-class Answering(Serving):
+class SettingsOnly(Serving):
     """A server option; rendering only reads its settings."""
 
     def serve(self, model, release):
@@ -35,7 +37,7 @@ class Answering(Serving):
 def rendered(environment=DEV, serving=None, **changed):
     release = RELEASE.model_copy(update=changed)
     delivery = Delivery(
-        serving=serving or Answering(),
+        serving=serving or SettingsOnly(),
         environment=environment,
         rollout=Rolling(),
         autoscaling=Hpa(),
@@ -95,7 +97,7 @@ def test_only_changed_files_are_written_and_shown(tmp_path):
     write(rendered(), tmp_path)
     service = tmp_path / "dev" / "tiny" / "service-tiny.yaml"
     before = service.stat().st_ino
-    files = rendered(serving=Answering(max_new_tokens=7))
+    files = rendered(serving=SettingsOnly(max_new_tokens=7))
     expected = ("dev/tiny/configmap-tiny.yaml", "dev/tiny/deployment-tiny.yaml")
     assert changes(files, tmp_path).changed == expected
     difference = diff_text(files, tmp_path)
@@ -166,7 +168,7 @@ def test_folder_that_links_out_of_the_root_is_refused(tmp_path):
     (outside / "job-x.yaml").write_text(HEADER)
     (tmp_path / "environments" / "dev").mkdir(parents=True)
     (tmp_path / "environments" / "dev" / "tiny").symlink_to(outside)
-    with pytest.raises(ReleaseError, match="a link to another path"):
+    with pytest.raises(ReleaseError, match="tiny"):
         write(rendered(), tmp_path / "environments")
     assert [path.name for path in outside.iterdir()] == ["job-x.yaml"]
 

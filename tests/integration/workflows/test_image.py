@@ -1,4 +1,4 @@
-"""The image's recipe and the pods that run it say the same; building it takes Docker, which CI has."""
+"""The Dockerfile agrees with the pods that run the image. Only CI builds it, as it needs Docker."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ def pod() -> dict:
 
 
 def instruction(name: str) -> list[str]:
-    """Return what follows *name* in the last stage, joined over line ends."""
+    """Return the arguments of each instruction *name* in the last stage."""
     stage = TEXT.rpartition("FROM ")[2].replace("\\\n", " ")
     return [line.partition(" ")[2] for line in stage.splitlines() if line.startswith(f"{name} ")]
 
@@ -68,21 +68,21 @@ def test_installed_extras_are_declared() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (default,) = re.findall(r"^ARG EXTRAS=(\S+)", TEXT, re.MULTILINE)
     jobs = yaml.safe_load((ROOT / ".github/workflows/image.yaml").read_text())["jobs"]
-    images = {each["name"]: each for each in jobs["publish"]["strategy"]["matrix"]["include"]}
+    images = {image["name"]: image for image in jobs["publish"]["strategy"]["matrix"]["include"]}
     assert images["server"]["extras"] == default
     assert images["server"]["packages"] == ""
     for image in images.values():
         assert set(image["extras"].split(",")) <= extras.keys()
-    assert images["trainer"]["extras"] in TEXT  # what its head says of building one by hand
+    assert images["trainer"]["extras"] in TEXT  # the comment on building the image by hand
 
 
 @pytest.mark.slow
 def test_installed_package_serves_without_the_checkout(tmp_path: Path) -> None:
-    """The wheel that the image's build makes holds the server, the options and the recipes."""
+    """The wheel contains the server, the options and the recipes."""
     wheel = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([sys.executable, *wheel], check=True)
     (file,) = tmp_path.glob("*.whl")
-    for words, said in (
+    for words, expected in (
         (["-m", "framework.server", "--help"], "--fetch-only"),
         (["-m", "framework.cli.main", "plan", "+recipe=tiny"], "publish"),
     ):
@@ -95,4 +95,4 @@ def test_installed_package_serves_without_the_checkout(tmp_path: Path) -> None:
             capture_output=True,
         )
         assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+        assert expected in done.stdout

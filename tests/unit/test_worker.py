@@ -132,7 +132,7 @@ def test_other_library_version_is_named(tiny_model: Model) -> None:
     (entry,) = job["steps"]
     entry["libraries"]["torch"] = "1.0"
     entry["key"] = "0" * 64
-    with pytest.raises(StepError, match=r"model: planned with torch 1\.0, but \d"):
+    with pytest.raises(StepError, match=r"^model: .*torch 1\.0"):
         read_steps(job)
 
 

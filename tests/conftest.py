@@ -83,6 +83,38 @@ def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return _genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
 
 
+def _classifier_graph(model: Any) -> Any:
+    """Export an encoder's logits to ONNX, with dynamic batch and sequence."""
+    import torch
+
+    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
+    axes = {0: batch, 1: sequence}
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    ids = torch.ones(2, 5, dtype=torch.long)
+
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            return self.model(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).logits
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(
+            Logits().eval(),
+            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
+            dynamo=True,
+            dynamic_shapes=(axes,) * 3,
+            input_names=names,
+            output_names=["logits"],
+            verbose=False,
+        )
+
+
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A three-class BERT as a Hugging Face folder that also has the model as model.onnx."""
@@ -115,33 +147,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = BertForSequenceClassification(config).eval()
     model.save_pretrained(folder)
-    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
-    axes = {0: batch, 1: sequence}
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    ids = torch.ones(2, 5, dtype=torch.long)
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids, attention_mask, token_type_ids):
-            return self.model(
-                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-            ).logits
-
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Logits().eval(),
-            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
-            dynamo=True,
-            dynamic_shapes=(axes,) * 3,
-            input_names=names,
-            output_names=["logits"],
-            verbose=False,
-        )
-    program.save(folder / "model.onnx")
+    _classifier_graph(model).save(folder / "model.onnx")
     return folder
 
 

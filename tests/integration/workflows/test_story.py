@@ -7,6 +7,7 @@ import html
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,58 +45,61 @@ def lock(hub: Any, environment: str) -> dict[str, Any]:
     return json.loads(hub.show(f"environments/{environment}/tiny/release.lock"))
 
 
+@dataclass
+class Story:
+    """Actions of people and workflows."""
+
+    hub: Any
+    pull_request: Callable[..., dict[str, Any]]
+    trained: str = ""
+    """The last trained commit."""
+
+    def edit(self, branch: str, old: str, new: str) -> None:
+        """Edit the recipe on a new branch and push it."""
+        clone = self.hub.clone(branch)
+        self.hub.git(clone, "switch", "--quiet", "--create", branch)
+        recipe = clone / "recipes" / "tiny.yaml"
+        assert old in recipe.read_text()
+        recipe.write_text(recipe.read_text().replace(old, new))
+        self.hub.commit(clone, f"Recipe tiny: {branch}", branch)
+
+    def plan(self, branch: str) -> str:
+        """Return the one comment on a branch's pull request."""
+        ran = self.hub.run("plan", "pull_request", self.pull_request(branch), branch=branch)
+        assert ran.returncode == 0, ran.output
+        (comment,) = self.hub.state()["comments"]
+        return html.unescape(comment["body"])
+
+    def train(self, branch: str) -> dict[str, Any]:
+        """Merge a branch, train its recipes and return the pull request with the new lock."""
+        before, self.trained = self.hub.merge(branch)
+        after = self.trained
+        ran = self.hub.run("train", "push", {"before": before, "after": after, "ref": "refs/heads/main"})
+        assert ran.returncode == 0, ran.output
+        return self.opened("train/tiny-dev-")
+
+    def promote(self, start: str, end: str) -> dict[str, Any]:
+        """Promote and return the pull request."""
+        inputs = {"release": "tiny", "from": start, "to": end}
+        ran = self.hub.run("promote", "workflow_dispatch", {"inputs": inputs})
+        assert ran.returncode == 0, ran.output
+        return self.opened(f"promote/tiny-{end}-")
+
+    def opened(self, branch: str) -> dict[str, Any]:
+        """Return the newest pull request after checking that it changes one folder of environments."""
+        pull = self.hub.state()["pulls"][-1]
+        assert pull["base"] == "main"
+        assert re.fullmatch(rf"{branch}[0-9a-f]{{12}}", pull["head"])
+        changed = self.hub.git(self.hub.bare, "diff", "--name-only", f"main...{pull['head']}").splitlines()
+        assert changed
+        folders = {name.rpartition("/")[0] for name in changed}
+        assert folders == {f"environments/{branch.split('-')[-2]}/tiny"}
+        return pull
+
+
 @pytest.fixture
-def story(hub: Any, pull_request: Callable[..., dict[str, Any]]) -> Any:
-    class Story:
-        """Actions of people and workflows."""
-
-        trained = ""
-        """The last trained commit."""
-
-        def edit(self, branch: str, old: str, new: str) -> None:
-            """Edit the recipe on a new branch and push it."""
-            clone = hub.clone(branch)
-            hub.git(clone, "switch", "--quiet", "--create", branch)
-            recipe = clone / "recipes" / "tiny.yaml"
-            assert old in recipe.read_text()
-            recipe.write_text(recipe.read_text().replace(old, new))
-            hub.commit(clone, f"Recipe tiny: {branch}", branch)
-
-        def plan(self, branch: str) -> str:
-            """Return the one comment on a branch's pull request."""
-            ran = hub.run("plan", "pull_request", pull_request(branch), branch=branch)
-            assert ran.returncode == 0, ran.output
-            (comment,) = hub.state()["comments"]
-            return html.unescape(comment["body"])
-
-        def train(self, branch: str) -> dict[str, Any]:
-            """Merge a branch, train its recipes and return the pull request with the new lock."""
-            before, self.trained = hub.merge(branch)
-            after = self.trained
-            ran = hub.run("train", "push", {"before": before, "after": after, "ref": "refs/heads/main"})
-            assert ran.returncode == 0, ran.output
-            return self.opened("train/tiny-dev-")
-
-        def promote(self, start: str, end: str) -> dict[str, Any]:
-            """Promote and return the pull request."""
-            inputs = {"release": "tiny", "from": start, "to": end}
-            ran = hub.run("promote", "workflow_dispatch", {"inputs": inputs})
-            assert ran.returncode == 0, ran.output
-            return self.opened(f"promote/tiny-{end}-")
-
-        @staticmethod
-        def opened(branch: str) -> dict[str, Any]:
-            """Return the newest pull request after checking that it changes one folder of environments."""
-            pull = hub.state()["pulls"][-1]
-            assert pull["base"] == "main"
-            assert re.fullmatch(rf"{branch}[0-9a-f]{{12}}", pull["head"])
-            changed = hub.git(hub.bare, "diff", "--name-only", f"main...{pull['head']}").splitlines()
-            assert changed
-            folders = {name.rpartition("/")[0] for name in changed}
-            assert folders == {f"environments/{branch.split('-')[-2]}/tiny"}
-            return pull
-
-    return Story()
+def story(hub: Any, pull_request: Callable[..., dict[str, Any]]) -> Story:
+    return Story(hub, pull_request)
 
 
 def test_recipe_is_promoted_to_production_and_rolled_back(hub: Any, story: Any) -> None:

@@ -1,4 +1,4 @@
-"""Tiny real models, built once a session: random weights, real formats, real runtimes."""
+"""Fixtures for all tests: tiny models with random weights, built once per session, and the command line."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ import pytest
 if TYPE_CHECKING:
     from framework.build.model import Model
 
-# Before torch is imported: two processes with two threads each on two cores starve each other.
+# Set before torch is imported: two processes with two threads each on two cores slow each other down.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -61,7 +61,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=256,
         bos_token_id=0,
         eos_token_id=1,
-        initializer_range=0.2,  # sharper than the default, so that greedy choices are no near ties
+        initializer_range=0.2,  # larger than the default, so that no greedy choice is a near tie
     )
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -71,41 +71,53 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _genai(model: Path, output: Path, precision: str) -> Path:
     from onnxruntime_genai.models.builder import create_model, parse_extra_options
 
-    place = ("", str(model), str(output), precision, "cpu", str(output / "cache"))
+    arguments = ("", str(model), str(output), precision, "cpu", str(output / "cache"))
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        create_model(*place, **parse_extra_options(*place, None))
+        create_model(*arguments, **parse_extra_options(*arguments, None))
     return output
 
 
 @pytest.fixture(scope="session")
 def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny Llama as onnxruntime-genai runs it, float32."""
+    """The tiny Llama in onnxruntime-genai's format, float32."""
     return _genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
 
 
-@pytest.fixture(scope="session")
-def tiny_onnx(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny Llama as plain ONNX with its cache as tensors, float32."""
-    from framework.build.export.onnx import Onnx
+def _classifier_graph(model: Any) -> Any:
+    """Export an encoder's logits to ONNX, with dynamic batch and sequence."""
+    import torch
 
-    folder = tmp_path_factory.mktemp("tiny-onnx")
-    Onnx().write(tiny_llama, folder)
-    return folder
+    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
+    axes = {0: batch, 1: sequence}
+    names = ["input_ids", "attention_mask", "token_type_ids"]
+    ids = torch.ones(2, 5, dtype=torch.long)
 
+    class Logits(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
 
-@pytest.fixture(scope="session")
-def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny Llama as OpenVINO runs it, float32."""
-    from framework.build.export.openvino import OpenVino
+        def forward(self, input_ids, attention_mask, token_type_ids):
+            return self.model(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).logits
 
-    folder = tmp_path_factory.mktemp("tiny-openvino")
-    OpenVino().write(tiny_llama, folder)
-    return folder
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        return torch.onnx.export(
+            Logits().eval(),
+            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
+            dynamo=True,
+            dynamic_shapes=(axes,) * 3,
+            input_names=names,
+            output_names=["logits"],
+            verbose=False,
+        )
 
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A three-class BERT as a Hugging Face folder, with the same as model.onnx."""
+    """A three-class BERT as a Hugging Face folder that also has the model as model.onnx."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
@@ -135,46 +147,20 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = BertForSequenceClassification(config).eval()
     model.save_pretrained(folder)
-    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
-    axes = {0: batch, 1: sequence}
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    ids = torch.ones(2, 5, dtype=torch.long)
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids, attention_mask, token_type_ids):
-            return self.model(
-                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-            ).logits
-
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Logits().eval(),
-            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
-            dynamo=True,
-            dynamic_shapes=(axes,) * 3,
-            input_names=names,
-            output_names=["logits"],
-            verbose=False,
-        )
-    program.save(folder / "model.onnx")
+    _classifier_graph(model).save(folder / "model.onnx")
     return folder
 
 
 @pytest.fixture(scope="session")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The environment of child processes: this checkout, one thread, a cache of its own, no warnings."""
+    """Environment variables of child processes: this checkout, one thread, a separate cache."""
     cache = str(tmp_path_factory.mktemp("cache"))
     return {**os.environ, "PYTHONPATH": str(ROOT), "GITUNE_CACHE": cache, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")
 def run(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Call the console command in a folder, as a user would type it: ``run(folder, "+recipe=tiny")``."""
+    """Run the console command in a folder: ``run(folder, "+recipe=tiny")``."""
 
     def call(folder: Path, *words: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -186,7 +172,7 @@ def run(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[st
 
 @pytest.fixture
 def start(environ: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
-    """Start the console command without waiting; its standard output and error come as one pipe."""
+    """Start the console command without waiting; standard output and error share one pipe."""
     started: list[subprocess.Popen[str]] = []
 
     def begin(folder: Path, *words: str) -> "subprocess.Popen[str]":
@@ -203,7 +189,7 @@ def start(environ: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[s
         return process
 
     yield begin
-    for process in started:  # a test that failed may have left it
+    for process in started:  # a failed test may have left it
         process.kill()
         process.wait()
         assert process.stdout is not None
@@ -212,7 +198,7 @@ def start(environ: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[s
 
 @pytest.fixture(scope="session")
 def built_tiny(tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Any]) -> Path:
-    """A working folder after one undisturbed ``run +recipe=tiny``; copy it before you change it."""
+    """A working folder after one uninterrupted ``run +recipe=tiny``; copy it before you change it."""
     folder = tmp_path_factory.mktemp("built-tiny")
     done = run(folder, "+recipe=tiny")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -253,55 +239,16 @@ def prepare_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
 
 
 @pytest.fixture(scope="session")
-def tiny_data(
-    tiny_model: "Model",
-    tiny_base: Path,
-    prepare_rows: Callable[..., Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """The artifact of the step ``encode`` of the recipe ``tiny``: 32 rows to train on, 8 to test."""
-    from framework.build.data.files import Files
-
-    folder = tmp_path_factory.mktemp("tiny-data")
-    rows = ROOT / "recipes" / "data" / "tiny"
-    data = Files(train=str(rows / "train.jsonl"), test=str(rows / "test.jsonl"), max_length=128)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GITUNE_CACHE", str(tmp_path_factory.mktemp("hashes")))
-        return prepare_rows(data, tiny_model, tiny_base, folder)
-
-
-@pytest.fixture(scope="session")
-def tiny_tuned(tiny_model: "Model", tiny_base: Path, tiny_data: Path, tmp_path_factory: Any) -> Path:
-    """A merged folder: the tiny model after full tuning, so that its answers are sure."""
-    from framework.build.parallelism.single import Single
-    from framework.build.stages.merge import Merge
-    from framework.build.stages.tune import Tune
-    from framework.build.training.supervised import Supervised
-    from framework.build.tuning.full import Full
-    from framework.core.step import Workspace
-
-    tuned, merged = tmp_path_factory.mktemp("tiny-tuned"), tmp_path_factory.mktemp("tiny-merged")
-    training = Supervised(learning_rate=3e-3, epochs=20, precision="fp32")
-    stage = Tune(
-        model=tiny_model, tuning=Full(), training=training, parallelism=Single(), device="cpu", seed=0
-    )
-    stage.run({"model": tiny_base, "data": tiny_data}, tuned, Workspace(tmp_path_factory.mktemp("scratch")))
-    inputs = {"model": tiny_base, "tune": tuned}
-    Merge(model=tiny_model, tuning=Full()).run(inputs, merged, Workspace(merged))
-    return merged
-
-
-@pytest.fixture(scope="session")
 def render_with() -> Callable[..., dict[str, str]]:
     """Render ``tests/golden/tiny.lock`` with options of any group.
 
-    Each is an option's name, a pair of the name and what is set in it, or the option itself. *release*
-    changes the lock's own fields.
+    Each option is a name, a pair of a name and its overrides, or the option itself. *release* updates
+    fields of the lock.
     """
     return _rendered
 
 
-_CHOSEN = {
+_DEFAULTS = {
     "deployment": "kubernetes",
     "serving": "litserve",
     "environment": "production",
@@ -321,20 +268,20 @@ def _rendered(release: dict[str, Any] | None = None, **groups: Any) -> dict[str,
     from framework.delivery.deployment import Delivery
     from framework.render import render
 
-    parts: dict[str, Any] = {}
-    for group, choice in {**_CHOSEN, **groups}.items():
-        name, overrides = choice if isinstance(choice, tuple) else (choice, {})
-        if isinstance(name, str):
-            data = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
-            name = BASES[group].model_validate({**data, **overrides})
-        parts[group] = name
-    found = Release.read(ROOT / "tests" / "golden" / "tiny.lock").model_copy(update=release or {})
-    return render(found, parts.pop("deployment"), Delivery(**parts))
+    options: dict[str, Any] = {}
+    for group, choice in {**_DEFAULTS, **groups}.items():
+        option, overrides = choice if isinstance(choice, tuple) else (choice, {})
+        if isinstance(option, str):
+            data = yaml.safe_load((ROOT / "conf" / group / f"{option}.yaml").read_text())
+            option = BASES[group].model_validate({**data, **overrides})
+        options[group] = option
+    lock = Release.read(ROOT / "tests" / "golden" / "tiny.lock").model_copy(update=release or {})
+    return render(lock, options.pop("deployment"), Delivery(**options))
 
 
 @pytest.fixture(scope="session")
 def measured() -> Any:
-    """A cluster with a Prometheus that others render the objects of."""
+    """A monitoring option whose cluster has a Prometheus; it renders no objects."""
     from framework.delivery.monitoring import Monitoring
 
     class Measured(Monitoring):

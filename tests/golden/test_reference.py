@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_reference_is_up_to_date(environ) -> None:
+def test_reference_is_up_to_date(environ) -> None:
     done = subprocess.run(
         [sys.executable, "docs/reference.py", "--check"], cwd=ROOT, env=environ, check=False
     )

@@ -1,4 +1,4 @@
-"""A team's repository, as promotions and rollbacks find it."""
+"""A team's repository with releases, for the verbs that use Git."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ PINNED = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
 
 
 class GitOps:
-    """What the tests of Git's verbs do and ask."""
+    """Actions and queries for the tests of the verbs that use Git."""
 
     SETTINGS = SETTINGS
 
@@ -44,7 +44,7 @@ class GitOps:
 
     @staticmethod
     def release(name, digit, exact_match=0.75):
-        """A release whose digest and plan key are one digit, 64 times."""
+        """Return a release whose digest and plan key repeat one digit 64 times."""
         return TINY.model_copy(
             update={
                 "name": name,
@@ -57,23 +57,23 @@ class GitOps:
         )
 
     @classmethod
-    def put(cls, clone, found, environment="dev"):
+    def put(cls, clone, release, environment="dev"):
         """Commit a lock as the train workflow does."""
-        lock = clone / "environments" / environment / found.name / LOCK
+        lock = clone / "environments" / environment / release.name / LOCK
         lock.parent.mkdir(parents=True, exist_ok=True)
-        lock.write_text(found.text())
+        lock.write_text(release.text())
         cls.git(clone, "add", ".")
-        cls.git(clone, "commit", "-q", "-m", f"Release {found.name}")
+        cls.git(clone, "commit", "-q", "-m", f"Release {release.name}")
 
     @classmethod
     def lock(cls, bare, ref, environment, name="one"):
-        """Return the release that *ref* says is there."""
+        """Return the release that is locked at *ref*."""
         text = cls.git(bare, "show", f"{ref}:environments/{environment}/{name}/{LOCK}")
         return Release.parse(f"{text}\n", "lock")
 
     @classmethod
     def state(cls, folder):
-        """Return all of Git that a failure may not change."""
+        """Return the state of Git, which a failure may not change."""
         return (
             cls.git(folder, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/tags"),
             cls.git(folder, "status", "--porcelain", "--branch"),
@@ -83,18 +83,18 @@ class GitOps:
         )
 
     def verb(self, folder, *words):
-        """Do what ``run <words>`` does in a folder, in this process."""
+        """Run ``run <words>`` in a folder, in this process."""
         self._monkeypatch.chdir(folder)
         code, message = 0, ""
         try:
             perform(words[0], words[1:])
         except FrameworkError as error:
             code, message = error.exit_code, f"{error}\n"
-        said = self._capsys.readouterr()
-        return subprocess.CompletedProcess(words, code, said.out, f"{said.err}{message}")
+        output = self._capsys.readouterr()
+        return subprocess.CompletedProcess(words, code, output.out, f"{output.err}{message}")
 
     def refused(self, folder, *words):
-        """Return the one sentence; nothing in Git may have changed."""
+        """Return the one-line error of a verb that must fail and change nothing in Git."""
         before = self.state(folder)
         done = self.verb(folder, *words)
         assert done.returncode in (1, 2), done.stdout + done.stderr
@@ -106,7 +106,7 @@ class GitOps:
 
 @pytest.fixture
 def gitops(monkeypatch, capsys, environ):
-    """Git's verbs, as somebody whom Git knows."""
+    """The verbs that use Git, with an author configured."""
     for key, value in SETTINGS.items():
         monkeypatch.setenv(key, value)
         monkeypatch.setitem(environ, key, value)
@@ -114,14 +114,14 @@ def gitops(monkeypatch, capsys, environ):
 
 
 @pytest.fixture(scope="session")
-def known():
-    """What needs no single test, for fixtures of a session."""
+def gitops_class():
+    """The class of ``gitops``, for fixtures of session scope."""
     return GitOps
 
 
 @pytest.fixture(scope="session")
 def original(tmp_path_factory):
-    """A team's repository: one recipe with a pinned image, gates before staging and production."""
+    """A team's repository: one recipe with a pinned image, gates in staging and production."""
     clone = tmp_path_factory.mktemp("team")
     recipe = (ROOT / "recipes" / "tiny.yaml").read_text().replace("name: tiny", "name: one")
     (clone / "recipes").mkdir()
@@ -139,7 +139,7 @@ def original(tmp_path_factory):
 
 @pytest.fixture
 def clone(original, tmp_path):
-    """A clone of one's own."""
+    """A copy of the repository that a test can change."""
     shutil.copytree(original, tmp_path / "clone")
     return tmp_path / "clone"
 

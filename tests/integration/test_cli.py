@@ -1,4 +1,4 @@
-"""The command line as it is typed: what it says, where, with which exit code, and what it leaves behind."""
+"""The command line: output, exit codes and the files that a command leaves."""
 
 import importlib
 import json
@@ -23,13 +23,13 @@ HEAVY = {
 }
 
 
-def left(folder) -> list[str]:
+def listing(folder) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 @pytest.fixture
 def imported(environ, tmp_path):
-    """The top-level packages that a command has imported when it ends."""
+    """Run a command; return the top-level packages that it imported."""
 
     def call(*words: str) -> set[str]:
         code = (
@@ -47,7 +47,7 @@ def imported(environ, tmp_path):
     return call
 
 
-def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
+def test_help_is_complete_and_fits_80_columns(run, tmp_path):
     done = run(tmp_path, "--help")
     assert (done.returncode, done.stderr) == (0, "")
     text = done.stdout
@@ -61,20 +61,20 @@ def test_help_is_for_a_newcomer_and_fits_80_columns(run, tmp_path):
     assert "quickstart, sectors, sentiment, tiny, " in " ".join(text.split())
     assert text.count("\n  run ") == 3
     assert "_target_" not in text
-    assert left(tmp_path) == []
+    assert listing(tmp_path) == []
 
 
-def test_help_lists_the_callers_own_recipes(run, tmp_path):
+def test_help_lists_recipes_of_the_working_folder(run, tmp_path):
     (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "ours.yaml").write_text("name: ours\n")
+    (tmp_path / "recipes" / "team-chat.yaml").write_text("name: team-chat\n")
     done = run(tmp_path)
     assert done.returncode == 0
-    assert " ours," in done.stdout
+    assert " team-chat," in done.stdout
     assert "quickstart, sectors, sentiment, tiny, " in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-def test_each_verb_has_help_that_fits_80_columns(verb):
+def test_verb_help_is_complete_and_fits_80_columns(verb):
     text = verb_help(verb)
     assert [line for line in text.splitlines() if len(line) > 80] == []
     for word in verb.words:
@@ -86,16 +86,16 @@ def test_each_verb_has_help_that_fits_80_columns(verb):
         assert example.startswith(f"run {verb.name}")
 
 
-def test_a_verb_prints_its_own_help(run, tmp_path):
+def test_verb_prints_its_own_help(run, tmp_path):
     for verb in ("argocd", "plan"):
         done = run(tmp_path, verb, "--help")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == verb_help(VERBS[NAMES.index(verb)])
-    assert left(tmp_path) == []
+    assert listing(tmp_path) == []
 
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.words], ids=lambda verb: verb.name)
-def test_help_lists_the_words_that_a_verb_reads(verb, monkeypatch):
+def test_help_lists_the_arguments_that_a_verb_reads(verb, monkeypatch):
     module = importlib.import_module(f"framework.gitops.{verb.name}")
     reads = {}
 
@@ -119,10 +119,10 @@ def test_version_names_the_commit(run, tmp_path):
         assert f"source checkout at {head}" in done.stdout
 
 
-def test_help_imports_no_library_but_hydra(imported):
-    found = imported("--help")
-    assert not found & (HEAVY | {"pydantic"})
-    assert "hydra" in found
+def test_help_imports_only_hydra(imported):
+    packages = imported("--help")
+    assert not packages & (HEAVY | {"pydantic"})
+    assert "hydra" in packages
 
 
 def test_plan_imports_nothing_heavy(imported):
@@ -135,20 +135,20 @@ def test_plan_prints_the_table_and_writes_nothing(run, tmp_path):
     header, *rows = done.stdout.split("\n\n")[0].splitlines()
     assert header.split() == ["step", "state", "why", "time", "memory"]
     assert len(rows) == 15
-    assert left(tmp_path) == []
+    assert listing(tmp_path) == []
 
 
-def test_a_plan_of_several_writes_nothing_either(run, tmp_path):
+def test_plan_of_several_configs_writes_nothing(run, tmp_path):
     done = run(tmp_path, "plan", "+recipe=tiny", "-m", "seed=1,2")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line for line in done.stdout.splitlines() if line.startswith("==")] == [
         "== recipe=tiny seed=1 ==",
         "== recipe=tiny seed=2 ==",
     ]
-    assert left(tmp_path) == []
+    assert listing(tmp_path) == []
 
 
-def test_all_recipes_are_planned_by_a_glob(run, tmp_path):
+def test_glob_plans_all_recipes(run, tmp_path):
     done = run(tmp_path, "plan", "-m", "+recipe=glob(*)")
     assert done.returncode == 0, done.stderr
     for name in ("quickstart", "sentiment", "tiny"):
@@ -156,7 +156,7 @@ def test_all_recipes_are_planned_by_a_glob(run, tmp_path):
         assert f"environments/dev/{name}/" in done.stdout
 
 
-def test_all_recipes_in_folders_too_are_planned_by_two_stars(run, tmp_path):
+def test_recursive_glob_plans_recipes_in_subfolders(run, tmp_path):
     done = run(tmp_path, "plan", "recipe=glob(**)")
     assert done.returncode == 0, done.stderr
     names = {
@@ -167,25 +167,23 @@ def test_all_recipes_in_folders_too_are_planned_by_two_stars(run, tmp_path):
     assert {line[10:-3] for line in done.stdout.splitlines() if line.startswith("== recipe=")} == names
 
 
-def test_one_bad_job_of_several_ends_with_its_code_and_the_others_are_done(run, tmp_path):
+def test_invalid_job_sets_the_exit_code_and_others_finish(run, tmp_path):
     done = run(tmp_path, "plan", "-m", "+recipe=tiny", "seed=-1,2")
     assert done.returncode == 2
-    assert "command line 'seed=-1': should be greater than or equal to 0" in done.stderr
+    assert "command line 'seed=-1': " in done.stderr
     assert done.stdout.count("publish") == 1
 
 
-def test_schema_is_the_committed_one(run, tmp_path):
+def test_schema_matches_the_committed_file(run, tmp_path):
     done = run(tmp_path, "schema")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)
     assert done.stdout == (SHARE / "recipes" / "schema.json").read_text()
-    assert run(tmp_path, "schema", "seed=1").stderr == (
-        "command line 'seed=1': `run schema` takes no overrides\n"
-    )
+    assert run(tmp_path, "schema", "seed=1").stderr.startswith("command line 'seed=1': ")
 
 
 @pytest.mark.parametrize(
-    ("line", "wanted", "unwanted"),
+    ("line", "included", "excluded"),
     [
         ("run +recipe=", ["+recipe=quickstart", "+recipe=sentiment", "+recipe=tiny"], []),
         ("run plan +recipe=t", ["+recipe=tiny"], ["+recipe=quickstart"]),
@@ -194,7 +192,7 @@ def test_schema_is_the_committed_one(run, tmp_path):
         ("run pl", ["plan"], ["render"]),
     ],
 )
-def test_the_shell_completes(line, wanted, unwanted, environ, tmp_path):
+def test_shell_completion_suggests_words(line, included, excluded, environ, tmp_path):
     code = "import sys; sys.argv[0] = 'run'; from framework.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", code, "-sc", "query=bash"],
@@ -204,41 +202,41 @@ def test_the_shell_completes(line, wanted, unwanted, environ, tmp_path):
         capture_output=True,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    found = done.stdout.split()
-    assert set(wanted) <= set(found)
-    assert not set(unwanted) & set(found)
+    suggestions = {*done.stdout.split()}
+    assert set(included) <= suggestions
+    assert not set(excluded) & suggestions
 
 
-def test_the_shells_completion_can_be_installed(run, tmp_path):
+def test_shell_completion_can_be_installed(run, tmp_path):
     done = run(tmp_path, "-sc", "install=bash")
     assert done.returncode == 0
     assert "complete -o nospace -o default -F hydra_bash_completion run" in done.stdout
 
 
-def test_the_composed_config_can_be_seen(run, tmp_path):
+def test_composed_config_is_printed(run, tmp_path):
     done = run(tmp_path, "+recipe=tiny", "--cfg", "job")
     assert done.returncode == 0
     assert "name: tiny-random-llama" in done.stdout
 
 
 @pytest.mark.parametrize("python", [("-m", "framework.cli.main")])
-def test_the_module_is_the_command(python, environ, tmp_path):
+def test_module_runs_as_the_command(python, environ, tmp_path):
     done = subprocess.run(
         [sys.executable, *python, "plan", "+recipe=tiny"], cwd=tmp_path, env=environ, capture_output=True
     )
     assert done.returncode == 0
 
 
-def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
-    (tmp_path / "ours").mkdir()
-    (tmp_path / "ours" / "__init__.py").write_text("")
-    (tmp_path / "ours" / "model.py").write_text(
+def test_plugin_of_the_working_folder_runs_in_the_worker(run, tmp_path):
+    (tmp_path / "team").mkdir()
+    (tmp_path / "team" / "__init__.py").write_text("")
+    (tmp_path / "team" / "model.py").write_text(
         "from framework.core.errors import StepError\n"
         "from framework.build.model.tiny import TinyCausalLM\n\n\n"
-        "class Ours(TinyCausalLM):\n    def materialize(self, output, seed):\n"
+        "class TeamModel(TinyCausalLM):\n    def materialize(self, output, seed):\n"
         "        raise StepError('the plugin ran in the worker')\n"
     )
-    words = ("+recipe=tiny", "plugins=[ours]", "model._target_=ours.model.Ours")
+    words = ("+recipe=tiny", "plugins=[team]", "model._target_=team.model.TeamModel")
     assert run(tmp_path, "plan", *words).returncode == 0
     done = run(tmp_path, *words)
     assert done.returncode == 1
@@ -246,7 +244,7 @@ def test_a_plugin_in_the_working_folder_works_in_the_worker_too(run, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error(start, tmp_path):
+def test_closed_output_pipe_is_not_an_error(start, tmp_path):
     """As in ``run plan … | head -1``."""
     runner = start(tmp_path, "plan", "+recipe=tiny")
     runner.stdout.close()

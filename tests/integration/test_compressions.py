@@ -1,4 +1,4 @@
-"""Four compressions in a row on a random model, from the command line to the release."""
+"""A chain of four compressions of a random model, from the command line to the release."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ WORDS = (
 
 
 @pytest.mark.slow
-def test_each_compression_goes_on_from_the_one_before(tmp_path: Path, run: Run) -> None:
+def test_compressions_build_on_each_other(tmp_path: Path, run: Run) -> None:
     done = run(tmp_path, *WORDS)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = json.loads((tmp_path / "environments/dev/tiny/release.lock").read_text())["metrics"]
@@ -36,27 +36,27 @@ def test_each_compression_goes_on_from_the_one_before(tmp_path: Path, run: Run) 
     assert metrics["int4.weights_4_bit_share"] == 1
     weights = load_file(built(tmp_path, "merge qat") / "model.safetensors")
     packed = dict(unpacked(built(tmp_path, "compress int4") / "model.onnx"))
-    wanted = weights["model.layers.0.mlp.down_proj.weight"]
-    assert wanted.shape == (64, 96)  # of 128 channels
-    # What was trained is what is shipped, to the last bit.
-    assert np.array_equal(packed["/model/layers.0/mlp/down_proj/MatMul_Q4"], wanted)
+    trained = weights["model.layers.0.mlp.down_proj.weight"]
+    assert trained.shape == (64, 96)  # pruned from 128 channels
+    # The released weights are exactly the trained ones.
+    assert np.array_equal(packed["/model/layers.0/mlp/down_proj/MatMul_Q4"], trained)
     assert np.array_equal(packed["/lm_head/MatMul_Q4"], weights["lm_head.weight"])
 
 
 def built(folder: Path, label: str) -> Path:
-    """The artifact of the newest step of that kind: of several merges, that of the last compression."""
+    """Return the newest artifact of a kind, such as the merge of the last compression."""
     kind = label.partition(" ")[0]
-    return max((folder / ".gitune/store" / kind).iterdir(), key=lambda each: each.stat().st_mtime)
+    return max((folder / ".gitune/store" / kind).iterdir(), key=lambda artifact: artifact.stat().st_mtime)
 
 
 def unpacked(graph: Path) -> Any:
-    """Yield the name of each product in four bits, and its weights, (outputs, inputs)."""
+    """Yield the name of each 4-bit matrix product and its weights, (outputs, inputs)."""
     model = onnx.load(graph)
-    held = {each.name: each for each in model.graph.initializer}
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "MatMulNBits":
-            shape = {each.name: each.i for each in node.attribute}
-            packed, scales = (numpy_helper.to_array(held[name]) for name in node.input[1:3])
+            shape = {attribute.name: attribute.i for attribute in node.attribute}
+            packed, scales = (numpy_helper.to_array(tensors[name]) for name in node.input[1:3])
             levels = np.stack([packed & 15, packed >> 4], -1).astype(np.float32) - 8
             blocks = levels.reshape(shape["N"], -1, shape["block_size"]) * scales.reshape(shape["N"], -1, 1)
             yield node.name, blocks.reshape(shape["N"], -1)[:, : shape["K"]]

@@ -1,4 +1,4 @@
-"""Links in the documentation work both on GitHub and on the site; the site's navigation is complete."""
+"""Links in the documentation work on GitHub and on the site; the navigation is complete."""
 
 import re
 from pathlib import Path
@@ -39,8 +39,8 @@ def test_relative_links_point_to_pages_and_headings(page: Path) -> None:
             assert anchor in anchors(target), f"{page.name}: {path}#{anchor}"
 
 
-def test_the_navigation_has_every_page() -> None:
-    # The tag for the mermaid fence is only known to the site's generator.
+def test_navigation_has_every_page() -> None:
+    # Only the site's generator knows the tag for the mermaid fence.
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").replace("!!python/name:", "")
     shown = set(re.findall(r"[\w/-]+\.md", str(yaml.safe_load(text)["nav"])))
     reached = {

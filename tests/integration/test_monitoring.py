@@ -1,4 +1,4 @@
-"""A real Prometheus with the rendered rules, scraping what the server really counts."""
+"""A real Prometheus with the rendered rules scrapes the server's metrics."""
 
 import contextlib
 import shutil
@@ -35,8 +35,8 @@ def free_port():
 
 
 @contextlib.contextmanager
-def exposing(counted):
-    server, thread = start_http_server(0, "127.0.0.1", counted.registry)
+def exposing(server_metrics):
+    server, thread = start_http_server(0, "127.0.0.1", server_metrics.registry)
     try:
         yield server.server_port
     finally:
@@ -46,25 +46,25 @@ def exposing(counted):
 
 
 @contextlib.contextmanager
-def prometheus(place, target):
-    """Run Prometheus over one target, with every rule of the release."""
+def prometheus(folder, target):
+    """Run Prometheus with one target and every rule of the release."""
     bounds, port = Bounds(), free_port()
-    raised = [alert.rule(WATCHED, "https://example.com") for alert in alerts(WATCHED, bounds)]
-    rules = {"groups": [*groups(WATCHED, 3.0), {"name": "gitune.alerts", "rules": raised}]}
-    (place / "rules.yaml").write_text(yaml.dump(rules))
-    scraped = {"job_name": "tiny", "static_configs": [{"labels": LABELS, "targets": [f"127.0.0.1:{target}"]}]}
+    alert_rules = [alert.rule(WATCHED, "https://example.com") for alert in alerts(WATCHED, bounds)]
+    rules = {"groups": [*groups(WATCHED, 3.0), {"name": "gitune.alerts", "rules": alert_rules}]}
+    (folder / "rules.yaml").write_text(yaml.dump(rules))
+    scrape = {"job_name": "tiny", "static_configs": [{"labels": LABELS, "targets": [f"127.0.0.1:{target}"]}]}
     config = {
         "global": {"evaluation_interval": "1s", "scrape_interval": "1s"},
-        "rule_files": [str(place / "rules.yaml")],
-        "scrape_configs": [scraped],
+        "rule_files": [str(folder / "rules.yaml")],
+        "scrape_configs": [scrape],
     }
-    (place / "prometheus.yaml").write_text(yaml.dump(config))
+    (folder / "prometheus.yaml").write_text(yaml.dump(config))
     options = {
-        "config.file": place / "prometheus.yaml",
-        "storage.tsdb.path": place / "data",
+        "config.file": folder / "prometheus.yaml",
+        "storage.tsdb.path": folder / "data",
         "web.listen-address": f"127.0.0.1:{port}",
     }
-    with (place / "log").open("w") as log:
+    with (folder / "log").open("w") as log:
         command = ["prometheus", *(f"--{key}={value}" for key, value in options.items())]
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
@@ -75,33 +75,33 @@ def prometheus(place, target):
 
 
 @pytest.fixture
-def counted():
-    """A server's counters after 30 requests, of which 3 failed and 12 got a bad answer."""
-    found = Metrics(RELEASE)
-    found.ready.set(1)
+def server_metrics():
+    """A server's metrics after 30 requests: 3 failed, 12 had a bad output."""
+    counters = Metrics(RELEASE)
+    counters.ready.set(1)
     for number in range(30):
-        found.requests.labels("/v1/chat/completions", "500" if number < 3 else "200").inc()
-        found.seconds.labels("/v1/chat/completions").observe(0.2)
+        counters.requests.labels("/v1/chat/completions", "500" if number < 3 else "200").inc()
+        counters.seconds.labels("/v1/chat/completions").observe(0.2)
     for _ in range(12):
-        found.judged(judge("", cut=False), 0)
-    found.reported("a", {"completed": True}, 4)
-    return found
+        counters.judged(judge("", cut=False), 0)
+    counters.reported("a", {"completed": True}, 4)
+    return counters
 
 
-def answered(url, query):
-    """The value of a query, None where there is none; an error of its own where it is not PromQL."""
+def value_of(url, query):
+    """Return the first value of a query, None if there is none."""
     response = httpx.get(f"{url}/api/v1/query", params={"query": query})
-    if response.status_code == 503:  # it is still starting
+    if response.status_code == 503:  # still starting
         return None
-    found = response.json()
-    assert found["status"] == "success", (query, found)
-    result = found["data"]["result"]
+    answer = response.json()
+    assert answer["status"] == "success", (query, answer)
+    result = answer["data"]["result"]
     return float(result[0]["value"][1]) if result else None
 
 
 def eventually(condition, seconds=30):
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
             if condition():
                 return True
@@ -110,17 +110,17 @@ def eventually(condition, seconds=30):
 
 
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus")
-def test_prometheus_takes_every_rule_and_answers_every_panel(counted, tmp_path):
-    with exposing(counted) as target, prometheus(tmp_path, target) as url:
-        assert eventually(lambda: answered(url, f"{metrics.READY}") == 1), (tmp_path / "log").read_text()
-        # Growth shows between two scrapes.
-        counted.requests.labels("/v1/chat/completions", "500").inc(10)
-        counted.requests.labels("/v1/chat/completions", "200").inc(30)
+def test_prometheus_loads_all_rules_and_answers_all_panels(server_metrics, tmp_path):
+    with exposing(server_metrics) as target, prometheus(tmp_path, target) as url:
+        assert eventually(lambda: value_of(url, f"{metrics.READY}") == 1), (tmp_path / "log").read_text()
+        # A rate needs growth between two scrapes.
+        server_metrics.requests.labels("/v1/chat/completions", "500").inc(10)
+        server_metrics.requests.labels("/v1/chat/completions", "200").inc(30)
         failed = WATCHED.recorded(metrics.FAILURE_SHARE)
-        assert eventually(lambda: answered(url, failed) == pytest.approx(0.25, abs=0.01))
+        assert eventually(lambda: value_of(url, failed) == pytest.approx(0.25, abs=0.01))
         firing = 'ALERTS{alertname="GituneBadOutputs",alertstate="firing",severity="critical"}'
-        assert eventually(lambda: answered(url, firing) == 1)
-        assert answered(url, 'ALERTS{alertname="GituneDown"}') is None
+        assert eventually(lambda: value_of(url, firing) == 1)
+        assert value_of(url, 'ALERTS{alertname="GituneDown"}') is None
         loaded = httpx.get(f"{url}/api/v1/rules").json()["data"]["groups"]
         states = {
             (rule["name"], rule["health"], rule.get("lastError"))
@@ -129,12 +129,12 @@ def test_prometheus_takes_every_rule_and_answers_every_panel(counted, tmp_path):
         }
         assert {(health, error) for _, health, error in states} == {("ok", None)}, states
         assert {name for name, *_ in states} == metrics.RECORDED | {a.name for a in alerts(WATCHED, Bounds())}
-        shown = {
-            query: answered(url, query)
+        values = {
+            query: value_of(url, query)
             for board in boards(WATCHED, Bounds())
             for p in board.panels
             for query, _ in p.queries
         }
-        known = {query for query, value in shown.items() if value is not None}
-        assert WATCHED.recorded(metrics.REQUEST_RATE) in known
-        assert f"max by (metric) ({GITUNE.offline.of(WATCHED.selector)})" in known
+        answered = {query for query, value in values.items() if value is not None}
+        assert WATCHED.recorded(metrics.REQUEST_RATE) in answered
+        assert f"max by (metric) ({GITUNE.offline.of(WATCHED.selector)})" in answered

@@ -1,4 +1,4 @@
-"""Two phases of a random model, from the command line to the release."""
+"""A recipe with two phases on a random model, from the command line to the release."""
 
 import json
 import re
@@ -55,13 +55,13 @@ def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
     for candidate in ("base", "first", "tuned", "fp32"):
         for metric in ("perplexity", "first_perplexity", "exact_match", "first_exact_match"):
             assert f"{candidate}.{metric}" in metrics
-    # The same rows of phase one before and after it: what was learnt is seen, and so is the other set.
+    # Every candidate is evaluated on the rows of both phases.
     assert metrics["first.first_perplexity"] < metrics["base.first_perplexity"] / 10
     assert metrics["tuned.perplexity"] < metrics["first.perplexity"]
     assert release["gates"]["tuned.first_perplexity"] == "<= 1000"
-    table = done.stdout.partition("On each phase's test rows")[2].partition("\n\n")[0].splitlines()
+    first_words = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
     names = ["exact", "base", "first", "tuned", "fp32", "answer", "base", "first", "tuned", "fp32"]
-    assert [line.split()[0] for line in table[1:]] == names
+    assert " ".join(names) in " ".join(first_words)
 
     (mixed,) = (
         json.loads(file.read_text())
@@ -71,7 +71,7 @@ def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
     assert mixed["test"]["rows"] == 10
     changed = run(tmp_path, "plan", "+recipe=two", "phases.second.training.epochs=3")
     state = dict(re.findall(r"^(\S.*?)\s{2,}(cached|run)\b", changed.stdout, re.MULTILINE))
-    cached = {label for label, found in state.items() if found == "cached"}
+    cached = {label for label, status in state.items() if status == "cached"}
     assert cached == {
         *("model", "read first", "read second", "encode first", "encode second", "evaluate base"),
         *("tune first", "merge first", "evaluate first"),

@@ -1,4 +1,4 @@
-"""Each task through every stage but publishing, on tiny models, in this process."""
+"""Every task runs through all stages except publish, on tiny models, in this process."""
 
 import io
 import json
@@ -35,30 +35,30 @@ from framework.core.step import Workspace
 ABOUT: dict[str, Any] = {"name": "tiny", "license": "Apache-2.0", "parameters": 1e5}
 
 
-def _colours(draw: random.Random) -> dict[str, Any]:
-    named = draw.sample(["red", "green", "blue"], draw.randrange(4))
-    return {"text": " ".join(draw.sample(["it", "is", *named], 2 + len(named))), "labels": named}
+def _colors(rng: random.Random) -> dict[str, Any]:
+    colors = rng.sample(["red", "green", "blue"], rng.randrange(4))
+    return {"text": " ".join(rng.sample(["it", "is", *colors], 2 + len(colors))), "labels": colors}
 
 
-def _parity(draw: random.Random) -> dict[str, Any]:
-    number = draw.randrange(100)
+def _parity(rng: random.Random) -> dict[str, Any]:
+    number = rng.randrange(100)
     return {"prompt": f"{number}?", "completion": "odd one" if number % 2 else "even"}
 
 
-def _picture(draw: random.Random) -> dict[str, Any]:
-    """The picture has a color, and the text may ask for it: the label needs both."""
+def _picture(rng: random.Random) -> dict[str, Any]:
+    """Return a row whose label depends on both the image and the text."""
     colors = {"red": (220, 30, 30), "blue": (30, 30, 220)}
-    asked, shown = draw.choice(["color?", "nothing"]), draw.choice([*colors])
+    asked, shown = rng.choice(["color?", "nothing"]), rng.choice([*colors])
     picture = Image.new("RGB", (24, 16), colors[shown])
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return {"text": asked, "label": shown if asked == "color?" else "none", "png": stream.getvalue()}
 
 
-def _numbers(draw: random.Random) -> dict[str, Any]:
+def _numbers(rng: random.Random) -> dict[str, Any]:
     tokens, tags = [], []
     for _ in range(4):
-        words = draw.choice([["to"], ["of"], ["7"], ["4", "km"], ["9", "sq", "m"]])
+        words = rng.choice([["to"], ["of"], ["7"], ["4", "km"], ["9", "sq", "m"]])
         tokens += words
         tags += ["O"] if words[0].isalpha() else ["B-size", *["I-size"] * (len(words) - 1)]
     return {"tokens": tokens, "tags": tags}
@@ -67,7 +67,7 @@ def _numbers(draw: random.Random) -> dict[str, Any]:
 KINDS: dict[str, tuple[Model, Any, Export, str, float]] = {
     "multi-label": (
         TinyEncoder(**ABOUT, problem="multi-label", labels=("blue", "green", "red")),
-        _colours,
+        _colors,
         Onnx(),
         "micro_f1",
         0.8,
@@ -102,24 +102,24 @@ def build(stage: Any, inputs: dict[str, Path], output: Path) -> Path:
 def kind(
     request: pytest.FixtureRequest, prepare_rows: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
-    """Model, rows and folders of one task."""
+    """The model, rows and folders of one task."""
     model, make, export, metric, least = KINDS[request.param]
-    folder, draw = tmp_path_factory.mktemp(request.param), random.Random(0)
+    folder, rng = tmp_path_factory.mktemp(request.param), random.Random(0)
     for split, count in (("train", 160), ("test", 40)):
-        made = [make(draw) for _ in range(count)]
+        samples = [make(rng) for _ in range(count)]
         (folder / split).mkdir()
-        for place, row in enumerate(made):
+        for index, row in enumerate(samples):
             if png := row.pop("png", None):
-                row["image"] = f"{place}.png"
+                row["image"] = f"{index}.png"
                 (folder / split / row["image"]).write_bytes(png)
-        lines = "".join(json.dumps(row) + "\n" for row in made)
+        lines = "".join(json.dumps(row) + "\n" for row in samples)
         (folder / split / "rows.jsonl").write_text(lines)
     data = Files(train=str(folder / "train"), test=str(folder / "test"), max_length=64)
     base = folder / "base"
     model.materialize(base, seed=0)
     rows = prepare_rows(data, model, base, folder / "rows")
-    found = {"model": model, "export": export, "metric": metric, "least": least}
-    return {**found, "folder": folder, "base": base, "rows": rows}
+    options = {"model": model, "export": export, "metric": metric, "least": least}
+    return {**options, "folder": folder, "base": base, "rows": rows}
 
 
 def tune(kind: dict[str, Any], tuning: Tuning, name: str, **training: Any) -> Path:
@@ -180,19 +180,22 @@ def test_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
     merged = tuning.merge(model.open(kind["base"]), tuned).eval()
     adapted = attach(model.open(kind["base"]), tuned)
     ids = torch.arange(10, 22)[None]
-    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if model.task == "image-text-classification":
-        given["pixel_values"] = torch.zeros(1, 3, 32, 32)
+        inputs["pixel_values"] = torch.zeros(1, 3, 32, 32)
     if model.task == "seq2seq":
-        given["decoder_input_ids"] = ids[:, :4]
+        inputs["decoder_input_ids"] = ids[:, :4]
     with torch.no_grad():
-        one, other = merged(**given).logits, adapted(**given).logits
-        start = model.open(kind["base"])(**given).logits
-    assert (one - other).abs().max() < 1e-5
-    assert (one - start).abs().max() > 1e-2
+        merged_logits, adapted_logits = merged(**inputs).logits, adapted(**inputs).logits
+        base_logits = model.open(kind["base"])(**inputs).logits
+    assert (merged_logits - adapted_logits).abs().max() < 1e-5
+    assert (merged_logits - base_logits).abs().max() > 1e-2
     if model.task != "seq2seq":
-        heads = [dict(part.classifier.named_parameters()) for part in (merged, model.open(kind["base"]))]
+        heads = [
+            dict(classifier.classifier.named_parameters())
+            for classifier in (merged, model.open(kind["base"]))
+        ]
         assert all(not torch.equal(weight, heads[1][name]) for name, weight in heads[0].items())
     frozen, trained = dict(model.open(kind["base"]).named_parameters()), dict(adapted.named_parameters())
-    kept = next(name for name in frozen if "embed" in name or name == "shared.weight")
-    assert torch.equal(frozen[kept], trained[f"base_model.model.{kept}"])
+    embedding = next(name for name in frozen if "embed" in name or name == "shared.weight")
+    assert torch.equal(frozen[embedding], trained[f"base_model.model.{embedding}"])

@@ -1,4 +1,4 @@
-"""What Triton's init container does, with a model that was really exported, up to the first answer."""
+"""Triton's init container lays out a model repository that answers the warmup row."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ TYPES = {"TYPE_INT64": np.int64}
 
 @pytest.fixture
 def repository(tiny_bert, tmp_path, render_with):
-    """Run the init container's command on the rendered ConfigMap, in folders of this machine."""
+    """Run the init container's command on the rendered ConfigMap, in local folders."""
     exported = tmp_path / "exported"
     exported.mkdir()
     Onnx().write(tiny_bert, exported)
@@ -35,10 +35,10 @@ def repository(tiny_bert, tmp_path, render_with):
         (config / name).write_text(text)
     pod = yaml.safe_load(files["dev/tiny/deployment-tiny.yaml"])["spec"]["template"]["spec"]
     fetch = pod["initContainers"][0]
-    places = {"/etc/gitune": str(config), "/models": str(tmp_path / "models")}
+    folders = {"/etc/gitune": str(config), "/models": str(tmp_path / "models")}
     words = [*fetch["command"][1:], *fetch["args"]]
-    for inside, here in places.items():
-        words = [word.replace(inside, here) if word.startswith(inside) else word for word in words]
+    for inside, local in folders.items():
+        words = [word.replace(inside, local) if word.startswith(inside) else word for word in words]
     done = subprocess.run(
         [sys.executable, *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -52,23 +52,23 @@ def repository(tiny_bert, tmp_path, render_with):
 
 
 @pytest.mark.slow
-def test_the_row_that_triton_warms_up_with_is_answered_by_what_was_laid_out(repository):
+def test_triton_repository_answers_the_warmup_row(repository):
     (model,) = repository.iterdir()
     config = text_format.Parse((model / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     assert config.name == model.name == "tiny"
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(model / "1" / "model.onnx", options)
-    # Triton batches along the first axis, which must be free in every input and output.
-    for each in (*session.get_inputs(), *session.get_outputs()):
-        assert isinstance(each.shape[0], str), each.name
+    # Triton batches along the first axis, which must be dynamic in every input and output.
+    for tensor in (*session.get_inputs(), *session.get_outputs()):
+        assert isinstance(tensor.shape[0], str), tensor.name
     (warmup,) = config.model_warmup
-    assert set(warmup.inputs) == {each.name for each in session.get_inputs()}
+    assert set(warmup.inputs) == {tensor.name for tensor in session.get_inputs()}
     rows = {
         name: np.zeros(
-            (warmup.batch_size, *given.dims), TYPES[model_config_pb2.DataType.Name(given.data_type)]
+            (warmup.batch_size, *tensor.dims), TYPES[model_config_pb2.DataType.Name(tensor.data_type)]
         )
-        for name, given in warmup.inputs.items()
+        for name, tensor in warmup.inputs.items()
     }
     (logits,) = session.run(["logits"], rows)
     assert logits.shape[0] == 1

@@ -1,4 +1,4 @@
-"""Composing in this process, as the command line does it."""
+"""Fixtures that compose, validate and plan configs in this process, as the command line does."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +23,7 @@ from framework.plan.build import Plan, make_plan
 
 @pytest.fixture
 def compose() -> Iterator[Callable[..., DictConfig]]:
-    """Compose what would be typed after ``run``, in the working folder."""
+    """Compose a config from the words after ``run``, in the working folder."""
     if SearchPath not in Plugins.instance().discover():
         register()
 
@@ -55,7 +55,7 @@ def plan(config: Callable[..., Config]) -> Callable[..., Plan]:
 
 @pytest.fixture
 def problems(config: Callable[..., Config]) -> Callable[..., tuple[Problem, ...]]:
-    """Compose, validate and plan; return the problems of what cannot run, none of what can."""
+    """Compose, validate and plan; return the problems, none for a valid plan."""
 
     def call(*words: str) -> tuple[Problem, ...]:
         try:
@@ -78,7 +78,7 @@ def _key(word: str) -> str:
 def fixes(problems: Callable[..., tuple[Problem, ...]]) -> Callable[..., tuple[Problem, ...]]:
     """Plan again with each override that a problem suggests, and return the problems.
 
-    An override has to solve its problem, and may not cause another.
+    An override must fix its problem without causing another.
     """
 
     def typed(word: str) -> str:
@@ -87,22 +87,22 @@ def fixes(problems: Callable[..., tuple[Problem, ...]]) -> Callable[..., tuple[P
         return f"+{word}" if "@" in word.partition("=")[0] else word
 
     def call(*words: str) -> tuple[Problem, ...]:
-        found = problems(*words)
-        assert found, "nothing is wrong"
-        for problem in found:
+        original = problems(*words)
+        assert original, "the plan has no problems"
+        for problem in original:
             for override in problem.overrides:
                 changes = [typed(word) for word in override.split()]
                 changed = {_key(change) for change in changes}
-                left = problems(*(word for word in words if _key(word) not in changed), *changes)
-                assert set(left) <= {*found} - {problem}, f"{override}: {[*map(str, left)]}"
-        return found
+                remaining = problems(*(word for word in words if _key(word) not in changed), *changes)
+                assert set(remaining) <= {*original} - {problem}, f"{override}: {[*map(str, remaining)]}"
+        return original
 
     return call
 
 
 @pytest.fixture
 def team(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """A team's own working folder: ``team("recipes/x.yaml", text)`` writes a file in it."""
+    """A team's working folder: ``team("recipes/x.yaml", text)`` writes a file to it."""
     monkeypatch.chdir(tmp_path)
 
     def write(name: str, text: str) -> Path:

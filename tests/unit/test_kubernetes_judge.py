@@ -1,4 +1,4 @@
-"""The judge that the golden tests rely on refuses what an API server refuses."""
+"""The judge of the golden tests rejects what an API server rejects."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""``conf/`` is the mirror of ``framework/``: every option has its class, every class its option."""
+"""``conf/`` mirrors ``framework/``: every option has a class, and every class an option."""
 
 import inspect
 from importlib import import_module
@@ -18,17 +18,17 @@ OPTIONS = sorted(CONF.glob("*/*.yaml"))
 
 
 def concrete(group: str) -> dict[str, type[Component]]:
-    """Every concrete option class that is defined in the group's folder, by its full name."""
+    """Return the concrete option classes of the group's package by full name."""
     base = BASES[group]
     assert base.__module__ in {f"framework{half}.{group}" for half in (".build", ".delivery", "")}
     package = import_module(base.__module__)
-    found = {}
+    classes = {}
     for module in iter_modules(package.__path__, f"{package.__name__}."):
         for name, cls in inspect.getmembers(import_module(module.name), inspect.isclass):
-            own = cls.__module__ == module.name
-            if own and issubclass(cls, base) and not inspect.isabstract(cls):
-                found[f"{module.name}.{name}"] = cls
-    return found
+            defined_here = cls.__module__ == module.name
+            if defined_here and issubclass(cls, base) and not inspect.isabstract(cls):
+                classes[f"{module.name}.{name}"] = cls
+    return classes
 
 
 def content(file) -> dict:
@@ -36,48 +36,48 @@ def content(file) -> dict:
 
 
 @pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.relative_to(CONF).as_posix())
-def test_an_option_names_a_class_of_its_own_group(file):
+def test_option_names_a_class_of_its_group(file):
     target = content(file)["_target_"]
     assert target in concrete(file.parent.name)
 
 
 @pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.relative_to(CONF).as_posix())
-def test_an_option_gives_only_keys_of_its_class(file):
-    given = content(file)
-    cls = concrete(file.parent.name)[given.pop("_target_")]
-    assert set(given) <= set(cls.model_fields)
+def test_option_sets_only_keys_of_its_class(file):
+    keys = content(file)
+    cls = concrete(file.parent.name)[keys.pop("_target_")]
+    assert set(keys) <= set(cls.model_fields)
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_every_class_of_a_group_is_named_by_an_option(group):
+def test_class_of_a_group_has_an_option(group):
     named = {content(file)["_target_"] for file in (CONF / group).glob("*.yaml")}
     assert concrete(group), f"no option is defined for {group}"
     assert set(concrete(group)) == named
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_module_defines_at_most_one_option(group):
+def test_module_defines_at_most_one_option(group):
     modules = [name.rpartition(".")[0] for name in concrete(group)]
     assert len(modules) == len(set(modules))
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_two_levels_of_inheritance_at_most(group):
+def test_inheritance_has_at_most_two_levels(group):
     base = BASES[group]
     for name, cls in concrete(group).items():
-        between = [parent for parent in cls.__mro__ if issubclass(parent, base)]
-        assert len(between) <= 3, name
+        ancestors = [parent for parent in cls.__mro__ if issubclass(parent, base)]
+        assert len(ancestors) <= 3, name
 
 
-NAMED = [file for file in OPTIONS if file.parent.name in SEVERAL]
+MAPPING_OPTIONS = [file for file in OPTIONS if file.parent.name in SEVERAL]
 
 
-@pytest.mark.parametrize("file", NAMED, ids=lambda file: file.stem)
-def test_an_option_of_several_stands_below_its_own_name(file):
+@pytest.mark.parametrize("file", MAPPING_OPTIONS, ids=lambda file: file.stem)
+def test_option_of_a_mapping_group_has_its_own_package(file):
     assert file.read_text().startswith(f"# @package {file.parent.name}.{file.stem}\n")
 
 
-def test_every_compression_of_an_export_claims_bits_that_are_counted():
+def test_export_compression_claims_a_counted_bit_width():
     claims = [option for option in concrete("compression").values() if issubclass(option, ExportCompression)]
     assert claims
     for option in claims:

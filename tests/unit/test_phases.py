@@ -1,4 +1,4 @@
-"""A recipe with phases as a graph of steps, and its screens."""
+"""The plan of a recipe with phases, and its screens."""
 
 import json
 
@@ -55,7 +55,7 @@ def keys(phased):
 def test_phase_trains_the_merged_weights_of_the_previous(phased):
     plan = make_plan(phased(), "x")
     assert [step.label for step in plan.steps if step.label not in SHIPPED] == [
-        *("read general", "model", "encode general", *EARLY[2:]),  # all rows, before anything is trained
+        *("read general", "model", "encode general", *EARLY[2:]),  # all data comes before any training
         "evaluate base",
         *("tune general", "merge general", "evaluate general"),
         *("tune domain", "merge domain", "evaluate domain"),
@@ -119,12 +119,12 @@ def test_phase_is_released_without_the_later_ones(keys):
 
 def test_empty_phase_equals_a_recipe_without_phases(keys, team):
     lines = RECIPE[: RECIPE.index("phases:")].splitlines(keepends=True)
-    whole = "".join(line for line in lines if "@" not in line)
-    team("recipes/x.yaml", whole)
+    single = "".join(line for line in lines if "@" not in line)
+    team("recipes/x.yaml", single)
     without = keys()
-    team("recipes/x.yaml", f"{whole}phases: {{only: {{}}}}\n")
-    named = {"read": "read only", "encode": "encode only", "tune": "tune only", "merge": "merge only"}
-    assert keys() == {named.get(label, label): key for label, key in without.items()}
+    team("recipes/x.yaml", f"{single}phases: {{only: {{}}}}\n")
+    labels = {"read": "read only", "encode": "encode only", "tune": "tune only", "merge": "merge only"}
+    assert keys() == {labels.get(label, label): key for label, key in without.items()}
 
 
 def test_phase_gate_runs_before_the_next_training(phased):
@@ -166,12 +166,12 @@ def refused(config) -> tuple[Problem, ...]:
 
 def test_only_the_last_phase_may_keep_unmerged_weights(phased, monkeypatch, team, config):
     monkeypatch.setattr(Full, "merges", False)
-    found = refused(phased("export=transformers", "compression=none"))
-    assert [(problem.key, problem.overrides) for problem in found] == [
+    problems = refused(phased("export=transformers", "compression=none"))
+    assert [(problem.key, problem.overrides) for problem in problems] == [
         (f"phases.{phase}.tuning", (f"tuning@phases.{phase}.tuning=lora",)) for phase in ("general", "domain")
     ]
     fixed = RECIPE
-    for problem in found:
+    for problem in problems:
         group, option = problem.overrides[0].split("=")
         line = f"- /{group}: {option}"
         assert f"'{line}' in 'defaults'" in str(problem)
@@ -230,9 +230,9 @@ def test_forgetting_table_lists_every_phase(phased):
     chosen = phased()
     metrics = {}
     for number, candidate in enumerate(("base", "general", "domain", "tuned", "int4")):
-        for place, phase in enumerate(("general_", "domain_", "")):
-            metrics[f"{candidate}.{phase}exact_match"] = (10 * number + place) / 100
-            metrics[f"{candidate}.{phase}perplexity"] = 10.0 * number + place
+        for index, phase in enumerate(("general_", "domain_", "")):
+            metrics[f"{candidate}.{phase}exact_match"] = (10 * number + index) / 100
+            metrics[f"{candidate}.{phase}perplexity"] = 10.0 * number + index
     lines = _forgetting(Release.model_construct(metrics=metrics), chosen)
     assert [line.split() for line in lines[1:7]] == [
         ["exact", "match", "general", "domain", "task"],
@@ -262,7 +262,7 @@ def test_engine_accepts_the_rows_of_every_phase(phased):
     words = ["export=tensorrt", "compression=none", "deployment.gpus=1", "export.length.max=256"]
     words += ["phases.general.data.max_length=300", "phases.domain.data.max_length=256", "~gates"]
     words += ["phases.task.data.max_length=256"]
-    (problem,) = [each for each in refused(phased(*words)) if each.key == "export.length.max"]
+    (problem,) = [problem for problem in refused(phased(*words)) if problem.key == "export.length.max"]
     assert problem.overrides == ("export.length.max=300", "phases.general.data.max_length=256")
 
 
@@ -272,6 +272,6 @@ def test_last_phase_decides_whether_weights_are_plain(team, config):
     )
     recipe = recipe.replace("override /compression: int4-weight", "override /compression: distill")
     team("recipes/y.yaml", recipe)
-    found = refused(config("+recipe=y", "export=transformers"))
-    problem = next(each for each in found if each.key == "compression.distill")
+    problems = refused(config("+recipe=y", "export=transformers"))
+    problem = next(problem for problem in problems if problem.key == "compression.distill")
     assert problem.overrides == ("tuning@phases.task.tuning=lora",)

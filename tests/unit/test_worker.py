@@ -1,3 +1,5 @@
+"""The worker process: jobs, errors and signals."""
+
 import json
 import os
 import signal
@@ -20,7 +22,7 @@ from framework.core.store import Store
 
 ROOT = Path(__file__).parents[2]
 
-# A plugin whose stages sleep, fail, or start a child of their own.
+# A plugin whose stages sleep, fail, crash or start a child process.
 PLUGIN = """
 import subprocess, time
 from pathlib import Path
@@ -43,11 +45,11 @@ class Fail(Stage):
     name: ClassVar[str] = "fail"
     version: ClassVar[int] = 1
     def run(self, inputs, output, workspace):
-        raise StepError("the very reason")
+        raise StepError("the stage failed")
 
 class Crash(Fail):
     def run(self, inputs, output, workspace):
-        raise ZeroDivisionError("a fault of ours")
+        raise ZeroDivisionError("a bug")
 """
 
 
@@ -81,7 +83,7 @@ def work(tmp_path: Path, job: Path, stdin: Any = subprocess.PIPE) -> "subprocess
 
 
 def finish(worker: "subprocess.Popen[str]") -> tuple[str, str]:
-    """Wait for the end without closing standard input, which would end the worker at once."""
+    """Wait for the worker to end without closing its standard input, which would kill it."""
     worker.wait(timeout=60)
     stdin, worker.stdin = worker.stdin, None
     output = worker.communicate()
@@ -120,7 +122,7 @@ def test_job_is_read_back_with_equal_keys(
     assert job["pending"] == [data.key]
     assert job["positions"] == {model.key: 1, data.key: 2}
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "changed"}\n')
-    with pytest.raises(StepError, match="read: a file or a library changed after the plan was made"):
+    with pytest.raises(StepError, match=r"^read: "):
         read_steps(job)
 
 
@@ -130,7 +132,7 @@ def test_other_library_version_is_named(tiny_model: Model) -> None:
     (entry,) = job["steps"]
     entry["libraries"]["torch"] = "1.0"
     entry["key"] = "0" * 64
-    with pytest.raises(StepError, match=r"model: planned with torch 1\.0, but \d"):
+    with pytest.raises(StepError, match=r"^model: .*torch 1\.0"):
         read_steps(job)
 
 
@@ -140,17 +142,17 @@ def test_error_is_written_to_the_message_file(
     monkeypatch.setenv("GITUNE_MESSAGE", str(tmp_path / "message"))
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())), stdin=subprocess.DEVNULL)
     finish(worker)
-    assert (tmp_path / "message").read_text() == "the very reason\n"
+    assert (tmp_path / "message").read_text() == "the stage failed\n"
 
 
 def test_error_is_one_line_and_a_bug_keeps_its_traceback(tmp_path: Path, plugin: Any) -> None:
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())))
     out, err = finish(worker)
-    assert (worker.returncode, out, err) == (1, "[ 1/1] fail\n", "the very reason\n")
+    assert (worker.returncode, out, err) == (1, "[ 1/1] fail\n", "the stage failed\n")
     worker = work(tmp_path, write(tmp_path, Step("crash", plugin.Crash())))
     out, err = finish(worker)
     assert worker.returncode == 1
-    assert "ZeroDivisionError: a fault of ours" in err
+    assert "ZeroDivisionError: a bug" in err
     assert "Traceback" in err
 
 
@@ -160,8 +162,8 @@ def test_package_outside_plugins_is_rejected(tmp_path: Path, plugin: Any) -> Non
     worker = work(tmp_path, job)
     _, err = finish(worker)
     assert worker.returncode == 1
-    assert "outside the allowed packages" in err
-    assert "the very reason" not in err
+    assert "sleepy" in err
+    assert "the stage failed" not in err
 
 
 def test_sigterm_leaves_no_partial_artifact(tmp_path: Path, plugin: Any) -> None:
@@ -175,7 +177,7 @@ def test_sigterm_leaves_no_partial_artifact(tmp_path: Path, plugin: Any) -> None
     worker.wait(timeout=10)
     assert worker.returncode == 143
     assert not list((tmp_path / "store" / "sleep").iterdir())
-    os.killpg(worker.pid, signal.SIGKILL)  # the stage's child; normally the runner ends it
+    os.killpg(worker.pid, signal.SIGKILL)  # the stage's child, which the runner normally ends
     finish(worker)
 
 
@@ -187,7 +189,7 @@ def test_worker_and_children_exit_with_the_runner(tmp_path: Path, plugin: Any) -
     assert worker.stdin is not None
     worker.stdin.close()
     worker.stdin = None
-    worker.communicate(timeout=5)  # the child has closed its output too
+    worker.communicate(timeout=5)  # returns once the child has closed its output too
     assert worker.returncode == -signal.SIGKILL
     deadline = time.monotonic() + 5
     while is_running(child) and time.monotonic() < deadline:
@@ -200,4 +202,4 @@ def test_worker_runs_without_a_runner(tmp_path: Path, plugin: Any) -> None:
     """A cluster starts the same command without standard input."""
     worker = work(tmp_path, write(tmp_path, Step("fail", plugin.Fail())), stdin=subprocess.DEVNULL)
     _, err = finish(worker)
-    assert err == "the very reason\n"
+    assert err == "the stage failed\n"

@@ -1,6 +1,6 @@
 """Wrap models as functions of plain tensors, which an exporter can trace.
 
-Knows transformers' models and their key-value cache; not the format of the export.
+Knows transformers' models and their key-value cache, but not the format of the export.
 """
 
 import inspect
@@ -61,7 +61,7 @@ def decoder(model: Any, option: str) -> Traceable:
 
     Inputs are ``input_ids`` and, if the model has them, ``position_ids`` (batch, sequence),
     ``attention_mask`` (batch, total) and for each layer ``past_key_values.<layer>.key`` and ``.value``
-    (batch, heads, past, head size); total is past plus sequence. Outputs are ``logits`` (batch,
+    (batch, heads, past, head size). Total is past plus sequence. Outputs are ``logits`` (batch,
     sequence, vocabulary) and for each layer ``present.<layer>.key`` and ``.value`` (batch, heads, total,
     head size).
 
@@ -70,7 +70,7 @@ def decoder(model: Any, option: str) -> Traceable:
         option: the export option, for messages.
 
     Raises:
-        StepError: the model's cache is not the keys and values of all positions.
+        StepError: the model has an adapter, or its cache does not keep the keys and values of all positions.
     """
     import torch
     from transformers import DynamicCache
@@ -97,6 +97,19 @@ def decoder(model: Any, option: str) -> Traceable:
             ).logits
             return [logits, *(state for layer in cache.layers for state in (layer.keys, layer.values))]
 
+    return _cached_traceable(WithCache(), shapes, has_positions=has_positions)
+
+
+def _cached_traceable(module: "Module", shapes: list[tuple[int, int]], *, has_positions: bool) -> Traceable:
+    """Return *module* with example arguments: 2 rows of 3 new tokens after 5 cached ones.
+
+    Args:
+        module: takes token ids, mask and the list of positions, if any, and cache.
+        shapes: heads and head size of every tensor in the cache.
+        has_positions: whether the model takes ``position_ids``.
+    """
+    import torch
+
     rows, past, new = 2, 5, 3
     ids = torch.ones(rows, new, dtype=torch.long)
     mask = torch.ones(rows, past + new, dtype=torch.long)
@@ -108,7 +121,7 @@ def decoder(model: Any, option: str) -> Traceable:
     inputs |= {"position_ids": tokens} if has_positions else {}
     inputs |= {f"past_key_values.{name}": cached for name in names}
     outputs = ("logits", *(f"present.{name}" for name in names))
-    return Traceable(WithCache(), (ids, mask, [*positions, *cache]), inputs, outputs)
+    return Traceable(module, (ids, mask, [*positions, *cache]), inputs, outputs)
 
 
 def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """A real Envoy in front of small servers, configured from rendered routes.
 
-The control plane's part is played here: a route's retries, timeouts, weights and matches, and a
-DestinationRule's outlier detection become Envoy's static configuration.
+This module replaces the control plane. It converts a route's retries, timeouts, weights and matches, and a
+DestinationRule's outlier detection, to Envoy's static configuration.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ HOST = "tiny.models.example.com"
 
 
 class Backend:
-    """A pod: counts what it is asked, and answers with what *statuses* say; the last one for ever."""
+    """A pod that counts requests and answers with *statuses* in order, then repeats the last one."""
 
     def __init__(self, *statuses: int) -> None:
         self.statuses = statuses or (200,)
@@ -40,7 +40,7 @@ class Backend:
                     status = backend.statuses[min(backend.calls, len(backend.statuses)) - 1]
                 if backend.hangs:
                     backend.released.wait(60)
-                with contextlib.suppress(OSError):  # a proxy that gave up has hung up
+                with contextlib.suppress(OSError):  # the proxy closes the connection after a timeout
                     self.send_response(status)
                     self.send_header("content-length", "0")
                     self.end_headers()
@@ -48,7 +48,7 @@ class Backend:
             do_POST = do_GET
 
             def log_message(self, *words: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
         self.port = self.server.server_address[1]
@@ -68,22 +68,22 @@ class Proxy:
         self.client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 
     def ask(self, times: int = 1, method: str = "POST", **headers: str) -> list[int]:
-        found = []
+        statuses = []
         for _ in range(times):
             self.client.request(method, "/v1/x", headers={"host": HOST, **headers})
             answer = self.client.getresponse()
             answer.read()
-            found.append(answer.status)
-        return found
+            statuses.append(answer.status)
+        return statuses
 
     def count(self, name: str) -> int:
         lines = urlopen(f"http://{self.admin}/stats?filter={name}", timeout=30).read().decode().splitlines()
         return sum(int(line.rpartition(" ")[2]) for line in lines)
 
 
-def routes_of(found: dict) -> list[dict]:
-    """Return the routes in words of our own, the first that matches first."""
-    if "VirtualService" in found:
+def routes_of(manifests: dict) -> list[dict]:
+    """Return the routes in one format for Istio and Gateway API, in matching order."""
+    if "VirtualService" in manifests:
         return [
             {
                 "match": [_istio_match(m) for m in route.get("match", [{}])],
@@ -92,10 +92,10 @@ def routes_of(found: dict) -> list[dict]:
                 "timeout": route.get("timeout"),
                 "mirror": route.get("mirror"),
             }
-            for route in found["VirtualService"]["spec"]["http"]
+            for route in manifests["VirtualService"]["spec"]["http"]
         ]
     rules = []
-    for rule in found["HTTPRoute"]["spec"]["rules"]:
+    for rule in manifests["HTTPRoute"]["spec"]["rules"]:
         timeouts = rule.get("timeouts", {})
         rules.append(
             {
@@ -108,7 +108,7 @@ def routes_of(found: dict) -> list[dict]:
                 "mirror": None,
             }
         )
-    # The more a rule asks for, the earlier it is tried: Gateway API's order, where paths are alike.
+    # Gateway API tries more specific rules first; all paths are equal here.
     return sorted(rules, key=lambda r: (r["match"][0]["method"] is None, -len(r["match"][0]["headers"])))
 
 
@@ -117,13 +117,13 @@ def _istio_match(match: dict) -> dict:
     return {"method": match.get("method", {}).get("exact"), "headers": headers}
 
 
-def envoy_config(found: dict, pods: dict[str, list[Backend]]) -> dict:
+def envoy_config(manifests: dict, pods: dict[str, list[Backend]]) -> dict:
     """Return Envoy's static configuration for the rendered routes and the *pods* of each Service."""
-    spec = (found.get("VirtualService") or found["HTTPRoute"])["spec"]
+    spec = (manifests.get("VirtualService") or manifests["HTTPRoute"])["spec"]
     host = {
         "name": "release",
         "domains": spec.get("hosts") or spec["hostnames"],
-        "routes": [_route(route, match) for route in routes_of(found) for match in route["match"]],
+        "routes": [_route(route, match) for route in routes_of(manifests) for match in route["match"]],
     }
     manager = {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3."
@@ -141,7 +141,7 @@ def envoy_config(found: dict, pods: dict[str, list[Backend]]) -> dict:
     }
     chain = {"filters": [{"name": "http", "typed_config": manager}]}
     anywhere = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
-    rules = {rule["spec"]["host"].split(".")[0]: rule["spec"] for rule in found["DestinationRules"]}
+    rules = {rule["spec"]["host"].split(".")[0]: rule["spec"] for rule in manifests["DestinationRules"]}
     return {
         "admin": {"address": anywhere},
         "static_resources": {
@@ -162,7 +162,7 @@ def _route(route: dict, match: dict) -> dict:
             "retry_on": retries["retryOn"],
             "num_retries": retries["attempts"],
             "per_try_timeout": retries["perTryTimeout"],
-            # As istiod asks for it: not the pod that has just failed.
+            # As istiod sets it: a retry goes to another pod.
             "retry_host_predicate": [
                 {
                     "name": "envoy.retry_host_predicates.previous_hosts",
@@ -184,8 +184,8 @@ def _route(route: dict, match: dict) -> dict:
 
 def _cluster(name: str, backends: list[Backend], rule: dict | None) -> dict:
     points = [
-        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": each.port}}}}
-        for each in backends
+        {"endpoint": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": backend.port}}}}
+        for backend in backends
     ]
     cluster: dict = {
         "name": name,
@@ -216,28 +216,28 @@ def _cluster(name: str, backends: list[Backend], rule: dict | None) -> dict:
 
 @pytest.fixture
 def backend():
-    made: list[Backend] = []
+    backends: list[Backend] = []
 
     def make(*statuses: int) -> Backend:
-        made.append(Backend(*statuses))
-        return made[-1]
+        backends.append(Backend(*statuses))
+        return backends[-1]
 
     yield make
-    for each in made:
-        each.close()
+    for backend in backends:
+        backend.close()
 
 
 @pytest.fixture
 def proxy(tmp_path: Path):
-    """Start Envoys on configurations; all end with the test."""
+    """Start Envoys on rendered routes; all stop at the end of the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(found: dict, pods: dict[str, list[Backend]]) -> Proxy:
+        def start(manifests: dict, pods: dict[str, list[Backend]]) -> Proxy:
             import envoy
 
             folder = Path(tempfile.mkdtemp(dir=tmp_path))
             file, admin = folder / "envoy.json", folder / "admin"
-            file.write_text(json.dumps(envoy_config(found, pods)))
+            file.write_text(json.dumps(envoy_config(manifests, pods)))
             words = ["--use-dynamic-base-id", "--disable-hot-restart", "--concurrency", "1", "-l", "error"]
             command = [str(Path(envoy.__file__).parent / "_bin" / "envoy"), "-c", str(file), *words]
             process = subprocess.Popen([*command, "--admin-address-path", str(admin)])

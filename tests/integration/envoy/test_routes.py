@@ -1,7 +1,7 @@
-"""A real Envoy obeys the numbers of the rendered routes.
+"""A real Envoy follows the rendered routes: retries, timeouts, outlier detection and weights.
 
-``conftest.py`` hands them on as a control plane would; the steps of the rendered Rollout change the routes
-here as Argo Rollouts changes them. No assertion depends on how long anything takes.
+``conftest.py`` replaces the control plane. The steps of the rendered Rollout change the routes as Argo
+Rollouts does. No assertion depends on elapsed time.
 """
 
 import copy
@@ -16,45 +16,45 @@ PINNED = ("kubernetes", {"image": f"registry.example.com/server@sha256:{'5' * 64
 REACHED = ("production", {"domain": "models.example.com"})
 
 
-def stepped(found: dict, *steps: dict) -> dict:
-    """Return the objects as Argo Rollouts leaves them after *steps* of the rendered Rollout."""
-    found = copy.deepcopy(found)
-    new = found["Rollout"]["spec"]["strategy"]["canary"]["canaryService"]
+def stepped(manifests: dict, *steps: dict) -> dict:
+    """Return the objects as Argo Rollouts changes them in *steps* of the rendered Rollout."""
+    manifests = copy.deepcopy(manifests)
+    new = manifests["Rollout"]["spec"]["strategy"]["canary"]["canaryService"]
     for step in steps:
-        for route in _base_routes(found):
+        for route in _base_routes(manifests):
             for to in route.get("route") or route["backendRefs"]:
                 name = to["name"] if "name" in to else to["destination"]["host"].split(".")[0]
                 if "setWeight" in step:
                     to["weight"] = step["setWeight"] if name == new else 100 - step["setWeight"]
         if match := step.get("setHeaderRoute", step.get("setMirrorRoute", {})).get("match"):
-            _add_route(found, new, match[0], mirrors="setMirrorRoute" in step)
-    return found
+            _add_route(manifests, new, match[0], mirrors="setMirrorRoute" in step)
+    return manifests
 
 
-def _base_routes(found: dict) -> list[dict]:
-    spec = (found.get("VirtualService") or found["HTTPRoute"])["spec"]
+def _base_routes(manifests: dict) -> list[dict]:
+    spec = (manifests.get("VirtualService") or manifests["HTTPRoute"])["spec"]
     return [route for route in spec.get("http") or spec["rules"] if route.get("name") == "release"]
 
 
-def _add_route(found: dict, new: str, match: dict, *, mirrors: bool) -> None:
-    (base,) = copy.deepcopy(_base_routes(found))
-    # Rollouts and its plugin copy where requests go, and neither retries nor timeouts.
+def _add_route(manifests: dict, new: str, match: dict, *, mirrors: bool) -> None:
+    (base,) = copy.deepcopy(_base_routes(manifests))
+    # Argo Rollouts and its plugin copy destinations, but neither retries nor timeouts.
     base = {key: base[key] for key in ("route", "backendRefs", "matches") if key in base}
     base["name"] = "managed"
     header = match["headerName"] if not mirrors else None
-    if "VirtualService" in found:  # in front, as istiod tries them in order
-        wanted = {"headers": {header: {"exact": match["headerValue"]["exact"]}}} if header else match
-        base["match"] = [{k: v for k, v in wanted.items() if k != "path"}]
+    if "VirtualService" in manifests:  # first, as istiod tries routes in order
+        condition = {"headers": {header: {"exact": match["headerValue"]["exact"]}}} if header else match
+        base["match"] = [{k: v for k, v in condition.items() if k != "path"}]
         to_new = [to for to in base["route"] if to["destination"]["host"].split(".")[0] == new]
         base |= {"mirror": to_new[0]["destination"]} if mirrors else {"route": [{**to_new[0], "weight": 100}]}
-        found["VirtualService"]["spec"]["http"].insert(0, base)
+        manifests["VirtualService"]["spec"]["http"].insert(0, base)
         return
     to_new = next(ref for ref in base["backendRefs"] if ref["name"] == new)
-    wanted = {"name": header, "type": "Exact", "value": match["headerValue"]["exact"]}
-    base["matches"] = [{**base["matches"][0], "headers": [wanted]}]
+    condition = {"name": header, "type": "Exact", "value": match["headerValue"]["exact"]}
+    base["matches"] = [{**base["matches"][0], "headers": [condition]}]
     base["backendRefs"] = [{**to_new, "weight": 1}]
-    # Behind, as the plugin does: it must win by asking for more.
-    found["HTTPRoute"]["spec"]["rules"].append(base)
+    # Last, as the plugin does; it takes precedence because it is more specific.
+    manifests["HTTPRoute"]["spec"]["rules"].append(base)
 
 
 @pytest.fixture
@@ -63,17 +63,17 @@ def rendered(render_with, measured):
         chosen = {"deployment": PINNED, "environment": REACHED, "monitoring": measured, **chosen}
         texts = render_with(**chosen)
         items = [yaml.safe_load(text) for name, text in texts.items() if name.endswith(".yaml")]
-        found = {item["kind"]: item for item in items}
-        return {**found, "DestinationRules": [i for i in items if i["kind"] == "DestinationRule"]}
+        by_kind = {item["kind"]: item for item in items}
+        return {**by_kind, "DestinationRules": [i for i in items if i["kind"] == "DestinationRule"]}
 
     return render
 
 
-def canary_steps(found: dict) -> list[dict]:
-    return found["Rollout"]["spec"]["strategy"]["canary"]["steps"]
+def canary_steps(manifests: dict) -> list[dict]:
+    return manifests["Rollout"]["spec"]["strategy"]["canary"]["steps"]
 
 
-def test_a_request_is_tried_three_times_more_with_exponential_waits(rendered, backend, proxy):
+def test_failed_request_is_retried_with_exponential_backoff(rendered, backend, proxy):
     pod = backend(503)
     through = proxy(rendered(traffic="istio"), {"tiny": [pod]})
     assert through.ask() == [503]
@@ -82,22 +82,22 @@ def test_a_request_is_tried_three_times_more_with_exponential_waits(rendered, ba
     assert '"base_interval": "0.100s"' in urlopen(f"http://{through.admin}/config_dump").read().decode()
 
 
-def test_a_pod_that_recovers_within_three_tries_is_not_noticed(rendered, backend, proxy):
+def test_pod_that_recovers_within_three_retries_is_hidden(rendered, backend, proxy):
     pod = backend(503, 503, 503, 200)
     assert proxy(rendered(traffic="istio"), {"tiny": [pod]}).ask() == [200]
 
 
-def test_an_error_of_the_model_itself_is_not_tried_again(rendered, backend, proxy):
+def test_model_error_is_not_retried(rendered, backend, proxy):
     pod = backend(500)
     assert proxy(rendered(traffic="istio"), {"tiny": [pod]}).ask() == [500]
     assert pod.calls == 1
 
 
-def test_a_pod_is_thrown_out_after_five_errors_in_a_row(rendered, backend, proxy):
+def test_pod_is_ejected_after_five_consecutive_errors(rendered, backend, proxy):
     bad, good = backend(500), backend()
-    # As long as the test may take: on its own it would come back after 30 s.
-    found = rendered(traffic=("istio", {"eject_seconds": 3600}))
-    through = proxy(found, {"tiny": [bad, good]})
+    # Longer than the test; the default returns the pod after 30 s.
+    manifests = rendered(traffic=("istio", {"eject_seconds": 3600}))
+    through = proxy(manifests, {"tiny": [bad, good]})
     answers: list[int] = []
     while bad.calls < 5 and len(answers) < 1000:
         answers += through.ask()
@@ -108,18 +108,18 @@ def test_a_pod_is_thrown_out_after_five_errors_in_a_row(rendered, backend, proxy
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_request_that_hangs_ends_with_its_time(rendered, backend, proxy, traffic):
+def test_hanging_request_times_out(rendered, backend, proxy, traffic):
     pod = backend()
     pod.hangs = True
     through = proxy(rendered(traffic=(traffic, {"try_seconds": 1, "timeout_seconds": 1})), {"tiny": [pod]})
     assert through.ask() == [504]
 
 
-def test_a_try_that_hangs_is_given_to_another_pod(rendered, backend, proxy):
+def test_hanging_try_is_retried_on_another_pod(rendered, backend, proxy):
     slow, quick = backend(), backend()
     slow.hangs = True
-    found = rendered(traffic=("istio", {"try_seconds": 1, "timeout_seconds": 60}))
-    through = proxy(found, {"tiny": [slow, quick]})
+    manifests = rendered(traffic=("istio", {"try_seconds": 1, "timeout_seconds": 60}))
+    through = proxy(manifests, {"tiny": [slow, quick]})
     answers: list[int] = []
     while not slow.calls and len(answers) < 1000:
         answers += through.ask()
@@ -128,38 +128,38 @@ def test_a_try_that_hangs_is_given_to_another_pod(rendered, backend, proxy):
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_canary_gets_its_share_and_nothing_once_it_is_aborted(rendered, backend, proxy, traffic):
-    found = rendered(traffic=traffic, rollout="canary")
-    first, _, second, _ = canary_steps(found)
+def test_canary_gets_its_share_and_nothing_after_an_abort(rendered, backend, proxy, traffic):
+    manifests = rendered(traffic=traffic, rollout="canary")
+    first, _, second, _ = canary_steps(manifests)
     assert (first, second) == ({"setWeight": 1}, {"setWeight": 5})
     old, new = backend(), backend(500)
-    through = proxy(stepped(found, first, second), {"tiny": [old], "tiny-canary": [new]})
-    answers = through.ask(500)  # without a single one to the canary once in 10 to the 11
+    through = proxy(stepped(manifests, first, second), {"tiny": [old], "tiny-canary": [new]})
+    answers = through.ask(500)  # P(no request to the canary) is about 1e-11
     assert 0 < answers.count(500) == new.calls < 125
     before = new.calls
-    aborted = proxy(stepped(found, second, {"setWeight": 0}), {"tiny": [old], "tiny-canary": [new]})
+    aborted = proxy(stepped(manifests, second, {"setWeight": 0}), {"tiny": [old], "tiny-canary": [new]})
     assert set(aborted.ask(100)) == {200}
     assert new.calls == before
 
 
 @pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
-def test_a_header_chooses_the_arm(rendered, backend, proxy, traffic):
-    found = rendered(traffic=traffic, rollout=("ab", {"header": "x-arm", "value": "new"}))
+def test_header_chooses_the_arm(rendered, backend, proxy, traffic):
+    manifests = rendered(traffic=traffic, rollout=("ab", {"header": "x-arm", "value": "new"}))
     a, b = backend(201), backend(202)
-    steps = canary_steps(found)[:3]
-    through = proxy(stepped(found, *steps), {"tiny": [a], "tiny-b": [b]})
+    steps = canary_steps(manifests)[:3]
+    through = proxy(stepped(manifests, *steps), {"tiny": [a], "tiny-b": [b]})
     assert set(through.ask(20)) == {201}
     assert set(through.ask(20, **{"x-arm": "new"})) == {202}
     assert set(through.ask(20, **{"x-arm": "other"})) == {201}
 
 
-def test_a_shadow_gets_copies_and_its_answers_are_thrown_away(rendered, backend, proxy):
-    found = rendered(traffic="istio", rollout="shadow")
+def test_shadow_gets_copies_and_its_answers_are_discarded(rendered, backend, proxy):
+    manifests = rendered(traffic="istio", rollout="shadow")
     old, new = backend(), backend(500)
-    through = proxy(stepped(found, *canary_steps(found)[:3]), {"tiny": [old], "tiny-shadow": [new]})
+    through = proxy(stepped(manifests, *canary_steps(manifests)[:3]), {"tiny": [old], "tiny-shadow": [new]})
     assert set(through.ask(30)) == {200}
-    assert set(through.ask(5, method="GET")) == {200}  # asks no model
+    assert set(through.ask(5, method="GET")) == {200}  # GET requests are not mirrored
     deadline = time.monotonic() + 60
     while new.calls < 30 and time.monotonic() < deadline:
-        time.sleep(0.02)  # copies are sent without anybody waiting for them
+        time.sleep(0.02)  # mirrored requests are sent in the background
     assert (old.calls, new.calls) == (35, 30)

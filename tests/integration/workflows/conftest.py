@@ -1,8 +1,8 @@
-"""A small GitHub: a bare repository, `act` as its runner, and what `gh` was told.
+"""A small GitHub: a bare repository, `act` as its runner, and a fake `gh`.
 
-Workflows run as they stand, on this machine and without Docker. What is missing here is stood in for at the
-far end of the wire: `actions/setup-python` finds this interpreter, `pip install` finds all installed and
-notes what it was asked for, `gh` keeps comments, pull requests and issues in a file.
+Workflows run unchanged, on this machine and without Docker. Services are replaced by fakes:
+`actions/setup-python` finds this interpreter, `pip install` only records its arguments, and `gh` keeps
+comments, pull requests and issues in a file.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ class Ran:
 
     returncode: int
     output: str
-    """The log; a step's summary stands in it after the word ``Summary``."""
+    """The log. A step's summary follows the word ``Summary``."""
 
 
 @dataclass
@@ -56,14 +56,14 @@ class Hub:
 
     @staticmethod
     def pins() -> set[tuple[str, str]]:
-        """Return each action that is stood in for, as the workflows and actions call it."""
+        """Return each faked action with its pin, as the workflows and actions use it."""
         files = [
             file
             for folder in ("workflows", "actions")
             for file in (ROOT / ".github" / folder).rglob("*.yaml")
         ]
-        found = re.findall(r"uses: (([\w-]+/[\w-]+)@\S+)", "\n".join(file.read_text() for file in files))
-        return {(name, pin) for pin, name in found if name in _ACTIONS}
+        uses = re.findall(r"uses: (([\w-]+/[\w-]+)@\S+)", "\n".join(file.read_text() for file in files))
+        return {(name, pin) for pin, name in uses if name in _ACTIONS}
 
     @property
     def bare(self) -> Path:
@@ -78,7 +78,7 @@ class Hub:
         return folder
 
     def commit(self, clone: Path, message: str, branch: str) -> str:
-        """Commit all that changed in *clone*, push it to *branch* and return the commit."""
+        """Commit all changes in *clone*, push them to *branch* and return the commit."""
         self.git(clone, "add", "--all")
         self.git(clone, "commit", "--quiet", "--message", message)
         self.git(clone, "push", "--quiet", "origin", f"HEAD:{branch}")
@@ -97,7 +97,7 @@ class Hub:
         return self.git(self.bare, "show", f"{ref}:{name}")
 
     def state(self) -> dict[str, Any]:
-        """Return what lies at the far end: comments, pulls, issues, calls of gh and of pip."""
+        """Return what the fakes recorded: comments, pulls, issues, calls of gh and pip."""
         file = self.folder / "far-end" / "state.json"
         return json.loads(file.read_text()) if file.is_file() else {}
 
@@ -107,23 +107,23 @@ class Hub:
         """Run *workflow* on the newest commit of *branch*, as GitHub would for *event*.
 
         Args:
-            workflow: its file's name without the ending.
-            event: such as ``push``.
-            payload: what GitHub says of the event.
-            branch: what is checked out.
+            workflow: the name of its file without the suffix.
+            event: its name, such as ``push``.
+            payload: the event's data, as GitHub sends it.
+            branch: the branch to check out.
             app: whether the bot is a GitHub App.
         """
         with self._counting:
             name = f"run-{len(self.runs)}"
             self.runs.append(name)
         clone = self.clone(name, branch)
-        place = self.folder / f"{name}-files"
-        place.mkdir()
-        (place / "event.json").write_text(json.dumps({"repository": {"full_name": REPOSITORY}, **payload}))
+        files = self.folder / f"{name}-files"
+        files.mkdir()
+        (files / "event.json").write_text(json.dumps({"repository": {"full_name": REPOSITORY}, **payload}))
         inputs = [f"--input={key}={value}" for key, value in payload.get("inputs", {}).items()]
         command = [
             *("act", event, "--workflows", f".github/workflows/{workflow}.yaml"),
-            *("--eventpath", str(place / "event.json"), "--action-cache-path", str(place / "cache")),
+            *("--eventpath", str(files / "event.json"), "--action-cache-path", str(files / "cache")),
             *("--no-cache-server", "--defaultbranch", "main", "--env", f"GITHUB_REPOSITORY={REPOSITORY}"),
             *("--secret", "GITHUB_TOKEN=the-jobs-own-token", "--concurrent-jobs", "1"),
             *(word for label in _LABELS for word in ("--platform", f"{label}=-self-hosted")),
@@ -131,7 +131,7 @@ class Hub:
             *(("--var", "BOT_CLIENT_ID=Iv1.bot", "--secret", "BOT_PRIVATE_KEY=key") if app else ()),
             *inputs,
         ]
-        environ = {**self.environ, "TMPDIR": str(place)}
+        environ = {**self.environ, "TMPDIR": str(files)}
         done = subprocess.run(command, cwd=clone, env=environ, text=True, capture_output=True, timeout=540)
         return Ran(done.returncode, done.stdout + done.stderr)
 
@@ -143,7 +143,7 @@ def _script(file: Path, text: str) -> None:
 
 
 def _toolchain(folder: Path) -> None:
-    """Write what stands in for setup-python's interpreter, for the packages and for gh."""
+    """Write the fakes of setup-python's interpreter, of the packages and of gh."""
     python = sys.executable
     call = "import sys; sys.argv[0] = 'run'; from framework.cli.main import main; main()"
     _script(
@@ -157,13 +157,13 @@ def _toolchain(folder: Path) -> None:
     )
     _script(folder / "environment" / "pip", f'#!/bin/sh\nexec {python} {_GH} pip "$@"\n')
     _script(folder / "bin" / "gh", f'#!/bin/sh\nexec {python} {_GH} gh "$@"\n')
-    _stand_in(
+    _fake_action(
         folder / "setup-python",
         inputs={"python-version": {"description": "which"}},
         runs=[{"shell": "bash", "run": f'echo "{folder}/toolchain" >> "$GITHUB_PATH"'}],
     )
     names = ("client-id", "private-key", "permission-contents", "permission-pull-requests")
-    _stand_in(
+    _fake_action(
         folder / "app-token",
         inputs={name: {"description": name, "required": True} for name in names},
         outputs={"token": {"description": "the token", "value": "the-apps-token"}},
@@ -171,8 +171,8 @@ def _toolchain(folder: Path) -> None:
     )
 
 
-def _stand_in(folder: Path, runs: list[dict[str, str]], **keys: Any) -> None:
-    """Write an action of one step, as JSON, which is YAML."""
+def _fake_action(folder: Path, runs: list[dict[str, str]], **keys: Any) -> None:
+    """Write a composite action in JSON, a subset of YAML."""
     folder.mkdir()
     action = {"name": folder.name, **keys, "runs": {"using": "composite", "steps": runs}}
     (folder / "action.yml").write_text(json.dumps(action))
@@ -180,7 +180,7 @@ def _stand_in(folder: Path, runs: list[dict[str, str]], **keys: Any) -> None:
 
 @pytest.fixture
 def hub(tmp_path: Path, environ: dict[str, str]) -> Iterator[Hub]:
-    """A repository that holds this checkout, without the clone's own history."""
+    """A repository with the files of this checkout in one commit."""
     folder = tmp_path / "hub"
     _toolchain(folder)
     far_end = folder / "far-end"
@@ -197,7 +197,7 @@ def hub(tmp_path: Path, environ: dict[str, str]) -> Iterator[Hub]:
     hub.git(folder, "init", "--quiet", "--bare", "--initial-branch=main", str(hub.bare))
     first = hub.folder / "first"
     hub.git(folder, "clone", "--quiet", str(hub.bare), str(first))
-    # Only a few recipes, so that a workflow which plans all has less to do.
+    # Only a few recipes, so that workflows that plan all of them are faster.
     listed = Hub.git(ROOT, "ls-files", "--cached", "--others", "--exclude-standard", "-z", *_TRACKED)
     for name in filter(None, listed.split("\0")):
         recipe = name.startswith("recipes/") and name.endswith(".yaml")
@@ -211,7 +211,7 @@ def hub(tmp_path: Path, environ: dict[str, str]) -> Iterator[Hub]:
     hub.git(first, "push", "--quiet", "origin", "HEAD:main")
     shutil.rmtree(first)
     yield hub
-    for name in hub.runs:  # act leaves its workspaces; they are large
+    for name in hub.runs:  # act does not remove its large workspaces
         with contextlib.suppress(OSError):
             shutil.rmtree(folder / f"{name}-files")
 

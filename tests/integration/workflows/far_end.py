@@ -1,7 +1,6 @@
-"""What answers where GitHub and the package index would: it keeps what it is told in one file.
+"""Fake `gh` and `pip`: record each call in one file and answer as GitHub does.
 
-`gh` and `pip` on the test's PATH call it. It decides nothing: a workflow that asks for the wrong thing gets
-what GitHub would give it, an error.
+`gh` and `pip` on the test's PATH call it. An invalid request gets an error, as from GitHub.
 """
 
 import fcntl
@@ -36,8 +35,8 @@ def api(words: list[str], state: dict[str, Any]) -> str:
     if method == "POST" and re.fullmatch(r"repos/[\w-]+/[\w-]+/issues/\d+/comments", path):
         comments.append({"id": 100 + len(comments), "user": {"login": "github-actions[bot]"}, **body})
         return json.dumps(comments[-1])
-    if method == "PATCH" and (found := re.fullmatch(r"repos/[\w-]+/[\w-]+/issues/comments/(\d+)", path)):
-        comment = next(each for each in comments if each["id"] == int(found[1]))
+    if method == "PATCH" and (match := re.fullmatch(r"repos/[\w-]+/[\w-]+/issues/comments/(\d+)", path)):
+        comment = next(comment for comment in comments if comment["id"] == int(match[1]))
         comment.update(body)
         return json.dumps(comment)
     sys.exit(f"gh: Not Found (HTTP 404): {method} {path}")
@@ -57,7 +56,7 @@ def issue(words: list[str], state: dict[str, Any]) -> str:
     """Answer ``gh issue``."""
     issues = state.setdefault("issues", [])
     if words[0] == "list":
-        return json.dumps([{"number": each["number"]} for each in issues if each["state"] == "open"])
+        return json.dumps([{"number": issue["number"]} for issue in issues if issue["state"] == "open"])
     if words[0] == "create":
         if option(words, "--label") not in state.get("labels", []):
             sys.exit("could not add label: not found")
@@ -71,11 +70,11 @@ def issue(words: list[str], state: dict[str, Any]) -> str:
             }
         )
         return f"https://example.com/issues/{number}"
-    found = next(each for each in issues if each["number"] == int(words[1]))
+    selected = next(issue for issue in issues if issue["number"] == int(words[1]))
     if words[0] == "edit":
-        found["body"] = text_of(words)
+        selected["body"] = text_of(words)
     elif words[0] == "close":
-        found["state"] = "closed"
+        selected["state"] = "closed"
     return ""
 
 
@@ -99,8 +98,8 @@ def main() -> None:
         if program == "gh":
             if not call["token"]:
                 sys.exit("gh: To use GitHub CLI in a GitHub Actions workflow, set the GH_TOKEN variable.")
-            if words[0] in answers and (said := answers[words[0]](words[1:], state)):
-                print(said)
+            if words[0] in answers and (answer := answers[words[0]](words[1:], state)):
+                print(answer)
         file.write_text(json.dumps(state, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""The image's recipe and the pods that run it say the same; building it takes Docker, which CI has."""
+"""The Dockerfile agrees with the pods that run the image. Only CI builds it, as it needs Docker."""
 
 import re
 import shlex
@@ -21,19 +21,19 @@ def pod() -> dict:
 
 
 def instruction(name: str) -> list[str]:
-    """Return what follows *name* in the last stage, joined over line ends."""
+    """Return the arguments of each instruction *name* in the last stage."""
     stage = TEXT.rpartition("FROM ")[2].replace("\\\n", " ")
     return [line.partition(" ")[2] for line in stage.splitlines() if line.startswith(f"{name} ")]
 
 
-def test_every_base_is_pinned_by_digest() -> None:
+def test_base_images_are_pinned_by_digest() -> None:
     bases = re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE)
     assert len(bases) == 2
     assert len(set(bases)) == 1
     assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}", bases[0])
 
 
-def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
+def test_image_has_the_pods_user_and_folder(pod: dict) -> None:
     context = pod["securityContext"]
     assert instruction("USER") == [f"{context['runAsUser']}:{context['runAsGroup']}"]
     container = pod["containers"][0]
@@ -42,7 +42,7 @@ def test_it_runs_as_the_pods_user_in_the_pods_folder(pod: dict) -> None:
     assert instruction("CMD")[0].startswith(str(container["command"])[:-1].replace("'", '"'))
 
 
-def test_it_runs_as_the_user_of_a_training_job_too() -> None:
+def test_image_has_the_training_jobs_user() -> None:
     from framework.build.launcher.worker_pod import COMMAND
     from framework.manifests.pod import USER
 
@@ -50,7 +50,7 @@ def test_it_runs_as_the_user_of_a_training_job_too() -> None:
     assert COMMAND[:2] == ("python", "-m")
 
 
-def test_all_that_is_copied_is_there_and_not_ignored() -> None:
+def test_copied_paths_exist_and_are_not_ignored() -> None:
     copied = [
         word
         for line in re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE)
@@ -62,27 +62,27 @@ def test_all_that_is_copied_is_there_and_not_ignored() -> None:
         assert f"!{name}" in IGNORE, name
 
 
-def test_its_extras_are_ours() -> None:
+def test_installed_extras_are_declared() -> None:
     import tomllib
 
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (default,) = re.findall(r"^ARG EXTRAS=(\S+)", TEXT, re.MULTILINE)
     jobs = yaml.safe_load((ROOT / ".github/workflows/image.yaml").read_text())["jobs"]
-    images = {each["name"]: each for each in jobs["publish"]["strategy"]["matrix"]["include"]}
+    images = {image["name"]: image for image in jobs["publish"]["strategy"]["matrix"]["include"]}
     assert images["server"]["extras"] == default
     assert images["server"]["packages"] == ""
     for image in images.values():
         assert set(image["extras"].split(",")) <= extras.keys()
-    assert images["trainer"]["extras"] in TEXT  # what its head says of building one by hand
+    assert images["trainer"]["extras"] in TEXT  # the comment on building the image by hand
 
 
 @pytest.mark.slow
-def test_what_it_installs_serves_without_the_checkout(tmp_path: Path) -> None:
-    """The wheel that the image's build makes holds the server, the options and the recipes."""
+def test_installed_package_serves_without_the_checkout(tmp_path: Path) -> None:
+    """The wheel contains the server, the options and the recipes."""
     wheel = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
     subprocess.run([sys.executable, *wheel], check=True)
     (file,) = tmp_path.glob("*.whl")
-    for words, said in (
+    for words, expected in (
         (["-m", "framework.server", "--help"], "--fetch-only"),
         (["-m", "framework.cli.main", "plan", "+recipe=tiny"], "publish"),
     ):
@@ -95,4 +95,4 @@ def test_what_it_installs_serves_without_the_checkout(tmp_path: Path) -> None:
             capture_output=True,
         )
         assert done.returncode == 0, done.stderr
-        assert said in done.stdout
+        assert expected in done.stdout

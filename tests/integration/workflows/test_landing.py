@@ -1,4 +1,4 @@
-"""Workflows that push to main at the same time: each lands, as one commit, and none undoes another's."""
+"""Concurrent workflows that push to main all land, each as one commit."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +15,12 @@ NAMES = ("one", "two", "three")
 
 
 def release(name: str, digit: str) -> Release:
-    other = {"name": name, "digest": f"sha256:{digit * 64}", "model_uri": f"s3://models/{digit * 64}"}
-    return Release.read(ROOT / "tests/golden/tiny.lock").model_copy(update=other)
+    update = {"name": name, "digest": f"sha256:{digit * 64}", "model_uri": f"s3://models/{digit * 64}"}
+    return Release.read(ROOT / "tests/golden/tiny.lock").model_copy(update=update)
 
 
 def put(hub: Any, run: Callable[..., Any], digit: str) -> None:
-    """Commit a version of all three releases to main, rendered."""
+    """Commit a rendered version of all three releases to main."""
     clone = hub.clone(f"version-{digit}")
     for name in NAMES:
         lock = clone / "environments" / "dev" / name / LOCK
@@ -31,7 +31,7 @@ def put(hub: Any, run: Callable[..., Any], digit: str) -> None:
     hub.commit(clone, f"Version {digit}", "main")
 
 
-def test_three_rollbacks_at_once_all_land(hub: Any, run: Callable[..., Any]) -> None:
+def test_three_concurrent_rollbacks_all_land(hub: Any, run: Callable[..., Any]) -> None:
     put(hub, run, "a")
     first = hub.git(hub.bare, "rev-parse", "main")
     put(hub, run, "b")

@@ -282,7 +282,7 @@ def test_wait_returns_the_release_without_the_log(cluster: Any, capfd: pytest.Ca
 
     def end() -> None:
         cluster.pod("p", ended(0))
-        cluster.ends("Complete")
+        cluster.finish("Complete")
 
     cluster.script = [start, end]
     objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]

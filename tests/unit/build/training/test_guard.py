@@ -126,7 +126,7 @@ def test_step_without_labels_is_reported(fit: Fit, tiny_data: Path, tmp_path: Pa
     tensors = load_file(folder / "train" / "00000.safetensors")
     tensors["labels"][:] = LABEL_MASK
     save_file(tensors, folder / "train" / "00000.safetensors")
-    with pytest.raises(StepError, match=r"no label of step 1 carries a loss, in none of training rows \d+, "):
+    with pytest.raises(StepError, match=r"step 1 .* training rows \d+, .*data\.max_length"):
         fit("a", LoRA(), data=folder)
 
 

@@ -1,0 +1,73 @@
+"""The Prometheus metrics of a running server."""
+
+import httpx
+import openai
+import pytest
+from server_process import HELLO
+
+from framework.core import metric_names as metrics
+
+
+def test_metrics_count_requests(chat, expected) -> None:
+    before = {name: chat.sample(name) for name in (metrics.PROMPT_TOKENS, metrics.COMPLETION_TOKENS)}
+    ok = ('code="200"', 'route="/v1/chat/completions"')
+    succeeded = chat.sample(metrics.REQUESTS, *ok)
+    chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=24)
+    with pytest.raises(openai.NotFoundError):
+        chat.client.chat.completions.create(model="none", messages=HELLO)
+    assert chat.sample(metrics.REQUESTS, *ok) == succeeded + 1
+    assert chat.sample(metrics.REQUESTS, 'code="404"') >= 1
+    assert chat.sample(metrics.PROMPT_TOKENS) == before[metrics.PROMPT_TOKENS] + expected[0]
+    assert chat.sample(metrics.COMPLETION_TOKENS) == before[metrics.COMPLETION_TOKENS] + len(expected[1])
+    assert chat.sample(f"{metrics.FIRST_TOKEN_SECONDS}_count") >= 1
+    assert chat.sample(metrics.IN_FLIGHT) == 0
+    assert chat.sample(metrics.READY) == 1
+    assert chat.sample(metrics.RELEASE_INFO, 'release="tiny"', 'engine="genai"') == 1
+    assert chat.sample(metrics.WAITING) == chat.sample(metrics.OLDEST_WAITING_SECONDS) == 0
+    # Only the model's process holds an engine and a tokenizer.
+    assert chat.sample(metrics.MEMORY_BYTES, 'process="model"') > 20e6
+    assert chat.sample(metrics.MEMORY_BYTES, 'process="server"') > 20e6
+
+
+def test_lengths_and_bad_outputs_are_counted(chat, expected) -> None:
+    def count_and_sum(name: str) -> tuple[float, float]:
+        return chat.sample(f"{name}_count"), chat.sample(f"{name}_sum")
+
+    prompts = count_and_sum(metrics.REQUEST_PROMPT_TOKENS)
+    completions = count_and_sum(metrics.REQUEST_COMPLETION_TOKENS)
+    cut = chat.sample(metrics.BAD_OUTPUTS, 'reason="cut"')
+    body = {"model": "tiny", "messages": HELLO, "temperature": 2, "seed": 1}
+    # Sampled tokens rarely end early: the first answer reaches the client's limit, the others the server's.
+    answer = httpx.post(f"{chat.url}/v1/chat/completions", json={**body, "max_tokens": 8}).json()
+    assert answer["choices"][0]["finish_reason"] == "length"
+    assert chat.sample(metrics.BAD_OUTPUTS, 'reason="cut"') == cut
+    assert count_and_sum(metrics.REQUEST_PROMPT_TOKENS) == (prompts[0] + 1, prompts[1] + expected[0])
+    assert count_and_sum(metrics.REQUEST_COMPLETION_TOKENS) == (completions[0] + 1, completions[1] + 8)
+    for run in (1, 2):
+        assert httpx.post(f"{chat.url}/v1/chat/completions", json=body).status_code == 200
+        assert chat.sample(metrics.BAD_OUTPUTS, 'reason="cut"') == cut + run
+        assert chat.sample(metrics.BAD_OUTPUTS_IN_A_ROW) == run
+    httpx.post(f"{chat.url}/v1/chat/completions", json={**body, "max_tokens": 8})
+    assert chat.sample(metrics.BAD_OUTPUTS_IN_A_ROW) == 0
+    assert chat.sample(f"{metrics.OUTPUT_DIVERSITY}_count") >= 4
+
+
+def test_feedback_is_counted_by_version(chat) -> None:
+    def report(**body: object) -> httpx.Response:
+        return httpx.post(f"{chat.url}/v1/feedback", json=body)
+
+    completion = chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=2)
+    version = f'version="{str(completion.system_fingerprint).removeprefix("fp_")}"'
+    assert report(completed=True, converted=False, rating=4).status_code == 204
+    assert report(completed=False, system_fingerprint=completion.system_fingerprint).status_code == 204
+    for answer in ("yes", "no"):
+        labels = ('question="completed"', f'answer="{answer}"', version)
+        assert chat.sample(metrics.FEEDBACK, *labels) == 1
+    assert chat.sample(metrics.FEEDBACK, 'question="converted"', 'answer="no"') == 1
+    assert chat.sample(f"{metrics.RATING}_sum", version) == 4
+    assert report(completed=True, system_fingerprint=f"fp_{'a' * 12}").status_code == 204
+    assert chat.sample(metrics.FEEDBACK, f'version="{"a" * 12}"') == 1
+    for invalid in ({}, {"completed": "yes"}, {"rating": 6}, {"comment": "fine"}):
+        refused = report(**invalid)
+        assert refused.status_code == 400
+        assert refused.json()["error"]["message"]

@@ -28,20 +28,60 @@ FOLDERS = {f"framework.{name}": f"framework.build.{name}" for name in _BUILD} | 
 }
 """The groups' folders, old to new."""
 RENAMED = {
+    "framework.compression.fake_quantised": "framework.build.compression.fake_quantized",
+    "framework.compression.layernames": "framework.build.compression.layer_names",
+    "framework.compression.grid": "framework.build.compression.rounding_grid",
+    "framework.compression.folder": "framework.build.compression.save_model",
+    "framework.compression.half": "framework.build.compression.sixteen_bit",
+    "framework.compression.distillation": "framework.build.compression.teacher_training",
     "framework.core.bound": "framework.core.gates",
     "framework.core.files": "framework.core.filesystem",
+    "framework.core.machine": "framework.core.machine_rank",
+    "framework.core.memory": "framework.core.peak_memory",
     "framework.core.metrics": "framework.core.metric_names",
+    "framework.core.quiet": "framework.core.silence_libraries",
+    "framework.core.remote": "framework.core.remote_files",
+    "framework.core.words": "framework.core.suggest",
     "framework.data.formats": "framework.build.data.file_formats",
     "framework.data.rows": "framework.build.data.row_formats",
     "framework.deployment.cluster": "framework.delivery.deployment.cluster_deployment",
+    "framework.deployment.companions": "framework.delivery.deployment.compose_services",
     "framework.deployment.pod": "framework.delivery.deployment.server_pod",
+    "framework.engine.adapter": "framework.build.engine.attached_adapter",
+    "framework.engine.dequantise": "framework.build.engine.dequantize",
     "framework.engine.folder": "framework.build.engine.model_folder",
+    "framework.engine.padding": "framework.build.engine.padded_batches",
+    "framework.engine.text": "framework.build.engine.text_decoder",
+    "framework.engine.widths": "framework.build.engine.bit_width",
+    "framework.evaluation.text": "framework.build.evaluation.text_metrics",
     "framework.export.folder": "framework.build.export.companion_files",
+    "framework.launcher.api": "framework.manifests.kubernetes_api",
     "framework.launcher.cluster": "framework.build.launcher.cluster_launcher",
+    "framework.launcher.following": "framework.build.launcher.follow_job",
     "framework.launcher.pod": "framework.build.launcher.worker_pod",
+    "framework.manifests.signals": "framework.manifests.server_signals",
+    "framework.model.labelled": "framework.build.model.label_encoding",
+    "framework.monitoring.bounds": "framework.delivery.monitoring.thresholds",
+    "framework.monitoring.watched": "framework.delivery.monitoring.selectors",
+    "framework.parallelism.spread": "framework.build.parallelism.sharding",
+    "framework.serving.tags": "framework.serving.entity_worker",
+    "framework.serving.text": "framework.serving.tokenization",
+    "framework.serving.triton": "framework.serving.triton_repository",
+    "framework.serving.worker": "framework.serving.model_worker",
+    "framework.stages.render": "framework.render",
+    "framework.stages.speed": "framework.build.stages.time_candidate",
+    "framework.task.preference": "framework.build.task.preference_pairs",
     "framework.task.tags": "framework.build.task.bioes",
+    "framework.training.average": "framework.build.training.ema",
+    "framework.training.fitting": "framework.build.training.micro_batch_search",
+    "framework.training.machines": "framework.build.training.join",
+    "framework.training.memory": "framework.build.training.memory_estimate",
+    "framework.training.noise": "framework.build.training.neftune",
+    "framework.training.saving": "framework.build.training.checkpoint_schedule",
+    "framework.training.speed": "framework.build.training.throughput",
+    "framework.training.tracked": "framework.build.training.metric_logging",
 }
-"""Modules that plugins import and that have another name, too."""
+"""Modules that also have another name. ``cli``, ``gitops``, ``plan`` and ``rules`` are not forwarded."""
 
 
 def new_path(module: str) -> str | None:
@@ -62,15 +102,19 @@ class _Forwarding(Loader):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._spec: ModuleSpec | None = None
+        self._own: dict[str, object] = {}
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = importlib.import_module(self._path)
-        self._spec = module.__spec__
+        self._own = {name: vars(module).get(name) for name in ("__spec__", "__path__")}
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__spec__ = self._spec  # which the import system has replaced
+        for name, value in self._own.items():  # the import system has replaced them
+            if value is None:
+                vars(module).pop(name, None)
+            else:
+                setattr(module, name, value)
 
 
 class _MovedFinder(MetaPathFinder):

@@ -134,10 +134,10 @@ def build(call: Call) -> Built | None:
     built = run.wait()
     release = built.release
     call.config.tracking.register(release)
-    _require_gates(call.config.environment, release)
-    changes = write(call.render(release), call.environments)
     if built.steps:
         _prune_versions(call)
+    _require_gates(call.config.environment, release)
+    changes = write(call.render(release), call.environments)
     print(screens.summary(call.config, plan, call.store, release, changes, built.steps))
     return built
 

@@ -41,6 +41,7 @@ class Rejects:
 
     def add(self, split: Split, file: str, line: int, reason: str) -> None:
         """Record one row."""
+        reason = reason.encode(errors="backslashreplace").decode()  # it may quote a lone surrogate
         entry = {"split": split, "file": file, "line": line, "reason": reason}
         self._stream.write(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n")
         self._counts[split] += 1

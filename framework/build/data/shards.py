@@ -4,7 +4,7 @@ A stage that reads, cleans or encodes rows writes this layout into its output fo
 
     train/00000.jsonl           canonical rows, one JSON object per line; ``test/`` likewise
     origins/train/00000.jsonl   [file, line], or [file, line, image], for the same line of train/00000.jsonl
-    images/<sha256>.<suffix>    a copy of each image that a row names
+    images/<sha256>.<suffix>    a copy of each image that a row names; ``encode`` leaves them out
     rejected.jsonl              every row rejected so far; see ``framework.build.data.rejects``
     summary.json                for each split: ``rows``, ``rejected`` and ``sha256``, and what the stage adds
 

@@ -112,6 +112,8 @@ class JobRun(Run):
         self._reported: set[str] = set()
         self._last_line_times: dict[str, str] = {}
         """Timestamp of the last printed log line, by the pod's UID."""
+        self._end: Object | None = None
+        """The condition that ended the job, once it is known; the job itself may be gone by then."""
         with _interruptible(self._job, command):
             self._api = KubernetesApi(ApiConnection(context, _REMEDIES, OUTAGE_SECONDS))
             _submit(self._api, objects, done)
@@ -130,8 +132,10 @@ class JobRun(Run):
         return self._read_release()
 
     def cancel(self) -> None:
-        """Delete the job; the store's volume stays."""
-        self._api.delete(self._job)
+        """Delete the job unless it has ended; the store's volume stays."""
+        job = self._api.get(self._job)
+        if self._end is None and job is not None and _end_condition(job, self._done) is None:
+            self._api.delete(self._job)
 
     def _until_end(self, print_log: bool) -> Object:
         """Poll the job until it has ended; return the condition that ended it.
@@ -139,7 +143,7 @@ class JobRun(Run):
         Raises:
             ClusterError: the job was deleted.
         """
-        while True:
+        while self._end is None:
             job = self._api.get(self._job)
             if job is None:
                 raise ClusterError(
@@ -149,9 +153,10 @@ class JobRun(Run):
             end = _end_condition(job, self._done)
             if print_log:
                 self._print_progress(job, is_running=end is None)
-            if end is not None:
-                return end
-            time.sleep(self._pause)
+            if end is None:
+                time.sleep(self._pause)
+            self._end = end
+        return self._end
 
     def _print_progress(self, job: Object, is_running: bool) -> None:
         pod = self._first_pod()

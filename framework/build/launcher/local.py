@@ -55,6 +55,7 @@ class LocalRun(Run):
         self._job = _write_job_file(work, pending)
         command = [sys.executable, "-P", "-m", "framework.worker", str(self._job)]
         self._worker = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+        self._is_clean = False
 
     def follow(self) -> None:
         """Return when the worker has ended; see the base class."""
@@ -91,6 +92,9 @@ class LocalRun(Run):
         return code
 
     def _clean_up(self) -> None:
+        if self._is_clean:  # the worker's process group may belong to others by now
+            return
+        self._is_clean = True
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._worker.pid, signal.SIGKILL)  # processes that the worker started and left
         if self._worker.stdin is not None:

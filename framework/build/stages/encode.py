@@ -128,7 +128,8 @@ class EncodeRows(Stage):
                 rejects.add(split, source.file, source.line, str(error))
             else:
                 # Sorted keys: the digest of the data must not depend on the order of a row's keys.
-                kept = replace(source, text=to_json(row, sort_keys=True))
+                # Images are in the parts already, so the artifact needs no copy of them.
+                kept = replace(source, text=to_json(row, sort_keys=True), image=None)
                 yield _Encoded(kept, tuple(_as_array(part) for part in parts))
 
     def _within_limit(self, ids: list[int], labels: list[int], *more: Any) -> tuple[Any, ...]:

@@ -46,6 +46,11 @@ class DataPosition(Callback):
     Another layout may resume if its steps have as many rows: it continues with the rows of the next step.
     """
 
+    @property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint, which a renamed class must not change."""
+        return "Position"
+
     def __init__(self, batches: Batches) -> None:
         self.batches = batches
 

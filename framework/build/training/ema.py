@@ -28,6 +28,11 @@ class WeightAverage(Callback):
     (as in TensorFlow's ExponentialMovingAverage). The average is float32, on the weights' own device.
     """
 
+    @property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint, which a renamed class must not change."""
+        return "Average"
+
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.weights: dict[str, Tensor] = {}

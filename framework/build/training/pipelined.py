@@ -36,7 +36,7 @@ class PipelinedModule(TuneModule):
         parallelism: Parallelism,
         micro_batches: int,
     ) -> None:
-        if tuning.penalty(model) is not None:
+        if type(tuning).penalty is not Tuning.penalty:
             raise StepError(
                 "parallelism.stages: this tuning method has a loss over all layers, and no stage has all of "
                 "them; set tuning=lora or parallelism=ddp"

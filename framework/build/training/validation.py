@@ -21,6 +21,11 @@ class ValidationLoop(Callback):
     Every rank evaluates all held-out rows, so all ranks make the same decisions.
     """
 
+    @property
+    def state_key(self) -> str:
+        """The key of its state in a checkpoint, which a renamed class must not change."""
+        return "Validating"
+
     def __init__(
         self, config: Validation, batches: Batches, progress: Progress, average: WeightAverage | None
     ) -> None:

@@ -33,6 +33,7 @@ def test_old_import_is_the_same_module():
     assert old.LoRA is LoRA
     assert old.__spec__.name == "framework.build.tuning.lora"
     assert old.__name__ == "framework.build.tuning.lora"
+    assert not hasattr(old, "__path__")
 
 
 def test_old_target_is_the_same_option():

@@ -289,3 +289,27 @@ def test_wait_returns_the_release_without_the_log(cluster: Any, capfd: pytest.Ca
     run = JobRun(objects, "Complete", None, "run", lambda: BUILT, pause=0.01)
     assert run.wait() is BUILT
     assert "[ 1/3] model" not in capfd.readouterr().out
+
+
+def test_job_may_be_gone_once_its_end_is_known(cluster: Any) -> None:
+    def end() -> None:
+        cluster.pod("p", ended(0))
+        cluster.finish("Complete")
+
+    cluster.script = [end]
+    objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]
+    run = JobRun(objects, "Complete", None, "run", lambda: BUILT, pause=0.01)
+    run.follow()
+    del cluster.objects[cluster.job]
+    assert run.wait() is BUILT
+    run.cancel()
+
+
+def test_cancel_keeps_a_job_that_has_ended(cluster: Any) -> None:
+    cluster.script = [lambda: cluster.pod("p", ended(0)), lambda: cluster.finish("Complete")]
+    objects = [{**item, "metadata": dict(METADATA)} for item in OBJECTS]
+    run = JobRun(objects, "Complete", None, "run", lambda: BUILT, pause=0.01)
+    run.wait()
+    run.cancel()
+    assert cluster.job in cluster.objects
+

@@ -48,7 +48,7 @@ def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
     done = run(tmp_path, "+recipe=two")
     assert done.returncode == 0, done.stdout + done.stderr
     first, second = done.stdout.index("tune first"), done.stdout.index("tune second")
-    assert done.stdout.index("data second") < first < done.stdout.index("evaluate first") < second
+    assert done.stdout.index("encode second") < first < done.stdout.index("evaluate first") < second
 
     release = json.loads((tmp_path / "environments/dev/two/release.lock").read_text())
     metrics = release["metrics"]

@@ -53,7 +53,7 @@ def _work(work: str, folder: Path, count: int) -> None:
     files = Files(train=_written(folder, count), test=_written(folder, 100))
     if work == "model":
         (folder / "model").mkdir()
-        model.materialise(folder / "model", seed=0)
+        model.materialize(folder / "model", seed=0)
     elif work == "read":
         rows.mkdir()
         ReadRows.of(files).run({}, rows, Workspace(rows))

@@ -46,7 +46,7 @@ def rows(folder: Path, *images: str) -> Path:
 
 
 def prepare(run: Callable[..., Path], tmp_path: Path, train: Path, test: Path) -> Path:
-    MODEL.materialise(tmp_path / "model", seed=0)
+    MODEL.materialize(tmp_path / "model", seed=0)
     data = Files(train=str(train), test=str(test), max_length=32, max_rejected=1.0)
     return run(data, MODEL, tmp_path / "model", tmp_path / "out")
 

@@ -66,10 +66,10 @@ def test_help_is_complete_and_fits_80_columns(run, tmp_path):
 
 def test_help_lists_recipes_of_the_working_folder(run, tmp_path):
     (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "team-chat.yaml").write_text("name: team-chat\n")
+    (tmp_path / "recipes" / "news.yaml").write_text("name: news\n")
     done = run(tmp_path)
     assert done.returncode == 0
-    assert " team-chat," in done.stdout
+    assert " news," in done.stdout
     assert "quickstart, sectors, sentiment, tiny, " in " ".join(done.stdout.split())
 
 

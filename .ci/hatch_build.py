@@ -5,6 +5,7 @@ without a record, nothing is recorded.
 """
 
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -19,14 +20,22 @@ PLACES = {"wheel": "framework/_share/COMMIT", "sdist": RECORD}
 class RecordCommit(BuildHookInterface):
     """Adds one file with the commit to what is built."""
 
+    _folder: Path | None = None
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add the record, except to an editable install, which asks Git each time."""
         commit = _commit(Path(self.root))
         if version == "editable" or commit is None:
             return
-        file = Path(tempfile.mkdtemp(prefix="gitune-")) / RECORD
+        self._folder = Path(tempfile.mkdtemp(prefix="gitune-"))
+        file = self._folder / RECORD
         file.write_text(f"{commit}\n", encoding="utf-8")
         build_data["force_include"][str(file)] = PLACES[self.target_name]
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
+        """Remove the temporary file."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _commit(root: Path) -> str | None:

@@ -61,5 +61,7 @@ def _first(text: str | None) -> str:
 
 if __name__ == "__main__":
     if "--check" in sys.argv[1:]:
-        sys.exit(0 if TARGET.exists() and TARGET.read_text(encoding="utf-8") == reference() else 1)
+        if not TARGET.exists() or TARGET.read_text(encoding="utf-8") != reference():
+            sys.exit("docs/reference.md is out of date; regenerate it with `just docs`")
+        sys.exit(0)
     TARGET.write_text(reference(), encoding="utf-8")

@@ -130,7 +130,8 @@ class _Application:
         if HydraConfig.get().mode == RunMode.MULTIRUN and self.verb != "compare":
             from framework.config.provenance import typed_overrides
 
-            print(f"== {' '.join(text.lstrip('+') for text in typed_overrides())} ==", flush=True)
+            if words := [text.lstrip("+") for text in typed_overrides()]:
+                print(f"== {' '.join(words)} ==", flush=True)
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
         try:

@@ -123,13 +123,13 @@ VERBS = (
     Verb(
         "status",
         "compare locks, manifests and cluster; trace an object to its release",
-        "Renders every lock again and compares; with a context, compares the cluster too.",
+        "Renders every lock again and compares. With a cluster in KUBECONFIG, compares its objects too.",
         ("run status check=true", "run status object=deployment/support environment=staging"),
         (
             Word("environment", "only this environment", ""),
             Word("release", "only this release", ""),
             Word("object", "<kind>/<name>: print the release, gates, data and commit behind it", ""),
-            Word("context", "the kubeconfig context of the cluster to compare with", ""),
+            Word("context", "the kubeconfig context to compare with; empty is the current one", ""),
             Word("check", "true exits with 1 if anything differs", "false"),
             _ENVIRONMENTS,
         ),
@@ -169,7 +169,7 @@ VERBS = (
     Verb(
         "changed",
         "list the recipes that commits since base=<commit> changed, as JSON",
-        "For workflows: a recipe counts as changed if its config, options, rows or code changed.",
+        "For workflows: a recipe counts as changed if its file, options or local rows changed.",
         ("run changed base=origin/main", "run changed base=HEAD~1"),
         (Word("base", "the commit to compare with"),),
         composes=False,

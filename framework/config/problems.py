@@ -42,6 +42,7 @@ FOREIGN = {
     "grad_accum": "training.gradient_accumulation_steps",
     "max_grad_norm": "training.gradient_clipping",
     "quantization": "compression=<option>",
+    "submit": "launcher.dry_run",
 }
 """Keys of other tools, and ours for the same setting."""
 
@@ -69,7 +70,9 @@ def _problem(error: ErrorDetails, root: type[Component], raw: Any) -> Problem:
     if kind == "no_option" or (kind == "missing" and len(error["loc"]) == 1):
         replaced = value is not None and not isinstance(value, Mapping)
         reason = f"should be a mapping, got {_shown(value)}" if replaced else "no option is chosen"
-        return Problem("", reason, (f"{key}=<option>",))
+        path = ".".join(map(str, error["loc"]))
+        choice = f"{key}=<option>" if path == key else f"{key}@{path}=<option>"
+        return Problem("", reason, (choice,))
     if kind == "missing":
         return Problem("", "this key is required")
     if kind in ("dict_type", "model_type"):

@@ -30,6 +30,8 @@ class FrameworkError(Exception):
     """The process's exit code."""
     ends_sweep: ClassVar[bool] = False
     """Whether the remaining jobs of a multirun are canceled too."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong, as records, where the error has them."""
 
 
 class ConfigError(FrameworkError):
@@ -95,7 +97,16 @@ class GitError(FrameworkError):
 
 
 class ReleaseError(FrameworkError):
-    """A release lock is missing, altered or incomplete."""
+    """A release lock is missing, altered or incomplete, or the target cannot serve the release.
+
+    Args:
+        message: the whole message, or its heading where *problems* follow.
+        problems: what is wrong, one line each.
+    """
+
+    def __init__(self, message: str = "", problems: Iterable[Problem] = ()) -> None:
+        self.problems = tuple(problems)
+        super().__init__(_message(message, map(str, self.problems)))
 
 
 class ServeError(FrameworkError):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import framework
-from framework.core.errors import ConfigError, FrameworkError, PlanError
+from framework.core.errors import FrameworkError
 from framework.core.release import Release
 
 _MODULE = Path("framework", "gitops", "remote_compose.py")
@@ -104,17 +104,11 @@ def compose_here(request: ComposeRequest) -> ComposeResult:
     """Compose, validate and render *request* in this process and its working folder."""
     try:
         return _compose(request)
-    except ConfigError as error:
-        text = error.lines[0] if len(error.lines) == 1 else str(error)
-        return ComposeResult(error=text, exit_code=error.exit_code, fixable=_fixable(error))
-    except PlanError as error:
-        return ComposeResult(error=str(error), exit_code=error.exit_code, fixable=_fixable(error))
     except FrameworkError as error:
-        return ComposeResult(error=str(error), exit_code=error.exit_code)
-
-
-def _fixable(error: ConfigError | PlanError) -> bool:
-    return any(problem.overrides for problem in error.problems)
+        lines: tuple[str, ...] = getattr(error, "lines", ())
+        text = lines[0] if len(lines) == 1 else str(error)
+        fixable = any(problem.overrides for problem in error.problems)
+        return ComposeResult(error=text, exit_code=error.exit_code, fixable=fixable)
 
 
 def _compose(request: ComposeRequest) -> ComposeResult:

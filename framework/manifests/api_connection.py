@@ -45,7 +45,11 @@ class Refused(ClusterError):
 
 def is_configured() -> bool:
     """Return whether a kubeconfig, or the account of the pod that this runs in, leads to a cluster."""
-    return bool(_kubeconfig()) or "KUBERNETES_SERVICE_HOST" in os.environ
+    return bool(_kubeconfig()) or _is_in_pod()
+
+
+def _is_in_pod() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 def _kubeconfig() -> str:
@@ -78,9 +82,11 @@ class ApiConnection:
         configuration.retries = False  # requests are repeated here, and only where that is asked for
         try:
             # The client would read the variable when it is imported; so the file is named here.
-            if (file := _kubeconfig()) or context is not None:
-                config.load_kube_config(file or None, context, client_configuration=configuration)
-            else:
+            try:
+                config.load_kube_config(_kubeconfig() or None, context, client_configuration=configuration)
+            except config.ConfigException:
+                if context is not None or not _is_in_pod():
+                    raise
                 config.load_incluster_config(client_configuration=configuration)
         except (config.ConfigException, OSError, ValueError, TypeError) as error:
             reason = f"cannot be used: {str(error).partition(chr(10))[0].rstrip('.')}"

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from framework.core.errors import ReleaseError
+from framework.core.problem import Problem
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
 from framework.manifests.server_signals import Signals
@@ -73,10 +74,12 @@ class Workload:
         """
         size = sum(len(text.encode()) for text in self.files.values())
         if size > _ANNOTATION_BYTES:
-            raise ReleaseError(
-                f"{LOCK}: the server's files have {size:,} bytes, more than a pod's annotations can hold "
-                f"({_ANNOTATION_BYTES:,}); set rollout=rolling, or make the chat template smaller"
+            reason = (
+                f"the server's files have {size:,} bytes, more than a pod's annotations can hold "
+                f"({_ANNOTATION_BYTES:,})"
             )
+            advice = "make the chat template smaller"
+            raise ReleaseError(problems=[Problem(LOCK, reason, ("rollout=rolling",), advice)])
         template = self.template()
         files = {_annotation(name): text for name, text in self.files.items()}
         return {

@@ -101,12 +101,10 @@ class Deployment(Component, ABC):
             ReleaseError: it was built for another engine or another task.
         """
         if self.engines and release.engine not in self.engines:
-            raise ReleaseError(
-                f"{LOCK}: engine: this target runs {' or '.join(self.engines)}, the release is for "
-                f"{release.engine}; set deployment=kubernetes, or rebuild it with {self.remedy}"
-            )
+            reason = f"this target runs {' or '.join(self.engines)}, the release is for {release.engine}"
+            advice = f"rebuild it with {self.remedy}"
+            problem = Problem(f"{LOCK}: engine", reason, ("deployment=kubernetes",), advice)
+            raise ReleaseError(problems=[problem])
         if self.tasks and release.task not in self.tasks:
-            raise ReleaseError(
-                f"{LOCK}: task: this target serves {', '.join(self.tasks)}, the release is for "
-                f"{release.task}; set deployment=kubernetes"
-            )
+            reason = f"this target serves {', '.join(self.tasks)}, the release is for {release.task}"
+            raise ReleaseError(problems=[Problem(f"{LOCK}: task", reason, ("deployment=kubernetes",))])

@@ -149,4 +149,5 @@ model_warmup [
         """Raise unless these pods can run *release*; see the base class."""
         super().refuse(release)
         if release.engine == "tensorrt" and not self.gpus:
-            raise ReleaseError(f"{LOCK}: engine: tensorrt needs a GPU; set deployment.gpus=1")
+            problem = Problem(f"{LOCK}: engine", "tensorrt needs a GPU", ("deployment.gpus=1",))
+            raise ReleaseError(problems=[problem])

@@ -25,7 +25,7 @@ def source_rules(config: Config) -> list[Problem]:
 
 def source_cautions(config: Config) -> list[Problem]:
     """Return every source whose bytes may change from one run to the next."""
-    sources = {source.url: (key, source) for key, source in _sources(config)}
+    sources = {source.url: (key, source) for key, source in _sources(config) if not source.pinned}
     return [
         Problem(
             key,
@@ -33,7 +33,6 @@ def source_cautions(config: Config) -> list[Problem]:
             advice="set its sha256; `run pin model=<option>` does so for a model",
         )
         for key, source in sources.values()
-        if not source.pinned
     ]
 
 

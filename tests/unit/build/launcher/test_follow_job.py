@@ -312,4 +312,3 @@ def test_cancel_keeps_a_job_that_has_ended(cluster: Any) -> None:
     run.wait()
     run.cancel()
     assert cluster.job in cluster.objects
-

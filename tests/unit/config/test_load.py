@@ -161,7 +161,7 @@ def test_key_of_another_tool_is_rejected_with_ours(foreign, ours, rejected):
 
 @pytest.mark.parametrize("ours", sorted(set(FOREIGN.values())))
 def test_our_name_of_a_foreign_key_exists(ours, config):
-    valid = config("+recipe=tiny", "tuning=lora")
+    valid = config("+recipe=tiny", "tuning=lora", "launcher=jobset")
     group, _, key = ours.partition(".")
     if key:
         assert key in type(getattr(valid, group)).model_fields

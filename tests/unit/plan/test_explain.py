@@ -32,7 +32,7 @@ def test_nothing_is_built_in_an_empty_store(plan, store):
         (("tuning.rank=8",), "evaluate tuned", "after candidate"),
         (("tuning.rank=8",), "publish", "after benchmark and 6 more"),
         (("tuning=full",), "tune", "tuning LoRA -> Full"),
-        (("data.max_length=64",), "data", "data.max_length 128 -> 64"),
+        (("data.max_length=64",), "encode", "max_length 128 -> 64"),
         (("data.max_length=64",), "tune", "after data"),
         (("gates.exact_match.min=0.25",), "gate quality", "bounds.tuned.exact_match.min 0.5 -> 0.25"),
         (("gates.exact_match.min=0.25",), "publish", "after gate quality"),

@@ -29,14 +29,20 @@ def handling_signals(
 ) -> Iterator[None]:
     """Call *handler* with the number of each of *signals* that arrives while the block runs.
 
-    An exception that *handler* raises leaves the block. The previous handlers are then restored.
+    An exception that *handler* raises leaves the block. The previous handlers are then restored, except
+    where the block itself has installed another, such as by ``ignore_signals`` until the process ends.
     """
-    previous = _install(lambda number, frame: handler(number), signals)
+
+    def action(number: int, frame: object) -> None:
+        handler(number)
+
+    previous = _install(action, signals)
     try:
         yield
     finally:
-        for number, action in previous.items():
-            signal.signal(number, action)
+        for number, before in previous.items():
+            if signal.getsignal(number) is action:
+                signal.signal(number, before)
 
 
 def exit_with_signal(number: int) -> NoReturn:

@@ -232,7 +232,9 @@ def test_a_clone_needs_only_what_contributing_says(clone: Path) -> None:
                 assert f"{group}={name}" in reference
 
 
+@pytest.mark.slow  # as CI's slow tests run beside the development tools
 def test_code_on_the_pages_passes_the_linters(clone: Path) -> None:
+    pytest.importorskip("ruff", reason="ruff is a development tool: pip install 'gitune[dev]'")
     paths = [path for page in (*PAGES, README) for path in files(page) if path.endswith(".py")]
     assert paths
     for words in (("check", "--no-cache"), ("format", "--no-cache", "--check", "--diff")):

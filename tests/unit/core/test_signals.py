@@ -1,4 +1,3 @@
-import os
 import signal
 import subprocess
 import sys
@@ -9,12 +8,19 @@ import pytest
 from framework.core.signals import exit_with_signal, handle_signals, handling_signals, ignore_signals
 
 
+def deliver(number: int) -> None:
+    """Call the handler; a real signal would reach every library's thread in this process."""
+    handler = signal.getsignal(number)
+    assert callable(handler)
+    handler(number, None)
+
+
 def test_handlers_last_as_long_as_the_block() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     received: list[int] = []
     with handling_signals(received.append):
-        os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGINT)
+        deliver(signal.SIGTERM)
+        deliver(signal.SIGINT)
     assert received == [signal.SIGTERM, signal.SIGINT]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -22,9 +28,25 @@ def test_handlers_last_as_long_as_the_block() -> None:
 def test_an_error_of_the_handler_leaves_the_block() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as stopped, handling_signals(exit_with_signal):
-        os.kill(os.getpid(), signal.SIGTERM)
+        deliver(signal.SIGTERM)
     assert stopped.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_signals_that_the_block_ignores_stay_ignored(environ: dict[str, str]) -> None:
+    code = """
+import os, signal
+from framework.core.signals import handling_signals, ignore_signals
+with handling_signals(print):
+    os.kill(os.getpid(), signal.SIGINT)
+    ignore_signals()
+os.kill(os.getpid(), signal.SIGINT)
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, timeout=60, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.split()) == (0, [str(int(signal.SIGINT))])
 
 
 def test_other_threads_install_nothing() -> None:

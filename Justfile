@@ -21,9 +21,9 @@ types:
 test *arguments:
     {{python}} -m pytest {{arguments}}
 
-# Run the slow tests: real models, whole trainings, half an hour.
+# Run the slow tests, a file per process: real models, whole trainings, forty minutes.
 slow *arguments:
-    OMP_NUM_THREADS=1 {{python}} -m pytest -n 2 --dist loadgroup -m 'slow and not gpu' {{arguments}}
+    OMP_NUM_THREADS=1 {{python}} -m pytest -n 2 --dist loadfile -m 'slow and not gpu' {{arguments}}
 
 # Regenerate the golden files: manifests, stage versions, the JSON Schema.
 golden:

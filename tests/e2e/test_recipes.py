@@ -15,8 +15,6 @@ from openai import OpenAI
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 MINUTES = 60
-ONE_BUILD = pytest.mark.xdist_group("quickstart")
-"""One process runs these tests, or each process would build the recipe."""
 
 
 def release(folder: Path, name: str) -> dict:
@@ -31,7 +29,6 @@ def quickstart(run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@ONE_BUILD
 @pytest.mark.timeout(45 * MINUTES)
 def test_quickstart_learns_and_keeps_it_in_four_bits(quickstart: Path) -> None:
     metrics = release(quickstart, "quickstart")["metrics"]
@@ -43,7 +40,6 @@ def test_quickstart_learns_and_keeps_it_in_four_bits(quickstart: Path) -> None:
     assert metrics["int4.size_bytes"] < metrics["tuned.size_bytes"] / 5
 
 
-@ONE_BUILD
 def test_quickstart_rerun_builds_nothing(run, quickstart: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in (quickstart / ".gitune/store").rglob("artifact.json")}
     done = run(quickstart, "+recipe=quickstart")
@@ -76,7 +72,6 @@ def served(start, folder: Path) -> Iterator[OpenAI]:
     assert server.wait(timeout=60) == 0
 
 
-@ONE_BUILD
 def test_served_quickstart_answers_unseen_rows(start, quickstart: Path) -> None:
     """OpenAI's client asks for rows of the test split."""
     file = next((quickstart / ".gitune/store/encode").glob("*/test/00000.jsonl"))

@@ -45,7 +45,8 @@ def _rows(cls: type[Component], names: list[str], prefix: str) -> list[str]:
             inner = type(field.default)
             rows += _rows(inner, list(inner.model_fields), f"{prefix}{name}.")
             continue
-        default = "required" if field.is_required() else f"`{_format_default(field.default)}`"
+        value = field.get_default(call_default_factory=True)
+        default = "required" if field.is_required() else f"`{_format_default(value)}`"
         rows.append(f"| `{prefix}{name}` | {default} | {_first(field.description)} |")
     return rows
 

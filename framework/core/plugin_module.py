@@ -2,8 +2,20 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+
+
+def is_importable(name: str, package: str) -> bool:
+    """Return whether ``import_named`` would find *name*; only a plugin's own package is imported."""
+    if "." not in name:
+        return find_spec(f"{package}.{name}") is not None
+    _search_working_folder()
+    try:
+        return find_spec(name) is not None
+    except ImportError:
+        return False
 
 
 def import_named(name: str, package: str) -> ModuleType:
@@ -24,6 +36,11 @@ def import_named(name: str, package: str) -> ModuleType:
     """
     if "." not in name:
         return import_module(f"{package}.{name}")
-    if (working_folder := str(Path.cwd())) not in sys.path:
-        sys.path.append(working_folder)  # a plugin may be there; installed packages come first
+    _search_working_folder()
     return import_module(name)
+
+
+def _search_working_folder() -> None:
+    """Let Python find a plugin in the working folder; installed packages come first."""
+    if (folder := str(Path.cwd())) not in sys.path:
+        sys.path.append(folder)

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -141,6 +142,17 @@ def test_a_launcher_ran_the_worker(team: Path) -> None:
     (job,) = (team / ".gitune/store/jobs").glob("*.json")
     steps = json.loads(job.read_text())
     assert len(steps["pending"]) == steps["total"]
+
+
+def test_a_signal_ends_the_worker_of_a_launcher(start, team: Path) -> None:
+    words = [*overrides("launcher"), "seed=2"]
+    runner = start(team, *words)
+    lines = iter(runner.stdout.readline, "")
+    assert any(line.startswith("[") for line in lines)  # the worker has begun its first step
+    runner.send_signal(signal.SIGTERM)
+    output = "".join(lines)  # to the end: the worker shares this pipe, so it has ended too
+    assert runner.wait(60) == 143
+    assert "Stopped by SIGTERM" in output
 
 
 def test_a_launcher_command_that_fails_is_reported(run, team: Path) -> None:

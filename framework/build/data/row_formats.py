@@ -263,7 +263,8 @@ def _unknown_form(row: _RawRow) -> str:
     missing = [key for key in KEYS if key not in row]
     guesses = ((key, nearest(key, missing)) for key in row if key not in KEYS)
     hint = next((f"; did you mean '{guess}' for '{key}'?" for key, guess in guesses if guess), ";")
-    return f"the keys {_quoted(row)} match no known form{hint} {accepted}; rename keys with data.columns"
+    rename = "rename the keys (data=files has data.columns for that)"
+    return f"the keys {_quoted(row)} match no known form{hint} {accepted}; {rename}"
 
 
 def _quoted(keys: Iterable[str]) -> str:

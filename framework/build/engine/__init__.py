@@ -140,7 +140,10 @@ def require(engine: Engine, capability: type[Capability]) -> Capability:
         return engine
     action, remedy = _CAPABILITIES[capability]
     runtime = getattr(engine, "runtime", type(engine).__name__)
-    raise ServeError(f"the {runtime} engine cannot {action} with this model; {remedy}")
+    methods = ", ".join(name for name in vars(capability) if not name.startswith("_"))
+    raise ServeError(
+        f"the {runtime} engine cannot {action} with this model (it has no method '{methods}'); {remedy}"
+    )
 
 
 def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:

@@ -2,6 +2,7 @@
 
 from framework.config.schema import Config
 from framework.core.component import components
+from framework.core.plugin_module import is_importable
 from framework.core.problem import Problem
 from framework.core.step import installed
 
@@ -21,7 +22,17 @@ def install_rules(config: Config) -> list[Problem]:
         for distribution, extra in extras.items()
         if not installed(distribution)
     ]
-    return list(dict.fromkeys(problems))
+    return [*dict.fromkeys(problems), *_engine_rule(engine)]
+
+
+def _engine_rule(engine: str) -> list[Problem]:
+    """Return an engine that is not there; it would be opened only after training."""
+    if is_importable(engine, "framework.build.engine"):
+        return []
+    reason = f"its engine '{engine}' is not a module"
+    return [
+        Problem("export", reason, advice="correct 'engine' in the option's class, or install its package")
+    ]
 
 
 def not_installed(key: str, distribution: str, extra: str) -> Problem:

@@ -144,6 +144,7 @@ def test_a_launcher_ran_the_worker(team: Path) -> None:
     assert len(steps["pending"]) == steps["total"]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_worker_of_a_launcher(start, team: Path) -> None:
     words = [*overrides("launcher"), "seed=2"]
     runner = start(team, *words)
@@ -164,6 +165,7 @@ def test_a_launcher_command_that_fails_is_reported(run, team: Path) -> None:
     assert "Traceback" not in failed.stderr
 
 
+@pytest.mark.slow
 def test_an_engine_measures_what_the_export_names_it_for(run, team: Path, tmp_path: Path) -> None:
     shutil.copytree(team, tmp_path, dirs_exist_ok=True)
     shared = [word for name in ("data-source", "tuning-method") for word in overrides(name)]
@@ -228,6 +230,7 @@ def failures(folder: Path, **variables: str) -> set[str]:
     return set(re.findall(r"^FAILED (\S+?)::", done.stdout, re.M))
 
 
+@pytest.mark.slow
 def test_a_clone_needs_only_what_contributing_says(clone: Path) -> None:
     """The reference, the schema and the version guard, which ``just docs`` and ``just golden`` renew."""
     assert failures(clone) == GENERATED

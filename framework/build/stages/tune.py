@@ -12,7 +12,6 @@ from framework.build.stages.tune_estimate import training_memory, training_secon
 from framework.build.task import open_task
 from framework.build.tracking import Tracking
 from framework.build.training import Training
-from framework.build.training.launch import train_in_ranks
 from framework.build.training.run import NO_TRACKING, Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.core.component import UNKEYED
@@ -64,6 +63,8 @@ class Tune(Stage):
             tracking=self.tracking,
         )
         if self.parallelism.launched:
+            from framework.build.training.launch import train_in_ranks  # a plan needs none of it
+
             train_in_ranks(self.training, run)
         else:
             self.training.fit(run)

@@ -22,7 +22,7 @@ def install_rules(config: Config) -> list[Problem]:
         for distribution, extra in extras.items()
         if not installed(distribution)
     ]
-    return [*dict.fromkeys(problems), *_engine_rule(engine)]
+    return [*dict.fromkeys(problems), *([] if config.export.impossible else _engine_rule(engine))]
 
 
 def _engine_rule(engine: str) -> list[Problem]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from framework.core.error_text import first_line
 from framework.core.errors import ClusterError
 from framework.manifests.identity import Object
 
@@ -57,6 +58,21 @@ def _kubeconfig() -> str:
     return os.environ.get("KUBECONFIG") or (str(default) if default.is_file() else "")
 
 
+def _configure(configuration: Any, context: str | None) -> None:
+    """Fill the client's *configuration* from the kubeconfig or, where that leads nowhere, from the pod."""
+    from kubernetes import config
+
+    path = _kubeconfig()
+    try:
+        if not path:  # without a path, the client takes the one that the variable held when it was imported
+            raise config.ConfigException(f"no kubeconfig has the context {context}")
+        config.load_kube_config(path, context, client_configuration=configuration)
+    except config.ConfigException:
+        if context is not None or not _is_in_pod():
+            raise
+        config.load_incluster_config(client_configuration=configuration)
+
+
 class ApiConnection:
     """A connection to the API server of a kubeconfig's context, or of the cluster that this runs in.
 
@@ -80,19 +96,14 @@ class ApiConnection:
         self._remedies, self.outage_seconds = remedies, outage_seconds
         configuration = client.Configuration()
         configuration.retries = False  # requests are repeated here, and only where that is asked for
+        if not is_configured():
+            raise ClusterError(f"KUBECONFIG: not set, and ~/.kube/config does not exist; {remedies.connect}")
         try:
-            # The client would read the variable when it is imported; so the file is named here.
-            try:
-                config.load_kube_config(_kubeconfig() or None, context, client_configuration=configuration)
-            except config.ConfigException:
-                if context is not None or not _is_in_pod():
-                    raise
-                config.load_incluster_config(client_configuration=configuration)
+            _configure(configuration, context)
         except (config.ConfigException, OSError, ValueError, TypeError) as error:
-            reason = f"cannot be used: {str(error).partition(chr(10))[0].rstrip('.')}"
-            if not is_configured() and context is None:
-                reason = "not set, and ~/.kube/config does not exist"
-            raise ClusterError(f"KUBECONFIG: {reason}; {remedies.connect}") from None
+            raise ClusterError(
+                f"KUBECONFIG: cannot be used: {first_line(error).rstrip('.')}; {remedies.connect}"
+            ) from None
         self._client = client.ApiClient(configuration)
         self.server = str(configuration.host)
         """The server's URL."""

@@ -21,6 +21,15 @@ def test_missing_configuration_names_the_remedy(home):
         ApiConnection(None, Remedies(connect="set it"))
 
 
+def test_kubeconfig_of_an_earlier_environment_is_not_used(home, monkeypatch):
+    from kubernetes.config import kube_config
+
+    (home / "stale").write_text("apiVersion: v1\nkind: Config\n")
+    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(home / "stale"))
+    with pytest.raises(ClusterError, match="^KUBECONFIG: not set"):
+        ApiConnection(None, Remedies())
+
+
 def test_broken_kubeconfig_is_one_sentence(home):
     (home / ".kube").mkdir()
     (home / ".kube" / "config").write_text("no: config")

@@ -124,7 +124,7 @@ def test_killed_training_resumes_from_its_checkpoint(start: Start, built_tiny: P
     assert digest(tmp_path) == digest(built_tiny)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_signal_ends_the_children_and_prints_the_resume_command(
     start: Start, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -180,6 +180,7 @@ def test_killed_worker_is_explained(start: Start, tmp_path: Path) -> None:
     assert unfinished(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_two_runners_on_one_store_both_succeed(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     runners = [start(tmp_path, "+recipe=tiny") for _ in range(2)]
     outputs = [finish(runner, 180) for runner in runners]

@@ -43,6 +43,7 @@ def test_shown_extras_exist(install: str) -> None:
     assert shown <= extras.keys()
 
 
+@pytest.mark.slow
 def test_a_tuning_method_takes_two_files(run, built_tiny: Path, tmp_path: Path) -> None:
     """The example as a plugin: planned, trained, merged and exported."""
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)

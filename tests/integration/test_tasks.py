@@ -98,7 +98,14 @@ def build(stage: Any, inputs: dict[str, Path], output: Path) -> Path:
     return output
 
 
-@pytest.fixture(scope="module", params=KINDS)
+# The fast tests cover a graph of ONNX and a generating model; the others differ in their rows and heads only.
+FAST = ("entities", "seq2seq")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in FAST else pytest.mark.slow) for name in KINDS],
+)
 def kind(
     request: pytest.FixtureRequest, prepare_rows: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def test_kubeconfig_of_an_earlier_environment_is_not_used(home, monkeypatch):
 
     (home / "stale").write_text("apiVersion: v1\nkind: Config\n")
     monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(home / "stale"))
-    with pytest.raises(ClusterError, match="^KUBECONFIG: not set"):
+    with pytest.raises(ClusterError, match=r"^KUBECONFIG: not set"):
         ApiConnection(None, Remedies())
 
 

@@ -175,6 +175,7 @@ OpenVino().write(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 def test_another_process_exports_the_same_bytes(
     tiny_llama: Path, tiny_openvino: Path, tmp_path: Path
 ) -> None:

@@ -5,12 +5,13 @@ It knows no files, tokenizers or templates. It turns a raw row into a canonical 
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from framework.build.data.preference_rows import read_pair, turns_or_text
 from framework.build.data.row_values import is_missing, kind_of, parse_json, require_text, require_texts
 from framework.build.data.tool_calls import read_tools
-from framework.build.data.turns import Message, read_turns, turn_of
+from framework.build.data.turns import TURN_KEYS, Message, read_turns, turn_of
 from framework.core.errors import DataError
 from framework.core.suggest import nearest
 
@@ -63,7 +64,8 @@ def canonical(raw: Any, ignore: Collection[str] = ()) -> Row:
     """
     row, unused = read_row(raw, ignore)
     if rest := sorted(unused - set(ignore)):
-        raise DataError(f"nothing reads {_quoted(rest)}{_guess(rest, KEYS)}; data.ignore can name it")
+        guess = next((f"; did you mean '{meant}'?" for key in rest if (meant := meant_by(key))), "")
+        raise DataError(f"nothing reads {_quoted(rest)}{guess}; data.ignore can name what to leave out")
     return row
 
 
@@ -237,20 +239,27 @@ KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.required, *fo
 """Every key of any form: what ``columns`` may map to."""
 
 
+def meant_by(key: str) -> str | None:
+    """Return the key that an unused *key*, of a row or a turn, was probably meant to be.
+
+    >>> meant_by("inputs"), meant_by("messages[].wieght"), meant_by("id")
+    ('input', 'weight', None)
+    """
+    path, _, name = key.rpartition(".")
+    close = get_close_matches(name, TURN_KEYS if path else KEYS, n=1, cutoff=0.75)
+    return close[0] if close else None
+
+
 def _unknown_form(row: _RawRow) -> str:
     """Return the message for a row whose keys match no form."""
     accepted = f"accepted are {', '.join(map(str, FORMS))}"
     if not row:
         return f"empty row; {accepted}"
-    hint = _guess([key for key in row if key not in KEYS], [key for key in KEYS if key not in row])
+    missing = [key for key in KEYS if key not in row]
+    guesses = ((key, nearest(key, missing)) for key in row if key not in KEYS)
+    hint = next((f"; did you mean '{guess}' for '{key}'?" for key, guess in guesses if guess), "")
     rename = "rename the keys (data=files has data.columns for that)"
     return f"the keys {_quoted(row)} match no known form{hint}; {accepted}; {rename}"
-
-
-def _guess(unknown: Iterable[str], known: Iterable[str]) -> str:
-    known = list(known)
-    guesses = ((key, nearest(key, known)) for key in unknown)
-    return next((f"; did you mean '{guess}' for '{key}'?" for key, guess in guesses if guess), "")
 
 
 def _quoted(keys: Iterable[str]) -> str:

@@ -36,6 +36,12 @@ ROLES = {
 }
 """Who speaks, in OpenAI's and ShareGPT's words, to the role in a chat template."""
 
+TURN_KEYS = (
+    *("role", "content", "from", "value", "name", "tool_calls", "tool_call_id", "function_call"),
+    *("reasoning_content", "reasoning", "weight", "train"),
+)
+"""Every key of a turn that is read."""
+
 
 def turn_of(role: str, content: str) -> Message:
     """Return a turn that is only text."""

@@ -7,10 +7,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from typing import Any
 
-from framework.build.data.row_formats import KEYS, Row, read_row
+from framework.build.data.row_formats import Row, meant_by, read_row
 from framework.core.errors import DataError
 
 _MOST = 1000
@@ -45,7 +44,8 @@ class UnusedKeys:
         if not self._counts:
             return
         lines = [
-            f"  {key}: in {count} row{'' if count == 1 else 's'}{_guess(key)}"
+            f"  {key}: in {count} row{'' if count == 1 else 's'}"
+            + (f"; did you mean '{meant}'?" if (meant := meant_by(key)) else "")
             for key, count in self._counts.most_common(_SHOWN)
         ]
         if len(self._counts) > _SHOWN:
@@ -72,8 +72,3 @@ def ignore_override(keys: Iterable[str]) -> str:
     plain = re.compile(r"(?!(?:null|true|false|inf|nan)$)[A-Za-z_][A-Za-z0-9_]*", re.I)
     listed = (key if plain.fullmatch(key) else json.dumps(key, ensure_ascii=False) for key in keys)
     return "'data.ignore=[" + ",".join(listed).replace("'", "'\\''") + "]'"
-
-
-def _guess(key: str) -> str:
-    close = get_close_matches(key, KEYS, n=1, cutoff=0.75)
-    return f"; did you mean '{close[0]}'?" if close else ""

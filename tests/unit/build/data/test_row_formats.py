@@ -125,8 +125,8 @@ def test_an_empty_value_is_named(raw: object, message: str) -> None:
         ({"instructions": "a", "output": "b"}, "did you mean 'instruction' for 'instructions'?"),
         ({"instruction": "a", "ouput": "b"}, "did you mean 'output' for 'ouput'?"),
         ({"mesages": []}, "did you mean 'messages' for 'mesages'?"),
-        ({"instruction": "a", "inputs": "x", "output": "b"}, "did you mean 'input' for 'inputs'?"),
-        ({"text": "a", "lable": "x"}, "did you mean 'label' for 'lable'?"),
+        ({"instruction": "a", "inputs": "x", "output": "b"}, "did you mean 'input'?"),
+        ({"text": "a", "lable": "x"}, "did you mean 'label'?"),
     ],
 )
 def test_a_misspelled_key_gets_a_suggestion(raw: object, message: str) -> None:

@@ -52,10 +52,10 @@ render recipe:
 bench *names:
     {{python}} -m benchmarks {{names}}
 
-# Regenerate the reference, then build the site.
+# Regenerate the reference and the data formats, then build the site.
 docs:
-    {{python}} docs/reference.py && .venv/bin/zensical build --clean --strict
+    {{python}} docs/reference.py && {{python}} docs/data_formats.py && .venv/bin/zensical build --clean --strict
 
 # Build the site into site/; a broken link fails the build.
 site:
-    {{python}} docs/reference.py --check && .venv/bin/zensical build --clean --strict
+    {{python}} docs/reference.py --check && {{python}} docs/data_formats.py --check && .venv/bin/zensical build --clean --strict

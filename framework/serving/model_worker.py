@@ -24,6 +24,7 @@ import litserve
 from litserve.loops import LitLoop
 from litserve.utils import LitAPIStatus, LoopResponseType
 
+from framework.build.data.turns import Message
 from framework.build.engine import Classifies, Engine, Generates, Sampling, open_engine, require
 from framework.build.engine.model_folder import context_length, label_names, read_json
 from framework.core.errors import FrameworkError, ServeError
@@ -151,12 +152,9 @@ class ChatWorker(_Worker):
         """Return the prompt's ids and the most tokens of its answer.
 
         Raises:
-            ApiError: the chat template rejects the messages, or they do not fit into the context.
+            ApiError: the chat template rejects or ignores a part, or the messages do not fit.
         """
-        try:
-            ids = prompt_ids(self.tokenizer, x["messages"])
-        except ValueError as error:
-            raise ApiError(400, str(error), param="messages") from None
+        ids = self._prompt_ids(x["messages"], x["tools"])
         limit, requested = x["limit"]
         if self.context is not None:
             left = self.context - len(ids)
@@ -171,6 +169,24 @@ class ChatWorker(_Worker):
                 )
             limit = min(limit, left)
         return ids, limit
+
+    def _prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[int]:
+        """Return the prompt's ids, if the template writes the tools and calls, as training requires it to.
+
+        Raises:
+            ApiError: the chat template rejects or ignores a part.
+        """
+        try:
+            ids = prompt_ids(self.tokenizer, messages, tools)
+            if tools and ids == prompt_ids(self.tokenizer, messages):
+                raise ApiError(400, "This model's chat template ignores tools", param="tools")
+        except ValueError as error:
+            raise ApiError(400, str(error), param="messages") from None
+        called = [call["function"]["name"] for turn in messages for call in turn.get("tool_calls", ())]
+        text = self.tokenizer.decode(ids) if called else ""
+        if any(name not in text for name in called):
+            raise ApiError(400, "This model's chat template ignores tool_calls", param="messages")
+        return ids
 
     def _decode(self, ids: list[int]) -> str:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from framework.build.data.tool_calls import read_tools
+from framework.build.data.turns import Message, read_turn
 from framework.build.engine import Sampling
+from framework.core.errors import DataError
 
 DONE = "data: [DONE]\n\n"
 Body = TypeVar("Body", bound=BaseModel)
@@ -38,23 +41,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class _TextPart(_Strict):
-    type: Literal["text"]
-    text: str
-
-
-class _Message(_Strict):
-    role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[_TextPart]
-    name: str | None = None
-    refusal: None = None
-
-    def plain(self) -> dict[str, str]:
-        """Return the message for a chat template; ``developer`` is OpenAI's newer name of ``system``."""
-        text = self.content if isinstance(self.content, str) else "".join(p.text for p in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
-
-
 class _StreamOptions(_Strict):
     include_usage: bool = False
     include_obfuscation: bool = False
@@ -68,7 +54,9 @@ class ChatRequest(_Strict):
     """The body of ``POST /v1/chat/completions``."""
 
     model: str
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: Literal["auto", "none"] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -83,6 +71,7 @@ class ChatRequest(_Strict):
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     response_format: _TextFormat | None = None
+    parallel_tool_calls: Literal[True] | None = None
     # These do not change the answer.
     user: str | None = None
     metadata: dict[str, str] | None = None
@@ -90,6 +79,30 @@ class ChatRequest(_Strict):
     service_tier: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+
+    def conversation(self) -> tuple[list[Message], list[dict[str, Any]]]:
+        """Return the messages and tools for a chat template, read as a training row's are.
+
+        Without a choice to call tools, the template gets none.
+
+        Raises:
+            ApiError: 400, a message or a tool is broken, or has a key that is not supported.
+        """
+        messages = []
+        for index, raw in enumerate(self.messages):
+            param, unused = f"messages.{index}", set[str]()
+            try:
+                messages.append(read_turn(raw, param, param, unused, blank=True))
+            except DataError as error:
+                raise ApiError(400, str(error), param=param) from None
+            for key in sorted(unused):
+                raise ApiError(400, f"Unrecognized request argument supplied: {key}", param=key)
+        if not self.tools or self.tool_choice == "none":
+            return messages, []
+        try:
+            return messages, read_tools(self.tools, "tools")
+        except DataError as error:
+            raise ApiError(400, str(error), param="tools") from None
 
     def limit(self, most: int) -> tuple[int, bool]:
         """Return the most new tokens, and whether the client set that limit.

@@ -12,6 +12,7 @@ import uuid
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from litserve.utils import LitAPIStatus, ResponseBufferItem
@@ -117,18 +118,15 @@ class ChatService:
         arrived = time.monotonic()
         body = read_request(ChatRequest, await request.body())
         self._check_model(body.model)
+        messages, tools = body.conversation()
         limit = body.limit(self.limit)
         self._check_ready()
-        sampling = body.sampling()
         payload = {
-            "messages": [message.plain() for message in body.messages],
+            "messages": messages,
+            "tools": tools,
             "limit": limit,
             "stops": body.stops(),
-            "sampling": {
-                "temperature": sampling.temperature,
-                "top_p": sampling.top_p,
-                "seed": sampling.seed,
-            },
+            "sampling": asdict(body.sampling()),
         }
         reply = Reply.new(self.release.name, self.created, self.release.digest)
         events = self._generated(payload, arrived)

@@ -3,7 +3,7 @@
 The tokenizer is transformers' own, so ids equal those of training. It knows neither engine nor server.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,10 @@ def open_tokenizer(folder: Path) -> Any:
         raise ServeError(f"{folder}: its tokenizer cannot be opened: {first_line(error)}") from error
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Return the ids of a conversation, up to the start of the answer.
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+) -> list[int]:
+    """Return the ids of a conversation with its definitions of *tools*, up to the start of the answer.
 
     Raises:
         ValueError: the chat template rejects the conversation.
@@ -42,7 +44,9 @@ def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
     from jinja2 import TemplateError
 
     try:
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        ids = tokenizer.apply_chat_template(
+            list(messages), tools=list(tools or ()) or None, add_generation_prompt=True, return_dict=False
+        )
     except TemplateError as error:
         raise ValueError(f"the model's chat template rejects these messages: {error}") from None
     return list(ids)

@@ -28,6 +28,8 @@ class Line:
     folder: Path | None = None
     """The folder that paths in the row are relative to. None unless the source is a folder: the bytes of
     files beside a single source file do not enter the step's key."""
+    ignore: tuple[str, ...] = ()
+    """Keys of the row that are not read, beside those of ``Data.ignore``."""
 
 
 class Data(Component, ABC):
@@ -39,6 +41,11 @@ class Data(Component, ABC):
     """How to treat a longer row: reject it, or truncate it to ``max_length``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Maximum share of rows rejected in reading and encoding together; above it the plan stops."""
+    ignore: tuple[str, ...] = ()
+    """Keys of the rows that are not read, such as ``[id, source]``, or ``messages[].id`` for a key of a turn.
+
+    A row's key that is neither used nor named here stops the plan: what it says would not be learned.
+    """
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:

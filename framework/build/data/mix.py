@@ -8,6 +8,7 @@ import hashlib
 import heapq
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,7 +30,7 @@ class Part(Component):
 
     data: Data
     """A data option. Its own ``max_length``, ``too_long`` and ``max_rejected`` are ignored; the mix's
-    apply to all parts."""
+    apply to all parts. A part's ``ignore`` applies to its rows, the mix's to all."""
     share: Annotated[float, Field(gt=0)] = 1.0
     """Its weight among the parts: 60, 30 and 10 are the same as 0.6, 0.3 and 0.1."""
 
@@ -96,7 +97,9 @@ class Mix(Data):
             unreadable = stack.enter_context(LineSpool())
             usable = {name: stack.enter_context(LineSpool()) for name in names}
             for name, lines in usable.items():
-                for line in self.parts[name].data.read(split):
+                part = self.parts[name].data
+                for line in part.read(split):
+                    line = replace(line, ignore=(*line.ignore, *part.ignore))
                     (lines if line.problem is None else unreadable).append(line)
             if split == "train":
                 yield from self._draw(usable, self._counts(usable))

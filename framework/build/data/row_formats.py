@@ -3,25 +3,17 @@
 It knows no files, tokenizers or templates. It turns a raw row into a canonical row, or says why not.
 """
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Required, TypedDict
+from typing import Any, TypedDict
 
-from framework.build.data.row_values import kind_of, require_objects, require_text, require_texts
+from framework.build.data.preference_rows import read_pair, turns_or_text
+from framework.build.data.row_values import is_missing, kind_of, parse_json, require_text, require_texts
+from framework.build.data.tool_calls import read_tools
+from framework.build.data.turns import TURN_KEYS, Message, read_turns, turn_of
 from framework.core.errors import DataError
 from framework.core.suggest import nearest
-
-
-class Message(TypedDict, total=False):
-    """One turn of a conversation; an assistant turn may call tools, with or without text."""
-
-    role: Required[str]
-    content: Required[str]
-    name: str
-    tool_call_id: str
-    tool_calls: list[dict[str, Any]]
 
 
 class Row(TypedDict, total=False):
@@ -48,28 +40,44 @@ _RawRow = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class _Form:
-    """One accepted form: its required and optional keys, and the function that reads it."""
+    """One accepted form: its required and optional keys, and the function that reads it.
+
+    The function adds the keys of turns that it does not use to its second argument.
+    """
 
     required: tuple[str, ...]
     optional: tuple[str, ...]
-    read: Callable[[_RawRow], Row]
+    read: Callable[[_RawRow, set[str]], Row]
 
     def __str__(self) -> str:
         return "+".join(self.required) + "".join(f"[+{key}]" for key in self.optional)
 
 
-def canonical(raw: Any) -> Row:
-    r"""Turn a raw row into its canonical form.
-
-    The form is the first whose required keys are all present, in this order: ``messages``;
-    ``conversations`` (ShareGPT); ``instruction``, ``output`` (Alpaca); ``prompt``, ``completion``;
-    ``prompt``, ``chosen``, ``rejected`` (preferences); ``tokens``, ``tags``; ``text``, with ``label``
-    for one class or ``labels`` for a list of any number.
-    Other keys, such as an id, are dropped, but one that resembles an optional key of the form, such as
-    ``inputs``, is an error. A null value counts as a missing key.
+def canonical(raw: Any, ignore: Collection[str] = ()) -> Row:
+    r"""Return the row of ``read_row``; a key that is neither used nor in *ignore* is an error.
 
     >>> canonical({"instruction": "Add.", "input": "1 1", "output": "2"})["messages"][0]["content"]
     'Add.\n\n1 1'
+
+    Raises:
+        DataError: as ``read_row``, or the row has a key that is not used.
+    """
+    row, unused = read_row(raw, ignore)
+    if rest := sorted(unused - set(ignore)):
+        guess = next((f"; did you mean '{meant}'?" for key in rest if (meant := meant_by(key))), "")
+        raise DataError(f"nothing reads {_quoted(rest)}{guess}; data.ignore can name what to leave out")
+    return row
+
+
+def read_row(raw: Any, ignore: Collection[str] = ()) -> tuple[Row, set[str]]:
+    """Return a raw row's canonical form, and its keys that have a value but were not used.
+
+    The form is the first of ``FORMS`` whose required keys are all present. A null value counts as a
+    missing key. A key of a turn is named ``messages[].key``.
+
+    Args:
+        raw: the row.
+        ignore: keys that are not read. They are among the unused ones, if the row has them.
 
     Raises:
         DataError: the row is empty, broken or has no accepted form. The message is only the reason; the
@@ -77,67 +85,119 @@ def canonical(raw: Any) -> Row:
     """
     if not isinstance(raw, Mapping):
         raise DataError(f"a row must be an object with keys, not {kind_of(raw)}")
-    row = {str(key): value for key, value in raw.items() if value is not None}
+    given = {str(key): value for key, value in raw.items() if value is not None}
+    row = {key: value for key, value in given.items() if key not in ignore}
     for form in FORMS:
         if all(key in row for key in form.required):
-            _reject_near_misses(row, form)
-            return form.read(row)
+            known = {*form.required, *form.optional} - set(ignore)
+            unused = {key for key in given if key not in known and not is_missing(given[key])}
+            return form.read(row, unused), unused
     raise DataError(_unknown_form(row))
 
 
-def _read_messages(raw: _RawRow) -> Row:
-    row = _conversation(_turns(raw["messages"], "messages", "role", "content", ROLES))
-    if _present(raw, "tools"):
-        row["tools"] = require_objects(raw["tools"], "tools")
-    return row
+def _read_turns(raw: _RawRow, unused: set[str]) -> Row:
+    key = "messages" if "messages" in raw else "conversations"
+    turns = read_turns(raw[key], key, unused)
+    if is_missing(raw.get("chosen")) and is_missing(raw.get("rejected")):
+        return _conversation(raw, turns)
+    return _preference(raw, turns, unused)
 
 
-def _read_sharegpt(raw: _RawRow) -> Row:
-    turns = _turns(raw["conversations"], "conversations", "from", "value", SPEAKERS)
-    return _conversation([*_system(raw), *turns])
-
-
-def _read_alpaca(raw: _RawRow) -> Row:
+def _read_instruction(raw: _RawRow, unused: set[str]) -> Row:
     question = require_text(raw["instruction"], "instruction")
-    if _present(raw, "input"):
-        question += "\n\n" + require_text(raw["input"], "input")
-    answer = require_text(raw["output"], "output")
-    return _conversation([*_system(raw), _turn("user", question), _turn("assistant", answer)])
+    contexts = [key for key in ("input", "context") if not is_missing(raw.get(key))]
+    if len(contexts) > 1:
+        raise DataError(
+            "both 'input' and 'context'; the text that a question is about has one of these names"
+        )
+    question = "\n\n".join([question, *(require_text(raw[key], key) for key in contexts)])
+    asked = [*_history(raw), turn_of("user", question)]
+    answer = next((key for key in ("output", "response") if key in raw), None)
+    if answer is None:
+        return _preference(raw, asked, unused)
+    return _conversation(raw, [*asked, turn_of("assistant", require_text(raw[answer], answer))])
 
 
-def _read_prompt(raw: _RawRow) -> Row:
-    question, answer = require_text(raw["prompt"], "prompt"), require_text(raw["completion"], "completion")
-    return _conversation([*_system(raw), _turn("user", question), _turn("assistant", answer)])
+def _history(raw: _RawRow) -> list[Message]:
+    """Return LLaMA-Factory's ``history``, pairs of a question and its answer, as turns."""
+    pairs = raw.get("history")
+    pairs = parse_json(pairs, "history") if isinstance(pairs, str) and pairs.strip() else pairs or []
+    if not isinstance(pairs, list | tuple):
+        raise DataError(f"history must be a list of [question, answer], not {kind_of(pairs)}")
+    turns = []
+    for number, pair in enumerate(pairs, 1):
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise DataError(f"history: item {number} must be [question, answer]")
+        turns += [
+            turn_of(role, require_text(text, f"the {role}'s turn in item {number} of history"))
+            for role, text in zip(("user", "assistant"), pair, strict=True)
+        ]
+    return turns
 
 
-def _read_preference(raw: _RawRow) -> Row:
-    prompt: list[Message] = [_turn("user", raw["prompt"])]
-    if isinstance(raw["prompt"], list | tuple):
-        prompt = _turns(raw["prompt"], "prompt", "role", "content", ROLES)
-    else:
-        require_text(raw["prompt"], "prompt")
-    chosen, rejected = _answer(raw["chosen"], "chosen"), _answer(raw["rejected"], "rejected")
-    if chosen == rejected:
-        raise DataError("chosen and rejected are equal; a preference needs two different answers")
-    row = _conversation([*_system(raw), *prompt, _turn("assistant", chosen)])
+def _read_prompt(raw: _RawRow, unused: set[str]) -> Row:
+    asked = turns_or_text(raw["prompt"], "prompt", "user", unused)
+    for turn in asked:
+        if turn["role"] == "assistant":  # what is learned is the completion
+            turn["train"] = False
+    return _conversation(raw, [*asked, *turns_or_text(raw["completion"], "completion", "assistant", unused)])
+
+
+def _read_preference(raw: _RawRow, unused: set[str]) -> Row:
+    has_prompt = not is_missing(raw.get("prompt"))
+    asked = turns_or_text(raw["prompt"], "prompt", "user", unused) if has_prompt else []
+    return _preference(raw, asked, unused)
+
+
+def _preference(raw: _RawRow, asked: list[Message], unused: set[str]) -> Row:
+    turns, rejected = read_pair(raw, asked, unused)
+    row = _conversation(raw, turns)
     row["rejected"] = rejected
     return row
 
 
-def _answer(value: Any, name: str) -> str:
-    """Read an answer: text, or a list with a single assistant turn."""
-    if isinstance(value, list | tuple):
-        turns = _turns(value, name, "role", "content", ROLES)
-        if len(turns) != 1 or turns[0]["role"] != "assistant":
-            raise DataError(f"{name} must be a single assistant turn; put the turns before it in 'prompt'")
-        return turns[0]["content"]
-    return require_text(value, name)
+def _conversation(raw: _RawRow, turns: list[Message]) -> Row:
+    """Return the row of *turns*, with the row's ``system`` and ``tools``."""
+    if not turns:
+        raise DataError("empty conversation")
+    _refuse_bad_answer(raw)
+    if (last := turns[-1]["role"]) != "assistant":
+        raise DataError(
+            f"the last turn must be the assistant's, which is the answer to learn, not the {last}'s"
+        )
+    if all(turn["role"] != "assistant" or "train" in turn for turn in turns):
+        raise DataError("no turn is learned: each of the assistant's has weight 0 or train false")
+    if not is_missing(raw.get("system")):
+        system = turn_of("system", require_text(raw["system"], "system"))
+        if turns[0]["role"] == "system" and turns[0] != system:
+            raise DataError("the key 'system' and the first turn are two different system prompts; keep one")
+        turns = turns if turns[0] == system else [system, *turns]
+    row: Row = {"messages": turns}
+    if not is_missing(raw.get("tools")) and (tools := read_tools(raw["tools"], "tools")):
+        row["tools"] = tools
+    return row
 
 
-def _read_text(raw: _RawRow) -> Row:
+def _refuse_bad_answer(raw: _RawRow) -> None:
+    """Raise for KTO's bad answers, which must not be learned as good ones; its good ones are plain rows."""
+    for key in ("label", "kto_tag"):
+        if is_missing(raw.get(key)) or raw[key] is True:
+            continue
+        if raw[key] is False:
+            raise DataError(
+                f"{key} is false: a bad answer, which would be learned as a good one. Single judged "
+                "answers (KTO) cannot be trained on; leave such rows out, or pair each with a good answer as "
+                "prompt, chosen and rejected for training=dpo"
+            )
+        raise DataError(f"{key} of a conversation must be true or false, as in KTO, not {raw[key]!r}")
+
+
+def _read_text(raw: _RawRow, unused: set[str]) -> Row:
     row: Row = {"text": require_text(raw["text"], "text")}
     if "label" in raw:
         label = raw["label"]
+        if isinstance(label, float):
+            raise DataError(f"label is {label}, a decimal number; write the class as text or as an integer")
         if isinstance(label, bool) or not isinstance(label, str | int):
             raise DataError(f"label must be text or an integer, not {kind_of(label)}")
         row["label"] = require_text(str(label), "label").strip()
@@ -150,7 +210,7 @@ def _read_text(raw: _RawRow) -> Row:
     return row
 
 
-def _read_tokens(raw: _RawRow) -> Row:
+def _read_tokens(raw: _RawRow, unused: set[str]) -> Row:
     tokens, tags = require_texts(raw["tokens"], "tokens"), require_texts(raw["tags"], "tags")
     if not tokens:
         raise DataError("empty tokens")
@@ -159,100 +219,35 @@ def _read_tokens(raw: _RawRow) -> Row:
     return {"tokens": tokens, "tags": tags}
 
 
-ROLES = {"system": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant",
-            "system": "system", "tool": "tool"}  # fmt: skip
+_CHAT = ("system", "tools")
+_JUDGED = (*_CHAT, "label", "kto_tag")
+_PAIR = ("chosen", "rejected")
+_ASKED = ("input", "context", "history")
 FORMS = (
-    _Form(("messages",), ("tools",), _read_messages),
-    _Form(("conversations",), ("system",), _read_sharegpt),
-    _Form(("instruction", "output"), ("input", "system"), _read_alpaca),
-    _Form(("prompt", "completion"), ("system",), _read_prompt),
-    _Form(("prompt", "chosen", "rejected"), ("system",), _read_preference),
+    _Form(("messages",), (*_PAIR, *_JUDGED), _read_turns),
+    _Form(("conversations",), (*_PAIR, *_JUDGED), _read_turns),
+    _Form(("instruction", "output"), (*_ASKED, *_JUDGED), _read_instruction),
+    _Form(("instruction", "response"), (*_ASKED, *_JUDGED), _read_instruction),
+    _Form(("instruction", *_PAIR), (*_ASKED, *_CHAT), _read_instruction),
+    _Form(("prompt", "completion"), _JUDGED, _read_prompt),
+    _Form(_PAIR, ("prompt", *_CHAT), _read_preference),
     _Form(("tokens", "tags"), (), _read_tokens),
     _Form(("text",), ("label", "labels", "image"), _read_text),
 )
+"""The accepted forms, in the order in which they are tried."""
 KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.required, *form.optional)))
 """Every key of any form: what ``columns`` may map to."""
 
 
-def _turns(items: Any, key: str, role_key: str, text_key: str, roles: Mapping[str, str]) -> list[Message]:
-    """Read a list of turns; *role_key* and *text_key* are the two keys of a turn."""
-    if not isinstance(items, list | tuple):
-        raise DataError(f"{key} must be a list of turns, not {kind_of(items)}")
-    turns = []
-    for number, turn in enumerate(items, 1):
-        label = f"turn {number} of {key}"
-        calls = turn.get("tool_calls") if isinstance(turn, Mapping) else None
-        if not isinstance(turn, Mapping) or role_key not in turn or not (text_key in turn or calls):
-            raise DataError(f"{label} must be an object with '{role_key}' and '{text_key}'")
-        role = turn[role_key]
-        if not isinstance(role, str) or role not in roles:
-            raise DataError(f"{label}: '{role_key}' is {role!r}; should be one of {', '.join(roles)}")
-        if calls and roles[role] != "assistant":
-            raise DataError(f"{label} has 'tool_calls', but only the assistant calls tools")
-        without_text = calls and not turn.get(text_key)
-        text = "" if without_text else require_text(turn[text_key], f"{text_key} in {label}")
-        message = _turn(roles[role], text)
-        if calls:
-            message["tool_calls"] = _tool_calls(calls, label)
-        if isinstance(name := turn.get("name"), str):
-            message["name"] = name
-        if isinstance(call_id := turn.get("tool_call_id"), str):
-            message["tool_call_id"] = call_id
-        turns.append(message)
-    return turns
+def meant_by(key: str) -> str | None:
+    """Return the key that an unused *key*, of a row or a turn, was probably meant to be.
 
-
-def _tool_calls(values: Any, turn: str) -> list[dict[str, Any]]:
-    """Read calls in OpenAI's form; arguments become an object, as chat templates expect."""
-    calls = []
-    for call in require_objects(values, f"tool_calls in {turn}"):
-        function = call.get("function")
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-            raise DataError(f"each of tool_calls in {turn} needs 'function' with 'name' and 'arguments'")
-        arguments = function.get("arguments", {})
-        try:
-            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
-        except ValueError:
-            raise DataError(f"the arguments of {function['name']} in {turn} are not JSON") from None
-        if not isinstance(arguments, Mapping):
-            raise DataError(f"the arguments of {function['name']} in {turn} must be an object")
-        named = {"name": function["name"], "arguments": dict(arguments)}
-        calls.append({**call, "type": "function", "function": named})
-    return calls
-
-
-def _turn(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
-
-
-def _conversation(turns: list[Message]) -> Row:
-    if not turns:
-        raise DataError("empty conversation")
-    last = turns[-1]["role"]
-    if last != "assistant":
-        raise DataError(
-            f"the last turn must be the assistant's, which is the answer to learn, not the {last}'s"
-        )
-    return {"messages": turns}
-
-
-def _system(row: _RawRow) -> list[Message]:
-    return [_turn("system", require_text(row["system"], "system"))] if _present(row, "system") else []
-
-
-def _present(row: _RawRow, key: str) -> bool:
-    """Return whether an optional key has a value; CSV and Alpaca files write "" for none."""
-    return key in row and row[key] != ""
-
-
-def _reject_near_misses(row: _RawRow, form: _Form) -> None:
-    """Reject a misspelled optional key, such as ``lable``: without it the row would be read as unlabeled."""
-    unknown = [key for key in row if key not in KEYS]
-    for key in form.optional:
-        close = get_close_matches(key, unknown, n=1, cutoff=0.75)
-        if key not in row and close:
-            raise DataError(f"unknown key '{close[0]}'; did you mean '{key}'?")
+    >>> meant_by("inputs"), meant_by("messages[].wieght"), meant_by("id")
+    ('input', 'weight', None)
+    """
+    path, _, name = key.rpartition(".")
+    close = get_close_matches(name, TURN_KEYS if path else KEYS, n=1, cutoff=0.75)
+    return close[0] if close else None
 
 
 def _unknown_form(row: _RawRow) -> str:
@@ -262,9 +257,9 @@ def _unknown_form(row: _RawRow) -> str:
         return f"empty row; {accepted}"
     missing = [key for key in KEYS if key not in row]
     guesses = ((key, nearest(key, missing)) for key in row if key not in KEYS)
-    hint = next((f"; did you mean '{guess}' for '{key}'?" for key, guess in guesses if guess), ";")
+    hint = next((f"; did you mean '{guess}' for '{key}'?" for key, guess in guesses if guess), "")
     rename = "rename the keys (data=files has data.columns for that)"
-    return f"the keys {_quoted(row)} match no known form{hint} {accepted}; {rename}"
+    return f"the keys {_quoted(row)} match no known form{hint}; {accepted}; {rename}"
 
 
 def _quoted(keys: Iterable[str]) -> str:

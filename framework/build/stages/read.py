@@ -9,8 +9,8 @@ from pydantic import Field
 
 from framework.build.data import Data, Line, Split
 from framework.build.data.rejects import Rejects
-from framework.build.data.row_formats import canonical
 from framework.build.data.shards import SPLITS, SourcedRow, read_summary, to_json, write_shards, write_summary
+from framework.build.data.unused_keys import UnusedKeys
 from framework.core.component import UNKEYED
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
@@ -21,7 +21,7 @@ class ReadRows(Stage):
     """Read and check rows; writes the layout of ``framework.build.data.shards``."""
 
     name: ClassVar[str] = "read"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     weight_copies: ClassVar[float] = 0.0
 
     data: Data
@@ -40,18 +40,22 @@ class ReadRows(Stage):
         """Read both splits; there are no inputs.
 
         Raises:
-            DataError: a split has no usable row, or too many rows were rejected.
+            DataError: a split has no usable row, too many rows were rejected, or rows have keys that are
+                neither used nor ignored.
             SourceError: a file cannot be fetched.
         """
         summary: dict[str, dict[str, Any]] = {}
+        keys = UnusedKeys()
         with Rejects(output) as rejects:
             for split in SPLITS:
-                written = write_shards(output, split, self._rows(split, rejects))
+                written = write_shards(output, split, self._rows(split, rejects, keys))
                 rejects.require_rows(split, written["rows"])
                 summary[split] = {**written, "rejected": rejects.count(split)}
             rejects.require_share(self.max_rejected, sum(summary[split]["rows"] for split in SPLITS))
+        keys.require_none()
         write_summary(output, summary)
         rejects.report()
+        keys.report()
 
     def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize:
         """Return what the data option guesses, with the true number of rows once they are read."""
@@ -62,23 +66,23 @@ class ReadRows(Stage):
         train, test = summary["train"]["rows"], summary["test"]["rows"]
         return replace(guess, train=train, train_limit=train, test=test)
 
-    def _rows(self, split: Split, rejects: Rejects) -> Iterator[SourcedRow]:
+    def _rows(self, split: Split, rejects: Rejects, keys: UnusedKeys) -> Iterator[SourcedRow]:
         for line in self.data.read(split):
             try:
-                yield _checked(line)
+                yield _checked(line, keys, (*self.data.ignore, *line.ignore))
             except DataError as error:
                 rejects.add(split, line.file, line.number, str(error))
 
 
-def _checked(line: Line) -> SourcedRow:
-    """Return the canonical row of *line*.
+def _checked(line: Line, keys: UnusedKeys, ignore: tuple[str, ...]) -> SourcedRow:
+    """Return the canonical row of *line* without the keys of *ignore*; *keys* counts those not used.
 
     Raises:
         DataError: the line could not be read, or the row has no accepted form.
     """
     if line.problem is not None:
         raise DataError(line.problem)
-    row = canonical(line.raw)
+    row = keys.canonical(line.raw, ignore)
     image = _image_file(row["image"], line.folder) if "image" in row else None
     return SourcedRow(to_json(row), line.file, line.number, image)
 

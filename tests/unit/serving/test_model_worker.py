@@ -8,6 +8,7 @@ from framework.serving.tokenization import open_tokenizer
 
 CALL = {
     "messages": [{"role": "user", "content": "hello"}],
+    "tools": [],
     "limit": (40, True),
     "stops": (),
     "sampling": {"temperature": 2.0, "top_p": 1.0, "seed": 1},
@@ -54,6 +55,19 @@ def test_default_limit_is_the_rest_of_the_context(worker) -> None:
     (refusal,) = worker.predict({**CALL, "limit": (40, True)})
     assert refusal["status"] == 400
     assert "the answer needs 40" in refusal["error"]["error"]["message"]
+
+
+def test_what_the_template_ignores_is_refused(worker) -> None:
+    tool = {"type": "function", "function": {"name": "weather"}}
+    asked = {"role": "assistant", "content": "", "tool_calls": [tool]}
+    for change, param in (
+        ({"tools": [tool]}, "tools"),
+        ({"messages": [*CALL["messages"], asked]}, "messages"),
+    ):
+        (refusal,) = worker.predict({**CALL, **change})
+        assert (refusal["status"], refusal["error"]["error"]["param"]) == (400, param)
+    worker.tokenizer.chat_template += "{{ tools }}{{ messages[-1].tool_calls }}"
+    assert "prompt_tokens" in next(worker.predict({**CALL, "tools": [tool]}))
 
 
 def test_too_long_text_does_not_fail_the_batch(tiny_bert: Path, shared: Shared) -> None:

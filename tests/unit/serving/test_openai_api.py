@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from framework.build.data.row_formats import canonical
 from framework.build.engine import Sampling
 from framework.serving.openai_api import ApiError, ChatRequest, ClassifyRequest, Reply, read_request
 
@@ -27,21 +28,40 @@ def test_limits_are_respected_or_rejected() -> None:
     assert caught.value.body()["error"]["param"] == "max_tokens"
 
 
-def test_messages_are_normalized_for_chat_templates() -> None:
-    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
-    given = read(messages=[{"role": "developer", "content": "d"}, {"role": "user", "content": parts}])
-    assert [message.plain() for message in given.messages] == [
-        {"role": "system", "content": "d"},
-        {"role": "user", "content": "ab"},
-    ]
+CALL = {"type": "function", "function": {"name": "f", "arguments": '{"a": null}'}, "id": "c1"}
+TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "default": None}}}
+TALK = [
+    {"role": "developer", "content": "d"},
+    {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+    {"role": "assistant", "content": None, "tool_calls": [CALL], "refusal": None, "annotations": []},
+    {"role": "tool", "content": "3", "tool_call_id": "c1"},
+    {"role": "assistant", "content": "Three.", "reasoning_content": "1 + 2"},
+]
+
+
+def test_a_request_is_read_as_a_training_row() -> None:
+    """The template gets the same turns and tools, so the prompts are equal."""
+    row = canonical({"messages": TALK, "tools": [TOOL]})
+    assert read(messages=TALK, tools=[TOOL]).conversation() == (row["messages"], row["tools"])
+    assert [turn["role"] for turn in row["messages"]] == ["system", "user", "assistant", "tool", "assistant"]
+
+
+@pytest.mark.parametrize(("choice", "tools"), [("auto", 1), (None, 1), ("none", 0)])
+def test_tools_are_in_the_prompt_unless_none_may_be_called(choice, tools) -> None:
+    assert len(read(tools=[TOOL], tool_choice=choice).conversation()[1]) == tools
+
+
+def test_a_turn_of_a_request_may_be_blank() -> None:
+    assert read(messages=[{"role": "user", "content": ""}]).conversation()[0][0]["content"] == ""
 
 
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": None}]}, "messages.0.content"),
+        ({"messages": [{"role": "narrator", "content": "x"}]}, "messages.0"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages.0"),
+        ({"messages": [{"role": "user", "content": "x", "mood": "x"}]}, "messages.0.mood"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, "messages.0"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": "5"}, "max_tokens"),
@@ -52,13 +72,16 @@ def test_messages_are_normalized_for_chat_templates() -> None:
         ({"presence_penalty": 1.0}, "presence_penalty"),
         ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
         ({"response_format": {"type": "json_object"}}, "response_format.type"),
-        ({"tools": []}, "tools"),
+        ({"tools": [3]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"parallel_tool_calls": False}, "parallel_tool_calls"),
         ({"max_token": 5}, "max_token"),
     ],
 )
 def test_unsupported_fields_are_rejected(changes, param) -> None:
     with pytest.raises(ApiError) as caught:
-        read(**changes)
+        read(**changes).conversation()
     error = caught.value.body()["error"]
     assert caught.value.status == 400
     assert error["type"] == "invalid_request_error"

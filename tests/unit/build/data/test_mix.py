@@ -126,3 +126,15 @@ def test_a_dump_ignores_the_order_of_parts(mix) -> None:
     restored = Data.model_validate(json.loads(json.dumps(chosen.dump(), sort_keys=True)))
     assert list(restored.walk()) == list(chosen.walk())
     assert texts(restored) == texts(chosen)
+
+
+def test_a_part_ignores_its_own_keys(write: Write) -> None:
+    rows = write("a.jsonl", '{"text": "a", "id": 1}\n')
+    part = {
+        "_target_": "framework.build.data.files.Files",
+        "train": rows,
+        "test_fraction": 0,
+        "ignore": ["id"],
+    }
+    (line,) = Mix.model_validate({"parts": {"a": {"data": part}}, "ignore": ["url"]}).read("train")
+    assert line.ignore == ("id",)

@@ -1,6 +1,6 @@
 import pytest
 
-from framework.build.data.row_formats import canonical
+from framework.build.data.row_formats import canonical, read_row
 from framework.core.errors import DataError
 
 
@@ -15,6 +15,8 @@ def turns(raw: object) -> list[tuple[str, str]]:
 
 
 ASKED = [("user", "Hi"), ("assistant", "Ho")]
+QUESTION, ANSWER = {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ho"}
+BAD = {"role": "assistant", "content": "No"}
 
 
 @pytest.mark.parametrize(
@@ -52,12 +54,33 @@ ASKED = [("user", "Hi"), ("assistant", "Ho")]
         ),
         ({"instruction": "Hi", "output": "Ho"}, ASKED),
         ({"instruction": "Hi", "input": "", "output": "Ho", "system": None}, ASKED),
-        ({"instruction": "Hi", "output": "Ho", "text": "### Instruction: Hi"}, ASKED),
+        ({"instruction": "Hi", "output": "Ho", "history": [], "tools": "", "note": ""}, ASKED),
         (
             {"instruction": "Add", "input": "1 1", "output": "2", "system": "S"},
             [("system", "S"), ("user", "Add\n\n1 1"), ("assistant", "2")],
         ),
-        ({"prompt": "Hi", "completion": "Ho", "id": 7}, ASKED),
+        (
+            {"instruction": "3?", "output": "c", "system": "S", "history": [["1?", "a"], ["2?", "b"]]},
+            [
+                ("system", "S"),
+                *zip(("user", "assistant") * 3, ("1?", "a", "2?", "b", "3?", "c"), strict=True),
+            ],
+        ),
+        (
+            {"instruction": "2?", "output": "b", "history": '[["1?", "a"]]'},
+            list(zip(("user", "assistant") * 2, ("1?", "a", "2?", "b"), strict=True)),
+        ),
+        ({"instruction": "a", "context": "C", "response": "b"}, [("user", "a\n\nC"), ("assistant", "b")]),
+        ({"instruction": "a", "context": "C", "output": "b"}, [("user", "a\n\nC"), ("assistant", "b")]),
+        ({"prompt": "Hi", "completion": "Ho"}, ASKED),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Hi"}],
+                "completion": [{"role": "assistant", "content": "Ho"}],
+            },
+            ASKED,
+        ),
+        ({"prompt": "Hi", "completion": "Ho", "label": True}, ASKED),
     ],
 )
 def test_every_conversation_form_becomes_messages(raw: object, expected: list[tuple[str, str]]) -> None:
@@ -71,7 +94,7 @@ def test_every_conversation_form_becomes_messages(raw: object, expected: list[tu
         ({"text": "good", "label": "pos"}, {"text": "good", "label": "pos"}),
         ({"text": "good", "label": 0}, {"text": "good", "label": "0"}),
         ({"text": "good", "label": " pos "}, {"text": "good", "label": "pos"}),
-        ({"text": "good", "label": None, "title": "t"}, {"text": "good"}),
+        ({"text": "good", "label": None, "title": ""}, {"text": "good"}),
     ],
 )
 def test_documents_keep_text_and_label(raw: object, row: object) -> None:
@@ -102,8 +125,8 @@ def test_an_empty_value_is_named(raw: object, message: str) -> None:
         ({"instructions": "a", "output": "b"}, "did you mean 'instruction' for 'instructions'?"),
         ({"instruction": "a", "ouput": "b"}, "did you mean 'output' for 'ouput'?"),
         ({"mesages": []}, "did you mean 'messages' for 'mesages'?"),
-        ({"instruction": "a", "inputs": "x", "output": "b"}, "unknown key 'inputs'; did you mean 'input'?"),
-        ({"text": "a", "lable": "x"}, "unknown key 'lable'; did you mean 'label'?"),
+        ({"instruction": "a", "inputs": "x", "output": "b"}, "did you mean 'input'?"),
+        ({"text": "a", "lable": "x"}, "did you mean 'label'?"),
     ],
 )
 def test_a_misspelled_key_gets_a_suggestion(raw: object, message: str) -> None:
@@ -126,19 +149,29 @@ def test_an_unknown_form_names_the_accepted_ones() -> None:
         (None, "not null"),
         ({"text": 3}, "text must be text, not a number"),
         ({"text": "a", "label": True}, "not a boolean"),
-        ({"text": "a", "label": 0.5}, "not a number"),
+        ({"text": "a", "label": 1.0}, "label is 1.0, a decimal number"),
         ({"messages": "hi"}, "must be a list of turns, not text"),
         ({"messages": [{"role": "user"}]}, "turn 1 of messages must be an object with 'role' and 'content'"),
-        ({"messages": [{"from": "human", "value": "x"}]}, "with 'role' and 'content'"),
-        (
-            {"messages": [{"role": "bot", "content": "x"}]},
-            "'role' is 'bot'; should be one of system, user, assistant, tool",
-        ),
-        ({"messages": [{"role": ["user"], "content": "x"}]}, "should be one of system"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "must be text, not a list"),
+        ({"messages": [{"text": "x"}]}, "with 'role' and 'content'"),
         ({"messages": [{"role": "user", "content": "x"}]}, "last turn must be the assistant's"),
+        ({"prompt": "a", "completion": "b", "label": False}, "label is false"),
+        (
+            {"prompt": "a", "completion": "b", "label": "good"},
+            "label of a conversation must be true or false",
+        ),
+        ({"conversations": [{"from": "gpt", "value": "b"}], "kto_tag": False}, "kto_tag is false"),
+        ({"instruction": "a", "input": "b", "context": "c", "output": "d"}, "both 'input' and 'context'"),
+        ({"instruction": "a", "output": "b", "history": [["a"]]}, "item 1 must be [question, answer]"),
+        ({"instruction": "a", "output": "b", "history": "none"}, "history is text, but not JSON"),
+        (
+            {
+                "messages": [{"role": "system", "content": "A"}, {"role": "assistant", "content": "x"}],
+                "system": "B",
+            },
+            "two different system prompts",
+        ),
+        ({"messages": [{"role": "assistant", "content": "x", "weight": 0}]}, "no turn is learned"),
         ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "tool_calls"),
-        ({"conversations": [{"from": "bing", "value": "x"}]}, "'from' is 'bing'"),
         ({"text": "a\0b"}, "NUL character"),
         ({"text": "a\ud800b"}, "not valid Unicode"),
     ],
@@ -157,21 +190,39 @@ def test_a_text_may_have_any_number_of_labels() -> None:
 
 def test_each_word_needs_a_tag() -> None:
     row = {"tokens": ["In", "Rome"], "tags": ["O", "S-city"]}
-    assert canonical({**row, "id": 3}) == row
+    assert canonical({**row, "id": 3}, ignore=["id"]) == row
     assert reason({"tokens": ["In"], "tags": ["O", "O"]}) == "1 tokens but 2 tags; give one tag per token"
     assert reason({"tokens": [], "tags": []}) == "empty tokens"
     assert reason({"tokens": ["a", " "], "tags": ["O", "O"]}) == "empty tokens[1]"
 
 
-def test_a_preference_keeps_its_rejected_answer() -> None:
-    row = canonical({"prompt": "Hi", "chosen": "Ho", "rejected": "No", "system": "S"})
-    assert [message["role"] for message in row["messages"]] == ["system", "user", "assistant"]
-    assert (row["messages"][-1]["content"], row["rejected"]) == ("Ho", "No")
-    answers = {
-        key: [{"role": "assistant", "content": text}] for key, text in (("chosen", "a"), ("rejected", "b"))
-    }
-    earlier = [{"role": "user", "content": "1"}, {"role": "assistant", "content": "2"}]
-    more = {"prompt": [*earlier, {"role": "user", "content": "3"}], **answers}
-    assert [message["content"] for message in canonical(more)["messages"]] == ["1", "2", "3", "a"]
-    assert "two different answers" in reason({"prompt": "Hi", "chosen": "a", "rejected": "a"})
-    assert "put the turns before it in 'prompt'" in reason({**more, "chosen": earlier})
+@pytest.mark.parametrize(
+    ("row", "unused"),
+    [
+        ({"prompt": "Hi", "completion": "Ho", "id": 7}, {"id"}),
+        ({"prompt": "Hi", "completion": "Ho", "id": None, "source": "", "images": []}, set()),
+        ({"instruction": "Hi", "output": "Ho", "text": "### Instruction: Hi"}, {"text"}),
+        ({"messages": [{"role": "user", "content": "Hi", "id": 0, "lang": None}, ANSWER]}, {"messages[].id"}),
+        ({"chosen": [QUESTION, {**ANSWER, "score": 5}], "rejected": [QUESTION, BAD]}, {"chosen[].score"}),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": [{"type": "text", "text": "a", "lang": "en"}]},
+                    ANSWER,
+                ]
+            },
+            {"messages[].content[].lang"},
+        ),
+    ],
+)
+def test_a_key_that_nothing_reads_is_named(row: object, unused: set[str]) -> None:
+    assert read_row(row)[1] == unused
+    assert canonical(row, ignore=unused)
+    if unused:
+        assert min(unused) in reason(row)
+
+
+def test_an_ignored_key_is_not_read() -> None:
+    row = {"messages": [QUESTION, ANSWER], "tools": [{}], "label": False}
+    assert canonical(row, ignore=["tools", "label"]) == {"messages": [QUESTION, ANSWER]}
+    assert read_row(row, ignore=["tools", "label", "id"])[1] == {"tools", "label"}

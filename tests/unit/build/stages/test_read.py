@@ -1,4 +1,5 @@
 import json
+import shlex
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -9,6 +10,7 @@ import pytest
 
 from framework.build.data.files import Files
 from framework.build.data.shards import read_shards
+from framework.build.data.unused_keys import UnusedKeys, ignore_override
 from framework.build.stages.read import ReadRows
 from framework.core.errors import DataError
 from framework.core.step import Step, Workspace
@@ -98,6 +100,46 @@ def test_no_usable_row_names_the_first_reason(read: Read) -> None:
         read(lines(GOOD), lines(EMPTY), max_rejected=1.0)
     with pytest.raises(DataError, match=r"no usable row in split 'train'$"):
         read("\n\n", max_rejected=1.0)
+
+
+def test_unused_keys_are_refused_once_with_their_counts(read: Read, capsys) -> None:
+    turn = {"role": "assistant", "content": "a", "score": 5}
+    asked = {"role": "user", "content": "a"}
+    train = lines(
+        *[{**GOOD, "id": number} for number in range(3)], {"messages": [asked, turn], "inputs": "x"}
+    )
+    test = lines({**GOOD, "id": 9, "source": None})
+    with pytest.raises(DataError) as caught:
+        read(train, test)
+    first, *listed = str(caught.value).splitlines()
+    assert """'data.ignore=[id,inputs,"messages[].score"]'""" in first
+    assert listed == [
+        "  id: in 4 rows",
+        "  inputs: in 1 row; did you mean 'input'?",
+        "  messages[].score: in 1 row",
+    ]
+    with pytest.raises(DataError, match=r"'data.ignore=\[source,id,inputs,"):
+        read(train, test, ignore=["source"])
+    folder = read(train, test, ignore=["id", "inputs", "messages[].score", "ids"])
+    assert (summary(folder)["train"]["rows"], rejected(folder)) == (4, [])
+    assert "data.ignore: no row has 'ids'\n" in capsys.readouterr().out
+
+
+def test_the_override_ignores_the_keys(read: Read) -> None:
+    """Whatever the keys are: the command line reads the override as it is printed."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    keys = ["id", "a b", "it's", "null", "1", "x,y", "messages[].id", 'q"q']
+    (override,) = shlex.split(ignore_override(keys))
+    assert OverridesParser.create().parse_override(override).value() == keys
+
+
+def test_memory_for_unused_keys_is_bounded() -> None:
+    keys = UnusedKeys()
+    for number in range(1500):
+        keys.canonical({**GOOD, f"key {number}": 1}, ())
+    with pytest.raises(DataError, match="… and at least 980 more"):
+        keys.require_none()
 
 
 def test_a_row_without_a_json_form_is_rejected(read: Read) -> None:

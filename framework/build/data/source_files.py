@@ -20,6 +20,7 @@ from framework.core.source import Source
 ALL = "all"
 """In place of a split's name: every file."""
 
+_DEFAULT = "default"
 _METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _CARD = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 _WORDS = {
@@ -62,6 +63,9 @@ def source_files(source: Source, subset: str | None, split: str | None) -> list[
     if splits is None:
         files = _of_subset(path, files, subset, url)
         splits = _named_splits(path, files)
+    else:
+        listed = {file for named in splits.values() for file in named}
+        files = [file for file in files if file in listed]
     if split == ALL:
         chosen = files
     elif split is not None:
@@ -88,11 +92,11 @@ def _card_splits(
     folder: Path, files: list[Path], subset: str | None, url: str
 ) -> dict[str, list[Path]] | None:
     """Return the files of each split of *subset* as the folder's card lists them; None if it lists none."""
-    subsets = _card_subsets(folder)
+    subsets, default = _card_subsets(folder)
     if not subsets:
         return None
-    name = subset or ("default" if "default" in subsets else next(iter(subsets)))
-    if name not in subsets or (subset is None and name != "default" and len(subsets) > 1):
+    name = subset or (default if default in subsets or len(subsets) > 1 else next(iter(subsets)))
+    if name not in subsets:
         asked = f"no subset '{subset}'; it has" if subset else "it has the subsets"
         raise DataError(f"{url}: {asked} {', '.join(subsets)}; set data.subset=<name>")
     known = set(files)
@@ -105,8 +109,8 @@ def _card_splits(
     return splits
 
 
-def _card_subsets(folder: Path) -> dict[str, dict[str, list[str]]]:
-    """Return the patterns of files by subset and split from the YAML in ``README.md``."""
+def _card_subsets(folder: Path) -> tuple[dict[str, dict[str, list[str]]], str]:
+    """Return the patterns of files by subset and split from the YAML in ``README.md``, and the default."""
     card = folder / "README.md"
     match = _CARD.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
     try:
@@ -114,11 +118,13 @@ def _card_subsets(folder: Path) -> dict[str, dict[str, list[str]]]:
     except yaml.YAMLError:
         fields = None
     listed = fields.get("configs") if isinstance(fields, dict) else None
-    subsets = {}
+    subsets, default = {}, _DEFAULT
     for item in listed if isinstance(listed, list) else []:
         if isinstance(item, dict) and (splits := _patterns(item.get("data_files"))):
-            subsets[str(item.get("config_name", "default"))] = splits
-    return subsets
+            name = str(item.get("config_name", _DEFAULT))
+            subsets[name] = splits
+            default = name if item.get("default") is True else default
+    return subsets, default
 
 
 def _patterns(data_files: Any) -> dict[str, list[str]]:

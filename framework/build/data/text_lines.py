@@ -73,8 +73,9 @@ def _lines(stream: io.BufferedReader) -> Iterator[bytes]:
         return
     errors = "surrogateescape" if plain else "strict"
     newline = None if universal else "\n"
-    for text in io.TextIOWrapper(stream, encoding, errors, newline):
-        yield text.removeprefix("\ufeff").encode("utf-8", "surrogateescape")
+    with io.TextIOWrapper(stream, encoding, errors, newline) as texts:
+        for text in texts:
+            yield text.removeprefix("\ufeff").encode("utf-8", "surrogateescape")
 
 
 def _open_zstandard(file: io.BufferedReader) -> Any:

@@ -155,6 +155,8 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 def _index(label: str, labels: Sequence[str], key: str = "model.labels") -> int:
     if label in labels:
         return labels.index(label)
-    guess = nearest(label, labels)
+    # Labels differ in case, or were numbers with a fraction in a table with gaps.
+    alike = {name.casefold(): name for name in labels}
+    guess = alike.get(label.casefold().removesuffix(".0")) or nearest(label, labels)
     hint = f"did you mean '{guess}'?" if guess else f"known are {', '.join(labels)}"
     raise DataError(f"label {label!r} is not in {key}; {hint}")

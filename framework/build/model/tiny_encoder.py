@@ -51,7 +51,7 @@ class TinyEncoder(Model):
     @property
     def classes(self) -> Classes:
         """Return ``labels``."""
-        return Classes("labels", self.labels, 1 if self.problem == "entities" else 2)
+        return Classes("labels", self.labels, 2 if self.problem == "single-label" else 1)
 
     @property
     def origin(self) -> str:

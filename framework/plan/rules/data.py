@@ -14,7 +14,7 @@ from framework.core.source import Source
 
 _READ = 100_000
 _MANY = 50
-_PLAIN = re.compile(r"[A-Za-z_][\w-]*")
+_PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_][\w-]*", re.IGNORECASE)
 
 
 def data_rules(config: Config) -> list[Problem]:
@@ -33,8 +33,11 @@ def label_rules(config: Config) -> list[Problem]:
     if not classes.least <= len(counts) <= _MANY:
         return [Problem(key, reason, (f"{key}=[<name>,<name>]",))]
     shown = ", ".join(f"{name} ({count})" for name, count in counts.items())
-    override = f"{key}=[{','.join(map(_quoted, counts))}]"
-    return [Problem(key, f"{reason}; the training rows have {shown}", (override,))]
+    reason = f"{reason}; the training rows have {shown}"
+    names = f"[{','.join(map(_quoted, counts))}]"
+    if " " in names:  # overrides are words
+        return [Problem(key, reason, advice=f"name them in the recipe as {names}")]
+    return [Problem(key, reason, (f"{key}={names}",))]
 
 
 def _labels(datas: list[Data]) -> Counter[str]:

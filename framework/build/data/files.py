@@ -135,7 +135,9 @@ class Files(Data):
                     problems.append(Problem(key, str(error)))
                     continue
                 if not files:
-                    problems.append(Problem(key, f"{source.url} has no rows", advice="add rows to it"))
+                    problems.append(
+                        Problem(key, f"{source.url} has no rows", advice="add rows to it, or name another")
+                    )
         if self.max_overlap < 1:
             train, test = with_rows["train"], with_rows["test"]
             problems += [_in_both(*test[digest], train[digest][1]) for digest in test if digest in train]
@@ -202,7 +204,11 @@ class Files(Data):
                     raise DataError(f"{location}: {error}") from None
 
     def _files(self, source: Source, split: Split) -> list[SourceFile]:
-        return source_files(source, self.subset, self.split if split == "train" else self.test_split)
+        if split == "train":
+            return source_files(source, self.subset, self.split)
+        # Own test rows may be a file beside the subset of a repository.
+        subset = self.subset if source.fetch().is_dir() else None
+        return source_files(source, subset, self.test_split)
 
     def _reader(self, name: str) -> Reader:
         file_format = suffix_of(name) if self.format == "auto" else self.format

@@ -44,7 +44,7 @@ def source_files(source: Source, subset: str | None, split: str | None) -> list[
     """Return the files of *source* in order, those of a folder by name; at least one.
 
     Args:
-        source: a file, to which *subset* and *split* do not apply, or a folder.
+        source: a file, of which there are no *subset* and *split*, or a folder.
         subset: the name of a subset; None takes the only one, or the one named ``default``.
         split: the name of a split, several with ``+`` between them, or ``all``; None takes the only one.
 
@@ -54,6 +54,8 @@ def source_files(source: Source, subset: str | None, split: str | None) -> list[
     """
     path, url = source.fetch(), source.url.removeprefix("file://").rstrip("/")
     if not path.is_dir():
+        if subset or split:
+            raise DataError(f"{url} is a file, but data.subset and data.split choose files of a folder")
         return [SourceFile(path, url, None)]
     files = [file for file in files_below(path) if suffix_of(file.name) in READERS]
     files = [file for file in files if file.name not in _METADATA]

@@ -53,7 +53,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
         ) from None
 
 
-def _decompressed(file: io.BufferedReader) -> io.BufferedReader:
+def _decompressed(file: "io.BufferedReader[Any]") -> "io.BufferedReader[Any]":
     head = file.peek(8)
     for magic, opened in _MAGIC.items():
         if head.startswith(magic):
@@ -61,7 +61,7 @@ def _decompressed(file: io.BufferedReader) -> io.BufferedReader:
     return file
 
 
-def _lines(stream: io.BufferedReader) -> Iterator[bytes]:
+def _lines(stream: "io.BufferedReader[Any]") -> Iterator[bytes]:
     window = stream.peek(_WINDOW)
     encoding = json.detect_encoding(window[:4])  # of any text that begins with two ASCII characters
     plain = encoding in ("utf-8", "utf-8-sig")
@@ -78,7 +78,7 @@ def _lines(stream: io.BufferedReader) -> Iterator[bytes]:
             yield text.removeprefix("\ufeff").encode("utf-8", "surrogateescape")
 
 
-def _open_zstandard(file: io.BufferedReader) -> Any:
+def _open_zstandard(file: "io.BufferedReader[Any]") -> Any:
     try:
         import pyarrow
     except ImportError:

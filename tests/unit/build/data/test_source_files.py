@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from framework.build.data.files import Files
 from framework.build.data.source_files import source_files
@@ -96,3 +97,15 @@ def test_splits_of_one_repository_train_and_test(tmp_path: Path) -> None:
     assert [line.raw["text"] for line in data.read("test")] == ["d"]
     assert data.problems() == []
     assert data.guess_size().train <= 2
+
+
+def test_a_file_has_no_splits(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "a"}\n')
+    for chosen in ({"split": "train"}, {"subset": "main"}):
+        (problem,) = Files.model_validate({"train": str(tmp_path / "x.jsonl"), **chosen}).problems()
+        assert problem.key == "train.0"
+
+
+def test_a_slice_names_max_samples() -> None:
+    with pytest.raises(ValidationError, match="max_samples"):
+        Files.model_validate({"train": "rows", "split": "train[:20%]"})

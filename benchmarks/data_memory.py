@@ -50,7 +50,7 @@ def _work(work: str, folder: Path, count: int) -> None:
 
     model = TinyCausalLM(name="tiny", license="none", parameters=1e5)
     rows, encoded = folder / f"rows-{count}", folder / f"encoded-{count}"
-    files = Files(train=_written(folder, count), test=_written(folder, 100))
+    files = Files(train=_written(folder, count), test=_written(folder, 100), max_overlap=1.0)
     if work == "model":
         (folder / "model").mkdir()
         model.materialize(folder / "model", seed=0)

@@ -61,7 +61,7 @@ def problem(url: str) -> str | None:
 def get(url: str, into: Path) -> Path:
     """Download the repository, or one member of it, below *into*.
 
-    Of a whole repository, weights in formats other than safetensors are skipped.
+    Of a whole model repository, weights in formats other than safetensors are skipped.
 
     Raises:
         SourceError: no network, no such repository, revision or member, or no permission.
@@ -79,8 +79,9 @@ def get(url: str, into: Path) -> Path:
             root = into
         else:
             root = into / repository.rpartition("/")[2]
-            # A folder requested by name is downloaded completely.
-            wanted = {"allow_patterns": f"{member}*"} if member else {"ignore_patterns": _LEFT_OUT}
+            # A data set, and a folder requested by name, are downloaded completely.
+            weights = {"ignore_patterns": _LEFT_OUT} if kind == "model" else {}
+            wanted = {"allow_patterns": f"{member}*"} if member else weights
             snapshot_download(repository, repo_type=kind, revision=revision, local_dir=root, **wanted)
             result = root / (member or "")
     shutil.rmtree(root / ".cache", ignore_errors=True)  # huggingface_hub's state for resuming

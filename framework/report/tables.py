@@ -1,6 +1,6 @@
 """The report's tables, shared by the page and the Markdown."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -245,7 +245,18 @@ def data(facts: Sequence[Facts]) -> Table:
         )
         for split in counted
     ]
-    return Table("Data", ["step", "split", "rows", "tokens", "rejected", "row digest"], rows, 2)
+    head = ["step", "split", "rows", "tokens", "rejected", "row digest"]
+    return Table("Data", head, rows, 2, " ".join(dict.fromkeys(_doubts(facts))))
+
+
+def _doubts(facts: Sequence[Facts]) -> Iterator[str]:
+    """Yield what limits the meaning of metrics: test rows that were learned, classes that were not."""
+    for step, counted in (pair for recipe in facts for pair in recipe.rows):
+        if shared := counted["test"].get("in_train"):
+            yield f"{step.label}: {shared} of {counted['test']['rows']} test rows are training rows too."
+        learned = counted["train"].get("labels", {})
+        if unlearned := [name for name, rows in learned.items() if not rows]:
+            yield f"{step.label}: no training row has {', '.join(unlearned)}."
 
 
 def _once(pairs: Iterable[tuple[str, Value]]) -> list[Value]:

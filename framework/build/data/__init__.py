@@ -11,10 +11,12 @@ from pydantic import Field
 from framework.build.data.size_estimate import UNSEEN, size_of_files
 from framework.core.component import Component
 from framework.core.filesystem import files_below
+from framework.core.problem import Problem
 from framework.core.source import Source
 from framework.core.workload import DataSize
 
 Split = Literal["train", "test"]
+SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,10 @@ class Data(Component, ABC):
     too_long: Literal["reject", "truncate"] = "reject"
     """How to treat a longer row: reject it, or truncate it to ``max_length``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Maximum share of rows rejected in reading and encoding together; above it the plan stops."""
+    """Maximum share of a split's rows rejected in reading and encoding together; above it the plan stops."""
+    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Maximum share of test rows that are training rows as well; above it the plan stops. Below it they are
+    counted and named: a metric is too good by what was learned by heart."""
     ignore: tuple[str, ...] = ()
     """Keys of the rows that are not read, such as ``[id, source]``, or ``messages[].id`` for a key of a turn.
 
@@ -50,6 +55,17 @@ class Data(Component, ABC):
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:
         """Yield every line of a split in a fixed order, broken ones with their ``problem``."""
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong as far as it can be seen without reading all rows.
+
+        Keys are those of its fields. Nothing is downloaded.
+        """
+        return []
+
+    def when_empty(self, split: Split) -> str:
+        """Return what to do where *split* has no rows, for the message."""
+        return "add rows to it"
 
     def guess_size(self) -> DataSize:
         """Guess the rows before any is read: from the local files, else a round number.

@@ -6,20 +6,26 @@ It finds the files and assigns each row to a split. It does not know what a row 
 import hashlib
 import json
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import replace
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from framework.build.data import Data, Line, Split
-from framework.build.data.file_formats import READERS, Reader, Unreadable
+from framework.build.data import SPLITS, Data, Line, Split
+from framework.build.data.file_formats import READERS, Reader, suffix_of, unknown_suffix
+from framework.build.data.raw_rows import Unreadable
 from framework.build.data.row_formats import KEYS
-from framework.core.errors import DataError
-from framework.core.filesystem import files_below
+from framework.build.data.source_files import SourceFile, source_files
+from framework.core.errors import DataError, SourceError
+from framework.core.filesystem import remembered_sha256
+from framework.core.problem import Problem
 from framework.core.source import Source
+from framework.core.workload import DataSize
 
 DEFAULT_TEST_FRACTION = 0.1
+_PROBED = 2**16
 
 
 def _as_list(value: Any) -> Any:
@@ -36,32 +42,63 @@ Format = Literal["auto", "jsonl", "json", "csv", "tsv", "txt", "parquet"]
 
 
 class Files(Data):
-    """JSONL, JSON, CSV, TSV, text (each also gzipped) or Parquet files."""
+    """JSONL, JSON, CSV, TSV, text (each also compressed) or Parquet files."""
 
     train: Sources
-    """Where the rows are: a path or URL, or a list of them; a folder means all files in it."""
+    """Where the rows are: a path or URL, or a list of them; a folder means all files in it. A data set of the
+    Hugging Face Hub is ``hf://datasets/org/name@revision``."""
     test: Sources | None = None
     """Rows that are never trained on; None holds out ``test_fraction`` of ``train``."""
+    subset: str | None = None
+    """Subset (configuration) of a data set repository, as its card or its folders name it; None takes the
+    only one, or ``default``. The whole repository is downloaded; a URL may end in one folder of it."""
+    split: str | None = None
+    """Split of a data set repository to train on, such as ``train`` or ``train+validation``, as its card or
+    its files' names say; ``all`` takes every file. It is required where a folder has several."""
+    test_split: str | None = None
+    """Split to test on: of ``test``, or of ``train`` if there is no ``test``."""
     test_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Share of rows held out where there is no ``test``; 0.1 by default.
+    """Share of rows held out where there is no ``test`` and no ``test_split``; 0.1 by default.
 
-    A hash of its content decides whether a row is held out. Adding, removing or reordering rows moves no
-    other row, and equal rows are in the same split. A small file meets the share only roughly.
+    A hash of its content decides whether a row is held out; keys that no form of row has, such as an id, do
+    not count. Adding, removing or reordering rows moves no other row, and equal rows are in the same split. A
+    small file meets the share only roughly.
     """
+    max_samples: Annotated[int, Field(ge=1)] | None = None
+    """Most rows of each split: the first ones in the order of the files; None takes all. ``data=mix`` with
+    ``rows`` draws them by a hash instead."""
     format: Format = "auto"
     """Format of all files; ``auto`` chooses by suffix. In text, each paragraph is a row."""
     columns: dict[str, str] = Field(default={})
     """Maps our keys to the file's: ``{prompt: question, completion: answer}``."""
 
+    @field_validator("split", "test_split")
+    @classmethod
+    def _check_split(cls, split: str | None) -> str | None:
+        if split and "[" in split:
+            raise PydanticCustomError(
+                "split_slice",
+                "'{split}' has a slice; write the split's name, and the number of rows as max_samples",
+                {"split": split},
+            )
+        return split
+
     @model_validator(mode="after")
     def _check_combination(self) -> "Files":
-        if self.test is not None and self.test_fraction is not None:
+        if self.test_fraction is not None and (self.test is not None or self.test_split is not None):
+            other = "test" if self.test is not None else "test_split"
             raise PydanticCustomError(
-                "two_splits", "set either 'test' or 'test_fraction'; the fraction only applies without 'test'"
+                "two_splits",
+                "set either '{other}' or 'test_fraction'; the fraction only applies without '{other}'",
+                {"other": other},
             )
-        if both := {source.url for source in self.train} & {source.url for source in self.test or ()}:
+        tested = self._sources("test") if self._has_test else ()
+        both = {source.url for source in self.train} & {source.url for source in tested}
+        if both and self.split == self.test_split and self.max_overlap < 1:
             raise PydanticCustomError(
-                "same_source", "{url} is in both 'train' and 'test'", {"url": min(both)}
+                "same_source",
+                "{url} is in both 'train' and 'test'; max_overlap=1 allows it",
+                {"url": min(both)},
             )
         if unknown := [key for key in self.columns if key not in KEYS]:
             raise PydanticCustomError(
@@ -78,36 +115,120 @@ class Files(Data):
 
         Raises:
             SourceError: a file is missing, or its sha256 does not match.
-            DataError: a file's format is unknown, or a fault hides the rows after it.
+            DataError: a file's format is unknown, a fault hides the rows after it, or a split or subset is
+                missing or not decided.
         """
-        if self.test is not None:
-            yield from self._lines(self.train if split == "train" else self.test)
+        yield from islice(self._assigned(split), self.max_samples)
+
+    def problems(self) -> list[Problem]:
+        """Return local sources without rows or of unknown format, and files that are in both splits."""
+        problems = []
+        with_rows: dict[Split, dict[str, tuple[str, str]]] = {"train": {}, "test": {}}
+        for split in SPLITS if self._has_test else SPLITS[:1]:
+            for key, source in self._local_sources(split):
+                try:
+                    files = [file for file in self._files(source, split) if self._has_rows(file)]
+                    with_rows[split] |= {remembered_sha256(file.path): (key, file.name) for file in files}
+                except (OSError, SourceError):  # a rule of all sources reports it
+                    continue
+                except DataError as error:
+                    problems.append(Problem(key, str(error)))
+                    continue
+                if not files:
+                    problems.append(
+                        Problem(key, f"{source.url} has no rows", advice="add rows to it, or name another")
+                    )
+        if self.max_overlap < 1:
+            train, test = with_rows["train"], with_rows["test"]
+            problems += [_in_both(*test[digest], train[digest][1]) for digest in test if digest in train]
+        return problems
+
+    def guess_size(self) -> DataSize:
+        """Guess from the sizes of local files, with at most ``max_samples`` of each split."""
+        size, most = super().guess_size(), self.max_samples
+        if most is None:
+            return size
+        return replace(
+            size,
+            train=min(size.train, most),
+            train_limit=min(size.train_limit, most),
+            test=min(size.test, most),
+        )
+
+    def when_empty(self, split: Split) -> str:
+        """Return what to change where *split* has no rows: without test files, the share that is held out."""
+        if self._has_test:
+            return super().when_empty(split)
+        change = "raise" if split == "test" else "lower"
+        return (
+            f"data.test_fraction={self._fraction:g} decides by a hash which rows are held out: {change} it, "
+            "add rows, or set data.test=<file>"
+        )
+
+    @property
+    def _has_test(self) -> bool:
+        """Whether test rows have their own files."""
+        return self.test is not None or self.test_split is not None
+
+    @property
+    def _fraction(self) -> float:
+        return DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
+
+    def _sources(self, split: Split) -> tuple[Source, ...]:
+        return self.train if split == "train" or self.test is None else self.test
+
+    def _local_sources(self, split: Split) -> list[tuple[str, Source]]:
+        """Return the sources on this machine with their keys."""
+        field = "test" if split == "test" and self.test is not None else "train"
+        named = [(f"{field}.{number}", source) for number, source in enumerate(self._sources(split))]
+        return [(key, source) for key, source in named if source.local]
+
+    def _assigned(self, split: Split) -> Iterator[Line]:
+        if self._has_test:
+            yield from self._lines(split)
             return
-        fraction = DEFAULT_TEST_FRACTION if self.test_fraction is None else self.test_fraction
-        for line in self._lines(self.train):
-            held_out = line.problem is None and _hash_position(line.raw) < fraction
+        for line in self._lines("train"):
+            held_out = line.problem is None and _hash_position(line.raw) < self._fraction
             if held_out == (split == "test"):
                 yield line
 
-    def _lines(self, sources: tuple[Source, ...]) -> Iterator[Line]:
-        for source in sources:
-            is_folder = source.fetch().is_dir()
-            for path, name in _files(source):
+    def _lines(self, split: Split) -> Iterator[Line]:
+        for source in self._sources(split):
+            for path, name, folder in self._files(source, split):
                 try:
                     for number, raw, problem in self._reader(name)(path):
                         raw, problem = (raw, problem) if problem else self._rename_columns(raw)
-                        yield Line(name, number, raw, problem, path.parent if is_folder else None)
+                        yield Line(name, number, raw, problem, folder)
                 except Unreadable as error:
                     location = name if error.number is None else f"{name}:{error.number}"
                     raise DataError(f"{location}: {error}") from None
 
+    def _files(self, source: Source, split: Split) -> list[SourceFile]:
+        if split == "train":
+            return source_files(source, self.subset, self.split)
+        # Own test rows may be a file beside the subset of a repository.
+        subset = self.subset if source.fetch().is_dir() else None
+        return source_files(source, subset, self.test_split)
+
     def _reader(self, name: str) -> Reader:
-        file_format = _suffix(name) if self.format == "auto" else self.format
+        file_format = suffix_of(name) if self.format == "auto" else self.format
         if file_format not in READERS:
-            raise DataError(
-                f"{name}: unknown suffix, should be one of {', '.join(READERS)}; set data.format=<format>"
-            )
+            raise DataError(unknown_suffix(name))
         return READERS[file_format]
+
+    def _has_rows(self, file: SourceFile) -> bool:
+        """Return whether *file* has a row, or is too large to be without any.
+
+        Raises:
+            DataError: its format is unknown.
+        """
+        reader, size = self._reader(file.name), file.path.stat().st_size
+        if not 0 < size < _PROBED or reader is READERS["parquet"]:
+            return size > 0
+        try:
+            return next(reader(file.path), None) is not None
+        except Unreadable:  # reading reports it
+            return True
 
     def _rename_columns(self, raw: Any) -> tuple[Any, str | None]:
         if not self.columns or not isinstance(raw, dict):
@@ -118,29 +239,18 @@ class Files(Data):
         return rest | {ours: raw[theirs] for ours, theirs in self.columns.items()}, None
 
 
-def _files(source: Source) -> Iterator[tuple[Path, str]]:
-    """Yield each file of *source* and its name for messages, which is the same on every machine."""
-    path, url = source.fetch(), source.url.removeprefix("file://")
-    if not path.is_dir():
-        yield path, url
-        return
-    readable = [file for file in files_below(path) if _suffix(file.name) in READERS]
-    if not readable:
-        raise DataError(f"{url}: no file in the folder ends in {', '.join(READERS)}")
-    for file in readable:
-        yield file, f"{url.rstrip('/')}/{file.relative_to(path).as_posix()}"
-
-
-def _suffix(name: str) -> str:
-    """Return the last suffix in lower case, without its dot; ``.gz`` is ignored.
-
-    >>> _suffix("rows.JSONL.gz")
-    'jsonl'
-    """
-    return name.lower().removesuffix(".gz").rpartition("/")[2].rpartition(".")[2]
+def _in_both(key: str, test: str, train: str) -> Problem:
+    what = f"{test} is" if test == train else f"{test} has the bytes of {train}, so it is"
+    return Problem(
+        key,
+        f"{what} in both 'train' and 'test'",
+        ("test=null",) if key.startswith("test.") else (),
+        "set data.max_overlap=1 to test on rows that are learned",
+    )
 
 
 def _hash_position(raw: Any) -> float:
-    """Return a number in [0, 1) that depends on the row's content only."""
-    text = json.dumps(raw, sort_keys=True, ensure_ascii=True, default=str)
+    """Return a number in [0, 1) that depends on the content of the row's known keys only."""
+    known = {key: raw[key] for key in KEYS if key in raw} if isinstance(raw, dict) else None
+    text = json.dumps(known or raw, sort_keys=True, ensure_ascii=True, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -19,6 +19,7 @@ from framework.build.data import Data, Line, Split
 from framework.build.data.line_spool import LineSpool
 from framework.core.component import Component
 from framework.core.errors import DataError
+from framework.core.problem import Problem
 from framework.core.workload import DataSize
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Part(Component):
     """One source of a mix."""
 
     data: Data
-    """A data option. Its own ``max_length``, ``too_long`` and ``max_rejected`` are ignored; the mix's
-    apply to all parts. A part's ``ignore`` applies to its rows, the mix's to all."""
+    """A data option. Its own ``max_length``, ``too_long``, ``max_rejected`` and ``max_overlap`` are ignored;
+    the mix's apply to all parts. A part's ``ignore`` applies to its rows, the mix's to all."""
     share: Annotated[float, Field(gt=0)] = 1.0
     """Its weight among the parts: 60, 30 and 10 are the same as 0.6, 0.3 and 0.1."""
 
@@ -110,6 +111,15 @@ class Mix(Data):
                 everything = {name: len(lines) for name, lines in usable.items()}
                 yield from islice(self._draw(usable, everything), self.test_rows)
             yield from unreadable
+
+    def problems(self) -> list[Problem]:
+        """Return those of every part."""
+        problems = []
+        for name, part in self.parts.items():
+            data = part.data.model_copy(update={"max_overlap": self.max_overlap})
+            fields = type(data).model_fields
+            problems += [problem.below(f"parts.{name}.data", fields) for problem in data.problems()]
+        return problems
 
     def guess_size(self) -> DataSize:
         """Guess from every part's own guess, and its share."""

@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from framework.build.data import Split
+from framework.build.data import SPLITS, Split
 from framework.core.errors import DataError
 
 REJECTED = "rejected.jsonl"
@@ -20,8 +21,7 @@ class Rejects:
         """Start ``rejected.jsonl`` in *output*, with the entries of the one in the folder *earlier*."""
         self._stream = (output / REJECTED).open("w", encoding="utf-8", newline="\n")
         self._counts: Counter[str] = Counter()
-        self._first: dict[str, str] = {}
-        self._shown: list[str] = []
+        self._shown: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._own: list[str] = []
         if earlier is not None:
             with (earlier / REJECTED).open(encoding="utf-8") as stream:
@@ -46,8 +46,7 @@ class Rejects:
         self._stream.write(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n")
         self._counts[split] += 1
         message = f"{file}:{line}: {reason}"
-        self._first.setdefault(split, message)
-        for messages in (self._shown, self._own):
+        for messages in (self._shown[split], self._own):
             if len(messages) < _SHOWN:
                 messages.append(message)
 
@@ -55,25 +54,35 @@ class Rejects:
         """Return how many rows of *split* were rejected, by this stage and those before it."""
         return self._counts[split]
 
-    def require_rows(self, split: Split, rows: int) -> None:
-        """Raise ``DataError`` if *split* has no row left."""
+    def require_rows(self, split: Split, rows: int, advice: str = "") -> None:
+        """Raise ``DataError`` if *split* has no row left; *advice* is for a split that has had none."""
         if rows:
             return
-        first = f"; the first was rejected: {self._first[split]}" if split in self._first else ""
-        raise DataError(f"data: no usable row in split '{split}'{first}")
+        if shown := self._shown[split]:
+            advice = f"the first was rejected: {shown[0]}"
+        raise DataError(f"data: no usable row in split '{split}'" + (f"; {advice}" if advice else ""))
 
-    def require_share(self, max_rejected: float, rows: int) -> None:
-        """Raise ``DataError`` if more than a share of *max_rejected* is rejected; *rows* are left."""
-        rejected = self._counts.total()
-        total = rows + rejected
-        if rejected <= max_rejected * total:
-            return
-        shown = "\n".join(f"  {message}" for message in self._shown)
-        more = f"\n  … and {rejected - _SHOWN} more" if rejected > _SHOWN else ""
-        raise DataError(
-            f"data: {rejected} of {total} rows were rejected, more than data.max_rejected={max_rejected:g} "
-            f"allows; fix the rows or raise data.max_rejected:\n{shown}{more}"
-        )
+    def require_shares(self, max_rejected: float, rows: Mapping[Split, int]) -> None:
+        """Raise ``DataError`` if more than a share of *max_rejected* of a split is rejected.
+
+        Args:
+            max_rejected: the share.
+            rows: how many rows of each split are left.
+        """
+        messages = []
+        for split, kept in rows.items():
+            rejected, shown = self._counts[split], self._shown[split]
+            total = kept + rejected
+            if rejected <= max_rejected * total:
+                continue
+            more = [f"… and {rejected - len(shown)} more"] if rejected > len(shown) else []
+            heading = (
+                f"data: {rejected} of {total} rows of split '{split}' were rejected, more than "
+                f"data.max_rejected={max_rejected:g} allows; fix the rows or raise data.max_rejected:"
+            )
+            messages.append("\n  ".join([heading, *shown, *more]))
+        if messages:
+            raise DataError("\n".join(messages))
 
     def report(self) -> None:
         """Print the first few rows that this stage rejected."""

@@ -26,7 +26,6 @@ from framework.build.data.row_formats import Row
 from framework.core.errors import DataError
 from framework.core.filesystem import sha256_of
 
-SPLITS: tuple[Split, ...] = ("train", "test")
 SUMMARY = "summary.json"
 ROWS_PER_SHARD = 4096
 BYTES_PER_SHARD = 16 * 2**20

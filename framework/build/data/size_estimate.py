@@ -27,7 +27,7 @@ def size_of_files(files: Sequence[Path]) -> DataSize:
 
 
 def _mean_line(file: Path) -> float:
-    """Return the mean bytes of a line, from the first of them."""
+    """Return the mean bytes of a line, at least one, from the first of them."""
     with file.open("rb") as stream:
         sample = stream.read(_SAMPLE)
-    return len(sample) / max(sample.count(b"\n"), 1)
+    return max(len(sample), 1) / max(sample.count(b"\n"), 1)

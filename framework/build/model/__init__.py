@@ -1,6 +1,7 @@
 """Base class of the model options: the base model's weights, and the task they are tuned for."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,17 @@ if TYPE_CHECKING:
 
 Encoded = tuple[Any, ...]
 """A prepared row: the lists ``input_ids`` and ``labels``, then further parts that the task needs."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a model chooses among."""
+
+    key: str
+    """The field of the option that names them."""
+    names: tuple[str, ...]
+    least: int = 2
+    """How many there must be."""
 
 
 class Model(Component, ABC):
@@ -37,6 +49,11 @@ class Model(Component, ABC):
 
         It is a module of ``framework.build.task``, or the dotted path of a module in a plugin's own package.
         """
+
+    @property
+    def classes(self) -> Classes | None:
+        """The classes that its rows are labeled with; None where the task has none."""
+        return None
 
     @property
     @abstractmethod

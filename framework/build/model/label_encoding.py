@@ -3,8 +3,12 @@
 Knows rows and tokenizers; not the kind of encoder.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
 
 from framework.build.data.row_formats import Row
 from framework.build.task import LABEL_MASK
@@ -18,6 +22,38 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from framework.core.source import Source
+
+
+def _as_text(value: Any) -> Any:
+    """Turn integers into the text that rows with integers as labels have.
+
+    Raises:
+        PydanticCustomError: a label is a truth value or has a fraction, as YAML reads ``yes`` and ``1.0``.
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    for label in value:
+        if isinstance(label, bool | float):
+            raise PydanticCustomError(
+                "label_type", "{label} is no text; quote the label as the rows have it", {"label": label}
+            )
+    return [str(label) if isinstance(label, int) else label for label in value]
+
+
+def _require_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    if repeated := [name for name, count in Counter(names).items() if count > 1]:
+        raise PydanticCustomError(
+            "repeated_label", "'{name}' is there more than once; name each class once", {"name": repeated[0]}
+        )
+    return names
+
+
+ClassNames = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_as_text, json_schema_input_type=list[str | int]),
+    AfterValidator(_require_distinct),
+]
+"""Distinct labels. A rule of the plan requires them, and proposes those of the training rows."""
 
 
 def encode_class(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[list[int], list[int]]:
@@ -119,6 +155,8 @@ def _ids(tokenizer: Any, text: str) -> list[int]:
 def _index(label: str, labels: Sequence[str], key: str = "model.labels") -> int:
     if label in labels:
         return labels.index(label)
-    guess = nearest(label, labels)
+    # Labels differ in case, or were numbers with a fraction in a table with gaps.
+    alike = {name.casefold(): name for name in labels}
+    guess = alike.get(label.casefold().removesuffix(".0")) or nearest(label, labels)
     hint = f"did you mean '{guess}'?" if guess else f"known are {', '.join(labels)}"
     raise DataError(f"label {label!r} is not in {key}; {hint}")

@@ -1,13 +1,11 @@
 """Sequence classification: one or several labels for a whole text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from framework.build.data.row_formats import Row
-from framework.build.model import Encoded, Model
-from framework.build.model.label_encoding import encode_class, encode_classes, write_encoder
+from framework.build.model import Classes, Encoded, Model
+from framework.build.model.label_encoding import ClassNames, encode_class, encode_classes, write_encoder
 from framework.core.source import Source
 
 if TYPE_CHECKING:
@@ -19,8 +17,8 @@ class SequenceClassification(Model):
 
     source: Source
     """A Hugging Face folder with an encoder. Its own head is kept if the number of labels matches."""
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
-    """The classes, in the order of the model's outputs."""
+    labels: ClassNames = ()
+    """The classes, in the order of the model's outputs. Without them, the plan names those of the rows."""
     problem: Literal["single-label", "multi-label"] = "single-label"
     """Whether a row has exactly one class (``label``) or any number of classes (``labels``, a list)."""
 
@@ -28,6 +26,11 @@ class SequenceClassification(Model):
     def task(self) -> str:
         """Return the task of ``problem``."""
         return "multi-label-classification" if self.problem == "multi-label" else "sequence-classification"
+
+    @property
+    def classes(self) -> Classes:
+        """Return ``labels``."""
+        return Classes("labels", self.labels)
 
     @property
     def origin(self) -> str:

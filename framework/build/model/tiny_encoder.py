@@ -6,9 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from framework.build.data.row_formats import Row
-from framework.build.model import Encoded, Model
+from framework.build.model import Classes, Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
-from framework.build.model.label_encoding import encode_class, encode_classes, encode_tags, label_config
+from framework.build.model.label_encoding import (
+    ClassNames,
+    encode_class,
+    encode_classes,
+    encode_tags,
+    label_config,
+)
 from framework.build.task.bioes import tag_names
 
 if TYPE_CHECKING:
@@ -28,7 +34,7 @@ class TinyEncoder(Model):
 
     problem: Literal["single-label", "multi-label", "entities"] = "single-label"
     """One class per text, any number of classes, or one tag per word."""
-    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    labels: ClassNames = ()
     """The classes, or the entities."""
     layers: Annotated[int, Field(ge=1)] = 2
     """Encoder layers."""
@@ -41,6 +47,11 @@ class TinyEncoder(Model):
     def task(self) -> str:
         """Return the task of ``problem``."""
         return _TASKS[self.problem]
+
+    @property
+    def classes(self) -> Classes:
+        """Return ``labels``."""
+        return Classes("labels", self.labels, 2 if self.problem == "single-label" else 1)
 
     @property
     def origin(self) -> str:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from framework.build.data.row_formats import Row
-from framework.build.model import Encoded, Model
+from framework.build.model import Classes, Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
-from framework.build.model.label_encoding import encode_class, label_config
+from framework.build.model.label_encoding import ClassNames, encode_class, label_config
 from framework.build.model.picture import read_picture
 from framework.core.errors import DataError
 
@@ -26,7 +26,7 @@ class TinyImageText(Model):
 
     task: ClassVar[str] = "image-text-classification"
 
-    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    labels: ClassNames = ()
     """The classes."""
     layers: Annotated[int, Field(ge=1)] = 2
     """Encoder layers."""
@@ -36,6 +36,11 @@ class TinyImageText(Model):
     """Longest text in tokens."""
     image_size: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Side length in pixels that images are resized to; a patch is 8 x 8."""
+
+    @property
+    def classes(self) -> Classes:
+        """Return ``labels``."""
+        return Classes("labels", self.labels)
 
     @property
     def origin(self) -> str:

@@ -1,13 +1,11 @@
 """Token classification: find named entities in a text."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
-
-from pydantic import Field
+from typing import TYPE_CHECKING, ClassVar
 
 from framework.build.data.row_formats import Row
-from framework.build.model import Encoded, Model
-from framework.build.model.label_encoding import encode_tags, write_encoder
+from framework.build.model import Classes, Encoded, Model
+from framework.build.model.label_encoding import ClassNames, encode_tags, write_encoder
 from framework.build.task.bioes import tag_names
 from framework.core.source import Source
 
@@ -22,9 +20,14 @@ class TokenClassification(Model):
 
     source: Source
     """A Hugging Face folder with an encoder. Its own head is kept if the number of tags matches."""
-    entities: Annotated[tuple[str, ...], Field(min_length=1)]
+    entities: ClassNames = ()
     """The entity types. The model's outputs are O and B-, I-, E-, S- of each type, in this order. Rows may
     have BIO or BIOES tags."""
+
+    @property
+    def classes(self) -> Classes:
+        """Return ``entities``."""
+        return Classes("entities", self.entities, 1)
 
     @property
     def origin(self) -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from framework.build.data import Data, Split
+from framework.build.data import SPLITS, Data, Split
+from framework.build.data.overlap import require_apart
 from framework.build.data.rejects import Rejects
 from framework.build.data.row_formats import Row
 from framework.build.data.shards import (
-    SPLITS,
     SourcedRow,
     in_shards,
     read_shards,
@@ -24,6 +24,7 @@ from framework.build.data.shards import (
 from framework.build.data.token_shards import write_tokens
 from framework.build.engine.model_folder import context_length
 from framework.build.model import Model
+from framework.build.model.label_counts import LabelCounts
 from framework.build.task import open_task
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
@@ -53,7 +54,7 @@ class EncodeRows(Stage):
     """
 
     name: ClassVar[str] = "encode"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
     weight_copies: ClassVar[float] = 0.0
 
@@ -65,6 +66,8 @@ class EncodeRows(Stage):
     """See ``Data.too_long``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)]
     """See ``Data.max_rejected``; rows that earlier stages rejected count too."""
+    max_overlap: Annotated[float, Field(ge=0, le=1)]
+    """See ``Data.max_overlap``."""
 
     @classmethod
     def of(cls, data: Data, model: Model) -> Self:
@@ -74,27 +77,31 @@ class EncodeRows(Stage):
             max_length=data.max_length,
             too_long=data.too_long,
             max_rejected=data.max_rejected,
+            max_overlap=data.max_overlap,
         )
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Encode both splits of input ``rows`` with the tokenizer of input ``model``.
 
         Raises:
-            DataError: a split has no usable row, too many rows were rejected, or ``max_length`` exceeds
-                the model's context.
+            DataError: a split has no usable row, too many rows were rejected or are in both splits, or
+                ``max_length`` exceeds the model's context.
         """
         self._require_context(inputs["model"])
         tokenizer = self.model.tokenizer(inputs["model"])
         summary: dict[str, dict[str, Any]] = {}
+        labels = LabelCounts(self.model.classes)
         with Rejects(output, inputs["rows"]) as rejects:
             for split in SPLITS:
-                encoded = self._encode(inputs["rows"], split, tokenizer, rejects)
+                encoded = self._encode(inputs["rows"], split, tokenizer, rejects, labels)
                 written = _write(output, split, encoded)
                 rejects.require_rows(split, written["rows"])
-                summary[split] = {**written, "rejected": rejects.count(split)}
-            rejects.require_share(self.max_rejected, sum(summary[split]["rows"] for split in SPLITS))
+                summary[split] = {**written, "rejected": rejects.count(split), **labels.summary(split)}
+            rejects.require_shares(self.max_rejected, {split: summary[split]["rows"] for split in SPLITS})
+        summary["test"]["in_train"] = require_apart(output, self.max_overlap)
         write_summary(output, summary)
         rejects.report()
+        labels.report()
 
     def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize:
         """Return the numbers of ``summary.json``, or the rows of input ``rows`` within ``max_length``."""
@@ -112,7 +119,9 @@ class EncodeRows(Stage):
                 f"tokens; set data.max_length={context}"
             )
 
-    def _encode(self, folder: Path, split: Split, tokenizer: Any, rejects: Rejects) -> Iterator[_Encoded]:
+    def _encode(
+        self, folder: Path, split: Split, tokenizer: Any, rejects: Rejects, labels: LabelCounts
+    ) -> Iterator[_Encoded]:
         expected: int | None = None
         for source in read_shards(folder, split):
             try:
@@ -127,6 +136,7 @@ class EncodeRows(Stage):
             except DataError as error:
                 rejects.add(split, source.file, source.line, str(error))
             else:
+                labels.add(split, row)
                 # Sorted keys: the digest of the data must not depend on the order of a row's keys.
                 # Images are in the parts already, so the artifact needs no copy of them.
                 kept = replace(source, text=to_json(row, sort_keys=True), image=None)

@@ -11,7 +11,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.data.shards import SPLITS, split_sha256
+from framework.build.data import SPLITS
+from framework.build.data.shards import split_sha256
 from framework.build.model import Model
 from framework.build.stages.evaluate import METRICS, read_metrics
 from framework.core import versions

@@ -7,9 +7,10 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
-from framework.build.data import Data, Line, Split
+from framework.build.data import SPLITS, Data, Line, Split
+from framework.build.data.overlap import require_apart
 from framework.build.data.rejects import Rejects
-from framework.build.data.shards import SPLITS, SourcedRow, read_summary, to_json, write_shards, write_summary
+from framework.build.data.shards import SourcedRow, read_summary, to_json, write_shards, write_summary
 from framework.build.data.unused_keys import UnusedKeys
 from framework.core.component import UNKEYED
 from framework.core.errors import DataError
@@ -28,20 +29,26 @@ class ReadRows(Stage):
     """The data option, without its limits on tokens: rows are read once for all models and limits."""
     max_rejected: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.05
     """See ``Data.max_rejected``. It changes no row, and ``encode`` applies it again to all rejected rows."""
+    max_overlap: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.01
+    """See ``Data.max_overlap``. It changes no row, and ``encode`` applies it again to the rows it keeps."""
 
     @classmethod
     def of(cls, data: Data) -> Self:
         """Return the stage that reads *data*."""
-        limits = ("max_length", "too_long", "max_rejected")
+        limits = ("max_length", "too_long", "max_rejected", "max_overlap")
         defaults = {name: Data.model_fields[name].default for name in limits}
-        return cls(data=data.model_copy(update=defaults), max_rejected=data.max_rejected)
+        return cls(
+            data=data.model_copy(update=defaults),
+            max_rejected=data.max_rejected,
+            max_overlap=data.max_overlap,
+        )
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Read both splits; there are no inputs.
 
         Raises:
-            DataError: a split has no usable row, too many rows were rejected, or rows have keys that are
-                neither used nor ignored.
+            DataError: a split has no usable row, too many rows were rejected, too many are in both splits,
+                or rows have keys that are neither used nor ignored.
             SourceError: a file cannot be fetched.
         """
         summary: dict[str, dict[str, Any]] = {}
@@ -49,10 +56,11 @@ class ReadRows(Stage):
         with Rejects(output) as rejects:
             for split in SPLITS:
                 written = write_shards(output, split, self._rows(split, rejects, keys))
-                rejects.require_rows(split, written["rows"])
+                rejects.require_rows(split, written["rows"], self.data.when_empty(split))
                 summary[split] = {**written, "rejected": rejects.count(split)}
-            rejects.require_share(self.max_rejected, sum(summary[split]["rows"] for split in SPLITS))
+            rejects.require_shares(self.max_rejected, {split: summary[split]["rows"] for split in SPLITS})
         keys.require_none()
+        summary["test"]["in_train"] = require_apart(output, self.max_overlap)
         write_summary(output, summary)
         rejects.report()
         keys.report()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from framework.build.data.files import Files
 from framework.core.errors import SourceError
 from framework.core.source import Source
 
@@ -112,19 +113,37 @@ def test_missing_page_is_a_one_line_error(cache: Path) -> None:
 HUB_FILES = {"config.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"a pickle"}
 
 
+CARD = (
+    b"---\nconfigs:\n- config_name: main\n  data_files: {train: original/*.jsonl, test: main/b.jsonl}\n---\n"
+)
+DATASET_FILES = {
+    "README.md": CARD,
+    "original/a.jsonl": b'{"text": "a"}\n',
+    "main/b.jsonl": b'{"text": "b"}\n',
+    "other/c.jsonl": b'{"text": "c"}\n',
+}
+
+
+def pages_of(kind: str, name: str, files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return what a hub answers about a repository, by path."""
+    prefix = "" if kind == "models" else f"/{kind}"
+    answer = {"id": name, "sha": COMMIT, "siblings": [{"rfilename": file} for file in files]}
+    tree = [
+        {"type": "file", "path": file, "size": len(data), "oid": sha(data)[:40]}
+        for file, data in files.items()
+    ]
+    pages = {}
+    for revision in ("main", COMMIT):
+        pages |= {f"{prefix}/{name}/resolve/{revision}/{file}": data for file, data in files.items()}
+        pages[f"/api/{kind}/{name}/revision/{revision}"] = json.dumps(answer).encode()
+        for query in ("", "?recursive=True&expand=False", "?recursive=true&expand=false"):
+            pages[f"/api/{kind}/{name}/tree/{revision}{query}"] = json.dumps(tree).encode()
+    return pages
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
-    pages = {f"/org/name/resolve/{COMMIT}/{name}": data for name, data in HUB_FILES.items()}
-    pages |= {f"/org/name/resolve/main/{name}": data for name, data in HUB_FILES.items()}
-    answer = {"id": "org/name", "sha": COMMIT, "siblings": [{"rfilename": name} for name in HUB_FILES]}
-    tree = [
-        {"type": "file", "path": name, "size": len(data), "oid": sha(data)[:40]}
-        for name, data in HUB_FILES.items()
-    ]
-    for revision in ("main", COMMIT):
-        pages[f"/api/models/org/name/revision/{revision}"] = json.dumps(answer).encode()
-        for query in ("", "?recursive=True&expand=False", "?recursive=true&expand=false"):
-            pages[f"/api/models/org/name/tree/{revision}{query}"] = json.dumps(tree).encode()
+    pages = pages_of("models", "org/name", HUB_FILES) | pages_of("datasets", "org/rows", DATASET_FILES)
     kind = {"Content-Type": "application/json", "X-Repo-Commit": COMMIT}
     with Web(pages, kind) as web:
         from huggingface_hub import constants
@@ -134,6 +153,14 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", web.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
         yield web
+
+
+def test_data_set_is_read_by_subset_and_split(hub: Web) -> None:
+    url = f"hf://datasets/org/rows@{COMMIT}"
+    data = Files.model_validate({"train": url, "subset": "main", "split": "train", "test_split": "test"})
+    assert [line.raw["text"] for line in data.read("train")] == ["a"]
+    assert [(line.file, line.raw["text"]) for line in data.read("test")] == [(f"{url}/main/b.jsonl", "b")]
+    assert [line.raw["text"] for line in Files(train=f"{url}/other/", test_fraction=0).read("train")] == ["c"]
 
 
 def test_repository_is_fetched_without_pickles(hub: Web, cache: Path) -> None:

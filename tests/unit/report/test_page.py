@@ -1,5 +1,6 @@
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -7,7 +8,7 @@ import pytest
 
 from framework.report.markdown import markdown
 from framework.report.page import file_name, page
-from framework.report.tables import pool
+from framework.report.tables import data, pool
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -189,6 +190,18 @@ def test_markdown_tables_have_equal_columns(facts):
 
 def test_compression_decisions_are_listed(read):
     assert "compress int4 kept_in_float: <lm_head>" in read("+recipe=tiny", quality={"tuned": 0.75}).text
+
+
+def test_learned_test_rows_and_unlearned_classes_are_noted(facts):
+    recipe = facts("+recipe=tiny")
+    ((step, counted),) = recipe.rows
+    shared = {**counted["test"], "in_train": 7}
+    learned = {**counted["train"], "labels": {"good": 9, "bad": 0}}
+    assert data([recipe]).note == ""
+    noted = data([replace(recipe, rows=[(step, {"train": learned, "test": shared})])])
+    assert "7 of 1234 test rows" in noted.note
+    assert "bad" in noted.note
+    assert "good" not in noted.note
 
 
 def test_short_answers_stand_in_a_table(facts):

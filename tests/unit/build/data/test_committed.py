@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from framework.build.data import Data, Line, Split
+from framework.build.data import SPLITS, Data, Line, Split
 from framework.build.data.files import Files
 from framework.build.data.row_formats import canonical
-from framework.build.data.shards import SPLITS
 from framework.build.task.bioes import to_bioes
 from framework.core.paths import SHARE
 

@@ -1,6 +1,9 @@
 """Every format, read as users read it: through ``Files``."""
 
+import bz2
 import gzip
+import json
+import lzma
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -55,12 +58,105 @@ def test_all_line_ends_are_read(write: Write, name: str, content: str | bytes) -
         ("x.csv", b"\xef\xbb\xbftext,label\r\na,1\r\nb,2\r\n\r\n,\r\n"),
         ("x.csv", '"text"," label "\n"a",1\nb,"2"'),
         ("x.csv.gz", gzip.compress(b"text,label\na,1\nb,2\n", mtime=0)),
+        ("x.csv", 'text;"label"\na;1\nb;2\n'),
+        ("x.csv", "text\tlabel\na\t1\nb\t2\n"),
         ("x.tsv", "text\tlabel\na\t1\nb\t2\n"),
     ],
 )
 def test_tables_are_read_by_their_header(write: Write, name: str, content: str | bytes) -> None:
     lines = read(write(name, content))
     assert contents(lines) == [(2, {"text": "a", "label": "1"}), (3, {"text": "b", "label": "2"})]
+
+
+TWO_LINES = '{"text": "a"}\n{"text": "b"}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.jsonl", '[{"text": "a"}, {"text": "b"}]'),
+        ("x.jsonl", '[\n{"text": "a"},\n{"text": "b"},\n]\n'),
+        ("x.jsonl", '[{"text": "a"}]\n[{"text": "b"}]'),
+        ("x.jsonl", '{"text": "a"}{"text": "b"}\n'),
+        ("x.jsonl", '{"text": "a"},\n{"text": "b"},\n'),
+        ("x.jsonl", '{\n "text":\n "a"\n}\n{\n "text": "b"}\n'),
+        ("x.json", '{\n"text": "a"\n} {"text": "b"}'),
+        ("x.json", '{"version": 2, "data": [{"text": "a"}, {"text": "b"}]}'),
+        ("x.json", '{"text": {"0": "a", "1": "b"}}'),
+        ("x.json", '{"0": {"text": "a"}, "1": {"text": "b"}}'),
+        ("x.json", '{"columns": ["text"], "index": [0, 1], "data": [["a"], ["b"]]}'),
+        ("x.json", '{"text":\n["a", "b"]}'),
+        ("x.jsonl", TWO_LINES.encode("utf-16")),
+        ("x.jsonl", TWO_LINES.encode("utf-16-le")),
+        ("x.jsonl", TWO_LINES.replace("\n", "\r").encode()),
+        ("x.jsonl", TWO_LINES.replace("\n", "\r\r\n").encode()),
+        ("x.jsonl.bz2", bz2.compress(TWO_LINES.encode())),
+        ("x.jsonl.xz", lzma.compress(TWO_LINES.encode())),
+        ("x.csv", "text\ra\rb\r"),
+        ("x.csv", "sep=;\ntext\na\nb\n"),
+        ("x.csv", "text\na\nb\n".encode("utf-16")),
+        ("x.txt", "a\r\rb\r"),
+    ],
+)
+def test_common_layouts_have_the_same_rows(write: Write, name: str, content: str | bytes) -> None:
+    lines = read(write(name, content))
+    assert [(line.raw, line.problem) for line in lines] == [(A, None), (B, None)]
+
+
+def test_zstandard_is_read_to_its_end(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    path = tmp_path / "x.jsonl.zst"
+    with pyarrow.CompressedOutputStream(str(path), "zstd") as stream:
+        stream.write(TWO_LINES.encode() * 50_000)
+    assert len(read(str(path))) == 100_000
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(DataError, match=r"x\.jsonl\.zst:\d+: cannot be read from here on"):
+        read(str(path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}',
+        '{"tokens": ["a", "b"], "tags": ["O", "O"]}',
+        '{"text": "a", "labels": ["x"]}',
+        '{"train": [{"text": "a"}], "test": [{"text": "b"}]}',
+        '{"a": {"x": 1}, "b": {"y": 2}}',
+    ],
+)
+def test_an_object_that_may_be_a_row_stays_one(write: Write, content: str) -> None:
+    assert [line.raw for line in read(write("x.json", content))] == [json.loads(content)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.jsonl", '{"text": "a",}\n', "a comma before '}' at column 14"),
+        ("x.jsonl", "{'text': 'a'}\n", "a single quote"),
+        ("x.csv", 'text,label\n"say \\"hi\\"",x\n', "does not escape a quote"),
+    ],
+)
+def test_what_is_not_the_format_is_named(write: Write, name: str, content: str, said: str) -> None:
+    (line,) = read(write(name, content))
+    assert said in (line.problem or "")
+
+
+def test_a_zip_archive_is_named(write: Write) -> None:
+    with pytest.raises(DataError, match=r"x\.csv: a zip archive or an Excel workbook"):
+        read(write("x.csv", b"PK\x03\x04..."))
+
+
+@pytest.mark.parametrize("first", ['{"text": "a"', '{"text":', "{"])
+def test_a_broken_first_line_does_not_hide_the_others(write: Write, first: str) -> None:
+    lines = read(write("x.jsonl", f"{first}\n{TWO_LINES}"))
+    assert [line.raw for line in lines] == [None, A, B]
+    assert [line.number for line in lines] == [1, 2, 3]
+
+
+def test_a_large_array_is_read_row_by_row(write: Write) -> None:
+    rows = [{"text": f"row {n}\n" * (n % 7)} for n in range(3000)]
+    path = write("x.json", json.dumps(rows, indent=1))
+    assert [line.raw for line in read(path)] == rows
 
 
 def test_a_csv_record_that_spans_lines_has_its_first_line(write: Write) -> None:
@@ -108,7 +204,7 @@ def test_broken_json_lines_have_their_line_and_column(write: Write) -> None:
     assert [line.number for line in lines] == [1, 2, 3, 4, 5, 6]
     assert lines[0].problem == "broken JSON: Expecting ',' delimiter at column 13"
     assert lines[1].problem == "empty line"
-    assert "not UTF-8: byte 0xe9 at byte 14" in (lines[2].problem or "")
+    assert "0xe9 ('é' in Windows-1252) at byte 14" in (lines[2].problem or "")
     assert "broken JSON" in (lines[3].problem or "")
     assert (lines[4].raw, lines[4].problem) == (7, None)  # `canonical` says what a row must be
     assert lines[5].raw == B
@@ -122,10 +218,11 @@ def test_json_array_rows_have_their_first_line(write: Write) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('[{"text": "a"},\n{"text" "b"}]', r"x\.json:2: broken JSON array: Expecting ':'"),
-        ('[{"text": "a"}\n{"text": "b"}]', r"x\.json:2: broken JSON array: expecting ',' or '\]'"),
-        ('[{"text": "a"},\n', r"x\.json:2: broken JSON array"),
-        ('[{"text": "a"}]\n[]', r"x\.json:2: broken JSON array: text after"),
+        ('[{"text": "a"},\n{"text" "b"}]', r"x\.json:2: broken JSON: Expecting ':'"),
+        ('[{"text": "a"}\n{"text": "b"}]', r"x\.json:2: broken JSON: expecting ',' or '\]'"),
+        ('[{"text": "a"},\n', r"x\.json:2: broken JSON: the array has no end"),
+        ('[{"text": "a"}]\nthe end', r"x\.json:2: broken JSON"),
+        ('{\n"text": "a"\n}\n{\n"text"\n}', r"x\.json:6: broken JSON: Expecting ':'"),
         (b'[{"text": "a"},\n{"text": "\xe9"}]', r"x\.json:2: not UTF-8"),
     ],
 )

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from transformers import AutoTokenizer
 
 from framework.build.model.label_encoding import encode_classes, encode_tags
@@ -91,3 +92,19 @@ def test_tiny_encoder_is_deterministic(problem: str, tmp_path: Path) -> None:
     wanted = {"single-label": [1], "multi-label": [0, 1], "entities": [M, 8, M, 0, M]}
     assert labels == wanted[problem]
     assert len(ids) == (5 if problem == "entities" else 3)
+
+
+@pytest.mark.parametrize("labels", [["pos", "neg", "pos"], ["1", 1], [True, False], [0.0, 1.0]])
+def test_labels_that_are_no_distinct_names_are_rejected(labels) -> None:
+    with pytest.raises(ValidationError, match=r"more than once|quote"):
+        TinyEncoder(labels=labels, **ABOUT)
+
+
+def test_integers_are_labels_as_rows_have_them() -> None:
+    assert TinyEncoder(labels=[0, 1], **ABOUT).labels == ("0", "1")
+
+
+@pytest.mark.parametrize(("label", "meant"), [("POS", "pos"), ("1.0", "1")])
+def test_label_in_another_notation_is_guessed(pieces, label: str, meant: str) -> None:
+    with pytest.raises(DataError, match=f"did you mean '{meant}'"):
+        encode_classes(pieces, {"text": "film", "label": label}, ("pos", "1"))

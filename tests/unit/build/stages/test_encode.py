@@ -15,6 +15,7 @@ from framework.core.errors import DataError
 
 Prepare = Callable[..., Path]
 GOOD = {"prompt": "Is 1 even or odd?", "completion": "odd"}
+OTHER = {"prompt": "Is 2 even or odd?", "completion": "even"}
 
 
 def lines(*rows: Any) -> str:
@@ -35,7 +36,7 @@ def prepare(
 
     def call(
         train: str,
-        test: str = lines(GOOD),
+        test: str = lines(OTHER),
         model: Model = tiny_model,
         base: Path = tiny_base,
         **options: Any,
@@ -61,7 +62,7 @@ def summary(folder: Path) -> dict[str, dict[str, int]]:
 
 def test_rows_rejected_by_reading_count_too(prepare: Prepare, capsys: pytest.CaptureFixture[str]) -> None:
     train = lines(*[GOOD] * 7, "{broken", {"prompt": "long " * 90, "completion": "odd"})
-    folder = prepare(train, max_rejected=0.2)
+    folder = prepare(train, max_rejected=0.3)
     assert [(entry["file"], entry["line"]) for entry in rejected(folder)] == [
         ("train.jsonl", 8),
         ("train.jsonl", 9),
@@ -69,8 +70,8 @@ def test_rows_rejected_by_reading_count_too(prepare: Prepare, capsys: pytest.Cap
     assert summary(folder)["train"]["rejected"] == 2
     assert capsys.readouterr().out.count("rejected train.jsonl:8:") == 1  # by the stage that rejected it
     with pytest.raises(DataError) as caught:
-        prepare(train, max_rejected=0.15)  # one of ten is allowed, two are not
-    assert "2 of 10 rows" in str(caught.value)
+        prepare(train, max_rejected=0.15)  # one of nine is allowed, two are not
+    assert "2 of 9 rows" in str(caught.value)
     assert "\n  train.jsonl:8: " in str(caught.value)
     assert "\n  train.jsonl:9: " in str(caught.value)
 

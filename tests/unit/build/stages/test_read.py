@@ -17,6 +17,7 @@ from framework.core.step import Step, Workspace
 
 Read = Callable[..., Path]
 GOOD = {"prompt": "Is 1 even or odd?", "completion": "odd"}
+OTHER = {"prompt": "Is 2 even or odd?", "completion": "even"}
 EMPTY = {"prompt": "a", "completion": ""}
 
 
@@ -30,7 +31,7 @@ def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
 
-    def call(train: str, test: str = lines(GOOD), **options: Any) -> Path:
+    def call(train: str, test: str = lines(OTHER), **options: Any) -> Path:
         Path("train.jsonl").write_text(train, encoding="utf-8")
         Path("test.jsonl").write_text(test, encoding="utf-8")
         output = tmp_path / "output"
@@ -89,16 +90,50 @@ def test_too_many_rejected_rows_stop_the_plan(read: Read) -> None:
     with pytest.raises(DataError) as caught:
         read(train, max_rejected=0.05)
     message = str(caught.value)
-    assert "1 of 10 rows" in message
+    assert "1 of 9 rows of split 'train'" in message
     assert "data.max_rejected=0.05" in message
     assert message.endswith("\n  train.jsonl:9: empty completion")
-    read(train, max_rejected=0.1)  # exactly the share that is allowed
+    read(lines(*[GOOD] * 9, EMPTY), max_rejected=0.1)  # exactly the share that is allowed
+
+
+def test_share_of_rejected_rows_is_bounded_in_each_split(read: Read) -> None:
+    with pytest.raises(DataError, match="9 of 10 rows of split 'test'") as caught:
+        read(lines(*[GOOD] * 200), lines(OTHER, *[EMPTY] * 9))
+    assert "\n  test.jsonl:2: " in str(caught.value)
+    assert "train" not in str(caught.value)
+
+
+def test_rows_in_both_splits_are_counted_and_named(read: Read, capsys: pytest.CaptureFixture[str]) -> None:
+    train = [{"prompt": f"{n}?", "completion": "x", "id": n} for n in range(200)]
+    test = [{"prompt": f"{n}?", "completion": "x"} for n in range(199, 399)]
+    folder = read(lines(*train), lines(*test))
+    assert summary(folder)["test"]["in_train"] == 1
+    assert "test.jsonl:1 is the same row as train.jsonl:200" in capsys.readouterr().out
+    leaky = lines(*test[:98], train[3], train[3])
+    with pytest.raises(DataError) as caught:
+        read(lines(*train), leaky)
+    assert "3 of 100 test rows" in str(caught.value)
+    assert "data.max_overlap" in str(caught.value)
+    assert "test.jsonl:99 is the same row as train.jsonl:4" in str(caught.value)
+    assert summary(read(lines(*train), leaky, max_overlap=0.03))["test"]["in_train"] == 3
+    read(lines(*train), lines(OTHER))
+    assert "warning" not in capsys.readouterr().out.rpartition("train.jsonl:4")[2]
+
+
+def test_too_few_rows_to_hold_out_name_the_fraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("few.jsonl").write_text(lines(*({"prompt": f"{n}?", "completion": "x"} for n in range(3))))
+    for split, fraction in (("test", 1e-6), ("train", 1 - 1e-6)):
+        stage = ReadRows.of(Files(train="few.jsonl", test_fraction=fraction))
+        (tmp_path / split).mkdir()
+        with pytest.raises(DataError, match=rf"split '{split}'; data\.test_fraction={fraction:g} "):
+            stage.run({}, tmp_path / split, Workspace(tmp_path))
 
 
 def test_no_usable_row_names_the_first_reason(read: Read) -> None:
     with pytest.raises(DataError, match=r"split 'test'; .*test.jsonl:1: empty completion"):
         read(lines(GOOD), lines(EMPTY), max_rejected=1.0)
-    with pytest.raises(DataError, match=r"no usable row in split 'train'$"):
+    with pytest.raises(DataError, match=r"no usable row in split 'train'; add rows"):
         read("\n\n", max_rejected=1.0)
 
 
@@ -175,6 +210,6 @@ def test_bytes_depend_on_the_rows_alone(read: Read) -> None:
 
 def test_limits_on_tokens_leave_the_key_alone() -> None:
     key = Step("read", ReadRows.of(Files(train="a.jsonl"))).stage.spec()
-    limits = {"max_length": 64, "too_long": "truncate", "max_rejected": 0.5}
+    limits = {"max_length": 64, "too_long": "truncate", "max_rejected": 0.5, "max_overlap": 1.0}
     assert Step("read", ReadRows.of(Files(train="a.jsonl", **limits))).stage.spec() == key
     assert ReadRows.of(Files(train="a.jsonl", test_fraction=0.5)).spec() != key

@@ -3,12 +3,13 @@
 The tokenizer is transformers' own, so ids equal those of training. It knows neither engine nor server.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.build.model.conversation import render
 from framework.core.error_text import first_line
-from framework.core.errors import ServeError
+from framework.core.errors import DataError, ServeError
 
 CUT = "\N{REPLACEMENT CHARACTER}"
 """The result of decoding an incomplete UTF-8 sequence."""
@@ -33,19 +34,23 @@ def open_tokenizer(folder: Path) -> Any:
         raise ServeError(f"{folder}: its tokenizer cannot be opened: {first_line(error)}") from error
 
 
-def prompt_ids(tokenizer: Any, messages: Sequence[dict[str, str]]) -> list[int]:
-    """Return the ids of a conversation, up to the start of the answer.
+def prompt_ids(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
+) -> list[int]:
+    """Return the ids of a conversation up to the start of the answer: those that training has before it.
+
+    Args:
+        tokenizer: has the chat template.
+        messages: the turns.
+        tools: definitions of tools, for templates that write them.
 
     Raises:
         ValueError: the chat template rejects the conversation.
     """
-    from jinja2 import TemplateError
-
     try:
-        ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
-    except TemplateError as error:
-        raise ValueError(f"the model's chat template rejects these messages: {error}") from None
-    return list(ids)
+        return render(tokenizer, messages, list(tools) if tools else None, prompt=True)
+    except DataError as error:
+        raise ValueError(str(error)) from None
 
 
 def streamed_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:

@@ -15,6 +15,8 @@ from framework.core.source import Source
 from framework.core.workload import DataSize
 
 Split = Literal["train", "test"]
+LossOn = Literal["answers", "last_answer", "all"]
+"""The tokens that carry a loss: see ``Data.loss_on``."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Data(Component, ABC):
     """How to treat a longer row: reject it, or truncate it to ``max_length``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Maximum share of rows rejected in reading and encoding together; above it the plan stops."""
+    loss_on: LossOn = "answers"
+    """What a conversation teaches: all the assistant's turns, only its last one, or every token, prompts too
+    (``train_on_inputs`` elsewhere). A turn with ``train: false`` is never learned. Held-out rows are measured
+    on answers in any case; documents are learned whole."""
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:

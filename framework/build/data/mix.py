@@ -28,7 +28,8 @@ class Part(Component):
     """One source of a mix."""
 
     data: Data
-    """A data option. Its own ``max_length``, ``too_long`` and ``max_rejected`` are ignored; the mix's
+    """A data option. Its own ``max_length``, ``too_long``, ``max_rejected`` and ``loss_on`` are ignored; the
+    mix's
     apply to all parts."""
     share: Annotated[float, Field(gt=0)] = 1.0
     """Its weight among the parts: 60, 30 and 10 are the same as 0.6, 0.3 and 0.1."""

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.label_encoding import encode_tags, write_encoder
@@ -36,6 +37,8 @@ class TokenClassification(Model):
         names = tag_names(self.entities)
         write_encoder(self.source, "AutoModelForTokenClassification", names, output, seed)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
         """Return the words' token ids, and a tag at the first token of each word."""
-        return encode_tags(tokenizer, row, self.entities)
+        return [encode_tags(tokenizer, row, self.entities)]

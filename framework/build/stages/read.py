@@ -32,7 +32,7 @@ class ReadRows(Stage):
     @classmethod
     def of(cls, data: Data) -> Self:
         """Return the stage that reads *data*."""
-        limits = ("max_length", "too_long", "max_rejected")
+        limits = ("max_length", "too_long", "max_rejected", "loss_on")
         defaults = {name: Data.model_fields[name].default for name in limits}
         return cls(data=data.model_copy(update=defaults), max_rejected=data.max_rejected)
 

@@ -164,7 +164,7 @@ SPECIAL = {
     "model.parameters": {"publish"},
     "environment.hardware.device": TUNED,
     # Rows are read once, whatever may be too long for a model.
-    **{f"data.{limit}": PREPARED for limit in ("max_length", "too_long", "max_rejected")},
+    **{f"data.{limit}": PREPARED for limit in ("max_length", "too_long", "max_rejected", "loss_on")},
 }
 
 

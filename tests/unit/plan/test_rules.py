@@ -123,7 +123,7 @@ def test_all_broken_rules_are_reported_at_once(problems):
     ("gate", "advice"),
     [
         ("exact_mach", "did you mean 'exact_match'?"),
-        ("accuracy", "choose one of exact_match, perplexity"),
+        ("accuracy", "choose one of exact_match, stops, perplexity"),
         ("base.perplexty", "did you mean 'perplexity'?"),
         ("int8.exact_match", "choose one of base, tuned, fp32, int4"),
         ("int4.exact_mach", "did you mean 'exact_match'?"),

@@ -43,6 +43,8 @@ class Gate(Stage):
             if not self.bounds.keys() <= metrics.keys():
                 failures.append(f"Measured metrics: {', '.join(sorted(metrics))}.")
             failures.append("Train longer or on more rows, or loosen the gate in the recipe.")
+            if unmet({name: bound for name, bound in bounds.items() if name in self.defaults}, metrics):
+                failures.append("The bound of stops holds in every recipe; gates.stops.min=0 lifts it.")
             raise GateError("\n  ".join(["The plan stopped at a gate:", *failures]))
         passed = {name: str(bound) for name, bound in bounds.items()}
         (output / "gates.json").write_text(json.dumps(passed, indent=2, sort_keys=True) + "\n")

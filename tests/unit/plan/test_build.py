@@ -211,6 +211,17 @@ def test_gate_rebuilds_no_export(plan):
     assert {label for label in before if before[label] != after[label]} == {"gate export", "publish"}
 
 
+def test_answers_must_end_unless_the_recipe_says_otherwise(plan):
+    def defaults(*words):
+        made = plan(*words)
+        gates = (made.step("gate quality").stage, made.step("gate export").stage)
+        return {name: bound.min for gate in gates for name, bound in gate.defaults.items()}
+
+    assert defaults("+recipe=tiny") == {"tuned.stops": 0.5, "int4.stops": 0.5}
+    assert defaults("+recipe=tiny", "gates.stops.min=0.2") == {"tuned.stops": 0.2, "int4.stops": 0.2}
+    assert defaults("+recipe=sentiment") == {}
+
+
 def test_another_option_changes_the_key(plan):
     full, lora = keys(plan("+recipe=tiny")), keys(plan("+recipe=tiny", "tuning=lora"))
     assert {label for label in full if full[label] != lora[label]} == TUNED

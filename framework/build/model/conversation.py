@@ -72,7 +72,7 @@ def _encode_pair(tokenizer: Any, row: Row, loss_on: LossOn) -> Labeled:
     for turns in (messages, worse):
         chat = _Chat(tokenizer, turns, row.get("tools"))
         chat.refuse_lost_tools()
-        parts += chat.answers("last_answer")[0]
+        parts += chat.alone(len(turns) - 1)
     return tuple(parts)
 
 
@@ -113,10 +113,8 @@ class _Chat:
         learned = learned[-1:] if loss_on == "last_answer" else learned
         if not learned:
             raise DataError("the conversation has no assistant turn to learn from")
-        if learned[0] == 0:
-            raise DataError("the first turn is the assistant's, which has no prompt")
-        together = self._together(learned) if len(learned) > 1 else None
-        return [together] if together else [self._alone(index) for index in learned]
+        together = self._together(learned) if len(learned) > 1 and learned[0] else None
+        return [together] if together else [self.alone(index) for index in learned]
 
     def whole(self) -> Labeled:
         """Return the conversation with a loss on every token up to the last answer's end.
@@ -160,8 +158,14 @@ class _Chat:
             _refuse_lost(self.messages[index], through[len(prompt) :])
         return tokens.ids, labels
 
-    def _alone(self, index: int) -> Labeled:
-        """Return a row with one answer: the prompt as a server sends it, and what should follow."""
+    def alone(self, index: int) -> Labeled:
+        """Return a row with the answer of turn *index*, after the prompt as a server sends it.
+
+        Raises:
+            DataError: there is no prompt, or the template rejects or ignores a part.
+        """
+        if index == 0:
+            raise DataError("the first turn is the assistant's, which has no prompt")
         prompt, answer = self.text(index, prompt=True), self._answer(index)
         _refuse_lost(self.messages[index], answer)
         if end_token(self.tokenizer, answer) is None:

@@ -139,8 +139,8 @@ class EncodeRows(Stage):
                 except DataError as error:
                     rejects.add(split, source.file, source.line, str(error))
         if rows > sources:
-            reason = "the chat template renders an earlier turn otherwise when it is asked for"
-            print(f"  {split}: {sources} conversations gave {rows} rows, one an answer: {reason}", flush=True)
+            reason = "so that each follows the prompt that a server sends"
+            print(f"  {split}: {sources} conversations gave {rows} rows, one an answer, {reason}", flush=True)
 
     def _rows_of(self, source: SourcedRow, split: Split, tokenizer: Any) -> list[Encoded]:
         row = source.row

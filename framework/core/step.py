@@ -7,7 +7,7 @@ The fields of a ``Stage`` are the part of the config that its bytes depend on; o
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from importlib import metadata
@@ -51,8 +51,11 @@ class Stage(Component, ABC):
         """Return the candidates that the stage measures: each one's label and the slot of its input."""
         return {}
 
-    def gates(self) -> Mapping[str, Bound]:
-        """Return the bounds at which the stage stops the plan, by flat metric name."""
+    def gates(self, measured: Collection[str]) -> Mapping[str, Bound]:
+        """Return the bounds at which the stage stops the plan, by flat metric name.
+
+        *measured* are the flat names of the metrics that its inputs hold.
+        """
         return {}
 
     weight_copies: ClassVar[float] = 1.0

@@ -24,6 +24,7 @@ from framework.build.stages.publish import PublishRelease
 from framework.build.stages.read import ReadRows
 from framework.build.stages.tune import Tune
 from framework.build.task import open_task
+from framework.build.task.answers import STOPS
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
 from framework.core.gates import Bound, flat_metric
@@ -75,7 +76,9 @@ def make_plan(config: Config, recipe: str) -> Plan:
     rows, tested, merge, passed = _trained(config, model, bounds)
     quality = Step(
         "gate quality",
-        Gate(bounds=bounds.pop("base", {}) | bounds.pop("tuned", {})),
+        Gate(
+            bounds=bounds.pop("base", {}) | bounds.pop("tuned", {}), defaults=_default_bounds(config, "tuned")
+        ),
         {step.label: step for step in tested},
     )
     reshaped, remade = _reshaped(config, model, rows, merge, quality)
@@ -245,7 +248,9 @@ def _exported(
     measured = Step("benchmark", measure, {**folders, **candidates})
     judged = {step.label: step for step in (*evaluated, parity, measured)}
     own = {step.label: step for step in passed[1:]}
-    gate = Step("gate export", Gate(bounds=_parity_bounds(config) | bounds), judged | own)
+    defaults = _default_bounds(config, *judging)
+    gate_stage = Gate(bounds=_parity_bounds(config) | bounds, defaults=defaults)
+    gate = Step("gate export", gate_stage, judged | own)
     return {"shipped": last, **judged, gate.label: gate}
 
 
@@ -268,6 +273,19 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
         for label in [*config.reductions] or [REFERENCE]:
             bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)
     return bounds
+
+
+def _default_bounds(config: Config, *candidates: str) -> dict[str, Bound]:
+    """Return the bounds that hold without a gate in the recipe: most answers end by themselves.
+
+    A model that was never taught to stop scores 0, and its answers run to the limit. Of free text, not every
+    argmax at the end of a reference is an end, so the bound is no stricter. A gate ``stops`` of the recipe
+    replaces it for every candidate.
+    """
+    if STOPS not in config.evaluation.metrics(config.model.task):
+        return {}
+    bound = config.gates.get(STOPS, Bound(min=0.5))
+    return {f"{candidate}.{STOPS}": bound for candidate in candidates}
 
 
 def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:

@@ -123,7 +123,7 @@ class _Artifacts:
         for step in self.plan.steps:
             if any(need.key not in self.folders for need in step.needs.values()):
                 continue
-            for name, bound in sorted(step.stage.gates().items()):
+            for name, bound in sorted(step.stage.gates(self.metrics).items()):
                 value = self.metrics.get(name)
                 passed = value is not None and bound.admits(value)
                 verdicts.append(Verdict(step.label, name, str(bound), value, passed))

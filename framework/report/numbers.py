@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 _TITLES = {
     "perplexity": "answer perplexity",
+    "stops": "ends by itself",
     "size_bytes": "size",
     "peak_memory_bytes": "peak memory",
     "load_seconds": "load",
@@ -24,7 +25,7 @@ _TITLES = {
     "agreement": "same argmax",
     "generation_agreement": "identical generations",
 }
-_SHARES = ("accuracy", "exact_match", "agreement", "spread", "share", "metric_loss")
+_SHARES = ("accuracy", "stops", "exact_match", "agreement", "spread", "share", "metric_loss")
 _LESS_IS_BETTER = ("_bytes", "_ms", "_seconds", "perplexity", "loss", "difference", "spread", "cost_per")
 
 

@@ -17,6 +17,7 @@ _WIDTH = 80
 _WHY_WIDTH = 30
 _SHOWN = {
     "exact_match": ("exact match", "{:.1%}"),
+    "stops": ("ends by itself", "{:.1%}"),
     "perplexity": ("answer perplexity", "{:.2f}"),
     "accuracy": ("accuracy", "{:.1%}"),
     "macro_f1": ("macro F1", "{:.3f}"),

@@ -7,8 +7,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any
 
+from framework.build.model.conversation import render
 from framework.core.error_text import first_line
-from framework.core.errors import ServeError
+from framework.core.errors import DataError, ServeError
 
 CUT = "\N{REPLACEMENT CHARACTER}"
 """The result of decoding an incomplete UTF-8 sequence."""
@@ -36,20 +37,20 @@ def open_tokenizer(folder: Path) -> Any:
 def prompt_ids(
     tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] | None = None
 ) -> list[int]:
-    """Return the ids of a conversation with its definitions of *tools*, up to the start of the answer.
+    """Return the ids of a conversation up to the start of the answer: those that training has before it.
+
+    Args:
+        tokenizer: has the chat template.
+        messages: the turns.
+        tools: definitions of tools, for templates that write them.
 
     Raises:
         ValueError: the chat template rejects the conversation.
     """
-    from jinja2 import TemplateError
-
     try:
-        ids = tokenizer.apply_chat_template(
-            list(messages), tools=list(tools or ()) or None, add_generation_prompt=True, return_dict=False
-        )
-    except TemplateError as error:
-        raise ValueError(f"the model's chat template rejects these messages: {error}") from None
-    return list(ids)
+        return render(tokenizer, messages, list(tools) if tools else None, prompt=True)
+    except DataError as error:
+        raise ValueError(str(error)) from None
 
 
 def streamed_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:

@@ -17,6 +17,8 @@ from framework.core.workload import DataSize
 
 Split = Literal["train", "test"]
 SPLITS: tuple[Split, ...] = ("train", "test")
+LossOn = Literal["answers", "last_answer", "all"]
+"""The tokens that carry a loss: see ``Data.loss_on``."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Data(Component, ABC):
 
     A row's key that is neither used nor named here stops the plan: what it says would not be learned.
     """
+    loss_on: LossOn = "answers"
+    """What a conversation teaches: all the assistant's turns, only its last one, or every token, prompts too
+    (``train_on_inputs`` elsewhere). A turn with ``train: false`` is never learned. Held-out rows are measured
+    on answers in any case; documents are learned whole."""
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:

@@ -30,8 +30,8 @@ class Part(Component):
     """One source of a mix."""
 
     data: Data
-    """A data option. Its own ``max_length``, ``too_long``, ``max_rejected`` and ``max_overlap`` are ignored;
-    the mix's apply to all parts. A part's ``ignore`` applies to its rows, the mix's to all."""
+    """A data option. Its own ``max_length``, ``too_long``, ``max_rejected``, ``max_overlap`` and ``loss_on``
+    are ignored; the mix's apply to all parts. A part's ``ignore`` applies to its rows, the mix's to all."""
     share: Annotated[float, Field(gt=0)] = 1.0
     """Its weight among the parts: 60, 30 and 10 are the same as 0.6, 0.3 and 0.1."""
 

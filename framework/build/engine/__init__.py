@@ -1,7 +1,7 @@
 """Open a model folder with one of several runtimes, and ask what the opened model can do.
 
 Evaluation, parity, benchmark and server all use engines, so a metric means the same on every runtime.
-Each capability is a protocol with one method. An engine has the methods that its model supports and no
+Each capability is a protocol, most with one method. An engine has the methods that its model supports and no
 others; callers ask with ``require``. Continuous batching will be one more protocol, ``Batches``, with
 ``submit``, ``step`` and ``cancel``.
 
@@ -65,6 +65,9 @@ class GivesAnswerLogits(Protocol):
 @runtime_checkable
 class Generates(Protocol):
     """Generates text: language models and encoder-decoder models."""
+
+    ends: frozenset[int]
+    """The tokens that end an answer; see ``model_folder.end_of_sequence``."""
 
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY

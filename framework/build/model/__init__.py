@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.task import open_task
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -34,6 +36,9 @@ class Model(Component, ABC):
 
     Subclasses convert rows to token ids and labels. Tuning, evaluation and export depend only on this class.
     """
+
+    losses: ClassVar[tuple[LossOn, ...]] = ("answers",)
+    """The values of ``data.loss_on`` that it supports."""
 
     name: str
     """The model's common name."""
@@ -60,6 +65,10 @@ class Model(Component, ABC):
     def origin(self) -> str:
         """Where the weights come from; recorded in the release."""
 
+    def problems(self) -> list[Problem]:
+        """Return what is known to be wrong before anything is fetched; keys begin with ``model.``."""
+        return []
+
     @abstractmethod
     def materialize(self, output: Path, seed: int) -> None:
         """Write the model as a Hugging Face folder: float32 safetensors, tokenizer, chat template.
@@ -83,8 +92,18 @@ class Model(Component, ABC):
         return opened
 
     @abstractmethod
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
         """Convert one row to ``input_ids``, ``labels`` and further parts of the task.
+
+        Args:
+            tokenizer: the model's.
+            row: a canonical row.
+            loss_on: one of ``losses``.
+
+        Returns:
+            One encoded row, or several: a conversation may become one for each answer.
 
         Raises:
             DataError: the row does not have the form that the task needs.

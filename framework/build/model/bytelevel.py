@@ -1,15 +1,19 @@
 """A byte-level tokenizer for randomly initialized models: nothing to download or train."""
 
+from collections.abc import Sequence
 from typing import Any
 
 PAD = "<|pad|>"
 
 
-def byte_tokenizer(*special: str, surround: bool = False, **options: Any) -> Any:
+def byte_tokenizer(
+    *special: str, surround: bool = False, merges: Sequence[tuple[str, str]] = (), **options: Any
+) -> Any:
     """Return a tokenizer of the 256 bytes, the padding token and the tokens *special*, in this order.
 
     Args:
         special: additional special tokens.
+        merges: pairs of symbols that become one token each, in this order.
         surround: put the first special token before every text and the second after it, as encoders do.
         options: arguments of ``PreTrainedTokenizerFast``, such as ``eos_token``.
     """
@@ -17,7 +21,8 @@ def byte_tokenizer(*special: str, surround: bool = False, **options: Any) -> Any
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    inner = Tokenizer(models.BPE(vocab={symbol: i for i, symbol in enumerate(alphabet)}, merges=[]))
+    symbols = [*alphabet, *(first + second for first, second in merges)]
+    inner = Tokenizer(models.BPE({symbol: i for i, symbol in enumerate(symbols)}, list(merges)))
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens([AddedToken(token, special=True) for token in (PAD, *special)])

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
+from framework.build.model.chat import end_tokens, frozen
 from framework.build.model.conversation import render
 from framework.core.error_text import first_line
 from framework.core.errors import DataError, StepError
@@ -25,6 +27,7 @@ class Seq2Seq(Model):
     """An encoder-decoder with a language modeling head, from any source that transformers opens."""
 
     task: ClassVar[str] = "seq2seq"
+    losses: ClassVar[tuple[LossOn, ...]] = ("answers", "last_answer")
 
     source: Source
     """A Hugging Face folder."""
@@ -51,24 +54,51 @@ class Seq2Seq(Model):
             ) from error
         if tokenizer.chat_template is None:
             tokenizer.chat_template = TEMPLATE
+        if tokenizer.eos_token_id is None:
+            raise StepError(
+                f"model.source: the tokenizer of {self.source.url} has no end-of-sequence token, so "
+                "generation would not stop; set eos_token in its tokenizer_config.json"
+            )
+        tokenizer.chat_template = frozen(tokenizer.chat_template)
+        configured = model.generation_config.eos_token_id
+        model.generation_config.eos_token_id = end_tokens([tokenizer.eos_token_id], configured)
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return the token ids of prompt and answer; see ``encode_answer``."""
-        return encode_answer(tokenizer, row)
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
+        """Return the token ids of prompts and answers; see ``encode_answers``."""
+        return [*encode_answers(tokenizer, row, loss_on)]
 
 
-def encode_answer(tokenizer: Any, row: Row) -> tuple[list[int], list[int]]:
-    """Return the token ids of the prompt, rendered as when serving, and of the answer with its end token.
+def encode_answers(
+    tokenizer: Any, row: Row, loss_on: LossOn = "answers"
+) -> list[tuple[list[int], list[int]]]:
+    """Return, for each answer, the ids of its prompt, rendered as when serving, and its own with its end.
+
+    Args:
+        tokenizer: has the chat template.
+        row: a conversation.
+        loss_on: every answer of the assistant, or only the last.
 
     Raises:
-        DataError: the row has no prompt and answer.
+        DataError: the row has no prompt and answer, or tools, which the decoder could not call.
     """
-    if "messages" not in row or len(row["messages"]) < 2:
+    messages: Any = row.get("messages", ())
+    learned = [index for index, turn in enumerate(messages) if _is_learned(index, turn)]
+    if not learned:
         raise DataError("an encoder-decoder needs a prompt and its answer, such as 'messages' with two turns")
-    *prompt, answer = row["messages"]
-    ids = render(tokenizer, prompt, None, prompt=True)
-    labels = [int(token) for token in tokenizer(text_target=answer["content"])["input_ids"]]
-    end = int(tokenizer.eos_token_id)
-    return ids, labels if labels[-1:] == [end] else [*labels, end]
+    for key in ("tools", "tool_calls", "reasoning_content"):
+        if row.get(key) or any(turn.get(key) for turn in messages):
+            raise DataError(f"an encoder-decoder does not learn '{key}'; write it in 'content'")
+    end, pairs = int(tokenizer.eos_token_id), []
+    for index in learned[-1:] if loss_on == "last_answer" else learned:
+        ids = render(tokenizer, messages[:index], None, prompt=True)
+        labels = [int(token) for token in tokenizer(text_target=messages[index]["content"])["input_ids"]]
+        pairs.append((ids, labels if labels[-1:] == [end] else [*labels, end]))
+    return pairs
+
+
+def _is_learned(index: int, turn: Any) -> bool:
+    return index > 0 and turn["role"] == "assistant" and bool(turn.get("train", True))

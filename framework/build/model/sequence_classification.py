@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Classes, Encoded, Model
 from framework.build.model.label_encoding import ClassNames, encode_class, encode_classes, write_encoder
@@ -43,7 +44,9 @@ class SequenceClassification(Model):
         auto_class = "AutoModelForSequenceClassification"
         write_encoder(self.source, auto_class, self.labels, output, seed, **config)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
         """Return the text's token ids, and the index of its class or 1 or 0 for each class."""
         encode = encode_classes if self.problem == "multi-label" else encode_class
-        return encode(tokenizer, row, self.labels)
+        return [encode(tokenizer, row, self.labels)]

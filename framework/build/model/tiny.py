@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.bytelevel import byte_tokenizer
-from framework.build.model.conversation import encode_row
+from framework.build.model.conversation import encode_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,6 +25,7 @@ class TinyCausalLM(Model):
     """A randomly initialized Llama for tests; it can learn only simple tasks."""
 
     task: ClassVar[str] = "causal-lm"
+    losses: ClassVar[tuple[LossOn, ...]] = ("answers", "last_answer", "all")
 
     layers: Annotated[int, Field(ge=1)] = 2
     """Decoder layers."""
@@ -65,6 +67,8 @@ class TinyCausalLM(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return token ids and labels of equal length; see ``framework.build.model.conversation``."""
-        return encode_row(tokenizer, row)
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
+        """Return token ids and labels of equal length; see ``encode_rows``."""
+        return [*encode_rows(tokenizer, row, loss_on)]

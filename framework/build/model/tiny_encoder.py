@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Classes, Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
@@ -87,6 +88,8 @@ class TinyEncoder(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
         """Return token ids and labels; see ``framework.build.model.label_encoding``."""
-        return _ENCODE[self.problem](tokenizer, row, self.labels)
+        return [_ENCODE[self.problem](tokenizer, row, self.labels)]

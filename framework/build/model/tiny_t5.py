@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.bytelevel import byte_tokenizer
-from framework.build.model.seq2seq import TEMPLATE, encode_answer
+from framework.build.model.seq2seq import TEMPLATE, encode_answers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -20,6 +21,7 @@ class TinySeq2Seq(Model):
     """A randomly initialized T5 for tests; it can learn only simple tasks."""
 
     task: ClassVar[str] = "seq2seq"
+    losses: ClassVar[tuple[LossOn, ...]] = ("answers", "last_answer")
 
     layers: Annotated[int, Field(ge=1)] = 2
     """Layers of the encoder and of the decoder, each."""
@@ -56,6 +58,8 @@ class TinySeq2Seq(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
-        """Return the token ids of prompt and answer; see ``framework.build.model.seq2seq``."""
-        return encode_answer(tokenizer, row)
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
+        """Return the token ids of prompts and answers; see ``encode_answers``."""
+        return [*encode_answers(tokenizer, row, loss_on)]

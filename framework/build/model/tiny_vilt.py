@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Classes, Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
@@ -73,8 +74,11 @@ class TinyImageText(Model):
         model.save_pretrained(output)
         tokenizer.save_pretrained(output)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
         """Return the text's token ids, the index of its class, and the image's pixels."""
         if "image" not in row:
             raise DataError("image classification needs 'image' (a path), 'text' and 'label'")
-        return *encode_class(tokenizer, row, self.labels), read_picture(row["image"], self.image_size)
+        ids, labels = encode_class(tokenizer, row, self.labels)
+        return [(ids, labels, read_picture(row["image"], self.image_size))]

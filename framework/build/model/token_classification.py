@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model import Classes, Encoded, Model
 from framework.build.model.label_encoding import ClassNames, encode_tags, write_encoder
@@ -39,6 +40,8 @@ class TokenClassification(Model):
         names = tag_names(self.entities)
         write_encoder(self.source, "AutoModelForTokenClassification", names, output, seed)
 
-    def encode(self, tokenizer: "PreTrainedTokenizerBase", row: Row) -> Encoded:
+    def encode(
+        self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
+    ) -> list[Encoded]:
         """Return the words' token ids, and a tag at the first token of each word."""
-        return encode_tags(tokenizer, row, self.entities)
+        return [encode_tags(tokenizer, row, self.entities)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from framework.build.data import SPLITS, Data, Split
+from framework.build.data import SPLITS, Data, LossOn, Split
 from framework.build.data.overlap import require_apart
 from framework.build.data.rejects import Rejects
 from framework.build.data.row_formats import Row
@@ -23,7 +23,7 @@ from framework.build.data.shards import (
 )
 from framework.build.data.token_shards import write_tokens
 from framework.build.engine.model_folder import context_length
-from framework.build.model import Model
+from framework.build.model import Encoded, Model
 from framework.build.model.label_counts import LabelCounts
 from framework.build.task import open_task
 from framework.core.errors import DataError
@@ -68,6 +68,8 @@ class EncodeRows(Stage):
     """See ``Data.max_rejected``; rows that earlier stages rejected count too."""
     max_overlap: Annotated[float, Field(ge=0, le=1)]
     """See ``Data.max_overlap``."""
+    loss_on: LossOn = "answers"
+    """See ``Data.loss_on``."""
 
     @classmethod
     def of(cls, data: Data, model: Model) -> Self:
@@ -78,6 +80,7 @@ class EncodeRows(Stage):
             too_long=data.too_long,
             max_rejected=data.max_rejected,
             max_overlap=data.max_overlap,
+            loss_on=data.loss_on,
         )
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
@@ -123,24 +126,38 @@ class EncodeRows(Stage):
         self, folder: Path, split: Split, tokenizer: Any, rejects: Rejects, labels: LabelCounts
     ) -> Iterator[_Encoded]:
         expected: int | None = None
+        sources = rows = 0
         for source in read_shards(folder, split):
             try:
-                row = source.row
-                located: Row = {**row, "image": str(source.image)} if source.image else row
-                parts = self._within_limit(*self.model.encode(tokenizer, located))
-                expected = expected or len(parts)
-                if len(parts) != expected:
+                encoded = self._rows_of(source, split, tokenizer)
+                expected = expected or len(encoded[0])
+                if len(encoded[0]) != expected:
                     raise DataError(
                         "preferences and other rows cannot be mixed; give 'rejected' in all rows or none"
                     )
             except DataError as error:
                 rejects.add(split, source.file, source.line, str(error))
-            else:
-                labels.add(split, row)
-                # Sorted keys: the digest of the data must not depend on the order of a row's keys.
-                # Images are in the parts already, so the artifact needs no copy of them.
-                kept = replace(source, text=to_json(row, sort_keys=True), image=None)
-                yield _Encoded(kept, tuple(_as_array(part) for part in parts))
+                continue
+            labels.add(split, source.row)
+            # Sorted keys: the digest of the data must not depend on the order of a row's keys.
+            # Images are in the parts already, so the artifact needs no copy of them.
+            kept = replace(source, text=to_json(source.row, sort_keys=True), image=None)
+            sources, rows = sources + 1, rows + len(encoded)
+            for parts in encoded:
+                try:
+                    yield _Encoded(kept, tuple(_as_array(part) for part in self._within_limit(*parts)))
+                except DataError as error:
+                    rejects.add(split, source.file, source.line, str(error))
+        if rows > sources:
+            reason = "so that each follows the prompt that a server sends"
+            print(f"  {split}: {sources} conversations gave {rows} rows, one an answer, {reason}", flush=True)
+
+    def _rows_of(self, source: SourcedRow, split: Split, tokenizer: Any) -> list[Encoded]:
+        row = source.row
+        located: Row = {**row, "image": str(source.image)} if source.image else row
+        # Held-out rows are measured on answers: a prompt is given, not predicted.
+        measured = "answers" if split == "test" and self.loss_on == "all" else self.loss_on
+        return self.model.encode(tokenizer, located, measured)
 
     def _within_limit(self, ids: list[int], labels: list[int], *more: Any) -> tuple[Any, ...]:
         """Return the parts of a row, cut where ``too_long`` allows it.

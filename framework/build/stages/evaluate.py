@@ -26,7 +26,7 @@ class Evaluate(Stage):
     """Measure one candidate through its engine; writes ``metrics.json`` and ``examples.jsonl``."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     candidate: str

@@ -14,7 +14,7 @@ class FetchModel(Stage):
     """Fetch the base model and write it in float32 with tokenizer and chat template."""
 
     name: ClassVar[str] = "model"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     weight_copies: ClassVar[float] = 5.0
 

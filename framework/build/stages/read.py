@@ -35,7 +35,7 @@ class ReadRows(Stage):
     @classmethod
     def of(cls, data: Data) -> Self:
         """Return the stage that reads *data*."""
-        limits = ("max_length", "too_long", "max_rejected", "max_overlap")
+        limits = ("max_length", "too_long", "max_rejected", "max_overlap", "loss_on")
         defaults = {name: Data.model_fields[name].default for name in limits}
         return cls(
             data=data.model_copy(update=defaults),

@@ -110,7 +110,8 @@ class Task(ABC):
     def prompt_and_answer(self, row: Example) -> tuple[list[int], list[int]]:
         """Return a row's prompt and its reference answer as token ids.
 
-        Only for tasks that generate. The prompt is empty for a document, which has labels throughout.
+        Only for tasks that generate. Of several answers it is the last, with all turns before it. The prompt
+        is empty for a document, which has labels throughout.
         """
         raise NotImplementedError(f"{self.name} does not generate")
 

@@ -5,9 +5,9 @@ from contextlib import nullcontext
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import Engine, GivesLogits, require
+from framework.build.engine import Engine, Generates, GivesLogits, require
 from framework.build.task import LABEL_MASK, Batch, Example, Task
-from framework.build.task.answers import METRICS, score
+from framework.build.task.answers import METRICS, Scored, score
 from framework.build.task.cross_entropy import separable_head, summed_cross_entropy, without_head
 
 if TYPE_CHECKING:
@@ -116,19 +116,36 @@ class CausalLanguageModeling(Task):
         return [logits[kept] for logits, kept in zip(by_row, positions, strict=True)]
 
     def prompt_and_answer(self, row: Example) -> tuple[list[int], list[int]]:
-        """Return the tokens before the first answer, and all answers' tokens."""
+        """Return the last answer's tokens, and those before them, which hold the earlier answers."""
         ids, labels, *_ = row
-        start = int((labels != LABEL_MASK).int().argmax())
-        return ids[:start].tolist(), labels[labels != LABEL_MASK].tolist()
+        labeled = (labels != LABEL_MASK).tolist()
+        stop = len(labeled) - labeled[::-1].index(True)
+        start = stop - [*labeled[:stop][::-1], False].index(False)
+        return ids[:start].tolist(), ids[start:stop].tolist()
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return the metrics of ``framework.build.task.answers``."""
         batches = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
-        return score(
-            (logits, labels[1:][labels[1:] != LABEL_MASK])
+        scored = (
+            Scored(logits, labels[1:][labels[1:] != LABEL_MASK], _answer_ends(labels))
             for batch in batches
             for logits, (_, labels, *_) in zip(self.logits(engine, batch), batch, strict=True)
         )
+        return score(scored, require(engine, Generates).ends)
+
+
+def _answer_ends(labels: "Tensor") -> list[int]:
+    """Return which of a row's labels after its first token end an answer; none in a document.
+
+    >>> import torch
+    >>> _answer_ends(torch.tensor([-100, -100, 5, 6, -100, 7])), _answer_ends(torch.tensor([5, 6, 7]))
+    ([1, 2], [])
+    """
+    if labels[0] != LABEL_MASK:
+        return []
+    places = (labels != LABEL_MASK).nonzero()[:, 0].tolist()
+    following = [*places[1:], None]
+    return [at for at, (here, after) in enumerate(zip(places, following, strict=True)) if after != here + 1]
 
 
 def _states(out: Any) -> "Sequence[Tensor]":

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import Engine, GivesAnswerLogits, require
+from framework.build.engine import Engine, Generates, GivesAnswerLogits, require
 from framework.build.task import LABEL_MASK, Batch, Example, Task
-from framework.build.task.answers import METRICS, score
+from framework.build.task.answers import METRICS, Scored, score
 from framework.build.task.padding import padded_right
 
 if TYPE_CHECKING:
@@ -74,11 +74,12 @@ class SequenceToSequence(Task):
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return the metrics of ``framework.build.task.answers``."""
         batches = (rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS))
-        return score(
-            (logits, labels)
+        scored = (
+            Scored(logits, labels, [len(labels) - 1])
             for batch in batches
             for logits, (_, labels, *_) in zip(self.logits(engine, batch), batch, strict=True)
         )
+        return score(scored, require(engine, Generates).ends)
 
 
 TASK = SequenceToSequence

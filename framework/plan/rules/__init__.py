@@ -7,6 +7,7 @@ from framework.config.schema import Config
 from framework.core.problem import Problem
 from framework.plan.rules.batches import batch_rules, elastic_rules
 from framework.plan.rules.compression import compression_cautions, compression_rules, plain_weight_rules
+from framework.plan.rules.conversations import loss_rules, template_rules
 from framework.plan.rules.data import data_rules, label_rules
 from framework.plan.rules.deployment import deployment_rules, serving_cautions
 from framework.plan.rules.export import export_cautions, export_rules, unmerged_rules
@@ -27,6 +28,8 @@ def broken_rules(config: Config) -> list[Problem]:
         *source_rules(config),
         *in_each_phase(config, data_rules),
         *label_rules(config),
+        *template_rules(config),
+        *in_each_phase(config, loss_rules),
         *install_rules(config),
         *dict.fromkeys(in_each_phase(config, export_rules)),  # exports are evaluated on every phase's rows
         *compression_rules(config),

@@ -164,7 +164,7 @@ SPECIAL = {
     "model.parameters": {"publish"},
     "environment.hardware.device": TUNED,
     # Rows are read once, whatever may be too long for a model.
-    **{f"data.{limit}": PREPARED for limit in ("max_length", "too_long", "max_rejected")},
+    **{f"data.{limit}": PREPARED for limit in ("max_length", "too_long", "max_rejected", "loss_on")},
 }
 
 
@@ -209,6 +209,17 @@ def test_gate_rebuilds_no_export(plan):
     assert {label for label in before if before[label] != after[label]} == {"gate quality", "publish"}
     after = keys(plan("+recipe=tiny", "gates.int4.exact_match.min=0.6"))
     assert {label for label in before if before[label] != after[label]} == {"gate export", "publish"}
+
+
+def test_answers_must_end_unless_the_recipe_says_otherwise(plan):
+    def defaults(*words):
+        made = plan(*words)
+        gates = (made.step("gate quality").stage, made.step("gate export").stage)
+        return {name: bound.min for gate in gates for name, bound in gate.defaults.items()}
+
+    assert defaults("+recipe=tiny") == {"tuned.stops": 0.5, "int4.stops": 0.5}
+    assert defaults("+recipe=tiny", "gates.stops.min=0.2") == {"tuned.stops": 0.2, "int4.stops": 0.2}
+    assert defaults("+recipe=sentiment") == {}
 
 
 def test_another_option_changes_the_key(plan):

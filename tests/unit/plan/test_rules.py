@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework.build import task
-from framework.core.errors import PlanError
+from framework.core.errors import ConfigError, PlanError
 from framework.core.problem import Problem
 from framework.plan import rules
 
@@ -123,7 +123,7 @@ def test_all_broken_rules_are_reported_at_once(problems):
     ("gate", "advice"),
     [
         ("exact_mach", "did you mean 'exact_match'?"),
-        ("accuracy", "choose one of exact_match, perplexity"),
+        ("accuracy", "choose one of exact_match, stops, perplexity"),
         ("base.perplexty", "did you mean 'perplexity'?"),
         ("int8.exact_match", "choose one of base, tuned, fp32, int4"),
         ("int4.exact_mach", "did you mean 'exact_match'?"),
@@ -173,6 +173,31 @@ def test_training_that_never_fits_has_no_override(problems):
     (problem,) = problems("+recipe=tiny", "environment.hardware.memory_gib=0.1")
     assert problem.overrides == ()
     assert problem.advice
+
+
+def test_base_model_without_a_template_is_named_before_it_is_opened(team, problems):
+    team("model/config.json", "{}")
+    team("model/tokenizer_config.json", "{}")
+    words = ("+recipe=tiny", "model=smollm2-135m", "model.source.url=model")
+    (problem,) = problems(*words)
+    assert (problem.key, problem.overrides[0]) == ("model.chat_template", "model.chat_template=chatml")
+    assert not problems(*words, problem.overrides[0])
+    (missing,) = problems(*words, "model.chat_template=nope.jinja")
+    assert missing.key == "model.chat_template"
+    team("model/tokenizer_config.json", '{"chat_template": "x"}')
+    assert not problems(*words)
+
+
+@pytest.mark.parametrize(("option", "value"), [("tiny-encoder", "all"), ("tiny-t5", "all"), ("tiny", "none")])
+def test_loss_that_the_model_cannot_learn_is_rejected(option, value, config, problems):
+    assert config("+recipe=tiny", "data.loss_on=all").data.loss_on == "all"
+    if option == "tiny":
+        with pytest.raises(ConfigError, match=r"data\.loss_on"):
+            config("+recipe=tiny", f"data.loss_on={value}")
+        return
+    recipe = {"tiny-encoder": "sentiment", "tiny-t5": "tiny-seq2seq"}[option]
+    found = problems(f"+recipe={recipe}", f"data.loss_on={value}")
+    assert "data.loss_on=answers" in next(p for p in found if p.key == "data.loss_on").overrides
 
 
 def test_local_file_with_another_sha256_is_rejected(team, problems):

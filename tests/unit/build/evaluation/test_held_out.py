@@ -1,5 +1,5 @@
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,13 @@ from framework.core.gates import Bound
 class Fixed:
     """An engine with fixed logits, so that metrics can be computed by hand."""
 
+    ends = frozenset({0})
+
     def __init__(self, logits: dict[tuple[int, ...], list[list[float]]]) -> None:
         self.given = logits
+
+    def generate(self, prompt: object, limit: int) -> Iterator[int]:
+        raise AssertionError("teacher forcing generates nothing")
 
     def logits(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
         return [np.array(self.given[tuple(row)], np.float32) for row in rows]
@@ -39,6 +44,23 @@ def test_perplexity_and_exact_match_of_a_known_case() -> None:
     assert found["perplexity"] == pytest.approx(math.exp(-(2 * math.log(0.5) + math.log(1 / 3)) / 3))
     assert found["exact_match"] == 0.5
     assert tuple(found) == HeldOut().metrics("causal-lm")
+
+
+@pytest.mark.parametrize(
+    ("labels", "stops"),
+    [
+        ([-100, 2, 0, -100, 2, 0], 0.5),  # given the first answer an end follows, given the second none
+        ([-100, 2, 0, -100, -100, -100], 1.0),
+        ([-100, 2, 0, -100, 2, -100], 1.0),  # the second answer was truncated
+        ([-100, 2, -100, -100, -100, -100], 0.0),  # no answer ends: such a model never learns to stop
+        ([1, 2, 0, 1, 2, 0], None),  # a document is not asked for
+    ],
+)
+def test_stops_is_the_share_of_answers_that_end(labels: list[int], stops: float | None) -> None:
+    one, end = [0.0, 9.0, 0.0], [9.0, 0.0, 0.0]
+    engine = Fixed({(1, 2, 0, 1, 2, 0): [one, end, one, one, one, one]})
+    found = HeldOut().measure(engine, "causal-lm", [example([1, 2, 0, 1, 2, 0], labels)])
+    assert found.get("stops") == stops
 
 
 def test_rows_limits_the_evaluated_rows() -> None:

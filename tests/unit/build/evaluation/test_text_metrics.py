@@ -28,11 +28,21 @@ def test_repeated_answers_are_not_distinct() -> None:
     assert (same["distinct_1"], same["distinct_2"]) == (0.25, 0.25)
 
 
+def test_last_answer_is_compared_with_its_own_prompt() -> None:
+    import torch
+
+    from framework.build.task import open_task
+
+    ids, labels = torch.tensor([1, 2, 3, 4, 5, 6, 7]), torch.tensor([-100, 2, 3, -100, 5, 6, -100])
+    assert open_task("causal-lm").prompt_and_answer((ids, labels)) == ([1, 2, 3, 4], [5, 6])
+
+
 def test_answers_are_generated_for_prompts_only() -> None:
     import torch
 
     class Parrot:
         asked: list[list[int]]
+        ends = frozenset({4})
 
         def logits(self, rows):
             return [torch.zeros(len(row), 9).numpy() for row in rows]
@@ -49,5 +59,5 @@ def test_answers_are_generated_for_prompts_only() -> None:
     base = Base(decode=lambda ids: " ".join(map(str, ids)), open=lambda: engine)
     found = option.measure(engine, "causal-lm", rows, base)
     assert engine.asked == [[7]]
-    assert set(found) == set(option.metrics("causal-lm")) == {"exact_match", "perplexity", *METRICS}
+    assert set(found) == set(option.metrics("causal-lm")) == {"exact_match", "stops", "perplexity", *METRICS}
     assert set(option.metrics("token-classification")) == {"span_f1", "accuracy"}

@@ -85,7 +85,7 @@ def test_tiny_encoder_is_deterministic(problem: str, tmp_path: Path) -> None:
         name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "same", "other")
     }
     assert weights["one"] == weights["same"] != weights["other"]
-    ids, labels = model.encode(
+    ((ids, labels),) = model.encode(
         model.tokenizer(tmp_path / "one"),
         {"text": "a", "label": "b", "tokens": ["ab", "c"], "tags": ["S-b", "O"]},
     )

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from framework.build.model.causal_lm import CausalLM
 from framework.build.model.sequence_classification import SequenceClassification
 from framework.core.errors import StepError
+from framework.serving.tokenization import prompt_ids
 
 LABELS = ("no", "perhaps", "yes")
 
@@ -74,10 +76,39 @@ def test_tokenizers_end_token_ends_generation(copy: Path, output: Path) -> None:
     assert written["pad_token_id"] == 1
 
 
-def test_tokenizer_without_a_chat_template_is_rejected(copy: Path, output: Path) -> None:
+@pytest.mark.parametrize("name", ["chatml", "alpaca", "own.jinja"])
+def test_base_model_needs_and_ships_a_chat_template(copy: Path, output: Path, name: str) -> None:
     (copy / "chat_template.jinja").unlink()
-    with pytest.raises(StepError, match="no chat template; choose an instruction-tuned model"):
+    own = "{% for m in messages %}{{ m.content }};{% endfor %}{{ strftime_now('%Y') }}"
+    (copy / "own.jinja").write_text(own)
+    (problem,) = causal(copy).problems()
+    assert problem.key == "model.chat_template"
+    with pytest.raises(StepError, match=r"model\.chat_template: .*model\.chat_template=chatml"):
         causal(copy).materialize(output, seed=0)
+    chosen = name if "." not in name else str(copy / name)
+    about = {"source": f"file://{copy}", "chat_template": chosen}
+    option = CausalLM(name="m", license="x", parameters=1e5, **about)
+    assert option.problems() == []
+    option.materialize(output, seed=0)
+    shipped = AutoTokenizer.from_pretrained(output)
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    text = shipped.apply_chat_template(turns, tokenize=False)  # as any other server renders it
+    assert text == {"own.jinja": "a;b;2025"}.get(name, text)
+    ((ids, labels),) = option.encode(shipped, {"messages": turns})
+    assert [label for label in labels if label >= 0][-1] == shipped.eos_token_id
+    prompt = prompt_ids(shipped, turns[:1])
+    assert ids[: len(prompt)] == prompt
+
+
+def test_end_of_a_turn_ends_generation(copy: Path, output: Path) -> None:
+    """Gemma's ``<end_of_turn>`` is no end of sequence of its tokenizer, nor of its generation config."""
+    tokenizer = AutoTokenizer.from_pretrained(copy)
+    tokenizer.eos_token = "<|im_start|>"
+    tokenizer.save_pretrained(copy)
+    body = json.loads((copy / "generation_config.json").read_text())
+    (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
+    causal(copy).materialize(output, seed=0)
+    assert json.loads((output / "generation_config.json").read_text())["eos_token_id"] == [0, 1, 7]
 
 
 def break_config(folder: Path) -> None:

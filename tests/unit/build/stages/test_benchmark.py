@@ -49,6 +49,8 @@ def test_classifier_has_its_speeds(tiny_bert: Path, tmp_path: Path) -> None:
 
 def test_context_too_short_to_time_is_rejected() -> None:
     class Full:
+        ends = frozenset({0})
+
         def generate(self, prompt: list[int], new_tokens: int, sampling: object) -> list[int]:
             return [7]
 

@@ -102,7 +102,7 @@ def test_shards_keep_text_tokens_and_origins_together(
     tokenizer, examples = tiny_model.tokenizer(tiny_base), read_examples(folder / "train")
     assert len(examples) == len(sourced)
     for row, (ids, labels) in zip(sourced, examples, strict=True):
-        assert [ids.tolist(), labels.tolist()] == list(tiny_model.encode(tokenizer, row.row))
+        assert [ids.tolist(), labels.tolist()] == list(tiny_model.encode(tokenizer, row.row)[0])
 
 
 def test_a_row_that_is_too_long_names_the_override(prepare: Prepare) -> None:
@@ -219,6 +219,31 @@ def test_bytes_depend_on_the_rows_alone(prepare: Prepare) -> None:
         "rejected.jsonl",
         "summary.json",
     }
+
+
+def test_conversation_becomes_a_row_an_answer_where_turns_are_rewritten(
+    prepare: Prepare, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(tiny_base, base)
+    (base / "chat_template.jinja").write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ 'so: ' if m.role == 'assistant' and loop.last }}"
+        "{{ m.content }}<|im_end|>\n{% endfor %}{{ '<|im_start|>assistant\n' if add_generation_prompt }}"
+    )
+    roles = ("user", "assistant")
+    talk = {"messages": [{"role": roles[at % 2], "content": f"turn {at}"} for at in range(4)]}
+    folder = prepare(lines(GOOD, talk), base=base)
+    assert summary(folder)["train"]["rows"] == 3
+    assert [row.line for row in read_shards(folder, "train")] == [1, 2, 2]
+    assert "train: 2 conversations gave 3 rows" in capsys.readouterr().out
+
+
+def test_held_out_rows_are_measured_on_answers(prepare: Prepare) -> None:
+    folder = prepare(lines(GOOD), loss_on="all")
+    ((ids, labels),) = read_examples(folder / "train")
+    assert int((labels >= 0).sum()) == len(ids) - 1
+    ((ids, labels),) = read_examples(folder / "test")
+    assert int((labels >= 0).sum()) == len("odd") + 1
 
 
 def test_preferences_do_not_mix_with_other_rows(prepare: Prepare) -> None:

@@ -18,7 +18,7 @@ def test_metrics_and_examples_are_written(
     inputs = {"candidate": tiny_tuned, "data": tiny_data, "data_model": tiny_base}
     stage.run(inputs, tmp_path, Workspace(tmp_path))
     metrics = read_metrics(tmp_path)
-    assert set(metrics) == {"tuned.exact_match", "tuned.perplexity"}
+    assert set(metrics) == {"tuned.exact_match", "tuned.perplexity", "tuned.stops"}
     assert metrics["tuned.exact_match"] >= 0.5  # what twenty epochs teach it
     assert metrics["tuned.perplexity"] < 2
     shown = [json.loads(line) for line in (tmp_path / "examples.jsonl").read_text().splitlines()]

@@ -40,6 +40,16 @@ def test_empty_gate_passes(measured: dict[str, Path], tmp_path: Path) -> None:
     assert json.loads((tmp_path / "gates.json").read_text()) == {}
 
 
+def test_default_bound_holds_where_its_metric_was_measured(measured: dict[str, Path], tmp_path: Path) -> None:
+    gate = Gate(bounds={}, defaults={"tuned.stops": Bound(min=0.5)})
+    gate.run(measured, tmp_path, Workspace(tmp_path))
+    assert json.loads((tmp_path / "gates.json").read_text()) == {}
+    write_metrics(measured["base"], {"tuned.stops": 0.25})
+    with pytest.raises(GateError, match=r"tuned\.stops is 0\.25.*\n.*\n  .*gates\.stops\.min=0"):
+        gate.run(measured, tmp_path, Workspace(tmp_path))
+    assert set(gate.gates({"tuned.stops": 0.25})) == {"tuned.stops"}
+
+
 def test_every_missed_bound_is_listed_with_its_value(measured: dict[str, Path], tmp_path: Path) -> None:
     bounds = {
         "tuned.exact_match": Bound(min=0.9),

@@ -164,4 +164,4 @@ def test_encoded_rows_and_their_text_have_one_order(
     lines = (tiny_data / "train" / "00000.jsonl").read_text().splitlines()
     assert len(examples) == len(lines)
     for (ids, *_), line in zip(examples, lines, strict=True):
-        assert tiny_model.encode(tokenizer, json.loads(line))[0] == ids.tolist()
+        assert tiny_model.encode(tokenizer, json.loads(line))[0][0] == ids.tolist()

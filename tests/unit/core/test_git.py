@@ -48,7 +48,8 @@ def test_git_failures_are_one_line_errors(repository, tmp_path, monkeypatch):
 SIGNER = """#!/bin/sh
 case "$*" in
 *--verify*) echo 'gpg: Good signature' >&2 ;;
-*) echo '[GNUPG:] SIG_CREATED ' >&2; printf '%s\\n' '-----BEGIN PGP SIGNATURE-----' x '-----END PGP SIGNATURE-----' ;;
+*) echo '[GNUPG:] SIG_CREATED ' >&2
+   printf '%s\\n' '-----BEGIN PGP SIGNATURE-----' x '-----END PGP SIGNATURE-----' ;;
 esac
 """
 SETTINGS = """

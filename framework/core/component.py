@@ -71,11 +71,7 @@ class Component(BaseModel):
 
     def spec(self) -> dict[str, Any]:
         """Return ``dump`` without the fields marked ``UNKEYED``: the data that enters a key."""
-        keyed = {
-            name: _plain(getattr(self, name), keyed_only=True)
-            for name, field in type(self).model_fields.items()
-            if not any(isinstance(mark, Unkeyed) for mark in field.metadata)
-        }
+        keyed = {name: _plain(getattr(self, name), keyed_only=True) for name in self._fields(keyed_only=True)}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
     def requires(self) -> Mapping[str, str]:
@@ -85,23 +81,35 @@ class Component(BaseModel):
         """
         return {}
 
-    def walk(self) -> Iterator["Component"]:
-        """Yield this component and every component below it, depth first."""
+    def walk(self, *, keyed_only: bool = False) -> Iterator["Component"]:
+        """Yield this component and every component below it, depth first.
+
+        Args:
+            keyed_only: leave out those below fields marked ``UNKEYED``.
+        """
         yield self
-        for name in type(self).model_fields:
-            yield from components(getattr(self, name))
+        for name in self._fields(keyed_only=keyed_only):
+            yield from components(getattr(self, name), keyed_only=keyed_only)
+
+    @classmethod
+    def _fields(cls, *, keyed_only: bool) -> list[str]:
+        return [
+            name
+            for name, field in cls.model_fields.items()
+            if not (keyed_only and any(isinstance(mark, Unkeyed) for mark in field.metadata))
+        ]
 
 
-def components(value: Any) -> Iterator[Component]:
-    """Yield every component in a field's *value*, depth first."""
+def components(value: Any, *, keyed_only: bool = False) -> Iterator[Component]:
+    """Yield every component in a field's *value*, depth first; see ``Component.walk``."""
     if isinstance(value, Component):
-        yield from value.walk()
+        yield from value.walk(keyed_only=keyed_only)
     elif isinstance(value, Mapping):
         for item in value.values():
-            yield from components(item)
+            yield from components(item, keyed_only=keyed_only)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from components(item)
+            yield from components(item, keyed_only=keyed_only)
 
 
 def _plain(value: Any, keyed_only: bool = False) -> Any:

@@ -48,7 +48,7 @@ def cached(url: str, sha256: str | None, get: Getter, *, resumes: bool = False) 
         SourceError: *get* failed, the bytes are not the expected ones, or the cache cannot be written.
     """
     root = cache_folder() / "downloads"
-    key = hashlib.sha256(url.encode()).hexdigest()
+    key = _key(url)
     try:
         root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(root / f"{key}.lock")
@@ -69,12 +69,27 @@ def cached(url: str, sha256: str | None, get: Getter, *, resumes: bool = False) 
         ) from error
 
 
+def at_hand(url: str) -> Path | None:
+    """Return what was downloaded from *url* before, unchecked; None if there is nothing."""
+    folder = cache_folder() / "downloads" / _key(url)
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        path = folder / "content" / str(record["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return path if path.exists() else None
+
+
 def mismatch(url: str, expected: str, actual: str) -> str:
     """Return the message for bytes whose sha256 is not the expected one."""
     return (
         f"{url}: sha256 should be {expected}, got {actual}; these bytes were changed or damaged: "
         "restore the original, or set the new sha256 if you trust them"
     )
+
+
+def _key(url: str) -> str:
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _intact(folder: Path, sha256: str | None) -> Path | None:

@@ -17,6 +17,20 @@ _BYTES = "surrogateescape"
 """Error handler that keeps bytes that are not UTF-8, so that sizes stay correct."""
 _HOOK_VARIABLES = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 """``GIT_*`` variables that a hook exports; dropped so that the working folder selects the repository."""
+_SETTINGS = (
+    "core.quotePath=false",
+    "log.showSignature=false",
+    "log.follow=false",
+    "log.showRoot=true",
+    "diff.renames=false",
+    "diff.relative=false",
+    "trailer.separators=:",
+    "i18n.commitEncoding=UTF-8",
+    "i18n.logOutputEncoding=UTF-8",
+    *(f"color.{part}=false" for part in ("ui", "branch", "diff", "status")),
+)
+"""Settings that change the output that callers parse; fixed, whatever the user's configuration says."""
+_FIXED = [word for setting in _SETTINGS for word in ("-c", setting)]
 _SECONDS = 300
 """Time limit of one command, in seconds; a server that hangs is an error."""
 
@@ -74,13 +88,16 @@ class Repository:
     def attempt(self, *words: str, stdin: str = "") -> "subprocess.CompletedProcess[str]":
         """Run ``git *words`` and return the finished process, whether it failed or not.
 
+        The user's configuration does not change the form of the output. Callers that parse paths still need
+        ``-z``, since Git always quotes control characters, quotes and backslashes.
+
         Raises:
             GitError: Git is not installed, or does not answer in time.
         """
         kept = {key: value for key, value in os.environ.items() if key not in _HOOK_VARIABLES}
         try:
             done = subprocess.run(
-                ["git", *words],
+                ["git", *_FIXED, *words],
                 cwd=self.folder,
                 env={**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
                 input=stdin.encode(),

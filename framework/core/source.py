@@ -89,6 +89,15 @@ class Source(Fingerprinted):
         get = _getter(scheme)
         return download.cached(self.url, self.sha256, get, resumes=scheme == "hf")
 
+    def at_hand(self) -> Path | None:
+        """Return the file or folder if this machine has it already, unchecked; None if it does not."""
+        if not self.local:
+            return download.at_hand(self.url)
+        try:
+            return self._path()
+        except SourceError:
+            return None
+
     def fingerprint(self) -> str:
         """Return the digest of a local path's content, or a remote source's sha256, or else its URL.
 

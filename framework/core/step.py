@@ -124,12 +124,13 @@ class Step:
 
     def identity(self) -> dict[str, Any]:
         """Return the data that the key hashes, for ``artifact.json`` and for explaining a rebuild."""
-        optional = [name for component in self.stage.walk() for name in component.requires()]
+        keyed = list(self.stage.walk(keyed_only=True))
+        optional = [name for component in keyed for name in component.requires()]
         return {
             "stage": self.stage.name,
             "version": self.stage.version,
             "spec": self.stage.spec(),
-            "content": [c.fingerprint() for c in self.stage.walk() if isinstance(c, Fingerprinted)],
+            "content": [c.fingerprint() for c in keyed if isinstance(c, Fingerprinted)],
             "libraries": {name: _version(name) for name in (*self.stage.libraries, *optional)},
             "inputs": {slot: step.key for slot, step in sorted(self.needs.items())},
         }

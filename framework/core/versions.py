@@ -124,11 +124,14 @@ def _committed(environments: Path) -> Iterable[str]:
 
 def _recent(repository: Repository, tips: list[str]) -> set[str]:
     """Return the Git object names of the last few locks at each path."""
-    form = ("--raw", "--no-abbrev", "--no-renames", "--format=")
+    form = ("--raw", "-z", "--no-abbrev", "--no-renames", "--format=")
     log = repository.run("log", f"--max-count={_COMMITS}", *form, *{*tips}, "--", ".")
     last: dict[str, list[str]] = {}
-    for line in log.splitlines():
-        words, _, path = line.partition("\t")
+    fields = iter(log.split("\0"))
+    for words in fields:
+        if not words.startswith(":"):  # between two commits
+            continue
+        path = next(fields)
         if path.endswith(f"/{LOCK}"):
             blob, kept = words.split()[3], last.setdefault(path, [])
             if len(kept) < _KEPT_LOCKS and blob not in kept:

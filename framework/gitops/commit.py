@@ -132,9 +132,10 @@ def _require_clean(repository: Repository, environments: str, excluded: Sequence
         GitError: names the first such file.
     """
     pathspecs = [f":(exclude){folder}" for folder in excluded]
-    tracked = ("status", "--porcelain", "--untracked-files=no", "--", ":/", *pathspecs)
-    untracked = ("status", "--porcelain", "--untracked-files=all", "--", environments, *pathspecs)
-    changed = [*repository.run(*tracked).splitlines(), *repository.run(*untracked).splitlines()]
+    status = ("status", "--porcelain", "-z")
+    tracked = repository.run(*status, "--untracked-files=no", "--", ":/", *pathspecs)
+    untracked = repository.run(*status, "--untracked-files=all", "--", environments, *pathspecs)
+    changed = [entry for entry in f"{tracked}{untracked}".split("\0") if entry]
     if changed:
         more = f" and {len({*changed}) - 1} more" if len({*changed}) > 1 else ""
         raise GitError(f"{changed[0][3:]}{more}: changed but not committed; commit or `git stash` that first")
@@ -195,7 +196,7 @@ def _signals_as_errors() -> Iterator[None]:
 def _commit(tree: Repository, target: Target, message: str) -> str:
     # The fresh worktree holds rendered files only. --force adds a lock even if .gitignore matches it.
     tree.run("add", "--all", "--force", "--", target.environments)
-    if tree.attempt("diff", "--cached", "--quiet").returncode == 0:
+    if tree.attempt("diff", "--cached", "--quiet", "--no-ext-diff", "--no-textconv").returncode == 0:
         pull = f"; update with: git pull {target.remote} {target.base}" if target.remote else ""
         raise GitError(f"{target.base}: already has exactly these files; nothing to commit{pull}")
     done = tree.attempt("commit", "--quiet", "--file", "-", stdin=message)

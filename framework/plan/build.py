@@ -71,7 +71,8 @@ def make_plan(config: Config, recipe: str) -> Plan:
     # Descriptions change no bytes: a corrected license must not train again.
     undescribed = described.model_copy(update={"license": "", "parameters": 1.0})
     config = config.model_copy(update={"model": undescribed})
-    model = Step("model", FetchModel(model=config.model, seed=config.seed))
+    fetch = FetchModel(model=config.model, seed=config.seed, export=config.export)
+    model = Step("model", fetch)
     bounds = _bounds_by_candidate(config)
     rows, tested, merge, passed = _trained(config, model, bounds)
     quality = Step(
@@ -117,7 +118,7 @@ def _trained(
     for name, phase in phases.items():
         tune = _tune(config, f"tune {name}".strip(), phase, {"model": folder, "data": rows[name]}, after)
         merge = Merge(model=config.model, tuning=phase.tuning)
-        folder = Step(f"merge {name}".strip(), merge, {"model": folder, "tune": tune})
+        folder = Step(f"merge {name}".strip(), merge, {"model": folder, "tune": tune, "data": rows[name]})
         tested.append(_evaluate(config, "tuned" if name == last else name, "torch", folder, rows, model))
         if name != last and (own := bounds.pop(name, {})):
             gates.append(Step(f"gate {name}", Gate(bounds=own), {tested[-1].label: tested[-1]}))
@@ -193,7 +194,7 @@ def _reshaped(
             phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
             tune = _tune(config, f"tune {label}", phase, needs, (passed,))
             merged = Merge(model=config.model, tuning=option.tuning)
-            folder = Step(f"merge {label}", merged, {"model": folder, "tune": tune})
+            folder = Step(f"merge {label}", merged, {"model": folder, "tune": tune, "data": data})
         folders[label] = folder
         tested.append(_evaluate(config, label, "torch", folder, rows, model, tuned))
     return folders, tested

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from framework.build.engine.model_folder import read_json
 from framework.build.launcher import Built, Work
 from framework.config.load import load
 from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
 from framework.core import versions
-from framework.core.errors import GateError, ReleaseError
+from framework.core.errors import GateError, PlanError, ReleaseError
 from framework.core.filesystem import write_whole
 from framework.core.gates import unmet
 from framework.core.release import LOCK, Release
 from framework.core.store import Store
 from framework.delivery.environment import Environment
 from framework.plan.build import Plan, make_plan
+from framework.plan.rules.architecture import architecture_rules
 from framework.render import diff_text, render, write
 from framework.run import screens
 
@@ -124,7 +126,7 @@ def build(call: Call) -> Built | None:
     Returns:
         The release with its metrics; None if the launcher only wrote the job.
     """
-    plan = make_plan(call.config, call.recipe)
+    plan = _plan(call)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))
@@ -140,6 +142,19 @@ def build(call: Call) -> Built | None:
     changes = write(call.render(release), call.environments)
     print(screens.summary(call.config, plan, call.store, release, changes, built.steps))
     return built
+
+
+def _plan(call: Call) -> Plan:
+    """Return the plan, checked against the model too if the store has it.
+
+    Raises:
+        PlanError: as ``make_plan``; or the tuning method or the export does not support the model.
+    """
+    plan = make_plan(call.config, call.recipe)
+    described = read_json(call.store.folder(plan.step("model")), "config.json")
+    if problems := architecture_rules(call.config, described):
+        raise PlanError("The plan cannot run:", problems)
+    return plan
 
 
 def _require_gates(environment: Environment, release: Release) -> None:
@@ -164,7 +179,7 @@ def _prune_versions(call: Call) -> None:
 
 def show_plan(call: Call) -> None:
     """Print what a run would do; change nothing."""
-    plan = make_plan(call.config, call.recipe)
+    plan = _plan(call)
     differences = None
     if call.store.record(plan.last) is not None:
         release = Release.read(call.store.folder(plan.last) / LOCK)

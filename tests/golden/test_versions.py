@@ -25,7 +25,7 @@ from typing import Any, get_args
 import pytest
 
 import framework.build.stages
-from framework.core.component import Component
+from framework.core.component import Component, Unkeyed
 from framework.core.step import Stage
 
 FILE = Path(__file__).parent / "versions.json"
@@ -102,6 +102,8 @@ def depends_on(stage: type[Stage]) -> list[str]:
     found: set[str] = set()
     waiting = {stage.__module__}
     for field in stage.model_fields.values():
+        if any(isinstance(mark, Unkeyed) for mark in field.metadata):
+            continue
         for group in option_groups(field.annotation):
             waiting |= below(group)
     while waiting:

@@ -30,6 +30,8 @@ def without_known_warnings() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         # AdaLoRA's rank pattern has its own names; the check is meant for LoRA.
         warnings.filterwarnings("ignore", message="The following rank_pattern keys did not match")
+        # Tied layers are refused by ``framework.build.tuning.targets``.
+        warnings.filterwarnings("ignore", message=".*tie_word_embeddings=True")
         yield
 
 

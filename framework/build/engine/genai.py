@@ -4,6 +4,7 @@ The runtime's own loop generates, with its key-value cache. Logits of whole rows
 ONNX Runtime session on the same graph, opened on first use.
 """
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -79,7 +80,13 @@ class GenaiEngine:
                 "position_ids": np.arange(ids.shape[1], dtype=np.int64)[None],
                 **past,
             }
-            (scores,) = self.session.run(["logits"], {name: arrays[name] for name in inputs})
+            if unknown := inputs - arrays.keys():
+                raise ServeError(
+                    f"{self.folder}: its graph has the input {min(unknown)}, which is no key-value cache; "
+                    "export the model with export=transformers"
+                )
+            with _as_serve_error(self.folder):
+                (scores,) = self.session.run(["logits"], {name: arrays[name] for name in inputs})
             by_row.append(np.asarray(scores[0], np.float32))
         return by_row
 
@@ -94,19 +101,13 @@ class GenaiEngine:
             ServeError: the prompt is longer than the context.
         """
         import numpy as np
-        import onnxruntime_genai as og
 
         length = len(prompt) + room(len(prompt), max_new_tokens, self.context)
         if length == len(prompt):
             return
-        params = og.GeneratorParams(self.model)
         min_length = {"min_length": length} if sampling.past_end else {}
-        params.set_search_options(max_length=length, **min_length, **_search(sampling))
-        generator = og.Generator(self.model, params)
-        generator.append_tokens(np.asarray(prompt, np.int32))
-        while not generator.is_done():
-            generator.generate_next_token()
-            token = int(generator.get_next_tokens()[0])
+        options = {"max_length": length, **min_length, **_search(sampling)}
+        for (token,) in self._generated(np.asarray(prompt, np.int32), options):
             if token in self.ends and not sampling.past_end:
                 return
             yield token
@@ -114,17 +115,29 @@ class GenaiEngine:
     def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         """Yield the next token of every prompt, greedily, ignoring end tokens; prompts have one length."""
         import numpy as np
-        import onnxruntime_genai as og
 
         length = len(prompts[0]) + new_tokens
-        params = og.GeneratorParams(self.model)
-        greedy = _search(GREEDY)
-        params.set_search_options(max_length=length, min_length=length, batch_size=len(prompts), **greedy)
-        generator = og.Generator(self.model, params)
-        generator.append_tokens(np.asarray(prompts, np.int32))
+        options = {"max_length": length, "min_length": length, "batch_size": len(prompts), **_search(GREEDY)}
+        yield from self._generated(np.asarray(prompts, np.int32), options)
+
+    def _generated(self, prompts: "np.ndarray", options: dict[str, Any]) -> Iterator[list[int]]:
+        """Yield the next token of every prompt until the runtime is done.
+
+        Raises:
+            ServeError: the runtime cannot run the graph.
+        """
+        import onnxruntime_genai as og
+
+        with _as_serve_error(self.folder):
+            params = og.GeneratorParams(self.model)
+            params.set_search_options(**options)
+            generator = og.Generator(self.model, params)
+            generator.append_tokens(prompts)
         while not generator.is_done():
-            generator.generate_next_token()
-            yield [int(token) for token in generator.get_next_tokens()]
+            with _as_serve_error(self.folder):
+                generator.generate_next_token()
+                tokens = [int(token) for token in generator.get_next_tokens()]
+            yield tokens
 
     def _empty_cache(self) -> "dict[str, np.ndarray]":
         """Return a key-value cache of no positions: arrays of shape (1, heads, 0, head size)."""
@@ -138,6 +151,22 @@ class GenaiEngine:
             for value in self.session.get_inputs()
             if value.name.startswith(PAST)
         }
+
+
+@contextlib.contextmanager
+def _as_serve_error(folder: Path) -> Iterator[None]:
+    """Turn the runtime's errors, which share no public base, into one sentence.
+
+    Raises:
+        ServeError: the runtime cannot run the graph in *folder*.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise ServeError(
+            f"{folder}: onnxruntime-genai cannot run it: {first_line(error)}; choose another export, such as "
+            "export=transformers"
+        ) from error
 
 
 def _search(sampling: Sampling) -> dict[str, Any]:

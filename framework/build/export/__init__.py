@@ -1,9 +1,10 @@
 """Base class of the export options, which convert a merged model to the format of an engine."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -99,6 +100,14 @@ class Export(Component, ABC):
             max_length: the longest row, in tokens.
         """
         return []
+
+    def unsupported(self, model_config: Mapping[str, Any]) -> str:
+        """Return why it cannot export a model, as far as that is known before training; empty if it can.
+
+        Args:
+            model_config: the model's ``config.json``; of an older transformers it may lack defaults.
+        """
+        return ""
 
     def finish(self, output: Path, cache: Path) -> None:
         """Build the engine's own files from the graph in *output*, for engines that need them.

@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
-from framework.build.export.tracing import Traceable, classifier, decoder
+from framework.build.export.tracing import Traceable, classifier, decoder, has_other_cache
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
 GRAPH = "openvino_model.xml"
 """The graph; its weights are in ``openvino_model.bin``."""
+
+
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
 
 
 class OpenVino(Export):
@@ -40,6 +43,17 @@ class OpenVino(Export):
     def requires(self) -> Mapping[str, str]:
         """Return OpenVINO and NNCF, which compresses its weights."""
         return {"openvino": "openvino", "nncf": "openvino"}
+
+    def unsupported(self, model_config: Mapping[str, Any]) -> str:
+        """Return that the model has experts, or a state without positions; see the base class."""
+        if any(model_config.get(name) for name in _EXPERTS):
+            return "openvino has no operator for a mixture of experts (aten::histc)"
+        if not has_other_cache(model_config):
+            return ""
+        architecture = (model_config.get("architectures") or [""])[0]
+        return (
+            f"openvino does not support {architecture}: its cache does not keep keys and values of positions"
+        )
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Trace the model and write it as ``fp32``, ``fp16``, ``int8`` or ``int4``; see the base class."""

@@ -4,6 +4,7 @@ Knows transformers' models and their key-value cache, but not the format of the 
 """
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,23 @@ if TYPE_CHECKING:
 
 Axes = dict[int, str]
 """The names of a tensor's dynamic axes."""
+
+
+_ATTENTION = ("full_attention", "sliding_attention")
+_HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
+
+
+def has_other_cache(model_config: Mapping[str, Any]) -> bool:
+    """Return whether a language model's ``config.json`` names layers that keep no keys and values.
+
+    They are recurrent, or convolutions; ``decoder`` refuses their models.
+    """
+    architecture = (model_config.get("architectures") or [""])[0]
+    if not architecture.endswith(("ForCausalLM", "LMHeadModel")):
+        return False
+    config = model_config.get("text_config") or model_config
+    others = {*(config.get("layer_types") or ())} - {*_ATTENTION}
+    return bool(others) or "state_size" in config or not any(name in config for name in _HEADS)
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,7 @@ def decoder(model: Any, option: str) -> Traceable:
         StepError: the model has an adapter, or its cache does not keep the keys and values of all positions.
     """
     import torch
-    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicCache, DynamicLayer
 
     shapes = _cache_shapes(model, option)
     has_positions = "position_ids" in inspect.signature(model.forward).parameters
@@ -88,10 +106,12 @@ def decoder(model: Any, option: str) -> Traceable:
         ) -> list[torch.Tensor]:
             positions = {"position_ids": rest[0]} if has_positions else {}
             past = rest[len(positions) :]
-            cache = DynamicCache(config=model.config)
-            for layer, keys, values in zip(cache.layers, past[::2], past[1::2], strict=True):
+            cache = DynamicCache()  # without a config, layers with a window keep all positions too
+            for keys, values in zip(past[::2], past[1::2], strict=True):
+                layer = DynamicLayer()
                 layer.lazy_initialization(keys, values)
                 layer.keys, layer.values = keys, values
+                cache.layers.append(layer)
             logits = self.model(
                 input_ids=input_ids, attention_mask=attention_mask, past_key_values=cache, **positions
             ).logits
@@ -127,7 +147,7 @@ def _cached_traceable(module: "Module", shapes: list[tuple[int, int]], *, has_po
 def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:
     """Return heads and head size of every tensor in the cache, by running the model once."""
     import torch
-    from transformers.cache_utils import DynamicCache, DynamicLayer
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
     kind = type(model).__name__
     if hasattr(model, "peft_config"):
@@ -135,10 +155,10 @@ def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:
     with torch.inference_mode():
         cache = model(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=True).get("past_key_values")
     layers = cache.layers if isinstance(cache, DynamicCache) else ()
-    # Subclasses drop positions outside a window, or keep a state without positions.
-    if not layers or any(type(layer) is not DynamicLayer for layer in layers):
+    # A window is a mask over the positions; other layers keep a state without positions.
+    if not layers or any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
         raise StepError(
-            f"export={option} does not support {kind}: its cache does not keep the keys and values of all "
-            "positions; set export=transformers"
+            f"export={option} does not support {kind}: its cache does not keep keys and values of positions; "
+            "set export=transformers"
         )
     return [(state.shape[1], state.shape[3]) for layer in layers for state in (layer.keys, layer.values)]

@@ -9,9 +9,12 @@ from pydantic import Field
 
 from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
+from framework.build.engine.model_folder import read_json
 from framework.build.task import open_task
 from framework.core.component import Component
+from framework.core.errors import ServeError
 from framework.core.problem import Problem
+from framework.core.source import Source
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -81,6 +84,18 @@ class Model(Component, ABC):
             SourceError: the source cannot be fetched.
             StepError: transformers cannot open the source.
         """
+
+    def known_config(self) -> dict[str, Any]:
+        """Return the source's ``config.json`` if this machine has it already; else ``{}``.
+
+        A plan reads it, so nothing is downloaded.
+        """
+        source = getattr(self, "source", None)
+        folder = source.at_hand() if isinstance(source, Source) else None
+        try:
+            return read_json(folder, "config.json") if folder is not None and folder.is_dir() else {}
+        except ServeError:
+            return {}  # the stage ``model`` says what is wrong with it
 
     def open(self, folder: Path) -> "PreTrainedModel":
         """Open a folder written by ``materialize`` or a merge, in float32 and evaluation mode."""

@@ -6,7 +6,11 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.engine.model_folder import read_json
+from framework.build.export import Export
 from framework.build.model import Model
+from framework.core.component import UNKEYED
+from framework.core.errors import StepError
 from framework.core.step import Stage, Workspace
 
 
@@ -23,6 +27,15 @@ class FetchModel(Stage):
     seed: Annotated[int, Field(ge=0)]
     """Initializes weights that the source does not have, such as a classifier's head."""
 
+    export: Annotated[Export | None, UNKEYED] = None
+    """What will export the tuned model. One that cannot stops the plan here, before training."""
+
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
-        """Write the folder; needs no inputs."""
+        """Write the folder; needs no inputs.
+
+        Raises:
+            StepError: the export does not support the model.
+        """
         self.model.materialize(output, self.seed)
+        if self.export and (reason := self.export.unsupported(read_json(output, "config.json"))):
+            raise StepError(f"export: {reason}; set export=transformers")

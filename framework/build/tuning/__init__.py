@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,14 @@ class Tuning(Component, ABC):
 
     recomputes: ClassVar[bool] = True
     """Whether the method supports gradient checkpointing."""
+
+    def problems(self, model_config: Mapping[str, Any]) -> list[Problem]:
+        """Return what cannot work with a model, as far as that is known before it is opened.
+
+        Args:
+            model_config: the model's ``config.json``.
+        """
+        return []
 
     @property
     def spreads(self) -> frozenset[str]:

@@ -13,6 +13,7 @@ from framework.build.engine.attached_adapter import WEIGHTS
 from framework.build.engine.model_folder import ADAPTER_CONFIG
 from framework.build.tuning.peft_adapter import PeftAdapter, write_config
 from framework.build.tuning.targets import Targets, resolve
+from framework.core.errors import StepError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +108,7 @@ class LoRA(PeftAdapter):
         if self.init.startswith("pissa"):
             from peft import get_peft_model_state_dict
 
+            _refuse_embeddings(adapted)
             start = get_peft_model_state_dict(adapted, save_embedding_layers=False)
             object.__setattr__(
                 adapted,
@@ -132,6 +134,17 @@ class LoRA(PeftAdapter):
         if self.base_precision == "float":
             return 4.0
         return 0.52 if self.double_quantization else 0.5625
+
+
+def _refuse_embeddings(adapted: Any) -> None:
+    """Raise a StepError for an adapted embedding, which peft would initialize without PiSSA, in silence."""
+    for path, module in adapted.named_modules():
+        if getattr(module, "lora_embedding_A", None):
+            name = path.rpartition(".")[2]
+            raise StepError(
+                f"tuning.init: pissa initializes no embedding such as '{name}'; leave it out of "
+                "tuning.target_modules, or set tuning.init=default"
+            )
 
 
 def _refer_to_original(output: Path, start: "Mapping[str, Tensor]", rslora: bool) -> None:

@@ -16,8 +16,10 @@ from framework.build.engine.attached_adapter import number_positions, without_kn
 from framework.build.engine.model_folder import ADAPTER_CONFIG
 from framework.build.task import open_task
 from framework.build.tuning import Tuning
+from framework.build.tuning.targets import refuse_tied, tied_problems
 from framework.core.error_text import first_line
 from framework.core.errors import StepError
+from framework.core.problem import Problem
 from framework.core.source import Source
 
 if TYPE_CHECKING:
@@ -57,6 +59,10 @@ class PeftAdapter(Tuning):
             )
         return self
 
+    def problems(self, model_config: Mapping[str, Any]) -> list[Problem]:
+        """Return target modules that are tied; see the base class."""
+        return tied_problems(getattr(self, "target_modules", ""), model_config)
+
     @abstractmethod
     def peft_config(self, model: "PreTrainedModel", task_type: str, steps: int) -> Any:
         """Return the method's ``peft.PeftConfig`` for *model*.
@@ -76,7 +82,14 @@ class PeftAdapter(Tuning):
             from peft.tuners.tuners_utils import BaseTunerLayer
 
             config = self.peft_config(model, open_task(task).peft_type, steps)
-            adapted: PreTrainedModel = get_peft_model(self.prepare(model), config)
+            try:
+                adapted: PreTrainedModel = get_peft_model(self.prepare(model), config)
+            except ValueError as error:  # such as an embedding, which only some methods can adapt
+                raise StepError(
+                    f"tuning.target_modules: {type(self).__name__} cannot adapt these layers: "
+                    f"{first_line(error)}; choose others, or set tuning=lora"
+                ) from error
+        refuse_tied(adapted)
         for module in adapted.modules():
             # peft casts each layer's input to the adapter's float32, and autocast casts it back.
             if isinstance(module, BaseTunerLayer):

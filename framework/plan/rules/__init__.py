@@ -5,6 +5,7 @@ Pure, like the plan that asks for them. Rules of one option alone are its own; i
 
 from framework.config.schema import Config
 from framework.core.problem import Problem
+from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.batches import batch_rules, elastic_rules
 from framework.plan.rules.compression import compression_cautions, compression_rules, plain_weight_rules
 from framework.plan.rules.conversations import loss_rules, template_rules
@@ -32,6 +33,7 @@ def broken_rules(config: Config) -> list[Problem]:
         *in_each_phase(config, loss_rules),
         *install_rules(config),
         *dict.fromkeys(in_each_phase(config, export_rules)),  # exports are evaluated on every phase's rows
+        *architecture_rules(config, config.model.known_config()),
         *compression_rules(config),
         *in_last_phase(config, plain_weight_rules),
         *phase_rules(config),

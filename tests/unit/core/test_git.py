@@ -45,6 +45,47 @@ def test_git_failures_are_one_line_errors(repository, tmp_path, monkeypatch):
         Repository.around(Path(tmp_path))
 
 
+SIGNER = """#!/bin/sh
+case "$*" in
+*--verify*) echo 'gpg: Good signature' >&2 ;;
+*) echo '[GNUPG:] SIG_CREATED ' >&2
+   printf '%s\\n' '-----BEGIN PGP SIGNATURE-----' x '-----END PGP SIGNATURE-----' ;;
+esac
+"""
+SETTINGS = """
+[user]
+name = a
+email = a@example.org
+[log]
+showSignature = true
+showRoot = false
+[color]
+ui = always
+[trailer]
+separators = "="
+"""
+
+
+def test_output_is_the_same_with_any_user_configuration(tmp_path, monkeypatch):
+    signer, settings, folder = tmp_path / "signer", tmp_path / "settings", tmp_path / "tëam"
+    signer.write_text(SIGNER)
+    signer.chmod(0o755)
+    settings.write_text(f"{SETTINGS}[gpg]\nprogram = {signer}\n[commit]\ngpgsign = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    folder.mkdir()
+    (folder / "ä.txt").write_text("a")
+    for words in (("init", "-q"), ("add", "."), ("commit", "-q", "-m", "first\n\nKey: value")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    plain = subprocess.run(["git", "log", "--format=%s"], cwd=tmp_path, capture_output=True, text=True)
+    assert "Good signature" in plain.stdout + plain.stderr  # the settings have an effect
+    repository = Repository.around(folder)
+    shown = "--format=%s %(trailers:key=Key,valueonly,separator=%x20)"
+    assert repository.run("log", shown).splitlines() == ["first value"]
+    changed = [line.partition("\t")[2] for line in repository.run("log", "--raw", "--format=").splitlines()]
+    assert "tëam/ä.txt" in changed
+
+
 def test_error_line_is_the_one_with_the_error():
     assert error_line("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
     assert error_line("\nonly this\n") == "only this"

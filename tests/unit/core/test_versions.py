@@ -119,17 +119,19 @@ def test_locks_are_read_from_the_folder_and_every_branch(tmp_path):
     assert "d" * 64 not in needed_by(environments)
 
 
-def test_earlier_locks_are_needed_for_rollback(tmp_path):
+@pytest.mark.parametrize("team", ["", "tëam", 'te"am\\'])
+def test_earlier_locks_are_needed_for_rollback(tmp_path, team):
     git(tmp_path, "init", "-q", "-b", "main")
+    environments = tmp_path / team / "environments"
     for digit in "789abcd":
-        file = tmp_path / "environments" / "production" / "tiny" / LOCK
+        file = environments / "production" / "tiny" / LOCK
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(TINY.model_copy(update={"plan": digit * 64, "digest": f"sha256:{digit * 64}"}).text())
         git(tmp_path, "add", ".")
         git(tmp_path, "commit", "-q", "-m", digit)
     git(tmp_path, "checkout", "-q", "--detach")
     git(tmp_path, "branch", "-q", "-D", "main")
-    assert {digit for digit in "789abcd" if digit * 64 in needed_by(tmp_path / "environments")} == {*"abcd"}
+    assert {digit for digit in "789abcd" if digit * 64 in needed_by(environments)} == {*"abcd"}
 
 
 def test_version_is_found_by_its_plan(url, tmp_path):

@@ -61,6 +61,14 @@ def test_folder_without_weights_is_rejected_in_one_line(tiny_genai, tmp_path) ->
     assert "\n" not in str(caught.value)
 
 
+def test_runtime_error_is_one_line(engine) -> None:
+    beyond = [10**6]  # no such token
+    for call in (lambda: list(engine.generate(beyond, 4)), lambda: engine.logits([beyond])):
+        with pytest.raises(ServeError, match="onnxruntime-genai cannot run it") as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
 def test_decoder_does_not_classify(engine) -> None:
     with pytest.raises(ServeError, match="genai engine cannot classify"):
         require(engine, Classifies)

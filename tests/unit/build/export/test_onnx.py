@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import subprocess
@@ -188,19 +189,29 @@ def test_left_padded_rows_match_single_rows(tiny_llama: Path, tiny_onnx: Path) -
     np.testing.assert_allclose(scores[0, 2:], alone, atol=1e-4)
 
 
-def test_sliding_window_model_is_rejected_in_one_line(tmp_path: Path) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
-
-    size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = MistralConfig(vocab_size=50, num_key_value_heads=1, sliding_window=8, **size)
-    MistralForCausalLM(config).save_pretrained(tmp_path)
+def test_model_without_a_key_value_cache_is_rejected_in_one_line(random_decoder: Any, tmp_path: Path) -> None:
+    model = random_decoder("Lfm2", layer_types=["conv", "full_attention"])
+    assert "Lfm2" in Onnx().unsupported(json.loads((model / "config.json").read_text()))
     output = tmp_path / "output"
     output.mkdir()
-    with pytest.raises(StepError, match="export=onnx does not support MistralForCausalLM") as caught:
-        Onnx().write(tmp_path, output)
+    with pytest.raises(StepError, match="export=onnx does not support Lfm2ForCausalLM") as caught:
+        Onnx().write(model, output)
     assert "set export=transformers" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert list(output.iterdir()) == []
+
+
+def test_sliding_window_matches_torch(random_decoder: Any, tmp_path: Path) -> None:
+    """The row is longer than the window, the example of the trace is shorter."""
+    model = random_decoder("Mistral", sliding_window=16, num_hidden_layers=1)
+    assert not Onnx().unsupported(json.loads((model / "config.json").read_text()))
+    output = tmp_path / "output"
+    output.mkdir()
+    Onnx().write(model, output)
+    reference, engine = open_engine("torch", model), open_engine("onnxruntime", output)
+    row = [index % 90 + 5 for index in range(60)]
+    np.testing.assert_allclose(engine.logits([row])[0], reference.logits([row])[0], atol=1e-4)
+    assert list(engine.generate(row, 20)) == list(reference.generate(row, 20))
 
 
 def test_untraceable_model_is_rejected_in_one_line(

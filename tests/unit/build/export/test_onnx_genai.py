@@ -128,6 +128,67 @@ def test_another_process_exports_the_same_bytes(
     assert tree_digest(tmp_path) == tree_digest(before)
 
 
+LONGROPE = {"rope_type": "longrope", "rope_theta": 1e4, "short_factor": [1.0] * 16, "long_factor": [2.0] * 16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "sizes"),
+    [
+        ("Gemma2", "", {"head_dim": 32, "sliding_window": 16}),
+        ("Gemma3", "Gemma3TextConfig", {"head_dim": 32, "sliding_window": 16, "num_hidden_layers": 6}),
+        ("Mistral", "", {"sliding_window": 16}),
+        ("Phi3", "", {"rope_parameters": LONGROPE, "original_max_position_embeddings": 32}),
+        ("Phi3", "", {"original_max_position_embeddings": 128, "sliding_window": 16}),
+        ("Phi", "", {}),
+        ("Nemotron", "", {"head_dim": 32}),
+    ],
+)
+def test_architecture_matches_torch(
+    random_decoder: Any, tmp_path: Path, kind: str, config: str, sizes: dict[str, Any]
+) -> None:
+    """The first row is shorter than the window and the original context, the second longer."""
+    model = random_decoder(kind, config, **sizes)
+    assert not OnnxGenai().unsupported(json.loads((model / "config.json").read_text()))
+    output = tmp_path / "output"
+    output.mkdir()
+    OnnxGenai().write(model, output)
+    reference, engine = open_engine("torch", model), open_engine("genai", output)
+    for length in (6, 60):
+        row = [index % 90 + 5 for index in range(length)]
+        np.testing.assert_allclose(engine.logits([row])[0], reference.logits([row])[0], atol=1e-4)
+        assert list(engine.generate(row, 8)) == list(reference.generate(row, 8))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rope", "named"),
+    [
+        ("GPT2LMHeadModel", {}, "GPT2LMHeadModel"),
+        ("SmolLM3ForCausalLM", {}, "SmolLM3ForCausalLM"),
+        ("LlamaForCausalLM", {"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
+        ("LlamaForCausalLM", {"rope_scaling": {"type": "linear", "factor": 2.0}}, "linear"),
+        ("MistralForCausalLM", {"rope_parameters": {"rope_type": "llama3"}}, "llama3"),
+    ],
+)
+def test_unsupported_model_is_known_by_its_config(
+    architecture: str, rope: dict[str, Any], named: str
+) -> None:
+    assert named in OnnxGenai().unsupported({"architectures": [architecture], **rope})
+
+
+def test_supported_architectures_are_those_of_the_builder() -> None:
+    import re
+    from importlib.util import find_spec
+
+    from framework.build.export.onnx_genai import _ARCHITECTURES
+
+    package = find_spec("onnxruntime_genai")
+    assert package is not None
+    assert package.origin is not None
+    source = (Path(package.origin).parent / "models" / "builder.py").read_text()
+    builders = set(re.findall(r'architectures\[0\] == "(\w+)"', source))
+    assert {*_ARCHITECTURES} <= builders
+
+
 def test_unsupported_model_is_one_line(tiny_bert: Path, tmp_path: Path) -> None:
     with pytest.raises(StepError, match=r"export=onnx-genai does not support \['BertForSequence") as caught:
         OnnxGenai().write(tiny_bert, tmp_path)

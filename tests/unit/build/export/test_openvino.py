@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -138,24 +139,48 @@ def test_unknown_precision_is_rejected(tiny_llama: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("kind", "sizes", "reason"),
     [
-        ("Mistral", {"sliding_window": 8}, "does not keep the keys and values of all positions"),
+        (
+            "Lfm2",
+            {"layer_types": ["full_attention", "conv"], "num_hidden_layers": 2},
+            "does not keep keys and values of positions",
+        ),
         ("Mixtral", {"num_local_experts": 2}, "No conversion rule found for operations: aten::histc"),
     ],
 )
-def test_unsupported_model_is_one_line(tmp_path: Path, kind: str, sizes: dict[str, int], reason: str) -> None:
+def test_unsupported_model_is_one_line(tmp_path: Path, kind: str, sizes: dict[str, Any], reason: str) -> None:
     import transformers
 
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = getattr(transformers, f"{kind}Config")(vocab_size=50, num_key_value_heads=1, **shape, **sizes)
+    config = getattr(transformers, f"{kind}Config")(vocab_size=50, num_key_value_heads=1, **shape | sizes)
     getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(tmp_path)
     output = tmp_path / "output"
     output.mkdir()
+    assert OpenVino().unsupported(json.loads((tmp_path / "config.json").read_text()))
     with pytest.raises(StepError, match=f"export=openvino does not support {kind}ForCausalLM") as caught:
         OpenVino().write(tmp_path, output)
     assert reason in str(caught.value)
     assert str(caught.value).endswith("; set export=transformers")
     assert "\n" not in str(caught.value)
     assert list(output.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "sizes"),
+    [("Mistral", "", {}), ("Gemma3", "Gemma3TextConfig", {"head_dim": 32, "num_hidden_layers": 6})],
+)
+def test_sliding_windows_match_torch(
+    random_decoder: Any, tmp_path: Path, kind: str, config: str, sizes: dict[str, int]
+) -> None:
+    """The rows are longer than the window, the example of the trace is shorter."""
+    model = random_decoder(kind, config, sliding_window=16, **sizes)
+    assert not OpenVino().unsupported(json.loads((model / "config.json").read_text()))
+    output = tmp_path / "output"
+    output.mkdir()
+    OpenVino().write(model, output)
+    reference, engine = open_engine("torch", model), open_engine("openvino", output)
+    row = [index % 90 + 5 for index in range(60)]
+    np.testing.assert_allclose(engine.logits([row])[0], reference.logits([row])[0], atol=1e-4)
+    assert list(engine.generate(row, 20)) == list(reference.generate(row, 20))
 
 
 def test_folder_is_self_contained_without_local_paths(tiny_llama: Path, tiny_openvino: Path) -> None:

@@ -93,7 +93,7 @@ def test_chosen_answers_become_more_likely_than_rejected(
     assert losses[0] == pytest.approx(math.log(2), abs=1e-3)  # the first step starts from the reference
     assert losses[-1] < 0.5
     Merge(model=tiny_model, tuning=tuning).run(
-        {"model": tiny_base, "tune": output}, merged, Workspace(merged)
+        {"model": tiny_base, "tune": output, "data": pairs}, merged, Workspace(merged)
     )
     rows = read_examples(pairs / "test")
     base = Base(decode=lambda ids: "", open=lambda: open_engine("torch", tiny_base))

@@ -32,11 +32,11 @@ def adapter(tiny_model: Model, tiny_base: Path, tiny_data: Path, tmp_path_factor
 
 
 @pytest.fixture(scope="module")
-def merged(tiny_model: Model, tiny_base: Path, adapter: Path, tmp_path_factory: Any) -> Path:
+def merged(tiny_model: Model, tiny_base: Path, adapter: Path, tiny_data: Path, tmp_path_factory: Any) -> Path:
     """The output of the step ``merge``."""
     folder = tmp_path_factory.mktemp("merged")
     stage = Merge(model=tiny_model, tuning=LORA)
-    stage.run({"model": tiny_base, "tune": adapter}, folder, Workspace(folder))
+    stage.run({"model": tiny_base, "tune": adapter, "data": tiny_data}, folder, Workspace(folder))
     return folder
 
 

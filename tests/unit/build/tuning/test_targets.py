@@ -1,11 +1,14 @@
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framework.build.tuning.adalora import AdaLoRA
 from framework.build.tuning.ia3 import IA3
 from framework.build.tuning.lora import LoRA
 from framework.build.tuning.oft import OFT
+from framework.build.tuning.peft_adapter import PeftAdapter
 from framework.build.tuning.targets import resolve
 from framework.core.errors import StepError
 
@@ -51,6 +54,58 @@ def test_ia3_rejects_unknown_names(open_base: Open) -> None:
         IA3(target_modules=("v_proj",), feedforward_modules=("dwon_proj",)).apply(
             open_base("causal-lm"), "causal-lm"
         )
+
+
+def with_tied_embeddings(tiny_base: Path) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(tiny_base, tie_word_embeddings=True))
+
+
+@pytest.mark.parametrize(
+    ("tuning", "name"),
+    [
+        (LoRA(target_modules=("lm_head",)), "lm_head"),
+        (LoRA(target_modules=("q_proj", "embed_tokens")), "embed_tokens"),
+        (LoRA(target_modules=("lm_head",), use_dora=True), "lm_head"),
+        (LoRA(target_modules=("lm_head",), init="pissa"), "lm_head"),
+        (LoRA(target_modules=("embed_tokens", "q_proj"), base_precision="nf4"), "embed_tokens"),
+        (AdaLoRA(target_modules=("lm_head",)), "lm_head"),
+        (OFT(target_modules=("lm_head",)), "lm_head"),
+        (IA3(target_modules=("lm_head",)), "lm_head"),
+    ],
+)
+def test_tied_layer_is_rejected(tiny_base: Path, tuning: PeftAdapter, name: str) -> None:
+    """A merge would change the other layer too, and ruin the model."""
+    with pytest.raises(StepError, match=rf"tuning\.target_modules: '{name}' shares its weight") as caught:
+        tuning.apply(with_tied_embeddings(tiny_base), "causal-lm", steps=20)
+    assert "tuning=head" in str(caught.value)
+    (problem,) = tuning.problems({"tie_word_embeddings": True})
+    assert problem.key == "tuning.target_modules"
+    assert name in problem.reason
+    assert tuning.problems({"tie_word_embeddings": False}) == []
+
+
+@pytest.mark.parametrize("targets", ["all-linear", "attention-mlp", ("q_proj",)])
+def test_other_layers_of_a_tied_model_are_adapted(tiny_base: Path, targets: Any) -> None:
+    tuning = LoRA(target_modules=targets)
+    assert adapted(tuning.apply(with_tied_embeddings(tiny_base), "causal-lm"))
+    assert tuning.problems({"tie_word_embeddings": True}) == []
+
+
+@pytest.mark.parametrize(
+    ("tuning", "key"),
+    [
+        (LoRA(target_modules=("embed_tokens",), init="pissa"), "tuning.init"),
+        (AdaLoRA(target_modules=("embed_tokens",)), "tuning.target_modules"),
+        (IA3(target_modules=("embed_tokens",)), "tuning.target_modules"),
+    ],
+)
+def test_unsupported_embedding_is_one_line(open_base: Open, tuning: PeftAdapter, key: str) -> None:
+    with pytest.raises(StepError) as caught:
+        tuning.apply(open_base("causal-lm"), "causal-lm", steps=20)
+    assert str(caught.value).startswith(f"{key}: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_indivisible_block_suggests_one_that_fits(open_base: Open) -> None:

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.modelstore import check, pull
 from framework.core.release import Release
+from framework.core.streams import print_any_text
 from framework.serving import Serving
 from framework.serving.triton_repository import DESCRIPTION, lay_out
 
@@ -24,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A wrong release, config or model is reported in one line on stderr.
     """
+    print_any_text()
     arguments = _arguments().parse_args(argv)
     try:
         release = Release.read(arguments.release)

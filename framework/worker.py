@@ -25,6 +25,7 @@ from framework.core.parent_watch import exit_with_parent
 from framework.core.signals import exit_with_signal, handle_signals, ignore_signals
 from framework.core.step import Step
 from framework.core.store import Store
+from framework.core.streams import print_any_text
 
 QUIET = {
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -41,6 +42,7 @@ _NOISY = ("DeepSpeed", "torch.utils._pytree", "torchao")
 
 def main(file: Path) -> int:
     """Build every step of the job in *file*, or join the machine that does; return the exit code."""
+    print_any_text()
     handle_signals(exit_with_signal, [signal.SIGTERM])
     ignore_signals([signal.SIGINT])  # the runner decides, and sends SIGTERM
     exit_with_parent()

@@ -7,8 +7,7 @@ long as its own start. The folders and the table of verbs are enough.
 import textwrap
 
 from framework.cli.verbs import VERBS, Verb
-from framework.config.composition import groups, options
-from framework.config.recipes import GROUP
+from framework.config.options import GROUP, groups, options
 
 _WIDTH = 80
 

@@ -12,40 +12,32 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-import hydra
-import yaml
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-
-from framework.cli.complete import FLAGS, complete_verb
+from framework.cli.application import MULTIRUN, leave_quietly, report, start_hydra
+from framework.cli.complete import FLAGS
 from framework.cli.help import help_text, verb_help
 from framework.cli.verbs import NAMES, VERBS
 from framework.cli.version import version_text
-from framework.config.composition import as_addition, composition_error, options
-from framework.config.recipes import GROUP, listed, register
+from framework.config.options import GROUP, add_folders, options
+from framework.config.recipes import listed
 from framework.core.errors import ConfigError, FrameworkError
-from framework.core.paths import SHARE
 from framework.core.signals import handle_signals
+from framework.core.streams import print_any_text
 from framework.core.suggest import nearest
 
 if TYPE_CHECKING:
-    from framework.build.launcher import Built
-    from framework.run.runner import Call
+    pass
 
 GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "argocd", "changed")
 _HELP = {"-h", "--help"}
-_MULTIRUN = {"-m", "--multirun"}
 _EVERY = "glob(**)"
 """Stands for all recipes, those in folders included; Hydra's ``glob(*)`` leaves them out."""
 
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1 (run), 2 (config) or 128 + signal."""
+    print_any_text()
     words = sys.argv[1:]
     program = Path(sys.argv[0]).name
     typed = shlex.join([program if program in ("run", "gitune") else "run", *words])
@@ -59,9 +51,9 @@ def main() -> None:
         else:
             _dispatch(verb, words, typed)
     except FrameworkError as error:
-        sys.exit(_report(error))
+        sys.exit(report(error))
     except BrokenPipeError:
-        _leave_quietly()
+        leave_quietly()
 
 
 def _dispatch(verb: str, words: list[str], typed: str) -> None:
@@ -73,8 +65,9 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
 
         perform_git(verb, words)
         return
+    add_folders(words)
     words = _each_recipe(words)
-    if verb == "compare" and not _MULTIRUN & {*words}:
+    if verb == "compare" and not MULTIRUN & {*words}:
         words.append("--multirun")
     if verb == "schema":
         sys.stdout.write(_schema(words))
@@ -85,18 +78,12 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
         perform(verb, composed(words), typed)
     else:
         with _hydra_folders(verb, words) as folders:
-            _start_hydra(verb, [*folders, *words], typed)
+            start_hydra(verb, [*folders, *words], typed)
 
 
 def _help(verb: str) -> str:
     described = [known for known in VERBS if known.name == verb]
     return verb_help(described[0]) if described else help_text()
-
-
-def _leave_quietly() -> NoReturn:
-    """End silently: the reader of the output, such as ``head``, has closed it."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(128 + signal.SIGPIPE)
 
 
 def _stop_on_signals(typed: str) -> None:
@@ -113,82 +100,6 @@ def _stop_on_signals(typed: str) -> None:
     handle_signals(stop)
 
 
-class _Application:
-    """What Hydra calls with each config that it composed."""
-
-    def __init__(self, verb: str, typed: str) -> None:
-        self.verb, self.typed = verb, typed
-        self.exit_codes: list[int] = []
-        """Of the jobs that failed."""
-        self.compared: list[Call] = []
-        self.composing = True
-        """Whether an exception comes from Hydra's composition, so that the config is at fault."""
-
-    def __call__(self, composed: DictConfig) -> "Built | None":
-        """Run one job and return its release, for a sweeper that reads results."""
-        self.composing = False
-        if HydraConfig.get().mode == RunMode.MULTIRUN and self.verb != "compare":
-            from framework.config.provenance import typed_overrides
-
-            if words := [text.lstrip("+") for text in typed_overrides()]:
-                print(f"== {' '.join(words)} ==", flush=True)
-        built = None
-        # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
-        try:
-            built = self._perform(composed)
-        except FrameworkError as error:
-            self.exit_codes.append(_report(error))
-            if error.ends_sweep:
-                sys.exit(error.exit_code)
-        except BrokenPipeError:
-            _leave_quietly()
-        self.composing = True
-        return built
-
-    def _perform(self, composed: DictConfig) -> "Built | None":
-        from framework.run.runner import called, perform
-
-        if self.verb == "compare":
-            self.compared.append(called(composed, self.typed))
-            return None
-        return perform(self.verb, composed, self.typed)
-
-
-def _start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
-    """Hand over to Hydra, which composes the config (or several) and calls back."""
-    register()
-    # Hydra's own reports end the process with 1 and hide ours; with this it raises instead.
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    application = _Application(verb, typed)
-
-    @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
-    def job(composed: DictConfig) -> "Built | None":
-        return application(composed)
-
-    if FLAGS & {*words}:
-        complete_verb()
-    else:
-        words = [as_addition(word) for word in words]
-    # argparse accepts overrides in one row only; here a flag may be anywhere between them.
-    sys.argv[1:] = sorted(words, key=lambda word: "=" in word and not word.startswith("-"))
-    try:
-        job()
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        if not application.composing:
-            raise
-        raise composition_error(error, words) from None
-    except OSError as error:
-        if not application.composing or isinstance(error, BrokenPipeError):
-            raise
-        raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
-    if application.exit_codes:
-        sys.exit(max(application.exit_codes))
-    if application.compared:
-        from framework.run.runner import compare
-
-        compare(application.compared)
-
-
 def _each_recipe(words: Sequence[str]) -> list[str]:
     """Replace a file that lists recipes, or ``glob(**)``, by the recipes, which run one after the other."""
     found = []
@@ -200,7 +111,7 @@ def _each_recipe(words: Sequence[str]) -> list[str]:
             inner = [name for name in options(GROUP) if not listed(name)]
         if inner != names:
             word = f"+{GROUP}={','.join(inner)}"
-            found += [] if _MULTIRUN & {*words} else ["--multirun"]
+            found += [] if MULTIRUN & {*words} else ["--multirun"]
         found.append(word)
     return found
 
@@ -227,7 +138,7 @@ def _hydra_folders(verb: str, words: Sequence[str]) -> Iterator[list[str]]:
     """
     if verb == "run" or FLAGS & {*words}:
         yield []
-    elif _MULTIRUN & {*words}:
+    elif MULTIRUN & {*words}:
         with tempfile.TemporaryDirectory(prefix="gitune-") as folder:
             yield ["hydra.output_subdir=null", f"hydra.sweep.dir='{folder}'", "hydra.sweep.subdir=."]
     else:
@@ -240,13 +151,6 @@ def _schema(words: Sequence[str]) -> str:
     if words:
         raise ConfigError(f"command line '{words[0]}': `run schema` takes no overrides")
     return schema_text()
-
-
-def _report(error: FrameworkError) -> int:
-    sys.stdout.flush()
-    if str(error):  # a worker has already printed its own message
-        print(error, file=sys.stderr)
-    return error.exit_code
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@
 
 from collections.abc import Sequence
 
-import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict
-from omegaconf.errors import OmegaConfBaseException
 
-from framework.config.composition import as_addition, composition_error
+from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
+from framework.config.options import added_folders
 from framework.config.recipes import register
-from framework.core.errors import FrameworkError
+from framework.config.words import Words
+from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
 
 
@@ -26,12 +27,42 @@ def composed(words: Sequence[str]) -> DictConfig:
         ConfigError: the words, or the files that they choose, cannot be composed.
         FrameworkError: a file cannot be read.
     """
-    register()
-    GlobalHydra.instance().clear()
+    checked = Words.check(words, sweeps=False)
+    if not checked.faults:
+        return _composed(words)
     try:
-        initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune")
-        config = compose("config", [as_addition(word) for word in words], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
+        config = _composed(checked.usable)
+    except ConfigError as error:
+        raise checked.raised(error) from None
+    from framework.config.load import load  # brings pydantic, and every option
+
+    load(config, checked.faults)
+    raise checked.raised()
+
+
+def sweep_jobs(words: Sequence[str]) -> list[list[str]]:
+    """Return the words of each job of a sweep by Hydra's own sweeper.
+
+    Raises:
+        ConfigError: the words cannot be parsed.
+    """
+    _start()
+    try:
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*map(as_addition, words)]), None)
+    except NOT_COMPOSED as error:
+        raise composition_error(error, words) from None
+    return jobs
+
+
+def _composed(words: Sequence[str]) -> DictConfig:
+    _start()
+    overrides = [as_addition(word) for word in words]
+    if folders := added_folders():
+        overrides.append(f"hydra.searchpath=[{','.join(folders)}]")
+    try:
+        config = compose("config", overrides, return_hydra_config=True)
+    except NOT_COMPOSED as error:
         raise composition_error(error, words) from None
     except OSError as error:
         raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
@@ -39,3 +70,9 @@ def composed(words: Sequence[str]) -> DictConfig:
     with open_dict(config):
         del config["hydra"]
     return config
+
+
+def _start() -> None:
+    register()
+    GlobalHydra.instance().clear()
+    initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune")

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from framework.config.recipes import relative
+from framework.config.options import relative
 from framework.config.schema import BASES, GROUPS, SEVERAL, Config
 from framework.core.component import TARGET, Component
 from framework.core.errors import ConfigError

@@ -1,6 +1,8 @@
 """Validate what Hydra composed: every problem at once, each with its file and line and a guess."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -10,8 +12,11 @@ from pydantic_core import ErrorDetails
 
 from framework.config.phases import PHASED, inherit, repeats, settle
 from framework.config.problems import as_problem
-from framework.config.provenance import Places
+from framework.config.provenance import Places, empty_mappings
+from framework.config.recipes import chosen_faults
 from framework.config.schema import GROUPS, Config
+from framework.config.unvalidated import unvalidated
+from framework.config.yaml_source import EVERYTHING, Fault
 from framework.core.component import TARGET
 from framework.core.error_text import first_line
 from framework.core.errors import ConfigError, invalid_config
@@ -26,22 +31,28 @@ Unresolved = dict[Path, Problem]
 _RAISED = re.compile(r"^\w+ raised while resolving interpolation: ")
 
 
-def load(composed: DictConfig) -> Config:
+def load(composed: DictConfig, faults: Sequence[Fault] = ()) -> Config:
     """Return the validated config.
+
+    Args:
+        composed: what Hydra composed last.
+        faults: what is wrong with the words on the command line.
 
     Raises:
         ConfigError: with one line per problem, each with the file and line or the override.
     """
+    empty_mappings(composed)
     unresolved: Unresolved = {}
-    return validate(_plain(composed, (), unresolved), unresolved)
+    return validate(_plain(composed, (), unresolved), unresolved, [*chosen_faults(), *faults])
 
 
-def validate(raw: Any, unresolved: Unresolved) -> Config:
+def validate(raw: Any, unresolved: Unresolved, faults: Sequence[Fault] = ()) -> Config:
     """Return the config that plain data describes.
 
     Args:
         raw: the whole config as dicts, lists and scalars.
         unresolved: the keys that are missing in *raw*, since they have no value.
+        faults: what is wrong with the files and words before they are composed.
 
     Raises:
         ConfigError: as ``load``.
@@ -60,24 +71,27 @@ def validate(raw: Any, unresolved: Unresolved) -> Config:
     problems += [(("phases", name), _unordered_phase(name, order)) for name in phases if name not in ordered]
     try:
         config = Config.model_validate(completed, context=context)
-        if not phases and not problems:
-            return config
     except ValidationError as failure:
-        errors = [
-            error
-            for error in _deduplicate(failure.errors(), completed)
-            if not (error["type"] == "missing" and error["loc"] in unresolved)
-        ]
-        if phases:
-            errors = [
-                error for error in errors if not _left_to_phases(error["loc"], error["type"] == "missing")
-            ]
-            of_recipe = {error["loc"] for error in errors}
-            errors = [error for error in errors if not repeats(error["loc"], raw, of_recipe)]
-        problems += [(error["loc"], as_problem(error, Config, completed)) for error in errors]
-    if problems:
-        raise _located(problems)
-    return Config.model_validate(settle(completed), context=context)
+        problems += _invalid(failure, raw, completed, unresolved)
+    worse = unvalidated(completed)
+    problems = [(path, problem) for path, problem in problems if not any(path[: len(w)] == w for w in worse)]
+    problems += [(path, problem) for path, problem in worse.items() if not repeats(path, raw, worse)]
+    if problems or faults:
+        raise _located(problems, faults)
+    return Config.model_validate(settle(completed), context=context) if phases else config
+
+
+def _invalid(
+    failure: ValidationError, raw: Any, completed: Any, unresolved: Unresolved
+) -> list[tuple[Path, Problem]]:
+    """Return the problems of *failure*, without those that repeat another."""
+    errors = _deduplicate(failure.errors(), completed)
+    errors = [error for error in errors if not (error["type"] == "missing" and error["loc"] in unresolved)]
+    if raw.get("phases"):
+        errors = [error for error in errors if not _left_to_phases(error["loc"], error["type"] == "missing")]
+        of_recipe = {error["loc"] for error in errors}
+        errors = [error for error in errors if not repeats(error["loc"], raw, of_recipe)]
+    return [(error["loc"], as_problem(error, Config, completed)) for error in errors]
 
 
 def _unordered_phase(name: str, phases: list[str]) -> Problem:
@@ -92,13 +106,30 @@ def _left_to_phases(path: Path, missing: bool) -> bool:
     return missing and len(path) > 1 and path[0] in PHASED
 
 
-def _located(problems: list[tuple[Path, Problem]]) -> ConfigError:
-    """Return the one error of all *problems*, in the order in which their keys were written."""
+def _located(problems: list[tuple[Path, Problem]], faults: Sequence[Fault]) -> ConfigError:
+    """Return the one error of *faults* and all *problems* that do not follow from them, as written."""
     places = Places()
-    located = [(places.of(path), problem) for path, problem in problems]
-    located.sort(key=lambda entry: entry[0].order)
-    lines = [problem.at(place.text, place.names_key) for place, problem in located]
-    return invalid_config([problem for _, problem in located], dict.fromkeys(lines))
+    located = [(places.order(fault), fault.problem.at(fault.place), fault.problem) for fault in faults]
+    for path, problem in problems:
+        if not any(_follows(_dotted(path), fault.hides) for fault in faults):
+            place = places.of(path)
+            problem = _with_spelling(problem, place.spelled)
+            located.append((place.order, problem.at(place.text, place.names_key), problem))
+    located.sort(key=lambda entry: entry[0])
+    return invalid_config([problem for *_, problem in located], dict.fromkeys(line for _, line, _ in located))
+
+
+def _follows(key: str, hidden: str) -> bool:
+    return hidden == EVERYTHING or (bool(hidden) and f"{key}.".startswith(f"{hidden}."))
+
+
+def _with_spelling(problem: Problem, spelled: str) -> Problem:
+    """Say how YAML reads the word *spelled*, such as ``yes``; it is empty where that is no surprise."""
+    if not spelled:
+        return problem
+    meaning = "true" if spelled.lower() in ("yes", "on") else "false"
+    advice = f"YAML reads {spelled} as {meaning}: put it in quotes if it is text"
+    return replace(problem, advice="; ".join(filter(None, (problem.advice, advice))))
 
 
 def _plain(node: Any, path: Path, unresolved: Unresolved) -> Any:
@@ -141,7 +172,7 @@ def _deduplicate(errors: list[ErrorDetails], raw: Any) -> list[ErrorDetails]:
         inner = (location for location in locations if len(location) > len(error["loc"]))
         if any(location[: len(error["loc"])] == error["loc"] for location in inner):
             continue
-        error["loc"] = _navigable(error["loc"], raw)
+        error["loc"] = _navigable(error["loc"], raw, error["type"] == "missing")
         if error["type"].startswith("target_"):
             error["loc"] = (*error["loc"], TARGET)
         kept.append(error)
@@ -149,8 +180,11 @@ def _deduplicate(errors: list[ErrorDetails], raw: Any) -> list[ErrorDetails]:
     return [error for error in kept if error["loc"] not in outer]  # the rest are members of a union
 
 
-def _navigable(location: Path, raw: Any) -> Path:
-    """Drop the names of a union's members from *location*, and split names that join two keys."""
+def _navigable(location: Path, raw: Any, missing: bool) -> Path:
+    """Drop the names of a union's members from *location*, and split names that join two keys.
+
+    The last one is the name of a *missing* key, or else of a member where *raw* has no such key.
+    """
     path: list[int | str] = []
     for index, entry in enumerate(location):
         joined = isinstance(entry, str) and isinstance(raw, dict) and entry not in raw
@@ -160,6 +194,6 @@ def _navigable(location: Path, raw: Any) -> Path:
             if inside:
                 raw = raw[key]
                 path.append(key)
-            elif index == len(location) - 1 and isinstance(raw, dict):
+            elif missing and index == len(location) - 1 and isinstance(raw, dict):
                 path.append(key)
     return tuple(path)

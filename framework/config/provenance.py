@@ -4,18 +4,22 @@ It asks Hydra for the merge order and reads the YAML files again for the lines. 
 means.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
-from framework.config.recipes import recipe_file, relative
+from framework.config.options import recipe_file, relative
+from framework.config.yaml_source import Fault, read_source
 
 KeyPath = Sequence[int | str]
 
@@ -30,6 +34,8 @@ class Place:
     """Whether the text names the key already."""
     order: tuple[int, int]
     """Sorts places by merge order, then by line."""
+    spelled: str = ""
+    """The value as written, if it is a word such as ``yes`` that YAML reads as a boolean."""
 
 
 class Places:
@@ -42,7 +48,6 @@ class Places:
         # A choice of an option writes no key: the option's file does.
         self._overrides = [text for text in overrides if _key(text).partition("@")[0] not in choices]
         self._files = merged_files(str(hydra.job.config_name), overrides)
-        self._nodes: dict[Path, yaml.Node | None] = {}
 
     def of(self, path: KeyPath) -> Place:
         """Return the place of the key at *path*, or of the closest key above it that was written."""
@@ -50,10 +55,11 @@ class Places:
         for number, (package, file) in enumerate(self._files):
             if tuple(map(str, path[: len(package)])) != package[: len(path)]:
                 continue
-            depth_in_file, line = self._look(file, path[len(package) :])
+            depth_in_file, line, node = self._look(file, path[len(package) :])
             depth = min(len(package), len(path)) + depth_in_file
             if depth and depth >= best:
-                best, place = depth, Place(f"{relative(file)}:{line}", False, (number, line))
+                spelled = _spelled(node) if depth == len(path) else ""
+                best, place = depth, Place(f"{relative(file)}:{line}", False, (number, line), spelled)
         dotted = ".".join(map(str, path))
         for number, override in enumerate(self._overrides):
             key = _key(override)
@@ -62,6 +68,13 @@ class Places:
                 text = f"command line '{override.lstrip('+')}'"
                 best, place = depth, Place(text, _is_above(dotted, key), (len(self._files) + number, 0))
         return place
+
+    def order(self, fault: Fault) -> tuple[int, int]:
+        """Return what sorts *fault* among places; words on the command line come last."""
+        files = [file for _, file in self._files]
+        if fault.word:
+            return len(files), 0
+        return files.index(fault.file) if fault.file in files else 0, fault.line
 
     def names(self, key: str) -> list[str]:
         """Return the names below the top-level *key*, in the order in which recipes write them.
@@ -78,28 +91,46 @@ class Places:
                 names |= dict.fromkeys(name.value for name, _ in below.value)
         return list(names)
 
-    def _node(self, file: Path) -> yaml.Node | None:
-        if file not in self._nodes:
-            self._nodes[file] = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        return self._nodes[file]
+    def _node(self, file: Path) -> yaml.Node:
+        return read_source(file).root
 
-    def _look(self, file: Path, path: KeyPath) -> tuple[int, int]:
-        """Return how many keys of *path* are in *file*, and the line of the last of them."""
+    def _look(self, file: Path, path: KeyPath) -> tuple[int, int, yaml.Node]:
+        """Return how many keys of *path* are in *file*, and the line and value of the last of them."""
         node, line = self._node(file), 1
         for depth, key in enumerate(path):
             if isinstance(node, yaml.MappingNode):
                 pair = next((pair for pair in node.value if pair[0].value == str(key)), None)
                 if pair is None:
-                    return depth, line
+                    return depth, line, node
                 line, node = pair[0].start_mark.line + 1, pair[1]
             elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
                 node = node.value[key]
                 line = node.start_mark.line + 1
             elif isinstance(node, yaml.ScalarNode) and depth:
-                return len(path), line  # one value in place of a mapping
+                return len(path), line, node  # one value in place of a mapping
             else:
-                return depth, line
-        return len(path), line
+                return depth, line, node
+        return len(path), line, node
+
+
+def _spelled(node: yaml.Node) -> str:
+    surprising = node.tag.endswith(":bool") and node.value.lower() not in ("true", "false")
+    return node.value if surprising else ""
+
+
+def empty_mappings(composed: DictConfig) -> None:
+    """Empty each mapping that an override sets to ``{}``; Hydra merges that, which changes nothing."""
+    overrides = typed_overrides()
+    for index, text in enumerate(overrides):
+        if match := _EMPTY.fullmatch(text):
+            later = [other for other in overrides[index + 1 :] if _is_above(match[1], _key(other))]
+            with flag_override(composed, "struct", False):
+                OmegaConf.update(composed, match[1], {}, merge=False)
+                parsed = OverridesParser.create().parse_overrides(later)
+                ConfigLoaderImpl._apply_overrides_to_config(parsed, composed)
+
+
+_EMPTY = re.compile(r"\+*([\w.-]+)=\{\s*\}")
 
 
 def merged_files(config_name: str, overrides: list[str]) -> list[tuple[tuple[str, ...], Path]]:
@@ -134,7 +165,11 @@ def _files_of(scheme: str, root: str) -> Callable[[str], Path | None]:
         if scheme == "recipes":
             file = recipe_file(root, config_path)
         else:
-            file = Path(root, f"{config_path.removesuffix('.yaml')}.yaml") if scheme == "file" else None
+            file = (
+                Path(root, f"{config_path.removesuffix('.yaml')}.yaml")
+                if scheme in ("file", "options")
+                else None
+            )
         return file if file is not None and file.is_file() else None
 
     return find

@@ -6,34 +6,29 @@ silently put it under ``recipe:`` where the package line is missing.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
+from framework.config.bases import extended
+from framework.config.defaults import Defaults
+from framework.config.options import GROUP, is_group, option_file, recipe_file, relative
+from framework.config.yaml_source import Fault, read_source
 from framework.core.errors import invalid_config
 from framework.core.paths import SHARE
 from framework.core.problem import Problem
 
-GROUP = "recipe"
-
 _LISTS = re.compile(r"^recipes:", re.MULTILINE)
-
-
-def recipe_file(root: str, config_path: str) -> Path | None:
-    """Return the file of ``recipe/<name>`` below *root*, or None for another group's path."""
-    group, _, name = config_path.partition("/")
-    return Path(root, f"{name.removesuffix('.yaml')}.yaml") if group == GROUP and name else None
-
-
-def recipe_names(root: Path) -> list[str]:
-    """Return the name of every recipe below *root*, as typed after ``+recipe=``, sorted."""
-    return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
 
 
 def listed(name: str) -> list[str]:
@@ -44,8 +39,7 @@ def listed(name: str) -> list[str]:
     Raises:
         ConfigError: it has other keys, or ``recipes`` is not a list of names.
     """
-    files = (recipe_file(str(root / "recipes"), f"{GROUP}/{name}") for root in (Path.cwd(), SHARE))
-    file = next((path for path in files if path is not None and path.is_file()), None)
+    file = option_file(GROUP, name)
     if file is None or not _lists(file):
         return []
     try:
@@ -64,12 +58,52 @@ def _lists(file: Path) -> bool:
     return _LISTS.search(file.read_text(encoding="utf-8", errors="replace")) is not None
 
 
-def relative(file: Path) -> str:
-    """Return the path of *file* relative to the working folder if it is below it, else unchanged."""
-    try:
-        return file.resolve().relative_to(Path.cwd().resolve()).as_posix()
-    except ValueError:
-        return str(file)
+@dataclass(frozen=True)
+class Recipe:
+    """One recipe as Hydra gets it: without what cannot be composed."""
+
+    content: dict[str, Any]
+    faults: tuple[Fault, ...]
+    """Of this file alone."""
+
+
+def read_recipe(file: Path, name: str) -> Recipe:
+    """Return the recipe *name* in *file*.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    source = read_source(file)
+    content = source.content()
+    faults = [*source.faults]
+    defaults = Defaults(file, name.rpartition("/")[0])
+    for key, value in source.root.value:
+        if key.value == "defaults":
+            defaults.check(value)
+            content["defaults"] = defaults.entries
+        elif is_group(key.value) and isinstance(value, yaml.SequenceNode):
+            del content[key.value]  # OmegaConf cannot merge it
+            problem = Problem(key.value, "should be a mapping, got a list", (f"{key.value}=<option>",))
+            faults.append(Fault(file, key.start_mark.line + 1, problem, key.value))
+    return Recipe(content, (*faults, *defaults.faults))
+
+
+def recipe_faults(name: str) -> list[Fault]:
+    """Return the faults of the recipe *name* and of those that it extends."""
+    return [fault for base, file in extended(name).items() for fault in read_recipe(file, base).faults]
+
+
+def chosen_faults() -> list[Fault]:
+    """Return the faults of the recipes, and of the team's own options, of the config composed last."""
+    choices = HydraConfig.get().runtime.choices
+    faults = recipe_faults(str(choices.get(GROUP) or ""))
+    for choice, names in choices.items():
+        group = str(choice).partition("@")[0]
+        for name in names if isinstance(names, list | ListConfig) else [names]:
+            file = option_file(group, str(name)) if group != GROUP and name else None
+            if file is not None and SHARE not in file.parents:  # a test checks the framework's own
+                faults += read_source(file).faults
+    return faults
 
 
 class RecipeSource(ConfigSource):
@@ -81,16 +115,10 @@ class RecipeSource(ConfigSource):
         return "recipes"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Read one recipe.
-
-        Raises:
-            ConfigError: the file is not a mapping.
-        """
-        file = recipe_file(self.path, config_path) or Path()
-        node = OmegaConf.load(file)
-        if not isinstance(node, DictConfig):
-            problem = Problem("", "a recipe is a mapping of keys, not a list")
-            raise invalid_config([problem], [problem.at(f"{relative(file)}:1")])
+        """Read one recipe without its faults, which ``chosen_faults`` returns once it is composed."""
+        name = config_path.partition("/")[2].removesuffix(".yaml")
+        recipe = read_recipe(recipe_file(self.path, config_path) or Path(), name)
+        node = OmegaConf.create(recipe.content)
         return ConfigResult(self.provider, self.full_path(), node, {"package": "_global_"})
 
     def available(self) -> bool:
@@ -121,6 +149,22 @@ class RecipeSource(ConfigSource):
         return sorted(by_type.get(results_filter, files + folders) if results_filter else files + folders)
 
 
+class OptionSource(FileConfigSource):
+    """``options://DIR`` reads the team's own options, as ``RecipeSource`` reads recipes."""
+
+    @staticmethod
+    def scheme() -> str:
+        """Return the URL scheme of this source."""
+        return "options"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Read one option without its faults."""
+        file = Path(self.path, self._normalize_file_name(config_path))
+        header = ConfigSource._get_header_dict(file.read_text(encoding="utf-8", errors="replace")[:512])
+        node = OmegaConf.create(read_source(file).content())
+        return ConfigResult(self.provider, self.full_path(), node, header)
+
+
 class SearchPath(SearchPathPlugin):
     """Search the working folder first, then the framework's own files."""
 
@@ -128,12 +172,13 @@ class SearchPath(SearchPathPlugin):
         """Add ``./conf``, ``./recipes`` and the framework's recipes."""
         here = Path.cwd()
         if (here / "conf").is_dir() and (here / "conf").resolve() != (SHARE / "conf").resolve():
-            search_path.prepend("working-folder", f"file://{here}/conf", anchor="main")
+            search_path.prepend("working-folder", f"options://{here}/conf", anchor="main")
         for root in dict.fromkeys([here.resolve(), SHARE.resolve()]):
             search_path.append("recipes", f"recipes://{root}/recipes")
 
 
 def register() -> None:
-    """Register both plugins with Hydra; call it before ``hydra.main``."""
-    for plugin in (RecipeSource, SearchPath):
-        Plugins.instance().register(plugin)
+    """Register the plugins with Hydra; call it before ``hydra.main``."""
+    if SearchPath not in Plugins.instance().discover():
+        for plugin in (RecipeSource, OptionSource, SearchPath):
+            Plugins.instance().register(plugin)

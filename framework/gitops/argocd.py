@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from framework.config.composition import options
+from framework.config.options import options
 from framework.core import yaml
 from framework.core.errors import ConfigError, ReleaseError
 from framework.core.filesystem import write_whole

@@ -8,7 +8,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.config.recipes import GROUP, listed, recipe_names, relative
+from framework.config.options import GROUP, recipe_names, relative
+from framework.config.recipes import listed
 from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository, error_line
 from framework.core.release import LOCK, Release

@@ -4,19 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.plugins import Plugins
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
-from framework.config.composition import as_addition
+from framework.config.compose_config import composed
 from framework.config.load import load
-from framework.config.recipes import SearchPath, register
 from framework.config.schema import Config
 from framework.core.errors import PlanError
-from framework.core.paths import SHARE
 from framework.core.problem import Problem
 from framework.plan.build import Plan, make_plan
 
@@ -24,20 +18,7 @@ from framework.plan.build import Plan, make_plan
 @pytest.fixture
 def compose() -> Iterator[Callable[..., DictConfig]]:
     """Compose a config from the words after ``run``, in the working folder."""
-    if SearchPath not in Plugins.instance().discover():
-        register()
-
-    def call(*words: str) -> DictConfig:
-        GlobalHydra.instance().clear()
-        initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="test")
-        overrides = [as_addition(word) for word in words]
-        composed = hydra_compose("config", overrides, return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)
-        with open_dict(composed):
-            del composed["hydra"]
-        return composed
-
-    yield call
+    yield lambda *words: composed(words)
     GlobalHydra.instance().clear()
 
 

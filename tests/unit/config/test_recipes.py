@@ -5,7 +5,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from framework.config.load import load
-from framework.config.recipes import listed, recipe_names, relative
+from framework.config.options import recipe_names, relative
+from framework.config.recipes import listed
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 from framework.plan.build import make_plan

@@ -3,7 +3,8 @@ import re
 
 import pytest
 
-from framework.config.recipes import listed, recipe_names
+from framework.config.options import recipe_names
+from framework.config.recipes import listed
 from framework.core.filesystem import sha256_of
 from framework.core.paths import SHARE
 from framework.core.release import Release

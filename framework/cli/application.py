@@ -1,0 +1,192 @@
+"""What Hydra composes and calls: one job, or the jobs of a sweep.
+
+A job whose config is wrong is reported beside the others, which run.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from framework.cli.complete import FLAGS, complete_verb
+from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
+from framework.config.options import GROUP
+from framework.config.recipes import recipe_faults, register
+from framework.config.words import Words
+from framework.core.errors import ConfigError, FrameworkError, invalid_config
+from framework.core.paths import SHARE
+
+if TYPE_CHECKING:
+    from framework.build.launcher import Built
+    from framework.run.runner import Call
+
+MULTIRUN = {"-m", "--multirun"}
+
+
+class Application:
+    """What Hydra calls with each config that it composed."""
+
+    def __init__(self, verb: str, typed: str) -> None:
+        self.verb, self.typed = verb, typed
+        self.exit_codes: list[int] = []
+        """Of the jobs that failed."""
+        self.begun = False
+        """Whether a job was called."""
+        self.compared: list[Call] = []
+        self.composing = True
+        """Whether an exception comes from Hydra's composition, so that the config is at fault."""
+
+    def __call__(self, composed: DictConfig) -> "Built | None":
+        """Run one job and return its release, for a sweeper that reads results."""
+        self.composing, self.begun = False, True
+        if HydraConfig.get().mode == RunMode.MULTIRUN and self.verb != "compare":
+            from framework.config.provenance import typed_overrides
+
+            if words := [text.lstrip("+") for text in typed_overrides()]:
+                print(f"== {' '.join(words)} ==", flush=True)
+        built = None
+        # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
+        try:
+            built = self._perform(composed)
+        except FrameworkError as error:
+            self.exit_codes.append(report(error))
+            if error.ends_sweep:
+                sys.exit(error.exit_code)
+        except BrokenPipeError:
+            leave_quietly()
+        self.composing = True
+        return built
+
+    def _perform(self, composed: DictConfig) -> "Built | None":
+        from framework.run.runner import called, perform
+
+        if self.verb == "compare":
+            self.compared.append(called(composed, self.typed))
+            return None
+        return perform(self.verb, composed, self.typed)
+
+
+def start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
+    """Hand over to Hydra, which composes the config (or several) and calls back."""
+    # Hydra's own reports end the process with 1 and hide ours; with this it raises instead.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    application = Application(verb, typed)
+    if FLAGS & {*words}:
+        complete_verb()
+        _compose_and_call(application, words)
+        return
+    sweeps = bool(MULTIRUN & {*words})
+    checked = Words.check(words, sweeps)
+    if checked.faults:
+        _refuse(words, sweeps, checked)
+    if checked.dropped:
+        application.exit_codes.append(report(checked.raised()))
+    try:
+        _compose_and_call(application, checked.usable)
+    except ConfigError as error:
+        if not sweeps or application.begun:
+            raise
+        _call_each(application, checked.usable, error)
+    _refuse_printed_faults(words)
+    if application.exit_codes:
+        sys.exit(max(application.exit_codes))
+    if application.compared:
+        from framework.run.runner import compare
+
+        compare(application.compared)
+
+
+def _compose_and_call(application: Application, words: Sequence[str]) -> None:
+    """Call *application* with each config of *words*.
+
+    Raises:
+        ConfigError: one of them cannot be composed.
+        FrameworkError: a file cannot be read.
+    """
+    register()
+
+    @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
+    def job(composed: DictConfig) -> "Built | None":
+        return application(composed)
+
+    changed = words if FLAGS & {*words} else [as_addition(word) for word in words]
+    # argparse accepts overrides in one row only; here a flag may be anywhere between them.
+    sys.argv[1:] = sorted(changed, key=_is_override)
+    application.composing = True
+    try:
+        job()
+    except NOT_COMPOSED as error:
+        if not application.composing:
+            raise
+        raise composition_error(error, words) from None
+    except OSError as error:
+        if not application.composing or isinstance(error, BrokenPipeError):
+            raise
+        raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
+
+
+def _call_each(application: Application, words: Sequence[str], error: ConfigError) -> None:
+    """Call *application* with each config of a sweep that can be composed, and report the others.
+
+    Hydra composes all of a sweep first, and ends at the first *error*.
+    """
+    from framework.config.compose_config import sweep_jobs
+
+    own = [word for word in words if _is_override(word) and not word.startswith("hydra.")]
+    jobs = sweep_jobs(own)
+    if len(jobs) == 1:
+        raise error
+    flags = [word for word in words if word not in own and not word.startswith("hydra.sweep.subdir=")]
+    for number, job in enumerate(jobs):
+        try:
+            _compose_and_call(application, [*flags, f"hydra.sweep.subdir={number}", *job])
+        except ConfigError as failure:
+            print(f"== {' '.join(word.lstrip('+') for word in job)} ==", flush=True)
+            application.exit_codes.append(report(failure))
+
+
+def _refuse(words: Sequence[str], sweeps: bool, checked: Words) -> NoReturn:
+    """Raise the faults of the words, with those of the files and the rest of the config."""
+    if not sweeps:
+        from framework.config.compose_config import composed
+
+        composed([word for word in words if _is_override(word)])
+    raise checked.raised()
+
+
+def _refuse_printed_faults(words: Sequence[str]) -> None:
+    """Refuse a recipe whose config ``--cfg`` has printed without its faulty entries.
+
+    Raises:
+        ConfigError: it has some.
+    """
+    if not {"--cfg", "-c", "--info", "-i"} & {*words}:
+        return
+    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")]
+    if faults := [fault for name in names for fault in recipe_faults(name)]:
+        lines = [fault.problem.at(fault.place) for fault in faults]
+        raise invalid_config([fault.problem for fault in faults], lines)
+
+
+def _is_override(word: str) -> bool:
+    return "=" in word and not word.startswith("-")
+
+
+def leave_quietly() -> NoReturn:
+    """End silently: the reader of the output, such as ``head``, has closed it."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
+def report(error: FrameworkError) -> int:
+    """Print *error* and return its exit code."""
+    sys.stdout.flush()
+    if str(error):  # a worker has already printed its own message
+        print(error, file=sys.stderr)
+    return error.exit_code

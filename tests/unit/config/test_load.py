@@ -2,8 +2,6 @@ import sys
 
 import pytest
 
-from framework.config.problems import FOREIGN
-from framework.config.schema import Config
 from framework.core.errors import ConfigError
 
 TINY = "defaults:\n- override /model: tiny\n- override /data: tiny\n- override /tuning: full\n"  # 4 lines
@@ -151,22 +149,6 @@ def test_group_without_an_option_is_named(lines):
     assert lines("+recipe=tiny", "~tuning") == [
         "command line '~tuning': no option is chosen; set tuning=<option>"
     ]
-
-
-@pytest.mark.parametrize(("foreign", "ours"), FOREIGN.items())
-def test_key_of_another_tool_is_rejected_with_ours(foreign, ours, rejected):
-    (problem,) = rejected("+recipe=tiny", f"{foreign}=1").problems
-    assert (problem.key, problem.advice) == (foreign, f"use '{ours}'")
-
-
-@pytest.mark.parametrize("ours", sorted(set(FOREIGN.values())))
-def test_our_name_of_a_foreign_key_exists(ours, config):
-    valid = config("+recipe=tiny", "tuning=lora", "launcher=jobset")
-    group, _, key = ours.partition(".")
-    if key:
-        assert key in type(getattr(valid, group)).model_fields
-    else:
-        assert group.removesuffix("=<option>") in Config.model_fields
 
 
 def test_key_of_another_group_is_suggested(lines):

@@ -1,0 +1,68 @@
+"""Which class validates the mapping at a path of a config, and what its fields accept."""
+
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from framework.core.component import TARGET, Component
+
+
+def owner(root: type[Component], raw: Any, path: Iterable[int | str]) -> type[Component] | None:
+    """Return the class that validates the mapping at *path* of *raw*, or None for a plain mapping."""
+    component: type[Component] | None = root
+    for key in path:
+        annotation = None
+        if component is not None and key in component.model_fields:
+            annotation = component.model_fields[str(key)].annotation
+            component = None
+        if isinstance(raw, Mapping):
+            raw = raw.get(key)
+        elif isinstance(raw, list) and isinstance(key, int) and key < len(raw):
+            raw = raw[key]
+        if isinstance(raw, Mapping) and TARGET in raw:
+            component = _imported(str(raw[TARGET]))
+        elif annotation is not None:
+            component = component_in(annotation)
+    return component
+
+
+def field(component: type[Component] | None, dotted: str) -> FieldInfo | None:
+    """Return the field of *component* at a *dotted* key such as ``validation.share``, or None."""
+    found = None
+    for key in dotted.split("."):
+        found = component.model_fields.get(key) if component is not None else None
+        if found is None:
+            return None
+        component = component_in(found.annotation)
+    return found
+
+
+def choices(annotation: Any) -> list[Any]:
+    """Return the values of an *annotation* that accepts nothing else; none for another type."""
+    if annotation is bool:
+        return [True, False]
+    members = [annotation] if get_origin(annotation) is Literal else get_args(annotation)
+    members = [member for member in members if member is not type(None)]
+    if not members or any(get_origin(member) is not Literal for member in members):
+        return []
+    return [value for member in members for value in get_args(member)]
+
+
+def component_in(annotation: Any) -> type[Component] | None:
+    """Return the class of the mapping that *annotation* accepts, or None."""
+    if inspect.isclass(annotation) and issubclass(annotation, Component):
+        return annotation
+    for argument in get_args(annotation):
+        if component := component_in(argument):
+            return component
+    return None
+
+
+def _imported(target: str) -> type[Component] | None:
+    """Return the class *target* if validation imported it; nothing is imported for a message."""
+    module, _, name = target.rpartition(".")
+    cls = getattr(sys.modules.get(module), name, None)
+    return cls if inspect.isclass(cls) and issubclass(cls, Component) else None

@@ -1,0 +1,149 @@
+import copy
+import re
+from collections.abc import Iterator
+
+import pytest
+from omegaconf import OmegaConf
+from pydantic import ValidationError
+
+from framework.config.jsonschema import options
+from framework.config.owner import choices, field
+from framework.config.peers import answers, split_answer
+from framework.config.problems import as_problem
+from framework.config.schema import GROUPS, SEVERAL, Config
+from framework.core.paths import SHARE
+
+LORA = ("+recipe=tiny", "tuning=lora")
+QUOTED = re.compile(r"'([a-z_]+(?:[.=][^'\s]*)?)'")
+
+
+@pytest.fixture(scope="module")
+def classes() -> dict:
+    return {group: options(group, (SHARE,)) for group in GROUPS}
+
+
+@pytest.fixture(scope="module")
+def composed() -> dict:
+    """What Hydra composed for some words; it takes longer than a validation."""
+    return {}
+
+
+@pytest.fixture
+def advice(compose, composed):
+    """Plant keys in a config of *words*, at the top or below *path*, and return the advice for each."""
+
+    def call(planted: dict, path: str = "", words: tuple[str, ...] = LORA) -> dict:
+        if words not in composed:
+            composed[words] = OmegaConf.to_container(compose(*words), resolve=True)
+        raw = copy.deepcopy(composed[words])
+        mapping = raw
+        for key in path.split(".") if path else []:
+            mapping = mapping[key]
+        mapping.update({key: value for key, value in planted.items() if key not in mapping})
+        with pytest.raises(ValidationError) as caught:
+            Config.model_validate(raw)
+        return {
+            str(error["loc"][-1]): as_problem(error, Config, raw).advice
+            for error in caught.value.errors()
+            if error["type"] == "extra_forbidden"
+        }
+
+    return call
+
+
+def every_answer() -> Iterator[tuple[str, str]]:
+    for key, answer in answers().items():
+        for text in answer.values() if isinstance(answer, dict) else [answer]:
+            yield key, text
+
+
+def accepted(word: str, classes: dict) -> bool:
+    """Tell whether *word* is a key of the schema, or a choice or value that it accepts."""
+    key, assigned, value = word.partition("=")
+    group, _, name = key.partition(".")
+    if group not in GROUPS:
+        return field(Config, key) is not None and not assigned
+    if not name:
+        return not assigned or value == "<option>" or value in classes[group]
+    known = classes[group].values()
+    if group in SEVERAL:
+        option, _, name = name.partition(".")
+        known = [classes[group].get(option)]
+    fields = [found for cls in known if cls and (found := field(cls, name))]
+    return bool(fields) and (not assigned or "<" in value or any(_takes(found, value) for found in fields))
+
+
+def _takes(found, value: str) -> bool:
+    values = {str(choice).lower() for choice in choices(found.annotation)}
+    return value in values or not values
+
+
+@pytest.mark.parametrize("text", sorted({text for _, text in every_answer()}))
+def test_answer_names_what_the_schema_accepts(text, classes):
+    ours, rest = split_answer(text)
+    words = [*([ours] if ours else []), *QUOTED.findall(rest)]
+    assert [word for word in words if not accepted(word, classes)] == []
+
+
+def test_every_key_of_a_tool_is_answered_everywhere(advice):
+    planted = {key: 1 for key in answers() if "*" not in key and "." not in key}
+    for path in ("", "training"):
+        said = advice(planted, path)
+        wrong = {
+            key: words
+            for key, words in said.items()
+            if words.startswith("choose one of") or (words.startswith("did you") and f"{key}'" not in words)
+        }
+        assert wrong == {}
+        assert len(said) > 1000
+
+
+@pytest.mark.parametrize(
+    ("planted", "path", "ours"),
+    [
+        ({"lora_r": 8}, "", "use 'tuning.rank'"),
+        ({"r": 8}, "tuning", "use 'tuning.rank'"),
+        (
+            {"lora": {"r": 8, "lora_alpha": 16}},
+            "",
+            "use 'tuning.rank' for 'r', 'tuning.alpha' for 'lora_alpha'",
+        ),
+        ({"peft": {"dim": 8}}, "", "use 'tuning.rank' for 'dim'"),
+        ({"dataset": {"path": "a.jsonl"}}, "", "use 'data.train' for 'path'"),
+        ({"optim": {"name": "adamw_torch"}}, "", "use 'training.optimizer=adamw' for 'name'"),
+        ({"optimizer": {"init_args": {"lr": 1}}}, "", "use 'training.learning_rate' for 'lr'"),
+        ({"lr_scheduler_type": "warmup_stable_decay"}, "", "use 'training.schedule=wsd'"),
+        ({"lr_scheduler_type": "cosine"}, "", "use 'training.schedule'"),
+        (
+            {"lr_scheduler_type": "polynomial"},
+            "",
+            "use 'training.schedule', one of linear, cosine, constant, inverse-sqrt, wsd",
+        ),
+        ({"bf16": True}, "", "use 'training.precision=bf16'"),
+        ({"load_in_4bit": True}, "", "use 'tuning=qlora'"),
+        ({"adapter": None}, "", "use 'tuning=full'"),
+        ({"load_in_4bit": False}, "", "remove it, 'tuning=qlora' is for another value"),
+        (
+            {"val_size": 0.1},
+            "",
+            "use 'training.validation.share', or 'data.test_fraction' for rows that judge the model",
+        ),
+        ({"val_size": 100}, "", "use 'training.validation.rows'"),
+        (
+            {"deepspeed": "ds_z3.json"},
+            "",
+            "use 'parallelism=deepspeed-3', with the file as 'parallelism.config_file'",
+        ),
+        ({"stage": "sft"}, "", "use 'training=supervised'"),
+        ({"report_to": "wandb"}, "", "use 'tracking=wandb'"),
+        ({"target_r": 8}, "", "use 'tuning.target_rank' with tuning=adalora"),
+        ({"target_rank": 8}, "tuning", "it is a key of tuning=adalora"),
+        ({"galore_rank": 8}, "training", None),
+        ({"lr": 1}, "compression.qat.training", "use 'compression.qat.training.learning_rate'"),
+        ({"image_pull_secrte": "x"}, "deployment", "did you mean 'image_pull_secret'?"),
+    ],
+    ids=str,
+)
+def test_key_of_a_tool_is_answered_with_ours(advice, planted, path, ours):
+    (said,) = advice(planted, path, (*LORA, "compression=qat") if "qat" in path else LORA).values()
+    assert said == ours or (ours is None and "training.optimizer" in said)

@@ -34,7 +34,7 @@ class UnusedKeys:
         row, unused = read_row(raw, ignore)
         for key in ignore:
             self._ignored[key] = self._ignored.get(key, False) or key in unused
-        for key in unused.difference(ignore):
+        for key in sorted(unused.difference(ignore)):
             if key in self._counts or len(self._counts) < _MOST:
                 self._counts[key] += 1
         return row

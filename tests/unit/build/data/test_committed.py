@@ -14,6 +14,7 @@ import yaml
 from framework.build.data import SPLITS, Data, Line, Split
 from framework.build.data.files import Files
 from framework.build.data.row_formats import canonical
+from framework.build.data.unused_keys import UnusedKeys
 from framework.build.task.bioes import to_bioes
 from framework.core.paths import SHARE
 
@@ -75,6 +76,18 @@ def test_an_option_lists_every_key(name: str) -> None:
     data = Data.model_validate(given)
     assert {*given} - {"_target_"} == {*type(data).model_fields}
     assert Data.model_validate(data.dump()) == data
+
+
+LOCAL = ("factbook", "economy", "economy-documents", "entities", "sectors", "tiny")
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_every_key_is_used_or_ignored(name: str) -> None:
+    data, keys = option(name), UnusedKeys()
+    for split in SPLITS:
+        for line in data.read(split):
+            keys.canonical(line.raw, data.ignore)
+    keys.require_none()
 
 
 def test_factbook_splits_share_no_country() -> None:

@@ -160,7 +160,7 @@ def test_rejected_rows_are_named_with_file_and_line(refused, tmp_path):
     (tmp_path / "test.jsonl").write_text(good.replace("2", "4") * 4)
     words = ("data.train=rows.jsonl", "data.test=test.jsonl")
     error = refused("+recipe=tiny", *words, code=1)
-    assert error.startswith("data: 2 of 14 rows ")
+    assert error.startswith("data: 2 of 10 rows ")
     assert "data.max_rejected=0" in error
     assert "rows.jsonl:9: " in error
     assert "rows.jsonl:10: " in error

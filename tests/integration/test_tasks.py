@@ -121,7 +121,7 @@ def kind(
                 (folder / split / row["image"]).write_bytes(png)
         lines = "".join(json.dumps(row) + "\n" for row in samples)
         (folder / split / "rows.jsonl").write_text(lines)
-    data = Files(train=str(folder / "train"), test=str(folder / "test"), max_length=64)
+    data = Files(train=str(folder / "train"), test=str(folder / "test"), max_length=64, max_overlap=1.0)
     base = folder / "base"
     model.materialize(base, seed=0)
     rows = prepare_rows(data, model, base, folder / "rows")

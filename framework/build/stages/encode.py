@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from framework.build.data import SPLITS, Data, LossOn, Split
-from framework.build.data.overlap import require_apart
+from framework.build.data.overlap import find_overlap
 from framework.build.data.rejects import Rejects
 from framework.build.data.row_formats import Row
 from framework.build.data.shards import (
@@ -92,6 +92,8 @@ class EncodeRows(Stage):
         """
         self._require_context(inputs["model"])
         tokenizer = self.model.tokenizer(inputs["model"])
+        overlap = find_overlap(inputs["rows"])
+        overlap.require(self.max_overlap)
         summary: dict[str, dict[str, Any]] = {}
         labels = LabelCounts(self.model.classes)
         with Rejects(output, inputs["rows"]) as rejects:
@@ -101,7 +103,7 @@ class EncodeRows(Stage):
                 rejects.require_rows(split, written["rows"])
                 summary[split] = {**written, "rejected": rejects.count(split), **labels.summary(split)}
             rejects.require_shares(self.max_rejected, {split: summary[split]["rows"] for split in SPLITS})
-        summary["test"]["in_train"] = require_apart(output, self.max_overlap)
+        summary["test"]["in_train"] = overlap.count
         write_summary(output, summary)
         rejects.report()
         labels.report()

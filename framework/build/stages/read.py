@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field
 
 from framework.build.data import SPLITS, Data, Line, Split
-from framework.build.data.overlap import require_apart
+from framework.build.data.overlap import find_overlap
 from framework.build.data.rejects import Rejects
 from framework.build.data.shards import SourcedRow, read_summary, to_json, write_shards, write_summary
 from framework.build.data.unused_keys import UnusedKeys
@@ -30,7 +30,7 @@ class ReadRows(Stage):
     max_rejected: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.05
     """See ``Data.max_rejected``. It changes no row, and ``encode`` applies it again to all rejected rows."""
     max_overlap: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.01
-    """See ``Data.max_overlap``. It changes no row, and ``encode`` applies it again to the rows it keeps."""
+    """See ``Data.max_overlap``. It changes no row, and ``encode`` applies it again to the rows it gets."""
 
     @classmethod
     def of(cls, data: Data) -> Self:
@@ -60,10 +60,13 @@ class ReadRows(Stage):
                 summary[split] = {**written, "rejected": rejects.count(split)}
             rejects.require_shares(self.max_rejected, {split: summary[split]["rows"] for split in SPLITS})
         keys.require_none()
-        summary["test"]["in_train"] = require_apart(output, self.max_overlap)
+        overlap = find_overlap(output)
+        overlap.require(self.max_overlap)
+        summary["test"]["in_train"] = overlap.count
         write_summary(output, summary)
         rejects.report()
         keys.report()
+        overlap.report()
 
     def data_size(self, inputs: Mapping[str, DataSize], folder: Path | None) -> DataSize:
         """Return what the data option guesses, with the true number of rows once they are read."""

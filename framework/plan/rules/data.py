@@ -40,14 +40,15 @@ def label_rules(config: Config) -> list[Problem]:
     return [Problem(key, reason, (f"{key}={names}",))]
 
 
-def _labels(datas: list[Data]) -> Counter[str]:
+def _labels(options: list[Data]) -> Counter[str]:
     """Return how often each label is in the first training rows, by name; empty unless all are local."""
     counts: Counter[str] = Counter()
+    if not all(part.local for data in options for part in data.walk() if isinstance(part, Source)):
+        return counts
     try:
-        for data in datas:
-            if all(part.local for part in data.walk() if isinstance(part, Source)):
-                for line in islice(data.read("train"), _READ):
-                    counts.update(_labels_of(line.raw) if line.problem is None else ())
+        for data in options:
+            for line in islice(data.read("train"), _READ):
+                counts.update(_labels_of(line.raw) if line.problem is None else ())
     except (DataError, SourceError):
         return Counter()
     return Counter(dict(sorted(counts.items())))

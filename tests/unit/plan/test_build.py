@@ -40,6 +40,8 @@ def other(value: Any, annotation: Any) -> Any:
     """Another value of the same kind."""
     if get_origin(annotation) is None and isinstance(value, bool):
         return not value
+    if isinstance(value, float) and 0 < value < 1:
+        return value / 2  # it may be a share
     if isinstance(value, int | float):
         return value + 1
     if isinstance(value, str):
@@ -147,6 +149,7 @@ def test_reach_covers_every_config_key():
 UNTOUCHED = {
     *("url", "sha256", "memory_gib", "allow_unpinned_image", "patience", "keep", "global_batch_size"),
     *("api_key_secret", "requests", "limits"),  # whole parts, where there are none
+    *("subset", "split", "test_split"),  # of folders only
     *("cpu", "memory", "model_space", "temporary_space"),  # another text is no amount
 }
 BOUNDS = (
@@ -165,7 +168,10 @@ SPECIAL = {
     "model.parameters": {"publish"},
     "environment.hardware.device": TUNED,
     # Rows are read once, whatever may be too long for a model.
-    **{f"data.{limit}": PREPARED for limit in ("max_length", "too_long", "max_rejected", "loss_on")},
+    **{
+        f"data.{limit}": PREPARED
+        for limit in ("max_length", "too_long", "max_rejected", "max_overlap", "loss_on")
+    },
 }
 
 

@@ -105,8 +105,8 @@ def record(step: Step, folder: Path) -> None:
 def facts(config: Callable[..., Any], tmp_path: Path) -> Callable[..., Facts]:
     """Return the facts of a recipe as if it were built: ``facts("+recipe=tiny", quality={"tuned": 0.7})``.
 
-    *quality* is the value of every metric of evaluation of a candidate but stops; *without* are the labels of steps
-    that are not built.
+    *quality* is the value of every metric of evaluation of a candidate but stops; *without* are the labels
+    of steps that are not built.
     """
     store = Store(tmp_path / "store")
 

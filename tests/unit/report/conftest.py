@@ -39,6 +39,7 @@ def leave(step: Step, folder: Path, quality: dict[str, float]) -> None:
         if isinstance(stage, EvaluatePhases):
             measured = EvaluatePhases.metrics(stage.phases, measured)
         metrics = {f"{name}.{metric}": quality.get(name, 0.5) for metric in measured}
+        metrics |= {f"{name}.{metric}": 1.0 for metric in measured if metric.endswith("stops")}
         example = {"prompt": f"asked {NASTY}", "expected": "yes", "answer": f"{name} says {NASTY}"}
         (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")
     elif isinstance(stage, CompareExports):
@@ -104,8 +105,8 @@ def record(step: Step, folder: Path) -> None:
 def facts(config: Callable[..., Any], tmp_path: Path) -> Callable[..., Facts]:
     """Return the facts of a recipe as if it were built: ``facts("+recipe=tiny", quality={"tuned": 0.7})``.
 
-    *quality* is the value of every metric of evaluation of a candidate; *without* are the labels of steps
-    that are not built.
+    *quality* is the value of every metric of evaluation of a candidate but stops; *without* are the labels
+    of steps that are not built.
     """
     store = Store(tmp_path / "store")
 

@@ -138,7 +138,7 @@ def test_merged_equals_adapted(name: str, task: str, trained: Run, open_base: Op
     base = open_base(task)
     start = logits(base)
     merged = found.tuning.merge(base, found.folder).eval()
-    assert float((logits(merged) - found.logits).abs().max()) <= EXACT_BUT.get(name, 1e-5)
+    assert float((logits(merged) - found.logits).abs().max()) <= EXACT_BUT.get(name, 2e-5)
     assert float((logits(merged) - start).abs().max()) > 1e-2
     assert merged.state_dict().keys() == open_base(task).state_dict().keys()
     assert all(part.dtype == torch.float32 for part in merged.parameters())

@@ -152,8 +152,11 @@ def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:
     kind = type(model).__name__
     if hasattr(model, "peft_config"):
         raise StepError(f"export={option} does not support {kind} with an adapter; set export=transformers")
-    with torch.inference_mode():
-        cache = model(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=True).get("past_key_values")
+    try:
+        with torch.inference_mode():
+            cache = model(input_ids=torch.ones(1, 1, dtype=torch.long), use_cache=True).get("past_key_values")
+    except ValueError:  # transformers asks for positions, and no layer has any
+        cache = None
     layers = cache.layers if isinstance(cache, DynamicCache) else ()
     # A window is a mask over the positions; other layers keep a state without positions.
     if not layers or any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):

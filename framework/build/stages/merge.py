@@ -19,8 +19,8 @@ from framework.core.store import RECORD
 
 _ROWS, _AMONG = 8, 64
 _BOUND = 0.01
-"""Largest difference of the mean loss: 1% of the perplexity. Rounding changed it by less than 1e-3 where it was
-measured: every method on the tiny model, with random adapters."""
+"""Largest difference of the mean loss: 1% of the perplexity. Rounding changed it by less than 1e-3 where it
+was measured: every method on the tiny model, with random adapters."""
 
 
 class Merge(Stage):

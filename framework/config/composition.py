@@ -13,9 +13,10 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.config.options import GROUP, advise, groups, is_group, option_file, options, relative
+from framework.config.bases import extended
+from framework.config.options import GROUP, advise, groups, is_group, options, relative
 from framework.config.provenance import merged_files
-from framework.config.yaml_source import find, read_source
+from framework.config.yaml_source import read_source
 from framework.core.error_text import first_line
 from framework.core.errors import ConfigError, invalid_config
 from framework.core.paths import SHARE
@@ -58,8 +59,8 @@ def composition_error(error: Exception, words: Sequence[str]) -> ConfigError:
 
 def _problem(error: Exception, words: Sequence[str]) -> tuple[str, Problem]:
     """Return the place of a problem, empty where it is unknown, and the problem."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        return "", _no_option(error.missing_cfg_file)
+    if isinstance(error, MissingConfigException) and (missing := error.missing_cfg_file):
+        return _recipe_place(words, missing), _no_option(missing)
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{relative(Path(mark.name))}:{mark.line + 1}", Problem("", f"not YAML: {error.problem}")
@@ -72,11 +73,44 @@ def _problem(error: Exception, words: Sequence[str]) -> tuple[str, Problem]:
         found := _conflict(words)
     ):
         return found
-    recipe = next((word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")), "")
-    file = option_file(GROUP, recipe)
     reason = text.removesuffix(".")
-    place = f"{relative(file)}:{find(file, ['hydra'])[1]}" if file and _in_recipe(error, reason) else ""
-    return place, _hydra_problem(reason, error)
+    return _recipe_place(words, reason), _hydra_problem(reason, error)
+
+
+def _recipe_place(words: Sequence[str], text: str) -> str:
+    """Return where the recipe has what Hydra's message *text* is about; empty if it is about a word."""
+    keys = [word.lstrip("+~").partition("=")[0] for word in words]
+    if any(key and key in text for key in keys if key != GROUP):
+        return ""
+    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")]
+    files = [file for name in names for file in extended(name).values()]
+    lines = [(_hits(entry, text), file, line) for file in files for line, entry in _lines(file)]
+    if not lines:
+        return f"{relative(files[0])}:1" if files else ""
+    _, file, line = max(lines, key=lambda found: found[0])
+    return f"{relative(file)}:{line}"
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Yield the line and the words of each entry of ``defaults``, then of each key."""
+    for key, value in read_source(file).root.value:
+        for entry in value.value if key.value == "defaults" and isinstance(value, yaml.SequenceNode) else ():
+            yield entry.start_mark.line + 1, " ".join(map(str, _words(entry)))
+    for key, value in read_source(file).root.value:
+        yield key.start_mark.line + 1, " ".join((key.value, *_words(value)))
+
+
+def _words(node: yaml.Node) -> Iterator[str]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node.value
+    for inner in node.value if not isinstance(node, yaml.ScalarNode) else ():
+        for each in inner if isinstance(inner, tuple) else (inner,):
+            yield from _words(each)
+
+
+def _hits(entry: str, text: str) -> int:
+    """Return how many of the words of *entry* are in *text*."""
+    return len({*re.findall(r"\w{2,}", entry)} & {*re.findall(r"\w{2,}", text)})
 
 
 def _conflict(words: Sequence[str]) -> tuple[str, Problem] | None:
@@ -107,11 +141,6 @@ def _containers(
             yield inner, key.start_mark.line + 1, value
         if isinstance(value, yaml.MappingNode):
             yield from _containers(value, inner)
-
-
-def _in_recipe(error: Exception, text: str) -> bool:
-    """Tell whether a recipe's content causes *error*, rather than a word of the command line."""
-    return not isinstance(error, HydraException) or f"'{GROUP}/" in text
 
 
 def _hydra_problem(text: str, error: Exception) -> Problem:

@@ -125,7 +125,11 @@ class Defaults:
         *words, target = key.split() or [""]
         group, _, package = target.partition("@")
         name = group.strip("/")
-        if name.startswith("hydra") or "optional" in words or "${" in key:
+        if "optional" in words and not (
+            isinstance(value, yaml.ScalarNode) and option_file(name, value.value)
+        ):
+            return
+        if (name.startswith("hydra/") and group.startswith("/")) or "${" in key:
             (self._overrides if "override" in words else self._first).append({key: plain(value)})
             return
         if name == GROUP:
@@ -139,6 +143,9 @@ class Defaults:
             if word not in KEYWORDS:
                 reason = f"'{word}' is no keyword"
                 override = override or nearest(word, KEYWORDS) == "override"
+        if name.startswith("hydra/"):
+            self._refuse(name, "the group needs a leading slash", f"write '{key.replace(group, '/' + name)}'")
+            return
         if not is_group(name):
             reason = f"there is no group '{name}'"
             guess = nearest(name, groups())
@@ -252,4 +259,4 @@ def _shown(node: yaml.Node) -> str:
 def _is_group_file(text: str) -> bool:
     """Tell whether the entry *text*, such as ``/shared/base``, is a file below a ``conf`` folder."""
     group, _, name = text.strip("/").rpartition("/")
-    return option_file(group, name) is not None
+    return text != "/config" and option_file(group, name) is not None

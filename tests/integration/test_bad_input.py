@@ -71,11 +71,11 @@ def test_invalid_recipe_is_reported_by_every_verb(verb, recipe, refused, tmp_pat
         (["+recipe=tiny", "plan"], "command line 'plan': "),
         (
             ["plan", "+recipe=quikstart"],
-            "Config is invalid:\n  recipe: there is no recipe 'quikstart'",
+            "Config is invalid:\n  command line 'recipe=quikstart': recipe: ",
         ),
         (
             ["plan", "+recipe=tiny", "model=tinny"],
-            "Config is invalid:\n  model: there is no option 'tinny'",
+            "Config is invalid:\n  command line 'model=tinny': model: ",
         ),
         (
             ["plan", "+recipe=tiny", "tunning=lora"],
@@ -118,10 +118,25 @@ def test_invalid_command_is_rejected_before_any_work(words, message, refused, tm
     ] == []
 
 
-@pytest.mark.parametrize("text", ["name: [1\nseed: 2\n", "- a\n", "name: a\nname: b\n", "defaults: tiny\n"])
-def test_malformed_recipe_is_rejected(text, recipe, refused):
-    recipe(text)
-    assert refused("plan", "+recipe=x", code=2).startswith("Config is invalid:\n  ")
+def test_wrong_recipes_hide_no_other_of_a_sweep(recipe, run, tmp_path):
+    recipe("gates: [1]\n")  # only Hydra sees that it cannot be merged
+    (tmp_path / "recipes" / "y.yaml").write_text("defaults:\n- override /tuning: lroa\n- tiny\n")
+    done = run(tmp_path, "plan", "-m", "+recipe=x,y,nope,tiny")
+    assert done.returncode == 2
+    for place in ("command line 'recipe=x,y,nope,tiny': ", "recipes/x.yaml:1: gates: ", "recipes/y.yaml:2: "):
+        assert f"\n  {place}" in done.stderr
+    assert "== recipe=tiny ==" in done.stdout
+    assert "On cpu: about" in done.stdout
+
+
+def test_output_that_is_not_utf8_ends_no_command(run, environ, tmp_path, monkeypatch):
+    monkeypatch.setitem(environ, "PYTHONIOENCODING", "ascii")
+    recipe = tmp_path / "recipes" / "x.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text("na\u00efve: 1\n", encoding="utf-8")
+    done = run(tmp_path, "plan", "+recipe=x")
+    assert done.returncode == 2
+    assert "recipes/x.yaml:1: na?ve: " in done.stderr
 
 
 def test_unknown_flag_is_rejected(refused):

@@ -5,7 +5,7 @@ required.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from framework.config.defaults_schema import Options, chooses, defaults_schema
 from framework.config.options import relative
 from framework.config.schema import BASES, GROUPS, SEVERAL, Config
 from framework.core.component import TARGET, Component
@@ -74,7 +75,9 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     for model in classes:
         definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]
         definition["properties"] = {**definition.get("properties", {}), TARGET: {"type": "string"}}
-    definitions["$defs"]["Source"] = {"anyOf": [{"type": "string"}, definitions["$defs"]["Source"]]}
+    definitions["$defs"]["Source"] = {
+        "anyOf": [{"type": "string", "minLength": 1}, definitions["$defs"]["Source"]]
+    }
     properties = dict(root["properties"])
     for group, chosen in by_group.items():
         known = sorted({names[cls] for cls in chosen.values() if cls in names})
@@ -93,11 +96,12 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "defaults": _defaults(by_group),
+            "defaults": defaults_schema(by_group, roots),
             "hydra": {"type": "object"},
             "recipes": _LISTED,
             **properties,
         },
+        "allOf": [*_of_chosen(by_group, names)],
         "$defs": definitions["$defs"],
     }
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
@@ -116,22 +120,13 @@ def _named(
     }
 
 
-def _defaults(by_group: dict[str, dict[str, type[Component] | None]]) -> dict[str, Any]:
-    overrides: dict[str, Any] = {}
-    for group, chosen in by_group.items():
-        one = {"enum": sorted(chosen)}
-        both = {"anyOf": [one, {"type": "array", "items": one}]}
-        overrides[f"override /{group}"] = both if group in SEVERAL else one
-    elsewhere = {f"^(override )?/{group}@": {"enum": sorted(chosen)} for group, chosen in by_group.items()}
-    listed = {
-        "type": "object",
-        "properties": overrides,
-        "patternProperties": elsewhere,  # an option of a phase or of a mix's part
-        # A recipe to extend, or an option of a plugin's or Hydra's own group.
-        "additionalProperties": {"type": "string"},
-    }
-    return {
-        "type": "array",
-        "description": "Options that this recipe chooses, and recipes that it extends.",
-        "items": {"anyOf": [{"const": "_self_"}, {"type": "string"}, listed]},
-    }
+def _of_chosen(by_group: Options, names: Mapping[Any, str]) -> Iterator[dict[str, Any]]:
+    """Yield, for every class, that a recipe which chooses its options sets only its keys."""
+    for group, known in by_group.items():
+        for cls in () if group in SEVERAL else dict.fromkeys(known.values()):
+            options_of = sorted(name for name, other in known.items() if other is cls)
+            if cls in names:
+                yield {
+                    "if": chooses(group, options_of),
+                    "then": {"properties": {group: {"$ref": names[cls]}}},
+                }

@@ -3,7 +3,8 @@
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -49,6 +50,29 @@ def choices(annotation: Any) -> list[Any]:
     if not members or any(get_origin(member) is not Literal for member in members):
         return []
     return [value for member in members for value in get_args(member)]
+
+
+def members(annotation: Any) -> list[Any]:
+    """Return the types of a union without None; none for an *annotation* that is no union of several."""
+    found = [member for member in get_args(annotation) if member is not type(None)]
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return found if is_union and len(found) > 1 else []
+
+
+def in_words(annotation: Any, bounds: Iterable[Any] = ()) -> str:
+    """Return what a member of a union accepts, such as ``an integer of at least 1``."""
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        return in_words(inner, [bound for mark in marks for bound in getattr(mark, "metadata", [mark])])
+    if values := choices(annotation) or (get_args(annotation) if get_origin(annotation) is Literal else ()):
+        return " or ".join("true" if v is True else "false" if v is False else repr(v) for v in values)
+    least = next(
+        (f" of at least {bound.ge}" for bound in bounds if getattr(bound, "ge", None) is not None), ""
+    )
+    names = {int: "an integer", float: "a number", str: "text"}
+    if annotation in names:
+        return names[annotation] + least
+    return "a mapping" if component_in(annotation) and get_origin(annotation) is not tuple else "a list"
 
 
 def component_in(annotation: Any) -> type[Component] | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from framework.config.owner import owner
+from framework.config.owner import field, in_words, members, owner
 from framework.core.component import Component
 from framework.core.problem import Problem
 from framework.core.suggest import nearest
@@ -18,6 +18,8 @@ from framework.core.suggest import nearest
 _LONGEST = 60
 _TYPO = 0.8
 """How alike two words are if one is a typo of the other."""
+_OF_TYPE = re.compile("_type$|_parsing$|_from_float$|^literal_error$|^too_short$|^greater_than|^less_than")
+"""Pydantic's own errors, rather than those that our validators raise."""
 _PASSWORD = re.compile(r"(://[^/@:]*):[^/@]*@")
 
 
@@ -45,6 +47,8 @@ def _problem(error: ErrorDetails, root: type[Component], raw: Any) -> Problem:
         return Problem("", reason, (choice,))
     if kind == "missing":
         return Problem("", "this key is required")
+    if _OF_TYPE.search(kind) and (accepted := _union(error["loc"], root, raw)):
+        return Problem("", f"should be {accepted}, got {_shown(value)}", advice=_right_value(error))
     if kind in ("dict_type", "model_type"):
         component = owner(root, raw, error["loc"]) if kind == "model_type" else None
         keys = f" with the keys {', '.join(component.model_fields)}" if component else ""
@@ -67,9 +71,9 @@ def _right_key(path: Sequence[int | str], value: Any, root: type[Component], raw
     elsewhere = [] if isinstance(value, Mapping) else _elsewhere(path, root, raw)
     if elsewhere:
         return f"did you mean {' or '.join(elsewhere)}?"
-    if instead := peers.exact(path, value):
-        return instead
     typo = nearest(key, keys, _TYPO)
+    if not (typo and isinstance(value, Mapping)) and (instead := peers.exact(path, value)):
+        return instead
     if not typo and (instead := peers.similar(path, value)):
         return instead
     if guess := typo or nearest(key, keys):
@@ -77,6 +81,15 @@ def _right_key(path: Sequence[int | str], value: Any, root: type[Component], raw
     if component is not None and not keys:
         return f"remove it, {component.__name__} has no keys"
     return f"choose one of {', '.join(keys)}" if keys else ""
+
+
+def _union(path: Sequence[int | str], root: type[Component], raw: Any) -> str:
+    """Return in words what the union at *path* accepts, empty if the key has a single type.
+
+    Pydantic reports each member of a union as a problem of its own; with this they say the same.
+    """
+    found = field(owner(root, raw, path[:-1]), str(path[-1])) if path else None
+    return " or ".join(map(in_words, members(found.annotation))) if found else ""
 
 
 def _elsewhere(path: Sequence[int | str], root: type[Component], raw: Any) -> list[str]:
@@ -92,9 +105,15 @@ def _elsewhere(path: Sequence[int | str], root: type[Component], raw: Any) -> li
 
 
 def _right_value(error: ErrorDetails) -> str:
+    if error["type"] != "literal_error":
+        return ""
+    from framework.config.peers import translated
+
     expected = str(error.get("ctx", {}).get("expected", ""))
     choices = [word.strip("' ") for word in expected.replace(" or ", ",").split(",") if word.strip()]
-    guess = nearest(str(error["input"]), choices) if error["type"] == "literal_error" else None
+    guess = translated(".".join(map(str, error["loc"][-2:])), error["input"])
+    if guess not in choices:
+        guess = nearest(str(error["input"]), choices)
     return f"did you mean '{guess}'?" if guess else ""
 
 

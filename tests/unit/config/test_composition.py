@@ -230,7 +230,7 @@ def test_file_that_is_not_utf8_is_named(team, tmp_path, rejected, name):
     assert problem == f"{name}:2: not UTF-8 text (invalid start byte); save it as UTF-8"
 
 
-@pytest.mark.parametrize("file", (SHARE / "conf").rglob("*.yaml"), ids=lambda file: file.stem)
+@pytest.mark.parametrize("file", sorted((SHARE / "conf").rglob("*.yaml")), ids=lambda file: file.stem)
 def test_files_of_the_framework_have_no_faults(file):
     source = read_source(file)
     assert source.faults == ()

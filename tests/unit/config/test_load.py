@@ -151,6 +151,22 @@ def test_group_without_an_option_is_named(lines):
     ]
 
 
+@pytest.mark.parametrize("value", ["abc", "0", "[1]", "1.5"])
+def test_union_is_one_line_with_all_that_it_accepts(lines, value):
+    (line,) = lines("+recipe=tiny", f"training.micro_batch_size={value}")
+    assert "should be an integer of at least 1 or 'auto', got " in line
+    assert "constrained" not in line
+
+
+@pytest.mark.parametrize(
+    ("override", "ours"),
+    [("training.optimizer=adamw_bnb_8bit", "adamw-8bit"), ("training.schedule=warmup_stable_decay", "wsd")],
+)
+def test_value_of_another_tool_is_answered_with_ours(lines, override, ours):
+    (line,) = lines("+recipe=tiny", override)
+    assert line.endswith(f"did you mean '{ours}'?")
+
+
 def test_key_of_another_group_is_suggested(lines):
     assert lines("+recipe=tiny", "epochs=3", "tuning.learning_rate=1", "training.seed=1") == [
         "command line 'epochs=3': unknown key; did you mean 'training.epochs'?",

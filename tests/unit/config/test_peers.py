@@ -1,5 +1,6 @@
 import copy
 import re
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -147,3 +148,9 @@ def test_every_key_of_a_tool_is_answered_everywhere(advice):
 def test_key_of_a_tool_is_answered_with_ours(advice, planted, path, ours):
     (said,) = advice(planted, path, (*LORA, "compression=qat") if "qat" in path else LORA).values()
     assert said == ours or (ours is None and "training.optimizer" in said)
+
+
+def test_valid_config_reads_no_table(config, monkeypatch):
+    monkeypatch.delitem(sys.modules, "framework.config.peers")
+    config("+recipe=tiny")
+    assert "framework.config.peers" not in sys.modules

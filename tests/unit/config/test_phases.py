@@ -99,7 +99,7 @@ def test_override_reaches_a_phase(phased):
             "phases:\n  first:\n    training:\n      epoch: 1\n  second: {}\n",
             "recipes/x.yaml:12",
             "phases.first.training.epoch",
-            "did you mean 'epochs'?",
+            "use 'phases.first.training.epochs'",
         ),
         (
             "phases:\n  first: {model: tiny}\n  second: {}\n",
@@ -112,7 +112,7 @@ def test_override_reaches_a_phase(phased):
             "phases:\n  first: {}\n  second:\n    tuning: {rank: 8}\n",
             "recipes/x.yaml:12",
             "phases.second.tuning.rank",
-            "remove it, Full has no keys",
+            "it is a key of tuning=lora",
         ),
         (
             "phases: {first: {}}\n",

@@ -57,9 +57,11 @@ class OnnxGenai(Export):
     def unsupported(self, model_config: Mapping[str, Any]) -> str:
         """Return the architecture or the rotary embedding that the builder lacks; see the base class."""
         architecture = (model_config.get("architectures") or [""])[0]
+        if not architecture.endswith(("LMHeadModel", "ForCausalLM", "ForConditionalGeneration")):
+            return ""  # transformers names the class with the head when it saves the model
         if architecture not in _ARCHITECTURES:
             known = ", ".join(name.removesuffix("ForCausalLM") for name in _ARCHITECTURES)
-            return f"onnx-genai does not support {architecture or 'an unnamed architecture'}; it has {known}"
+            return f"onnx-genai does not support {architecture}; it has {known}"
         rope = model_config.get("rope_parameters") or model_config.get("rope_scaling") or {}
         rope = rope.get("full_attention") or rope
         kind = rope.get("rope_type") or rope.get("type") or "default"

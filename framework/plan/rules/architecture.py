@@ -17,7 +17,8 @@ def architecture_rules(config: Config, model_config: Mapping[str, Any]) -> list[
     if not model_config:
         return []
     problems = in_each_phase(config, lambda phase: phase.tuning.problems(model_config))
-    if reason := config.export.unsupported(model_config):
+    supports_task = config.model.task in config.export.tasks  # else another rule refuses it
+    if supports_task and (reason := config.export.unsupported(model_config)):
         plain = " compression=none" if config.reductions else ""
         problems.append(Problem("export", reason, (f"export=transformers{plain}",)))
     return problems

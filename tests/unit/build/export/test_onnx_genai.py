@@ -175,6 +175,11 @@ def test_unsupported_model_is_known_by_its_config(
     assert named in OnnxGenai().unsupported({"architectures": [architecture], **rope})
 
 
+@pytest.mark.parametrize("config", [{}, {"architectures": None}, {"architectures": ["LlamaModel"]}])
+def test_model_without_its_head_is_not_judged(config: dict[str, Any]) -> None:
+    assert OnnxGenai().unsupported(config) == ""
+
+
 def test_supported_architectures_are_those_of_the_builder() -> None:
     import re
     from importlib.util import find_spec

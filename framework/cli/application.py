@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -119,6 +120,7 @@ def _compose_and_call(application: Application, words: Sequence[str]) -> None:
     # argparse accepts overrides in one row only; here a flag may be anywhere between them.
     sys.argv[1:] = sorted(changed, key=_is_override)
     application.composing = True
+    GlobalHydra.instance().clear()  # an earlier composition, or the explanation of its error, may have set it
     try:
         job()
     except NOT_COMPOSED as error:

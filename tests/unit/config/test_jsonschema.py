@@ -45,7 +45,7 @@ def test_schema_is_valid(schema):
         *(
             {"defaults": [entry]}
             for entry in (
-                {"override /modle": "tiny"},
+                {"override /modelx": "tiny"},
                 {"override tuning": "lora"},
                 {"/tuning": "lora"},
                 {"tuning": "lora"},
@@ -124,7 +124,7 @@ def test_group_of_the_working_folder_can_be_chosen(team, tmp_path):
     team("conf/experiment/a.yaml", "# @package _global_\nseed: 5\n")
     schema = jsonschema.Draft202012Validator(json.loads(schema_text((tmp_path, SHARE))))
     assert schema.is_valid({"defaults": [{"/experiment": "a"}]})
-    assert not schema.is_valid({"defaults": [{"/experimnt": "a"}]})
+    assert not schema.is_valid({"defaults": [{"/experimentx": "a"}]})
 
 
 def test_every_key_has_a_description(schema):

@@ -5,7 +5,7 @@ from collections import Counter
 from itertools import islice
 
 from framework.build.data import Data
-from framework.build.data.row_formats import canonical
+from framework.build.data.row_formats import read_row
 from framework.build.model.label_counts import labels_in
 from framework.config.schema import Config
 from framework.core.errors import DataError, SourceError
@@ -48,15 +48,17 @@ def _labels(options: list[Data]) -> Counter[str]:
     try:
         for data in options:
             for line in islice(data.read("train"), _READ):
-                counts.update(_labels_of(line.raw) if line.problem is None else ())
+                ignored = (*data.ignore, *line.ignore)
+                counts.update(_labels_of(line.raw, ignored) if line.problem is None else ())
     except (DataError, SourceError):
         return Counter()
     return Counter(dict(sorted(counts.items())))
 
 
-def _labels_of(raw: object) -> list[str]:
+def _labels_of(raw: object, ignore: tuple[str, ...]) -> list[str]:
     try:
-        return list(labels_in(canonical(raw)))
+        row, _ = read_row(raw, ignore)
+        return list(labels_in(row))
     except DataError:
         return []
 

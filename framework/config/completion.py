@@ -10,8 +10,7 @@ from typing import Any, get_origin
 from omegaconf import OmegaConf
 
 from framework.config.compose_config import composed
-from framework.config.composition import groups, options
-from framework.config.options import GROUP
+from framework.config.options import GROUP, groups, options
 from framework.config.owner import choices, component_in, field
 from framework.config.schema import BASES, GROUPS, Config
 from framework.core.component import TARGET, Component

@@ -116,7 +116,9 @@ def _located(problems: list[tuple[Path, Problem]], faults: Sequence[Fault]) -> C
             problem = _with_spelling(problem, place.spelled)
             located.append((place.order, problem.at(place.text, place.names_key), problem))
     located.sort(key=lambda entry: entry[0])
-    return invalid_config([problem for *_, problem in located], dict.fromkeys(line for _, line, _ in located))
+    # A union reports a value once for each of its members, in the same words.
+    by_line = {line: problem for _, line, problem in located}
+    return invalid_config([*by_line.values()], by_line)
 
 
 def _follows(key: str, hidden: str) -> bool:

@@ -5,6 +5,7 @@ It imports neither Hydra nor YAML, so that help and completion stay fast.
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from framework.core.paths import SHARE
@@ -21,7 +22,7 @@ _added: list[Path] = []
 def add_folders(words: Sequence[str]) -> None:
     """Search the folders of options that ``--config-dir`` and ``hydra.searchpath`` of *words* name, too."""
     _added.clear()
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if flag := _FLAG.fullmatch(word):
             _added.append(Path(flag[1] or following))
         elif word.lstrip("+").startswith("hydra.searchpath="):

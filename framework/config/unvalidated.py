@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
-from framework.config.problems import owner
+from framework.config.owner import owner
 from framework.config.schema import SEVERAL, Config
 from framework.core.component import TARGET
 from framework.core.metric_range import metric_range

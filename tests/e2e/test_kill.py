@@ -91,18 +91,16 @@ def test_rerun_after_kill_9_makes_the_same_release(start: Start, built_tiny: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_kill_9_in_every_step(start: Start, built_tiny: Path, tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
+def test_kill_9_in_every_step(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
     for number in range(1, 16):
         kill_at(start, tmp_path, rf"^\[{number:2}/15\]", delay=rng.choice((0.0, 0.02, 0.1, 0.5)))
     assert_same_release(start, tmp_path, built_tiny)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_kill_9_at_any_time(start: Start, built_tiny: Path, tmp_path: Path, seed: int) -> None:
-    rng = random.Random(seed)
+def test_kill_9_at_any_time(start: Start, built_tiny: Path, tmp_path: Path) -> None:
+    rng = random.Random(0)
     for _ in range(10):
         runner = start(tmp_path, "+recipe=tiny")
         time.sleep(rng.uniform(0.1, 8))

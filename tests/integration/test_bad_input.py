@@ -161,9 +161,9 @@ def test_read_only_folder_is_reported(refused, tmp_path):
 
 def test_missed_gate_stops_the_plan(refused, built_tiny, tmp_path):
     shutil.copytree(built_tiny / ".gitune", tmp_path / ".gitune")
-    error = refused("+recipe=tiny", "gates.perplexity.max=0.5", code=1)
+    error = refused("+recipe=tiny", "gates.perplexity.max=1", code=1)
     assert "\n  tuned.perplexity is " in error
-    assert "<= 0.5\n" in error
+    assert "<= 1\n" in error
     assert not (tmp_path / "environments").exists()
     folders = {path.parent.name for path in (tmp_path / ".gitune" / "store").glob("gate/*/artifact.json")}
     assert len(folders) == 2  # those of the first build

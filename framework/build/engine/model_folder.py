@@ -23,7 +23,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """
     try:
         content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
         raise ServeError(f"{folder / name}: not JSON ({error}); fetch or export the model again") from None

@@ -140,7 +140,7 @@ def test_gate_on_an_unmeasured_metric_is_rejected(gate, advice, team, problems):
     "gate", ["perplexity", "base.exact_match", "int4.exact_match", "fp32.agreement", "int4.size_bytes"]
 )
 def test_gate_on_a_measured_metric_is_planned(gate, team, plan):
-    team("recipes/x.yaml", f"defaults: [tiny, _self_]\ngates:\n  {gate}: {{max: 2}}\n")
+    team("recipes/x.yaml", f"defaults: [tiny, _self_]\ngates:\n  {gate}: {{max: 1}}\n")
     full = gate if "." in gate else f"tuned.{gate}"
     holding = [step.label for step in plan("+recipe=x").steps if full in getattr(step.stage, "bounds", {})]
     assert len(holding) == 1

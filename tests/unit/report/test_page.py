@@ -84,12 +84,12 @@ def test_row_content_is_escaped(facts, nasty):
 
 
 def test_gates_show_bound_value_and_verdict(read):
-    words = ("+recipe=tiny", "gates.int4.exact_match.min=0.25", "gates.int4.perplexity.max=0.2")
+    words = ("+recipe=tiny", "gates.int4.exact_match.min=0.25", "gates.fp32.agreement.min=0.999")
     quality = {"tuned": 0.75, "int4": 0.3}
     document = read(*words, quality=quality, without=("gate export", "publish"))
     assert "tuned.exact_match passed 0.75 >= 0.5 quality" in document.text
     assert "int4.exact_match passed 0.3 >= 0.25 export" in document.text
-    assert "int4.perplexity FAILED 0.3 <= 0.2 export" in document.text
+    assert "fp32.agreement FAILED 0.995 >= 0.999 export" in document.text
     assert "int4.agreement passed 0.995 >= 0.9 export" in document.text
     assert "fp32.max_difference passed 0.001 <= 0.01 export" in document.text
 

@@ -243,7 +243,7 @@ def test_held_out_rows_are_measured_on_answers(prepare: Prepare) -> None:
     ((ids, labels),) = read_examples(folder / "train")
     assert int((labels >= 0).sum()) == len(ids) - 1
     ((ids, labels),) = read_examples(folder / "test")
-    assert int((labels >= 0).sum()) == len("odd") + 1
+    assert int((labels >= 0).sum()) == len("even") + 1
 
 
 def test_preferences_do_not_mix_with_other_rows(prepare: Prepare) -> None:

@@ -104,8 +104,8 @@ def test_share_of_rejected_rows_is_bounded_in_each_split(read: Read) -> None:
 
 
 def test_rows_in_both_splits_are_counted_and_named(read: Read, capsys: pytest.CaptureFixture[str]) -> None:
-    train = [{"prompt": f"{n}?", "completion": "x", "id": n} for n in range(200)]
-    test = [{"prompt": f"{n}?", "completion": "x"} for n in range(199, 399)]
+    train = [{"prompt": f"{n}?", "completion": "x"} for n in range(200)]
+    test = [{"completion": "x", "prompt": f"{n}?"} for n in range(199, 399)]
     folder = read(lines(*train), lines(*test))
     assert summary(folder)["test"]["in_train"] == 1
     assert "test.jsonl:1 is the same row as train.jsonl:200" in capsys.readouterr().out
@@ -155,7 +155,8 @@ def test_unused_keys_are_refused_once_with_their_counts(read: Read, capsys) -> N
     ]
     with pytest.raises(DataError, match=r"'data.ignore=\[source,id,inputs,"):
         read(train, test, ignore=["source"])
-    folder = read(train, test, ignore=["id", "inputs", "messages[].score", "ids"])
+    ignored = ["id", "inputs", "messages[].score", "ids"]
+    folder = read(train, test, ignore=ignored, max_overlap=1.0)
     assert (summary(folder)["train"]["rows"], rejected(folder)) == (4, [])
     assert "data.ignore: no row has 'ids'\n" in capsys.readouterr().out
 

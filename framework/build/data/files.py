@@ -108,8 +108,8 @@ class Files(Data):
 
         Raises:
             SourceError: a file is missing, or its sha256 does not match.
-            DataError: a file's format is unknown, a fault hides the rows after it, or a split or subset is
-                missing or not decided.
+            DataError: a file's format is unknown, it may be no rows, a fault hides the rows after it, or a
+                split or subset is missing or not decided.
         """
         yield from islice(self._assigned(split), self.max_samples)
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import cast
 
 from framework.build.export import Parity
-from framework.build.model import Model
 from framework.build.stages.benchmark import Measure
 from framework.build.stages.compress import Compress, Reshape
 from framework.build.stages.encode import EncodeRows
@@ -157,8 +156,15 @@ def _evaluate(
     return Step(f"evaluate {candidate}", stage, needs | ({"tuned": tuned} if tuned else {}))
 
 
-def _tune(config: Config, label: str, phase: Phase, needs: dict[str, Step], after: tuple[Step, ...]) -> Step:
-    """Return the training of a phase, or of a compression."""
+def _tune(
+    config: Config,
+    label: str,
+    phase: Phase,
+    needs: dict[str, Step],
+    after: tuple[Step, ...],
+    recovers: bool = False,
+) -> Step:
+    """Return the training of a phase, or of a compression, which *recovers*."""
     stage = Tune(
         model=config.model,
         tuning=phase.tuning,
@@ -167,6 +173,7 @@ def _tune(config: Config, label: str, phase: Phase, needs: dict[str, Step], afte
         device=config.environment.hardware.device,
         seed=config.seed,
         tracking=config.tracking,
+        recovers=recovers,
     )
     return Step(label, stage, needs, after)
 
@@ -190,20 +197,15 @@ def _reshaped(
         if option.tuning is not None and option.training is not None:
             needs = {"model": folder, "data": data}
             if option.taught:
-                needs["teacher"] = _teacher(config, label, option.teacher_model) or merge
+                teacher = option.teacher_model and FetchModel(model=option.teacher_model, seed=config.seed)
+                needs["teacher"] = Step(f"teacher {label}", teacher) if teacher else merge
             phase = Phase(data=config.data, tuning=option.tuning, training=option.training)
-            tune = _tune(config, f"tune {label}", phase, needs, (passed,))
+            tune = _tune(config, f"tune {label}", phase, needs, (passed,), recovers=True)
             merged = Merge(model=config.model, tuning=option.tuning)
             folder = Step(f"merge {label}", merged, {"model": folder, "tune": tune, "data": data})
         folders[label] = folder
         tested.append(_evaluate(config, label, "torch", folder, rows, model, tuned))
     return folders, tested
-
-
-def _teacher(config: Config, label: str, teacher: Model | None) -> Step | None:
-    if teacher is None:
-        return None
-    return Step(f"teacher {label}", FetchModel(model=teacher, seed=config.seed))
 
 
 def _exported(

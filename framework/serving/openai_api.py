@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from framework.build.data.tool_calls import read_tools
-from framework.build.data.turns import Message, read_turn
+from framework.build.data.turns import Message, read_turn, spoken
 from framework.build.engine import Sampling
 from framework.core.errors import DataError
 
@@ -97,6 +97,8 @@ class ChatRequest(_Strict):
                 raise ApiError(400, str(error), param=param) from None
             for key in sorted(unused):
                 raise ApiError(400, f"Unrecognized request argument supplied: {key}", param=key)
+        if not (messages := spoken(messages)):
+            raise ApiError(400, "messages has only blank system prompts", param="messages")
         if not self.tools or self.tool_choice == "none":
             return messages, []
         try:

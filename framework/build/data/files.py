@@ -16,8 +16,9 @@ from pydantic_core import PydanticCustomError
 from framework.build.data import SPLITS, Data, Line, Split
 from framework.build.data.file_formats import READERS, Reader, suffix_of, unknown_suffix
 from framework.build.data.raw_rows import Unreadable
-from framework.build.data.row_formats import KEYS
-from framework.build.data.source_files import SourceFile, source_files
+from framework.build.data.row_formats import KEYS, read_row
+from framework.build.data.row_values import is_missing
+from framework.build.data.source_files import SourceFile, refuse_loose_text, source_files
 from framework.core.errors import DataError, SourceError
 from framework.core.filesystem import remembered_sha256
 from framework.core.problem import Problem
@@ -60,9 +61,9 @@ class Files(Data):
     test_fraction: Annotated[float, Field(ge=0, lt=1)] | None = None
     """Share of rows held out where there is no ``test`` and no ``test_split``; 0.1 by default.
 
-    A hash of its content decides whether a row is held out; keys that no form of row has, such as an id, do
-    not count. Adding, removing or reordering rows moves no other row, and equal rows are in the same split. A
-    small file meets the share only roughly.
+    A hash of what is read of a row decides whether it is held out: an id or an ignored key does not count.
+    Adding, removing or reordering rows moves no other row, and equal rows are in the same split. A small file
+    meets the share only roughly.
     """
     max_samples: Annotated[int, Field(ge=1)] | None = None
     """Most rows of each split: the first ones in the order of the files; None takes all. ``data=mix`` with
@@ -92,14 +93,6 @@ class Files(Data):
                 "set either '{other}' or 'test_fraction'; the fraction only applies without '{other}'",
                 {"other": other},
             )
-        tested = self._sources("test") if self._has_test else ()
-        both = {source.url for source in self.train} & {source.url for source in tested}
-        if both and self.split == self.test_split and self.max_overlap < 1:
-            raise PydanticCustomError(
-                "same_source",
-                "{url} is in both 'train' and 'test'; max_overlap=1 allows it",
-                {"url": min(both)},
-            )
         if unknown := [key for key in self.columns if key not in KEYS]:
             raise PydanticCustomError(
                 "unknown_column",
@@ -115,14 +108,15 @@ class Files(Data):
 
         Raises:
             SourceError: a file is missing, or its sha256 does not match.
-            DataError: a file's format is unknown, a fault hides the rows after it, or a split or subset is
-                missing or not decided.
+            DataError: a file's format is unknown, it may be no rows, a fault hides the rows after it, or a
+                split or subset is missing or not decided.
         """
         yield from islice(self._assigned(split), self.max_samples)
 
     def problems(self) -> list[Problem]:
         """Return local sources without rows or of unknown format, and files that are in both splits."""
-        problems = []
+        problems = self._shared_sources()
+        shared = {problem.key for problem in problems}
         with_rows: dict[Split, dict[str, tuple[str, str]]] = {"train": {}, "test": {}}
         for split in SPLITS if self._has_test else SPLITS[:1]:
             for key, source in self._local_sources(split):
@@ -140,8 +134,23 @@ class Files(Data):
                     )
         if self.max_overlap < 1:
             train, test = with_rows["train"], with_rows["test"]
-            problems += [_in_both(*test[digest], train[digest][1]) for digest in test if digest in train]
+            same = [(*test[digest], train[digest][1]) for digest in test if digest in train]
+            problems += [_in_both(key, *names) for key, *names in same if key not in shared]
         return problems
+
+    def _shared_sources(self) -> list[Problem]:
+        """Return the test sources that are training sources too, by URL."""
+        # It is no validator: in a mix, only the mix knows ``max_overlap``.
+        if not self._has_test or self.split != self.test_split or self.max_overlap == 1:
+            return []
+        field = "test" if self.test is not None else "train"
+        trained = {source.url for source in self.train}
+        tested = enumerate(self._sources("test"))
+        return [
+            _in_both(f"{field}.{number}", source.url, source.url)
+            for number, source in tested
+            if source.url in trained
+        ]
 
     def guess_size(self) -> DataSize:
         """Guess from the sizes of local files, with at most ``max_samples`` of each split."""
@@ -188,7 +197,7 @@ class Files(Data):
             yield from self._lines(split)
             return
         for line in self._lines("train"):
-            held_out = line.problem is None and _hash_position(line.raw) < self._fraction
+            held_out = line.problem is None and _hash_position(line.raw, self.ignore) < self._fraction
             if held_out == (split == "test"):
                 yield line
 
@@ -205,10 +214,14 @@ class Files(Data):
 
     def _files(self, source: Source, split: Split) -> list[SourceFile]:
         if split == "train":
-            return source_files(source, self.subset, self.split)
-        # Own test rows may be a file beside the subset of a repository.
-        subset = self.subset if source.fetch().is_dir() else None
-        return source_files(source, subset, self.test_split)
+            files = source_files(source, self.subset, self.split)
+        else:
+            # Own test rows may be a file beside the subset of a repository.
+            subset = self.subset if source.fetch().is_dir() else None
+            files = source_files(source, subset, self.test_split)
+        if self.format == "auto":
+            refuse_loose_text(files)
+        return files
 
     def _reader(self, name: str) -> Reader:
         file_format = suffix_of(name) if self.format == "auto" else self.format
@@ -236,6 +249,11 @@ class Files(Data):
         if missing := [theirs for theirs in self.columns.values() if theirs not in raw]:
             return raw, f"no key '{missing[0]}', which data.columns maps; the row has {', '.join(raw)}"
         rest = {key: value for key, value in raw.items() if key not in self.columns.values()}
+        if lost := [ours for ours in self.columns if not is_missing(rest.get(ours))]:
+            return raw, (
+                f"data.columns maps '{self.columns[lost[0]]}' to '{lost[0]}', but the row has its own "
+                f"'{lost[0]}'; map that too, as data.columns.<our key>={lost[0]}, or remove it"
+            )
         return rest | {ours: raw[theirs] for ours, theirs in self.columns.items()}, None
 
 
@@ -249,8 +267,11 @@ def _in_both(key: str, test: str, train: str) -> Problem:
     )
 
 
-def _hash_position(raw: Any) -> float:
-    """Return a number in [0, 1) that depends on the content of the row's known keys only."""
-    known = {key: raw[key] for key in KEYS if key in raw} if isinstance(raw, dict) else None
-    text = json.dumps(known or raw, sort_keys=True, ensure_ascii=True, default=str)
+def _hash_position(raw: Any, ignore: tuple[str, ...]) -> float:
+    """Return a number in [0, 1) that depends only on what is read of the row."""
+    try:
+        content: Any = read_row(raw, ignore)[0]
+    except DataError:  # it is rejected in either split
+        content = raw
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64

@@ -5,7 +5,16 @@ What may as well be a single row stays one; the next stage says what is wrong wi
 
 from typing import Any
 
+from framework.build.data.raw_rows import Unreadable
+from framework.build.data.row_values import is_missing
+
 _ROWS_KEYS = ("data", "rows", "examples", "instances", "items", "records", "samples")
+_FACTS = (
+    *("version", "name", "title", "description", "homepage", "url", "license", "citation"),
+    *("author", "created", "created_at", "date", "updated", "updated_at", "language", "lang", "split"),
+    *("format", "count", "size", "total", "num_rows", "num_rows_total", "num_examples"),
+)
+"""What says something about a file and nothing about its rows."""
 
 
 def rows_of(value: Any) -> list[Any]:
@@ -17,6 +26,9 @@ def rows_of(value: Any) -> list[Any]:
     [{'text': 'a', 'label': 1}, {'text': 'b', 'label': 0}]
     >>> rows_of({"text": "a", "label": 1})
     [{'text': 'a', 'label': 1}]
+
+    Raises:
+        Unreadable: beside the rows are keys that may belong to each of them.
     """
     if not isinstance(value, dict) or not value:
         return [value]
@@ -25,9 +37,18 @@ def rows_of(value: Any) -> list[Any]:
 
 
 def _below_a_key(value: dict[str, Any]) -> list[Any]:
-    """Read ``{"data": [{…}, …]}``, with or without facts beside it."""
+    """Read ``{"data": [{…}, …]}``, with or without facts about the file beside it."""
     lists = [key for key, items in value.items() if _are(items, dict)]
-    return value[lists[0]] if len(lists) == 1 and lists[0] in _ROWS_KEYS else []
+    if len(lists) != 1 or lists[0] not in _ROWS_KEYS:
+        return []
+    (rows,) = lists
+    if lost := [key for key, item in value.items() if key != rows and not _is_fact(key, item)]:
+        raise Unreadable(
+            None,
+            f"the rows are below '{rows}', and nothing reads {', '.join(map(repr, lost))} beside it; write "
+            "that into each row, or remove it",
+        )
+    return list(value[rows])
 
 
 def _split(value: dict[str, Any]) -> list[Any]:
@@ -68,6 +89,13 @@ def _of_lists(value: dict[str, Any]) -> list[Any]:
         return []
     count = len(next(iter(value.values())))
     return [{column: part[number] for column, part in value.items()} for number in range(count)]
+
+
+def _is_fact(key: str, value: Any) -> bool:
+    """Return whether *value* says nothing about the rows; pandas' ``table`` has a ``schema`` beside them."""
+    if key == "schema":
+        return isinstance(value, dict) and "fields" in value
+    return is_missing(value) or (key.lower() in _FACTS and not isinstance(value, dict | list))
 
 
 def _are(items: Any, kind: type) -> bool:

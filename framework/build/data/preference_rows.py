@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from framework.build.data.row_values import is_missing, require_text
-from framework.build.data.turns import Message, read_turn, read_turns, turn_of
+from framework.build.data.turns import Message, read_turn, read_turns, spoken, turn_of
 from framework.core.errors import DataError
 
 
@@ -15,7 +15,7 @@ def turns_or_text(value: Any, key: str, role: str, unused: set[str]) -> list[Mes
         DataError: it is none of these, or a turn is broken.
     """
     if isinstance(value, Mapping):
-        return [read_turn(value, key, key, unused)]
+        return spoken([read_turn(value, key, key, unused)])
     if isinstance(value, list | tuple):
         return read_turns(value, key, unused)
     return [turn_of(role, require_text(value, key))]
@@ -41,6 +41,8 @@ def read_pair(row: Mapping[str, Any], given: list[Message], unused: set[str]) ->
     worse = turns_or_text(row["rejected"], "rejected", "assistant", unused)
     if not is_missing(row.get("chosen")):
         better = turns_or_text(row["chosen"], "chosen", "assistant", unused)
+    elif not given or given[-1]["role"] != "assistant":
+        raise DataError("'rejected' without a better answer: no 'chosen', and the turns do not end with one")
     elif len(worse) == 1:
         given, better = given[:-1], given[-1:]
     else:
@@ -55,7 +57,7 @@ def read_pair(row: Mapping[str, Any], given: list[Message], unused: set[str]) ->
         if given[-1]["role"] == "assistant":
             raise DataError("the turns before chosen and rejected end with an answer of the assistant's")
         return [*given, answer], _text(worse[0])
-    if better[:-1] != worse[:-1]:
+    if not better or not worse or better[:-1] != worse[:-1]:
         raise DataError(f"chosen and rejected differ before their last turn: {_difference(better, worse)}")
     # The prompt may be told twice, such as the question beside whole conversations: nothing is lost then.
     if any(turn not in better for turn in given):

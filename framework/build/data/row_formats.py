@@ -91,8 +91,26 @@ def read_row(raw: Any, ignore: Collection[str] = ()) -> tuple[Row, set[str]]:
         if all(key in row for key in form.required):
             known = {*form.required, *form.optional} - set(ignore)
             unused = {key for key in given if key not in known and not is_missing(given[key])}
-            return form.read(row, unused), unused
+            kept = {key: _without(value, key, ignore, unused) for key, value in row.items()}
+            return form.read(kept, unused), unused
     raise DataError(_unknown_form(row))
+
+
+def _without(value: Any, path: str, ignore: Collection[str], unused: set[str]) -> Any:
+    """Return the *value* of *path* without the keys below it that are in *ignore*; add them to *unused*."""
+    if not any(key.startswith((f"{path}.", f"{path}[]")) for key in ignore):
+        return value
+    if isinstance(value, list | tuple):
+        return [_without(item, f"{path}[]", ignore, unused) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    names = {key: f"{path}.{key}" for key in value}
+    unused.update(name for key, name in names.items() if name in ignore and not is_missing(value[key]))
+    return {
+        key: _without(item, names[key], ignore, unused)
+        for key, item in value.items()
+        if names[key] not in ignore
+    }
 
 
 def _read_turns(raw: _RawRow, unused: set[str]) -> Row:
@@ -114,6 +132,7 @@ def _read_instruction(raw: _RawRow, unused: set[str]) -> Row:
     asked = [*_history(raw), turn_of("user", question)]
     answer = next((key for key in ("output", "response") if key in raw), None)
     if answer is None:
+        _require_answers(raw)
         return _preference(raw, asked, unused)
     return _conversation(raw, [*asked, turn_of("assistant", require_text(raw[answer], answer))])
 
@@ -144,9 +163,16 @@ def _read_prompt(raw: _RawRow, unused: set[str]) -> Row:
 
 
 def _read_preference(raw: _RawRow, unused: set[str]) -> Row:
+    _require_answers(raw)
     has_prompt = not is_missing(raw.get("prompt"))
     asked = turns_or_text(raw["prompt"], "prompt", "user", unused) if has_prompt else []
     return _preference(raw, asked, unused)
+
+
+def _require_answers(raw: _RawRow) -> None:
+    for key in _PAIR:
+        if is_missing(raw[key]):
+            raise DataError(f"empty {key}; a preference needs both answers")
 
 
 def _preference(raw: _RawRow, asked: list[Message], unused: set[str]) -> Row:
@@ -167,8 +193,9 @@ def _conversation(raw: _RawRow, turns: list[Message]) -> Row:
         )
     if all(turn["role"] != "assistant" or "train" in turn for turn in turns):
         raise DataError("no turn is learned: each of the assistant's has weight 0 or train false")
-    if not is_missing(raw.get("system")):
-        system = turn_of("system", require_text(raw["system"], "system"))
+    given: Any = raw.get("system")
+    if not is_missing(given) and require_text(given, "system", blank=True).strip():
+        system = turn_of("system", given)
         if turns[0]["role"] == "system" and turns[0] != system:
             raise DataError("the key 'system' and the first turn are two different system prompts; keep one")
         turns = turns if turns[0] == system else [system, *turns]

@@ -7,6 +7,7 @@ https://huggingface.co/docs/hub/datasets-data-files-configuration
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,11 @@ ALL = "all"
 
 _DEFAULT = "default"
 _METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_NOTICES = (
+    *("license", "licence", "copying", "copyright", "notice", "readme", "authors", "contributors"),
+    *("contributing", "changelog", "citation", "requirements", "requirements-dev", "constraints", "robots"),
+)
+"""Names of text files that are about a folder."""
 _CARD = re.compile(r"\A---\s*\n(.*?)\n---\s*$", re.DOTALL | re.MULTILINE)
 _WORDS = {
     "train": ("train", "training"),
@@ -61,7 +67,7 @@ def source_files(source: Source, subset: str | None, split: str | None) -> list[
     files = [file for file in files if file.name not in _METADATA]
     if not files:
         raise DataError(f"{url}: no file in the folder ends in {', '.join(READERS)}")
-    splits = _card_splits(path, files, subset, url)
+    splits = _card_splits(path, files, subset, split, url)
     if splits is None:
         files = _of_subset(path, files, subset, url)
         splits = _named_splits(path, files)
@@ -83,6 +89,19 @@ def source_files(source: Source, subset: str | None, split: str | None) -> list[
     return [SourceFile(file, f"{url}/{file.relative_to(path).as_posix()}", file.parent) for file in chosen]
 
 
+def refuse_loose_text(files: Sequence[SourceFile]) -> None:
+    """Raise ``DataError`` for text files that may be no documents to learn, such as a license."""
+    text = [file for file in files if file.folder is not None and suffix_of(file.name) == "txt"]
+    if len(text) == len(files):
+        text = [file for file in text if file.path.name.lower().partition(".")[0] in _NOTICES]
+        fix = "set data.format=txt to learn them, or data.train=[<file>,<file>] without them"
+    else:
+        fix = "set data.train=[<file>,<file>], the files with rows, or data.format=txt to read all as text"
+    if text:
+        names = ", ".join(file.name for file in text[:3]) + (", …" if len(text) > 3 else "")
+        raise DataError(f"{names} would be learned as documents, paragraph by paragraph; {fix}")
+
+
 def _files_of(splits: Mapping[str, Sequence[Path]], name: str, url: str) -> Sequence[Path]:
     if name not in splits:
         known = f"it has {', '.join(splits)}" if splits else "the names of its files state no split"
@@ -91,9 +110,12 @@ def _files_of(splits: Mapping[str, Sequence[Path]], name: str, url: str) -> Sequ
 
 
 def _card_splits(
-    folder: Path, files: list[Path], subset: str | None, url: str
+    folder: Path, files: list[Path], subset: str | None, split: str | None, url: str
 ) -> dict[str, list[Path]] | None:
-    """Return the files of each split of *subset* as the folder's card lists them; None if it lists none."""
+    """Return the files of each split of *subset* as the folder's card lists them; None if it lists none.
+
+    Only the splits that are chosen by *split* must have files.
+    """
     subsets, default = _card_subsets(folder)
     if not subsets:
         return None
@@ -102,16 +124,28 @@ def _card_splits(
         asked = f"no subset '{subset}'; it has" if subset else "it has the subsets"
         raise DataError(f"{url}: {asked} {', '.join(subsets)}; set data.subset=<name>")
     known = set(files)
+    chosen = [*subsets[name]] if split is None or split == ALL else split.split("+")
     splits = {}
-    for split, patterns in subsets[name].items():
-        matches = {file for pattern in patterns for file in folder.glob(pattern.lstrip("/"))}
-        splits[split] = sorted(matches & known)
-        if not splits[split]:
-            raise DataError(f"{url}: no readable file matches {', '.join(patterns)} of its card")
+    for named, patterns in subsets[name].items():
+        splits[named] = sorted(known & _matches(folder, patterns))
+        if named in chosen and not splits[named]:
+            raise DataError(
+                f"{url}: no readable file matches {', '.join(map(repr, patterns)) or 'nothing'} of split "
+                f"'{named}' of its card; choose another with data.split, or name the files as data.train"
+            )
     return splits
 
 
-def _card_subsets(folder: Path) -> tuple[dict[str, dict[str, list[str]]], str]:
+def _matches(folder: Path, patterns: Sequence[Any]) -> set[Path]:
+    """Return the files that match a pattern of the card; what is no pattern matches none."""
+    files: set[Path] = set()
+    for pattern in patterns:
+        with suppress(ValueError, NotImplementedError):
+            files.update(folder.glob(str(pattern).lstrip("/")))
+    return files
+
+
+def _card_subsets(folder: Path) -> tuple[dict[str, dict[str, list[Any]]], str]:
     """Return the patterns of files by subset and split from the YAML in ``README.md``, and the default."""
     card = folder / "README.md"
     match = _CARD.search(card.read_text(encoding="utf-8", errors="replace")) if card.is_file() else None
@@ -129,13 +163,16 @@ def _card_subsets(folder: Path) -> tuple[dict[str, dict[str, list[str]]], str]:
     return subsets, default
 
 
-def _patterns(data_files: Any) -> dict[str, list[str]]:
+def _patterns(data_files: Any) -> dict[str, list[Any]]:
     """Return the patterns by split; without names of splits, all are of ``train``."""
     if isinstance(data_files, dict):
         return {str(split): _as_list(paths) for split, paths in data_files.items()}
     items = _as_list(data_files)
     if all(isinstance(item, dict) for item in items):
-        return {str(item.get("split", "train")): _as_list(item.get("path")) for item in items}
+        splits: dict[str, list[Any]] = {}
+        for item in items:
+            splits.setdefault(str(item.get("split", "train")), []).extend(_as_list(item.get("path")))
+        return splits
     return {"train": items}
 
 

@@ -3,7 +3,7 @@
 Because one module reads both, what training takes the server takes. It knows neither templates nor tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Required, TypedDict
 
 from framework.build.data.row_values import is_missing, kind_of, require_text
@@ -56,9 +56,14 @@ def read_turns(items: Any, key: str, unused: set[str]) -> list[Message]:
     """
     if not isinstance(items, list | tuple):
         raise DataError(f"{key} must be a list of turns, not {kind_of(items)}")
-    return [
+    return spoken(
         read_turn(turn, f"turn {number} of {key}", f"{key}[]", unused) for number, turn in enumerate(items, 1)
-    ]
+    )
+
+
+def spoken(turns: Iterable[Message]) -> list[Message]:
+    """Return *turns* without blank system prompts: many files and clients write one for none."""
+    return [turn for turn in turns if turn["role"] != "system" or turn["content"].strip()]
 
 
 def read_turn(turn: Any, label: str, path: str, unused: set[str], *, blank: bool = False) -> Message:
@@ -69,7 +74,8 @@ def read_turn(turn: Any, label: str, path: str, unused: set[str], *, blank: bool
         label: its name in errors, such as ``turn 2 of messages``.
         path: the name of its keys, such as ``messages[]``.
         unused: gets the keys that are not read, such as ``messages[].id``.
-        blank: whether its text may be blank, as it may in a request.
+        blank: whether its text may be blank, as it may in a request. A system prompt's and a tool's always
+            may: see ``spoken``, and a tool may return nothing.
 
     Raises:
         DataError: the turn is broken, or says something that cannot be carried.
@@ -86,7 +92,9 @@ def read_turn(turn: Any, label: str, path: str, unused: set[str], *, blank: bool
     if turn.get(text_key) is None and not calls:
         raise DataError(f"{label} must be an object with '{role_key}' and '{text_key}'")
     content = _joined(rest.pop(text_key, ""), f"{text_key} in {label}", f"{path}.{text_key}", unused)
-    content = require_text(content, f"{text_key} in {label}", blank=blank or bool(calls))
+    content = require_text(
+        content, f"{text_key} in {label}", blank=blank or bool(calls) or role in ("system", "tool")
+    )
     message = turn_of(role, content)
     _add_thoughts(message, rest, label)
     if calls:

@@ -44,7 +44,7 @@ class UnusedKeys:
         if not self._counts:
             return
         lines = [
-            f"  {key}: in {count} row{'' if count == 1 else 's'}"
+            f"  {key or repr(key)}: in {count} row{'' if count == 1 else 's'}"
             + (f"; did you mean '{meant}'?" if (meant := meant_by(key)) else "")
             for key, count in self._counts.most_common(_SHOWN)
         ]

@@ -1,11 +1,13 @@
 """Stage ``tune``: train the weights that the tuning method selects."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from framework.build.data.shards import read_row
 from framework.build.model import Model
 from framework.build.parallelism import Device, Parallelism
 from framework.build.stages.tune_estimate import training_memory, training_seconds
@@ -15,6 +17,7 @@ from framework.build.training import Training
 from framework.build.training.run import NO_TRACKING, Folders, TrainingRun
 from framework.build.tuning import Tuning
 from framework.core.component import UNKEYED
+from framework.core.errors import StepError
 from framework.core.step import Stage, Workspace
 from framework.core.workload import Estimate, Workload
 
@@ -41,12 +44,19 @@ class Tune(Stage):
 
     tracking: Annotated[Tracking, UNKEYED] = NO_TRACKING
     """Where metrics are sent."""
+    recovers: Annotated[bool, UNKEYED] = False
+    """Whether it trains a compressed model again, which learns the chosen answers of preferences alone."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Train on inputs ``model`` and ``data``, from the last checkpoint of a killed run if there is one.
 
         A training with a teacher has a third input, ``teacher``.
+
+        Raises:
+            StepError: the rows are preferences, and the training would learn the chosen answers alone.
         """
+        if not (self.training.compares or self.recovers):
+            _refuse_preferences(inputs["data"])
         run = TrainingRun(
             model=self.model,
             tuning=self.tuning,
@@ -84,3 +94,12 @@ class Tune(Stage):
             on_cpu=workload.device == "cpu",
         )
         return Estimate(seconds, memory)
+
+
+def _refuse_preferences(data: Path) -> None:
+    """Raise ``StepError`` if the rows of *data* have rejected answers, of which either all or none have."""
+    if "rejected" in json.loads(read_row(data / "train", 0) or "{}"):
+        raise StepError(
+            "training: the rows have rejected answers, from which this option does not learn; set "
+            "training=dpo, or give the chosen answers as 'completion' to learn them alone"
+        )

@@ -43,6 +43,9 @@ class Training(Component, ABC):
     taught: ClassVar[bool] = False
     """Whether it needs a teacher model, ``Folders.teacher``."""
 
+    compares: ClassVar[bool] = False
+    """Whether it learns from the rejected answers of preferences too."""
+
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Peak learning rate. For AdamW, adapters need about 10x the rate of full fine-tuning. Lion needs a
     third to a tenth of AdamW's."""

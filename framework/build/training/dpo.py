@@ -21,6 +21,7 @@ class Dpo(Supervised):
     """
 
     tasks: ClassVar[tuple[str, ...]] = ("causal-lm",)
+    compares: ClassVar[bool] = True
 
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the pull toward the reference: a smaller value lets the model move further from it."""

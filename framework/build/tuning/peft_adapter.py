@@ -82,13 +82,11 @@ class PeftAdapter(Tuning):
             from peft.tuners.tuners_utils import BaseTunerLayer
 
             config = self.peft_config(model, open_task(task).peft_type, steps)
+            prepared = self.prepare(model)
             try:
-                adapted: PreTrainedModel = get_peft_model(self.prepare(model), config)
-            except ValueError as error:  # such as an embedding, which only some methods can adapt
-                raise StepError(
-                    f"tuning.target_modules: {type(self).__name__} cannot adapt these layers: "
-                    f"{first_line(error)}; choose others, or set tuning=lora"
-                ) from error
+                adapted: PreTrainedModel = get_peft_model(prepared, config)
+            except ValueError as error:
+                raise self._refused(error) from error
         refuse_tied(adapted)
         for module in adapted.modules():
             # peft casts each layer's input to the adapter's float32, and autocast casts it back.
@@ -99,6 +97,14 @@ class PeftAdapter(Tuning):
         if self.from_adapter is not None:
             self._load_adapter(self.from_adapter, adapted)
         return adapted
+
+    def _refused(self, error: ValueError) -> StepError:
+        """Return why peft adds no adapter: to layers such as an embedding, or to such a model at all."""
+        name, reason = type(self).__name__, first_line(error)
+        if "target_modules" in type(self).model_fields:
+            fix = "choose others, or set tuning=lora"
+            return StepError(f"tuning.target_modules: {name} cannot adapt these layers: {reason}; {fix}")
+        return StepError(f"tuning: {name} cannot adapt this model: {reason}; set tuning=lora")
 
     def _load_adapter(self, source: Source, adapted: Any) -> None:
         from peft.utils import load_peft_weights, set_peft_model_state_dict
@@ -119,7 +125,7 @@ class PeftAdapter(Tuning):
             result = set_peft_model_state_dict(adapted, load_peft_weights(str(folder), device="cpu"))
         except (RuntimeError, KeyError) as error:
             raise StepError(
-                f"tuning.from_adapter: {source.url} does not fit this model: {first_line}; "
+                f"tuning.from_adapter: {source.url} does not fit this model: {first_line(error)}; "
                 "use the base model that it was trained on"
             ) from error
         if adapted.peft_config["default"].is_prompt_learning:

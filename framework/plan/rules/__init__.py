@@ -9,7 +9,7 @@ from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.batches import batch_rules, elastic_rules
 from framework.plan.rules.compression import compression_cautions, compression_rules, plain_weight_rules
 from framework.plan.rules.conversations import loss_rules, template_rules
-from framework.plan.rules.data import data_rules, label_rules
+from framework.plan.rules.data import data_rules, label_rules, preference_rules
 from framework.plan.rules.deployment import deployment_rules, serving_cautions
 from framework.plan.rules.export import export_cautions, export_rules, unmerged_rules
 from framework.plan.rules.gates import gate_rules
@@ -29,6 +29,7 @@ def broken_rules(config: Config) -> list[Problem]:
         *source_rules(config),
         *in_each_phase(config, data_rules),
         *label_rules(config),
+        *in_each_phase(config, preference_rules),
         *template_rules(config),
         *in_each_phase(config, loss_rules),
         *install_rules(config),

@@ -55,10 +55,18 @@ def test_a_turn_of_a_request_may_be_blank() -> None:
     assert read(messages=[{"role": "user", "content": ""}]).conversation()[0][0]["content"] == ""
 
 
+def test_a_blank_system_prompt_is_dropped_as_in_rows() -> None:
+    blank = [{"role": "system", "content": ""}, *TALK[:3], {**TALK[3], "content": ""}, TALK[4]]
+    turns = read(messages=blank).conversation()[0]
+    assert turns == canonical({"messages": blank})["messages"]
+    assert [turn["content"] for turn in turns] == ["d", "ab", "", "", "Three."]
+
+
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
         ({"messages": []}, "messages"),
+        ({"messages": [{"role": "system", "content": " "}]}, "messages"),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages.0"),
         ({"messages": [{"role": "user", "content": None}]}, "messages.0"),
         ({"messages": [{"role": "user", "content": "x", "mood": "x"}]}, "messages.0.mood"),

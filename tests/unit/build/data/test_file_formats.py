@@ -82,6 +82,7 @@ TWO_LINES = '{"text": "a"}\n{"text": "b"}\n'
         ("x.jsonl", '{\n "text":\n "a"\n}\n{\n "text": "b"}\n'),
         ("x.json", '{\n"text": "a"\n} {"text": "b"}'),
         ("x.json", '{"version": 2, "data": [{"text": "a"}, {"text": "b"}]}'),
+        ("x.json", '{"schema": {"fields": []}, "info": null, "rows": [{"text": "a"}, {"text": "b"}]}'),
         ("x.json", '{"text": {"0": "a", "1": "b"}}'),
         ("x.json", '{"0": {"text": "a"}, "1": {"text": "b"}}'),
         ("x.json", '{"columns": ["text"], "index": [0, 1], "data": [["a"], ["b"]]}'),
@@ -269,3 +270,11 @@ def test_a_truncated_gzip_names_the_line(write: Write) -> None:
 def test_a_header_in_another_encoding_is_rejected(write: Write) -> None:
     with pytest.raises(DataError, match=r"x\.csv:1: the header is not UTF-8"):
         read(write("x.csv", "text,größe\na,b\n".encode("latin-1")))
+
+
+@pytest.mark.parametrize(
+    "beside", [{"system": "Talk like a pirate."}, {"license": ["x"]}, {"lang": 0, "x": 0}]
+)
+def test_a_key_beside_the_rows_is_not_dropped(write: Write, beside: object) -> None:
+    with pytest.raises(DataError, match=list(beside)[-1]):
+        read(write("x.json", json.dumps({**beside, "data": [{"text": "a"}]})))

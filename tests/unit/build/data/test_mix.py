@@ -138,3 +138,11 @@ def test_a_part_ignores_its_own_keys(write: Write) -> None:
     }
     (line,) = Mix.model_validate({"parts": {"a": {"data": part}}, "ignore": ["url"]}).read("train")
     assert line.ignore == ("id",)
+
+
+@pytest.mark.parametrize(("most", "keys"), [(0.01, ["parts.a.data.test.0"]), (1, [])])
+def test_the_mix_decides_whether_rows_may_be_in_both_splits(write, most, keys) -> None:
+    data = {"_target_": "framework.build.data.files.Files", "train": write("x.jsonl", '{"text": "a"}\n')}
+    data["test"] = data["train"]
+    made = Mix.model_validate({"parts": {"a": {"data": data}}, "max_overlap": most})
+    assert [problem.key for problem in made.problems()] == keys

@@ -47,6 +47,16 @@ def test_every_preference_form_is_a_pair(row: object, turns: object) -> None:
         ({"prompt": "Hi", "chosen": "Ho", "rejected": {**BAD, "reasoning": "x"}}, "'reasoning_content'"),
         ({"prompt": "Hi", "chosen": {**GOOD, "weight": 0}, "rejected": "No"}, "not to be learned"),
         ({"messages": [ASKED, BAD], "chosen": GOOD, "rejected": "x"}, "end with an answer"),
+        ({"chosen": "", "rejected": "No"}, "empty chosen"),
+        ({"prompt": "Hi", "chosen": "", "rejected": "No"}, "empty chosen"),
+        ({"prompt": [ASKED, GOOD], "chosen": [], "rejected": "No"}, "empty chosen"),
+        ({"instruction": "Hi", "chosen": "Ho", "rejected": ""}, "empty rejected"),
+        ({"messages": [], "rejected": "No"}, "without a better answer"),
+        ({"messages": [ASKED], "chosen": "", "rejected": "No"}, "without a better answer"),
+        (
+            {"chosen": {**SYSTEM, "content": ""}, "rejected": [{**SYSTEM, "content": " "}, BAD]},
+            "0 turns and 1",
+        ),
     ],
 )
 def test_what_is_no_pair_is_named(row: object, message: str) -> None:

@@ -226,3 +226,26 @@ def test_an_ignored_key_is_not_read() -> None:
     row = {"messages": [QUESTION, ANSWER], "tools": [{}], "label": False}
     assert canonical(row, ignore=["tools", "label"]) == {"messages": [QUESTION, ANSWER]}
     assert read_row(row, ignore=["tools", "label", "id"])[1] == {"tools", "label"}
+
+
+@pytest.mark.parametrize(
+    ("key", "row"),
+    [
+        ("messages[].weight", {"messages": [QUESTION, {**ANSWER, "weight": 0}]}),
+        ("messages[].name", {"messages": [{**QUESTION, "name": "Ann"}, ANSWER]}),
+        ("prompt[].train", {"prompt": [{**QUESTION, "train": True}], "completion": [ANSWER]}),
+        ("completion.weight", {"prompt": [QUESTION], "completion": {**ANSWER, "weight": 0.5}}),
+        (
+            "messages[].content[].x",
+            {"messages": [{**QUESTION, "content": [{"type": "text", "text": "Hi", "x": 1}]}, ANSWER]},
+        ),
+    ],
+)
+def test_an_ignored_key_of_a_turn_is_not_read(key: str, row: object) -> None:
+    assert read_row(row, ignore=[key, "messages[].absent"]) == ({"messages": [QUESTION, ANSWER]}, {key})
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_system_prompt_is_none(blank: str) -> None:
+    turns = [{"role": "system", "content": blank}, QUESTION, ANSWER]
+    assert canonical({"messages": turns, "system": blank}) == {"messages": [QUESTION, ANSWER]}

@@ -106,6 +106,44 @@ def test_a_file_has_no_splits(tmp_path: Path) -> None:
         assert problem.key == "train.0"
 
 
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["a.jsonl", "notes.txt"], "notes.txt"),
+        (["a.txt", "LICENSE.txt"], "LICENSE.txt"),
+        (["requirements.txt"], "requirements.txt"),
+        (["a.txt", "b.txt.gz"], None),
+    ],
+)
+def test_text_that_may_be_no_document_is_refused(tmp_path: Path, names: list[str], named: str | None) -> None:
+    for name in names:
+        (tmp_path / name).write_text('{"text": "a"}\n')
+    problems = Files(train=str(tmp_path)).problems()
+    assert [named in problem.reason for problem in problems if named] == ([True] if named else [])
+    assert len(problems) == bool(named)
+    assert Files(train=str(tmp_path), format="txt").problems() == []
+
+
+@pytest.mark.parametrize(
+    "data_files", ['""', "{train: 1}", "{train: null}", "{train: [{path: x}]}", "/", "x**y"]
+)
+def test_a_card_without_files_is_named(names: Names, data_files: str) -> None:
+    with pytest.raises(DataError, match="split 'train' of its card"):
+        names("a.jsonl", card=f"configs:\n- data_files: {data_files}\n")
+
+
+def test_a_split_that_is_not_chosen_may_be_unreadable(names: Names) -> None:
+    card = "configs:\n- data_files:\n"
+    card += "".join(
+        f"  - {{split: {item}}}\n" for item in ("train, path: a*", "train, path: b*", "raw, path: c*")
+    )
+    files = ("a.jsonl", "b.jsonl", "c.arrow")
+    assert names(*files, card=card, split="train") == ["a.jsonl", "b.jsonl"]
+    for split in ("raw", "train+raw", "all", None):
+        with pytest.raises(DataError, match="split 'raw' of its card"):
+            names(split=split)
+
+
 def test_a_slice_names_max_samples() -> None:
     with pytest.raises(ValidationError, match="max_samples"):
         Files.model_validate({"train": "rows", "split": "train[:20%]"})

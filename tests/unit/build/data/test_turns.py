@@ -87,3 +87,10 @@ def test_what_cannot_be_carried_is_named(turn: dict[str, Any], reason: str) -> N
 )
 def test_calls_have_one_form(turn: dict[str, Any]) -> None:
     assert read(turn) == [CALLS]
+
+
+@pytest.mark.parametrize("text", ["", " \n", [], [{"type": "text", "text": ""}]])
+def test_system_and_tool_turns_may_be_blank(text: Any) -> None:
+    """A blank system prompt is none; a tool may return nothing."""
+    tool = read({"role": "developer", "content": text}, {"role": "tool", "content": text})
+    assert tool == [{"role": "tool", "content": text if isinstance(text, str) else ""}]

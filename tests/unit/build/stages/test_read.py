@@ -105,7 +105,7 @@ def test_share_of_rejected_rows_is_bounded_in_each_split(read: Read) -> None:
 
 def test_rows_in_both_splits_are_counted_and_named(read: Read, capsys: pytest.CaptureFixture[str]) -> None:
     train = [{"prompt": f"{n}?", "completion": "x"} for n in range(200)]
-    test = [{"completion": "x", "prompt": f"{n}?"} for n in range(199, 399)]
+    test = [{"prompt": f"{n}?", "completion": "x"} for n in range(199, 399)]
     folder = read(lines(*train), lines(*test))
     assert summary(folder)["test"]["in_train"] == 1
     assert "test.jsonl:1 is the same row as train.jsonl:200" in capsys.readouterr().out
@@ -143,7 +143,7 @@ def test_unused_keys_are_refused_once_with_their_counts(read: Read, capsys) -> N
     train = lines(
         *[{**GOOD, "id": number} for number in range(3)], {"messages": [asked, turn], "inputs": "x"}
     )
-    test = lines({**GOOD, "id": 9, "source": None})
+    test = lines({**OTHER, "id": 9, "source": None})
     with pytest.raises(DataError) as caught:
         read(train, test)
     first, *listed = str(caught.value).splitlines()
@@ -155,10 +155,16 @@ def test_unused_keys_are_refused_once_with_their_counts(read: Read, capsys) -> N
     ]
     with pytest.raises(DataError, match=r"'data.ignore=\[source,id,inputs,"):
         read(train, test, ignore=["source"])
-    ignored = ["id", "inputs", "messages[].score", "ids"]
-    folder = read(train, test, ignore=ignored, max_overlap=1.0)
+    folder = read(train, test, ignore=["id", "inputs", "messages[].score", "ids"])
     assert (summary(folder)["train"]["rows"], rejected(folder)) == (4, [])
     assert "data.ignore: no row has 'ids'\n" in capsys.readouterr().out
+
+
+def test_a_key_without_a_name_is_shown(read: Read) -> None:
+    """It is the index that pandas writes to CSV."""
+    with pytest.raises(DataError, match=r"(?s)data\.ignore=\[\"\"\]'.*\n  '': in 1 row$"):
+        read(lines({**GOOD, "": 0}))
+    read(lines({**GOOD, "": 0}), ignore=[""])
 
 
 def test_the_override_ignores_the_keys(read: Read) -> None:

@@ -16,10 +16,12 @@ from framework.build.evaluation.preference import PreferenceEvaluation
 from framework.build.model import Model
 from framework.build.parallelism.single import Single
 from framework.build.stages.merge import Merge
+from framework.build.stages.tune import Tune
 from framework.build.task.preference_pairs import Preferences, preferred, with_reference
 from framework.build.training.batches import read_examples
 from framework.build.training.dpo import Dpo
 from framework.build.training.run import Folders, TrainingRun
+from framework.build.training.supervised import Supervised
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
 from framework.build.tuning.lora import LoRA
@@ -111,6 +113,22 @@ def test_rows_without_a_rejected_answer_are_rejected(
     folders = Folders(model=tiny_base, data=tiny_data, output=tmp_path, scratch=tmp_path)
     with pytest.raises(StepError, match="row 1 has no rejected answer"):
         Dpo(max_steps=8, precision="fp32").fit(on_cpu(tiny_model, Full(), folders))
+
+
+def test_supervised_training_refuses_preferences(
+    tiny_model: Model, tiny_base: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[Any] = []
+    monkeypatch.setattr(Supervised, "fit", lambda self, run: fitted.append(type(self)))
+    inputs, parts = {"model": tiny_base, "data": pairs}, {"model": tiny_model, "tuning": Full()}
+    stage = Tune(**parts, training=Supervised(), parallelism=Single(), device="cpu", seed=0)
+    with pytest.raises(StepError, match="set training=dpo"):
+        stage.run(inputs, tmp_path, Workspace(tmp_path))
+    recovery = stage.model_copy(update={"recovers": True})  # of a compressed model
+    for allowed in (recovery, stage.model_copy(update={"training": Dpo()})):
+        allowed.run(inputs, tmp_path, Workspace(tmp_path))
+    assert fitted == [Supervised, Dpo]
+    assert recovery.spec() == stage.spec()
 
 
 def test_dpo_is_rejected_for_a_classifier(plan: Callable[..., Plan]) -> None:

@@ -84,6 +84,18 @@ def test_earlier_adapter_of_another_shape_is_rejected(
     assert str(caught.value).startswith("tuning.from_adapter: ")
 
 
+def test_peft_says_why_an_adapter_does_not_fit(
+    earlier: Earlier, open_base: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("size mismatch for q_proj\nand more")
+
+    folder, _ = earlier(LORA, LANGUAGE)
+    monkeypatch.setattr("peft.utils.set_peft_model_state_dict", fail)
+    with pytest.raises(StepError, match=r"does not fit this model: size mismatch for q_proj; "):
+        LoRA(rank=4, alpha=8, from_adapter=str(folder)).apply(open_base(LANGUAGE), LANGUAGE)
+
+
 def test_folder_without_an_adapter_is_rejected(open_base: Open, tiny_base: Path) -> None:
     with pytest.raises(StepError, match=r"tuning\.from_adapter: .*has no adapter_config\.json"):
         LoRA(from_adapter=str(tiny_base)).apply(open_base(LANGUAGE), LANGUAGE)

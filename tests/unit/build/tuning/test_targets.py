@@ -9,6 +9,8 @@ from framework.build.tuning.ia3 import IA3
 from framework.build.tuning.lora import LoRA
 from framework.build.tuning.oft import OFT
 from framework.build.tuning.peft_adapter import PeftAdapter
+from framework.build.tuning.prefix import Prefix
+from framework.build.tuning.prompt import Prompt
 from framework.build.tuning.targets import resolve
 from framework.core.errors import StepError
 
@@ -40,6 +42,26 @@ def test_unknown_architecture_lists_its_layers(open_base: Open) -> None:
     for tuning in (LoRA(target_modules="attention"), IA3()):
         with pytest.raises(StepError, match=r"tuning\.target_modules: .*'newcomer'"):
             tuning.apply(model, "causal-lm")
+
+
+@pytest.mark.parametrize(
+    ("tuning", "key"),
+    [
+        (LoRA(), "tuning.target_modules"),
+        (OFT(), "tuning.target_modules"),
+        (Prompt(), "tuning"),
+        (Prefix(), "tuning"),
+    ],
+)
+def test_refusal_of_peft_names_the_key(
+    tuning: PeftAdapter, key: str, open_base: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("not this one\nand more")
+
+    monkeypatch.setattr("peft.get_peft_model", fail)
+    with pytest.raises(StepError, match=rf"^{key}: {type(tuning).__name__} cannot .*: not this one; "):
+        tuning.apply(open_base("causal-lm"), "causal-lm")
 
 
 def test_ia3_rejects_unknown_names(open_base: Open) -> None:

@@ -18,7 +18,7 @@ class FetchModel(Stage):
     """Fetch the base model and write it in float32 with tokenizer and chat template."""
 
     name: ClassVar[str] = "model"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     weight_copies: ClassVar[float] = 5.0
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoTokenizer
 
-from framework.build.model.label_encoding import encode_classes, encode_tags
+from framework.build.model.label_encoding import encode_class, encode_classes, encode_tags
 from framework.build.model.sequence_classification import SequenceClassification
 from framework.build.model.tiny_encoder import TinyEncoder
 from framework.build.model.token_classification import TokenClassification
@@ -57,6 +57,12 @@ def test_multiple_classes_become_ones(pieces) -> None:
         encode_classes(pieces, {"text": "film", "labels": ["d"]}, labels)
     with pytest.raises(DataError, match="needs 'text' and 'labels'"):
         encode_classes(pieces, {"text": "film"}, labels)
+
+
+@pytest.mark.parametrize("encode", [encode_class, encode_classes])
+def test_image_of_a_text_is_not_dropped(pieces, encode) -> None:
+    with pytest.raises(DataError, match="'image'"):
+        encode(pieces, {"text": "film", "label": "a", "image": "a.png"}, ("a", "b"))
 
 
 def test_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path) -> None:

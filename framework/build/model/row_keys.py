@@ -12,6 +12,9 @@ _NEEDS = {
     "tools": "requires a causal language model whose chat template writes tools",
 }
 
+_OPTIONAL = ("label", "labels", "image", "tools")
+"""Without these keys, a row has a form still."""
+
 
 def refuse_unread(row: Row, *read: str) -> None:
     """Raise a DataError if *row* has a key with a value that is not in *read*."""

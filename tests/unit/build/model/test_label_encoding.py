@@ -91,10 +91,9 @@ def test_tiny_encoder_is_deterministic(problem: str, tmp_path: Path) -> None:
         name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "same", "other")
     }
     assert weights["one"] == weights["same"] != weights["other"]
-    ((ids, labels),) = model.encode(
-        model.tokenizer(tmp_path / "one"),
-        {"text": "a", "label": "b", "tokens": ["ab", "c"], "tags": ["S-b", "O"]},
-    )
+    words, text = {"tokens": ["ab", "c"], "tags": ["S-b", "O"]}, {"text": "a", "label": "b"}
+    row = words if problem == "entities" else text
+    ((ids, labels),) = model.encode(model.tokenizer(tmp_path / "one"), row)
     wanted = {"single-label": [1], "multi-label": [0, 1], "entities": [M, 8, M, 0, M]}
     assert labels == wanted[problem]
     assert len(ids) == (5 if problem == "entities" else 3)

@@ -79,7 +79,7 @@ def test_tokenizers_end_token_ends_generation(copy: Path, output: Path) -> None:
 @pytest.mark.parametrize("name", ["chatml", "alpaca", "own.jinja"])
 def test_base_model_needs_and_ships_a_chat_template(copy: Path, output: Path, name: str) -> None:
     (copy / "chat_template.jinja").unlink()
-    own = "{{ strftime_now('%Y') }}{% for m in messages %}\n{{ m.content }}{% endfor %}"
+    own = "{{ strftime_now('%Y') }}{% for m in messages %}{{ '\\n' + m.content }}{% endfor %}"
     (copy / "own.jinja").write_text(own)
     (problem,) = causal(copy).problems()
     assert problem.key == "model.chat_template"

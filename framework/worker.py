@@ -59,6 +59,8 @@ def main(file: Path) -> int:
         steps = read_steps(job)
         for key in job["again"]:
             store.forget(steps[key])
+        for step in steps.values():  # the machine that planned may not see this store
+            step.stage.accept(store.folder(step))
         total = job["total"]
         for key in job["pending"]:
             _build(store, steps[key], job["positions"][key], total)

@@ -74,6 +74,13 @@ class Stage(Component, ABC):
             FrameworkError: the work cannot be done, with a message for the user.
         """
 
+    def accept(self, folder: Path) -> None:
+        """Raise a ``FrameworkError`` if the artifact in *folder* does not suit the ``UNKEYED`` fields.
+
+        An artifact of the store may have been built with others.
+        """
+        return
+
     def estimate(self, workload: Workload) -> Estimate:
         """Predict time and memory; by default those of copying the weights ``weight_copies`` times.
 

@@ -27,7 +27,8 @@ from litserve.utils import LitAPIStatus, LoopResponseType
 from framework.build.data.turns import Message
 from framework.build.engine import Classifies, Engine, Generates, Sampling, open_engine, require
 from framework.build.engine.model_folder import context_length, label_names, read_json
-from framework.core.errors import FrameworkError, ServeError
+from framework.build.model.template_checks import refuse_lost_turns
+from framework.core.errors import DataError, FrameworkError, ServeError
 from framework.core.signals import ignore_signals
 from framework.serving.openai_api import ApiError
 from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
@@ -171,7 +172,7 @@ class ChatWorker(_Worker):
         return ids, limit
 
     def _prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[int]:
-        """Return the prompt's ids, if the template writes the tools and calls, as training requires it to.
+        """Return the prompt's ids, if the template writes every turn and the tools, as training requires.
 
         Raises:
             ApiError: the chat template rejects or ignores a part.
@@ -180,12 +181,9 @@ class ChatWorker(_Worker):
             ids = prompt_ids(self.tokenizer, messages, tools)
             if tools and ids == prompt_ids(self.tokenizer, messages):
                 raise ApiError(400, "This model's chat template ignores tools", param="tools")
-        except ValueError as error:
+            refuse_lost_turns(self.tokenizer, messages, tools or None)
+        except (ValueError, DataError) as error:
             raise ApiError(400, str(error), param="messages") from None
-        called = [call["function"]["name"] for turn in messages for call in turn.get("tool_calls", ())]
-        text = self.tokenizer.decode(ids) if called else ""
-        if any(name not in text for name in called):
-            raise ApiError(400, "This model's chat template ignores tool_calls", param="messages")
         return ids
 
     def _decode(self, ids: list[int]) -> str:

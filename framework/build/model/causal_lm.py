@@ -10,6 +10,7 @@ from framework.build.model import Encoded, Model
 from framework.build.model.chat import end_tokens, frozen, turn_ends
 from framework.build.model.chat_templates import TEMPLATES, named_template
 from framework.build.model.conversation import encode_rows
+from framework.build.model.template_checks import text_around_answers
 from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.problem import Problem
@@ -71,7 +72,8 @@ class CausalLM(Model):
         """Give the tokenizer its chat template, and the model every token at which its answers end.
 
         Raises:
-            StepError: there is no chat template, or no end of sequence.
+            StepError: there is no chat template or no end of sequence, or the template writes text of its own
+                around an answer.
         """
         if self.chat_template is not None:
             tokenizer.chat_template = self._template(tokenizer)
@@ -83,6 +85,10 @@ class CausalLM(Model):
                 "generation would not stop; set eos_token in its tokenizer_config.json"
             )
         tokenizer.chat_template = frozen(tokenizer.chat_template)
+        if reason := text_around_answers(tokenizer):
+            raise StepError(
+                str(self._wrong_template(f"the chat template of {self.name}: {reason}", "fix it"))
+            )
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -106,12 +112,12 @@ class CausalLM(Model):
             raise StepError(f"model.chat_template: {file}: cannot be read as text: {error}") from error
 
     def _without_template(self) -> Problem:
-        return Problem(
-            "model.chat_template",
-            f"the tokenizer of {self.source.url} has no chat template",
-            tuple(f"model.chat_template={name}" for name in (*TEMPLATES, "<file>")),
-            "choose an instruction-tuned model",
-        )
+        reason = f"the tokenizer of {self.source.url} has no chat template"
+        return self._wrong_template(reason, "choose an instruction-tuned model")
+
+    def _wrong_template(self, reason: str, advice: str) -> Problem:
+        overrides = tuple(f"model.chat_template={name}" for name in (*TEMPLATES, "<file>"))
+        return Problem("model.chat_template", reason, overrides, advice)
 
     def encode(
         self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
 from framework.build.model.chat import Tokens, end_token, render_text, tokenize
+from framework.build.model.row_keys import refuse_unread
+from framework.build.model.template_checks import LOST_CALLS, refuse_lost_turns
 from framework.build.task import LABEL_MASK
 from framework.core.errors import DataError
 
@@ -21,11 +23,6 @@ Labeled = tuple[list[int], ...]
 """Token ids and labels of equal length; a label is the token itself or ``LABEL_MASK``."""
 _PROBE = "probe"
 _THINK, _THOUGHT = "<think>", "</think>"
-
-
-def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> Labeled:
-    """Return the token ids and labels of *row*; of several, those that end with its last answer."""
-    return encode_rows(tokenizer, row)[-1]
 
 
 def encode_rows(tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers") -> list[Labeled]:
@@ -41,16 +38,16 @@ def encode_rows(tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn 
         loss_on: see ``Data.loss_on``.
 
     Raises:
-        DataError: the row has no answer to learn, or the template rejects or ignores a part of it.
+        DataError: the row has no answer to learn or keys of another task, or the template rejects or ignores
+            a part of it.
     """
+    refuse_unread(row, "messages", "tools", "rejected", "text")
     if "messages" in row:
         if "rejected" in row:
             return [_encode_pair(tokenizer, row, loss_on)]
         chat = _Chat(tokenizer, row["messages"], row.get("tools"))
         chat.refuse_lost_tools()
         return [chat.whole()] if loss_on == "all" else chat.answers(loss_on)
-    if "label" in row:
-        raise DataError("a row with 'text' and 'label' requires a model option for classification")
     ids = [int(token) for token in tokenizer(row["text"])["input_ids"]]
     end = int(tokenizer.eos_token_id)
     ids = ids if ids[-1:] == [end] else [*ids, end]
@@ -108,12 +105,13 @@ class _Chat:
         Raises:
             DataError: there is no answer, or the template rejects or ignores a part of it.
         """
-        turns = enumerate(self.messages)
+        # A greeting before the first turn of a user has no prompt: it is context.
+        turns = list(enumerate(self.messages))[1:]
         learned = [at for at, turn in turns if turn["role"] == "assistant" and turn.get("train", True)]
         learned = learned[-1:] if loss_on == "last_answer" else learned
         if not learned:
-            raise DataError("the conversation has no assistant turn to learn from")
-        together = self._together(learned) if len(learned) > 1 and learned[0] else None
+            raise DataError("the conversation has no assistant turn with a prompt to learn from")
+        together = self._together(learned) if len(learned) > 1 else None
         return [together] if together else [self.alone(index) for index in learned]
 
     def whole(self) -> Labeled:
@@ -124,12 +122,19 @@ class _Chat:
         """
         if not all(turn.get("train", True) for turn in self.messages):
             raise DataError(
-                "a turn is marked as not learned ('train': false), but data.loss_on=all learns every turn; "
-                "set data.loss_on=answers"
+                "an assistant's turn is not learned, because it is in 'prompt' or has 'train': false or "
+                "'weight': 0, but data.loss_on=all learns every turn; set data.loss_on=answers"
             )
         text = self.text(len(self.messages))
-        for turn in self.messages:
-            _refuse_lost(turn, text)
+        self._refuse_lost_before(len(self.messages))
+        for index, turn in enumerate(self.messages):
+            through = self.text(index + 1) if turn.get("reasoning_content") else text
+            _refuse_lost(turn, through)
+            if (turn.get("reasoning_content") or "").strip() not in text:
+                raise DataError(
+                    "the model's chat template leaves 'reasoning_content' out of earlier turns, so "
+                    "data.loss_on=all cannot learn it; set data.loss_on=answers"
+                )
         if end_token(self.tokenizer, text) is None:
             text = _without_added_space(text, self.messages[-1].get("content") or "")
         return self._labeled([], text, tokenize(self.tokenizer, text))
@@ -137,6 +142,7 @@ class _Chat:
     def _together(self, learned: list[int]) -> Labeled | None:
         """Return one row with every answer of *learned*; None if a prompt in it differs from a server's."""
         text = self.text(learned[-1] + 1)
+        self._refuse_lost_before(learned[-1])
         tokens = Tokens.of(self.tokenizer, text)
         if tokens is None:
             return None
@@ -164,9 +170,8 @@ class _Chat:
         Raises:
             DataError: there is no prompt, or the template rejects or ignores a part.
         """
-        if index == 0:
-            raise DataError("the first turn is the assistant's, which has no prompt")
         prompt, answer = self.text(index, prompt=True), self._answer(index)
+        self._refuse_lost_before(index)
         _refuse_lost(self.messages[index], answer)
         if end_token(self.tokenizer, answer) is None:
             answer = _without_added_space(answer, self.messages[index].get("content") or "")
@@ -175,6 +180,10 @@ class _Chat:
         if ids[: len(start)] != start:  # a token would cross the boundary
             ids = start + tokenize(self.tokenizer, answer)
         return self._labeled(start, answer, ids)
+
+    def _refuse_lost_before(self, index: int) -> None:
+        """Raise a DataError if the template leaves out a turn before *index*, as the server does."""
+        refuse_lost_turns(self.tokenizer, self.messages[:index], self.tools)
 
     def _labeled(self, start: list[int], answer: str, ids: list[int]) -> Labeled:
         """Return *ids* with labels after those of *start*, up to the token that ends *answer*.
@@ -227,10 +236,7 @@ def _refuse_lost(message: Any, text: str) -> None:
     """Raise a DataError if the template dropped a tool call or reasoning: the answer would be another."""
     for call in message.get("tool_calls", ()):
         if call["function"]["name"] not in text:
-            raise DataError(
-                "the model's chat template ignores 'tool_calls'; write the calls in 'content', or choose a "
-                "model whose template supports tools"
-            )
+            raise DataError(LOST_CALLS)
     if (message.get("reasoning_content") or "").strip() not in text:
         raise DataError(
             "the model's chat template ignores 'reasoning_content'; write it in 'content', or choose a model "

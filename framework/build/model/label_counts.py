@@ -36,14 +36,16 @@ class LabelCounts:
         return {"labels": {name: self._counts[split][name] for name in self._classes.names}}
 
     def report(self) -> None:
-        """Print each class without a training row."""
+        """Print each class without a training row, and the learned ones without a test row."""
         if not self._classes:
             return
+        key, train, test = f"model.{self._classes.key}", self._counts["train"], self._counts["test"]
+        if untested := [repr(name) for name in self._classes.names if train[name] and not test[name]]:
+            print(f"  warning: {key}: no test row has {', '.join(untested)}, so it is not tested", flush=True)
         for name in self._classes.names:
-            if not self._counts["train"][name]:
-                tested = self._counts["test"][name]
+            if not train[name]:
                 print(
-                    f"  warning: model.{self._classes.key}: no training row has {name!r} ({tested} test rows "
-                    "have it), so it cannot be learned",
+                    f"  warning: {key}: no training row has {name!r} ({test[name]} test rows have it), so it "
+                    "cannot be learned",
                     flush=True,
                 )

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from framework.build.data.row_formats import Row
+from framework.build.model.row_keys import refuse_unread
 from framework.build.task import LABEL_MASK
 from framework.build.task.bioes import tag_names, to_bioes
 from framework.core.error_text import first_line
@@ -60,10 +61,11 @@ def encode_class(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[list[
     """Return the text's token ids, and the index of its class as the only label.
 
     Raises:
-        DataError: the row has no label, or one that is not in *labels*.
+        DataError: the row has no label, an image, or a label that is not in *labels*.
     """
     if "text" not in row or "label" not in row:
         raise DataError("classification needs 'text' and 'label'")
+    refuse_unread(row, "text", "label")
     return _ids(tokenizer, row["text"]), [_index(row["label"], labels)]
 
 
@@ -71,10 +73,11 @@ def encode_classes(tokenizer: Any, row: Row, labels: Sequence[str]) -> tuple[lis
     """Return the text's token ids, and 1 or 0 for each class.
 
     Raises:
-        DataError: the row has no labels, or one that is not in *labels*.
+        DataError: the row has no labels, an image, or a label that is not in *labels*.
     """
     if "text" not in row or not ("labels" in row or "label" in row):
         raise DataError("multi-label classification needs 'text' and 'labels', a list")
+    refuse_unread(row, "text", "label", "labels")
     row_labels = row["labels"] if "labels" in row else [row["label"]]
     indices = {_index(label, labels) for label in row_labels}
     return _ids(tokenizer, row["text"]), [int(index in indices) for index in range(len(labels))]

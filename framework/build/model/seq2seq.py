@@ -8,6 +8,8 @@ from framework.build.data.row_formats import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.chat import end_tokens, frozen
 from framework.build.model.conversation import render
+from framework.build.model.row_keys import refuse_unread
+from framework.build.model.template_checks import refuse_lost_turns
 from framework.core.error_text import first_line
 from framework.core.errors import DataError, StepError
 from framework.core.silence_libraries import quiet
@@ -83,18 +85,21 @@ def encode_answers(
         loss_on: every answer of the assistant, or only the last.
 
     Raises:
-        DataError: the row has no prompt and answer, or tools, which the decoder could not call.
+        DataError: the row has no prompt and answer, or what a decoder does not learn, such as tools and
+            preferences; or the template ignores a turn.
     """
     messages: Any = row.get("messages", ())
     learned = [index for index, turn in enumerate(messages) if _is_learned(index, turn)]
     if not learned:
         raise DataError("an encoder-decoder needs a prompt and its answer, such as 'messages' with two turns")
-    for key in ("tools", "tool_calls", "reasoning_content"):
-        if row.get(key) or any(turn.get(key) for turn in messages):
+    refuse_unread(row, "messages")
+    for key in ("tool_calls", "reasoning_content"):
+        if any(turn.get(key) for turn in messages):
             raise DataError(f"an encoder-decoder does not learn '{key}'; write it in 'content'")
     end, pairs = int(tokenizer.eos_token_id), []
     for index in learned[-1:] if loss_on == "last_answer" else learned:
         ids = render(tokenizer, messages[:index], None, prompt=True)
+        refuse_lost_turns(tokenizer, messages[:index], None)
         labels = [int(token) for token in tokenizer(text_target=messages[index]["content"])["input_ids"]]
         pairs.append((ids, labels if labels[-1:] == [end] else [*labels, end]))
     return pairs

@@ -80,5 +80,7 @@ class TinyImageText(Model):
         """Return the text's token ids, the index of its class, and the image's pixels."""
         if "image" not in row:
             raise DataError("image classification needs 'image' (a path), 'text' and 'label'")
-        ids, labels = encode_class(tokenizer, row, self.labels)
-        return [(ids, labels, read_picture(row["image"], self.image_size))]
+        text = row.copy()
+        image = text.pop("image")
+        ids, labels = encode_class(tokenizer, text, self.labels)
+        return [(ids, labels, read_picture(image, self.image_size))]

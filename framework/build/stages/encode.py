@@ -1,5 +1,6 @@
 """Stage ``encode``: from canonical rows to token ids with the model's tokenizer, shard by shard."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +55,7 @@ class EncodeRows(Stage):
     """
 
     name: ClassVar[str] = "encode"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
     weight_copies: ClassVar[float] = 0.0
 
@@ -95,14 +96,16 @@ class EncodeRows(Stage):
         overlap = find_overlap(inputs["rows"])
         overlap.require(self.max_overlap)
         summary: dict[str, dict[str, Any]] = {}
-        labels = LabelCounts(self.model.classes)
+        labels, kept = LabelCounts(self.model.classes), Counter[Split]()
         with Rejects(output, inputs["rows"]) as rejects:
             for split in SPLITS:
-                encoded = self._encode(inputs["rows"], split, tokenizer, rejects, labels)
+                encoded = self._encode(inputs["rows"], split, tokenizer, rejects, labels, kept)
                 written = _write(output, split, encoded)
                 rejects.require_rows(split, written["rows"])
-                summary[split] = {**written, "rejected": rejects.count(split), **labels.summary(split)}
-            rejects.require_shares(self.max_rejected, {split: summary[split]["rows"] for split in SPLITS})
+                counts = {"sources": kept[split], "rejected": rejects.count(split)}
+                summary[split] = {**written, **counts, **labels.summary(split)}
+            # Rows that were read, as the rejected ones are: a conversation may have become several here.
+            rejects.require_shares(self.max_rejected, {split: kept[split] for split in SPLITS})
         summary["test"]["in_train"] = overlap.count
         write_summary(output, summary)
         rejects.report()
@@ -125,8 +128,15 @@ class EncodeRows(Stage):
             )
 
     def _encode(
-        self, folder: Path, split: Split, tokenizer: Any, rejects: Rejects, labels: LabelCounts
+        self,
+        folder: Path,
+        split: Split,
+        tokenizer: Any,
+        rejects: Rejects,
+        labels: LabelCounts,
+        kept: Counter[Split],
     ) -> Iterator[_Encoded]:
+        """Yield the encoded rows of *split*; count in *kept* the rows of which nothing was rejected."""
         expected: int | None = None
         sources = rows = 0
         for source in read_shards(folder, split):
@@ -140,19 +150,34 @@ class EncodeRows(Stage):
             except DataError as error:
                 rejects.add(split, source.file, source.line, str(error))
                 continue
+            fitting, reason = self._fitting(encoded)
+            if reason:
+                rejects.add(split, source.file, source.line, reason)
+            if not fitting:
+                continue
             labels.add(split, source.row)
+            kept[split] += not reason
+            sources, rows = sources + 1, rows + len(fitting)
             # Sorted keys: the digest of the data must not depend on the order of a row's keys.
             # Images are in the parts already, so the artifact needs no copy of them.
-            kept = replace(source, text=to_json(source.row, sort_keys=True), image=None)
-            sources, rows = sources + 1, rows + len(encoded)
-            for parts in encoded:
-                try:
-                    yield _Encoded(kept, tuple(_as_array(part) for part in self._within_limit(*parts)))
-                except DataError as error:
-                    rejects.add(split, source.file, source.line, str(error))
+            stored = replace(source, text=to_json(source.row, sort_keys=True), image=None)
+            yield from (_Encoded(stored, tuple(_as_array(part) for part in parts)) for parts in fitting)
         if rows > sources:
             reason = "so that each follows the prompt that a server sends"
             print(f"  {split}: {sources} conversations gave {rows} rows, one an answer, {reason}", flush=True)
+
+    def _fitting(self, encoded: list[Encoded]) -> tuple[list[tuple[Any, ...]], str]:
+        """Return the encoded rows of one source that are within the limit, and why others are not."""
+        fitting, reasons = [], []
+        for parts in encoded:
+            try:
+                fitting.append(self._within_limit(*parts))
+            except DataError as error:
+                reasons.append(str(error))
+        if not reasons:
+            return fitting, ""
+        of = f"{len(reasons)} of its {len(encoded)} answers: " if len(encoded) > 1 else ""
+        return fitting, of + reasons[0]
 
     def _rows_of(self, source: SourcedRow, split: Split, tokenizer: Any) -> list[Encoded]:
         row = source.row

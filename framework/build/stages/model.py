@@ -18,7 +18,7 @@ class FetchModel(Stage):
     """Fetch the base model and write it in float32 with tokenizer and chat template."""
 
     name: ClassVar[str] = "model"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers")
     weight_copies: ClassVar[float] = 5.0
 
@@ -37,5 +37,10 @@ class FetchModel(Stage):
             StepError: the export does not support the model.
         """
         self.model.materialize(output, self.seed)
-        if self.export and (reason := self.export.unsupported(read_json(output, "config.json"))):
+        self.accept(output)
+
+    def accept(self, folder: Path) -> None:
+        """Raise a StepError if the export does not support the model in *folder*."""
+        config = read_json(folder, "config.json")
+        if config and self.export and (reason := self.export.unsupported(config)):
             raise StepError(f"export: {reason}; set export=transformers")

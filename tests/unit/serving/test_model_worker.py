@@ -66,7 +66,11 @@ def test_what_the_template_ignores_is_refused(worker) -> None:
     ):
         (refusal,) = worker.predict({**CALL, **change})
         assert (refusal["status"], refusal["error"]["error"]["param"]) == (400, param)
-    worker.tokenizer.chat_template += "{{ tools }}{{ messages[-1].tool_calls }}"
+    users = "{% for m in messages if m.role == 'user' %}{{ m.content }}{% endfor %}"
+    own, worker.tokenizer.chat_template = worker.tokenizer.chat_template, users
+    (refusal,) = worker.predict({**CALL, "messages": [{"role": "system", "content": "s"}, *CALL["messages"]]})
+    assert "'system'" in refusal["error"]["error"]["message"]
+    worker.tokenizer.chat_template = own + "{{ tools }}{{ messages[-1].tool_calls }}"
     assert "prompt_tokens" in next(worker.predict({**CALL, "tools": [tool]}))
 
 

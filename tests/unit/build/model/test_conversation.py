@@ -8,7 +8,7 @@ from framework.build.data.row_formats import canonical
 from framework.build.model import Model
 from framework.build.model.bytelevel import byte_tokenizer
 from framework.build.model.chat import render_text, turn_ends
-from framework.build.model.conversation import encode_row, encode_rows
+from framework.build.model.conversation import encode_rows
 from framework.build.task import LABEL_MASK
 from framework.core.errors import DataError
 from framework.serving.tokenization import prompt_ids
@@ -25,7 +25,7 @@ def turns(*contents: str) -> list[dict[str, str]]:
 
 
 def learned(tokenizer: Any, row: Any) -> str:
-    ids, labels = encode_row(tokenizer, row)
+    ids, labels = encode_rows(tokenizer, row)[-1]
     assert len(ids) == len(labels)
     assert all(label in (LABEL_MASK, token) for token, label in zip(ids, labels, strict=True))
     return str(tokenizer.decode([label for label in labels if label != LABEL_MASK]))
@@ -37,14 +37,14 @@ def test_only_answers_and_their_end_tokens_are_learned(tokenizer: Any) -> None:
 
 
 def test_white_space_after_the_end_is_not_learned(tokenizer: Any) -> None:
-    ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
+    ((ids, labels),) = encode_rows(tokenizer, {"messages": turns("a", "b")})
     assert tokenizer.decode(ids[-2:]) == "<|im_end|>\n"
     assert labels[-2] == tokenizer.eos_token_id
     assert labels[-1] == LABEL_MASK
 
 
 def test_prompt_matches_the_servers(tokenizer: Any) -> None:
-    ids, labels = encode_row(tokenizer, {"messages": turns("a", "b")})
+    ((ids, labels),) = encode_rows(tokenizer, {"messages": turns("a", "b")})
     prompt = list(prompt_ids(tokenizer, turns("a")))
     assert ids[: len(prompt)] == prompt
     assert labels[: len(prompt)] == [LABEL_MASK] * len(prompt)
@@ -66,12 +66,17 @@ def test_template_error_rejects_the_row(tokenizer: Any) -> None:
     )
     row = {"messages": [{"role": "system", "content": "s"}, *turns("a", "b")]}
     with pytest.raises(DataError, match="no system role"):
-        encode_row(strict, row)
+        encode_rows(strict, row)
 
 
-def test_conversation_must_not_begin_with_the_assistant(tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="the first turn is the assistant's"):
-        encode_row(tokenizer, {"messages": [{"role": "assistant", "content": "b"}]})
+def test_greeting_before_any_prompt_is_context(tokenizer: Any) -> None:
+    greeting = {"role": "assistant", "content": "hi"}
+    assert learned(tokenizer, {"messages": [greeting, *turns("a", "b")]}) == "b<|im_end|>"
+    assert (
+        learned(tokenizer, {"messages": [greeting, *turns("a", "b", "c", "d")]}) == "b<|im_end|>d<|im_end|>"
+    )
+    with pytest.raises(DataError, match="no assistant turn with a prompt"):
+        encode_rows(tokenizer, {"messages": [greeting]})
 
 
 def with_template(tokenizer: Any, template: str) -> Any:
@@ -191,14 +196,23 @@ def test_pair_is_two_answers_to_one_prompt(tokenizer: Any) -> None:
         assert tokenizer.decode(kept) == f"<think></think>{text}<|im_end|>"
 
 
-def test_label_requires_a_classifier(tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="requires a model option for classification"):
-        encode_row(tokenizer, {"text": "a", "label": "b"})
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"text": "a", "label": "b"}, "label"),
+        ({"text": "a", "labels": ["b"]}, "labels"),
+        ({"text": "a", "image": "b.png"}, "image"),
+        ({"tokens": ["a"], "tags": ["O"]}, "tokens"),
+    ],
+)
+def test_key_of_another_task_is_refused(tokenizer: Any, row: Any, key: str) -> None:
+    with pytest.raises(DataError, match=f"'{key}'"):
+        encode_rows(tokenizer, row)
 
 
 def test_conversation_without_an_answer_is_rejected(tokenizer: Any) -> None:
     with pytest.raises(DataError, match="no assistant turn"):
-        encode_row(tokenizer, {"messages": turns("a")})
+        encode_rows(tokenizer, {"messages": turns("a")})
 
 
 # The format of models with tools: calls in tags, tool results as separate turns.
@@ -226,21 +240,28 @@ def test_every_assistant_turn_and_tool_call_is_learned(tokenizer: Any) -> None:
     row = canonical({"messages": ASKED, "tools": [SCHEMA]})
     call = '<call>{"name": "weather", "arguments": {"city": "Rome"}}</call>'
     assert learned(able, row) == f"{call}<|im_end|>Yes.<|im_end|>Any time.<|im_end|>"
-    ids, _ = encode_row(able, row)
+    ((ids, _),) = encode_rows(able, row)
     assert able.decode(ids).startswith('<|im_start|>system\n[{"type": "function"')
     assert "<|im_start|>tool\n25 C, sun<|im_end|>" in able.decode(ids)
+
+
+def test_earlier_reasoning_that_is_left_out_is_named(tokenizer: Any) -> None:
+    messages: list[dict[str, Any]] = turns("a", "b", "c", "d")
+    messages[1]["reasoning_content"] = "since"
+    with pytest.raises(DataError, match=r"out of earlier turns.*data\.loss_on=answers"):
+        encode_rows(with_template(tokenizer, THINKS), {"messages": messages}, "all")
 
 
 def test_reasoning_is_learned_or_named(tokenizer: Any) -> None:
     answer = {"role": "assistant", "content": "yes", "reasoning_content": "since"}
     row = {"messages": [*turns("a"), answer]}
     with pytest.raises(DataError, match="'reasoning_content'"):
-        encode_row(tokenizer, row)
+        encode_rows(tokenizer, row)
     assert learned(with_template(tokenizer, THINKS), row) == "<think>since</think>yes<|im_end|>"
 
 
 def test_template_without_tools_is_rejected(tokenizer: Any) -> None:
-    with pytest.raises(DataError, match="'tool_calls'; write the calls in 'content'"):
-        encode_row(tokenizer, canonical({"messages": ASKED}))
+    with pytest.raises(DataError, match=r"'tool_calls'.* write the calls in 'content'"):
+        encode_rows(tokenizer, canonical({"messages": ASKED}))
     with pytest.raises(DataError, match="'tools'; describe them in the system turn"):
-        encode_row(tokenizer, canonical({"messages": turns("a", "b"), "tools": [SCHEMA]}))
+        encode_rows(tokenizer, canonical({"messages": turns("a", "b"), "tools": [SCHEMA]}))

@@ -12,7 +12,8 @@ def test_classes_without_training_rows_are_named(capsys: pytest.CaptureFixture[s
     assert counts.summary("train") == {"labels": {"a": 2, "b": 0, "c": 0}}
     assert counts.summary("test") == {"labels": {"a": 0, "b": 1, "c": 0}}
     counts.report()
-    told = capsys.readouterr().out.splitlines()
+    untested, *told = capsys.readouterr().out.splitlines()
+    assert untested.endswith("no test row has 'a', so it is not tested")
     assert [line.count("'b' (1 test row") + 2 * line.count("'c' (0 test row") for line in told] == [1, 2]
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 from transformers import AutoTokenizer
 
-from framework.build.model.label_encoding import encode_classes, encode_tags
+from framework.build.model.label_encoding import encode_class, encode_classes, encode_tags
 from framework.build.model.sequence_classification import SequenceClassification
 from framework.build.model.tiny_encoder import TinyEncoder
 from framework.build.model.token_classification import TokenClassification
@@ -59,6 +59,12 @@ def test_multiple_classes_become_ones(pieces) -> None:
         encode_classes(pieces, {"text": "film"}, labels)
 
 
+@pytest.mark.parametrize("encode", [encode_class, encode_classes])
+def test_image_of_a_text_is_not_dropped(pieces, encode) -> None:
+    with pytest.raises(DataError, match="'image'"):
+        encode(pieces, {"text": "film", "label": "a", "image": "a.png"}, ("a", "b"))
+
+
 def test_encoder_gets_the_head_of_its_problem(tiny_bert: Path, tmp_path: Path) -> None:
     import json
 
@@ -85,10 +91,9 @@ def test_tiny_encoder_is_deterministic(problem: str, tmp_path: Path) -> None:
         name: (tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "same", "other")
     }
     assert weights["one"] == weights["same"] != weights["other"]
-    ((ids, labels),) = model.encode(
-        model.tokenizer(tmp_path / "one"),
-        {"text": "a", "label": "b", "tokens": ["ab", "c"], "tags": ["S-b", "O"]},
-    )
+    words, text = {"tokens": ["ab", "c"], "tags": ["S-b", "O"]}, {"text": "a", "label": "b"}
+    row = words if problem == "entities" else text
+    ((ids, labels),) = model.encode(model.tokenizer(tmp_path / "one"), row)
     wanted = {"single-label": [1], "multi-label": [0, 1], "entities": [M, 8, M, 0, M]}
     assert labels == wanted[problem]
     assert len(ids) == (5 if problem == "entities" else 3)

@@ -24,9 +24,9 @@ def test_each_answer_is_learned_after_its_own_prompt(tokenizer: Any) -> None:
     assert encode_answers(tokenizer, {"messages": unlearned}) == pairs[1:]
 
 
-@pytest.mark.parametrize("key", ["tools", "tool_calls", "reasoning_content"])
+@pytest.mark.parametrize("key", ["tools", "rejected", "tool_calls", "reasoning_content"])
 def test_what_a_decoder_does_not_learn_is_named(tokenizer: Any, key: str) -> None:
     row: dict[str, Any] = {"messages": [TURNS[0], {**TURNS[1]}]}
-    (row if key == "tools" else row["messages"][1])[key] = [{"function": {}}]
+    (row if key in ("tools", "rejected") else row["messages"][1])[key] = [{"function": {}}]
     with pytest.raises(DataError, match=f"'{key}'"):
         encode_answers(tokenizer, row)

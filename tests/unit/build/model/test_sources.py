@@ -79,7 +79,7 @@ def test_tokenizers_end_token_ends_generation(copy: Path, output: Path) -> None:
 @pytest.mark.parametrize("name", ["chatml", "alpaca", "own.jinja"])
 def test_base_model_needs_and_ships_a_chat_template(copy: Path, output: Path, name: str) -> None:
     (copy / "chat_template.jinja").unlink()
-    own = "{% for m in messages %}{{ m.content }};{% endfor %}{{ strftime_now('%Y') }}"
+    own = "{{ strftime_now('%Y') }}{% for m in messages %}{{ '\\n' + m.content }}{% endfor %}"
     (copy / "own.jinja").write_text(own)
     (problem,) = causal(copy).problems()
     assert problem.key == "model.chat_template"
@@ -93,7 +93,7 @@ def test_base_model_needs_and_ships_a_chat_template(copy: Path, output: Path, na
     shipped = AutoTokenizer.from_pretrained(output)
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     text = shipped.apply_chat_template(turns, tokenize=False)  # as any other server renders it
-    assert text == {"own.jinja": "a;b;2025"}.get(name, text)
+    assert text == {"own.jinja": "2025\na\nb"}.get(name, text)
     ((ids, labels),) = option.encode(shipped, {"messages": turns})
     assert [label for label in labels if label >= 0][-1] == shipped.eos_token_id
     prompt = prompt_ids(shipped, turns[:1])
@@ -109,6 +109,14 @@ def test_end_of_a_turn_ends_generation(copy: Path, output: Path) -> None:
     (copy / "generation_config.json").write_text(json.dumps({**body, "eos_token_id": 7}))
     causal(copy).materialize(output, seed=0)
     assert json.loads((output / "generation_config.json").read_text())["eos_token_id"] == [0, 1, 7]
+
+
+def test_text_around_answers_is_refused(copy: Path, output: Path) -> None:
+    own = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    (copy / "own.jinja").write_text(own)
+    about = {"source": f"file://{copy}", "chat_template": str(copy / "own.jinja")}
+    with pytest.raises(StepError, match=r"^model\.chat_template: .*model\.chat_template=chatml"):
+        CausalLM(name="m", license="x", parameters=1e5, **about).materialize(output, seed=0)
 
 
 def break_config(folder: Path) -> None:

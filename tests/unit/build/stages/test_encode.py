@@ -15,6 +15,7 @@ from framework.core.errors import DataError
 
 Prepare = Callable[..., Path]
 GOOD = {"prompt": "Is 1 even or odd?", "completion": "odd"}
+GOOD_TURNS = [{"role": "user", "content": "1?"}, {"role": "assistant", "content": "odd"}]
 OTHER = {"prompt": "Is 2 even or odd?", "completion": "even"}
 
 
@@ -198,6 +199,9 @@ def test_every_classification_label_is_checked(
     ((_, label),) = read_examples(folder / "train")
     assert label.tolist() == [2]
     long = lines({"text": "a film " * 30, "label": "neutral"})
+    both = prepare(train + long, test, model=model, base=tiny_bert, max_length=16, max_rejected=0.9)
+    labels = json.loads((both / "summary.json").read_text())["train"]["labels"]
+    assert labels == {"negative": 0, "neutral": 0, "positive": 1}
     folder = prepare(long, test, model=model, base=tiny_bert, max_length=16, too_long="truncate")
     ((ids, label),) = read_examples(folder / "train")
     assert len(ids) == 16
@@ -236,6 +240,16 @@ def test_conversation_becomes_a_row_an_answer_where_turns_are_rewritten(
     assert summary(folder)["train"]["rows"] == 3
     assert [row.line for row in read_shards(folder, "train")] == [1, 2, 2]
     assert "train: 2 conversations gave 3 rows" in capsys.readouterr().out
+    # One of 3 rows that were read is rejected, in part or whole: not one of 4, or two of 4.
+    talk["messages"][0]["content"] = "turn 0 " * 20
+    for bad, reason in ((talk, "2 of its 2 answers: "), ({"prompt": "a" * 200, "completion": "b"}, "")):
+        train = lines(GOOD, {"messages": [*GOOD_TURNS, *GOOD_TURNS]}, bad)
+        folder = prepare(train, base=base, max_rejected=0.34)
+        assert [entry["reason"].startswith(reason) for entry in rejected(folder)] == [True]
+        counted = summary(folder)["train"]
+        assert [counted[name] for name in ("sources", "rows", "rejected")] == [2, 3, 1]
+        with pytest.raises(DataError, match="1 of 3 rows of split 'train'"):
+            prepare(train, base=base, max_rejected=0.3)
 
 
 def test_held_out_rows_are_measured_on_answers(prepare: Prepare) -> None:

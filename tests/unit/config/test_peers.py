@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from framework.config.jsonschema import options
+from framework.config.jsonschema import option_classes
 from framework.config.owner import choices, field
 from framework.config.peers import answers, split_answer
 from framework.config.problems import as_problem
@@ -20,7 +20,7 @@ QUOTED = re.compile(r"'([a-z_]+(?:[.=][^'\s]*)?)'")
 
 @pytest.fixture(scope="module")
 def classes() -> dict:
-    return {group: options(group, (SHARE,)) for group in GROUPS}
+    return {group: option_classes(group, (SHARE,)) for group in GROUPS}
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +139,14 @@ def test_every_key_of_a_tool_is_answered_everywhere(advice):
         ({"report_to": "wandb"}, "", "use 'tracking=wandb'"),
         ({"target_r": 8}, "", "use 'tuning.target_rank' with tuning=adalora"),
         ({"target_rank": 8}, "tuning", "it is a key of tuning=adalora"),
+        ({"freeze_trainable_layers": 2}, "tuning", "use 'tuning.layers=last-<number>' with tuning=head"),
+        ({"qat_group_size": 32}, "", "use 'compression.qat.group_size' with compression=qat"),
+        ({"truncation": True}, "data", "use 'data.too_long', one of reject, truncate"),
+        (
+            {"trainer": {"data": {"path": "x"}, "model": {"revision": "main"}}},
+            "",
+            "use 'data.train' for 'path', 'model.source' with model=smollm2-135m for 'revision'",
+        ),
         ({"galore_rank": 8}, "training", None),
         ({"lr": 1}, "compression.qat.training", "use 'compression.qat.training.learning_rate'"),
         ({"image_pull_secrte": "x"}, "deployment", "did you mean 'image_pull_secret'?"),

@@ -79,11 +79,14 @@ def _takes(found, value: str) -> bool:
     return value in values or not values
 
 
-@pytest.mark.parametrize("text", sorted({text for _, text in every_answer()}))
-def test_answer_names_what_the_schema_accepts(text, classes):
-    ours, rest = split_answer(text)
-    words = [*([ours] if ours else []), *QUOTED.findall(rest)]
-    assert [word for word in words if not accepted(word, classes)] == []
+def test_every_answer_names_what_the_schema_accepts(classes):
+    wrong = {}
+    for text in sorted({text for _, text in every_answer()}):
+        ours, rest = split_answer(text)
+        words = [*([ours] if ours else []), *QUOTED.findall(rest)]
+        if unknown := [word for word in words if not accepted(word, classes)]:
+            wrong[text] = unknown
+    assert wrong == {}
 
 
 def test_every_key_of_a_tool_is_answered_everywhere(advice):

@@ -17,7 +17,7 @@ def owner(root: type[Component], raw: Any, path: Iterable[int | str]) -> type[Co
     named = False  # whether the keys at this place are names that the recipe chooses, such as those of phases
     for key in path:
         annotation = None
-        if component is not None and key in component.model_fields:
+        if component is not None and key in component.model_fields and not named:
             annotation = component.model_fields[str(key)].annotation
             component = None
         elif isinstance(raw, Mapping) and key in raw and not named:

@@ -8,10 +8,11 @@ from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from framework.config.jsonschema import option_classes
-from framework.config.owner import choices, field
+from framework.config.owner import choices, field, owner
 from framework.config.peers import answers, split_answer
 from framework.config.problems import as_problem
-from framework.config.schema import GROUPS, SEVERAL, Config
+from framework.config.schema import GROUPS, SEVERAL, Config, Phase
+from framework.core.gates import Bound
 from framework.core.paths import SHARE
 
 LORA = ("+recipe=tiny", "tuning=lora")
@@ -165,3 +166,17 @@ def test_valid_config_reads_no_table(config, monkeypatch):
     monkeypatch.delitem(sys.modules, "framework.config.peers")
     config("+recipe=tiny")
     assert "framework.config.peers" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("path", "cls"),
+    [
+        (("phases", "data"), Phase),
+        (("gates", "min"), Bound),
+        (("trainer",), None),
+        (("trainer", "data"), None),
+    ],
+)
+def test_owner_of_a_chosen_name_is_its_class(path, cls):
+    raw = {"phases": {"data": {}}, "gates": {"min": {}}, "trainer": {"data": {}}}
+    assert owner(Config, raw, path) is cls

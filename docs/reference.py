@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from framework.config.jsonschema import options
+from framework.config.jsonschema import option_classes
 from framework.config.schema import GROUPS, Config
 from framework.core.component import Component
 from framework.core.paths import SHARE
@@ -23,7 +23,7 @@ def reference() -> str:
     for group in GROUPS:
         parts += [f"## {group}", ""]
         by_class: dict[type[Component], list[str]] = {}
-        for name, cls in options(group, (SHARE,)).items():
+        for name, cls in option_classes(group, (SHARE,)).items():
             by_class.setdefault(cls, []).append(name)
         for cls, names in by_class.items():
             parts += [f"### {', '.join(f'`{group}={name}`' for name in names)}", "", _first(cls.__doc__), ""]

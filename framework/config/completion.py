@@ -4,14 +4,15 @@ Keys are those of the classes of the chosen options, so that one that no YAML fi
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any, get_origin
 
 from omegaconf import OmegaConf
 
 from framework.config.compose_config import composed
-from framework.config.options import GROUP, groups, options
-from framework.config.owner import choices, component_in, field
+from framework.config.options import GROUP, add_folders, groups, options
+from framework.config.owner import choices, component_in, field, imported
 from framework.config.schema import BASES, GROUPS, Config
 from framework.core.component import TARGET, Component
 from framework.core.errors import FrameworkError
@@ -20,6 +21,7 @@ from framework.core.source import Source
 
 def completions(words: Sequence[str], unfinished: str) -> list[str]:
     """Return what *unfinished* may become after the complete *words*, sorted."""
+    add_folders(words)
     sign = unfinished[: len(unfinished) - len(unfinished.lstrip("+~"))]
     bare = unfinished.removeprefix(sign)
     key, assigned, value = bare.partition("=")
@@ -32,9 +34,10 @@ def completions(words: Sequence[str], unfinished: str) -> list[str]:
 
 
 def _values(key: str, words: Sequence[str]) -> list[str]:
-    """Return the options of the group *key*, or the values that the key accepts."""
-    if key == GROUP or key in groups():
-        return options(key)
+    """Return the options of the group *key*, such as ``data@phases.a.data``, or the key's values."""
+    group = key.partition("@")[0]
+    if group == GROUP or group in groups():
+        return options(group)
     above, _, name = key.rpartition(".")
     raw = _composed(words)
     cls = _class_at(raw, above.split(".") if above else [])
@@ -81,22 +84,19 @@ def _class_at(raw: Any, path: Sequence[str]) -> type[Component] | None:
         cls, named = (None, inside) if is_dict else (named or inside, None)
         node = node.get(key) if isinstance(node, Mapping) else None
         if isinstance(node, Mapping) and TARGET in node:
-            cls = _imported(str(node[TARGET])) or cls
+            cls = _framework_class(str(node[TARGET])) or cls
         elif depth and BASES.get(key) is cls:
             cls = _class_at(raw, [key])  # a phase changes the recipe's own option
     return cls
 
 
-def _imported(target: str) -> type[Component] | None:
-    """Return the framework's class *target*; a plugin's is not imported to complete a word."""
-    module, _, name = target.rpartition(".")
-    if not module.startswith("framework."):
-        return None
-    try:
-        found: type[Component] | None = getattr(import_module(module), name, None)
-    except ImportError:
-        return None
-    return found
+def _framework_class(target: str) -> type[Component] | None:
+    """Return the class *target*, imported if it is the framework's; a plugin is not imported for a word."""
+    module = target.rpartition(".")[0]
+    if module.startswith("framework."):
+        with suppress(ImportError):
+            import_module(module)
+    return imported(target)
 
 
 def _at(raw: Any, path: Sequence[str]) -> Any:

@@ -28,7 +28,7 @@ _LISTED = {
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def options(group: str, roots: tuple[Path, ...]) -> dict[str, type[Component] | None]:
+def option_classes(group: str, roots: tuple[Path, ...]) -> dict[str, type[Component] | None]:
     """Return the class of every option of *group* below ``<root>/conf``, by option name.
 
     Earlier roots win, as in Hydra. The class is None for an option that extends another one, and
@@ -61,7 +61,7 @@ def _class_in(file: Path) -> type[Component] | None:
 def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     """Return the JSON Schema of a recipe, indented by two spaces, with sorted keys and a final newline."""
     roots = roots or tuple(dict.fromkeys([Path.cwd().resolve(), SHARE.resolve()]))
-    by_group = {group: options(group, roots) for group in GROUPS}
+    by_group = {group: option_classes(group, roots) for group in GROUPS}
     every = [cls for chosen in by_group.values() for cls in chosen.values()]
     described = {cls for cls in every if cls is not None and cls is not Component}
     classes: list[type[Component]] = sorted(described, key=lambda cls: cls.__name__)

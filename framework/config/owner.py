@@ -14,17 +14,21 @@ from framework.core.component import TARGET, Component
 def owner(root: type[Component], raw: Any, path: Iterable[int | str]) -> type[Component] | None:
     """Return the class that validates the mapping at *path* of *raw*, or None for a plain mapping."""
     component: type[Component] | None = root
+    named = False  # whether the keys at this place are names that the recipe chooses, such as those of phases
     for key in path:
         annotation = None
-        if component is not None and key in component.model_fields:
+        if component is not None and key in component.model_fields and not named:
             annotation = component.model_fields[str(key)].annotation
             component = None
+        elif isinstance(raw, Mapping) and key in raw and not named:
+            component = None  # an unknown key
+        named = get_origin(annotation) is dict
         if isinstance(raw, Mapping):
             raw = raw.get(key)
         elif isinstance(raw, list) and isinstance(key, int) and key < len(raw):
             raw = raw[key]
         if isinstance(raw, Mapping) and TARGET in raw:
-            component = _imported(str(raw[TARGET]))
+            component = imported(str(raw[TARGET]))
         elif annotation is not None:
             component = component_in(annotation)
     return component
@@ -85,7 +89,7 @@ def component_in(annotation: Any) -> type[Component] | None:
     return None
 
 
-def _imported(target: str) -> type[Component] | None:
+def imported(target: str) -> type[Component] | None:
     """Return the class *target* if validation imported it; nothing is imported for a message."""
     module, _, name = target.rpartition(".")
     cls = getattr(sys.modules.get(module), name, None)

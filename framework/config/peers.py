@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic.fields import FieldInfo
 
-from framework.config.jsonschema import options
+from framework.config.jsonschema import option_classes
 from framework.config.owner import choices, field, owner
-from framework.config.schema import GROUPS, SEVERAL, Config, Phase
+from framework.config.schema import GROUPS, SEVERAL, Config
 from framework.core.component import Component
 from framework.core.paths import SHARE
 
@@ -105,18 +106,38 @@ class Peers:
         if not ours:
             return rest
         key, assigned, choice = ours.partition("=")
-        prefix = _prefix(path, key)
-        if assigned:
-            if prefix and key in GROUPS:
-                return f"use '- /{key}@{'.'.join([*prefix, key])}: {choice}' in 'defaults'{rest}"
-            return f"use '{'.'.join([*prefix, ours])}'{rest}"
-        group, _, name = key.partition(".")
-        chosen = owner(self.root, self.raw, (*prefix, group)) if name else self.root
-        names = [] if not name or field(chosen, name) else _options_with(group, name)
-        needed = f" with {group}={_listed(names)}" if names else ""
-        accepted = field(chosen, name or key)
-        ours, among = _with_value(key, value, choices(accepted.annotation) if accepted else [])
+        prefix = self._prefix(path, key)
+        if assigned and prefix and key in GROUPS:
+            return f"use '- /{key}@{'.'.join([*prefix, key])}: {choice}' in 'defaults'{rest}"
+        accepted, needed = self._accepted(prefix, key)
+        among = ""
+        if not assigned:
+            ours, among = _with_value(key, value, choices(accepted.annotation) if accepted else [])
         return f"use '{'.'.join([*prefix, ours])}'{needed}{among}{rest}"
+
+    def _accepted(self, prefix: list[str], key: str) -> tuple[FieldInfo | None, str]:
+        """Return the field of *key* below *prefix*, and the option that has it if the chosen one has not."""
+        group, _, name = key.partition(".")
+        if not name:
+            return field(self.root, key), ""
+        if group in SEVERAL:
+            option, _, name = name.partition(".")
+            found = field(owner(self.root, self.raw, (*prefix, group, option)), name)
+            return found, "" if found else f" with {group}={option}"
+        found = field(owner(self.root, self.raw, (*prefix, group)), name)
+        names = [] if found else _options_with(group, name)
+        return found, f" with {group}={_listed(names)}" if names else ""
+
+    def _prefix(self, path: KeyPath, key: str) -> list[str]:
+        """Return where our *key* belongs if the one at *path* is in a phase or an option's own training."""
+        group = re.split(r"[.=]", key)[0]
+        above = [str(entry) for entry in path[:-1]]
+        inner = [above[:position] for position, entry in enumerate(above) if entry == group]
+        phase = [above[:2]] if above[:1] == ["phases"] and len(above) > 1 else []
+        for prefix in [*reversed(inner), *phase]:
+            if field(owner(self.root, self.raw, prefix), group):  # not in an unknown mapping
+                return prefix
+        return []
 
 
 def _listed(words: list[str]) -> str:
@@ -159,15 +180,6 @@ def _group_position(path: KeyPath) -> int | None:
     return max((index for index, key in enumerate(path[:-1]) if key in GROUPS), default=None)
 
 
-def _prefix(path: KeyPath, key: str) -> list[str]:
-    """Return where our *key* belongs if the one at *path* is in a phase or an option's own training."""
-    group = re.split(r"[.=]", key)[0]
-    above = [str(entry) for entry in path[:-1]]
-    if group in above:
-        return above[: len(above) - 1 - above[::-1].index(group)]
-    return above[:2] if above[:1] == ["phases"] and len(above) > 1 and group in Phase.model_fields else []
-
-
 def _options_with(group: str, dotted: str) -> list[str]:
     """Return the options of *group* that have the key *dotted*: only the default one if it has it."""
     if group not in GROUPS or group in SEVERAL:
@@ -179,7 +191,7 @@ def _options_with(group: str, dotted: str) -> list[str]:
 
 @cache
 def _classes(group: str, folder: Path) -> dict[str, type[Component] | None]:
-    return options(group, tuple(dict.fromkeys([folder.resolve(), SHARE.resolve()])))
+    return option_classes(group, tuple(dict.fromkeys([folder.resolve(), SHARE.resolve()])))
 
 
 @cache

@@ -41,24 +41,24 @@ def _problem(error: ErrorDetails, root: type[Component], raw: Any) -> Problem:
         return Problem("", "unknown key", advice=_right_key(error["loc"], value, root, raw))
     if kind == "no_option" or (kind == "missing" and len(error["loc"]) == 1):
         replaced = value is not None and not isinstance(value, Mapping)
-        reason = f"should be a mapping, got {_shown(value)}" if replaced else "no option is chosen"
+        reason = f"should be a mapping, got {_as_typed(value)}" if replaced else "no option is chosen"
         path = ".".join(map(str, error["loc"]))
         choice = f"{key}=<option>" if path == key else f"{key}@{path}=<option>"
         return Problem("", reason, (choice,))
     if kind == "missing":
         return Problem("", "this key is required")
     if _OF_TYPE.search(kind) and (accepted := _union(error["loc"], root, raw)):
-        return Problem("", f"should be {accepted}, got {_shown(value)}", advice=_right_value(error))
+        return Problem("", f"should be {accepted}, got {_as_typed(value)}", advice=_right_value(error))
     if kind in ("dict_type", "model_type"):
         component = owner(root, raw, error["loc"]) if kind == "model_type" else None
         keys = f" with the keys {', '.join(component.model_fields)}" if component else ""
-        return Problem("", f"should be a mapping{keys}, got {_shown(value)}")
+        return Problem("", f"should be a mapping{keys}, got {_as_typed(value)}")
     if kind == "too_short":
-        return Problem("", f"should have at least {error['ctx']['min_length']} items, got {_shown(value)}")
+        return Problem("", f"should have at least {error['ctx']['min_length']} items, got {_as_typed(value)}")
     message = error["msg"].removeprefix("Input ").removeprefix("String ").replace("valid tuple", "list")
     if kind.startswith("target_") or isinstance(value, Mapping):
         return Problem("", message)
-    return Problem("", f"{message}, got {_shown(value)}", advice=_right_value(error))
+    return Problem("", f"{message}, got {_as_typed(value)}", advice=_right_value(error))
 
 
 def _right_key(path: Sequence[int | str], value: Any, root: type[Component], raw: Any) -> str:
@@ -117,7 +117,7 @@ def _right_value(error: ErrorDetails) -> str:
     return f"did you mean '{guess}'?" if guess else ""
 
 
-def _shown(value: Any) -> str:
+def _as_typed(value: Any) -> str:
     """Return *value* as it was typed, without a password and not too long."""
     text = _PASSWORD.sub(r"\1:***@", repr(value))
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -24,10 +24,14 @@ _SETTINGS = (
     "log.showRoot=true",
     "diff.renames=false",
     "diff.relative=false",
+    "status.renames=false",
     "trailer.separators=:",
     "i18n.commitEncoding=UTF-8",
     "i18n.logOutputEncoding=UTF-8",
-    *(f"color.{part}=false" for part in ("ui", "branch", "diff", "status")),
+    *(
+        f"color.{part}=false"
+        for part in ("ui", "branch", "diff", "status", "remote", "push", "transport", "advice")
+    ),
 )
 """Settings that change the output that callers parse; fixed, whatever the user's configuration says."""
 _FIXED = [word for setting in _SETTINGS for word in ("-c", setting)]
@@ -66,6 +70,19 @@ class Repository:
     def prefix(self) -> str:
         """The folder's path below the repository's root, with a trailing slash; empty at the root."""
         return self.run("rev-parse", "--show-prefix").strip()
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that is checked out; None for a detached HEAD."""
+        return self.points_to("HEAD", "refs/heads/")
+
+    def points_to(self, name: str, prefix: str) -> str | None:
+        """Return the ref that the symbolic ref *name* points to without its *prefix*, or None if it is none.
+
+        Git's own ``--short`` keeps a part of the prefix once a tag has the same name.
+        """
+        ref = self.ask("symbolic-ref", "--quiet", name)
+        return ref.removeprefix(prefix) if ref else None
 
     def run(self, *words: str, stdin: str = "") -> str:
         """Return the output of ``git *words``.

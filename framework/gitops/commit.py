@@ -107,12 +107,12 @@ def find_target(
     """
     repository = Repository.around(folder)
     _require_clean(repository, environments, excluded)
-    current = repository.ask("symbolic-ref", "--quiet", "--short", "HEAD")
+    current = repository.branch
     remotes = repository.run("remote").split()
     own = repository.ask("config", f"branch.{current}.remote") if current else None
     remote = next((candidate for candidate in (own, "origin", *remotes) if candidate in remotes), None)
-    head = repository.ask("symbolic-ref", "--quiet", "--short", f"refs/remotes/{remote}/HEAD")
-    main = head.partition("/")[2] if head and remote and not direct else None
+    tracked = f"refs/remotes/{remote}/"
+    main = repository.points_to(f"{tracked}HEAD", tracked) if remote and not direct else None
     chosen = base.removeprefix(f"{remote}/") if base else main or current
     if not chosen:
         raise GitError("HEAD: not on a branch; choose the base with base=<branch>")
@@ -246,7 +246,7 @@ def _refusal(output: str) -> str:
 def _move_base(target: Target, commit: str, tip: str) -> bool:
     """Move the base of a repository without a remote, and its checkout if it is checked out."""
     repository = target.repository
-    if repository.ask("symbolic-ref", "--quiet", "--short", "HEAD") == target.base:
+    if repository.branch == target.base:
         done = repository.attempt("merge", "--ff-only", "--quiet", commit)
     else:
         done = repository.attempt("update-ref", f"refs/heads/{target.base}", commit, tip)
@@ -263,7 +263,7 @@ def _update_local_branch(target: Target, commit: str) -> bool:
     if target.remote is None:
         return True
     repository.attempt("fetch", "--quiet", "--no-tags", target.remote, target.base)
-    if repository.ask("symbolic-ref", "--quiet", "--short", "HEAD") == target.base:
+    if repository.branch == target.base:
         return repository.attempt("merge", "--ff-only", "--quiet", commit).returncode == 0
     refspec = f"{commit}:refs/heads/{target.base}"
     return repository.attempt("fetch", "--quiet", ".", refspec).returncode == 0

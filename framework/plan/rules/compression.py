@@ -88,12 +88,12 @@ def _export_rules(config: Config, name: str, option: ExportCompression) -> list[
 def _suitable_exports(config: Config) -> list[str]:
     """Return overrides that choose an export for the model's task and every chosen compression."""
     # Imports every option of the group, which is slow; only a plan that cannot run needs it.
-    from framework.config.jsonschema import options
+    from framework.config.jsonschema import option_classes
 
     supported = [set(option.exports) for option in config.reductions.values() if option.exports]
     device = config.environment.hardware.device
     overrides = []
-    for name, cls in options("export", (SHARE,)).items():
+    for name, cls in option_classes("export", (SHARE,)).items():
         if cls is None or not issubclass(cls, Export) or config.model.task not in cls.tasks:
             continue
         export = cls.model_construct()

@@ -31,12 +31,21 @@ from framework.cli.complete import complete_verb, suggestions
         ("run +recipe=nope tuning.", ["tuning.use_dora="], []),
         ("run launcher=jobset launcher.", ["launcher.dry_run=", "launcher.requests."], []),
         ("run +recipe=finance-three-phase phases.general.tuning.", ["phases.general.tuning.use_dora="], []),
+        ("run data@phases.general.data=ti", ["data@phases.general.data=tiny"], []),
+        ("run +tuning@phases.general.tuning=lo", ["+tuning@phases.general.tuning=lora"], []),
     ],
 )
 def test_word_is_completed(line, included, excluded, team):
     found = suggestions(line)
     assert [word for word in included if word not in found] == []
     assert [word for word in excluded if word in found] == []
+
+
+@pytest.mark.parametrize("flag", ["--config-dir=more", "--config-dir more", "hydra.searchpath=[file://more]"])
+def test_options_of_an_added_folder_are_offered(flag, team):
+    team("more/tuning/mine.yaml", "rank: 3\n")
+    assert "tuning=mine" in suggestions(f"run {flag} tuning=")
+    assert "tuning=mine" not in suggestions("run tuning=")
 
 
 @pytest.mark.parametrize(("shell", "separator"), [("bash", " "), ("zsh", " "), ("fish", "\n")])

@@ -76,6 +76,8 @@ def test_schema_is_valid(schema):
         ),
         {"defaults": [{"override /tuning": "lora"}, {"override /tuning": "full"}]},
         {"defaults": ["_self_", "_self_"]},
+        {"defaults": ["tiny", "tiny"]},
+        {"defaults": [{"/data@phases.general.data": "tiny"}] * 2},
         {"defaults": [{"override /tuning": "full"}], "tuning": {"rank": 8}},
         {"defaults": [{"override /training": "supervised"}], "training": {"beta": 0.1}},
     ],
@@ -120,11 +122,39 @@ def test_every_recipe_is_accepted(schema):
     assert len(files) > 20
 
 
-def test_group_of_the_working_folder_can_be_chosen(team, tmp_path):
-    team("conf/experiment/a.yaml", "# @package _global_\nseed: 5\n")
-    schema = jsonschema.Draft202012Validator(json.loads(schema_text((tmp_path, SHARE))))
-    assert schema.is_valid({"defaults": [{"/experiment": "a"}]})
-    assert not schema.is_valid({"defaults": [{"/experimentx": "a"}]})
+@pytest.mark.parametrize(
+    ("entries", "valid"),
+    [
+        ([{"/experiment": "a"}], True),
+        ([{"/experiment": ["a"]}], True),
+        ([{"override /experiment": "a"}], True),
+        ([{"optional /experiment": "later"}], True),
+        ([{"/experiment": "${recipe}"}], True),
+        ([{"/experiment@foo": "a"}], True),
+        ([{"/base": "deep/x"}], True),
+        ([{"/base/deep": "x"}], True),
+        (["/base/deep/x"], True),
+        (["/experiment/a"], True),
+        (["experiment/team"], True),  # a recipe
+        (["experiment/a"], False),
+        (["/experiment/b"], False),
+        ([{"/experiment": "b"}], False),
+        ([{"/experiment": "a"}, {"/experiment": ["a"]}], False),
+        ([{"/experimentx": "a"}], False),
+    ],
+    ids=str,
+)
+def test_group_of_the_working_folder_can_be_chosen(entries, valid, own_groups):
+    assert own_groups.is_valid({"defaults": entries}) == valid
+
+
+@pytest.fixture(scope="module")
+def own_groups(tmp_path_factory) -> jsonschema.Draft202012Validator:
+    folder = tmp_path_factory.mktemp("team")
+    for name in ("conf/experiment/a", "conf/experiment/team", "conf/base/deep/x", "recipes/experiment/team"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.yaml").write_text("# @package _global_\nseed: 5\n")
+    return jsonschema.Draft202012Validator(json.loads(schema_text((folder, SHARE))))
 
 
 def test_every_key_has_a_description(schema):

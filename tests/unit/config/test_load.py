@@ -43,45 +43,46 @@ def test_problems_are_sorted_by_place(team, lines):
     ]
 
 
-@pytest.mark.parametrize(
-    ("body", "line", "key", "remedy"),
-    [
-        ("data:\n  train: hf:foo\n", 6, "data.train", ""),
-        ("data:\n  train:\n  - rows.jsonl\n  - url: hf:foo\n", 8, "data.train.1.url", ""),
-        (
-            "data:\n  train:\n    url: rows.jsonl\n    sha: abc\n",
-            8,
-            "data.train.sha",
-            "did you mean 'sha256'?",
-        ),
-        (
-            "gates:\n  exact_match:\n    mn: 0.5\n",
-            7,
-            "gates.exact_match.mn",
-            "did you mean 'min'?",
-        ),
-        ("gates: {exact_match: {}}\n", 5, "gates.exact_match", ""),
-        ("gates: {exact_match: 0.5}\n", 5, "gates.exact_match", ""),
-        ("training:\n  epochs: many\n", 6, "training.epochs", ""),
-        ("training: 3\n", 5, "training", "training=<option>"),
-        ("training: null\n", 5, "training", "training=<option>"),
-        ("environment: {min_replicas: 9}\n", 5, "environment", ""),
-        ("deployment:\n  requests: {cpu: 9}\n", 5, "deployment", ""),
-        ("deployment:\n  requests:\n    cpu: lots\n", 7, "deployment.requests.cpu", ""),
-        ("plugins: 3\n", 5, "plugins", ""),
-        ("name: Big Name\n", 5, "name", ""),
-        ("seed: ${nope}\n", 5, "seed", ""),
-        ("seed: ${oc.env:GITUNE_NOPE}\n", 5, "seed", ""),
-        ("benchmark:\n  repeats: ???\n", 6, "benchmark.repeats", "benchmark.repeats=<value>"),
-    ],
+MISTAKES = (
+    (
+        ("data:\n  train: hf:foo\n", 2, "data.train", ""),
+        ("gates:\n  exact_match:\n    mn: 0.5\n", 3, "gates.exact_match.mn", "did you mean 'min'?"),
+        ("training:\n  epochs: many\n", 2, "training.epochs", ""),
+        ("environment: {min_replicas: 9}\n", 1, "environment", ""),
+        ("deployment:\n  requests: {cpu: 9}\n", 1, "deployment", ""),
+        ("plugins: 3\n", 1, "plugins", ""),
+        ("name: Big Name\n", 1, "name", ""),
+        ("seed: ${nope}\n", 1, "seed", ""),
+        ("benchmark:\n  repeats: ???\n", 2, "benchmark.repeats", "benchmark.repeats=<value>"),
+    ),
+    (
+        ("data:\n  train:\n  - rows.jsonl\n  - url: hf:foo\n", 4, "data.train.1.url", ""),
+        ("gates: {exact_match: {}}\n", 1, "gates.exact_match", ""),
+        ("training: 3\n", 1, "training", "training=<option>"),
+        ("deployment:\n  requests:\n    cpu: lots\n", 3, "deployment.requests.cpu", ""),
+        ("seed: ${oc.env:GITUNE_NOPE}\n", 1, "seed", ""),
+    ),
+    (
+        ("data:\n  train:\n    url: a.jsonl\n    sha: abc\n", 4, "data.train.sha", "did you mean 'sha256'?"),
+        ("gates: {exact_match: 0.5}\n", 1, "gates.exact_match", ""),
+        ("training: null\n", 1, "training", "training=<option>"),
+    ),
 )
-def test_problem_names_file_line_and_key(team, rejected, body, line, key, remedy):
-    team("recipes/x.yaml", TINY + body)
+"""Bodies of recipes, with the line, the key and the remedy of their problem; each row is one recipe."""
+
+
+@pytest.mark.parametrize("mistakes", MISTAKES, ids=len)
+def test_problem_names_file_line_and_key(team, rejected, mistakes):
+    team("recipes/x.yaml", TINY + "".join(body for body, *_ in mistakes))
     error = rejected("+recipe=x")
-    (problem,), (text,) = error.problems, error.lines
-    assert problem.key == key
-    assert remedy in (problem.advice, *problem.overrides)
-    assert text == f"recipes/x.yaml:{line}: {problem}"
+    found = {problem.key: (problem, text) for problem, text in zip(error.problems, error.lines, strict=True)}
+    assert sorted(problem.key for problem in error.problems) == sorted(key for _, _, key, _ in mistakes)
+    above = TINY.count("\n")
+    for body, line, key, remedy in mistakes:
+        problem, text = found[key]
+        assert remedy in (problem.advice, *problem.overrides)
+        assert text == f"recipes/x.yaml:{above + line}: {problem}"
+        above += body.count("\n")
 
 
 def test_file_of_the_key_is_named_not_of_its_group(team, lines):

@@ -7,11 +7,12 @@ import pytest
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from framework.config.jsonschema import options
-from framework.config.owner import choices, field
+from framework.config.jsonschema import option_classes
+from framework.config.owner import choices, field, owner
 from framework.config.peers import answers, split_answer
 from framework.config.problems import as_problem
-from framework.config.schema import GROUPS, SEVERAL, Config
+from framework.config.schema import GROUPS, SEVERAL, Config, Phase
+from framework.core.gates import Bound
 from framework.core.paths import SHARE
 
 LORA = ("+recipe=tiny", "tuning=lora")
@@ -20,7 +21,7 @@ QUOTED = re.compile(r"'([a-z_]+(?:[.=][^'\s]*)?)'")
 
 @pytest.fixture(scope="module")
 def classes() -> dict:
-    return {group: options(group, (SHARE,)) for group in GROUPS}
+    return {group: option_classes(group, (SHARE,)) for group in GROUPS}
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +80,14 @@ def _takes(found, value: str) -> bool:
     return value in values or not values
 
 
-@pytest.mark.parametrize("text", sorted({text for _, text in every_answer()}))
-def test_answer_names_what_the_schema_accepts(text, classes):
-    ours, rest = split_answer(text)
-    words = [*([ours] if ours else []), *QUOTED.findall(rest)]
-    assert [word for word in words if not accepted(word, classes)] == []
+def test_every_answer_names_what_the_schema_accepts(classes):
+    wrong = {}
+    for text in sorted({text for _, text in every_answer()}):
+        ours, rest = split_answer(text)
+        words = [*([ours] if ours else []), *QUOTED.findall(rest)]
+        if unknown := [word for word in words if not accepted(word, classes)]:
+            wrong[text] = unknown
+    assert wrong == {}
 
 
 def test_every_key_of_a_tool_is_answered_everywhere(advice):
@@ -139,6 +143,14 @@ def test_every_key_of_a_tool_is_answered_everywhere(advice):
         ({"report_to": "wandb"}, "", "use 'tracking=wandb'"),
         ({"target_r": 8}, "", "use 'tuning.target_rank' with tuning=adalora"),
         ({"target_rank": 8}, "tuning", "it is a key of tuning=adalora"),
+        ({"freeze_trainable_layers": 2}, "tuning", "use 'tuning.layers=last-<number>' with tuning=head"),
+        ({"qat_group_size": 32}, "", "use 'compression.qat.group_size' with compression=qat"),
+        ({"truncation": True}, "data", "use 'data.too_long', one of reject, truncate"),
+        (
+            {"trainer": {"data": {"path": "x"}, "model": {"revision": "main"}}},
+            "",
+            "use 'data.train' for 'path', 'model.source' with model=smollm2-135m for 'revision'",
+        ),
         ({"galore_rank": 8}, "training", None),
         ({"lr": 1}, "compression.qat.training", "use 'compression.qat.training.learning_rate'"),
         ({"image_pull_secrte": "x"}, "deployment", "did you mean 'image_pull_secret'?"),
@@ -154,3 +166,17 @@ def test_valid_config_reads_no_table(config, monkeypatch):
     monkeypatch.delitem(sys.modules, "framework.config.peers")
     config("+recipe=tiny")
     assert "framework.config.peers" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("path", "cls"),
+    [
+        (("phases", "data"), Phase),
+        (("gates", "min"), Bound),
+        (("trainer",), None),
+        (("trainer", "data"), None),
+    ],
+)
+def test_owner_of_a_chosen_name_is_its_class(path, cls):
+    raw = {"phases": {"data": {}}, "gates": {"min": {}}, "trainer": {"data": {}}}
+    assert owner(Config, raw, path) is cls

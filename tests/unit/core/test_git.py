@@ -46,6 +46,7 @@ def test_git_failures_are_one_line_errors(repository, tmp_path, monkeypatch):
 
 
 SIGNER = """#!/bin/sh
+cat > /dev/null
 case "$*" in
 *--verify*) echo 'gpg: Good signature' >&2 ;;
 *) echo '[GNUPG:] SIG_CREATED ' >&2
@@ -59,8 +60,14 @@ email = a@example.org
 [log]
 showSignature = true
 showRoot = false
+[status]
+renames = true
 [color]
 ui = always
+remote = always
+push = always
+transport = always
+advice = always
 [trailer]
 separators = "="
 """
@@ -84,6 +91,22 @@ def test_output_is_the_same_with_any_user_configuration(tmp_path, monkeypatch):
     assert repository.run("log", shown).splitlines() == ["first value"]
     changed = [line.partition("\t")[2] for line in repository.run("log", "--raw", "--format=").splitlines()]
     assert "tëam/ä.txt" in changed
+    (folder / "ä.txt").rename(folder / "b.txt")
+    repository.run("add", "--all")
+    assert repository.run("status", "--porcelain", "-z") == "A  tëam/b.txt\0D  tëam/ä.txt\0"
+    refused = repository.attempt("push", str(tmp_path), f":{repository.points_to('HEAD', '')}")
+    assert "\x1b" not in refused.stderr
+    assert error_line(refused.stderr).startswith("remote: error: ")
+
+
+def test_branch_is_named_though_a_tag_has_its_name(repository):
+    repository.run("tag", "main")
+    repository.run("update-ref", "refs/remotes/a/b/main", "HEAD")
+    repository.run("symbolic-ref", "refs/remotes/a/b/HEAD", "refs/remotes/a/b/main")
+    assert repository.branch == "main"
+    assert repository.points_to("refs/remotes/a/b/HEAD", "refs/remotes/a/b/") == "main"
+    repository.run("checkout", "--quiet", "--detach")
+    assert repository.branch is None
 
 
 def test_error_line_is_the_one_with_the_error():

@@ -7,7 +7,7 @@ import pytest
 from framework.build import task
 from framework.build.compression import ExportCompression
 from framework.build.task import open_task
-from framework.config.jsonschema import options
+from framework.config.jsonschema import option_classes
 from framework.core.paths import SHARE
 
 NAMES = (
@@ -30,9 +30,9 @@ def test_every_task_is_tried():
 @pytest.mark.parametrize("name", NAMES)
 def test_suggested_options_support_the_task(name):
     chosen = open_task(name)
-    export = options("export", (SHARE,))[chosen.suggested_export]
+    export = option_classes("export", (SHARE,))[chosen.suggested_export]
     assert export.engine == chosen.suggested_engine
     assert name in export.tasks
-    compression = options("compression", (SHARE,))[chosen.suggested_compression]
+    compression = option_classes("compression", (SHARE,))[chosen.suggested_compression]
     if issubclass(compression, ExportCompression):
         assert chosen.suggested_engine in compression.exports

@@ -4,6 +4,7 @@ A job whose config is wrong is reported beside the others, which run.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,8 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from framework.cli.complete import FLAGS, complete_verb
-from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
-from framework.config.options import GROUP
+from framework.config.composition import NOT_COMPOSED, as_addition, chosen_recipes, composition_error
 from framework.config.recipes import recipe_faults, register
 from framework.config.words import Words
 from framework.core.errors import ConfigError, FrameworkError, invalid_config
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from framework.run.runner import Call
 
 MULTIRUN = {"-m", "--multirun"}
+_PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
+"""Flags with which Hydra prints a config, or of what it is made, instead of running it."""
 
 
 class Application:
@@ -168,10 +170,9 @@ def _refuse_printed_faults(words: Sequence[str]) -> None:
     Raises:
         ConfigError: it has some.
     """
-    if not {"--cfg", "-c", "--info", "-i"} & {*words}:
+    if not any(map(_PRINTS.fullmatch, words)):
         return
-    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")]
-    if faults := [fault for name in names for fault in recipe_faults(name)]:
+    if faults := [fault for name in chosen_recipes(words) for fault in recipe_faults(name)]:
         lines = [fault.problem.at(fault.place) for fault in faults]
         raise invalid_config([fault.problem for fault in faults], lines)
 

@@ -1,6 +1,6 @@
 """Which recipes a recipe extends, and what they choose: from the entries of ``defaults`` as written."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,24 @@ def extended(name: str) -> dict[str, Path]:
             found[name] = file
             folder = name.rpartition("/")[0]
             waiting += [absolute_name(entry.value, folder) for entry in _entries(file, yaml.ScalarNode)]
+    return found
+
+
+def reached(choices: Mapping[str, Any]) -> set[Path]:
+    """Return the files of Hydra's *choices*, by group, of the root config, and of all that these extend."""
+    waiting = ["config"]
+    for choice, names in choices.items():
+        listed = names if isinstance(names, Sequence) and not isinstance(names, str) else [names]
+        waiting += [f"{choice.partition('@')[0]}/{name}" for name in listed if name]
+    found = set()
+    while waiting:
+        path = waiting.pop().removesuffix(".yaml")
+        group, _, name = path.rpartition("/")
+        file = option_file(group, name)
+        if file is not None and file not in found:
+            found.add(file)
+            for text in (entry.value.partition("@")[0] for entry in _entries(file, yaml.ScalarNode)):
+                waiting.append(text.strip("/") if text.startswith("/") or not group else f"{group}/{text}")
     return found
 
 

@@ -17,8 +17,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from framework.cli.complete import FLAGS, complete_verb
-from framework.config.composition import NOT_COMPOSED, as_addition, chosen_recipes, composition_error
-from framework.config.recipes import recipe_faults, register
+from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
+from framework.config.recipes import chosen_faults, register
 from framework.config.words import Words
 from framework.core.errors import ConfigError, FrameworkError, invalid_config
 from framework.core.paths import SHARE
@@ -165,16 +165,20 @@ def _refuse(words: Sequence[str], sweeps: bool, checked: Words) -> NoReturn:
 
 
 def _refuse_printed_faults(words: Sequence[str]) -> None:
-    """Refuse a recipe whose config ``--cfg`` has printed without its faulty entries.
+    """Refuse files whose config ``--cfg`` has printed without their faulty entries.
 
     Raises:
-        ConfigError: it has some.
+        ConfigError: they have some.
     """
     if not any(map(_PRINTS.fullmatch, words)):
         return
-    if faults := [fault for name in chosen_recipes(words) for fault in recipe_faults(name)]:
-        lines = [fault.problem.at(fault.place) for fault in faults]
-        raise invalid_config([fault.problem for fault in faults], lines)
+    from framework.config.compose_config import composed, sweep_jobs
+
+    for job in sweep_jobs([word for word in words if _is_override(word) and not word.startswith("hydra.")]):
+        composed(job)
+        if faults := chosen_faults():
+            lines = [fault.problem.at(fault.place) for fault in faults]
+            raise invalid_config([fault.problem for fault in faults], lines)
 
 
 def _is_override(word: str) -> bool:

@@ -197,6 +197,8 @@ class SearchPath(SearchPathPlugin):
         if (here / "conf").is_dir() and (here / "conf").resolve() != (SHARE / "conf").resolve():
             search_path.prepend("working-folder", f"file://{here}/conf", anchor="main")
         for root in dict.fromkeys([here.resolve(), SHARE.resolve()]):
+            if not (root / "recipes").is_dir():
+                continue  # Hydra would warn
             search_path.append("recipes", f"recipes://{root}/recipes")
 
 

@@ -99,8 +99,8 @@ class Words:
         known = [
             option for name in names or [""] if (option := self._known_option(word, group, name, package))
         ]
-        if known == _names(value):
-            return value
+        if known and known == _names(value):
+            return value  # quotes included
         return f"[{','.join(known)}]" if known else None
 
     def _known_option(self, word: str, group: str, value: str, package: str) -> str | None:

@@ -111,7 +111,11 @@ def recipe_faults(name: str) -> list[Fault]:
 
 def chosen_faults() -> list[Fault]:
     """Return the faults of all files of the config composed last."""
-    if not any(map(_faults, reached(HydraConfig.get().runtime.choices))):
+    # Hydra's list of choices lacks lists of options; the words lack interpolations.
+    words = (word.lstrip("+").partition("=") for word in typed_overrides())
+    choices = [(key, value) for key, _, value in words]
+    choices += [(str(key), str(name)) for key, name in HydraConfig.get().runtime.choices.items()]
+    if not any(map(_faults, reached((key.partition("@")[0], value) for key, value in choices))):
         return []  # the merge order takes as long as the composition
     files = merged_files(str(HydraConfig.get().job.config_name), typed_overrides())
     faults: list[Fault] = []

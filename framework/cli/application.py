@@ -4,6 +4,7 @@ A job whose config is wrong is reported beside the others, which run.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,7 @@ from omegaconf import DictConfig
 
 from framework.cli.complete import FLAGS, complete_verb
 from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
-from framework.config.options import GROUP
-from framework.config.recipes import recipe_faults, register
+from framework.config.recipes import chosen_faults, register
 from framework.config.words import Words
 from framework.core.errors import ConfigError, FrameworkError, invalid_config
 from framework.core.paths import SHARE
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from framework.run.runner import Call
 
 MULTIRUN = {"-m", "--multirun"}
+_PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
+"""Flags with which Hydra prints a config, or of what it is made, instead of running it."""
 
 
 class Application:
@@ -163,17 +165,20 @@ def _refuse(words: Sequence[str], sweeps: bool, checked: Words) -> NoReturn:
 
 
 def _refuse_printed_faults(words: Sequence[str]) -> None:
-    """Refuse a recipe whose config ``--cfg`` has printed without its faulty entries.
+    """Refuse files whose config ``--cfg`` has printed without their faulty entries.
 
     Raises:
-        ConfigError: it has some.
+        ConfigError: they have some.
     """
-    if not {"--cfg", "-c", "--info", "-i"} & {*words}:
+    if not any(map(_PRINTS.fullmatch, words)):
         return
-    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")]
-    if faults := [fault for name in names for fault in recipe_faults(name)]:
-        lines = [fault.problem.at(fault.place) for fault in faults]
-        raise invalid_config([fault.problem for fault in faults], lines)
+    from framework.config.compose_config import composed, sweep_jobs
+
+    for job in sweep_jobs([word for word in words if _is_override(word) and not word.startswith("hydra.")]):
+        composed(job)
+        if faults := chosen_faults():
+            lines = [fault.problem.at(fault.place) for fault in faults]
+            raise invalid_config([fault.problem for fault in faults], lines)
 
 
 def _is_override(word: str) -> bool:

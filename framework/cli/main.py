@@ -12,7 +12,6 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from framework.cli.application import MULTIRUN, leave_quietly, report, start_hydra
 from framework.cli.complete import FLAGS
@@ -25,9 +24,6 @@ from framework.core.errors import ConfigError, FrameworkError
 from framework.core.signals import handle_signals
 from framework.core.streams import print_any_text
 from framework.core.suggest import nearest
-
-if TYPE_CHECKING:
-    pass
 
 GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "argocd", "changed")
 _HELP = {"-h", "--help"}

@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict
 
 from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
-from framework.config.options import added_folders
+from framework.config.options import SEARCHPATH, searchpath
 from framework.config.recipes import register
 from framework.config.words import Words
 from framework.core.errors import ConfigError, FrameworkError
@@ -58,8 +58,8 @@ def sweep_jobs(words: Sequence[str]) -> list[list[str]]:
 def _composed(words: Sequence[str]) -> DictConfig:
     _start()
     overrides = [as_addition(word) for word in words]
-    if folders := added_folders():
-        overrides.append(f"hydra.searchpath=[{','.join(folders)}]")
+    if added := searchpath():
+        overrides = [word for word in overrides if not word.lstrip("+").startswith(SEARCHPATH)] + added
     try:
         config = compose("config", overrides, return_hydra_config=True)
     except NOT_COMPOSED as error:

@@ -14,8 +14,9 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.config.bases import extended
-from framework.config.options import GROUP, advise, groups, is_group, options, relative
+from framework.config.options import GROUP, advise, groups, has_default, is_group, options, relative
 from framework.config.provenance import merged_files
+from framework.config.recipes import recipe_faults
 from framework.config.yaml_source import read_source
 from framework.core.error_text import first_line
 from framework.core.errors import ConfigError, invalid_config
@@ -43,24 +44,37 @@ def as_addition(word: str) -> str:
     ``recipe=x`` becomes ``+recipe=x``; other choices of options, Hydra's own keys and flags stay unchanged.
     """
     bare = word.removeprefix("+")
-    if bare.startswith(("-", "+", "~", "hydra")) or "=" not in word:
+    if re.match(r"[-+~]|hydra[./=@]", bare) or "=" not in word:
         return word
-    key = bare.partition("=")[0].partition("@")[0]
+    key, _, value = bare.partition("=")
+    key = key.partition("@")[0]
     if key == GROUP:
         return f"+{bare}"
-    return word if is_group(key) else f"++{bare}"
+    return word if is_group(key) and not value.startswith("{") else f"++{bare}"
 
 
 def composition_error(error: Exception, words: Sequence[str]) -> ConfigError:
     """Return *error*, which Hydra raised for the typed *words*, as the user should see it."""
-    place, problem = _problem(error, words)
-    return invalid_config([problem], [problem.at(place)] if place else None)
+    found = [(fault.place, fault.problem) for name in chosen_recipes(words) for fault in recipe_faults(name)]
+    if isinstance(error.__cause__ or error.__context__, OmegaConfBaseException):
+        conflicts = _conflicts(words)
+    else:
+        conflicts = []
+    found += conflicts or [_problem(error, words)]
+    lines = {problem.at(place) if place else str(problem): problem for place, problem in found}
+    return invalid_config([*lines.values()], [*lines])
+
+
+def chosen_recipes(words: Sequence[str]) -> list[str]:
+    """Return the names of the recipes that *words* choose."""
+    values = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")]
+    return [name.strip(" '\"") for value in values for name in value.strip("[]").split(",")]
 
 
 def _problem(error: Exception, words: Sequence[str]) -> tuple[str, Problem]:
     """Return the place of a problem, empty where it is unknown, and the problem."""
     if isinstance(error, MissingConfigException) and (missing := error.missing_cfg_file):
-        return _recipe_place(words, missing), _no_option(missing)
+        return _recipe_place(words, missing), _no_option(missing, error.options or ())
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{relative(Path(mark.name))}:{mark.line + 1}", Problem("", f"not YAML: {error.problem}")
@@ -69,26 +83,26 @@ def _problem(error: Exception, words: Sequence[str]) -> tuple[str, Problem]:
         return place, Problem("", "Hydra cannot parse this as key=value", advice=_QUOTE)
     first = [line for line in str(error).splitlines() if line.strip()]
     text = first[0] if first else type(error).__name__
-    if isinstance(error.__cause__ or error.__context__, OmegaConfBaseException) and (
-        found := _conflict(words)
-    ):
-        return found
+    if choice := _CHOICE.search(text):
+        forced = (choice["word"] or "").lstrip("+").partition("=")[0]
+        twice = choice["twice"] or choice["again"]
+        key = choice["key"] or twice or forced
+        exists = bool(twice) or (bool(forced) and has_default(forced))
+        return _wrong_choice(key, exists, words, text)
     reason = text.removesuffix(".")
     return _recipe_place(words, reason), _hydra_problem(reason, error)
 
 
 def _recipe_place(words: Sequence[str], text: str) -> str:
-    """Return where the recipe has what Hydra's message *text* is about; empty if it is about a word."""
-    keys = [word.lstrip("+~").partition("=")[0] for word in words]
-    if any(key and key in text for key in keys if key != GROUP):
-        return ""
-    names = [word.partition("=")[2] for word in words if word.lstrip("+").startswith(f"{GROUP}=")]
-    files = [file for name in names for file in extended(name).values()]
+    """Return the word, or the line of the recipe, that Hydra's message *text* is about; empty without."""
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key not in ("", GROUP) and re.search(rf"(?<![\w.@/]){re.escape(key)}(?![\w@])", text):
+            return f"command line '{word.lstrip('+')}'"
+    files = [file for name in chosen_recipes(words) for file in extended(name).values()]
     lines = [(_hits(entry, text), file, line) for file in files for line, entry in _lines(file)]
-    if not lines:
-        return f"{relative(files[0])}:1" if files else ""
-    _, file, line = max(lines, key=lambda found: found[0])
-    return f"{relative(file)}:{line}"
+    hits, file, line = max(lines, key=lambda found: found[0], default=(0, Path(), 0))
+    return f"{relative(file)}:{line}" if hits else ""
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
@@ -97,6 +111,8 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
         for entry in value.value if key.value == "defaults" and isinstance(value, yaml.SequenceNode) else ():
             yield entry.start_mark.line + 1, " ".join(map(str, _words(entry)))
     for key, value in read_source(file).root.value:
+        if key.value == "defaults":
+            continue
         yield key.start_mark.line + 1, " ".join((key.value, *_words(value)))
 
 
@@ -113,8 +129,8 @@ def _hits(entry: str, text: str) -> int:
     return len({*re.findall(r"\w{2,}", entry)} & {*re.findall(r"\w{2,}", text)})
 
 
-def _conflict(words: Sequence[str]) -> tuple[str, Problem] | None:
-    """Return where a file has a list and an earlier one a mapping, or the reverse; None if none has."""
+def _conflicts(words: Sequence[str]) -> list[tuple[str, Problem]]:
+    """Return where files have a list and an earlier one a mapping, or the reverse."""
     known: dict[tuple[str, ...], type[yaml.Node]] = {}
     if not GlobalHydra.instance().is_initialized():
         initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune")
@@ -122,14 +138,15 @@ def _conflict(words: Sequence[str]) -> tuple[str, Problem] | None:
     try:
         files = merged_files("config", overrides)
     except NOT_COMPOSED:
-        return None
+        return []
+    found = []
     for package, file in files:
         for path, line, node in _containers(read_source(file).root, package):
             if known.setdefault(path, type(node)) is not type(node):
                 is_list = isinstance(node, yaml.SequenceNode)
                 reason = f"should be a {'mapping, got a list' if is_list else 'list, got a mapping'}"
-                return f"{relative(file)}:{line}", Problem(".".join(path), reason)
-    return None
+                found.append((f"{relative(file)}:{line}", Problem(".".join(path), reason)))
+    return found
 
 
 def _containers(
@@ -143,10 +160,32 @@ def _containers(
             yield from _containers(value, inner)
 
 
+_CHOICE = re.compile(
+    r"Could not override '(?P<key>[^']+)'|Multiple values for (?P<twice>[^\s']+)\.(?:\s|$)"
+    r"|(?P<again>[^\s']+) appears more than once in the final defaults list"
+    r"|force-add of config groups is not supported: '(?P<word>[^']+)'"
+)
+"""Hydra's messages of a group whose option it cannot choose in this way."""
+
+
+def _wrong_choice(key: str, exists: bool, words: Sequence[str], text: str) -> tuple[str, Problem]:
+    """Return the problem of the group *key*, where *exists* tells whether it has an option already."""
+    typed = next((word for word in words if word.lstrip("+").partition("=")[0] == key), "")
+    bare = typed.lstrip("+")
+    place = f"command line '{typed}'" if typed else _recipe_place(words, text)
+    group = key.partition("@")[0]
+    if not is_group(group):
+        reason = "Hydra has no such key" if key.startswith("hydra") else "there is no such group"
+        return place, Problem(key, reason, advice="" if key.startswith("hydra") else advise(group, groups()))
+    if exists:
+        advice = f"write '{bare}'" if bare else f"write 'override /{key}: <option>'"
+        return place, Problem(key, "has an option already", advice=advice)
+    advice = f"write '+{bare}'" if bare else f"write '/{key}: <option>', without 'override'"
+    return place, Problem(key, "has no option to override", advice=advice)
+
+
 def _hydra_problem(text: str, error: Exception) -> Problem:
     """Return the problem of Hydra's message *text*, with the advice that it lacks."""
-    if unknown := re.search(r"Could not override '([^']+)'", text):
-        return Problem("", text, advice=advise(unknown[1], groups()))
     if text.startswith("Ambiguous value"):
         return Problem("", text, advice="add -m to run one after the other")
     if composing := re.match(r"In '[^']+': (\w+) raised while composing", text):
@@ -164,8 +203,9 @@ def _hydra_problem(text: str, error: Exception) -> Problem:
 _QUOTE = "quote a value with special characters twice: 'key=\"value\"'"
 
 
-def _no_option(missing: str) -> Problem:
+def _no_option(missing: str, known: Sequence[str]) -> Problem:
     """Return that there is no option or recipe *missing*."""
     group, _, name = missing.partition("/") if missing.startswith(f"{GROUP}/") else missing.rpartition("/")
     kind = "recipe" if group == GROUP else "option"
-    return Problem(group, f"there is no {kind} '{name}'", advice=advise(name, options(group)))
+    known = known if known and group != GROUP else options(group)
+    return Problem(group, f"there is no {kind} '{name}'", advice=advise(name, known))

@@ -84,13 +84,13 @@ class Defaults:
             self._refuse("defaults", f"'{text}' is not the name of a recipe", advice)
             return
         inner, _, option = text.strip("/").partition("/")
+        if text.startswith("/") and inner != GROUP and not has_default(inner) and _is_group_file(text):
+            self._first.append(text)  # a file of the team's own folder ./conf
+            return
         name = absolute_name(text, self.folder)
         if option and inner != GROUP and is_group(inner) and not option_file(GROUP, name):
             reason = "an option is chosen by '<group>: <option>'"
             self._check_option(inner, "", option, has_default(inner), reason)
-            return
-        if text.startswith("/") and inner != GROUP and _is_group_file(text):
-            self._first.append(text)  # a file of the team's own folder ./conf
             return
         self._add_recipe(name, text)
 
@@ -125,10 +125,6 @@ class Defaults:
         *words, target = key.split() or [""]
         group, _, package = target.partition("@")
         name = group.strip("/")
-        if "optional" in words and not (
-            isinstance(value, yaml.ScalarNode) and option_file(name, value.value)
-        ):
-            return
         if (name.startswith("hydra/") and group.startswith("/")) or "${" in key:
             (self._overrides if "override" in words else self._first).append({key: plain(value)})
             return
@@ -157,7 +153,16 @@ class Defaults:
             reason = f"the group '{name}' needs a leading slash"
         if package in (name.replace("/", "."), f"_global_.{name.replace('/', '.')}"):
             package = ""
-        self._check_option(name, package, _value(value), override, reason)
+        elif package == "_global_" and has_default(name):
+            package, reason = "", f"an option of '{name}' cannot be at the root"
+        chosen = _value(value)
+        if "optional" in words and not has_default(name):
+            if "${" in str(chosen):
+                (self._overrides if override else self._first).append({key: chosen})
+                return
+            if isinstance(chosen, str | list) and not (chosen := _existing(name, chosen)):
+                return
+        self._check_option(name, package, chosen, override, reason)
 
     def _check_option(self, group: str, package: str, value: Any, override: bool, reason: str = "") -> None:
         """Add one choice; *reason* says what is wrong with its spelling, if anything is."""
@@ -186,7 +191,7 @@ class Defaults:
 
     def _known_options(self, group: str, package: str, value: Any) -> Any:
         """Return the options *value*, with guesses for those that do not exist; ``_NOTHING`` without any."""
-        if value is None or (isinstance(value, str) and "${" in value):
+        if (value is None and (package or not has_default(group))) or "${" in str(value):
             return value
         hidden = package or group.replace("/", ".")
         if not isinstance(value, list):
@@ -210,7 +215,8 @@ class Defaults:
         known = options(group)
         if not isinstance(value, str):
             advice = f"choose one of {', '.join(known)}"
-            self._refuse(group, f"should name an option, got {value}", advice, hidden)
+            shown = "null" if value is None else value
+            self._refuse(group, f"should name an option, got {shown}", advice, hidden)
             return None
         guess = nearest(value, known)
         self._refuse(group, f"there is no option '{value}'", advise(value, known), "" if guess else hidden)
@@ -238,6 +244,13 @@ def _value(node: yaml.Node) -> Any:
     if data is None or isinstance(data, str | list):
         return data
     return _Shown(_shown(node))
+
+
+def _existing(group: str, value: str | list[Any]) -> Any:
+    """Return the options among *value* that have a file, as ``optional`` means; empty without any."""
+    if isinstance(value, str):
+        return value if option_file(group, value) else ""
+    return [name for name in value if option_file(group, str(name))]
 
 
 class _Shown:

@@ -5,7 +5,7 @@ means.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from framework.config.options import recipe_file, relative
+from framework.config.options import SEARCHPATH, added_folders, recipe_file, relative, searchpath
 from framework.config.yaml_source import Fault, read_source
 
 KeyPath = Sequence[int | str]
@@ -46,8 +46,13 @@ class Places:
         overrides = typed_overrides()
         choices = hydra.runtime.choices
         # A choice of an option writes no key: the option's file does.
-        self._overrides = [text for text in overrides if _key(text).partition("@")[0] not in choices]
+        self._overrides = [
+            text for text in overrides if _key(text).partition("@")[0] not in choices or "={" in text
+        ]
         self._files = merged_files(str(hydra.job.config_name), overrides)
+        self._placed = {
+            package: (file, line) for _, file in self._files for package, line in _placed_by(file)
+        }
 
     def of(self, path: KeyPath) -> Place:
         """Return the place of the key at *path*, or of the closest key above it that was written."""
@@ -57,7 +62,10 @@ class Places:
                 continue
             depth_in_file, line, node = self._look(file, path[len(package) :])
             depth = min(len(package), len(path)) + depth_in_file
-            if depth and depth >= best:
+            if depth and depth >= best and len(path) <= len(package) and package in self._placed:
+                entry, line = self._placed[package]
+                best, place = depth, Place(f"{relative(entry)}:{line}", False, (number, line))
+            elif depth and depth >= best:
                 spelled = _spelled(node) if depth == len(path) else ""
                 best, place = depth, Place(f"{relative(file)}:{line}", False, (number, line), spelled)
         dotted = ".".join(map(str, path))
@@ -113,6 +121,16 @@ class Places:
         return len(path), line, node
 
 
+def _placed_by(file: Path) -> Iterator[tuple[tuple[str, ...], int]]:
+    """Yield the place, and the line, of each ``/group@place: option`` in the ``defaults`` of *file*."""
+    entries = (value.value for key, value in read_source(file).root.value if key.value == "defaults")
+    for entry in (entry for each in entries if isinstance(each, list) for entry in each):
+        for key, _ in entry.value if isinstance(entry, yaml.MappingNode) else ():
+            package = key.value.partition("@")[2].removeprefix("_global_.")
+            if package:
+                yield tuple(package.split(".")), key.start_mark.line + 1
+
+
 def _spelled(node: yaml.Node) -> str:
     surprising = node.tag.endswith(":bool") and node.value.lower() not in ("true", "false")
     return node.value if surprising else ""
@@ -137,6 +155,8 @@ def merged_files(config_name: str, overrides: list[str]) -> list[tuple[tuple[str
     """Return the package and path of each file of the config with *overrides*, in merge order."""
     loader = GlobalHydra.instance().config_loader()
     sources = [_files_of(source.scheme(), source.path) for source in loader.get_sources()]
+    sources += [_files_of("file", str(folder)) for folder in added_folders()]
+    overrides = [*overrides, *(searchpath() if not any(SEARCHPATH in word for word in overrides) else ())]
     files = []
     for default in loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults:
         package = tuple(filter(None, (default.package or "").split(".")))
@@ -165,11 +185,7 @@ def _files_of(scheme: str, root: str) -> Callable[[str], Path | None]:
         if scheme == "recipes":
             file = recipe_file(root, config_path)
         else:
-            file = (
-                Path(root, f"{config_path.removesuffix('.yaml')}.yaml")
-                if scheme in ("file", "options")
-                else None
-            )
+            file = Path(root, f"{config_path.removesuffix('.yaml')}.yaml") if scheme == "file" else None
         return file if file is not None and file.is_file() else None
 
     return find

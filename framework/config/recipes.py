@@ -6,24 +6,26 @@ silently put it under ``recipe:`` where the package line is missing.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import ListConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from framework.config.bases import extended
+from framework.config.bases import extended, reached
 from framework.config.defaults import Defaults
-from framework.config.options import GROUP, is_group, option_file, recipe_file, relative
-from framework.config.yaml_source import Fault, read_source
+from framework.config.options import GROUP, is_group, option_file, recipe_file, recipe_name, relative
+from framework.config.provenance import merged_files, typed_overrides
+from framework.config.yaml_source import EVERYTHING, Fault, read_source
 from framework.core.errors import invalid_config
 from framework.core.paths import SHARE
 from framework.core.problem import Problem
@@ -76,16 +78,30 @@ def read_recipe(file: Path, name: str) -> Recipe:
     source = read_source(file)
     content = source.content()
     faults = [*source.faults]
+    if not source.root.value and not faults:
+        problem = Problem("", "is empty", advice="write its keys, such as name, or delete the file")
+        faults.append(Fault(file, 1, problem, EVERYTHING))
     defaults = Defaults(file, name.rpartition("/")[0])
     for key, value in source.root.value:
         if key.value == "defaults":
             defaults.check(value)
             content["defaults"] = defaults.entries
-        elif is_group(key.value) and isinstance(value, yaml.SequenceNode):
+        elif key.value in content and (wrong := _wrong_kind(key.value, value)):
             del content[key.value]  # OmegaConf cannot merge it
-            problem = Problem(key.value, "should be a mapping, got a list", (f"{key.value}=<option>",))
-            faults.append(Fault(file, key.start_mark.line + 1, problem, key.value))
+            faults.append(Fault(file, key.start_mark.line + 1, wrong, key.value))
     return Recipe(content, (*faults, *defaults.faults))
+
+
+def _wrong_kind(key: str, value: yaml.Node) -> Problem | None:
+    """Return that *key* has a list in place of a mapping, or the reverse."""
+    group = is_group(key)
+    top = {known.value: node for known, node in read_source(SHARE / "conf" / "config.yaml").root.value}
+    wanted = yaml.MappingNode if group else type(top.get(key))
+    if wanted is yaml.MappingNode and isinstance(value, yaml.SequenceNode):
+        return Problem(key, "should be a mapping, got a list", (f"{key}=<option>",) if group else ())
+    if wanted is yaml.SequenceNode and isinstance(value, yaml.MappingNode):
+        return Problem(key, "should be a list, got a mapping")
+    return None
 
 
 def recipe_faults(name: str) -> list[Fault]:
@@ -94,16 +110,32 @@ def recipe_faults(name: str) -> list[Fault]:
 
 
 def chosen_faults() -> list[Fault]:
-    """Return the faults of the recipes, and of the team's own options, of the config composed last."""
-    choices = HydraConfig.get().runtime.choices
-    faults = recipe_faults(str(choices.get(GROUP) or ""))
-    for choice, names in choices.items():
-        group = str(choice).partition("@")[0]
-        for name in names if isinstance(names, list | ListConfig) else [names]:
-            file = option_file(group, str(name)) if group != GROUP and name else None
-            if file is not None and SHARE not in file.parents:  # a test checks the framework's own
-                faults += read_source(file).faults
+    """Return the faults of all files of the config composed last."""
+    # Hydra's list of choices lacks lists of options; the words lack interpolations.
+    words = (word.lstrip("+").partition("=") for word in typed_overrides())
+    choices = [(key, value) for key, _, value in words]
+    choices += [(str(key), str(name)) for key, name in HydraConfig.get().runtime.choices.items()]
+    if not any(map(_faults, reached((key.partition("@")[0], value) for key, value in choices))):
+        return []  # the merge order takes as long as the composition
+    files = merged_files(str(HydraConfig.get().job.config_name), typed_overrides())
+    faults: list[Fault] = []
+    for file, package in {file: package for package, file in reversed(files)}.items():
+        within = "" if recipe_name(file) else ".".join(package)
+        faults += [_below(fault, within) for fault in _faults(file)]
     return faults
+
+
+def _faults(file: Path) -> tuple[Fault, ...]:
+    name = recipe_name(file)
+    return read_recipe(file, name).faults if name else read_source(file).faults
+
+
+def _below(fault: Fault, package: str) -> Fault:
+    """Return *fault* of an option's file with its key as it is in the config."""
+    if not package or fault.hides == EVERYTHING:
+        return fault
+    key = ".".join(filter(None, (package, fault.problem.key)))
+    return replace(fault, problem=replace(fault.problem, key=key), hides=key)
 
 
 class RecipeSource(ConfigSource):
@@ -150,12 +182,7 @@ class RecipeSource(ConfigSource):
 
 
 class OptionSource(FileConfigSource):
-    """``options://DIR`` reads the team's own options, as ``RecipeSource`` reads recipes."""
-
-    @staticmethod
-    def scheme() -> str:
-        """Return the URL scheme of this source."""
-        return "options"
+    """Reads options for Hydra as ``RecipeSource`` reads recipes."""
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Read one option without its faults."""
@@ -172,13 +199,17 @@ class SearchPath(SearchPathPlugin):
         """Add ``./conf``, ``./recipes`` and the framework's recipes."""
         here = Path.cwd()
         if (here / "conf").is_dir() and (here / "conf").resolve() != (SHARE / "conf").resolve():
-            search_path.prepend("working-folder", f"options://{here}/conf", anchor="main")
+            search_path.prepend("working-folder", f"file://{here}/conf", anchor="main")
         for root in dict.fromkeys([here.resolve(), SHARE.resolve()]):
+            if not (root / "recipes").is_dir():
+                continue  # Hydra would warn
             search_path.append("recipes", f"recipes://{root}/recipes")
 
 
 def register() -> None:
     """Register the plugins with Hydra; call it before ``hydra.main``."""
     if SearchPath not in Plugins.instance().discover():
-        for plugin in (RecipeSource, OptionSource, SearchPath):
+        for plugin in (RecipeSource, SearchPath):
             Plugins.instance().register(plugin)
+        # Instead of Hydra's own, for every folder: ./conf, the framework's, and those of --config-dir.
+        SourcesRegistry.instance().types[OptionSource.scheme()] = OptionSource

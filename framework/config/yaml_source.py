@@ -5,7 +5,6 @@ together with the faults. This module does not know what a key means.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +27,7 @@ _LARGEST = 20_000
 _OCTAL = re.compile(r"[-+]?0[0-7_]+")
 _PREFIX = "tag:yaml.org,2002:"
 _LOADER = get_yaml_loader()
+_EMPTY = yaml.MappingNode(f"{_PREFIX}map", [])
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,6 @@ def read_source(file: Path) -> Source:
     return _read(file, state.st_mtime_ns, state.st_size)
 
 
-def find(file: Path, path: Sequence[str]) -> tuple[yaml.Node | None, int]:
-    """Return the node at *path* of *file*, or None, and the line of the last key that exists."""
-    node: yaml.Node = read_source(file).root
-    line = 1
-    for key in path:
-        inner: yaml.Node | None = None
-        if isinstance(node, yaml.MappingNode):
-            pair = next((pair for pair in node.value if pair[0].value == key), None)
-            line, inner = (pair[0].start_mark.line + 1, pair[1]) if pair else (line, None)
-        elif isinstance(node, yaml.SequenceNode) and key.isdecimal() and int(key) < len(node.value):
-            inner = node.value[int(key)]
-            line = inner.start_mark.line + 1
-        if inner is None:
-            return None, line
-        node = inner
-    return node, line
-
-
 def plain(node: yaml.Node) -> Any:
     """Return the data of *node* as OmegaConf reads it."""
     return _LOADER("").construct_document(_copy(node))
@@ -126,9 +108,9 @@ def _read(file: Path, _changed: int, _size: int) -> Source:
     except RecursionError:
         return _unusable(file, 1, "is nested too deeply", f"use at most {_DEEPEST} levels")
     if root is None or (isinstance(root, yaml.ScalarNode) and root.tag == f"{_PREFIX}null"):
-        return _unusable(file, 1, "is empty", "write its keys, such as name, or delete the file")
+        return Source(_EMPTY, ())
     if not isinstance(root, yaml.MappingNode):
-        kind = "a list" if isinstance(root, yaml.SequenceNode) else f"the value {_shown(root)}"
+        kind = "a list" if isinstance(root, yaml.SequenceNode) else f"the value {root.value}"
         return _unusable(file, 1, f"should be a mapping of keys, not {kind}")
     reader = _Reader(file)
     try:
@@ -143,8 +125,7 @@ def _read(file: Path, _changed: int, _size: int) -> Source:
 
 
 def _unusable(file: Path, line: int, reason: str, advice: str = "") -> Source:
-    empty = yaml.MappingNode(f"{_PREFIX}map", [])
-    return Source(empty, (Fault(file, line, Problem("", reason, advice=advice), EVERYTHING),))
+    return Source(_EMPTY, (Fault(file, line, Problem("", reason, advice=advice), EVERYTHING),))
 
 
 class _TooLargeError(Exception):
@@ -166,8 +147,11 @@ class _Reader:
         pairs = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag not in (f"{_PREFIX}str", f"{_PREFIX}merge"):
-                shown = _shown(key)
-                self._refuse(key, path, f"the key {shown} is not text", f"write '{shown}' in quotes")
+                is_word = isinstance(key, yaml.ScalarNode)
+                reason = f"the key {key.value} is not text" if is_word else "a list or mapping is no key"
+                self._refuse(
+                    key, path, reason, f"write '{key.value}' in quotes" if is_word else "write a word"
+                )
                 continue
             inner = path if key.tag.endswith("merge") else (*path, key.value)
             if (kept := self._usable(value, inner, (*above, node))) is not None:
@@ -235,7 +219,3 @@ def _not_an_interpolation(text: str) -> str:
 
 def _tag(node: yaml.Node) -> str:
     return str(node.tag).replace(_PREFIX, "!!")
-
-
-def _shown(node: yaml.Node) -> str:
-    return str(node.value) if isinstance(node, yaml.ScalarNode) else "of a list or mapping"

@@ -30,7 +30,6 @@ class Words:
     faults: list[Fault] = field(default_factory=list)
     dropped: list[Fault] = field(default_factory=list)
     """Faults of single values of a sweep; the others can run."""
-    _chosen: set[str] = field(default_factory=set)
 
     @classmethod
     def check(cls, typed: Sequence[str], sweeps: bool) -> "Words":
@@ -46,7 +45,6 @@ class Words:
                 words._add(word, key, value, sweeps)
             else:
                 words.usable.append(word)
-        words.usable = [word for word in words.usable if word]
         return words
 
     def raised(self, others: ConfigError | None = None) -> ConfigError:
@@ -59,11 +57,6 @@ class Words:
         return invalid_config(problems, [*lines, *others.lines])
 
     def _add(self, word: str, key: str, value: str, sweeps: bool) -> None:
-        if key in self._chosen:
-            reason = f"'{key}' is chosen twice"
-            self._refuse(word, key, reason, "leave one of the two out")
-            self.usable = ["" if word.lstrip("+").startswith(f"{key}=") else word for word in self.usable]
-        self._chosen.add(key)
         values = _values(value)
         if _LEFT_TO_HYDRA.fullmatch(value) or (len(values) > 1 and not sweeps):
             self.usable.append(word)

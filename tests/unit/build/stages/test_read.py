@@ -155,7 +155,8 @@ def test_unused_keys_are_refused_once_with_their_counts(read: Read, capsys) -> N
     ]
     with pytest.raises(DataError, match=r"'data.ignore=\[source,id,inputs,"):
         read(train, test, ignore=["source"])
-    folder = read(train, test, ignore=["id", "inputs", "messages[].score", "ids"])
+    ignored = ["id", "inputs", "messages[].score", "ids"]
+    folder = read(train, test, ignore=ignored, max_overlap=1.0)
     assert (summary(folder)["train"]["rows"], rejected(folder)) == (4, [])
     assert "data.ignore: no row has 'ids'\n" in capsys.readouterr().out
 

@@ -93,9 +93,9 @@ def _choice(by_group: Options, own: Mapping[str, set[str]]) -> dict[str, Any]:
         pattern = f"^(override |optional )?/{group}@({'|'.join(sorted(places))})$"
         elsewhere[pattern] = {"enum": sorted(by_group[group])}
     for group, names in own.items():
-        one = {"anyOf": [{"enum": sorted(names)}, {"type": "string", "pattern": r"\$\{"}]}
+        name: dict[str, Any] = {"anyOf": [{"enum": sorted(names)}, {"type": "string", "pattern": r"\$\{"}]}
         key = rf"/{re.escape(group)}(@\S+)?$"
-        elsewhere[f"^(override )?{key}"] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1}]}
+        elsewhere[f"^(override )?{key}"] = {"anyOf": [name, {"type": "array", "items": name, "minItems": 1}]}
         elsewhere[f"^optional {key}"] = {"type": ["string", "array"]}
     return {
         "type": "object",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from framework.core.component import TARGET, Component
+from framework.core.gates import Bound
 
 
 def owner(root: type[Component], raw: Any, path: Iterable[int | str]) -> type[Component] | None:
@@ -22,7 +23,8 @@ def owner(root: type[Component], raw: Any, path: Iterable[int | str]) -> type[Co
             component = None
         elif isinstance(raw, Mapping) and key in raw and not named:
             component = None  # an unknown key
-        named = get_origin(annotation) is dict
+        # A metric's bound may be below the name of its candidate.
+        named = get_origin(annotation) is dict or (named and component is Bound)
         if isinstance(raw, Mapping):
             raw = raw.get(key)
         elif isinstance(raw, list) and isinstance(key, int) and key < len(raw):

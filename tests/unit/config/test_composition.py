@@ -242,7 +242,7 @@ def test_entry_of_a_teams_own_group_is_left_to_hydra(team, entry, kept):
         (["/hydra/launcher: basic"], "", {"hydra/launcher": 2}),
         (["override /hydra/launcher: nosuch"], "seed: 010\n", {"hydra/launcher": 2, "seed": 3}),
         (
-            ["override /tuning: lroa", "override /modle: tiny"],
+            ["override /tuning: lroa", "override /mmodel: tiny"],
             "gates: [a]\nphases: [b]\ntraining: {epochs: x}\n",
             {"tuning": 2, "model": 3, "gates": 4, "phases": 5, "training.epochs": 6},
         ),

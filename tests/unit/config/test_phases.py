@@ -116,7 +116,7 @@ def test_override_reaches_a_phase(phased):
         ),
         (
             "phases: {first: {}}\n",
-            "conf/tuning/full.yaml:1",
+            "recipes/x.yaml:3",
             "phases.second",
             "add 'second: {}' below 'phases:', at its position",
         ),

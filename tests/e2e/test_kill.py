@@ -78,18 +78,6 @@ def assert_same_release(start: Start, folder: Path, built_tiny: Path) -> None:
     assert list((folder / ".gitune" / "store" / "scratch").iterdir()) == []
 
 
-def test_rerun_after_kill_9_makes_the_same_release(start: Start, built_tiny: Path, tmp_path: Path) -> None:
-    """One folder is killed in a step of every kind that runs long enough."""
-    seen = [
-        kill_at(start, tmp_path, r"^\[ 4/15\]", delay=0.3),
-        kill_at(start, tmp_path, r"step 96/120"),
-        kill_at(start, tmp_path, r"^\[ 9/15\]", delay=0.1),
-        kill_at(start, tmp_path, r"^\[15/15\]"),
-    ]
-    assert seen == [True] * len(seen)
-    assert_same_release(start, tmp_path, built_tiny)
-
-
 @pytest.mark.slow
 def test_kill_9_in_every_step(start: Start, built_tiny: Path, tmp_path: Path) -> None:
     rng = random.Random(0)

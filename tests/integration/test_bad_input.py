@@ -235,6 +235,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_altered_artifact_is_never_used(damage, built_tiny, refused, run, tmp_path):
     shutil.copytree(built_tiny, tmp_path, dirs_exist_ok=True)

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 RECIPE = """defaults:
 - /data@phases.second.data: mix
@@ -37,6 +39,7 @@ def built(output: str) -> list[str]:
     return re.findall(r"^\[[ \d]+/\d+\] (.+)$", output, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_two_phases_end_to_end(tmp_path: Path, run: Run) -> None:
     rows = [
         json.dumps({"prompt": f"Is {n} large?", "completion": "yes" if n > 50 else "no"}) for n in range(100)

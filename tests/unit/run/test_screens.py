@@ -1,5 +1,6 @@
 import json
 import re
+from itertools import cycle
 
 import pytest
 
@@ -43,8 +44,7 @@ def remember(store: Store, plan) -> None:
 RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(("name", "device"), [*zip(RECIPES, cycle(["cpu", "cuda"]), strict=False)])
 def test_plan_fits_80_columns(name, device, config, store):
     chosen = config(
         f"+recipe={name}", f"environment.hardware.device={device}", "environment.hardware.price_per_hour=2.5"

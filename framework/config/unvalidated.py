@@ -1,6 +1,5 @@
-"""What pydantic takes, or words badly: booleans for numbers, keys below a wrong name, impossible bounds."""
+"""What pydantic takes, or words badly: booleans for numbers, keys below a wrong name, percentages."""
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
@@ -12,6 +11,8 @@ from framework.core.problem import Problem
 from framework.core.suggest import nearest
 
 _Path = tuple[int | str, ...]
+_LEAST_PERCENT = 2
+"""Below it, a bound of a share is no percentage that anybody asks for; the plan warns of it."""
 
 
 def unvalidated(raw: Any) -> dict[_Path, Problem]:
@@ -22,9 +23,7 @@ def unvalidated(raw: Any) -> dict[_Path, Problem]:
     problems = {**_wrong_names(raw), **_booleans_for_numbers(raw)}
     environment = raw.get("environment")
     for path, gates in (("gates",), raw.get("gates")), (("environment", "gates"), _get(environment, "gates")):
-        problems |= {
-            path: problem for path, problem in _impossible_bounds(gates, path) if path not in problems
-        }
+        problems |= {path: problem for path, problem in _percentages(gates, path) if path not in problems}
     return problems
 
 
@@ -32,19 +31,17 @@ def _get(node: Any, key: str) -> Any:
     return node.get(key) if isinstance(node, Mapping) else None
 
 
-def _impossible_bounds(node: Any, path: _Path) -> Iterator[tuple[_Path, Problem]]:
-    """Yield a problem for each bound that the metric, the key above it, cannot reach."""
+def _percentages(node: Any, path: _Path) -> Iterator[tuple[_Path, Problem]]:
+    """Yield a problem for each bound of a share, the metric above it, that is written as a percentage."""
     for key, value in node.items() if isinstance(node, Mapping) else ():
         inner = (*path, str(key))
         if key not in ("min", "max"):
-            yield from _impossible_bounds(value, inner)
-        elif isinstance(value, int | float):
-            low, high = metric_range(str(path[-1]).rpartition(".")[2])
-            if not low <= value <= high:
+            yield from _percentages(value, inner)
+        elif isinstance(value, int | float) and metric_range(str(path[-1]).rpartition(".")[2]) == (0, 1):
+            if _LEAST_PERCENT <= value <= 100:
                 dotted = ".".join(map(str, inner))
-                valid = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
-                percent = (f"{dotted}={value / 100:g}",) if high == 1 < value <= 100 else ()
-                yield inner, Problem(dotted, f"the metric is {valid}, got {value:g}", percent)
+                override = f"{dotted}={value / 100:g}"
+                yield inner, Problem(dotted, f"the metric is from 0 to 1, got {value:g}", (override,))
 
 
 def _wrong_names(raw: Any) -> dict[_Path, Problem]:

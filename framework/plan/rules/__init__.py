@@ -12,7 +12,7 @@ from framework.plan.rules.conversations import loss_rules, template_rules
 from framework.plan.rules.data import data_rules, label_rules, preference_rules
 from framework.plan.rules.deployment import deployment_rules, serving_cautions
 from framework.plan.rules.export import export_cautions, export_rules, unmerged_rules
-from framework.plan.rules.gates import gate_rules
+from framework.plan.rules.gates import gate_cautions, gate_rules
 from framework.plan.rules.install import install_rules
 from framework.plan.rules.launcher import launcher_rules
 from framework.plan.rules.memory import memory_rules
@@ -61,6 +61,7 @@ def cautions(config: Config) -> list[Problem]:
         *source_cautions(config),
         *compression_cautions(config),
         *export_cautions(config),
+        *gate_cautions(config),
         *serving_cautions(config),
     ]
 

@@ -1,5 +1,6 @@
-"""The rule of gates: each has to bound a metric that some step measures."""
+"""The rules of gates: each bounds a metric that some step measures, with a value that it can have."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from framework.build.stages.benchmark import Measure
@@ -8,6 +9,7 @@ from framework.build.stages.evaluate_phases import EvaluatePhases
 from framework.build.stages.parity import CompareExports
 from framework.config.schema import REFERENCE, Config
 from framework.core.gates import flat_metric
+from framework.core.metric_range import metric_range
 from framework.core.problem import Problem
 from framework.core.suggest import nearest
 
@@ -28,6 +30,18 @@ def gate_rules(config: Config) -> list[Problem]:
         else:
             continue
         problems.append(Problem(f"gates.{name}", reason, advice=advice))
+    return problems
+
+
+def gate_cautions(config: Config) -> list[Problem]:
+    """Return every gate that no model can pass."""
+    problems = []
+    for name, bound in config.gates.items():
+        low, high = metric_range(flat_metric(name).split(".", 1)[1])
+        too_high = bound.min is not None and bound.min > high
+        if too_high or (bound.max is not None and bound.max < low):
+            valid = f"from {low:g} to {high:g}" if high < math.inf else f"at least {low:g}"
+            problems.append(Problem(f"gates.{name}", f"no model reaches {bound}: the metric is {valid}"))
     return problems
 
 

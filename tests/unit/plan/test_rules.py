@@ -136,6 +136,13 @@ def test_gate_on_an_unmeasured_metric_is_rejected(gate, advice, team, problems):
     assert (problem.key, problem.advice) == (f"gates.{gate}", advice)
 
 
+def test_gate_that_no_model_can_pass_is_a_warning(config):
+    words = ("gates.perplexity.max=0.5", "gates.int4.agreement.min=1.1", "gates.exact_match.max=1.5")
+    warned = {problem.key for problem in rules.cautions(config("+recipe=tiny", *words))}
+    assert warned >= {"gates.perplexity", "gates.int4.agreement"}
+    assert "gates.exact_match" not in warned
+
+
 @pytest.mark.parametrize(
     "gate", ["perplexity", "base.exact_match", "int4.exact_match", "fp32.agreement", "int4.size_bytes"]
 )

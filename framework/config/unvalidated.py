@@ -33,15 +33,15 @@ def _get(node: Any, key: str) -> Any:
 
 def _percentages(node: Any, path: _Path) -> Iterator[tuple[_Path, Problem]]:
     """Yield a problem for each bound of a share, the metric above it, that is written as a percentage."""
+    is_share = metric_range(str(path[-1]).rpartition(".")[2]) == (0, 1)
     for key, value in node.items() if isinstance(node, Mapping) else ():
         inner = (*path, str(key))
         if key not in ("min", "max"):
             yield from _percentages(value, inner)
-        elif isinstance(value, int | float) and metric_range(str(path[-1]).rpartition(".")[2]) == (0, 1):
-            if _LEAST_PERCENT <= value <= 100:
-                dotted = ".".join(map(str, inner))
-                override = f"{dotted}={value / 100:g}"
-                yield inner, Problem(dotted, f"the metric is from 0 to 1, got {value:g}", (override,))
+        elif is_share and isinstance(value, int | float) and _LEAST_PERCENT <= value <= 100:
+            dotted = ".".join(map(str, inner))
+            override = f"{dotted}={value / 100:g}"
+            yield inner, Problem(dotted, f"the metric is from 0 to 1, got {value:g}", (override,))
 
 
 def _wrong_names(raw: Any) -> dict[_Path, Problem]:

@@ -97,7 +97,8 @@ def _recipe_place(words: Sequence[str], text: str) -> str:
     """Return the word, or the line of the recipe, that Hydra's message *text* is about; empty without."""
     for word in words:
         key = word.lstrip("+~").partition("=")[0]
-        if key not in ("", GROUP) and re.search(rf"(?<![\w.@/]){re.escape(key)}(?![\w@])", text):
+        named = key not in ("", GROUP) and re.search(rf"(?<![\w.@/]){re.escape(key)}(?![\w@])", text)
+        if named or f"'{word}'" in text:
             return f"command line '{word.lstrip('+')}'"
     files = [file for name in chosen_recipes(words) for file in extended(name).values()]
     lines = [(_hits(entry, text), file, line) for file in files for line, entry in _lines(file)]

@@ -90,8 +90,11 @@ def test_invalid_recipe_is_reported_by_every_verb(verb, recipe, refused, tmp_pat
             ["plan", "+recipe=tiny", "name=${nope}"],
             "Config is invalid:\n  command line 'name=${nope}': ",
         ),
-        (["plan", "+recipe=tiny,quickstart"], "Config is invalid:\n  Ambiguous value for argument "),
-        (["plan", "-m", "--run"], "Config is invalid:\n  Only one of --run, --multirun, "),
+        (
+            ["plan", "+recipe=tiny,quickstart"],
+            "Config is invalid:\n  command line 'recipe=tiny,quickstart': ",
+        ),
+        (["plan", "-m", "--run"], "Config is invalid:\n  command line '--run': Only one of --run, "),
         (
             ["plan", "+recipe=tiny", "model._target_=os.path.join"],
             "Config is invalid:\n  command line 'model._target_=os.path.join': ",

@@ -131,6 +131,7 @@ Int8Dynamic().compress(Exported(fp32, Onnx(), model, data=model, model=named), i
 """
 
 
+@pytest.mark.slow
 def test_another_process_and_folder_export_the_same_bytes(
     model: Path, fp32: Path, int8: Path, tmp_path: Path
 ) -> None:

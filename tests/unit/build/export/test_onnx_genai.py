@@ -115,7 +115,8 @@ OnnxGenai().write(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 """
 
 
-@pytest.mark.parametrize("precision", ["fp32", pytest.param("int4", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
 def test_another_process_exports_the_same_bytes(
     tiny_tuned: Path, fp32: Path, int4: Path, tmp_path: Path, precision: str
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from framework.build.data.row_formats import FORMS, canonical
 from framework.build.data.turns import ROLES
 from framework.build.model.bytelevel import byte_tokenizer
-from framework.build.model.conversation import encode_rows
+from framework.build.model.conversation import encode_row
 from framework.build.task import LABEL_MASK
 from framework.core.errors import DataError
 
@@ -207,7 +207,7 @@ def learned(tokenizer: Any, row: dict[str, Any]) -> str:
         return f"{read['text']}{image} -> [[{label}]]"
     if "tokens" in read:
         return " ".join(f"{word}/[[{tag}]]" for word, tag in zip(read["tokens"], read["tags"], strict=True))
-    ids, labels, *worse = encode_rows(tokenizer, read)[-1]
+    ids, labels, *worse = encode_row(tokenizer, read)
     text = _marked(tokenizer, ids, labels)
     return f"chosen:\n{text}\n\nrejected:\n{_marked(tokenizer, *worse)}" if worse else text
 

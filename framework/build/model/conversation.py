@@ -25,6 +25,11 @@ _PROBE = "probe"
 _THINK, _THOUGHT = "<think>", "</think>"
 
 
+def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> Labeled:
+    """Return the token ids and labels of *row*; of several, those that end with its last answer."""
+    return encode_rows(tokenizer, row)[-1]
+
+
 def encode_rows(tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers") -> list[Labeled]:
     """Return the token ids and labels of *row*; of a preference, the chosen answer's and the rejected one's.
 

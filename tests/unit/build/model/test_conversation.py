@@ -8,7 +8,7 @@ from framework.build.data.row_formats import canonical
 from framework.build.model import Model
 from framework.build.model.bytelevel import byte_tokenizer
 from framework.build.model.chat import render_text, turn_ends
-from framework.build.model.conversation import encode_rows
+from framework.build.model.conversation import encode_row, encode_rows
 from framework.build.task import LABEL_MASK
 from framework.core.errors import DataError
 from framework.serving.tokenization import prompt_ids
@@ -25,7 +25,7 @@ def turns(*contents: str) -> list[dict[str, str]]:
 
 
 def learned(tokenizer: Any, row: Any) -> str:
-    ids, labels = encode_rows(tokenizer, row)[-1]
+    ids, labels = encode_row(tokenizer, row)
     assert len(ids) == len(labels)
     assert all(label in (LABEL_MASK, token) for token, label in zip(ids, labels, strict=True))
     return str(tokenizer.decode([label for label in labels if label != LABEL_MASK]))

@@ -253,7 +253,7 @@ def _doubts(facts: Sequence[Facts]) -> Iterator[str]:
     """Yield what limits the meaning of metrics: test rows that were learned, classes that were not."""
     for step, counted in (pair for recipe in facts for pair in recipe.rows):
         if shared := counted["test"].get("in_train"):
-            yield f"{step.label}: {shared} test rows are training rows too."
+            yield f"{step.label}: {shared} test rows are also training rows."
         learned = counted["train"].get("labels", {})
         if unlearned := [name for name, rows in learned.items() if not rows]:
             yield f"{step.label}: no training row has {', '.join(unlearned)}."

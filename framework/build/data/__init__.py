@@ -45,9 +45,10 @@ class Data(Component, ABC):
     """How to treat a longer row: reject it, or truncate it to ``max_length``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.05
     """Maximum share of a split's rows rejected in reading and encoding together; above it the plan stops."""
-    max_overlap: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Maximum share of test rows that are training rows as well; above it the plan stops. Below it they are
-    counted and named: a metric is too good by what was learned by heart."""
+    max_overlap: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Maximum share of test rows that are training rows as well; above it the plan stops. None: they are
+    counted and named, since metrics of learned rows say nothing about new ones. The same file in both splits
+    is refused, except with 1."""
     ignore: tuple[str, ...] = ()
     """Keys of the rows that are not read, such as ``[id, source]``, or ``messages[].id`` for a key of a turn.
 

@@ -132,7 +132,7 @@ class Files(Data):
                     problems.append(
                         Problem(key, f"{source.url} has no rows", advice="add rows to it, or name another")
                     )
-        if self.max_overlap < 1:
+        if self.max_overlap != 1:
             train, test = with_rows["train"], with_rows["test"]
             same = [(*test[digest], train[digest][1]) for digest in test if digest in train]
             problems += [_in_both(key, *names) for key, *names in same if key not in shared]

@@ -30,9 +30,9 @@ class Overlap:
     pairs: tuple[str, ...]
     """Where the first of them are in both splits, in words."""
 
-    def require(self, max_overlap: float) -> None:
-        """Raise ``DataError`` if they are more than a share of *max_overlap* of all test rows."""
-        if self.count > max_overlap * self.rows:
+    def require(self, max_overlap: float | None) -> None:
+        """Raise ``DataError`` if they are more than a share of *max_overlap* of test rows, if it is set."""
+        if max_overlap is not None and self.count > max_overlap * self.rows:
             raise DataError(
                 f"data: {self._found}, more than data.max_overlap={max_overlap:g} allows, so that metrics "
                 "would be of rows that were learned; remove them from one split, or raise data.max_overlap:"
@@ -46,7 +46,7 @@ class Overlap:
 
     @property
     def _found(self) -> str:
-        return f"{self.count} of {self.rows} test rows are training rows too"
+        return f"{self.count} of {self.rows} test rows are also in the training rows"
 
     @property
     def _named(self) -> str:

@@ -67,7 +67,7 @@ class EncodeRows(Stage):
     """See ``Data.too_long``."""
     max_rejected: Annotated[float, Field(ge=0, le=1)]
     """See ``Data.max_rejected``; rows that earlier stages rejected count too."""
-    max_overlap: Annotated[float, Field(ge=0, le=1)]
+    max_overlap: Annotated[float | None, Field(ge=0, le=1)]
     """See ``Data.max_overlap``."""
     loss_on: LossOn = "answers"
     """See ``Data.loss_on``."""

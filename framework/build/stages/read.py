@@ -29,7 +29,7 @@ class ReadRows(Stage):
     """The data option, without its limits on tokens: rows are read once for all models and limits."""
     max_rejected: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.05
     """See ``Data.max_rejected``. It changes no row, and ``encode`` applies it again to all rejected rows."""
-    max_overlap: Annotated[float, UNKEYED, Field(ge=0, le=1)] = 0.01
+    max_overlap: Annotated[float | None, UNKEYED, Field(ge=0, le=1)] = None
     """See ``Data.max_overlap``. It changes no row, and ``encode`` applies it again to the rows it gets."""
 
     @classmethod

@@ -34,5 +34,5 @@ def test_invalid_recipe_is_commented_on_and_fails(
     assert ran.returncode != 0
     (comment,) = hub.state()["comments"]
     assert "training.epoch: " in comment["body"]
-    assert "'epochs'" in comment["body"]
+    assert "epochs" in comment["body"]
     assert {call["token"] for call in hub.state()["gh"]} == {"the-jobs-own-token"}

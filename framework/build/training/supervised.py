@@ -30,6 +30,7 @@ class Supervised(Training):
 
         from framework.build.training.micro_batch_search import advise_on_oom, largest_micro_batch
         from framework.build.training.module import TuneModule
+        from framework.build.training.precision import name_emulation
         from framework.build.training.trainer import fit
 
         seed_everything(run.seed, verbose=False)
@@ -45,6 +46,8 @@ class Supervised(Training):
             module_class = partial(PipelinedModule, micro_batches=micro_batches)
             training = with_whole_steps(training)
         tuned, batches = training._prepare(run)
+        if parallelism.rank == 0:
+            name_emulation(run.device, self.precision)
         layout = parallelism.trainer_arguments(run.device, self.precision, self.gradient_clipping)
         with advise_on_oom(training, tuning, tuned, batches, run.device):
             if self.micro_batch_size == "auto":

@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from framework.build.model import Model
 from framework.build.training import precision
-from framework.build.training.precision import cast_frozen
+from framework.build.training.precision import cast_frozen, name_emulation
 from framework.build.tuning.full import Full
 from framework.build.tuning.head import Head
 from framework.build.tuning.ia3 import IA3
@@ -68,3 +69,20 @@ def test_method_that_saves_all_weights_keeps_every_bit(fit: Fit, tiny_base: Path
     saved = load_file(fit("head", Head(), precision="bf16", epochs=1) / "model.safetensors")
     same = [name for name in base if torch.equal(base[name], saved[name])]
     assert sorted(base.keys() - set(same)) == ["lm_head.weight"]
+
+
+@pytest.mark.parametrize(
+    ("capability", "device", "name", "warned"),
+    [
+        ("AVX2", "cpu", "bf16", True),
+        ("AVX2", "cpu", "fp32", False),
+        ("AVX2", "cuda", "bf16", False),
+        ("AVX512", "cpu", "bf16", False),
+    ],
+)
+def test_emulated_precision_is_named(
+    capability: str, device: str, name: str, warned: bool, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    name_emulation(device, name)
+    assert ("training.precision=fp32" in capsys.readouterr().out) is warned

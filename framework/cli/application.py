@@ -17,9 +17,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from framework.cli.complete import FLAGS, complete_verb
+from framework.config.command_line_choices import Words
 from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
 from framework.config.recipes import chosen_faults, register
-from framework.config.words import Words
 from framework.core.errors import ConfigError, FrameworkError, invalid_config
 from framework.core.paths import SHARE
 

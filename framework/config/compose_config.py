@@ -12,10 +12,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, open_dict
 
+from framework.config.command_line_choices import Words
 from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
 from framework.config.options import SEARCHPATH, searchpath
 from framework.config.recipes import register
-from framework.config.words import Words
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
 

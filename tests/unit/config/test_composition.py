@@ -1,10 +1,10 @@
 import pytest
 from omegaconf import OmegaConf
 
+from framework.config.command_line_choices import Words
 from framework.config.load import load
 from framework.config.options import add_folders, options
 from framework.config.recipes import read_recipe
-from framework.config.words import Words
 from framework.config.yaml_source import read_source
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE

@@ -237,13 +237,11 @@ CASES = {
 }
 
 
-# promtool takes seven seconds for a week of samples.
-BY_WEEK = [
-    pytest.param(name, marks=pytest.mark.slow if case.every == "15m" else ()) for name, case in CASES.items()
-]
+MARKS = {"15m": pytest.mark.slow}  # promtool takes seven seconds for a week of samples
+MARKED = [pytest.param(name, marks=MARKS.get(case.every, ())) for name, case in CASES.items()]
 
 
-@pytest.mark.parametrize("name", BY_WEEK)
+@pytest.mark.parametrize("name", MARKED)
 def test_alert_fires_only_when_it_should(name, judged):
     case = CASES[name]
     firing = f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) or vector(0)'

@@ -107,14 +107,13 @@ def _recipe_place(words: Sequence[str], text: str) -> str:
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Yield the line and the words of each entry of ``defaults``, then of each key."""
+    """Yield the line and the words of each entry of ``defaults``, and of each other key."""
     for key, value in read_source(file).root.value:
-        for entry in value.value if key.value == "defaults" and isinstance(value, yaml.SequenceNode) else ():
-            yield entry.start_mark.line + 1, " ".join(map(str, _words(entry)))
-    for key, value in read_source(file).root.value:
-        if key.value == "defaults":
-            continue
-        yield key.start_mark.line + 1, " ".join((key.value, *_words(value)))
+        if key.value != "defaults":
+            yield key.start_mark.line + 1, " ".join((key.value, *_words(value)))
+        elif isinstance(value, yaml.SequenceNode):
+            for entry in value.value:
+                yield entry.start_mark.line + 1, " ".join(map(str, _words(entry)))
 
 
 def _words(node: yaml.Node) -> Iterator[str]:

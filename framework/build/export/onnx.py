@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
-from framework.build.export.tracing import Traceable, classifier, decoder, has_other_cache
+from framework.build.export.tracing import Traceable, classifier, decoder, unsupported_cache
 from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
@@ -44,10 +44,7 @@ class Onnx(Export):
 
     def unsupported(self, model_config: Mapping[str, Any]) -> str:
         """Return that the model keeps a state without positions; see the base class."""
-        if not has_other_cache(model_config):
-            return ""
-        architecture = (model_config.get("architectures") or [""])[0]
-        return f"onnx does not support {architecture}: its cache does not keep keys and values of positions"
+        return unsupported_cache("onnx", model_config)
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Trace the model and write it in float32, or with 4- or 8-bit weights; see the base class."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
-from framework.build.export.tracing import Traceable, classifier, decoder, has_other_cache
+from framework.build.export.tracing import Traceable, classifier, decoder, unsupported_cache
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
@@ -48,12 +48,7 @@ class OpenVino(Export):
         """Return that the model has experts, or a state without positions; see the base class."""
         if any(model_config.get(name) for name in _EXPERTS):
             return "openvino has no operator for a mixture of experts (aten::histc)"
-        if not has_other_cache(model_config):
-            return ""
-        architecture = (model_config.get("architectures") or [""])[0]
-        return (
-            f"openvino does not support {architecture}: its cache does not keep keys and values of positions"
-        )
+        return unsupported_cache("openvino", model_config)
 
     def write(self, model: Path, output: Path, precision: str = "fp32", block_size: int = 32) -> None:
         """Trace the model and write it as ``fp32``, ``fp16``, ``int8`` or ``int4``; see the base class."""

@@ -18,21 +18,24 @@ Axes = dict[int, str]
 """The names of a tensor's dynamic axes."""
 
 
+_NO_POSITIONS = "its cache does not keep keys and values of positions"
 _ATTENTION = ("full_attention", "sliding_attention")
 _HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 
 
-def has_other_cache(model_config: Mapping[str, Any]) -> bool:
-    """Return whether a language model's ``config.json`` names layers that keep no keys and values.
+def unsupported_cache(option: str, model_config: Mapping[str, Any]) -> str:
+    """Return that *option* cannot export a language model some of whose layers keep no keys and values.
 
-    They are recurrent, or convolutions; ``decoder`` refuses their models.
+    They are recurrent, or convolutions; ``decoder`` refuses their models. Empty if the config names none.
     """
     architecture = (model_config.get("architectures") or [""])[0]
     if not architecture.endswith(("ForCausalLM", "LMHeadModel")):
-        return False
+        return ""
     config = model_config.get("text_config") or model_config
     others = {*(config.get("layer_types") or ())} - {*_ATTENTION}
-    return bool(others) or "state_size" in config or not any(name in config for name in _HEADS)
+    if others or "state_size" in config or not any(name in config for name in _HEADS):
+        return f"{option} does not support {architecture}: {_NO_POSITIONS}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,5 @@ def _cache_shapes(model: Any, option: str) -> list[tuple[int, int]]:
     layers = cache.layers if isinstance(cache, DynamicCache) else ()
     # A window is a mask over the positions; other layers keep a state without positions.
     if not layers or any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers):
-        raise StepError(
-            f"export={option} does not support {kind}: its cache does not keep keys and values of positions; "
-            "set export=transformers"
-        )
+        raise StepError(f"export={option} does not support {kind}: {_NO_POSITIONS}; set export=transformers")
     return [(state.shape[1], state.shape[3]) for layer in layers for state in (layer.keys, layer.values)]

@@ -6,7 +6,7 @@ Each prints rows of figure, value and bound. The exit code is 1 if a value excee
 import sys
 from importlib import import_module
 
-QUICK = ("startup", "cached", "rendering")
+QUICK = ("startup", "composing", "cached", "rendering")
 LONG = ("choices", "data_memory", "exported", "methods", "quickstart", "training")
 
 

@@ -18,8 +18,9 @@ from omegaconf import DictConfig
 
 from framework.cli.complete import FLAGS, complete_verb
 from framework.config.command_line_choices import Words
-from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
-from framework.config.recipes import chosen_faults, register
+from framework.config.composition import Composition
+from framework.config.composition_errors import NOT_COMPOSED, as_addition, composition_error
+from framework.config.recipes import register
 from framework.core.errors import ConfigError, FrameworkError, invalid_config
 from framework.core.paths import SHARE
 
@@ -45,34 +46,45 @@ class Application:
         self.composing = True
         """Whether an exception comes from Hydra's composition, so that the config is at fault."""
 
-    def __call__(self, composed: DictConfig) -> "Built | None":
-        """Run one job and return its release, for a sweeper that reads results."""
+    def __call__(self, config: DictConfig) -> "Built | None":
+        """Run the job of *config* and return its release, for a sweeper that reads results."""
         self.composing, self.begun = False, True
-        if HydraConfig.get().mode == RunMode.MULTIRUN and self.verb != "compare":
-            from framework.config.provenance import typed_overrides
+        built = self.run_job(Composition.of_hydra(config), HydraConfig.get().mode == RunMode.MULTIRUN)
+        self.composing = True
+        return built
 
-            if words := [text.lstrip("+") for text in typed_overrides()]:
-                print(f"== {' '.join(words)} ==", flush=True)
+    def run_job(self, composition: Composition, is_named: bool) -> "Built | None":
+        """Run one job, below a line with its words if *is_named* is set; an error is printed and counted."""
+        if is_named and self.verb != "compare":
+            _print_words(composition.words)
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
         try:
-            built = self._perform(composed)
+            built = self._perform(composition)
         except FrameworkError as error:
             self.exit_codes.append(report(error))
             if error.ends_sweep:
                 sys.exit(error.exit_code)
         except BrokenPipeError:
             leave_quietly()
-        self.composing = True
         return built
 
-    def _perform(self, composed: DictConfig) -> "Built | None":
+    def finish(self) -> None:
+        """Compare what was collected; end the process if a job failed."""
+        if self.exit_codes:
+            sys.exit(max(self.exit_codes))
+        if self.compared:
+            from framework.run.runner import compare
+
+            compare(self.compared)
+
+    def _perform(self, composition: Composition) -> "Built | None":
         from framework.run.runner import called, perform
 
         if self.verb == "compare":
-            self.compared.append(called(composed, self.typed))
+            self.compared.append(called(composition, self.typed))
             return None
-        return perform(self.verb, composed, self.typed)
+        return perform(self.verb, composition, self.typed)
 
 
 def start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
@@ -97,12 +109,40 @@ def start_hydra(verb: str, words: Sequence[str], typed: str) -> None:
             raise
         _call_each(application, checked.usable, error)
     _refuse_printed_faults(words)
-    if application.exit_codes:
-        sys.exit(max(application.exit_codes))
-    if application.compared:
-        from framework.run.runner import compare
+    application.finish()
 
-        compare(application.compared)
+
+def sweep_in_process(verb: str, words: Sequence[str], typed: str) -> None:
+    """Run *verb*, which builds nothing, for each config of a sweep without Hydra's application.
+
+    Raises:
+        ConfigError: none of the configs can be composed.
+    """
+    from framework.config.compose_config import composed, sweep_jobs
+
+    application = Application(verb, typed)
+    checked = Words.check(words, sweeps=True)
+    if checked.faults:
+        raise checked.raised()
+    if checked.dropped:
+        application.exit_codes.append(report(checked.raised()))
+    jobs = sweep_jobs(checked.usable)
+    for job in jobs:
+        try:
+            composition = composed(job)
+        except ConfigError as error:
+            if len(jobs) == 1:
+                raise
+            _print_words(job)
+            application.exit_codes.append(report(error))
+        else:
+            application.run_job(composition, is_named=True)
+    application.finish()
+
+
+def _print_words(words: Sequence[str]) -> None:
+    if words:
+        print(f"== {' '.join(word.lstrip('+') for word in words)} ==", flush=True)
 
 
 def _compose_and_call(application: Application, words: Sequence[str]) -> None:
@@ -115,8 +155,8 @@ def _compose_and_call(application: Application, words: Sequence[str]) -> None:
     register()
 
     @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
-    def job(composed: DictConfig) -> "Built | None":
-        return application(composed)
+    def job(config: DictConfig) -> "Built | None":
+        return application(config)
 
     changed = words if FLAGS & {*words} else [as_addition(word) for word in words]
     # argparse accepts overrides in one row only; here a flag may be anywhere between them.
@@ -151,7 +191,7 @@ def _call_each(application: Application, words: Sequence[str], error: ConfigErro
         try:
             _compose_and_call(application, [*flags, f"hydra.sweep.subdir={number}", *job])
         except ConfigError as failure:
-            print(f"== {' '.join(word.lstrip('+') for word in job)} ==", flush=True)
+            _print_words(job)
             application.exit_codes.append(report(failure))
 
 
@@ -175,8 +215,7 @@ def _refuse_printed_faults(words: Sequence[str]) -> None:
     from framework.config.compose_config import composed, sweep_jobs
 
     for job in sweep_jobs([word for word in words if _is_override(word) and not word.startswith("hydra.")]):
-        composed(job)
-        if faults := chosen_faults():
+        if faults := [*composed(job).faults()]:
             lines = [fault.problem.at(fault.place) for fault in faults]
             raise invalid_config([fault.problem for fault in faults], lines)
 

@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from framework.cli.application import MULTIRUN, leave_quietly, report, start_hydra
+from framework.cli.application import MULTIRUN, leave_quietly, report, start_hydra, sweep_in_process
 from framework.cli.complete import FLAGS
 from framework.cli.help import help_text, verb_help
 from framework.cli.verbs import NAMES, VERBS
 from framework.cli.version import version_text
 from framework.config.options import GROUP, add_folders, options
-from framework.config.recipes import listed
+from framework.config.read_recipe import listed
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.signals import handle_signals
 from framework.core.streams import print_any_text
@@ -67,14 +67,27 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
         words.append("--multirun")
     if verb == "schema":
         sys.stdout.write(_schema(words))
-    elif verb != "run" and all("=" in word and not word.startswith("-") for word in words):
-        from framework.config.compose_config import composed
-        from framework.run.runner import perform
-
-        perform(verb, composed(words), typed)
+    elif verb != "run" and all(_is_own(word) or word in MULTIRUN for word in words):
+        _perform_in_process(verb, words, typed)
     else:
         with _hydra_folders(verb, words) as folders:
             start_hydra(verb, [*folders, *words], typed)
+
+
+def _is_own(word: str) -> bool:
+    """Tell whether *word* is an override of a recipe's keys, not of Hydra's."""
+    return "=" in word and not word.startswith("-") and not word.lstrip("+").startswith(("hydra.", "hydra/"))
+
+
+def _perform_in_process(verb: str, words: Sequence[str], typed: str) -> None:
+    """Perform a verb that builds nothing for one config, or for each config of a sweep."""
+    if MULTIRUN & {*words}:
+        sweep_in_process(verb, [word for word in words if word not in MULTIRUN], typed)
+        return
+    from framework.config.compose_config import composed
+    from framework.run.runner import perform
+
+    perform(verb, composed(words), typed)
 
 
 def _help(verb: str) -> str:

@@ -98,14 +98,15 @@ class Words:
 
     def _known_option(self, word: str, group: str, value: str, package: str) -> str | None:
         name = value.strip(" '\"")
-        file, known = option_file(group, name), options(group)
+        file = option_file(group, name)
+        if file is not None and not _NOT_A_NAME.fullmatch(value):
+            return value
+        known = options(group)
         hides = EVERYTHING if group == GROUP else package or group
         if _NOT_A_NAME.fullmatch(value):
             advice = f"write \"{group}='{value}'\"" if file and value else f"choose one of {', '.join(known)}"
             self._refuse(word, group, "should name an option", advice, hides)
             return None
-        if file is not None:
-            return value
         guess = nearest(name, known)
         reason = f"there is no {_kind(group)} '{name}'"
         self._refuse(word, group, reason, advise(name, known), "" if guess else hides)

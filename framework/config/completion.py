@@ -8,8 +8,6 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, get_origin
 
-from omegaconf import OmegaConf
-
 from framework.config.compose_config import composed
 from framework.config.options import GROUP, add_folders, groups, options
 from framework.config.owner import choices, component_in, field, imported
@@ -111,7 +109,7 @@ def _composed(words: Sequence[str]) -> Any:
     plain = [word for word in words if "=" in word and not word.startswith("-")]
     for attempt in (plain, [word for word in plain if word.lstrip("+").partition("=")[0] in GROUPS], []):
         try:
-            return OmegaConf.to_container(composed(attempt), resolve=False)
+            return composed(attempt).config
         except FrameworkError:
             continue
     return {}

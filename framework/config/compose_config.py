@@ -1,6 +1,6 @@
 """Compose one config without Hydra's application: no files are written, and there are no sweeps or flags.
 
-``hydra.main`` composes twice, first to see whether this is a sweep. Pydantic is not imported here.
+Pydantic is not imported here.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,21 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, open_dict
+from omegaconf import open_dict
 
 from framework.config.command_line_choices import Words
-from framework.config.composition import NOT_COMPOSED, as_addition, composition_error
+from framework.config.composer import compose_plain
+from framework.config.composition import Composition
+from framework.config.composition_errors import NOT_COMPOSED, as_addition, composition_error
+from framework.config.merge_order import NotPlainError
 from framework.config.options import SEARCHPATH, searchpath
 from framework.config.recipes import register
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.paths import SHARE
 
 
-def composed(words: Sequence[str]) -> DictConfig:
-    """Return the config of the typed *words*; Hydra's globals describe it afterwards.
+def composed(words: Sequence[str]) -> Composition:
+    """Return the config of the typed *words*.
 
     Raises:
         ConfigError: the words, or the files that they choose, cannot be composed.
@@ -55,7 +58,22 @@ def sweep_jobs(words: Sequence[str]) -> list[list[str]]:
     return jobs
 
 
-def _composed(words: Sequence[str]) -> DictConfig:
+def _composed(words: Sequence[str]) -> Composition:
+    if not searchpath():
+        try:
+            return compose_plain([*map(as_addition, words)])
+        except (NotPlainError, OSError, *NOT_COMPOSED):
+            pass  # Hydra composes it, or says what is wrong
+    return composed_by_hydra(words)
+
+
+def composed_by_hydra(words: Sequence[str]) -> Composition:
+    """Return the config of the typed *words* as Hydra's own loader composes it.
+
+    Raises:
+        ConfigError: the words, or the files that they choose, cannot be composed.
+        FrameworkError: a file cannot be read.
+    """
     _start()
     overrides = [as_addition(word) for word in words]
     if added := searchpath():
@@ -69,7 +87,7 @@ def _composed(words: Sequence[str]) -> DictConfig:
     HydraConfig.instance().set_config(config)
     with open_dict(config):
         del config["hydra"]
-    return config
+    return Composition.of_hydra(config)
 
 
 def _start() -> None:

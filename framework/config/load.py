@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -10,10 +11,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from framework.config.composer import MISSING, emptied, refers
+from framework.config.composition import Composition
 from framework.config.phases import PHASED, inherit, repeats, settle
 from framework.config.problems import as_problem
-from framework.config.provenance import Places, empty_mappings
-from framework.config.recipes import chosen_faults
+from framework.config.provenance import Places
 from framework.config.schema import GROUPS, Config
 from framework.config.unvalidated import unvalidated
 from framework.config.yaml_source import EVERYTHING, Fault
@@ -31,36 +33,33 @@ Unresolved = dict[Path, Problem]
 _RAISED = re.compile(r"^\w+ raised while resolving interpolation: ")
 
 
-def load(composed: DictConfig, faults: Sequence[Fault] = ()) -> Config:
+def load(composition: Composition, faults: Sequence[Fault] = ()) -> Config:
     """Return the validated config.
 
     Args:
-        composed: what Hydra composed last.
+        composition: the composed config.
         faults: what is wrong with the words on the command line.
 
     Raises:
         ConfigError: with one line per problem, each with the file and line or the override.
     """
-    empty_mappings(composed)
-    unresolved: Unresolved = {}
-    return validate(_plain(composed, (), unresolved), unresolved, [*chosen_faults(), *faults])
+    raw, unresolved = resolved(composition)
+    return _validated(composition, raw, unresolved, [*composition.faults(), *faults])
 
 
-def validate(raw: Any, unresolved: Unresolved, faults: Sequence[Fault] = ()) -> Config:
-    """Return the config that plain data describes.
+def resolved(composition: Composition) -> tuple[dict[str, Any], Unresolved]:
+    """Return the config with its interpolations replaced, and why keys that it lacks then have no value."""
+    resolving = _Resolving(emptied(composition))
+    raw: dict[str, Any] = resolving.plain(resolving.config, ())
+    return raw, resolving.unresolved
 
-    Args:
-        raw: the whole config as dicts, lists and scalars.
-        unresolved: the keys that are missing in *raw*, since they have no value.
-        faults: what is wrong with the files and words before they are composed.
 
-    Raises:
-        ConfigError: as ``load``.
-    """
+def _validated(composition: Composition, raw: Any, unresolved: Unresolved, faults: Sequence[Fault]) -> Config:
+    """Return the config of the plain data *raw*, in which the keys *unresolved* are missing."""
     plugins = raw.get("plugins") or ()
     context = {"plugins": tuple(plugins) if isinstance(plugins, list | tuple) else ()}
     phases = raw["phases"] if isinstance(raw.get("phases"), dict) else {}
-    order = Places().names("phases") if phases else []
+    order = Places(composition).names("phases") if phases else []
     ordered = {name: phase for name, phase in phases.items() if name in order}
     completed = inherit({**raw, "phases": ordered} if phases else raw, order)
     problems = [
@@ -77,7 +76,7 @@ def validate(raw: Any, unresolved: Unresolved, faults: Sequence[Fault] = ()) -> 
     problems = [(path, problem) for path, problem in problems if not any(path[: len(w)] == w for w in worse)]
     problems += [(path, problem) for path, problem in worse.items() if not repeats(path, raw, worse)]
     if problems or faults:
-        raise _located(problems, faults)
+        raise _located(Places(composition), problems, faults)
     return Config.model_validate(settle(completed), context=context) if phases else config
 
 
@@ -106,9 +105,8 @@ def _left_to_phases(path: Path, missing: bool) -> bool:
     return missing and len(path) > 1 and path[0] in PHASED
 
 
-def _located(problems: list[tuple[Path, Problem]], faults: Sequence[Fault]) -> ConfigError:
+def _located(places: Places, problems: list[tuple[Path, Problem]], faults: Sequence[Fault]) -> ConfigError:
     """Return the one error of *faults* and all *problems* that do not follow from them, as written."""
-    places = Places()
     located = [(places.order(fault), fault.problem.at(fault.place), fault.problem) for fault in faults]
     for path, problem in problems:
         if not any(_follows(_dotted(path), fault.hides) for fault in faults):
@@ -134,25 +132,45 @@ def _with_spelling(problem: Problem, spelled: str) -> Problem:
     return replace(problem, advice="; ".join(filter(None, (problem.advice, advice))))
 
 
-def _plain(node: Any, path: Path, unresolved: Unresolved) -> Any:
-    """Resolve *node* to plain data, and move keys without a value to *unresolved*."""
-    if not isinstance(node, DictConfig | ListConfig):
-        return node
-    keys: list[Any] = list(node.keys()) if isinstance(node, DictConfig) else list(range(len(node)))
-    plain: dict[Any, Any] = {}
-    for key in keys:
-        inner = (*path, key)
-        if OmegaConf.is_missing(node, key):
-            unresolved[inner] = _required(inner)
-            continue
+class _Resolving:
+    """Replaces the interpolations of a config, and leaves out keys that have no value."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.config = config
+        self.unresolved: Unresolved = {}
+
+    def plain(self, value: Any, path: Path) -> Any:
+        """Return *value*, the one at *path*, as plain data."""
+        if isinstance(value, dict):
+            inner = {key: self.plain(each, (*path, key)) for key, each in value.items()}
+            return {key: each for key, each in inner.items() if (*path, key) not in self.unresolved}
+        if isinstance(value, list):
+            items = [self.plain(each, (*path, index)) for index, each in enumerate(value)]
+            return [each for index, each in enumerate(items) if (*path, index) not in self.unresolved]
+        if value == MISSING:
+            self.unresolved[path] = _required(path)
+        elif refers(value):
+            return self._resolved(path)
+        return value
+
+    @cached_property
+    def _nodes(self) -> Any:
+        nodes = OmegaConf.create(self.config)
+        OmegaConf.set_struct(nodes, True)
+        return nodes
+
+    def _resolved(self, path: Path) -> Any:
+        node = self._nodes
         try:
-            value = node[key]
+            for key in path:
+                node = node[key]
         except OmegaConfBaseException as error:
             reason = _RAISED.sub("", first_line(error)).strip('"')
-            unresolved[inner] = Problem(_dotted(inner), reason)
-            continue
-        plain[key] = _plain(value, inner, unresolved)
-    return plain if isinstance(node, DictConfig) else list(plain.values())
+            self.unresolved[path] = Problem(_dotted(path), reason)
+            return None
+        if isinstance(node, DictConfig | ListConfig):
+            return self.plain(OmegaConf.to_container(node, resolve=False), path)
+        return node
 
 
 def _required(path: Path) -> Problem:

@@ -1,24 +1,16 @@
 """Where a key was written: an override on the command line, or the last file and line that set it.
 
-It asks Hydra for the merge order and reads the YAML files again for the lines. It does not know what a key
-means.
+It reads the YAML files again for the lines, and does not know what a key means.
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, flag_override
 
-from framework.config.options import SEARCHPATH, added_folders, recipe_file, relative, searchpath
+from framework.config.composition import Composition
+from framework.config.options import relative
 from framework.config.yaml_source import Fault, read_source
 
 KeyPath = Sequence[int | str]
@@ -39,17 +31,15 @@ class Place:
 
 
 class Places:
-    """The places of all keys of the config that Hydra composed last."""
+    """The places of all keys of one config."""
 
-    def __init__(self) -> None:
-        hydra = HydraConfig.get()
-        overrides = typed_overrides()
-        choices = hydra.runtime.choices
+    def __init__(self, composition: Composition) -> None:
         # A choice of an option writes no key: the option's file does.
+        choices = composition.choices
         self._overrides = [
-            text for text in overrides if _key(text).partition("@")[0] not in choices or "={" in text
+            text for text in composition.words if _key(text).partition("@")[0] not in choices or "={" in text
         ]
-        self._files = merged_files(str(hydra.job.config_name), overrides)
+        self._files = [(package, file.path) for package, file in composition.files]
         self._placed = {
             package: (file, line) for _, file in self._files for package, line in _placed_by(file)
         }
@@ -136,56 +126,9 @@ def _spelled(node: yaml.Node) -> str:
     return node.value if surprising else ""
 
 
-def empty_mappings(composed: DictConfig) -> None:
-    """Empty each mapping that an override sets to ``{}``; Hydra merges that, which changes nothing."""
-    overrides = typed_overrides()
-    for index, text in enumerate(overrides):
-        if match := _EMPTY.fullmatch(text):
-            later = [other for other in overrides[index + 1 :] if _is_above(match[1], _key(other))]
-            with flag_override(composed, "struct", False):
-                OmegaConf.update(composed, match[1], {}, merge=False)
-                parsed = OverridesParser.create().parse_overrides(later)
-                ConfigLoaderImpl._apply_overrides_to_config(parsed, composed)
-
-
-_EMPTY = re.compile(r"\+*([\w.-]+)=\{\s*\}")
-
-
-def merged_files(config_name: str, overrides: list[str]) -> list[tuple[tuple[str, ...], Path]]:
-    """Return the package and path of each file of the config with *overrides*, in merge order."""
-    loader = GlobalHydra.instance().config_loader()
-    sources = [_files_of(source.scheme(), source.path) for source in loader.get_sources()]
-    sources += [_files_of("file", str(folder)) for folder in added_folders()]
-    overrides = [*overrides, *(searchpath() if not any(SEARCHPATH in word for word in overrides) else ())]
-    files = []
-    for default in loader.compute_defaults_list(config_name, overrides, RunMode.RUN).defaults:
-        package = tuple(filter(None, (default.package or "").split(".")))
-        candidates = (find(default.config_path) for find in sources if default.config_path)
-        if file := next(filter(None, candidates), None):
-            files.append((package, file))
-    return files
-
-
-def typed_overrides() -> list[str]:
-    """Return the overrides of this job as typed, with interpolations unresolved."""
-    overrides: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    return [str(text) for text in overrides]
-
-
 def _key(override: str) -> str:
     return override.lstrip("+~").partition("=")[0]
 
 
 def _is_above(key: str, other: str) -> bool:
     return other == key or other.startswith(f"{key}.")
-
-
-def _files_of(scheme: str, root: str) -> Callable[[str], Path | None]:
-    def find(config_path: str) -> Path | None:
-        if scheme == "recipes":
-            file = recipe_file(root, config_path)
-        else:
-            file = Path(root, f"{config_path.removesuffix('.yaml')}.yaml") if scheme == "file" else None
-        return file if file is not None and file.is_file() else None
-
-    return find

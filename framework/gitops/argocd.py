@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from framework.config.compose_config import composed
+from framework.config.load import resolved
 from framework.config.options import options
 from framework.core import yaml
 from framework.core.errors import ConfigError, ReleaseError
@@ -81,18 +81,8 @@ def argocd(words: Sequence[str]) -> None:
 
 def environments() -> list[Environment]:
     """Return every environment of the working folder and of the framework, sorted by name."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from framework.config.recipes import register
-    from framework.core.paths import SHARE
-
-    register()
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune"):
-        composed = {name: compose(f"environment/{name}") for name in options("environment")}
-    plain = [OmegaConf.to_container(config.environment, resolve=True) for config in composed.values()]
-    validated = [Environment.model_validate(body) for body in plain]
+    configs = [resolved(composed([f"environment={name}"]))[0] for name in options("environment")]
+    validated = [Environment.model_validate(config["environment"]) for config in configs]
     return sorted(validated, key=lambda environment: environment.name)
 
 

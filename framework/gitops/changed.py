@@ -8,8 +8,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from framework.config.compose_config import composed
 from framework.config.options import GROUP, recipe_names, relative
-from framework.config.recipes import listed
+from framework.config.read_recipe import listed
 from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository, error_line
 from framework.core.release import LOCK, Release
@@ -42,41 +43,26 @@ def changed_recipes(base: str) -> list[str]:
         GitError: Git cannot compare the two.
         ReleaseError: a lock was edited.
     """
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    from framework.config.recipes import register
-    from framework.core.paths import SHARE
-
     touched = _touched(base)
     released = {Release.read(lock).recipe for lock in _ENVIRONMENTS.glob(f"*/*/{LOCK}")}
     names = [name for name in recipe_names(Path("recipes")) if not listed(name)]
-    register()
-    GlobalHydra.instance().clear()
     recipes = []
-    with initialize_config_dir(str(SHARE / "conf"), version_base="1.3", job_name="gitune"):
-        for name in names:
-            files, text = _merged(name)
-            own = [file for file in touched if file.startswith("recipes/")]
-            if any(file in files or (not file.endswith(".yaml") and file in text) for file in own) or (
-                name in released and touched & files
-            ):
-                recipes.append(name)
+    own = [file for file in touched if file.startswith("recipes/")]
+    for name in names:
+        files, text = _merged(name)
+        if any(file in files or (not file.endswith(".yaml") and file in text) for file in own) or (
+            name in released and touched & files
+        ):
+            recipes.append(name)
     return recipes
 
 
 def _merged(recipe: str) -> tuple[set[str], str]:
     """Return the files that compose the recipe, relative to the working folder, and their text."""
-    import yaml
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from framework.config.provenance import merged_files
-
     try:
-        files = [file for _, file in merged_files("config", [f"+{GROUP}={recipe}"])]
+        files = [file.path for _, file in composed([f"+{GROUP}={recipe}"]).files]
         text = "".join(file.read_text(encoding="utf-8") for file in files)
-    except (FrameworkError, HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, OSError):
+    except (FrameworkError, ValueError, OSError):
         return {f"recipes/{recipe}.yaml"}, ""
     return {relative(file) for file in files}, text
 

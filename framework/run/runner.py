@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
-
 from framework.build.engine.model_folder import read_json
 from framework.build.launcher import Built, Work
+from framework.config.composition import Composition
 from framework.config.load import load
-from framework.config.provenance import typed_overrides
 from framework.config.schema import Config
 from framework.core import versions
 from framework.core.errors import GateError, PlanError, ReleaseError
@@ -83,8 +80,8 @@ class Call:
         return render(release, config.deployment, config.delivery)
 
 
-def perform(verb: str, composed: DictConfig, command: str) -> Built | None:
-    """Run *verb* with the config that Hydra composed; return the release if the verb builds one.
+def perform(verb: str, composition: Composition, command: str) -> Built | None:
+    """Run *verb* with the composed config; return the release if the verb builds one.
 
     Raises:
         FrameworkError: it cannot be done.
@@ -92,10 +89,9 @@ def perform(verb: str, composed: DictConfig, command: str) -> Built | None:
     if verb == "pin":
         from framework.run.pin import pin
 
-        choices = HydraConfig.get().runtime.choices
-        print(pin(str(choices["model"]), composed.model))
+        print(pin(str(composition.choices["model"]), composition.config["model"]))
         return None
-    call = called(composed, command)
+    call = called(composition, command)
     if verb == "run":
         return build(call)
     actions = {
@@ -108,16 +104,16 @@ def perform(verb: str, composed: DictConfig, command: str) -> Built | None:
     return None
 
 
-def called(composed: DictConfig, command: str) -> Call:
-    """Return the call of the config that Hydra composed.
+def called(composition: Composition, command: str) -> Call:
+    """Return the call of the composed config.
 
     Raises:
         ConfigError: the config is invalid.
     """
-    choices = HydraConfig.get().runtime.choices
-    words = [text.lstrip("+") for text in typed_overrides()]
+    words = [text.lstrip("+") for text in composition.words]
     own = tuple(word for word in words if not word.startswith("recipe="))
-    return Call(load(composed), str(choices.get("recipe") or NO_RECIPE), command, own)
+    recipe = str(composition.choices.get("recipe") or NO_RECIPE)
+    return Call(load(composition), recipe, command, own)
 
 
 def build(call: Call) -> Built | None:

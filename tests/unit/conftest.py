@@ -1,13 +1,12 @@
 """Fixtures that compose, validate and plan configs in this process, as the command line does."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
 
 from framework.config.compose_config import composed
+from framework.config.composition import Composition
 from framework.config.load import load
 from framework.config.schema import Config
 from framework.core.errors import PlanError
@@ -16,14 +15,13 @@ from framework.plan.build import Plan, make_plan
 
 
 @pytest.fixture
-def compose() -> Iterator[Callable[..., DictConfig]]:
+def compose() -> Callable[..., Composition]:
     """Compose a config from the words after ``run``, in the working folder."""
-    yield lambda *words: composed(words)
-    GlobalHydra.instance().clear()
+    return lambda *words: composed(words)
 
 
 @pytest.fixture
-def config(compose: Callable[..., DictConfig]) -> Callable[..., Config]:
+def config(compose: Callable[..., Composition]) -> Callable[..., Config]:
     """Compose and validate."""
     return lambda *words: load(compose(*words))
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework.config.recipes import read_recipe
+from framework.config.read_recipe import read_recipe
 
 TINY = "defaults:\n- override /model: tiny\n- override /data: tiny\n- override /tuning: full\n"  # 4 lines
 

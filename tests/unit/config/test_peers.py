@@ -1,13 +1,12 @@
-import copy
 import re
 import sys
 from collections.abc import Iterator
 
 import pytest
-from omegaconf import OmegaConf
 from pydantic import ValidationError
 
 from framework.config.jsonschema import option_classes
+from framework.config.load import resolved
 from framework.config.owner import choices, field, owner
 from framework.config.peers import answers, split_answer
 from framework.config.problems import as_problem
@@ -24,20 +23,12 @@ def classes() -> dict:
     return {group: option_classes(group, (SHARE,)) for group in GROUPS}
 
 
-@pytest.fixture(scope="module")
-def composed() -> dict:
-    """What Hydra composed for some words; it takes longer than a validation."""
-    return {}
-
-
 @pytest.fixture
-def advice(compose, composed):
+def advice(compose):
     """Plant keys in a config of *words*, at the top or below *path*, and return the advice for each."""
 
     def call(planted: dict, path: str = "", words: tuple[str, ...] = LORA) -> dict:
-        if words not in composed:
-            composed[words] = OmegaConf.to_container(compose(*words), resolve=True)
-        raw = copy.deepcopy(composed[words])
+        raw, _ = resolved(compose(*words))
         mapping = raw
         for key in path.split(".") if path else []:
             mapping = mapping[key]

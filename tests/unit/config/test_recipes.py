@@ -2,7 +2,7 @@ import pytest
 
 from framework.config.load import load
 from framework.config.options import recipe_names, relative
-from framework.config.recipes import listed
+from framework.config.read_recipe import listed
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
 from framework.plan.build import make_plan
@@ -59,9 +59,9 @@ def test_recipe_extends_a_recipe(team, config):
 
 def test_recipe_needs_no_package_line(team, compose):
     team("recipes/mine.yaml", "name: mine\n")
-    composed = compose("+recipe=mine")
-    assert composed.name == "mine"
-    assert "recipe" not in composed
+    config = compose("+recipe=mine").config
+    assert config["name"] == "mine"
+    assert "recipe" not in config
 
 
 def test_recipe_is_chosen_without_the_plus_too(config):

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from framework.core.errors import GitError, ReleaseError
 from framework.core.release import Release
@@ -39,8 +38,7 @@ def git(team: Callable[[str, str], Path], tmp_path: Path) -> Callable[..., None]
     call("add", ".")
     call("commit", "-qm", "Begin")
     call("switch", "-qc", "change")
-    yield call
-    GlobalHydra.instance().clear()
+    return call
 
 
 def committed(git: Callable[..., None], file: Path) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, get_args, get_origin
 import pytest
 
 from framework.config.options import recipe_names
-from framework.config.recipes import listed
+from framework.config.read_recipe import listed
 from framework.config.schema import GROUPS, Config
 from framework.core.component import Component
 from framework.core.paths import SHARE

@@ -5,7 +5,7 @@ from itertools import cycle
 import pytest
 
 from framework.config.options import recipe_names
-from framework.config.recipes import listed
+from framework.config.read_recipe import listed
 from framework.core.filesystem import sha256_of
 from framework.core.paths import SHARE
 from framework.core.release import Release

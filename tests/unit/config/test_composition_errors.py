@@ -3,7 +3,7 @@ from omegaconf import OmegaConf
 
 from framework.config.command_line_choices import Words
 from framework.config.options import add_folders, options
-from framework.config.recipes import read_recipe
+from framework.config.read_recipe import read_recipe
 from framework.config.yaml_source import read_source
 from framework.core.paths import SHARE
 
@@ -153,8 +153,8 @@ def test_searchpath_may_name_folders_and_packages(team, compose, monkeypatch, tm
     monkeypatch.syspath_prepend(tmp_path)
     word = "hydra.searchpath=['own/one',pkg://own.conf]"
     add_folders([word])
-    config = compose("+recipe=tiny", "+experiment=[a,b]", word)
-    assert (config.seed, config.name) == (5, "b")
+    config = compose("+recipe=tiny", "+experiment=[a,b]", word).config
+    assert (config["seed"], config["name"]) == (5, "b")
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def served(start, folder: Path) -> Iterator[OpenAI]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = start(folder, "serve", "+recipe=quickstart", f"serving.port={port}")
+    server = start(folder, "serve", "+recipe=quickstart", *PRECISION, f"serving.port={port}")
     deadline = time.monotonic() + 2 * MINUTES
     while not ready(f"http://127.0.0.1:{port}/ready"):
         assert time.monotonic() < deadline

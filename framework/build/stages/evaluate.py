@@ -26,7 +26,7 @@ class Evaluate(Stage):
     """Measure one candidate through its engine; writes ``metrics.json`` and ``examples.jsonl``."""
 
     name: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     candidate: str
@@ -85,7 +85,7 @@ class Evaluate(Stage):
 
     def _answers(self, engine: Engine, base: Base, rows: Sequence[Example]) -> list[dict[str, str]]:
         task, generator, answers = open_task(self.model.task), require(engine, Generates), []
-        for row in rows[: self.examples]:
+        for row in task.right_rows(rows)[: self.examples]:
             prompt, reference = task.prompt_and_answer(row)
             generated = list(generator.generate(prompt, len(reference) + 16)) if prompt else []
             answers.append(

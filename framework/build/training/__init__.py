@@ -46,6 +46,12 @@ class Training(Component, ABC):
     compares: ClassVar[bool] = False
     """Whether it learns from the rejected answers of preferences too."""
 
+    judges: ClassVar[bool] = False
+    """Whether it learns from bad answers too: those whose label is false."""
+
+    least_rows: ClassVar[int] = 1
+    """The fewest rows of a micro batch. Above 1, the loss depends on which rows are in one."""
+
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Peak learning rate. For AdamW, adapters need about 10x the rate of full fine-tuning. Lion needs a
     third to a tenth of AdamW's."""

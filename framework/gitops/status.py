@@ -10,7 +10,7 @@ from framework.core.git import Repository
 from framework.core.release import Release
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.history import versions
-from framework.gitops.live_objects import Cluster
+from framework.gitops.live_objects import RELEASE, Cluster
 from framework.gitops.locks import built_from, lock_path, render_arguments, short_digest
 from framework.gitops.release_status import (
     ReleaseStatus,
@@ -21,7 +21,6 @@ from framework.gitops.release_status import (
 from framework.gitops.text_layout import row
 
 _DIGEST = "gitune.dev/digest"
-_RELEASE = "app.kubernetes.io/instance"
 
 
 def status(words: Sequence[str]) -> None:
@@ -81,8 +80,13 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
         row("here", *entry.missed or [f"{entry.environment}: {met}"]),
         row("rendered", *state),
         *([f"  fix with    {_render_command(root, entry)}"] if entry.stale else []),
+        *(
+            [row("extra", *(f"{file}: Argo CD syncs it, remove it" for file in entry.extra))]
+            if entry.extra
+            else []
+        ),
     ]
-    return lines, bool(entry.stale or entry.missed)
+    return lines, bool(entry.stale or entry.missed or entry.extra)
 
 
 def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster) -> int:
@@ -94,6 +98,8 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster) 
     wrong = 0
     for entry in statuses:
         objects = list(rendered_objects(root, entry).values())
+        if entry.release is None and not objects:  # nothing there is ours
+            continue
         lines = drift_lines(cluster, objects)
         print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
         print("".join(f"    {line}\n" for line in lines), end="")
@@ -126,7 +132,7 @@ def _origin(root: str, statuses: Sequence[ReleaseStatus], wanted: str, cluster: 
     for entry in statuses if cluster else ():
         namespace = _namespace(root, entry)
         live = cluster.owned(kind, title, namespace) if cluster and namespace else None
-        if live and live["metadata"].get("labels", {}).get(_RELEASE) == entry.name:
+        if live and live["metadata"].get("labels", {}).get(RELEASE) == entry.name:
             return [
                 f"{kind}/{title} in namespace {namespace}, made by the cluster",
                 *_release_of(root, entry, live),

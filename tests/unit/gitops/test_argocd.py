@@ -10,7 +10,7 @@ import yaml
 
 from framework.core.errors import FrameworkError
 from framework.gitops.argocd import HEADER, argocd, environments, render_files
-from framework.gitops.managed_fields import KINDS
+from framework.gitops.managed_fields import KINDS, WORKLOADS
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "environments" / "argocd"
@@ -136,15 +136,15 @@ def test_workloads_are_pruned_last():
 
 
 def test_namespaces_are_restricted_and_readers_read_no_secret():
-    kinds = {plural for kind in KINDS.values() for plural in [kind.plural]}
+    kinds = {kind.plural for kind in (*KINDS.values(), *WORKLOADS.values())}
     for place in environments():
         files = committed()
         labels = files[f"namespace-{place.namespace}.yaml"]["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
         rules = files[f"role-{place.namespace}.yaml"]["rules"]
-        assert {verb for rule in rules for verb in rule["verbs"]} == {"get"}
+        assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list"}
         read = {resource for rule in rules for resource in rule["resources"]}
-        assert kinds | {"pods", "replicasets"} == read
+        assert kinds == read
         binding = files[f"rolebinding-{place.namespace}.yaml"]
         assert binding["roleRef"]["name"] == files[f"role-{place.namespace}.yaml"]["metadata"]["name"]
         account = files[f"serviceaccount-{place.namespace}.yaml"]

@@ -29,7 +29,7 @@ def foreign_lines(cluster: Cluster, objects: Sequence[_Object]) -> list[str]:
     labels = {key: metadata.get("labels", {}).get(key) for key in (RELEASE, _PROGRAM)}
     carrying = [
         item
-        for item in cluster.labelled(metadata["namespace"])
+        for item in cluster.labeled(metadata["namespace"])
         if labels.items() <= item["metadata"].get("labels", {}).items()
     ]
     accounted = {_key(item) for item in (*objects, *carrying)}

@@ -21,7 +21,7 @@ class Cluster:
 
     def __init__(self, api: KubernetesApi) -> None:
         self.api, self.server = api, api.connection.server
-        self._labelled: dict[str, list[dict[str, Any]]] = {}
+        self._labeled: dict[str, list[dict[str, Any]]] = {}
 
     @classmethod
     def chosen(cls, context: str) -> "Cluster | None":
@@ -42,7 +42,7 @@ class Cluster:
         """
         return self.api.get(dict(rendered))
 
-    def labelled(self, namespace: str) -> list[dict[str, Any]]:
+    def labeled(self, namespace: str) -> list[dict[str, Any]]:
         """Return the objects of *namespace* that carry the label of any release, read once.
 
         These are of the rendered kinds, and of those that run pods.
@@ -50,13 +50,13 @@ class Cluster:
         Raises:
             ClusterError: as ``live``.
         """
-        if namespace not in self._labelled:
-            self._labelled[namespace] = [
+        if namespace not in self._labeled:
+            self._labeled[namespace] = [
                 item
                 for name, kind in {**KINDS, **WORKLOADS}.items()
                 for item in self.api.items(kind.version, name, namespace, {RELEASE: ""})
             ]
-        return self._labelled[namespace]
+        return self._labeled[namespace]
 
     def owned(self, kind: str, name: str, namespace: str) -> dict[str, Any] | None:
         """Return a pod or a replica set, which are not in Git; None where it does not exist.

@@ -200,7 +200,7 @@ def test_foreign_objects_with_the_labels_of_a_release_are_reported(gitops, rende
     assert any(line.startswith("deployment/evil ") and "kubectl-create" in line for line in lines)
     assert any("deployment/hidden" in line for line in lines)
     cluster, before = Cluster.chosen(""), len(api.requests)
-    listed = [cluster.labelled("gitune-staging") for _ in range(2)]  # one release after another
+    listed = [cluster.labeled("gitune-staging") for _ in range(2)]  # one release after another
     assert listed[0] == listed[1]
     assert len({*api.requests[before:]}) == len(api.requests[before:])
 

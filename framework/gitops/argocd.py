@@ -19,7 +19,7 @@ from framework.core.errors import ConfigError, ReleaseError
 from framework.core.filesystem import write_whole
 from framework.core.git import Repository
 from framework.delivery.environment import Environment
-from framework.gitops.arguments import parse_arguments, subfolder
+from framework.gitops.arguments import parse_arguments, require_no_link, subfolder
 from framework.gitops.managed_fields import KINDS, WORKLOADS
 from framework.gitops.synced_files import GENERATOR, MANIFESTS
 
@@ -50,7 +50,7 @@ def argocd(words: Sequence[str]) -> None:
     """Write ``environments/argocd/``: namespaces, projects, readers and the ApplicationSet.
 
     Raises:
-        FrameworkError: the repository's URL is unknown, or the folder cannot be written.
+        FrameworkError: the repository's URL is unknown, or the folder is a link or cannot be written.
     """
     optional = {
         "repo": "",
@@ -67,6 +67,7 @@ def argocd(words: Sequence[str]) -> None:
     repo = _PASSWORD.sub(r"\1", repo)
     settings["environments"] = subfolder("environments", settings["environments"])
     folder = Path(settings["environments"], "argocd")
+    require_no_link(Path(), folder)
     files = render_files(environments(), {**settings, "repo": repo})
     try:
         for old in folder.glob("*.yaml"):

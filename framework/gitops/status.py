@@ -30,17 +30,18 @@ def status(words: Sequence[str]) -> None:
         FrameworkError: there is no release, the cluster does not answer, or ``check=true`` found a problem.
     """
     optional = dict.fromkeys(("environment", "release", "object", "context"), "")
-    optional |= {"check": "false", "environments": "environments"}
+    optional |= {"check": "false", "show": "all", "environments": "environments"}
     arguments = parse_arguments("status", words, (), optional)
     environment, release = (
         arguments[key] and name(key, arguments[key]) for key in ("environment", "release")
     )
     check = choice("check", arguments["check"], ("false", "true")) == "true"
+    everything = choice("show", arguments["show"], ("all", "problems")) == "all"
     root = subfolder("environments", arguments["environments"])
     statuses = release_statuses(root, environment, release)
     if not statuses:
         wanted = "/".join(part or "*" for part in (environment, release))
-        raise ReleaseError(f"{root}/{wanted}: no release there; build one with `run +recipe=<name>`")
+        raise ReleaseError(f"{root}/{wanted}: no release there; {_how_to_get_one(root)}")
     cluster = Cluster.chosen(arguments["context"])
     if arguments["object"]:
         print("\n".join(_origin(root, statuses, arguments["object"], cluster)))
@@ -48,13 +49,22 @@ def status(words: Sequence[str]) -> None:
     wrong = 0
     for entry in statuses:
         lines, bad = _in_git(root, entry)
-        print("\n".join([entry.folder, *lines]))
+        if bad or everything:
+            print("\n".join([entry.folder, *lines]))
         wrong += bad
+    if not everything:
+        print(f"releases with problems in Git: {wrong} of {len(statuses)}")
     print(f"\ncluster {cluster.server}" if cluster else "\nno cluster is configured (KUBECONFIG): Git only")
     if cluster:
-        wrong += _in_cluster(root, statuses, cluster)
+        wrong += _in_cluster(root, statuses, cluster, everything)
     if check and wrong:
         raise FrameworkError(f"problems found: {wrong}; see above")
+
+
+def _how_to_get_one(root: str) -> str:
+    if Repository(Path()).ask("config", "--bool", "core.sparseCheckout") == "true":
+        return f"this checkout is sparse; include the folder with `git sparse-checkout add {root}`"
+    return "build one with `run +recipe=<name>`"
 
 
 def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
@@ -89,8 +99,14 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
     return lines, bool(entry.stale or entry.missed or entry.extra)
 
 
-def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster) -> int:
+def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, everything: bool) -> int:
     """Print how the cluster differs, and return for how many releases it does.
+
+    Args:
+        root: the folder of environments.
+        statuses: the releases.
+        cluster: the cluster.
+        everything: whether releases without a difference are printed too.
 
     Raises:
         FrameworkError: the API server cannot be reached, or refuses.
@@ -101,7 +117,8 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster) 
         if entry.release is None and not objects:  # nothing there is ours
             continue
         lines = drift_lines(cluster, objects)
-        print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
+        if lines or everything:
+            print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
         print("".join(f"    {line}\n" for line in lines), end="")
         wrong += bool(lines)
     return wrong

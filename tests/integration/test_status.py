@@ -127,6 +127,10 @@ def test_status_without_a_cluster_reports_stale_folders(gitops, rendered, no_clu
     assert done.stderr.count("\n") == 1
     assert done.returncode == 1
     assert gitops.verb(rendered, "status", "environment=staging", "release=two", "check=true").returncode == 0
+    brief = gitops.verb(rendered, "status", "environment=staging", "show=problems").stdout
+    assert brief.startswith(one)
+    assert "staging/two" not in brief
+    assert "\nreleases with problems in Git: 1 of 2\n" in brief
 
 
 def test_status_reports_edited_locks_and_missed_gates(gitops, rendered, no_cluster):
@@ -154,6 +158,10 @@ def test_drift_is_reported_by_field(gitops, rendered, api):
     assert "service/two spec.ports[http].port: Git has 80, the cluster 99, set by kubectl-edit" in done.stdout
     assert "replicas" not in done.stdout
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    brief = gitops.verb(rendered, *words, "show=problems").stdout
+    assert "staging/two: differs (" in brief
+    changed(live["Service"], "argocd-controller", lambda item: item["spec"]["ports"][0].update(port=80))
+    assert "staging/two" not in gitops.verb(rendered, *words, "show=problems").stdout
     gone = next(path for path in api.answers if path.endswith("/serviceaccounts/two"))
     del api.answers[gone]
     assert "serviceaccount/two " in gitops.verb(rendered, *words).stdout

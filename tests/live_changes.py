@@ -197,7 +197,7 @@ SET = [  # fields that Git sets
 ]
 QUIET = [  # what controllers do
     ("autoscaled", DEPLOYMENT, KCM, put("spec replicas", 7), "scale"),
-    ("revision", DEPLOYMENT, KCM, put(f"metadata annotations {REVISION}", "3"), ""),
+    ("revision", DEPLOYMENT, KCM, put(f"metadata annotations {REVISION}", "3"), "status"),
     ("pods' hash", SERVICE, ROLLOUTS, put(f"spec selector {HASH}", "7f"), ""),
     ("weights", VIRTUAL, ROLLOUTS, put("spec http 0 route 0 weight", 63), ""),
     ("mirrored", SHADOW, ROLLOUTS, insert("spec http", {"name": "shadow", "mirror": {"host": "x"}}), ""),

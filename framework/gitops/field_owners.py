@@ -40,7 +40,7 @@ class Owners:
         recorded = [
             (Manager(str(entry.get("manager", "")), str(entry.get("operation", ""))), entry["fieldsV1"])
             for entry in entries
-            if entry.get("fieldsV1") and entry.get("subresource") != "status"
+            if entry.get("fieldsV1")
         ]
         return cls(below=tuple(recorded)) if recorded else None
 

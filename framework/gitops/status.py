@@ -113,7 +113,12 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, 
     """
     wrong = 0
     for entry in statuses:
-        objects = list(rendered_objects(root, entry).values())
+        try:
+            objects = list(rendered_objects(root, entry).values())
+        except ReleaseError as error:  # one broken file does not hide the other releases
+            print(f"  {entry.folder}: not compared\n    {error}")
+            wrong += 1
+            continue
         if entry.release is None and not objects:  # nothing there is ours
             continue
         lines = drift_lines(cluster, objects)

@@ -291,6 +291,10 @@ def test_foreign_files_are_skipped_and_broken_ones_reported(gitops, rendered, ap
     error = gitops.verb(rendered, *words, "object=deployment/two").stderr
     assert error.startswith(f"{file.relative_to(rendered)}: ")
     assert error.count("\n") == 1
+    done = gitops.verb(rendered, "status", "environment=staging", "check=true")  # the others are compared
+    assert done.returncode == 1
+    assert f"staging/two: not compared\n    {file.relative_to(rendered)}: " in done.stdout
+    assert "  staging/one: as in Git (0 objects)" in done.stdout
 
 
 def test_unreachable_or_refusing_api_server_is_a_one_line_error(gitops, rendered, api):

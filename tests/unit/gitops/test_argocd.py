@@ -59,6 +59,21 @@ def test_local_path_is_rejected_and_token_is_not_committed(tmp_path, monkeypatch
     argocd(["repo=git@git.example.org:models.git"])
 
 
+@pytest.mark.parametrize("link", ["environments", "environments/argocd"])
+def test_files_behind_a_link_are_neither_written_nor_removed(tmp_path, monkeypatch, link):
+    (tmp_path / "elsewhere" / "argocd").mkdir(parents=True)
+    old = tmp_path / "elsewhere" / ("argocd" if link == "environments" else "") / "namespace-old.yaml"
+    old.write_text(f"{HEADER}a: 1\n")
+    folder = tmp_path / link
+    folder.parent.mkdir(exist_ok=True)
+    folder.symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrameworkError, match=f"^{link}: a link"):
+        argocd(["repo=https://git.example.org/models.git"])
+    assert old.is_file()
+    assert not [file for file in old.parent.iterdir() if file.is_file() and file != old]
+
+
 def test_committed_files_pass_the_schema_check():
     count, problems = kubernetes_judge.judge(COMMITTED)
     assert (count > 20, problems) == (True, [])

@@ -144,7 +144,7 @@ def test_owners_are_read_as_an_api_server_writes_them():
                     "operation": "Update",
                     "subresource": "status",
                     "fieldsType": "FieldsV1",
-                    "fieldsV1": {"f:spec": {"f:containers": {}}},
+                    "fieldsV1": {"f:status": {"f:replicas": {}}},
                 },
             ]
         }

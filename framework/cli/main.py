@@ -40,6 +40,7 @@ def main() -> None:
     verb = words.pop(0) if words and words[0] in NAMES else "run"
     _stop_on_signals(typed)
     try:
+        _require_working_folder()
         if (not words and verb == "run") or _HELP & {*words}:
             sys.stdout.write(_help(verb))
         elif "--version" in words:
@@ -72,6 +73,20 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
     else:
         with _hydra_folders(verb, words) as folders:
             start_hydra(verb, [*folders, *words], typed)
+
+
+def _require_working_folder() -> None:
+    """Refuse a working folder that was deleted under a shell, before anything asks for it.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the working folder no longer exists; change into one that does with `cd`"
+        ) from None
 
 
 def _is_own(word: str) -> bool:

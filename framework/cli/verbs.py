@@ -131,6 +131,7 @@ VERBS = (
             Word("object", "<kind>/<name>: print the release, gates, data and commit behind it", ""),
             Word("context", "the kubeconfig context to compare with; empty is the current one", ""),
             Word("check", "true exits with 1 if anything differs", "false"),
+            Word("show", "all, or only releases with problems", "all"),
             _ENVIRONMENTS,
         ),
         composes=False,

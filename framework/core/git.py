@@ -44,6 +44,8 @@ class Repository:
     """A folder in a Git checkout, in which commands run."""
 
     folder: Path
+    settings: tuple[str, ...] = ()
+    """Settings of Git for these commands only, such as ``core.sparseCheckout=false``."""
 
     @classmethod
     def around(cls, folder: Path) -> "Repository":
@@ -109,12 +111,13 @@ class Repository:
         ``-z``, since Git always quotes control characters, quotes and backslashes.
 
         Raises:
-            GitError: Git is not installed, or does not answer in time.
+            GitError: Git is not installed or does not answer in time, or the folder does not exist.
         """
         kept = {key: value for key, value in os.environ.items() if key not in _HOOK_VARIABLES}
+        own = [word for setting in self.settings for word in ("-c", setting)]
         try:
             done = subprocess.run(
-                ["git", *_FIXED, *words],
+                ["git", *_FIXED, *own, *words],
                 cwd=self.folder,
                 env={**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
                 input=stdin.encode(),
@@ -122,8 +125,10 @@ class Repository:
                 timeout=_SECONDS,
                 check=False,
             )
-        except FileNotFoundError:
-            raise GitError("git: command not found; install Git") from None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if error.filename == "git":
+                raise GitError("git: command not found; install Git") from None
+            raise GitError(f"{self.folder}: no such folder; name one that exists") from None
         except subprocess.TimeoutExpired:
             raise GitError(f"git {words[0]}: no answer within {_SECONDS} s; check the remote") from None
         out, err = (stream.decode(errors=_BYTES) for stream in (done.stdout, done.stderr))

@@ -7,19 +7,14 @@ This module does not know what a change contains.
 
 import random
 import re
-import shutil
-import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from framework.core.errors import FrameworkError, GitError
+from framework.core.errors import GitError
 from framework.core.git import Repository, error_line
-from framework.core.signals import handling_signals
+from framework.gitops.worktree import temporary_worktree
 
 ATTEMPTS = 8
 """How often a change is tried while others keep pushing first."""
@@ -27,6 +22,8 @@ _RACED = re.compile(
     r"fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
     r"|reference already exists|index\.lock|but expected"
 )
+_BY_RULE = "[remote rejected]"
+"""Git's words for a commit that a hook or a protection of the branch refuses."""
 
 
 @dataclass(frozen=True)
@@ -162,37 +159,6 @@ def land(target: Target, change: Callable[[Repository], Change]) -> LandedCommit
     raise GitError(f"{where}: others pushed first {ATTEMPTS} times in a row; try again in a minute")
 
 
-@contextmanager
-def temporary_worktree(repository: Repository, commit: str) -> Iterator[Repository]:
-    """Yield the caller's folder in a worktree of *commit*, which is removed afterwards."""
-    parent = Path(tempfile.mkdtemp(prefix="gitune-"))
-    tree = parent / f"tree-{parent.name}"
-    with _signals_as_errors():
-        try:
-            repository.run("worktree", "add", "--quiet", "--detach", str(tree), commit)
-            folder = tree / repository.prefix
-            if not folder.is_dir():
-                raise GitError(f"{repository.prefix}: this folder is not in {commit[:12]}; push it first")
-            yield Repository(folder)
-        finally:
-            repository.attempt("worktree", "remove", "--force", str(tree))
-            shutil.rmtree(parent, ignore_errors=True)
-            repository.attempt("worktree", "prune")
-
-
-@contextmanager
-def _signals_as_errors() -> Iterator[None]:
-    """Raise on SIGINT and SIGTERM, so that the worktree is removed."""
-
-    def stop(number: int) -> NoReturn:
-        failure = FrameworkError(f"Stopped by {signal.Signals(number).name}; the repository is unchanged.")
-        failure.exit_code = 128 + number
-        raise failure
-
-    with handling_signals(stop):
-        yield
-
-
 def _commit(tree: Repository, target: Target, message: str) -> str:
     # The fresh worktree holds rendered files only. --force adds a lock even if .gitignore matches it.
     tree.run("add", "--all", "--force", "--", target.environments)
@@ -231,7 +197,9 @@ def _publish(target: Target, commit: str, tip: str, branch: str) -> bool:
     output = f"{done.stdout}\n{done.stderr}"
     if _RACED.search(output) and target.direct:
         return False
-    raise GitError(f"{remote}: refused the push to {name}: {_refusal(output)}; nothing was changed")
+    # A rule of the branch, not of the commit: its own branch may still be pushed.
+    advice = "; propose it instead with push=branch" if target.direct and _BY_RULE in output else ""
+    raise GitError(f"{remote}: refused the push to {name}: {_refusal(output)}; nothing was changed{advice}")
 
 
 def _refusal(output: str) -> str:

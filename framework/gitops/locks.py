@@ -3,11 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from framework.core.errors import ReleaseError
 from framework.core.gates import Bound, unmet
 from framework.core.release import LOCK, Release
+from framework.gitops.arguments import require_no_link
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -27,7 +28,9 @@ def read_lock(folder: Path, path: str, where: str) -> Release:
 
     Raises:
         ReleaseError: there is no lock, or it was edited.
+        ConfigError: the path leads through a link.
     """
+    require_no_link(folder, PurePosixPath(path))
     file = folder / path
     if not file.is_file():
         root = file.parents[2]

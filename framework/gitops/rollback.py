@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import Release
-from framework.gitops.arguments import choice, name, parse_arguments, subfolder
+from framework.gitops.arguments import choice, name, parse_arguments, require_no_link, subfolder
 from framework.gitops.commit import Change, find_target, land
 from framework.gitops.history import Version, candidates, versions
 from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments, short_digest
@@ -65,7 +65,9 @@ def _restore(
 
     Raises:
         ReleaseError: no earlier release can be restored.
+        ConfigError: the path leads through a link.
     """
+    require_no_link(tree.folder, PurePosixPath(path))
     if not (tree.folder / path).is_file():
         read_lock(tree.folder, path, branch)  # raises, and lists the locks that exist
     past = versions(tree, "HEAD", path)

@@ -95,7 +95,7 @@ class Config(Component):
     ``run plan`` lists them. ``int4.exact_match``, which may also be written as ``exact_match`` below
     ``int4``, binds one candidate and replaces ``exact_match`` there. With phases, an earlier phase is a
     candidate too, bound by ``<phase>.<metric>`` only, and ``<phase>_<metric>`` is the metric on that phase's
-    test rows: ``tuned.general_perplexity`` bounds forgetting."""
+    test rows: ``general_perplexity`` bounds forgetting."""
     benchmark: Benchmark = Benchmark()
     publish: Publish = Publish()
     store: str = ".gitune/store"

@@ -103,9 +103,8 @@ def test_gate_of_the_environment_that_no_release_keeps_is_a_warning(gate, advice
 
 
 def test_earlier_phases_are_not_bound_by_a_bare_metric(bounds):
-    made = bounds("+recipe=finance-three-phase", "gates.general_perplexity.max=70")
+    made = bounds("+recipe=finance-three-phase", "gates.int4.general_perplexity.max=70")
     assert made.keys() == {"gate quality", "gate export"}
-    # The recipe bounds the tuned model's with one of its own.
     assert of("general_perplexity", made["gate quality"]) == {"tuned": "<= 60"}
     assert of("general_perplexity", made["gate export"]) == {"int4": "<= 70"}
     made = bounds("+recipe=finance-three-phase", "gates.general.exact_match.min=0.1")

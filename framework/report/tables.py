@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from framework.build.stages.evaluate import METRIC_LOSS, main_metric
-from framework.build.task import open_task
+from framework.build.stages.evaluate import METRIC_LOSS
 from framework.report.facts import Candidate, Facts
 from framework.report.numbers import (
     cost_per_million_tokens,
@@ -114,7 +113,7 @@ def candidate_tables(facts: Sequence[Facts], pooled: Pool) -> list[Table]:
         (
             "Quality on the held-out rows",
             [*quality_metrics(facts), METRIC_LOSS],
-            " ".join(["The best value of each column is bold.", *_loss_note(facts)]),
+            f"The best value of each column is bold. {_loss_note(facts)}".strip(),
         ),
         (
             "Speed and size",
@@ -133,18 +132,9 @@ def candidate_tables(facts: Sequence[Facts], pooled: Pool) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
-def _loss_note(facts: Sequence[Facts]) -> list[str]:
-    """Return what the loss against the tuned model is measured in; nothing if no candidate has it."""
-    metrics = [
-        main_metric(open_task(recipe.task), candidate.metrics)
-        for recipe in facts
-        for candidate in recipe.candidates
-        if candidate.name == "tuned" and any(METRIC_LOSS in other.metrics for other in recipe.candidates)
-    ]
-    names = " or ".join(dict.fromkeys(map(title, metrics)))
-    return (
-        [f"The loss is of {names}, relative to tuned: 60% instead of 80% is a loss of 25%."] if names else []
-    )
+def _loss_note(facts: Sequence[Facts]) -> str:
+    lost = " or ".join(dict.fromkeys(title(recipe.lost) for recipe in facts if recipe.lost))
+    return lost and f"The loss is of {lost}, relative to tuned: 60% instead of 80% is a loss of 25%."
 
 
 def _parity(facts: Sequence[Facts], pooled: Pool) -> list[str]:

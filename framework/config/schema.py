@@ -90,10 +90,12 @@ class Config(Component):
     option chosen by ``/tuning@phases.<phase>.tuning: <option>`` in ``defaults`` replaces the group. Phases
     run in the order of this mapping."""
     gates: Gates = Field(default={})
-    """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or ``int4.exact_match`` of
-    another candidate, which may also be written as ``exact_match`` below ``int4``. With phases, a phase is a
-    candidate too, and ``<phase>_<metric>`` is the metric on that phase's test rows:
-    ``tuned.general_perplexity`` bounds forgetting."""
+    """Bounds that stop the plan, by metric. ``exact_match`` binds the tuned model and every candidate made of
+    it that the metric is measured of: reshaped, exported, compressed, and above all the released one;
+    ``run plan`` lists them. ``int4.exact_match``, which may also be written as ``exact_match`` below
+    ``int4``, binds one candidate and replaces ``exact_match`` there. With phases, an earlier phase is a
+    candidate too, bound by ``<phase>.<metric>`` only, and ``<phase>_<metric>`` is the metric on that phase's
+    test rows: ``general_perplexity`` bounds forgetting."""
     benchmark: Benchmark = Benchmark()
     publish: Publish = Publish()
     store: str = ".gitune/store"

@@ -7,6 +7,7 @@ A lock that was edited is refused wherever it is read, so the metrics that pass 
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from framework.core.component import Component
 from framework.core.errors import ReleaseError
+from framework.core.gates import Bound, bind
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 LOCK = "release.lock"
@@ -32,6 +34,8 @@ class Release(Component):
     """The model's location, as configured: any URL that fsspec opens, or a path."""
     digest: Digest
     """The digest of the published folder; see ``framework.core.filesystem.tree_digest``."""
+    candidate: str = ""
+    """The released candidate, such as ``int4``; empty in locks that were written before it was recorded."""
     engine: str
     """The engine that runs the published folder, such as ``genai``."""
     task: str
@@ -53,6 +57,21 @@ class Release(Component):
     """The Git commit of the working folder, ``-dirty`` if it had changes; None without Git."""
 
     @property
+    def released(self) -> tuple[str, ...]:
+        """The released candidate; of a lock that does not name it, each one that may be it."""
+        if self.candidate:
+            return (self.candidate,)
+        names = sorted({name.partition(".")[0] for name in self.metrics})
+        exported = [name for name in names if f"{name}.agreement" in self.metrics]
+        # An uncompressed export is evaluated only if it is the one that is released.
+        evaluated = [name for name in exported if f"{name}.metric_loss" in self.metrics]
+        return tuple(evaluated or exported or ["tuned"])
+
+    def bounds(self, gates: Mapping[str, Bound]) -> dict[str, Bound]:
+        """Return an environment's *gates* by flat metric name; a bare one binds the released candidate."""
+        return bind(gates, lambda metric: self.released)
+
+    @property
     def seal(self) -> str:
         """The sha256 of the lock's text without its seal."""
         return "sha256:" + hashlib.sha256(_text(self._body()).encode()).hexdigest()
@@ -64,6 +83,8 @@ class Release(Component):
     def _body(self) -> dict[str, Any]:
         body = self.dump()
         del body["_target_"]
+        if not self.candidate:  # the seal of such a lock does not cover it
+            del body["candidate"]
         return body
 
     @classmethod

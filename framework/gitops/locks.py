@@ -74,8 +74,12 @@ def missed_gates(gates: Mapping[str, Mapping[str, float | None]], release: Relea
         gates: an environment's bounds by metric, as plain data.
         release: the release whose metrics are checked.
     """
-    bounds = {name: Bound.model_validate(dict(sides)) for name, sides in gates.items()}
-    return unmet(bounds, release.metrics)
+    return unmet(bounds_of(gates, release), release.metrics)
+
+
+def bounds_of(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> dict[str, Bound]:
+    """Return an environment's bounds of *release* by flat metric name; see ``missed_gates``."""
+    return release.bounds({name: Bound.model_validate(dict(sides)) for name, sides in gates.items()})
 
 
 def render_arguments(release: Release, environment: str, environments: str) -> tuple[str, ...]:

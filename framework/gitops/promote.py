@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from framework.core.errors import ConfigError, GateError, GitError
-from framework.core.gates import Bound, flat_metric
 from framework.core.git import Repository
 from framework.core.release import Release
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.commit import Change, find_target, land
 from framework.gitops.history import rolled_back_in, versions
 from framework.gitops.locks import (
+    bounds_of,
     built_from,
     lock_path,
     missed_gates,
@@ -114,9 +114,7 @@ def require_gates(answer: ComposeResult, release: Release, environment: str) -> 
 
 def _gate_lines(answer: ComposeResult, release: Release) -> str:
     """Return one line for each gate of the environment; all of them are met."""
-    lines = []
-    for gate, sides in sorted(answer.gates.items()):
-        metric = flat_metric(gate)
-        bound = Bound.model_validate(sides)
-        lines.append(f"{metric} is {release.metrics[metric]:g}, the gate requires {bound}.\n")
-    return "".join(lines)
+    return "".join(
+        f"{metric} is {release.metrics[metric]:g}, the gate requires {bound}.\n"
+        for metric, bound in sorted(bounds_of(answer.gates, release).items())
+    )

@@ -159,7 +159,7 @@ def _require_gates(environment: Environment, release: Release) -> None:
     Raises:
         GateError: its metrics miss a bound.
     """
-    if missed := unmet(environment.gates, release.metrics):
+    if missed := unmet(release.bounds(environment.gates), release.metrics):
         raise GateError(
             f"{release.name}: published, but not rendered: it does not pass the gates of {environment.name}: "
             f"{'; '.join(missed)}; train a better one, or build it with environment=dev"

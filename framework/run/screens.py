@@ -8,6 +8,7 @@ from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config
 from framework.core.release import LOCK, Release
 from framework.core.store import Store
+from framework.plan.bounds import Binding, bare_bindings
 from framework.plan.build import Plan
 from framework.plan.estimate import data_sizes, estimate
 from framework.plan.explain import why_not_cached
@@ -56,10 +57,26 @@ def plan_table(config: Config, plan: Plan, store: Store, differences: str | None
     cost = seconds / 3600 * hardware.price_per_hour
     priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
     lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
+    lines += [_wrap(_bound_line(config, binding)) for binding in bare_bindings(config)]
     lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
     lines += [_wrap(elsewhere)] if elsewhere else []
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
+
+
+def _bound_line(config: Config, binding: Binding) -> str:
+    """Return which candidates a bare metric binds, and why it does not bind the others."""
+
+    def named(candidates: tuple[str, ...]) -> str:
+        return ", ".join(f"{name} (released)" if name == config.shipped else name for name in candidates)
+
+    parts = [
+        (binding.candidates, "binds {}"),
+        (binding.replaced, "{} by its own bound"),
+        (binding.unmeasured, "not measured of {}"),
+    ]
+    words = "; ".join(text.format(named(candidates)) for candidates, text in parts if candidates)
+    return f"gates.{binding.metric} {binding.bound}: {words}"
 
 
 def _wrap(text: str) -> str:

@@ -126,6 +126,24 @@ def test_missed_gate_is_named(gitops, clone, remote):
     assert ">= 0.7" in error
 
 
+def test_bare_gate_binds_the_released_candidate(gitops, clone, remote):
+    def built(int4):
+        metrics = {"tuned.exact_match": 1.0, "int4.exact_match": int4}
+        lock = gitops.release("one", "b").model_copy(update={"candidate": "int4", "metrics": metrics})
+        gitops.put(clone, lock)
+        gitops.git(clone, "push", "-q")
+
+    built(0.6)
+    words = ("promote", "release=one", "from=dev", "to=staging")
+    assert "int4.exact_match is 0.6, the gate requires >= 0.7" in gitops.refused(clone, *words)
+    built(0.72)
+    done = gitops.verb(clone, *words)
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"promote/one-staging-{'b' * 12}")
+    assert "int4.exact_match is 0.72, the gate requires >= 0.7." in message
+    assert "tuned.exact_match" not in message
+
+
 def test_edited_lock_is_refused(gitops, clone, remote):
     file = clone / "environments" / "dev" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95"))

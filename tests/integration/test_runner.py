@@ -81,8 +81,26 @@ def test_changed_deployment_only_renders(folder: Path, run: Run) -> None:
 def test_changed_bound_reruns_gate_and_publish(folder: Path, run: Run) -> None:
     done = run(folder, TINY, "gates.perplexity.max=50")
     assert done.returncode == 0, done.stderr
-    assert built(done.stdout) == ["gate quality", "publish"]
-    assert lock(folder)["gates"] == {**lock(folder)["gates"], "tuned.perplexity": "<= 50"}  # type: ignore[dict-item]
+    assert built(done.stdout) == ["gate quality", "gate export", "publish"]
+    gates = lock(folder)["gates"]
+    assert isinstance(gates, dict)
+    assert {gates["tuned.perplexity"], gates["int4.perplexity"]} == {"<= 50"}
+    assert lock(folder)["candidate"] == "int4"
+
+
+def test_compressed_model_that_misses_a_bound_is_not_released(folder: Path, run: Run) -> None:
+    metrics = lock(folder)["metrics"]
+    assert isinstance(metrics, dict)
+    # Perplexities of the two are never equal, so that one bound is met by one of them only.
+    low, high = sorted((metrics["tuned.perplexity"], metrics["int4.perplexity"]))
+    side = "max" if metrics["tuned.perplexity"] == low else "min"
+    shutil.rmtree(folder / "environments")
+    done = run(folder, TINY, f"gates.perplexity.{side}={(low + high) / 2}")
+    assert done.returncode == 1
+    assert "\n  int4.perplexity is " in done.stderr
+    assert "tuned.perplexity is " not in done.stderr
+    assert built(done.stdout) == ["gate quality", "gate export"]
+    assert not (folder / "environments").exists()
 
 
 def test_changed_training_keeps_model_and_data(folder: Path, run: Run) -> None:
@@ -114,7 +132,8 @@ def test_missed_gate_is_one_error_and_leaves_no_release(folder: Path, run: Run) 
 def test_build_is_subject_to_the_environments_gates(folder: Path, run: Run) -> None:
     done = run(folder, TINY, "environment.name=staging", "environment.gates.exact_match.min=0.99")
     assert done.returncode == 1
-    assert "tuned.exact_match is 0.75" in done.stderr
+    assert "int4.exact_match is " in done.stderr
+    assert "tuned.exact_match" not in done.stderr
     assert "staging" in done.stderr
     assert not (folder / "environments" / "staging").exists()
 

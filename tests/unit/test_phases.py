@@ -107,6 +107,9 @@ def test_changed_phase_keeps_earlier_steps(word, kept, keys):
 def test_changed_gate_trains_nothing_again(keys):
     before, after = keys(), keys("gates.tuned.domain_perplexity.max=9")
     assert {label for label in before if before[label] != after[label]} == {"gate quality", "publish"}
+    after = keys("gates.domain_perplexity.max=9")  # of the exported model too
+    changed = {label for label in before if before[label] != after[label]}
+    assert changed == {"gate quality", "gate export", "publish"}
 
 
 def test_phase_is_released_without_the_later_ones(keys):

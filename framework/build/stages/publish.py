@@ -41,7 +41,7 @@ class PublishRelease(Stage):
     """Push the candidate under its digest and write ``release.lock``."""
 
     name: ClassVar[str] = "publish"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     weight_copies: ClassVar[float] = 0.1
 
     release: str
@@ -52,6 +52,8 @@ class PublishRelease(Stage):
     """The model store."""
     model: Model
     """The base model, for the release's origin and license."""
+    candidate: str
+    """The label of the candidate that is input ``shipped``."""
     engine: str
     """The engine that runs the published model."""
     plan: str
@@ -87,6 +89,7 @@ class PublishRelease(Stage):
             plan=self.plan,
             model_uri=uri,
             digest=digest,
+            candidate=self.candidate,
             engine=self.engine,
             task=self.model.task,
             base_model=self.model.origin,

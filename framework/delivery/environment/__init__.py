@@ -54,7 +54,8 @@ class Environment(Component, ABC):
     """Domain of the releases, each at ``<release>.<domain>``; None without traffic from outside the
     cluster."""
     gates: Gates = Field(default={})
-    """Bounds that a release's metrics must meet before it is promoted here."""
+    """Bounds that a release's metrics must meet before it is promoted here: ``exact_match`` of the released
+    candidate, whatever its name, or ``tuned.exact_match`` of another."""
     allow_unpinned_image: bool = False
     """Whether images without a digest are allowed; only sensible in dev."""
 

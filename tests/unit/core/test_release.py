@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework.core.errors import ReleaseError
+from framework.core.gates import Bound, unmet
 from framework.core.release import LOCK, Release
 
 SHA = "sha256:" + "0123456789abcdef" * 4
@@ -40,6 +41,46 @@ def test_text_is_byte_stable_and_sorted() -> None:
     assert keys == sorted(keys)
     assert "_target_" not in one
     assert '"digest": "sha256:0123' in one
+
+
+def test_bare_gate_binds_the_released_candidate() -> None:
+    metrics = {"base.f1": 0.1, "tuned.f1": 1.0, "fp32.agreement": 1.0, "int4.f1": 0.704}
+    gates = {"f1": Bound(min=0.95), "tuned.f1": Bound(min=0.9)}
+    bounds = release(metrics=metrics, candidate="int4").bounds(gates)
+    assert set(bounds) == {"int4.f1", "tuned.f1"}
+    (missed,) = unmet(bounds, metrics)
+    assert missed.startswith("int4.f1 is 0.704")
+    (missed,) = unmet(release(metrics=metrics, candidate="fp32").bounds(gates), metrics)
+    assert missed.startswith("fp32.f1 was not measured")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "released"),
+    [
+        (("base.f1", "tuned.f1"), ("tuned",)),
+        (("tuned.f1", "fp32.agreement", "fp32.metric_loss"), ("fp32",)),
+        (
+            ("tuned.f1", "pruned.metric_loss", "fp32.agreement", "int4.agreement", "int4.metric_loss"),
+            ("int4",),
+        ),
+        (("bf16.agreement", "bf16.metric_loss", "int8.agreement", "int8.metric_loss"), ("bf16", "int8")),
+    ],
+)
+def test_lock_that_does_not_name_its_candidate_keeps_its_seal(
+    metrics: tuple[str, ...], released: tuple[str, ...]
+) -> None:
+    old = release(metrics=dict.fromkeys(metrics, 1.0))
+    assert "candidate" not in json.loads(old.text())
+    assert Release.parse(old.text(), "lock") == old
+    assert old.released == released
+    named = release(metrics=dict.fromkeys(metrics, 1.0), candidate="int4")
+    assert json.loads(named.text())["candidate"] == "int4"
+    assert named.seal != old.seal
+
+
+def test_committed_lock_is_of_its_compressed_candidate() -> None:
+    committed = Release.read(Path(__file__).parents[3] / "environments" / "dev" / "quickstart" / LOCK)
+    assert committed.released == ("int4",)
 
 
 def test_lock_reads_back_equal(tmp_path: Path) -> None:

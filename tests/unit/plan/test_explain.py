@@ -35,7 +35,7 @@ def test_nothing_is_built_in_an_empty_store(plan, store):
         (("data.max_length=64",), "encode", "max_length 128 -> 64"),
         (("data.max_length=64",), "tune", "after data"),
         (("gates.exact_match.min=0.25",), "gate quality", "bounds.tuned.exact_match.min 0.5 -> 0.25"),
-        (("gates.exact_match.min=0.25",), "publish", "after gate quality"),
+        (("gates.exact_match.min=0.25",), "publish", "after gate export and 1 more"),
         (("+gates.perplexity.max=9",), "gate quality", "bounds.tuned.perplexity is new"),
         (("seed=1",), "model", "seed 0 -> 1"),
         (("publish.url=s3://bucket",), "publish", "publish.url file://.gitune/models -> s3://bucket"),

@@ -50,6 +50,7 @@ def publish(
         recipe="tiny",
         publish=Publish(url=url),
         model=model,
+        candidate="int4",
         engine="genai",
         plan=plan,
     )
@@ -62,6 +63,7 @@ def test_release_says_what_was_published(inputs: dict[str, Path], tiny_model: Mo
     assert release.metrics == {"tuned.exact_match": 0.75, "fp32.agreement": 1.0}
     assert release.gates == {"tuned.exact_match": ">= 0.5"}
     assert release.commit is None
+    assert release.released == ("int4",)
     assert release.base_model == "random"
     assert release.task == "causal-lm"
     assert release.model_uri == f"file://models/{release.digest.removeprefix('sha256:')}"

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from framework.core.filesystem import write_whole
+from framework.core.release import NO_RECIPE
 from framework.core.step import Step
 
 FOLDER = "history"
@@ -19,6 +20,11 @@ _RUNS = 8
 
 History = Mapping[str, Sequence[str]]
 """The keys of a step in earlier runs by its label, newest first."""
+
+
+def name_of(recipe: str, release: str) -> str:
+    """Return the name of the history of a recipe, or of a release without one."""
+    return f"name/{release}" if recipe == NO_RECIPE else f"recipe/{recipe}"
 
 
 def remember(store: Path, name: str, steps: Iterable[Step]) -> None:

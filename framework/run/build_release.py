@@ -8,7 +8,7 @@ from pathlib import Path
 
 from framework.build.engine.model_folder import read_json
 from framework.build.launcher import Built
-from framework.core import step_history, versions
+from framework.core import versions
 from framework.core.errors import FrameworkError, GateError, PlanError
 from framework.core.gates import unmet
 from framework.core.release import Release
@@ -97,7 +97,6 @@ def build(call: Call) -> Job | None:
     """
     plan = checked_plan(call)
     origin = call.origin(plan)  # files may change while steps are built
-    step_history.remember(call.store.root, call.history, plan.steps)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))

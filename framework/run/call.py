@@ -44,11 +44,6 @@ class Call:
         return (*chosen, *self.overrides, *searchpath())
 
     @property
-    def history(self) -> str:
-        """The name under which the store remembers the steps of earlier runs."""
-        return f"name/{self.config.name}" if self.recipe == NO_RECIPE else f"recipe/{self.recipe}"
-
-    @property
     def store(self) -> Store:
         """The artifact store."""
         return Store(Path(self.config.store))

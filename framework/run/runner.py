@@ -68,7 +68,7 @@ def show_plan(call: Call) -> None:
         release = call.released(Release.read(call.store.folder(plan.last) / LOCK), call.origin(plan))
         differences = diff_text(call.render(release), call.environments)
     preview = call.config.launcher.preview(call.work(plan))
-    earlier = step_history.read(call.store.root, call.history)
+    earlier = step_history.read(call.store.root, step_history.name_of(call.recipe, call.config.name))
     print(screens.plan_table(call.config, plan, call.store, earlier, differences, preview))
 
 

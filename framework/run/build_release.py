@@ -8,7 +8,7 @@ from pathlib import Path
 
 from framework.build.engine.model_folder import read_json
 from framework.build.launcher import Built
-from framework.core import versions
+from framework.core import step_history, versions
 from framework.core.errors import FrameworkError, GateError, PlanError
 from framework.core.gates import unmet
 from framework.core.release import Release
@@ -100,6 +100,10 @@ def build(call: Call) -> Job | None:
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))
+    if call.store.root.is_dir():  # a launcher into a cluster builds in another store
+        step_history.remember(
+            call.store.root, step_history.name_of(call.recipe, call.config.name), plan.steps
+        )
     if run is None:
         return None
     run.follow()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from framework.build.launcher import Built, Finished, Interrupted, Launcher, Run, Work
-from framework.core import step_history
 from framework.core.errors import StepError, StoreError
 from framework.core.filesystem import write_whole
 from framework.core.job import write_job
@@ -37,7 +36,6 @@ class Local(Launcher):
 
     def submit(self, work: Work) -> Run:
         """Start a worker for the steps that the store lacks; see the base class."""
-        step_history.remember(work.store.root, step_history.name_of(work.recipe, work.name), work.steps)
         release = self.find(work)
         if release is not None and is_lost(release.model_uri):
             print(f"warning: {release.model_uri} is gone; publishing it again", file=sys.stderr)

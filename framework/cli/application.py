@@ -26,7 +26,8 @@ from framework.core.paths import SHARE
 
 if TYPE_CHECKING:
     from framework.build.launcher import Built
-    from framework.run.runner import Call
+    from framework.run.build_release import Sweep
+    from framework.run.call import Call
 
 MULTIRUN = {"-m", "--multirun"}
 _PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
@@ -43,6 +44,8 @@ class Application:
         self.begun = False
         """Whether a job was called."""
         self.compared: list[Call] = []
+        self.sweep: Sweep | None = None
+        """Of a sweep that builds: its jobs."""
         self.composing = True
         """Whether an exception comes from Hydra's composition, so that the config is at fault."""
 
@@ -60,7 +63,7 @@ class Application:
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
         try:
-            built = self._perform(composition)
+            built = self._perform(composition, is_named)
         except FrameworkError as error:
             self.exit_codes.append(report(error))
             if error.ends_sweep:
@@ -70,7 +73,12 @@ class Application:
         return built
 
     def finish(self) -> None:
-        """Compare what was collected; end the process if a job failed."""
+        """Release or compare what was collected; end the process if a job failed."""
+        if self.sweep is not None:
+            try:
+                self.sweep.release()
+            except FrameworkError as error:
+                self.exit_codes.append(report(error))
         if self.exit_codes:
             sys.exit(max(self.exit_codes))
         if self.compared:
@@ -78,13 +86,17 @@ class Application:
 
             compare(self.compared)
 
-    def _perform(self, composition: Composition) -> "Built | None":
-        from framework.run.runner import called, perform
+    def _perform(self, composition: Composition, sweeps: bool) -> "Built | None":
+        from framework.run.build_release import Sweep
+        from framework.run.call import called
+        from framework.run.runner import perform
 
         if self.verb == "compare":
             self.compared.append(called(composition, self.typed))
             return None
-        return perform(self.verb, composition, self.typed)
+        if sweeps and self.sweep is None:
+            self.sweep = Sweep()
+        return perform(self.verb, composition, self.typed, self.sweep)
 
 
 def start_hydra(verb: str, words: Sequence[str], typed: str) -> None:

@@ -25,7 +25,7 @@ from framework.core.signals import handle_signals
 from framework.core.streams import print_any_text
 from framework.core.suggest import nearest
 
-GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "argocd", "changed")
+GIT_VERBS = ("propose", "promote", "rollback", "status", "verify", "diff", "argocd", "changed")
 _HELP = {"-h", "--help"}
 _EVERY = "glob(**)"
 """Stands for all recipes, those in folders included; Hydra's ``glob(*)`` leaves them out."""

@@ -33,6 +33,11 @@ class Verb:
 
 _BASE = Word("base", "the branch or commit to compare with or build on; empty is the remote's default", "")
 _ENVIRONMENTS = Word("environments", "the folder of locks and manifests", "environments")
+_SOURCE = Word(
+    "source",
+    "committed refuses a release that no commit alone gives, any proposes it and says so",
+    "committed",
+)
 _PUSH = "branch opens a pull request, direct pushes to the base branch"
 
 VERBS = (
@@ -72,11 +77,13 @@ VERBS = (
         "propose",
         "open a pull request for each new release lock in this folder",
         "Commits each uncommitted lock with its manifests on a branch of its own and pushes it. The working "
-        "folder stays as it is.",
+        "folder stays as it is. Refuses a release with overrides, or from a tree with changes: its commit's "
+        "recipe does not give it.",
         ("run propose", "run propose push=direct base=main"),
         (
             Word("push", _PUSH, "branch"),
             _BASE,
+            _SOURCE,
             _ENVIRONMENTS,
             Word("reports", "the folder of reports, which become the pull request's text", ".gitune/reports"),
         ),
@@ -86,7 +93,7 @@ VERBS = (
         "promote",
         "copy a release to the next environment, as one commit",
         "Copies the lock, renders it there and commits both. Refuses a release whose recorded metrics miss "
-        "the environment's gates.",
+        "the environment's gates, or that its commit's recipe does not give.",
         (
             "run promote release=support from=dev to=staging",
             "run promote release=support from=staging to=production push=direct",
@@ -97,6 +104,7 @@ VERBS = (
             Word("to", "the environment that gets it"),
             Word("push", _PUSH, "branch"),
             _BASE,
+            _SOURCE,
             _ENVIRONMENTS,
         ),
         composes=False,
@@ -132,6 +140,19 @@ VERBS = (
             Word("context", "the kubeconfig context to compare with; empty is the current one", ""),
             Word("check", "true exits with 1 if anything differs", "false"),
             Word("show", "all, or only releases with problems", "all"),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "verify",
+        "compare a release's lock with what its commit gives",
+        "Composes and plans the recipe with the lock's overrides in a worktree of its commit, and compares "
+        "the config's digest and the key of every step. Builds nothing. Exits with 1 if something differs.",
+        ("run verify release=support", "run verify release=support environment=production"),
+        (
+            Word("release", "the release's name"),
+            Word("environment", "only its lock in this environment; empty is every environment", ""),
             _ENVIRONMENTS,
         ),
         composes=False,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.core.errors import GitError
-from framework.core.machine_rank import COMMIT
 
 _BYTES = "surrogateescape"
 """Error handler that keeps bytes that are not UTF-8, so that sizes stay correct."""
@@ -156,11 +155,6 @@ class Repository:
         return texts
 
 
-def source_commit() -> str | None:
-    """Return the commit that a release is built from: the working folder's, or in a job the planned one."""
-    return os.environ.get(COMMIT) or checkout_commit(Path())
-
-
 def checkout_commit(folder: Path) -> str | None:
     """Return the commit of *folder*, with ``-dirty`` if tracked files changed; None without Git."""
     repository = Repository(folder)
@@ -171,6 +165,42 @@ def checkout_commit(folder: Path) -> str | None:
     except GitError:  # Git is not installed
         return None
     return commit or None
+
+
+def uncommitted(repository: Repository, files: Iterable[Path], folders: Iterable[Path]) -> list[str]:
+    """Return what differs from the last commit, relative to the repository's root, and files outside of it.
+
+    Args:
+        repository: the checkout; without a commit, everything differs.
+        files: files, and folders of data, of which the commit must have every file, ignored or not.
+        folders: folders of code, of which ignored files do not count.
+    """
+    root = Path(repository.run("rev-parse", "--show-toplevel").rstrip("\n"))
+    paths = {path for file in files for path in _places(file)}
+    outside = sorted(str(path) for path in paths if not path.is_relative_to(root))
+    inside = [path for path in paths if path.is_relative_to(root)]
+    code = [path for folder in folders for path in _places(folder) if path.is_relative_to(root)]
+    found: set[str] = set()
+    for pathspecs, ignored in ((inside, "--ignored=matching"), (code, "--ignored=no")):
+        names = sorted({f":(top,literal){path.relative_to(root).as_posix()}" for path in pathspecs})
+        if names:
+            listed = repository.run(
+                "status", "--porcelain", "-z", "--untracked-files=all", ignored, "--", *names
+            )
+            found |= {entry[3:] for entry in listed.split("\0") if entry}
+    return [*sorted(found), *outside]
+
+
+def has_commit(commit: str) -> bool:
+    """Return whether the working folder's repository has *commit*; a shallow clone cannot deny it."""
+    repository = Repository(Path())
+    known = repository.ask("cat-file", "-e", f"{commit}^{{commit}}") is not None
+    return known or repository.ask("rev-parse", "--is-shallow-repository") == "true"
+
+
+def _places(path: Path) -> set[Path]:
+    """Return the absolute path, and what it links to: of a link, the commit has only the name."""
+    return {path.parent.resolve() / path.name, path.resolve()}
 
 
 def error_line(output: str) -> str:

@@ -10,13 +10,17 @@ _TRAILER = "Gitune-"
 _SSH = re.compile(r"(?:ssh://)?[^@/]+@([^:/]+)(?::\d+/|[:/])(.+)")
 
 
-def trailers(release: str, environment: str, digest: str, rolled_back: str = "") -> str:
-    """Return the trailers of a commit message, from which ``run rollback`` reads the history."""
+def trailers(release: str, environment: str, digest: str, rolled_back: str = "", source: str = "") -> str:
+    """Return the trailers of a commit message, from which ``run rollback`` reads the history.
+
+    *source* says that no commit alone gives the release; it is empty if one does.
+    """
     lines = [
         f"{_TRAILER}Release: {release}",
         f"{_TRAILER}Environment: {environment}",
         f"{_TRAILER}Digest: {digest}",
         *([f"{_TRAILER}Rolled-Back: {rolled_back}"] if rolled_back else []),
+        *([f"{_TRAILER}Source: {source}"] if source else []),
     ]
     return "\n".join(lines) + "\n"
 

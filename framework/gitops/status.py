@@ -7,11 +7,11 @@ from typing import Any
 
 from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.git import Repository
-from framework.core.release import Release
+from framework.core.release import Release, built_from
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.history import versions
 from framework.gitops.live_objects import RELEASE, Cluster
-from framework.gitops.locks import built_from, lock_path, render_arguments, short_digest
+from framework.gitops.locks import lock_path, render_arguments, short_digest
 from framework.gitops.release_status import (
     ReleaseStatus,
     drift_lines,
@@ -199,7 +199,7 @@ def _release_lines(release: Release, path: str) -> list[str]:
         f"  data        {release.data_digest}",
         f"  base model  {release.base_model} ({release.base_model_license})",
         f"  recipe      {release.recipe}",
-        f"  commit      {built_from(release)}",
+        row("commit", *built_from(release).split(", ")),
     ]
 
 

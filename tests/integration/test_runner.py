@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from framework.build.stages.benchmark import Measure
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = "+recipe=tiny"
+IMAGE = f"deployment.image=gitune/server@sha256:{'0' * 64}"
 
 
 @pytest.fixture
@@ -71,11 +73,34 @@ def test_changed_deployment_only_renders(folder: Path, run: Run) -> None:
     done = run(folder, TINY, "deployment.grace_seconds=77")
     assert done.returncode == 0, done.stderr
     assert built(done.stdout) == []
-    assert lock(folder) == before
+    # The recipe alone renders other manifests, so the lock names the override; the model is the same.
+    assert lock(folder) == {
+        **before,
+        "overrides": ["deployment.grace_seconds=77"],
+        "seal": lock(folder)["seal"],
+    }
+    suggested = [shlex.split(line)[1:] for line in done.stdout.splitlines() if line.startswith("  run ")]
+    asked = [words for words in suggested if words[0] in ("report", "plan")]
+    assert [run(folder, *words).returncode for words in asked] == [0, 0]
     rendered = (folder / "environments/dev/tiny/deployment-tiny.yaml").read_text()
     assert (
         "terminationGracePeriodSeconds: 82" in rendered
     )  # 77, plus 5 for the pod's removal from the Service
+
+
+def test_sweep_of_one_name_leaves_the_choice_to_the_user(folder: Path, run: Run) -> None:
+    before = lock(folder)
+    done = run(folder, "-m", TINY, "deployment.grace_seconds=77,78")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("nothing to build, everything was cached") == 2
+    assert lock(folder) == before
+    commands = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("  run ")]
+    assert commands == [["+recipe=tiny", f"deployment.grace_seconds={seconds}"] for seconds in (77, 78)]
+    assert run(folder, *commands[0]).returncode == 0
+    assert lock(folder)["overrides"] == ["deployment.grace_seconds=77"]
+    done = run(folder, "-m", TINY, "environment=dev,staging", "environment.namespace=x", IMAGE)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "environments" / "staging" / "tiny" / "release.lock").is_file()
 
 
 def test_changed_bound_reruns_gate_and_publish(folder: Path, run: Run) -> None:

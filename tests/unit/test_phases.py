@@ -219,7 +219,7 @@ def test_plan_estimates_each_phases_own_rows(phased, tmp_path):
     chosen = phased(
         "phases.task.training.max_steps=1", "phases.general.training.epochs=90", "model=smollm2-135m-pypi"
     )
-    text = plan_table(chosen, make_plan(chosen, "x"), Store(tmp_path / "store"), None)
+    text = plan_table(chosen, make_plan(chosen, "x"), Store(tmp_path / "store"), {}, None)
     assert [line for line in text.splitlines() if len(line) > 80] == []
     seconds = {
         line.split()[1]: float(line.split("~")[1].split()[0])

@@ -19,7 +19,6 @@ from framework.core import versions
 from framework.core.component import UNKEYED, Component
 from framework.core.errors import StepError
 from framework.core.filesystem import sha256_of
-from framework.core.git import source_commit
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
@@ -62,6 +61,8 @@ class PublishRelease(Stage):
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Push input ``shipped``; the release records the metrics and gates of the other inputs.
 
+        It records no origin: other configs and commits may share this step, so the runner adds theirs.
+
         Raises:
             StepError: a metric is not finite.
             SourceError: the model store cannot be written.
@@ -98,7 +99,7 @@ class PublishRelease(Stage):
             chat_template_digest=f"sha256:{sha256_of(template)}" if template.is_file() else None,
             metrics=metrics,
             gates=gates,
-            commit=source_commit(),
+            commit=None,
         )
         versions.record(self.publish.url, release)
         (output / LOCK).write_text(release.text(), encoding="utf-8")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from framework.build.tracking import Tracking
 from framework.core.error_text import first_line
 from framework.core.errors import FrameworkError, ReleaseError, StepError
+from framework.core.release import built_from
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -61,7 +62,8 @@ class MLflow(Tracking):
                 "plan": release.plan,
                 "recipe": release.recipe,
                 "base_model": release.base_model,
-                **({"commit": release.commit} if release.commit else {}),
+                "built_from": built_from(release),
+                **({"commit": release.full_commit} if release.commit else {}),
                 **{name: f"{value:.6g}" for name, value in release.metrics.items()},
             }
             client.create_model_version(release.name, source=release.model_uri, tags=tags)

@@ -6,7 +6,7 @@ import pytest
 
 from framework.core.errors import ReleaseError
 from framework.core.gates import Bound, unmet
-from framework.core.release import LOCK, Release
+from framework.core.release import LOCK, ORIGIN, Release, built_from, config_digest
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 
@@ -148,3 +148,73 @@ def test_seal_is_the_sha256_of_the_content(tmp_path: Path) -> None:
     text = release().text()
     rest = "".join(line for line in text.splitlines(keepends=True) if '"seal":' not in line)
     assert f'"seal": "sha256:{hashlib.sha256(rest.encode()).hexdigest()}"' in text
+
+
+COMMIT = "6f12907" + "0" * 33
+KNOWN = {
+    "overrides": ["tuning.rank=4"],
+    "built_for": "dev",
+    "config_digest": SHA,
+    "steps": {"tune": "0" * 12},
+    "commit": COMMIT,
+    "clean": True,
+}
+
+
+def test_lock_without_an_origin_keeps_its_text_and_seal(tmp_path: Path) -> None:
+    """As every lock of an earlier version: its origin is unknown, and it is no other lock."""
+    text = release(commit=COMMIT).text()
+    assert not {*json.loads(text)} & {*ORIGIN}
+    (tmp_path / LOCK).write_text(text)
+    read = Release.read(tmp_path / LOCK)
+    assert {getattr(read, name) for name in ORIGIN} == {None}
+    assert read.text() == text
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('"clean": true', '"clean": false'),
+        ("rank=4", "rank=8"),
+        ('"built_for": "dev",\n  ', ""),
+        (COMMIT, "a" * 40),
+    ],
+)
+def test_origin_is_sealed(tmp_path: Path, edit: tuple[str, str]) -> None:
+    text = release(**KNOWN).text()
+    (tmp_path / LOCK).write_text(text)
+    assert json.loads(text)["overrides"] == ["tuning.rank=4"]
+    assert Release.read(tmp_path / LOCK).text() == text
+    assert edit[0] in text
+    (tmp_path / LOCK).write_text(text.replace(*edit))
+    with pytest.raises(ReleaseError, match="its seal does not match"):
+        Release.read(tmp_path / LOCK)
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "shown"),
+    [
+        ({}, False, "6f12907 with tuning.rank=4"),
+        ({"overrides": []}, True, "6f12907"),
+        ({"overrides": [], "clean": False}, False, "6f12907, from a tree with changes"),
+        ({"overrides": ["data.train=a b"]}, False, "6f12907 with 'data.train=a b'"),
+        ({"clean": False}, False, "6f12907 with tuning.rank=4, from a tree with changes"),
+        ({"commit": None, "overrides": []}, False, "files outside of Git"),
+        (dict.fromkeys(ORIGIN), None, "6f12907, overrides not recorded"),
+        (
+            {**dict.fromkeys(ORIGIN), "commit": f"{COMMIT}-dirty"},
+            False,
+            "6f12907, from a tree with changes, overrides not recorded",
+        ),
+    ],
+)
+def test_commit_gives_what_has_no_overrides_and_no_changes(changes: object, given: bool, shown: str) -> None:
+    built = release(**{**KNOWN, **dict(changes)})  # type: ignore[call-overload]
+    assert built.given is given
+    assert built_from(built, 7) == shown
+
+
+def test_config_digest_is_of_the_specs_in_any_order() -> None:
+    specs = {"tune": {"rank": 4}, "read": {"rows": 2}}
+    assert config_digest(specs) == config_digest(dict(reversed(specs.items())))
+    assert config_digest(specs) != config_digest({**specs, "tune": {"rank": 8}})

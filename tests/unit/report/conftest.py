@@ -90,7 +90,9 @@ def release() -> Release:
         chat_template_digest=None,
         metrics={},
         gates={},
-        commit="c0ffee-dirty",
+        commit="c0ffee",
+        overrides=("tuning.rank=4",),
+        clean=False,
     )
 
 

@@ -133,7 +133,7 @@ def test_page_is_accessible_to_screen_readers(read):
 
 def test_origin_is_shown(read):
     text = read("+recipe=tiny", quality={"tuned": 0.75}).text
-    assert "commit c0ffee-dirty" in text
+    assert "built from c0ffee with tuning.rank=4, from a tree with changes" in text
     assert "encode train 1,234 56,789 2 sha256:" in text
     assert "tune 61.5 s 1.07 GB" in text
 

@@ -64,7 +64,7 @@ def test_plan_fits_80_columns(name, device, config, store):
 
 def test_plan_lists_what_a_bare_gate_binds(config, store):
     chosen = config("+recipe=tiny", "gates.agreement.min=0.5", "gates.int4.agreement.min=0.6")
-    text = " ".join(plan_table(chosen, make_plan(chosen, "tiny"), store, None).split())
+    text = " ".join(plan_table(chosen, make_plan(chosen, "tiny"), store, {}, None).split())
     assert "gates.exact_match >= 0.5: binds tuned, int4 (released); not measured of fp32 " in text
     assert (
         "gates.agreement >= 0.5: binds fp32; int4 (released) by its own bound; not measured of tuned " in text

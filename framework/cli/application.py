@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from framework.run.runner import Call
 
 MULTIRUN = {"-m", "--multirun"}
+_TOGETHER = ("compare", "extras")
+"""Verbs with one answer for all configs."""
 _PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
 """Flags with which Hydra prints a config, or of what it is made, instead of running it."""
 
@@ -42,7 +44,8 @@ class Application:
         """Of the jobs that failed."""
         self.begun = False
         """Whether a job was called."""
-        self.compared: list[Call] = []
+        self.collected: list[Call] = []
+        """The calls of a verb with one answer for all."""
         self.composing = True
         """Whether an exception comes from Hydra's composition, so that the config is at fault."""
 
@@ -55,7 +58,7 @@ class Application:
 
     def run_job(self, composition: Composition, is_named: bool) -> "Built | None":
         """Run one job, below a line with its words if *is_named* is set; an error is printed and counted."""
-        if is_named and self.verb != "compare":
+        if is_named and self.verb not in _TOGETHER:
             _print_words(composition.words)
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
@@ -70,19 +73,19 @@ class Application:
         return built
 
     def finish(self) -> None:
-        """Compare what was collected; end the process if a job failed."""
+        """Answer for all that was collected; end the process if a job failed."""
         if self.exit_codes:
             sys.exit(max(self.exit_codes))
-        if self.compared:
-            from framework.run.runner import compare
+        if self.collected:
+            from framework.run.runner import compare, show_extras
 
-            compare(self.compared)
+            {"compare": compare, "extras": show_extras}[self.verb](self.collected)
 
     def _perform(self, composition: Composition) -> "Built | None":
         from framework.run.runner import called, perform
 
-        if self.verb == "compare":
-            self.compared.append(called(composition, self.typed))
+        if self.verb in _TOGETHER:
+            self.collected.append(called(composition, self.typed))
             return None
         return perform(self.verb, composition, self.typed)
 

@@ -19,11 +19,13 @@ from framework.core import versions
 from framework.core.errors import GateError, PlanError, ReleaseError
 from framework.core.filesystem import write_whole
 from framework.core.gates import unmet
+from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.core.store import Store
 from framework.delivery.environment import Environment
 from framework.plan.build import Plan, make_plan
 from framework.plan.rules.architecture import architecture_rules
+from framework.plan.rules.install import missing_packages, missing_versions, needed_extras
 from framework.render import diff_text, render, write
 from framework.run import screens
 
@@ -96,6 +98,7 @@ def perform(verb: str, composition: Composition, command: str) -> Built | None:
         return build(call)
     actions = {
         "plan": show_plan,
+        "extras": lambda call: show_extras([call]),
         "render": render_again,
         "serve": serve,
         "report": report,
@@ -123,6 +126,7 @@ def build(call: Call) -> Built | None:
         The release with its metrics; None if the launcher only wrote the job.
     """
     plan = _plan(call)
+    _require_packages("The plan cannot be built:", missing_packages(call.config))
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))
@@ -151,6 +155,27 @@ def _plan(call: Call) -> Plan:
     if problems := architecture_rules(call.config, described):
         raise PlanError("The plan cannot run:", problems)
     return plan
+
+
+def _plan_to_find(call: Call) -> Plan:
+    """Return the plan of what was built; its keys are wrong without the packages that it was built with.
+
+    Raises:
+        PlanError: as ``make_plan``; or such a package is missing.
+    """
+    plan = make_plan(call.config, call.recipe)
+    _require_packages("What was built cannot be found:", missing_versions(call.config))
+    return plan
+
+
+def _require_packages(heading: str, missing: Sequence[Problem]) -> None:
+    """Refuse *missing* packages.
+
+    Raises:
+        PlanError: there are some; each line has the command that installs one.
+    """
+    if missing:
+        raise PlanError(heading, missing)
 
 
 def _require_gates(environment: Environment, release: Release) -> None:
@@ -184,6 +209,11 @@ def show_plan(call: Call) -> None:
     print(screens.plan_table(call.config, plan, call.store, differences, preview))
 
 
+def show_extras(calls: Sequence[Call]) -> None:
+    """Print the extras that building takes, as pip reads them: ``openvino,track``."""
+    print(",".join(sorted({extra for call in calls for extra in needed_extras(call.config)})))
+
+
 def render_again(call: Call) -> None:
     """Render the environment's manifests from its lock."""
     config = call.config
@@ -195,7 +225,7 @@ def serve(call: Call) -> None:
     """Serve the release of this config until a signal."""
     from framework.server import serve_release
 
-    plan = make_plan(call.config, call.recipe)
+    plan = _plan_to_find(call)
     release = call.config.launcher.find(call.work(plan))
     if release is None:
         raise ReleaseError(
@@ -241,7 +271,7 @@ def compare(calls: Sequence[Call]) -> None:
 def _facts(call: Call, label: str, build_it: str) -> "Facts":
     from framework.report.gather import gather
 
-    plan = make_plan(call.config, call.recipe)
+    plan = _plan_to_find(call)
     return gather(call.config, call.recipe, label, plan, call.store, build_it)
 
 

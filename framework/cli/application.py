@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from framework.run.runner import Call
 
 MULTIRUN = {"-m", "--multirun"}
-_TOGETHER = ("compare", "extras")
-"""Verbs with one answer for all configs."""
+TOGETHER = ("compare", "extras")
+"""Verbs with one answer for all configs, however many there are."""
 _PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
 """Flags with which Hydra prints a config, or of what it is made, instead of running it."""
 
@@ -58,7 +58,7 @@ class Application:
 
     def run_job(self, composition: Composition, is_named: bool) -> "Built | None":
         """Run one job, below a line with its words if *is_named* is set; an error is printed and counted."""
-        if is_named and self.verb not in _TOGETHER:
+        if is_named and self.verb not in TOGETHER:
             _print_words(composition.words)
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
@@ -84,7 +84,7 @@ class Application:
     def _perform(self, composition: Composition) -> "Built | None":
         from framework.run.runner import called, perform
 
-        if self.verb in _TOGETHER:
+        if self.verb in TOGETHER:
             self.collected.append(called(composition, self.typed))
             return None
         return perform(self.verb, composition, self.typed)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from framework.cli.application import MULTIRUN, leave_quietly, report, start_hydra, sweep_in_process
+from framework.cli.application import MULTIRUN, TOGETHER, leave_quietly, report, start_hydra, sweep_in_process
 from framework.cli.complete import FLAGS
 from framework.cli.help import help_text, verb_help
 from framework.cli.verbs import NAMES, VERBS
@@ -64,7 +64,7 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
         return
     add_folders(words)
     words = _each_recipe(words)
-    if verb == "compare" and not MULTIRUN & {*words}:
+    if verb in TOGETHER and not MULTIRUN & {*words}:
         words.append("--multirun")
     if verb == "schema":
         sys.stdout.write(_schema(words))

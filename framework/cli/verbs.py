@@ -49,7 +49,7 @@ VERBS = (
         "print the extras that building takes, as one line for pip",
         "Prints their names, installed or not, such as openvino,track, and an empty line if there are none. "
         "Planning and rendering need no extra.",
-        ("run extras +recipe=quickstart", "run extras '+recipe=glob(**)' launcher=trainjob"),
+        ("run extras +recipe=quickstart,sentiment", "run extras '+recipe=glob(**)' launcher=trainjob"),
     ),
     Verb(
         "render",

@@ -98,7 +98,6 @@ def perform(verb: str, composition: Composition, command: str) -> Built | None:
         return build(call)
     actions = {
         "plan": show_plan,
-        "extras": lambda call: show_extras([call]),
         "render": render_again,
         "serve": serve,
         "report": report,

@@ -58,11 +58,13 @@ def sections(text: str) -> dict[str, str]:
 
 def test_every_built_in_recipe_is_planned_and_none_of_them_built(answers, tmp_path):
     recipe = "compression/sentiment-openvino"
-    (planned, several, one, none, built, reported) = answers(
+    (planned, every, two, one, none, schema, built, reported) = answers(
         (tmp_path, "plan", "recipe=glob(**)"),
         (tmp_path, "extras", "recipe=glob(**)"),
+        (tmp_path, "extras", f"+recipe={recipe},methods/sentiment-qlora"),
         (tmp_path, "extras", f"+recipe={recipe}", "tracking=mlflow"),
         (tmp_path, "extras", "+recipe=quickstart"),
+        (tmp_path, "schema"),  # imports every option
         (tmp_path, f"+recipe={recipe}"),
         (tmp_path, "report", f"+recipe={recipe}"),
     )
@@ -77,11 +79,13 @@ def test_every_built_in_recipe_is_planned_and_none_of_them_built(answers, tmp_pa
     assert "gitune[openvino]" in plans[recipe]
     assert "building needs" not in plans["quickstart"]
 
-    warned = {extra for extra in several[1].strip().split(",") if f"gitune[{extra}]" in planned[1]}
-    assert several == [0, f"{','.join(sorted(warned))}\n", ""]
+    warned = {extra for extra in every[1].strip().split(",") if f"gitune[{extra}]" in planned[1]}
+    assert every == [0, f"{','.join(sorted(warned))}\n", ""]
     assert "openvino" in warned
+    assert two == [0, "openvino,qlora\n", ""]
     assert one == [0, "openvino,track\n", ""]
     assert none == [0, "\n", ""]
+    assert schema[0] == 0, schema[2]
 
     for code, _, errors in (built, reported):
         assert code == 2

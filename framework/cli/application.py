@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from framework.run.call import Call
 
 MULTIRUN = {"-m", "--multirun"}
+TOGETHER = ("compare", "extras")
+"""Verbs with one answer for all configs, however many there are."""
 _PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
 """Flags with which Hydra prints a config, or of what it is made, instead of running it."""
 
@@ -43,7 +45,8 @@ class Application:
         """Of the jobs that failed."""
         self.begun = False
         """Whether a job was called."""
-        self.compared: list[Call] = []
+        self.collected: list[Call] = []
+        """The calls of a verb with one answer for all."""
         self.sweep: Sweep | None = None
         """Of a sweep that builds: its jobs."""
         self.composing = True
@@ -58,7 +61,7 @@ class Application:
 
     def run_job(self, composition: Composition, is_named: bool) -> "Built | None":
         """Run one job, below a line with its words if *is_named* is set; an error is printed and counted."""
-        if is_named and self.verb != "compare":
+        if is_named and self.verb not in TOGETHER:
             _print_words(composition.words)
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
@@ -73,7 +76,7 @@ class Application:
         return built
 
     def finish(self) -> None:
-        """Release or compare what was collected; end the process if a job failed."""
+        """Release, or answer for, what was collected; end the process if a job failed."""
         if self.sweep is not None:
             try:
                 self.sweep.release()
@@ -81,18 +84,18 @@ class Application:
                 self.exit_codes.append(report(error))
         if self.exit_codes:
             sys.exit(max(self.exit_codes))
-        if self.compared:
-            from framework.run.runner import compare
+        if self.collected:
+            from framework.run.runner import compare, show_extras
 
-            compare(self.compared)
+            {"compare": compare, "extras": show_extras}[self.verb](self.collected)
 
     def _perform(self, composition: Composition, sweeps: bool) -> "Built | None":
         from framework.run.build_release import Sweep
         from framework.run.call import called
         from framework.run.runner import perform
 
-        if self.verb == "compare":
-            self.compared.append(called(composition, self.typed))
+        if self.verb in TOGETHER:
+            self.collected.append(called(composition, self.typed))
             return None
         if sweeps and self.sweep is None:
             self.sweep = Sweep()

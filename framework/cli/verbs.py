@@ -45,8 +45,16 @@ VERBS = (
         "plan",
         "show what would be built, what it takes and what would change",
         "Prints every step: cached, or why it runs, with time and memory; then the manifest diff. Writes "
-        "nothing. Exits with 2 if the plan cannot run.",
+        "nothing. Exits with 2 if the plan cannot run. glob(**) plans every recipe below ./recipes, or the "
+        "built-in ones if there is none.",
         ("run plan +recipe=quickstart tuning.rank=8", "run plan 'recipe=glob(**)'"),
+    ),
+    Verb(
+        "extras",
+        "print the extras that building takes, as one line for pip",
+        "Prints their names, installed or not, such as openvino,track, and an empty line if there are none. "
+        "Planning and rendering need no extra.",
+        ("run extras +recipe=quickstart,sentiment", "run extras '+recipe=glob(**)' launcher=trainjob"),
     ),
     Verb(
         "render",

@@ -79,7 +79,15 @@ class Component(BaseModel):
     def requires(self) -> Mapping[str, str]:
         """Return the optional distributions that it uses, each with the extra that installs it.
 
-        Their versions affect the written bytes, so they enter the keys.
+        Their versions affect the written bytes, so they enter the keys; see ``uses`` for others. Importing
+        the option's module and planning must not need them.
+        """
+        return {}
+
+    def uses(self) -> Mapping[str, str]:
+        """Return further optional distributions that building needs, each with the extra that installs it.
+
+        Their versions affect no byte. A plan needs none of them.
         """
         return {}
 

@@ -30,6 +30,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
     Empty where they are equal. A step whose spec is the same, but not its input, runs ``after`` that input.
     """
+    if absent := [name for name, version in new["libraries"].items() if version is None]:
+        return f"{absent[0]} is not installed"
     for part in ("version", "libraries"):
         if old[part] != new[part]:
             return f"{part} of the stage changed"

@@ -11,10 +11,12 @@ from framework.build.launcher import Built
 from framework.core import step_history, versions
 from framework.core.errors import FrameworkError, GateError, PlanError
 from framework.core.gates import unmet
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.environment import Environment
 from framework.plan.build import Plan, make_plan
 from framework.plan.rules.architecture import architecture_rules
+from framework.plan.rules.install import missing_packages, missing_versions
 from framework.render import write
 from framework.run import screens
 from framework.run.build_origin import Origin
@@ -96,6 +98,7 @@ def build(call: Call) -> Job | None:
         The release with its metrics and origin; None if the launcher only wrote the job.
     """
     plan = checked_plan(call)
+    _require_packages("The plan cannot be built:", missing_packages(call.config))
     origin = call.origin(plan)  # files may change while steps are built
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -142,6 +145,27 @@ def checked_plan(call: Call) -> Plan:
     if problems := architecture_rules(call.config, described):
         raise PlanError("The plan cannot run:", problems)
     return plan
+
+
+def plan_to_find(call: Call) -> Plan:
+    """Return the plan of what was built; its keys are wrong without the packages that it was built with.
+
+    Raises:
+        PlanError: as ``make_plan``; or such a package is missing.
+    """
+    plan = make_plan(call.config, call.recipe)
+    _require_packages("What was built cannot be found:", missing_versions(call.config))
+    return plan
+
+
+def _require_packages(heading: str, missing: Sequence[Problem]) -> None:
+    """Refuse *missing* packages.
+
+    Raises:
+        PlanError: there are some; each line has the command that installs one.
+    """
+    if missing:
+        raise PlanError(heading, missing)
 
 
 def _require_gates(environment: Environment, release: Release) -> None:

@@ -1,6 +1,6 @@
 """Carry out a verb with a composed config: plan, build, render, serve, report, compare.
 
-What builds and writes releases is in ``framework.run.build``. It never imports torch.
+What builds and writes releases is in ``framework.run.build_release``. It never imports torch.
 """
 
 import shlex
@@ -15,10 +15,10 @@ from framework.core import step_history
 from framework.core.errors import ReleaseError
 from framework.core.filesystem import write_whole
 from framework.core.release import LOCK, Release, built_from
-from framework.plan.build import make_plan
+from framework.plan.rules.install import needed_extras
 from framework.render import diff_text, write
 from framework.run import screens
-from framework.run.build_release import Sweep, build, checked_plan, release_job
+from framework.run.build_release import Sweep, build, checked_plan, plan_to_find, release_job
 from framework.run.call import Call, called
 
 if TYPE_CHECKING:
@@ -72,6 +72,11 @@ def show_plan(call: Call) -> None:
     print(screens.plan_table(call.config, plan, call.store, earlier, differences, preview))
 
 
+def show_extras(calls: Sequence[Call]) -> None:
+    """Print the extras that building takes, as pip reads them: ``openvino,track``."""
+    print(",".join(sorted({extra for call in calls for extra in needed_extras(call.config)})))
+
+
 def render_again(call: Call) -> None:
     """Render the environment's manifests from its lock."""
     release = Release.read(call.lock)
@@ -83,7 +88,7 @@ def serve(call: Call) -> None:
     """Serve the release of this config until a signal."""
     from framework.server import serve_release
 
-    plan = make_plan(call.config, call.recipe)
+    plan = plan_to_find(call)
     release = call.config.launcher.find(call.work(plan))
     if release is None:
         raise ReleaseError(
@@ -127,7 +132,7 @@ def compare(calls: Sequence[Call]) -> None:
 def _facts(call: Call, label: str, build_it: str) -> "Facts":
     from framework.report.gather import gather
 
-    plan = make_plan(call.config, call.recipe)
+    plan = plan_to_find(call)
     facts = gather(call.config, call.recipe, label, plan, call.store, build_it)
     if facts.release is None:
         return facts

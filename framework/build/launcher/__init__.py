@@ -126,6 +126,9 @@ class Finished(Run):
 class Launcher(Component, ABC):
     """Where steps are built."""
 
+    elsewhere: ClassVar[bool] = False
+    """Whether the worker runs on another machine, with packages of its own."""
+
     def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[Problem]:
         """Return everything that keeps a recipe from being built there.
 

@@ -15,7 +15,7 @@ from framework.build.data import SPLITS
 from framework.build.data.shards import split_sha256
 from framework.build.model import Model
 from framework.build.stages.evaluate import METRICS, read_metrics
-from framework.core import versions
+from framework.core import remote_files, versions
 from framework.core.component import UNKEYED, Component
 from framework.core.errors import StepError
 from framework.core.filesystem import sha256_of
@@ -34,6 +34,10 @@ class Publish(Component):
     keep: Annotated[Annotated[int, Field(ge=1)] | None, UNKEYED] = 12
     """How many of a release's newest versions the model store keeps. Publishing removes older ones, except
     those that a lock below ``environments/`` names or named recently, here or on a branch. None keeps all."""
+
+    def uses(self) -> Mapping[str, str]:
+        """Return the client of the model store."""
+        return remote_files.packages(self.url)
 
 
 class PublishRelease(Stage):

@@ -1,5 +1,6 @@
 """MLflow: runs in a local database or on a server, and every release in the model registry."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ class MLflow(Tracking):
     url: str = "sqlite:///.gitune/mlflow.db"
     """The tracking server's URL, or a database file that needs no server; its path is relative to the
     working directory."""
+
+    def uses(self) -> Mapping[str, str]:
+        """Return MLflow's client."""
+        return {"mlflow-skinny": "track"}
 
     def logger(self, run: str) -> "Logger":
         """Return Lightning's ``MLFlowLogger`` for the run with the tag ``gitune.run`` = *run*."""

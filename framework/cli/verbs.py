@@ -31,8 +31,9 @@ class Verb:
     """Whether it takes a recipe and overrides."""
 
 
-_BASE = Word("base", "the branch or commit to compare with or build on; empty is the remote's default", "")
+_BASE = Word("base", "the branch to commit on; empty is the one that Argo CD follows", "")
 _ENVIRONMENTS = Word("environments", "the folder of locks and manifests", "environments")
+_SKIP = Word("skip", "the reason to skip the environment before, its soak time and its metrics", "")
 _SOURCE = Word(
     "source",
     "committed refuses a release that no commit alone gives, any proposes it and says so",
@@ -93,6 +94,7 @@ VERBS = (
             _BASE,
             _SOURCE,
             _ENVIRONMENTS,
+            _SKIP,
             Word("reports", "the folder of reports, which become the pull request's text", ".gitune/reports"),
         ),
         composes=False,
@@ -101,7 +103,8 @@ VERBS = (
         "promote",
         "copy a release to the next environment, as one commit",
         "Copies the lock, renders it there and commits both. Refuses a release whose recorded metrics miss "
-        "the environment's gates, or that its commit's recipe does not give.",
+        "the environment's gates, that its commit's recipe does not give, or that does not come from the "
+        "environment before.",
         (
             "run promote release=support from=dev to=staging",
             "run promote release=support from=staging to=production push=direct",
@@ -114,6 +117,7 @@ VERBS = (
             _BASE,
             _SOURCE,
             _ENVIRONMENTS,
+            _SKIP,
         ),
         composes=False,
     ),
@@ -171,7 +175,10 @@ VERBS = (
         "Prints for each recipe the keys that differ, the steps that would run again and the manifest diff. "
         "Takes recipes and overrides besides its own words.",
         ("run diff +recipe=quickstart", "run diff +recipe=quickstart,sentiment format=markdown"),
-        (_BASE, Word("format", "text, or markdown for a pull request's comment", "text")),
+        (
+            Word("base", "the branch or commit to compare with; empty is the remote's default", ""),
+            Word("format", "text, or markdown for a pull request's comment", "text"),
+        ),
     ),
     Verb(
         "argocd",
@@ -183,7 +190,9 @@ VERBS = (
         ),
         (
             Word("repo", "the repository's URL; empty is the remote 'origin'", ""),
-            Word("branch", "the branch that Argo CD syncs", "main"),
+            Word(
+                "branch", "the branch that Argo CD syncs; empty keeps it, at first the remote's default", ""
+            ),
             Word("server", "the API server that releases run on", "https://kubernetes.default.svc"),
             Word("namespace", "the namespace of Argo CD", "argocd"),
             _ENVIRONMENTS,

@@ -20,6 +20,7 @@ from framework.core.filesystem import write_whole
 from framework.core.git import Repository
 from framework.delivery.environment import Environment
 from framework.gitops.arguments import parse_arguments, require_no_link, subfolder
+from framework.gitops.followed import last_known_branch
 from framework.gitops.managed_fields import KINDS, WORKLOADS
 from framework.gitops.synced_files import GENERATOR, MANIFESTS
 
@@ -54,7 +55,7 @@ def argocd(words: Sequence[str]) -> None:
     """
     optional = {
         "repo": "",
-        "branch": "main",
+        "branch": "",
         "server": "https://kubernetes.default.svc",
         "namespace": "argocd",
         "environments": "environments",
@@ -66,6 +67,8 @@ def argocd(words: Sequence[str]) -> None:
         raise ConfigError(f"repo: Argo CD needs this repository's URL, but {problem}; set repo=<url>")
     repo = _PASSWORD.sub(r"\1", repo)
     settings["environments"] = subfolder("environments", settings["environments"])
+    if not settings["branch"]:
+        settings["branch"] = last_known_branch(Repository(Path()), settings["environments"]) or "main"
     folder = Path(settings["environments"], "argocd")
     require_no_link(Path(), folder)
     files = render_files(environments(), {**settings, "repo": repo})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from framework.core.errors import GitError
 from framework.core.git import Repository, error_line
+from framework.gitops.followed import FollowedBranch, followed_branch
 from framework.gitops.worktree import temporary_worktree
 
 ATTEMPTS = 8
@@ -46,6 +47,10 @@ class Target:
     """Whether the commit lands on the base itself instead of on its own branch."""
     environments: str
     """The folder, relative to the caller's, that a change may touch."""
+    named_by: str
+    """Where the base's name comes from."""
+    followed: str | None
+    """The branch that Argo CD follows; None if that is unknown."""
 
     def tip(self) -> str:
         """Return the newest commit of the base, fetched from the remote if there is one.
@@ -61,7 +66,7 @@ class Target:
         )
         if done.returncode and "couldn't find remote ref" in done.stderr:
             raise GitError(
-                f"{self.remote}: it has no branch {self.base}; push it first: "
+                f"{self.remote}: it has no branch {self.base} (named by {self.named_by}); push it first: "
                 f"git push {self.remote} {self.base}, or choose another with base=<branch>"
             )
         if done.returncode and not _RACED.search(done.stderr):
@@ -71,7 +76,9 @@ class Target:
     def _commit_of(self, ref: str) -> str:
         commit = self.repository.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         if not commit:
-            raise GitError(f"{self.base}: no such branch; choose one with base=<branch>")
+            raise GitError(
+                f"{self.base}: no such branch (named by {self.named_by}); choose one with base=<branch>"
+            )
         return commit
 
 
@@ -90,12 +97,12 @@ class LandedCommit:
 def find_target(
     folder: Path, environments: str, base: str | None, direct: bool, excluded: Sequence[str] = ()
 ) -> Target:
-    """Return the branch that a change requested in *folder* starts from.
+    """Return the branch that a change requested in *folder* starts from, whatever is checked out there.
 
     Args:
         folder: the caller's working folder.
         environments: its folder of rendered manifests.
-        base: the branch that the caller chose; None for the default.
+        base: the branch that the caller chose; None for the one that Argo CD follows.
         direct: whether the change lands on the base itself.
         excluded: folders that may hold uncommitted files, because the change commits them.
 
@@ -104,22 +111,32 @@ def find_target(
     """
     repository = Repository.around(folder)
     _require_clean(repository, environments, excluded)
-    current = repository.branch
-    remotes = repository.run("remote").split()
-    own = repository.ask("config", f"branch.{current}.remote") if current else None
-    remote = next((candidate for candidate in (own, "origin", *remotes) if candidate in remotes), None)
-    tracked = f"refs/remotes/{remote}/"
-    main = repository.points_to(f"{tracked}HEAD", tracked) if remote and not direct else None
-    chosen = base.removeprefix(f"{remote}/") if base else main or current
-    if not chosen:
-        raise GitError("HEAD: not on a branch; choose the base with base=<branch>")
-    target = Target(repository, remote, chosen, direct, environments)
-    if remote and chosen == current:
+    chosen = followed_branch(repository, environments, base)
+    followed = _followed(repository, environments) if base else chosen
+    target = Target(
+        repository,
+        remote=chosen.remote,
+        base=chosen.name,
+        direct=direct,
+        environments=environments,
+        named_by=chosen.named_by,
+        followed=followed.name if followed else None,
+    )
+    if target.remote and target.base == repository.branch:
         tip = target.tip()
         ahead = repository.run("rev-list", "--count", f"{tip}..HEAD").strip()
         if ahead != "0":
-            raise GitError(f"{chosen}: {ahead} commit(s) not on {remote} yet; `git push` or drop them first")
+            raise GitError(
+                f"{target.base}: {ahead} commit(s) not on {target.remote} yet; `git push` or drop them first"
+            )
     return target
+
+
+def _followed(repository: Repository, environments: str) -> FollowedBranch | None:
+    try:
+        return followed_branch(repository, environments)
+    except GitError:  # the caller chose another branch, so that it need not be known
+        return None
 
 
 def _require_clean(repository: Repository, environments: str, excluded: Sequence[str]) -> None:
@@ -212,10 +229,10 @@ def _refusal(output: str) -> str:
 
 
 def _move_base(target: Target, commit: str, tip: str) -> bool:
-    """Move the base of a repository without a remote, and its checkout if it is checked out."""
+    """Move the base of a repository without a remote, and the worktree in which it is checked out."""
     repository = target.repository
-    if repository.branch == target.base:
-        done = repository.attempt("merge", "--ff-only", "--quiet", commit)
+    if checkout := _checkout_of(repository, target.base):
+        done = checkout.attempt("merge", "--ff-only", "--quiet", commit)
     else:
         done = repository.attempt("update-ref", f"refs/heads/{target.base}", commit, tip)
     if done.returncode and (target.tip() != tip or _RACED.search(done.stderr)):
@@ -231,7 +248,20 @@ def _update_local_branch(target: Target, commit: str) -> bool:
     if target.remote is None:
         return True
     repository.attempt("fetch", "--quiet", "--no-tags", target.remote, target.base)
-    if repository.branch == target.base:
-        return repository.attempt("merge", "--ff-only", "--quiet", commit).returncode == 0
+    if repository.ask("rev-parse", "--verify", "--quiet", f"refs/heads/{target.base}") is None:
+        return True
+    if checkout := _checkout_of(repository, target.base):
+        return checkout.attempt("merge", "--ff-only", "--quiet", commit).returncode == 0
     refspec = f"{commit}:refs/heads/{target.base}"
     return repository.attempt("fetch", "--quiet", ".", refspec).returncode == 0
+
+
+def _checkout_of(repository: Repository, branch: str) -> Repository | None:
+    """Return the worktree, this one or a linked one, in which *branch* is checked out; None if it is not."""
+    folder = ""
+    for line in repository.run("worktree", "list", "--porcelain").splitlines():
+        key, _, value = line.partition(" ")
+        folder = value if key == "worktree" else folder
+        if line == f"branch refs/heads/{branch}" and Path(folder).is_dir():
+            return Repository(Path(folder))
+    return None

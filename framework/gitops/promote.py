@@ -20,6 +20,7 @@ from framework.gitops.locks import (
     render_arguments,
     short_digest,
 )
+from framework.gitops.promotion_conditions import require_conditions, skip_reason
 from framework.gitops.proposal import propose, trailers
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
 from framework.render import write
@@ -29,31 +30,42 @@ def promote(words: Sequence[str]) -> None:
     """Promote a release from one environment to another, by pull request or with ``push=direct``.
 
     Raises:
-        FrameworkError: no commit gives the release, it misses a gate of the environment, or Git is not ready.
+        FrameworkError: no commit gives the release, it misses a gate or a condition of the
+            environment, or Git is not ready.
     """
     optional = {"push": "branch", "base": "", "source": SOURCE, "environments": "environments"}
+    optional |= {"skip": ""}
     arguments = parse_arguments("promote", words, ("release", "from", "to"), optional)
     release, start, end = (name(key, arguments[key]) for key in ("release", "from", "to"))
     environments = subfolder("environments", arguments["environments"])
     takes_any = source_choice(arguments["source"])
+    skip = skip_reason(arguments["skip"])
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     if start == end:
         raise ConfigError(f"command line 'to={end}': same as 'from'; choose another environment")
     target = find_target(Path(), environments, arguments["base"] or None, direct)
 
     def change(tree: Repository) -> Change:
-        return _write_promotion(tree, environments, release, start, end, target.base, takes_any)
+        return _write_promotion(tree, environments, release, start, end, target.base, takes_any, skip)
 
     propose(land(target, change))
 
 
 def _write_promotion(
-    tree: Repository, environments: str, name: str, start: str, end: str, branch: str, takes_any: bool
+    tree: Repository,
+    environments: str,
+    name: str,
+    start: str,
+    end: str,
+    branch: str,
+    takes_any: bool,
+    skip: str,
 ) -> Change:
     """Write the promotion of release *name* into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, no commit gives the release, or it misses a gate.
+        FrameworkError: there is nothing to promote, no commit gives the release, or it misses a gate or a
+            condition.
     """
     folder, path = tree.folder, lock_path(environments, end, name)
     source = lock_path(environments, start, name)
@@ -65,13 +77,14 @@ def _write_promotion(
     mark = committed(release, source, takes_any)
     answer = render_release(folder, release, end, environments)
     require_gates(answer, release, end)
+    conditions = require_conditions(tree, environments, release, start, end, answer, skip)
     write(answer.files, folder / environments)
     warning = _rollback_warning(tree, path, release, end)
     if warning:
         print(f"warning: {warning}", file=sys.stderr, end="")
     subject = f"Promote {name} to {end}: {digest}{mark.subject}"
     body = f"{mark.body}From {start}. Built from recipe {release.recipe} at {built_from(release)}.\n"
-    body += f"{_gate_lines(answer, release)}{warning}"
+    body += f"{_gate_lines(answer, release)}{warning}{conditions}"
     tail = trailers(name, end, release.digest, source=mark.source)
     return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{name}-{end}-{digest}")
 

@@ -5,6 +5,8 @@ long as its own start. The folders and the table of verbs are enough.
 """
 
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
 
 from framework.cli.verbs import VERBS, Verb
 from framework.config.options import GROUP, groups, options
@@ -39,10 +41,17 @@ Flags
 
 def help_text() -> str:
     """Return the help with every group and option of the working folder and of the framework."""
-    lines = [f"{group}: {', '.join(options(group))}" for group in sorted([*groups(), GROUP])]
+    lines = [f"{group}: {', '.join(_shortened(options(group)))}" for group in sorted([*groups(), GROUP])]
     wrapped = (_fill(line, "", "    ") for line in lines)
     verbs = (f"  {verb.name:<8} {verb.summary}" for verb in VERBS)
     return TEXT.format(groups="\n".join(wrapped), verbs="\n".join(verbs))
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Return *names*, those of a folder as one entry, such as ``methods/ (16)``."""
+    folders = Counter(name.partition("/")[0] for name in names if "/" in name)
+    alone = [name for name in names if "/" not in name]
+    return sorted([*alone, *(f"{folder}/ ({count})" for folder, count in folders.items())])
 
 
 def verb_help(verb: Verb) -> str:

@@ -59,7 +59,7 @@ def test_help_is_complete_and_fits_80_columns(run, tmp_path):
         assert f"\n  {verb} " in text
     for group in GROUPS:
         assert f"\n{group}: " in text
-    assert "quickstart, sectors, sentiment, tiny, " in " ".join(text.split())
+    assert "entities, finance-three-phase, methods/ (" in " ".join(text.split())
     assert text.count("\n  run ") == 3
     assert "_target_" not in text
     assert listing(tmp_path) == []

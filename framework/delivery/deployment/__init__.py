@@ -72,6 +72,13 @@ class Deployment(Component, ABC):
         The plan shows them before any work is done, and rendering refuses.
         """
 
+    def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
+        """Return what this target lacks for a model with *size* bytes of weights: disk, memory, time.
+
+        The plan asks with the least size that is possible, and rendering with the lock's.
+        """
+        return []
+
     def rollback_seconds(self, delivery: Delivery) -> int | None:
         """Return the longest time from a changed manifest until the previous release answers.
 

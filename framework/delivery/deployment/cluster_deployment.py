@@ -8,15 +8,17 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Self
 
+from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery, Deployment
-from framework.delivery.deployment.server_pod import ServerSettings, is_remote
+from framework.delivery.deployment.model_size import in_words, model_bytes, seconds_for, space_for
+from framework.delivery.deployment.server_pod import PROBE_PERIOD, ServerSettings, is_remote
 from framework.delivery.rollout import Rollout
 from framework.delivery.rollout.rolling import Rolling
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import config_map, disruption_budget, network_policy, service_account
-from framework.manifests.values import ObjectName, Peer, Port
+from framework.manifests.values import ObjectName, Peer, Port, amount
 from framework.manifests.workload import Workload
 
 
@@ -76,6 +78,9 @@ class ClusterDeployment(Deployment, ServerSettings):
             ReleaseError: this target cannot serve the release.
         """
         self.refuse(release)
+        size = model_bytes(release)
+        if size is not None and (problems := self.size_problems(size, delivery)):
+            raise ReleaseError(problems=problems)
         workload = self.workload(release, delivery)
         identity, environment = workload.identity, delivery.environment
         serving, services = self.serving_objects(workload, delivery)
@@ -143,10 +148,38 @@ class ClusterDeployment(Deployment, ServerSettings):
         ]
         return [*problems, *self.unpinned(environment)]
 
-    def sized(self, delivery: Delivery) -> Self:
-        """Return this target with the environment's resources where it sets any."""
+    def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
+        """Return what the pod has too little of for *size* bytes of weights: disk, memory, time to load."""
+        problems: list[Problem] = []
+        words, space = in_words(size), self.model_space
+        if space is not None and size > amount(space):
+            overrides = (f"deployment.model_space={space_for(size)}", "deployment.model_space=null")
+            reason = f"the weights have {words}, more than the volume's {space}"
+            problems.append(Problem("deployment.model_space", reason, overrides))
+        memory = self.sized(delivery).limits.memory
+        if not self.gpus and size > amount(memory):
+            group = "deployment" if delivery.environment.limits is None else "environment"
+            reason = f"the weights have {words}, more than the pod's {memory} of memory"
+            key = f"{group}.limits.memory"
+            problems.append(Problem(key, reason, (f"{key}={space_for(size)}",)))
+        seconds = seconds_for(size, self.load_mib_per_second * 2**20, PROBE_PERIOD)
+        if seconds > self.startup_seconds:
+            key = "deployment.startup_seconds"
+            reason = (
+                f"at {self.load_mib_per_second} MiB per second, {words} of weights take {seconds} s to load, "
+                f"above {self.startup_seconds} s"
+            )
+            advice = "set deployment.load_mib_per_second to a measured rate"
+            problems.append(Problem(key, reason, (f"{key}={seconds}",), advice))
+        return problems
+
+    def sized(self, delivery: Delivery, release: Release | None = None) -> Self:
+        """Return this target with the environment's resources where it sets any, and room for *release*."""
         environment = delivery.environment
-        sizes = {"requests": environment.requests, "limits": environment.limits}
+        sizes: dict[str, object] = {"requests": environment.requests, "limits": environment.limits}
+        size = None if release is None else model_bytes(release)
+        if size is not None and self.model_space is None:
+            sizes["model_space"] = space_for(size)
         return self.model_copy(update={key: size for key, size in sizes.items() if size is not None})
 
     def identity(self, release: Release, delivery: Delivery) -> Identity:

@@ -37,7 +37,7 @@ class KServe(ClusterDeployment):
         Raises:
             ReleaseError: no volume can be mounted for the release's model.
         """
-        return own_workload(self.sized(delivery), release, delivery, CONTAINER)
+        return own_workload(self.sized(delivery, release), release, delivery, CONTAINER)
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
         """Return the InferenceService, and the name of the Service that KServe creates for it."""

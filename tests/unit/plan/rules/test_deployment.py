@@ -36,3 +36,9 @@ PINNED = (f"deployment.image=a/b@sha256:{'a' * 64}", f"deployment.fetch_image=a/
 def test_rule_names_its_key_and_overrides_that_plan(fixes, words, key, overrides):
     problem = next(each for each in fixes("+recipe=tiny", *words) if each.key == key)
     assert problem.overrides == overrides
+
+
+def test_seven_billion_weights_need_more_than_the_default_time(fixes):
+    words = ("+recipe=tiny", "model=qwen2.5-7b", *CHAT, "environment.hardware.memory_gib=1000")
+    problem = next(each for each in fixes(*words) if each.key == "deployment.startup_seconds")
+    assert problem.overrides == ("deployment.startup_seconds=80",)

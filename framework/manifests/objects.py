@@ -35,13 +35,10 @@ def service(workload: Workload, name: str | None = None) -> Object:
     return workload.identity.object("v1", "Service", name=name, spec=spec)
 
 
-def deployment(workload: Workload, replicas: int | None = None) -> Object:
+def deployment(workload: Workload) -> Object:
     """Return a Deployment of *workload* with rolling updates and no downtime.
 
-    Args:
-        workload: the pods.
-        replicas: number of pods; None where an autoscaler owns it, since every sync would reset the
-            autoscaler's number.
+    It has no ``replicas``: an autoscaler owns them, and every sync would reset its number.
     """
     spec = {
         "progressDeadlineSeconds": workload.progress_seconds,
@@ -50,8 +47,6 @@ def deployment(workload: Workload, replicas: int | None = None) -> Object:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": workload.template(),
     }
-    if replicas is not None:
-        spec["replicas"] = replicas
     return workload.identity.object("apps/v1", "Deployment", spec=spec)
 
 

@@ -73,7 +73,7 @@ class Keda(Elastic):
         )
         return [(name, query, value, kind) for name, query, value, kind in queries if value is not None]
 
-    def problems(self, monitoring: Monitoring) -> list[Problem]:
+    def problems(self, monitoring: Monitoring, environment: Environment) -> list[Problem]:
         """Return that nothing answers KEDA's queries."""
         if monitoring.query_url is not None:
             return []

@@ -104,10 +104,9 @@ class ClusterDeployment(Deployment, ServerSettings):
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
         """Return the objects that run and scale *workload*, and the Services that can receive requests."""
         identity, environment, rollout = workload.identity, delivery.environment, self.rollout(delivery)
-        replicas = delivery.autoscaling.replicas(environment)
         target = rollout.scaled(identity)
         objects = [
-            *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
+            *rollout.objects(workload, delivery.traffic, delivery.monitoring),
             *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
         ]
         return objects, rollout.services(identity)
@@ -127,15 +126,10 @@ class ClusterDeployment(Deployment, ServerSettings):
         problems = [
             *delivery.traffic.problems(environment),
             *monitoring.problems(),
-            *delivery.autoscaling.problems(monitoring),
+            *delivery.autoscaling.problems(monitoring, environment),
             *self.rollout(delivery).problems(*parts, self.start_seconds),
             *delivery.secrets.problems(self.wanted_secrets(delivery), environment),
         ]
-        count = delivery.autoscaling.replicas(environment)
-        least, most = environment.min_replicas, environment.max_replicas
-        if count is not None and not least <= count <= most:
-            reason = f"{count} pods are outside {environment.name}'s range of {least} to {most}"
-            problems.append(Problem("autoscaling.count", reason, (f"autoscaling.count={least}",)))
         sized = self.sized(delivery)
         problems += [
             Problem(

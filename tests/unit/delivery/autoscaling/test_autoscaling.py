@@ -98,15 +98,24 @@ def test_keda_counts_own_pods_once(rendered, tmp_path):
 
 
 @pytest.mark.parametrize(("count", "replicas"), [(None, 2), (7, 7)])
-@pytest.mark.parametrize("kind", ["Deployment", "Rollout"])
-def test_fixed_number_is_in_the_manifest(rendered, count, replicas, kind):
-    rollout = {"Deployment": "rolling", "Rollout": "blue-green"}[kind]
-    objects = rendered(autoscaling=("fixed", {"count": count}), rollout=rollout)
-    assert objects[kind]["spec"]["replicas"] == replicas
-    assert not {"HorizontalPodAutoscaler", "ScaledObject"} & set(objects)
+def test_fixed_number_is_held_without_metrics(rendered, count, replicas):
+    scaler = rendered(autoscaling=("fixed", {"count": count}))["HorizontalPodAutoscaler"]
+    assert scaler["spec"]["minReplicas"] == scaler["spec"]["maxReplicas"] == replicas
+    assert scaler["metadata"]["annotations"]["argocd.argoproj.io/ignore-healthcheck"] == "true"
 
 
-@pytest.mark.parametrize("option", ["hpa", "keda"])
+@pytest.mark.parametrize(("kind", "rollout"), [("Deployment", "rolling"), ("Rollout", "blue-green")])
+def test_change_of_the_autoscaler_keeps_the_pods(rendered, kind, rollout):
+    """Argo CD applies on the server's side: a field that it owned and that goes is reset to its default."""
+    fixed, hpa, keda = (rendered(autoscaling=option, rollout=rollout) for option in ("fixed", "hpa", "keda"))
+    assert fixed[kind] == hpa[kind] == keda[kind]
+    assert "replicas" not in fixed[kind]["spec"]
+    name = "HorizontalPodAutoscaler"
+    assert fixed[name]["metadata"]["name"] == hpa[name]["metadata"]["name"]  # updated, never deleted
+    assert fixed[name]["spec"]["scaleTargetRef"] == hpa[name]["spec"]["scaleTargetRef"]
+
+
+@pytest.mark.parametrize("option", ["fixed", "hpa", "keda"])
 @pytest.mark.parametrize(
     ("rollout", "kind", "version"),
     [("rolling", "Deployment", "apps/v1"), ("blue-green", "Rollout", "argoproj.io/v1alpha1")],
@@ -115,5 +124,4 @@ def test_scaler_targets_the_workload_with_its_budget(rendered, option, rollout, 
     objects = rendered(autoscaling=option, rollout=rollout)
     scaler = objects.get("HorizontalPodAutoscaler") or objects["ScaledObject"]
     assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": version, "kind": kind, "name": "tiny"}
-    assert "replicas" not in objects[kind]["spec"]
     assert objects["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1

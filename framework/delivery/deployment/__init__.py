@@ -60,6 +60,10 @@ class Deployment(Component, ABC):
     def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
         """Return the objects, or texts written verbatim, that serve *release*, by file name."""
 
+    def shared_files(self, release: Release, delivery: Delivery) -> Mapping[str, Object]:
+        """Return the objects that *release* shares with others of its environment, by file name."""
+        return {}
+
     @property
     def warmup_row(self) -> int | None:
         """Tokens of the row that it sends to the engine before any request; None where it sends none."""

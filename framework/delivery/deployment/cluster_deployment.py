@@ -26,6 +26,10 @@ def _namespace(name: str) -> Peer:
     return Peer(namespaces={"kubernetes.io/metadata.name": name})
 
 
+def _file(item: Object) -> str:
+    return f"{item['kind'].lower()}-{item['metadata']['name']}.yaml"
+
+
 class ClusterDeployment(Deployment, ServerSettings):
     """Pods in a cluster, with the objects that a platform requires of every workload."""
 
@@ -65,14 +69,21 @@ class ClusterDeployment(Deployment, ServerSettings):
         """Return one object per file, ``<kind>-<name>.yaml``."""
         files: dict[str, Object | str] = {}
         for item in self.objects(release, delivery):
-            name = f"{item['kind'].lower()}-{item['metadata']['name']}.yaml"
-            if name in files:
+            if (name := _file(item)) in files:
                 raise ValueError(f"{type(self).__name__} renders two objects to {name}")
             files[name] = item
         return files
 
+    def shared_files(self, release: Release, delivery: Delivery) -> Mapping[str, Object]:
+        """Return the objects of the Secrets: two releases that each own one would exclude each other."""
+        if not delivery.secrets.shared:
+            return {}
+        identity = Identity.shared(delivery.environment.namespace)
+        objects = delivery.secrets.objects(identity, self.wanted_secrets(delivery))
+        return {_file(item): item for item in objects}
+
     def objects(self, release: Release, delivery: Delivery) -> list[Object]:
-        """Return all objects that serve *release*.
+        """Return all objects that serve *release* alone.
 
         Raises:
             ReleaseError: this target cannot serve the release.
@@ -82,7 +93,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         if size is not None and (problems := self.size_problems(size, delivery)):
             raise ReleaseError(problems=problems)
         workload = self.workload(release, delivery)
-        identity, environment = workload.identity, delivery.environment
+        identity, environment, secrets = workload.identity, delivery.environment, delivery.secrets
         serving, services = self.serving_objects(workload, delivery)
         fetches = self.model_image is None and is_remote(release.model_uri)
         egress_port = self.store_port if fetches else None
@@ -98,7 +109,7 @@ class ClusterDeployment(Deployment, ServerSettings):
             *serving,
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
-            *delivery.secrets.objects(identity, self.wanted_secrets(delivery)),
+            *([] if secrets.shared else secrets.objects(identity, self.wanted_secrets(delivery))),
         ]
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:

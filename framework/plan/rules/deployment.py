@@ -3,6 +3,7 @@
 from framework.build.task import open_task
 from framework.config.schema import Config
 from framework.core.problem import Problem
+from framework.manifests.identity import SHARED
 from framework.plan.rules.tuning import unsupported_task
 
 _ANY_TARGET = "deployment=kubernetes"
@@ -12,6 +13,9 @@ def deployment_rules(config: Config) -> list[Problem]:
     """Return what the chosen target cannot serve, or not as it is configured."""
     target, task = config.deployment, config.model.task
     delivery = config.delivery
+    if config.name == SHARED:
+        reason = f"'{SHARED}' is the folder of objects that several releases use"
+        return [Problem("name", reason, ("name=<name>",))]
     problems = [*target.problems(delivery), *target.size_problems(_least_bytes(config), delivery)]
     if target.tasks and task not in target.tasks:
         return [*problems, Problem("deployment", unsupported_task(target.tasks, task), (_ANY_TARGET,))]

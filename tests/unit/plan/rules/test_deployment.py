@@ -15,6 +15,7 @@ PINNED = (f"deployment.image=a/b@sha256:{'a' * 64}", f"deployment.fetch_image=a/
             "deployment",
             ("export=transformers compression=none", "deployment=kubernetes"),
         ),
+        (("name=shared",), "name", ("name=<name>",)),
         (("deployment=triton",), "deployment", ("deployment=kubernetes",)),
         (
             ("deployment=triton", *CLASSIFIER, "export=transformers"),

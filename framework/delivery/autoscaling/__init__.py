@@ -39,6 +39,12 @@ class Autoscaling(Component, ABC):
         """Return the smallest number of pods."""
         return environment.min_replicas
 
-    def problems(self, monitoring: Monitoring, environment: Environment) -> list[Problem]:
-        """Return what keeps this option from working with *monitoring* in *environment*."""
+    def problems(self, monitoring: Monitoring, environment: Environment, gpus: int) -> list[Problem]:
+        """Return what keeps this option from working.
+
+        Args:
+            monitoring: the source of metrics.
+            environment: the smallest and largest number of replicas.
+            gpus: GPUs of each pod.
+        """
         return []

@@ -46,7 +46,7 @@ class Fixed(Autoscaling):
         kind = ("autoscaling/v2", "HorizontalPodAutoscaler")
         return [workload.identity.object(*kind, annotations=health, spec=spec)]
 
-    def problems(self, monitoring: Monitoring, environment: Environment) -> list[Problem]:
+    def problems(self, monitoring: Monitoring, environment: Environment, gpus: int) -> list[Problem]:
         """Return a number outside the environment's bounds."""
         count, least, most = self.least(environment), environment.min_replicas, environment.max_replicas
         if least <= count <= most:

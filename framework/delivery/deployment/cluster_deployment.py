@@ -137,7 +137,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         problems = [
             *delivery.traffic.problems(environment),
             *monitoring.problems(),
-            *delivery.autoscaling.problems(monitoring, environment),
+            *delivery.autoscaling.problems(monitoring, environment, self.gpus),
             *self.rollout(delivery).problems(*parts, self.start_seconds),
             *delivery.secrets.problems(self.wanted_secrets(delivery), environment),
         ]

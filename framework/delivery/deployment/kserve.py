@@ -71,6 +71,12 @@ class KServe(ClusterDeployment):
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what KServe controls itself, and would undo; see the base class."""
         problems = super().problems(delivery)
+        if self.gpus:
+            # The autoscaler advises what KServe does not support.
+            problems = [problem for problem in problems if not problem.key.startswith("autoscaling")]
+            reason = "KServe scales pods by CPU only, which says nothing of the load of a server on GPUs"
+            other = "deployment=kubernetes autoscaling=keda monitoring=prometheus"
+            problems.append(Problem("deployment.gpus", reason, ("deployment.gpus=0", other)))
         if self.rollout(delivery).progressive:
             reason = "KServe replaces pods itself and supports no other rollout"
             problems.append(Problem("deployment", reason, ("rollout=rolling", "deployment=kubernetes")))

@@ -26,6 +26,13 @@ def deployment_rules(config: Config) -> list[Problem]:
     return problems
 
 
+def gpu_override(config: Config) -> str:
+    """Return the overrides that give the pods a GPU, and an autoscaler that fits them."""
+    scaling = config.autoscaling if config.deployment.synced else None
+    broken = scaling.problems(config.monitoring, config.environment, gpus=1) if scaling else []
+    return " ".join(["deployment.gpus=1", *(problem.overrides[0] for problem in broken)])
+
+
 def _least_bytes(config: Config) -> float:
     """Return the least bytes that the published weights can have; rendering knows the real size."""
     if config.reshapings:  # they can remove any number of weights

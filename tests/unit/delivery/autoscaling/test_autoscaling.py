@@ -97,6 +97,42 @@ def test_keda_counts_own_pods_once(rendered, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+VLLM = ("vllm", {"image": PINNED[1]["image"], "fetch_image": PINNED[1]["image"]})
+ON_GPU = ("kubernetes", {**PINNED[1], "gpus": 1})
+
+
+def test_vllm_is_scaled_on_its_queue_and_cache(rendered):
+    spec = rendered(deployment=VLLM, release={"engine": "torch"}, autoscaling="keda")["ScaledObject"]["spec"]
+    triggers = {trigger["name"]: trigger["metadata"] for trigger in spec["triggers"]}
+    thresholds = {name: metadata["threshold"] for name, metadata in triggers.items()}
+    assert thresholds == {"waiting": "4", "cache": "0.7"}
+    assert "vllm:num_requests_waiting{" in triggers["waiting"]["query"]
+    assert "running" not in triggers["waiting"]["query"]  # a batch has any size
+    assert "vllm:kv_cache_usage_perc{" in triggers["cache"]["query"]
+    assert spec["fallback"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(("option", "named"), [("keda", ["waiting"]), ("hpa", ["gitune_waiting"])])
+def test_pods_with_gpus_are_not_scaled_on_cpu(rendered, option, named):
+    objects = rendered(deployment=ON_GPU, autoscaling=(option, {"waiting_per_pod": 4}))
+    scaled = objects.get("ScaledObject") or objects["HorizontalPodAutoscaler"]
+    names = [trigger["name"] for trigger in scaled["spec"].get("triggers", ())]
+    names += [metric["pods"]["metric"]["name"] for metric in scaled["spec"].get("metrics", ())]
+    assert names == named
+
+
+@pytest.mark.parametrize("deployment", [VLLM, ON_GPU])
+def test_cpu_as_the_only_target_is_refused_on_gpus(rendered, deployment):
+    with pytest.raises(PlanError) as caught:
+        rendered(deployment=deployment, autoscaling="hpa")
+    (problem,) = caught.value.problems
+    assert problem.key == "autoscaling"
+    assert problem.overrides[0] == "autoscaling=keda monitoring=prometheus"
+    with pytest.raises(PlanError) as caught:
+        rendered(deployment=deployment, autoscaling=("keda", {"waiting_per_pod": None}))
+    assert caught.value.problems[0].overrides == ("autoscaling.waiting_per_pod=4",)
+
+
 @pytest.mark.parametrize(("count", "replicas"), [(None, 2), (7, 7)])
 def test_fixed_number_is_held_without_metrics(rendered, count, replicas):
     scaler = rendered(autoscaling=("fixed", {"count": count}))["HorizontalPodAutoscaler"]

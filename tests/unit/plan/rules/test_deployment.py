@@ -28,6 +28,25 @@ PINNED = (f"deployment.image=a/b@sha256:{'a' * 64}", f"deployment.fetch_image=a/
             ("tuning=lora", "deployment=kubernetes"),
         ),
         (
+            ("deployment=vllm", *CHAT),
+            "autoscaling",
+            (
+                "autoscaling=keda monitoring=prometheus",
+                "autoscaling.waiting_per_pod=4",
+                "autoscaling=fixed",
+            ),
+        ),
+        (
+            ("deployment.gpus=1", "autoscaling=keda"),
+            "autoscaling",
+            ("monitoring=prometheus", "autoscaling=fixed"),
+        ),
+        (
+            ("deployment=kserve", "deployment.gpus=1"),
+            "deployment.gpus",
+            ("deployment.gpus=0", "deployment=kubernetes autoscaling=keda monitoring=prometheus"),
+        ),
+        (
             ("deployment=kserve", "environment=production"),
             "deployment.image",
             ("deployment.image=gitune/server:0.1.0@sha256:<digest>",),

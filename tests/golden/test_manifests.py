@@ -126,6 +126,7 @@ def files(request, render_with, measured):
     if chosen.get("autoscaling") == "keda":
         chosen = {"monitoring": measured, **chosen}
     if "rollout" in chosen:
+        chosen["deployment"] = ("kubernetes", {**SERVER[1], "api_key_secret": {"name": "api-keys"}})
         chosen = {"monitoring": measured, **chosen, "environment": REACHED}
     return render_with(**{**chosen, "release": {"name": name, **chosen.get("release", {})}})
 

@@ -48,6 +48,8 @@ class Deployment(Component, ABC):
     """Whether it serves an adapter that is not merged into the weights."""
     libraries: ClassVar[Mapping[str, str]] = {}
     """The only library whose engines it opens (``Export.library``), by engine."""
+    has_api_keys: ClassVar[bool] = True
+    """Whether its server can ask for an API key."""
     batches: ClassVar[bool] = False
     """Whether it sends up to ``serving.max_batch_size`` rows to the engine in one call."""
     remedy: ClassVar[str] = ""

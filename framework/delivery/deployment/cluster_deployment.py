@@ -6,6 +6,7 @@ disruption budget, and the objects of rollout, autoscaling, traffic, monitoring 
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
 from framework.core.errors import ReleaseError
@@ -17,7 +18,13 @@ from framework.delivery.deployment.server_pod import PROBE_PERIOD, ServerSetting
 from framework.delivery.rollout import Rollout
 from framework.delivery.rollout.rolling import Rolling
 from framework.manifests.identity import Identity, Object
-from framework.manifests.objects import config_map, disruption_budget, network_policy, service_account
+from framework.manifests.objects import (
+    config_map,
+    disruption_budget,
+    network_policy,
+    service_account,
+    tcp_egress,
+)
 from framework.manifests.values import ObjectName, Peer, Port, amount
 from framework.manifests.workload import Workload
 
@@ -92,19 +99,21 @@ class ClusterDeployment(Deployment, ServerSettings):
         size = model_bytes(release)
         if size is not None and (problems := self.size_problems(size, delivery)):
             raise ReleaseError(problems=problems)
-        workload = self.workload(release, delivery)
+        workload, account = self.workload(release, delivery), delivery.environment.workload_identity
+        workload = replace(workload, labels={**workload.labels, **account.pod_labels})
         identity, environment, secrets = workload.identity, delivery.environment, delivery.secrets
         serving, services = self.serving_objects(workload, delivery)
         fetches = self.model_image is None and is_remote(release.model_uri)
-        egress_port = self.store_port if fetches else None
+        egress = [tcp_egress(self.store_port)] if fetches else []
+        egress += [rule for rule in account.egress() if fetches and rule not in egress]
         rollout = self.rollout(delivery)
         callers = list(self.ingress_from)
         for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers):
             callers += [] if peer in callers else [peer]
         return [
             *([] if rollout.carries_files else [config_map(identity, workload.files)]),
-            service_account(identity, self.image_pull_secret),
-            network_policy(workload, callers, egress_port),
+            service_account(identity, self.image_pull_secret, account.annotations),
+            network_policy(workload, callers, egress),
             disruption_budget(identity),
             *serving,
             *delivery.traffic.objects(workload, services, environment),
@@ -151,7 +160,17 @@ class ClusterDeployment(Deployment, ServerSettings):
             )
             for key in sized.requests.above(sized.limits)
         ]
-        return [*problems, *self.unpinned(environment)]
+        return [*problems, *self._open_host(delivery), *self.unpinned(environment)]
+
+    def _open_host(self, delivery: Delivery) -> list[Problem]:
+        """Return a public host that answers everybody."""
+        environment = delivery.environment
+        if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
+            return []
+        reason = f"the host is public, and {environment.name} requires an API key"
+        key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()
+        overrides = (*key, "traffic=none", "environment.require_api_key=false")
+        return [Problem("deployment.api_key_secret", reason, overrides)]
 
     def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
         """Return what the pod has too little of for *size* bytes of weights: disk, memory, time to load."""

@@ -54,6 +54,8 @@ class KServe(ClusterDeployment):
             "minReplicas": scaling.least(environment),
             "timeout": self.timeout_seconds,
         }
+        if workload.labels:
+            predictor["labels"] = dict(workload.labels)
         if scaling.cpu_target_percent is not None:  # ``problems`` refuses every other autoscaler
             predictor |= {"scaleMetric": "cpu", "scaleTarget": scaling.cpu_target_percent}
         annotations = {

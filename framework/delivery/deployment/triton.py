@@ -39,6 +39,7 @@ class Triton(ClusterDeployment):
         "token-classification",
     )
     libraries: ClassVar[Mapping[str, str]] = {"tensorrt": "tensorrt"}
+    has_api_keys: ClassVar[bool] = False
     batches: ClassVar[bool] = True
     remedy: ClassVar[str] = "export=onnx"
 

@@ -62,3 +62,10 @@ def test_seven_billion_weights_need_more_than_the_default_time(fixes):
     words = ("+recipe=tiny", "model=qwen2.5-7b", *CHAT, "environment.hardware.memory_gib=1000")
     problem = next(each for each in fixes(*words) if each.key == "deployment.startup_seconds")
     assert problem.overrides == ("deployment.startup_seconds=80",)
+
+
+def test_public_host_outside_dev_needs_a_key(fixes, problems):
+    words = ("+recipe=tiny", "traffic=gateway-api", "environment.domain=models.example.com")
+    assert not problems(*words)
+    (problem,) = fixes(*words, "environment=staging", PINNED[0])
+    assert problem.overrides[0] == "deployment.api_key_secret={name:<name>}"

@@ -1,7 +1,7 @@
 """The rendered kinds, and which of their fields a controller owns although Git sets them.
 
 One table for Argo CD, which must not revert such a field, and for ``run status``, which must not report it
-as drift. ``replicas`` is not listed, because Git never sets it.
+as drift. ``replicas`` is not listed, because Git does not set it where an autoscaler owns it.
 """
 
 import re

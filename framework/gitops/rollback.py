@@ -146,7 +146,8 @@ def _consequences(done: _Restored, direct: bool) -> list[str]:
         lines.append(
             sentence(
                 f"the rollback takes up to {seen + seconds} s: Argo CD polls Git within {seen} s "
-                f"(at once with a webhook), then the release serves within {seconds} s"
+                f"(at once with a webhook), then the release serves within {seconds} s; pulling images and "
+                "starting nodes come on top"
             )
         )
     if done.differing:

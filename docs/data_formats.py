@@ -57,12 +57,22 @@ with null. A null in JSON text stays.
 """
 ANSWERS = """
 Alpaca, with LLaMA-Factory's `history`; Dolly; and `prompt` with `completion`, as text or as turns. Of
-turns, only the completion is learned. A `label: true` of KTO is a good answer.
+turns, only the completion is learned.
 """
 PREFERENCES = """
-For `training=dpo`. An answer is text, one turn, or a whole conversation; two whole conversations differ in
-their last turn only. The prompt is `prompt`, `instruction`, the turns of `messages` or `conversations`, or
-what the whole conversations share.
+For `training=dpo`. With `training=kto`, chosen is a good answer and rejected a bad one, as in TRL. An answer
+is text, one turn, or a whole conversation; two whole conversations differ in their last turn only. The
+prompt is `prompt`, `instruction`, the turns of `messages` or `conversations`, or what the whole
+conversations share.
+"""
+JUDGMENTS = """
+For `training=kto`: rows with an answer and a boolean `label`, as TRL writes them, or `kto_tag`, as
+LLaMA-Factory does. The label is about the last answer, and only that has a loss. A good answer is `true`:
+it should become more likely; a bad one is `false`. Rows with `label: true` only can also be learned with
+`training=supervised`. All rows have a label, or none. A numeric or text label is a class; see *Labels*.
+
+`evaluation=held-out` leaves out test rows with a bad answer; `evaluation=preference` uses all, and its
+`reward_accuracy` is the share of rows whose reward has the sign of the label.
 """
 LABELS = """
 For models that classify: one class, any number of classes, a tag for each word, or a text with the image
@@ -135,7 +145,7 @@ ACCEPTED: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
             {"instruction": "Add.", "input": "1 1", "output": "2", "history": [["Say 1.", "1"]]},
             {"instruction": "Sum up.", "context": "A long text.", "response": "Text."},
             {"prompt": "Hi", "completion": "Ho", "system": "Be short."},
-            {"prompt": [HI], "completion": [HO], "label": True},
+            {"prompt": [HI], "completion": [HO]},
         ),
     ),
     (
@@ -146,6 +156,18 @@ ACCEPTED: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
             {"chosen": [HI, HO], "rejected": [HI, NO]},
             {"messages": [HI], "chosen": HO, "rejected": NO},
             {"instruction": "Hi", "chosen": "Ho", "rejected": "No"},
+        ),
+    ),
+    (
+        "Answers with a label",
+        JUDGMENTS,
+        (
+            {"prompt": "Hi", "completion": "Ho", "label": True},
+            {"prompt": [HI], "completion": [NO], "label": False},
+            {
+                "conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "No"}],
+                "kto_tag": False,
+            },
         ),
     ),
     ("Documents", "\nEvery token is learned.\n", ({"text": "Oslo is a capital."},)),
@@ -171,7 +193,8 @@ REFUSED: tuple[dict[str, Any], ...] = (
     {"messages": [HI, {**HO, "weight": 0}]},
     {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "cat.png"}}]}, HO]},
     {"messages": [{"role": "narrator", "content": "Hi"}, HO]},
-    {"prompt": "Hi", "completion": "Ho", "label": False},
+    {"prompt": "Hi", "completion": "Ho", "label": 0},
+    {"messages": [HI], "chosen": HO, "rejected": NO, "label": True},
     {"chosen": "Ho", "rejected": "No"},
     {"chosen": [HI, HO], "rejected": [{"role": "user", "content": "Hey"}, HO]},
     {"prompt": "Hi", "chosen": "Ho", "rejected": "Ho"},
@@ -209,6 +232,8 @@ def learned(tokenizer: Any, row: dict[str, Any]) -> str:
         return " ".join(f"{word}/[[{tag}]]" for word, tag in zip(read["tokens"], read["tags"], strict=True))
     ids, labels, *worse = encode_row(tokenizer, read)
     text = _marked(tokenizer, ids, labels)
+    if "desirable" in read:
+        return f"{'good' if read['desirable'] else 'bad'}:\n{text}"
     return f"chosen:\n{text}\n\nrejected:\n{_marked(tokenizer, *worse)}" if worse else text
 
 

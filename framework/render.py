@@ -116,7 +116,8 @@ def changes(files: Mapping[str, str], root: Path) -> Changes:
             "the folder"
         )
     _refuse_same_objects(files, root / folder)
-    used = {name for name in old_shared if name.rpartition("/")[2] in _used_by_others(root / folder)}
+    others = shared_by((root / folder).parent, besides=root / folder)
+    used = {name for name in old_shared if name.rpartition("/")[2] in others}
     if used or beside - set(old_shared):  # the Application stays for files of others, too
         used.add(f"{shared}/{APP}")
     present = old | old_shared
@@ -148,15 +149,19 @@ def _on_disk(root: Path, folder: str) -> tuple[set[str], dict[str, str]]:
     return existing, old
 
 
-def _used_by_others(folder: Path) -> set[str]:
-    """Return the files of shared objects that the other releases of *folder*'s environment use.
+def shared_by(environment: Path, besides: Path | None = None) -> set[str]:
+    """Return the files of shared objects that the releases of an environment use.
+
+    Args:
+        environment: the environment's folder.
+        besides: the folder of a release that does not count.
 
     Raises:
         ReleaseError: the ``app.json`` of a release cannot be read.
     """
     used: set[str] = set()
-    for app in sorted(folder.parent.glob(f"*/{APP}")):
-        if app.parent != folder:
+    for app in sorted(environment.glob(f"*/{APP}")):
+        if app.parent != besides:
             try:
                 used.update(json.loads(app.read_bytes()).get("shared", ()))
             except (OSError, ValueError, AttributeError, TypeError) as error:

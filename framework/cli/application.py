@@ -26,9 +26,12 @@ from framework.core.paths import SHARE
 
 if TYPE_CHECKING:
     from framework.build.launcher import Built
-    from framework.run.runner import Call
+    from framework.run.build_release import Sweep
+    from framework.run.call import Call
 
 MULTIRUN = {"-m", "--multirun"}
+TOGETHER = ("compare", "extras")
+"""Verbs with one answer for all configs, however many there are."""
 _PRINTS = re.compile(r"(--cfg?|--inf?o?)(=.*)?|-[ci](?![dnp]).*")
 """Flags with which Hydra prints a config, or of what it is made, instead of running it."""
 
@@ -42,7 +45,10 @@ class Application:
         """Of the jobs that failed."""
         self.begun = False
         """Whether a job was called."""
-        self.compared: list[Call] = []
+        self.collected: list[Call] = []
+        """The calls of a verb with one answer for all."""
+        self.sweep: Sweep | None = None
+        """Of a sweep that builds: its jobs."""
         self.composing = True
         """Whether an exception comes from Hydra's composition, so that the config is at fault."""
 
@@ -55,12 +61,12 @@ class Application:
 
     def run_job(self, composition: Composition, is_named: bool) -> "Built | None":
         """Run one job, below a line with its words if *is_named* is set; an error is printed and counted."""
-        if is_named and self.verb != "compare":
+        if is_named and self.verb not in TOGETHER:
             _print_words(composition.words)
         built = None
         # Raised through Hydra, an error would be printed twice and would end a sweep at its first job.
         try:
-            built = self._perform(composition)
+            built = self._perform(composition, is_named)
         except FrameworkError as error:
             self.exit_codes.append(report(error))
             if error.ends_sweep:
@@ -70,21 +76,30 @@ class Application:
         return built
 
     def finish(self) -> None:
-        """Compare what was collected; end the process if a job failed."""
+        """Release, or answer for, what was collected; end the process if a job failed."""
+        if self.sweep is not None:
+            try:
+                self.sweep.release()
+            except FrameworkError as error:
+                self.exit_codes.append(report(error))
         if self.exit_codes:
             sys.exit(max(self.exit_codes))
-        if self.compared:
-            from framework.run.runner import compare
+        if self.collected:
+            from framework.run.runner import compare, show_extras
 
-            compare(self.compared)
+            {"compare": compare, "extras": show_extras}[self.verb](self.collected)
 
-    def _perform(self, composition: Composition) -> "Built | None":
-        from framework.run.runner import called, perform
+    def _perform(self, composition: Composition, sweeps: bool) -> "Built | None":
+        from framework.run.build_release import Sweep
+        from framework.run.call import called
+        from framework.run.runner import perform
 
-        if self.verb == "compare":
-            self.compared.append(called(composition, self.typed))
+        if self.verb in TOGETHER:
+            self.collected.append(called(composition, self.typed))
             return None
-        return perform(self.verb, composition, self.typed)
+        if sweeps and self.sweep is None:
+            self.sweep = Sweep()
+        return perform(self.verb, composition, self.typed, self.sweep)
 
 
 def start_hydra(verb: str, words: Sequence[str], typed: str) -> None:

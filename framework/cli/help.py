@@ -12,8 +12,7 @@ from framework.config.options import GROUP, groups, options
 _WIDTH = 80
 
 TEXT = """\
-Gitune: from one YAML recipe to a tuned, checked and exported model, and to
-the Kubernetes manifests that serve it.
+Gitune: from one YAML recipe to a checked model and the manifests that serve it.
 
 Usage: run [verb] [+recipe=<name>] [group=<option>] [key=value] ...
 

@@ -13,22 +13,22 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from framework.cli.application import MULTIRUN, leave_quietly, report, start_hydra, sweep_in_process
+from framework.cli.application import MULTIRUN, TOGETHER, leave_quietly, report, start_hydra, sweep_in_process
 from framework.cli.complete import FLAGS
 from framework.cli.help import help_text, verb_help
 from framework.cli.verbs import NAMES, VERBS
 from framework.cli.version import version_text
-from framework.config.options import GROUP, add_folders, options
+from framework.config.options import GROUP, add_folders, every_recipe
 from framework.config.read_recipe import listed
 from framework.core.errors import ConfigError, FrameworkError
 from framework.core.signals import handle_signals
 from framework.core.streams import print_any_text
 from framework.core.suggest import nearest
 
-GIT_VERBS = ("propose", "promote", "rollback", "status", "diff", "argocd", "changed")
+GIT_VERBS = ("propose", "promote", "rollback", "status", "verify", "diff", "argocd", "changed")
 _HELP = {"-h", "--help"}
 _EVERY = "glob(**)"
-"""Stands for all recipes, those in folders included; Hydra's ``glob(*)`` leaves them out."""
+"""Stands for ``every_recipe``, those in folders included; Hydra's ``glob(*)`` leaves them out."""
 
 
 def main() -> None:
@@ -40,6 +40,7 @@ def main() -> None:
     verb = words.pop(0) if words and words[0] in NAMES else "run"
     _stop_on_signals(typed)
     try:
+        _require_working_folder()
         if (not words and verb == "run") or _HELP & {*words}:
             sys.stdout.write(_help(verb))
         elif "--version" in words:
@@ -63,7 +64,7 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
         return
     add_folders(words)
     words = _each_recipe(words)
-    if verb == "compare" and not MULTIRUN & {*words}:
+    if verb in TOGETHER and not MULTIRUN & {*words}:
         words.append("--multirun")
     if verb == "schema":
         sys.stdout.write(_schema(words))
@@ -72,6 +73,20 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
     else:
         with _hydra_folders(verb, words) as folders:
             start_hydra(verb, [*folders, *words], typed)
+
+
+def _require_working_folder() -> None:
+    """Refuse a working folder that was deleted under a shell, before anything asks for it.
+
+    Raises:
+        ConfigError: it does not exist.
+    """
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise ConfigError(
+            "the working folder no longer exists; change into one that does with `cd`"
+        ) from None
 
 
 def _is_own(word: str) -> bool:
@@ -117,7 +132,7 @@ def _each_recipe(words: Sequence[str]) -> list[str]:
         names = value.split(",") if key == GROUP else []
         inner = [each for name in names for each in (listed(name) or [name])]
         if names == [_EVERY]:
-            inner = [name for name in options(GROUP) if not listed(name)]
+            inner = [name for name in every_recipe() if not listed(name)]
         if inner != names:
             word = f"+{GROUP}={','.join(inner)}"
             found += [] if MULTIRUN & {*words} else ["--multirun"]

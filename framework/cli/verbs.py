@@ -31,8 +31,14 @@ class Verb:
     """Whether it takes a recipe and overrides."""
 
 
-_BASE = Word("base", "the branch or commit to compare with or build on; empty is the remote's default", "")
+_BASE = Word("base", "the branch to commit on; empty is the one that Argo CD follows", "")
 _ENVIRONMENTS = Word("environments", "the folder of locks and manifests", "environments")
+_SKIP = Word("skip", "the reason to skip the environment before, its soak time and its metrics", "")
+_SOURCE = Word(
+    "source",
+    "committed refuses a release that no commit alone gives, any proposes it and says so",
+    "committed",
+)
 _PUSH = "branch opens a pull request, direct pushes to the base branch"
 
 VERBS = (
@@ -40,8 +46,16 @@ VERBS = (
         "plan",
         "show what would be built, what it takes and what would change",
         "Prints every step: cached, or why it runs, with time and memory; then the manifest diff. Writes "
-        "nothing. Exits with 2 if the plan cannot run.",
+        "nothing. Exits with 2 if the plan cannot run. glob(**) plans every recipe below ./recipes, or the "
+        "built-in ones if there is none.",
         ("run plan +recipe=quickstart tuning.rank=8", "run plan 'recipe=glob(**)'"),
+    ),
+    Verb(
+        "extras",
+        "print the extras that building takes, as one line for pip",
+        "Prints their names, installed or not, such as openvino,track, and an empty line if there are none. "
+        "Planning and rendering need no extra.",
+        ("run extras +recipe=quickstart,sentiment", "run extras '+recipe=glob(**)' launcher=trainjob"),
     ),
     Verb(
         "render",
@@ -72,12 +86,15 @@ VERBS = (
         "propose",
         "open a pull request for each new release lock in this folder",
         "Commits each uncommitted lock with its manifests on a branch of its own and pushes it. The working "
-        "folder stays as it is.",
+        "folder stays as it is. Refuses a release with overrides, or from a tree with changes: its commit's "
+        "recipe does not give it.",
         ("run propose", "run propose push=direct base=main"),
         (
             Word("push", _PUSH, "branch"),
             _BASE,
+            _SOURCE,
             _ENVIRONMENTS,
+            _SKIP,
             Word("reports", "the folder of reports, which become the pull request's text", ".gitune/reports"),
         ),
         composes=False,
@@ -86,7 +103,8 @@ VERBS = (
         "promote",
         "copy a release to the next environment, as one commit",
         "Copies the lock, renders it there and commits both. Refuses a release whose recorded metrics miss "
-        "the environment's gates.",
+        "the environment's gates, that its commit's recipe does not give, or that does not come from the "
+        "environment before.",
         (
             "run promote release=support from=dev to=staging",
             "run promote release=support from=staging to=production push=direct",
@@ -97,7 +115,9 @@ VERBS = (
             Word("to", "the environment that gets it"),
             Word("push", _PUSH, "branch"),
             _BASE,
+            _SOURCE,
             _ENVIRONMENTS,
+            _SKIP,
         ),
         composes=False,
     ),
@@ -131,6 +151,20 @@ VERBS = (
             Word("object", "<kind>/<name>: print the release, gates, data and commit behind it", ""),
             Word("context", "the kubeconfig context to compare with; empty is the current one", ""),
             Word("check", "true exits with 1 if anything differs", "false"),
+            Word("show", "all, or only releases with problems", "all"),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "verify",
+        "compare a release's lock with what its commit gives",
+        "Composes and plans the recipe with the lock's overrides in a worktree of its commit, and compares "
+        "the config's digest and the key of every step. Builds nothing. Exits with 1 if something differs.",
+        ("run verify release=support", "run verify release=support environment=production"),
+        (
+            Word("release", "the release's name"),
+            Word("environment", "only its lock in this environment; empty is every environment", ""),
             _ENVIRONMENTS,
         ),
         composes=False,
@@ -141,7 +175,10 @@ VERBS = (
         "Prints for each recipe the keys that differ, the steps that would run again and the manifest diff. "
         "Takes recipes and overrides besides its own words.",
         ("run diff +recipe=quickstart", "run diff +recipe=quickstart,sentiment format=markdown"),
-        (_BASE, Word("format", "text, or markdown for a pull request's comment", "text")),
+        (
+            Word("base", "the branch or commit to compare with; empty is the remote's default", ""),
+            Word("format", "text, or markdown for a pull request's comment", "text"),
+        ),
     ),
     Verb(
         "argocd",
@@ -153,7 +190,9 @@ VERBS = (
         ),
         (
             Word("repo", "the repository's URL; empty is the remote 'origin'", ""),
-            Word("branch", "the branch that Argo CD syncs", "main"),
+            Word(
+                "branch", "the branch that Argo CD syncs; empty keeps it, at first the remote's default", ""
+            ),
             Word("server", "the API server that releases run on", "https://kubernetes.default.svc"),
             Word("namespace", "the namespace of Argo CD", "argocd"),
             _ENVIRONMENTS,

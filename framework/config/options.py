@@ -127,6 +127,11 @@ def recipe_names(root: Path) -> list[str]:
     return sorted(file.relative_to(root).with_suffix("").as_posix() for file in root.rglob("*.yaml"))
 
 
+def every_recipe() -> list[str]:
+    """Return the names of the working folder's recipes; of the framework's, if the folder has none."""
+    return recipe_names(Path.cwd() / "recipes") or recipe_names(SHARE / "recipes")
+
+
 def relative(file: Path) -> str:
     """Return the path of *file* relative to the working folder if it is below it, else unchanged."""
     try:

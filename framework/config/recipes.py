@@ -16,7 +16,7 @@ from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import OmegaConf
 
-from framework.config.options import GROUP, recipe_file
+from framework.config.options import GROUP, recipe_file, recipe_names
 from framework.config.read_recipe import lists_recipes, read_recipe
 from framework.config.yaml_source import read_source
 from framework.core.paths import SHARE
@@ -52,10 +52,10 @@ class RecipeSource(ConfigSource):
         return file is not None and file.is_file()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """Return recipes and folders below *config_path*, for Hydra's help and completion."""
+        """Return recipes and folders below *config_path*, for ``glob``; see ``every_recipe``."""
         if config_path == "":
             return [] if results_filter == ObjectType.CONFIG else [GROUP]
-        if not self.is_group(config_path):
+        if not self.is_group(config_path) or not self._is_globbed():
             return []
         folder = Path(self.path, config_path.partition("/")[2])
         # The recipes of a list are files too; `glob(*)` would build them twice.
@@ -63,6 +63,11 @@ class RecipeSource(ConfigSource):
         folders = [sub.name for sub in folder.iterdir() if sub.is_dir() and next(sub.rglob("*.yaml"), None)]
         by_type = {ObjectType.CONFIG: files, ObjectType.GROUP: folders}
         return sorted(by_type.get(results_filter, files + folders) if results_filter else files + folders)
+
+    def _is_globbed(self) -> bool:
+        """Tell whether ``glob`` finds this folder's recipes: those of the framework only without own ones."""
+        own = Path.cwd() / "recipes"
+        return Path(self.path).resolve() == own.resolve() or not recipe_names(own)
 
 
 class OptionSource(FileConfigSource):

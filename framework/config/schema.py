@@ -21,7 +21,7 @@ from framework.build.stages.publish import Publish
 from framework.build.tracking import Tracking
 from framework.build.training import Training
 from framework.build.tuning import Tuning
-from framework.core.component import TARGET, Component
+from framework.core.component import TARGET, UNKEYED, Component
 from framework.core.gates import Gates
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.deployment import Delivery, Deployment
@@ -55,6 +55,8 @@ _CANDIDATES = ("base", "tuned", REFERENCE)
 class Config(Component):
     """Everything a run needs, resolved and validated.
 
+    Fields marked ``UNKEYED`` say where it is built, stored and watched, which does not change the release.
+
     With ``phases``, ``data``, ``tuning`` and ``training`` are those of the last phase: it makes the model
     that is exported, and its test rows judge the exports.
     """
@@ -82,25 +84,27 @@ class Config(Component):
     monitoring: Monitoring
     secrets: Secrets
     environment: Environment
-    tracking: Tracking
-    launcher: Launcher
+    tracking: Annotated[Tracking, UNKEYED]
+    launcher: Annotated[Launcher, UNKEYED]
     phases: dict[str, Phase] = Field(default={})
     """Consecutive trainings, such as general, domain and task; each starts from the merged weights of the
     previous one. Keys of a phase below ``data``, ``tuning`` or ``training`` change those of the recipe. An
     option chosen by ``/tuning@phases.<phase>.tuning: <option>`` in ``defaults`` replaces the group. Phases
     run in the order of this mapping."""
     gates: Gates = Field(default={})
-    """Bounds that stop the plan, by metric: ``exact_match`` of the tuned model, or ``int4.exact_match`` of
-    another candidate, which may also be written as ``exact_match`` below ``int4``. With phases, a phase is a
-    candidate too, and ``<phase>_<metric>`` is the metric on that phase's test rows:
-    ``tuned.general_perplexity`` bounds forgetting."""
+    """Bounds that stop the plan, by metric. ``exact_match`` binds the tuned model and every candidate made of
+    it that the metric is measured of: reshaped, exported, compressed, and above all the released one;
+    ``run plan`` lists them. ``int4.exact_match``, which may also be written as ``exact_match`` below
+    ``int4``, binds one candidate and replaces ``exact_match`` there. With phases, an earlier phase is a
+    candidate too, bound by ``<phase>.<metric>`` only, and ``<phase>_<metric>`` is the metric on that phase's
+    test rows: ``general_perplexity`` bounds forgetting."""
     benchmark: Benchmark = Benchmark()
-    publish: Publish = Publish()
-    store: str = ".gitune/store"
+    publish: Annotated[Publish, UNKEYED] = Publish()
+    store: Annotated[str, UNKEYED] = ".gitune/store"
     """The folder of the artifacts, relative to the working folder."""
-    environments: str = "environments"
+    environments: Annotated[str, UNKEYED] = "environments"
     """The folder of the rendered manifests, relative to the working folder."""
-    reports: str = ".gitune/reports"
+    reports: Annotated[str, UNKEYED] = ".gitune/reports"
     """The folder that ``run report`` and ``run compare`` write to, relative to the working folder."""
     plugins: tuple[str, ...] = ()
     """Packages besides ``framework`` that ``_target_`` may name: installed, or in the working folder."""

@@ -71,13 +71,23 @@ class Component(BaseModel):
 
     def spec(self) -> dict[str, Any]:
         """Return ``dump`` without the fields marked ``UNKEYED``: the data that enters a key."""
-        keyed = {name: _plain(getattr(self, name), keyed_only=True) for name in self._fields(keyed_only=True)}
+        keyed = {
+            name: _plain(getattr(self, name), keyed_only=True) for name in self.field_names(keyed_only=True)
+        }
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
     def requires(self) -> Mapping[str, str]:
         """Return the optional distributions that it uses, each with the extra that installs it.
 
-        Their versions affect the written bytes, so they enter the keys.
+        Their versions affect the written bytes, so they enter the keys; see ``uses`` for others. Importing
+        the option's module and planning must not need them.
+        """
+        return {}
+
+    def uses(self) -> Mapping[str, str]:
+        """Return further optional distributions that building needs, each with the extra that installs it.
+
+        Their versions affect no byte. A plan needs none of them.
         """
         return {}
 
@@ -88,11 +98,12 @@ class Component(BaseModel):
             keyed_only: leave out those below fields marked ``UNKEYED``.
         """
         yield self
-        for name in self._fields(keyed_only=keyed_only):
+        for name in self.field_names(keyed_only=keyed_only):
             yield from components(getattr(self, name), keyed_only=keyed_only)
 
     @classmethod
-    def _fields(cls, *, keyed_only: bool) -> list[str]:
+    def field_names(cls, *, keyed_only: bool = False) -> list[str]:
+        """Return the names of its fields; *keyed_only* leaves out those marked ``UNKEYED``."""
         return [
             name
             for name, field in cls.model_fields.items()

@@ -8,14 +8,13 @@ fresh download does not repeat it. This module knows no protocol: a getter recei
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from framework.core.errors import SourceError
-from framework.core.filesystem import cache_folder, files_below, remembered_sha256
+from framework.core.filesystem import cache_folder, files_below, remembered_sha256, remove
 
 RECORD = "source.json"
 _log = logging.getLogger(__name__)
@@ -109,7 +108,7 @@ def _intact(folder: Path, sha256: str | None) -> Path | None:
 def _download(url: str, sha256: str | None, get: Getter, folder: Path, resumes: bool) -> Path:
     partial = folder.with_name(f"{folder.name}.partial")
     if not resumes:
-        shutil.rmtree(partial, ignore_errors=True)  # left by a killed process; we hold the lock
+        remove(partial)  # left by a killed process; we hold the lock
     content = partial / "content"
     content.mkdir(parents=True, exist_ok=True)
     _log.info("downloading %s", url)
@@ -117,16 +116,16 @@ def _download(url: str, sha256: str | None, get: Getter, folder: Path, resumes: 
         path = get(url, content)
     except BaseException:
         if not resumes:
-            shutil.rmtree(partial, ignore_errors=True)
+            remove(partial)
         raise
     actual = content_sha256(path)
     if sha256 and actual != sha256:
-        shutil.rmtree(partial)
+        remove(partial)
         raise SourceError(mismatch(url, sha256, actual))
     name = path.relative_to(content).as_posix()
     record = {"url": url, "sha256": actual, "path": name}
     (partial / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
     if folder.exists():  # a damaged copy, removed only once its replacement is complete
-        shutil.rmtree(folder)
+        remove(folder)
     partial.rename(folder)
     return folder / "content" / name

@@ -7,7 +7,7 @@
     ├── DataError             rows could not be read, or too many were rejected
     ├── StoreError            an artifact is missing, was altered, or cannot be written
     ├── StepError             a step failed while it ran
-    ├── GateError             a metric is outside its bound
+    ├── GateError             a metric is outside its bound, or a condition of a promotion is not met
     ├── ClusterError          the Kubernetes API server refuses or does not answer
     ├── GitError              Git refuses, or the repository is not ready for the change
     ├── ReleaseError          a release lock is missing, altered or incomplete
@@ -85,7 +85,7 @@ class StepError(FrameworkError):
 
 
 class GateError(FrameworkError):
-    """A metric is outside its bound, so the plan stops here."""
+    """A metric is outside its bound, or a condition of a promotion is not met, so the release stops here."""
 
 
 class ClusterError(FrameworkError):

@@ -1,9 +1,10 @@
 """Gates: lower and upper bounds of metrics, set by a recipe or an environment.
 
-It does not know which metrics exist.
+A gate names a candidate (``int4.exact_match``), or none: then it is bare (``exact_match``), and the caller
+says which candidates it binds. It does not know which metrics or candidates exist.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, model_validator
@@ -54,32 +55,52 @@ def _flat(gates: Any) -> Any:
 
 
 Gates = Annotated[dict[str, Bound], BeforeValidator(_flat)]
-"""Bounds by metric: ``exact_match``, or ``int4.exact_match``, which can also be written as ``exact_match``
-below ``int4``."""
+"""Bounds by metric: bare, such as ``exact_match``, or of one candidate, ``int4.exact_match``, which can also
+be written as ``exact_match`` below ``int4``."""
 
 
-def unmet(gates: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[str]:
+def is_bare(name: str) -> bool:
+    """Return whether a gate names no candidate.
+
+    >>> is_bare("exact_match"), is_bare("int4.exact_match")
+    (True, False)
+    """
+    return "." not in name
+
+
+def bind(gates: Mapping[str, Bound], candidates_of: Callable[[str], Iterable[str]]) -> dict[str, Bound]:
+    """Return *gates* by flat name, ``<candidate>.<metric>``.
+
+    Args:
+        gates: bounds by metric. That of a named candidate replaces the bare one for this candidate.
+        candidates_of: returns the candidates that a bare metric binds.
+
+    >>> half, most = Bound(min=0.5), Bound(min=0.9)
+    >>> bound = bind({"int4.f1": half, "f1": most}, lambda metric: ["tuned", "int4"])
+    >>> {name: str(side) for name, side in bound.items()}
+    {'tuned.f1': '>= 0.9', 'int4.f1': '>= 0.5'}
+    """
+    bare = {
+        f"{candidate}.{name}": bound
+        for name, bound in gates.items()
+        if is_bare(name)
+        for candidate in candidates_of(name)
+    }
+    return bare | {name: bound for name, bound in gates.items() if not is_bare(name)}
+
+
+def unmet(bounds: Mapping[str, Bound], metrics: Mapping[str, float]) -> list[str]:
     """Return one message for each bound that the metrics do not meet.
 
     Args:
-        gates: bounds by metric, with or without a candidate; see ``flat_metric``.
-        metrics: values by flat name, as a release records them: ``<candidate>.<metric>``.
+        bounds: bounds by flat name; see ``bind``.
+        metrics: values by flat name, as a release records them.
     """
     messages = []
-    for name, bound in sorted(gates.items()):
-        metric = flat_metric(name)
-        value = metrics.get(metric)
+    for name, bound in sorted(bounds.items()):
+        value = metrics.get(name)
         if value is None:
-            messages.append(f"{metric} was not measured, the gate requires {bound}")
+            messages.append(f"{name} was not measured, the gate requires {bound}")
         elif not bound.admits(value):
-            messages.append(f"{metric} is {value:g}, the gate requires {bound}")
+            messages.append(f"{name} is {value:g}, the gate requires {bound}")
     return messages
-
-
-def flat_metric(name: str) -> str:
-    """Return a gate's metric as ``<candidate>.<metric>``; without a candidate it is the tuned model's.
-
-    >>> flat_metric("exact_match"), flat_metric("int4.exact_match")
-    ('tuned.exact_match', 'int4.exact_match')
-    """
-    return name if "." in name else f"tuned.{name}"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.core.errors import GitError
-from framework.core.machine_rank import COMMIT
 
 _BYTES = "surrogateescape"
 """Error handler that keeps bytes that are not UTF-8, so that sizes stay correct."""
@@ -44,6 +43,8 @@ class Repository:
     """A folder in a Git checkout, in which commands run."""
 
     folder: Path
+    settings: tuple[str, ...] = ()
+    """Settings of Git for these commands only, such as ``core.sparseCheckout=false``."""
 
     @classmethod
     def around(cls, folder: Path) -> "Repository":
@@ -109,12 +110,13 @@ class Repository:
         ``-z``, since Git always quotes control characters, quotes and backslashes.
 
         Raises:
-            GitError: Git is not installed, or does not answer in time.
+            GitError: Git is not installed or does not answer in time, or the folder does not exist.
         """
         kept = {key: value for key, value in os.environ.items() if key not in _HOOK_VARIABLES}
+        own = [word for setting in self.settings for word in ("-c", setting)]
         try:
             done = subprocess.run(
-                ["git", *_FIXED, *words],
+                ["git", *_FIXED, *own, *words],
                 cwd=self.folder,
                 env={**kept, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"},
                 input=stdin.encode(),
@@ -122,8 +124,10 @@ class Repository:
                 timeout=_SECONDS,
                 check=False,
             )
-        except FileNotFoundError:
-            raise GitError("git: command not found; install Git") from None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if error.filename == "git":
+                raise GitError("git: command not found; install Git") from None
+            raise GitError(f"{self.folder}: no such folder; name one that exists") from None
         except subprocess.TimeoutExpired:
             raise GitError(f"git {words[0]}: no answer within {_SECONDS} s; check the remote") from None
         out, err = (stream.decode(errors=_BYTES) for stream in (done.stdout, done.stderr))
@@ -151,11 +155,6 @@ class Repository:
         return texts
 
 
-def source_commit() -> str | None:
-    """Return the commit that a release is built from: the working folder's, or in a job the planned one."""
-    return os.environ.get(COMMIT) or checkout_commit(Path())
-
-
 def checkout_commit(folder: Path) -> str | None:
     """Return the commit of *folder*, with ``-dirty`` if tracked files changed; None without Git."""
     repository = Repository(folder)
@@ -166,6 +165,42 @@ def checkout_commit(folder: Path) -> str | None:
     except GitError:  # Git is not installed
         return None
     return commit or None
+
+
+def uncommitted(repository: Repository, files: Iterable[Path], folders: Iterable[Path]) -> list[str]:
+    """Return what differs from the last commit, relative to the repository's root, and files outside of it.
+
+    Args:
+        repository: the checkout; without a commit, everything differs.
+        files: files, and folders of data, of which the commit must have every file, ignored or not.
+        folders: folders of code, of which ignored files do not count.
+    """
+    root = Path(repository.run("rev-parse", "--show-toplevel").rstrip("\n"))
+    paths = {path for file in files for path in _places(file)}
+    outside = sorted(str(path) for path in paths if not path.is_relative_to(root))
+    inside = [path for path in paths if path.is_relative_to(root)]
+    code = [path for folder in folders for path in _places(folder) if path.is_relative_to(root)]
+    found: set[str] = set()
+    for pathspecs, ignored in ((inside, "--ignored=matching"), (code, "--ignored=no")):
+        names = sorted({f":(top,literal){path.relative_to(root).as_posix()}" for path in pathspecs})
+        if names:
+            listed = repository.run(
+                "status", "--porcelain", "-z", "--untracked-files=all", ignored, "--", *names
+            )
+            found |= {entry[3:] for entry in listed.split("\0") if entry}
+    return [*sorted(found), *outside]
+
+
+def has_commit(commit: str) -> bool:
+    """Return whether the working folder's repository has *commit*; a shallow clone cannot deny it."""
+    repository = Repository(Path())
+    known = repository.ask("cat-file", "-e", f"{commit}^{{commit}}") is not None
+    return known or repository.ask("rev-parse", "--is-shallow-repository") == "true"
+
+
+def _places(path: Path) -> set[Path]:
+    """Return the absolute path, and what it links to: of a link, the commit has only the name."""
+    return {path.parent.resolve() / path.name, path.resolve()}
 
 
 def error_line(output: str) -> str:

@@ -73,8 +73,9 @@ def _changed(step: Step, planned: dict[str, str]) -> str:
     changed = sorted(name for name in planned if installed.get(name) != planned[name])
     if changed:
         name = changed[0]
+        here = f"{installed[name]} is installed" if installed.get(name) else "it is not installed"
         return (
-            f"{step.label}: planned with {name} {planned[name]}, but {installed.get(name)} is installed; "
+            f"{step.label}: planned with {name} {planned[name]}, but {here}; "
             "install the same version in both environments, or rerun the command"
         )
     return f"{step.label}: a file or library has changed since the plan was made; rerun the command"

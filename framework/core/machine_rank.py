@@ -17,8 +17,6 @@ RUN = "GITUNE_RUN"
 """Identifies one run of a job, equal on all its machines and different from earlier runs."""
 MESSAGE = "GITUNE_MESSAGE"
 """A file to write the error message to, such as a pod's termination log."""
-COMMIT = "GITUNE_COMMIT"
-"""The Git commit that the job was planned from, for working directories without a repository."""
 
 
 def machine_rank() -> int:

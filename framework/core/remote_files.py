@@ -11,6 +11,7 @@ from framework.core.error_text import first_line
 from framework.core.errors import SourceError
 from framework.core.suggest import nearest
 
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -25,6 +26,12 @@ def problem(scheme: str) -> str | None:
     near = nearest(scheme, sorted(known))
     hint = f"did you mean '{near}://'?" if near else "use hf://, pypi://, file://, s3:// or https://"
     return f"unknown scheme '{scheme}://'; {hint}"
+
+
+def packages(url: str) -> dict[str, str]:
+    """Return the distribution that opens *url*, with the extra that installs it; empty if none is known."""
+    scheme = url.partition("://")[0]
+    return {_PACKAGES[scheme]: "store"} if scheme in _PACKAGES else {}
 
 
 def get(url: str, into: Path) -> Path:

@@ -5,7 +5,7 @@ kind, and ``download`` caches the result.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class Source(Fingerprinted):
         if sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", sha256):
             raise PydanticCustomError("sha256", "should be 64 lower-case hex digits, as printed by sha256sum")
         return sha256
+
+    def uses(self) -> Mapping[str, str]:
+        """Return the client of the URL's store."""
+        return remote_files.packages(self.url)
 
     @property
     def local(self) -> bool:

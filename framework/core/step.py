@@ -100,16 +100,16 @@ class Stage(Component, ABC):
 
 def installed(distribution: str) -> bool:
     """Return whether the distribution is installed."""
-    try:
-        return bool(_version(distribution))
-    except metadata.PackageNotFoundError:
-        return False
+    return _version(distribution) is not None
 
 
 @cache
-def _version(distribution: str) -> str:
-    # The part after a plus is the device that a wheel was built for (2.13.0+cpu), which has its own key.
-    return metadata.version(distribution).partition("+")[0]
+def _version(distribution: str) -> str | None:
+    try:
+        # The part after a plus is the device that a wheel was built for (2.13.0+cpu), which has its own key.
+        return metadata.version(distribution).partition("+")[0]
+    except metadata.PackageNotFoundError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,11 @@ class Step:
         return hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()
 
     def identity(self) -> dict[str, Any]:
-        """Return the data that the key hashes, for ``artifact.json`` and for explaining a rebuild."""
+        """Return the data that the key hashes, for ``artifact.json`` and for explaining a rebuild.
+
+        The version of a library that is not installed is None. A plan may show such a step; no artifact has
+        its key.
+        """
         keyed = list(self.stage.walk(keyed_only=True))
         optional = [name for component in keyed for name in component.requires()]
         return {

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from framework.core.errors import FrameworkError, StoreError
-from framework.core.filesystem import files_below, sha256_of
+from framework.core.filesystem import files_below, remove, sha256_of
 from framework.core.peak_memory import peak_memory, reset_peak_memory
 from framework.core.step import Step, Workspace
 
@@ -103,7 +103,7 @@ class Store:
             inputs[slot] = self.folder(need)
         building = self._building(step)
         scratch = self.root / "scratch" / step.key
-        shutil.rmtree(building, ignore_errors=True)  # left by a killed runner; we hold the lock
+        remove(building)  # left by a killed runner; we hold the lock
         building.mkdir(parents=True)
         scratch.mkdir(parents=True, exist_ok=True)
         reset_peak_memory()
@@ -124,12 +124,12 @@ class Store:
             building.rename(self.folder(step))
         except BaseException as error:
             full = self._is_full(error)  # checked before the cleanup frees space
-            shutil.rmtree(building, ignore_errors=True)
+            remove(building)
             if full:
                 no_room = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 raise StoreError(_refused(self.root, f"build '{step.label}'", no_room)) from error
             raise
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove(scratch)
 
     def _is_full(self, error: BaseException) -> bool:
         """Return whether *error* comes from a full disk; libraries wrap the system's error in their own."""
@@ -146,10 +146,10 @@ class Store:
         """Remove the step's artifact, so that it will be built again."""
         with FileLock(self.root / "locks" / f"{step.key}.lock"):
             dropped = self._building(step)
-            shutil.rmtree(dropped, ignore_errors=True)
+            remove(dropped)
             with contextlib.suppress(FileNotFoundError):
                 self.folder(step).rename(dropped)  # a partly removed folder must not keep its name
-            shutil.rmtree(dropped, ignore_errors=True)
+            remove(dropped)
 
     def sweep(self) -> None:
         """Remove the leftovers of killed runners: unfinished folders, and the scratch of finished steps.
@@ -160,10 +160,10 @@ class Store:
             key = building.name.removeprefix(".building-")
             lock = FileLock(self.root / "locks" / f"{key}.lock", timeout=0)
             with contextlib.suppress(Timeout, OSError), lock:
-                shutil.rmtree(building, ignore_errors=True)
+                remove(building)
         for scratch in (self.root / "scratch").glob("*"):
             if any(self.root.glob(f"*/{scratch.name}/{RECORD}")):
-                shutil.rmtree(scratch, ignore_errors=True)
+                remove(scratch)
 
     def _building(self, step: Step) -> Path:
         return self.root / step.stage.name / f".building-{step.key}"

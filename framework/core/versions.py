@@ -140,6 +140,8 @@ def _recent(repository: Repository, tips: list[str]) -> set[str]:
 
 
 def _locks(store: Any, folder: str) -> list[str]:
+    if is_local(store):  # ``find`` does not look below a folder that is a link
+        return [str(path) for path in sorted(Path(folder).glob("*/*.lock"))]
     try:
         return [path for path in store.find(folder) if path.endswith(".lock")]
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 from framework.core.errors import ConfigError
 from framework.core.suggest import nearest
@@ -45,12 +45,24 @@ def subfolder(key: str, value: str) -> str:
     """Return *value*, a folder below the working folder, as a normalized POSIX path.
 
     Raises:
-        ConfigError: it is outside the working folder, where no commit could include it.
+        ConfigError: it is outside the working folder, or reached by a link, where no commit could include it.
     """
     path = PurePosixPath(value)
     if path.is_absolute() or ".." in path.parts or not path.name:
         raise ConfigError(f"command line '{key}={value}': name a folder below this one, such as environments")
+    require_no_link(Path(), path)
     return path.as_posix()
+
+
+def require_no_link(folder: Path, path: PurePath) -> None:
+    """Refuse a *path* below *folder* that leads through a link: Git and Argo CD do not follow it.
+
+    Raises:
+        ConfigError: names the link.
+    """
+    for part in (*reversed(path.parents), path):
+        if (folder / part).is_symlink():
+            raise ConfigError(f"{part}: a link, which Git does not follow; replace it with a folder")
 
 
 def name(key: str, value: str) -> str:

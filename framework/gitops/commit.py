@@ -7,19 +7,15 @@ This module does not know what a change contains.
 
 import random
 import re
-import shutil
-import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
-from framework.core.errors import FrameworkError, GitError
+from framework.core.errors import GitError
 from framework.core.git import Repository, error_line
-from framework.core.signals import handling_signals
+from framework.gitops.followed import FollowedBranch, followed_branch
+from framework.gitops.worktree import temporary_worktree
 
 ATTEMPTS = 8
 """How often a change is tried while others keep pushing first."""
@@ -27,6 +23,8 @@ _RACED = re.compile(
     r"fetch first|non-fast-forward|cannot lock ref|failed to update ref|incorrect old value|stale info"
     r"|reference already exists|index\.lock|but expected"
 )
+_BY_RULE = "[remote rejected]"
+"""Git's words for a commit that a hook or a protection of the branch refuses."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +47,10 @@ class Target:
     """Whether the commit lands on the base itself instead of on its own branch."""
     environments: str
     """The folder, relative to the caller's, that a change may touch."""
+    named_by: str
+    """Where the base's name comes from."""
+    followed: str | None
+    """The branch that Argo CD follows; None if that is unknown."""
 
     def tip(self) -> str:
         """Return the newest commit of the base, fetched from the remote if there is one.
@@ -64,7 +66,7 @@ class Target:
         )
         if done.returncode and "couldn't find remote ref" in done.stderr:
             raise GitError(
-                f"{self.remote}: it has no branch {self.base}; push it first: "
+                f"{self.remote}: it has no branch {self.base} (named by {self.named_by}); push it first: "
                 f"git push {self.remote} {self.base}, or choose another with base=<branch>"
             )
         if done.returncode and not _RACED.search(done.stderr):
@@ -74,7 +76,9 @@ class Target:
     def _commit_of(self, ref: str) -> str:
         commit = self.repository.ask("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
         if not commit:
-            raise GitError(f"{self.base}: no such branch; choose one with base=<branch>")
+            raise GitError(
+                f"{self.base}: no such branch (named by {self.named_by}); choose one with base=<branch>"
+            )
         return commit
 
 
@@ -93,12 +97,12 @@ class LandedCommit:
 def find_target(
     folder: Path, environments: str, base: str | None, direct: bool, excluded: Sequence[str] = ()
 ) -> Target:
-    """Return the branch that a change requested in *folder* starts from.
+    """Return the branch that a change requested in *folder* starts from, whatever is checked out there.
 
     Args:
         folder: the caller's working folder.
         environments: its folder of rendered manifests.
-        base: the branch that the caller chose; None for the default.
+        base: the branch that the caller chose; None for the one that Argo CD follows.
         direct: whether the change lands on the base itself.
         excluded: folders that may hold uncommitted files, because the change commits them.
 
@@ -107,22 +111,32 @@ def find_target(
     """
     repository = Repository.around(folder)
     _require_clean(repository, environments, excluded)
-    current = repository.branch
-    remotes = repository.run("remote").split()
-    own = repository.ask("config", f"branch.{current}.remote") if current else None
-    remote = next((candidate for candidate in (own, "origin", *remotes) if candidate in remotes), None)
-    tracked = f"refs/remotes/{remote}/"
-    main = repository.points_to(f"{tracked}HEAD", tracked) if remote and not direct else None
-    chosen = base.removeprefix(f"{remote}/") if base else main or current
-    if not chosen:
-        raise GitError("HEAD: not on a branch; choose the base with base=<branch>")
-    target = Target(repository, remote, chosen, direct, environments)
-    if remote and chosen == current:
+    chosen = followed_branch(repository, environments, base)
+    followed = _followed(repository, environments) if base else chosen
+    target = Target(
+        repository,
+        remote=chosen.remote,
+        base=chosen.name,
+        direct=direct,
+        environments=environments,
+        named_by=chosen.named_by,
+        followed=followed.name if followed else None,
+    )
+    if target.remote and target.base == repository.branch:
         tip = target.tip()
         ahead = repository.run("rev-list", "--count", f"{tip}..HEAD").strip()
         if ahead != "0":
-            raise GitError(f"{chosen}: {ahead} commit(s) not on {remote} yet; `git push` or drop them first")
+            raise GitError(
+                f"{target.base}: {ahead} commit(s) not on {target.remote} yet; `git push` or drop them first"
+            )
     return target
+
+
+def _followed(repository: Repository, environments: str) -> FollowedBranch | None:
+    try:
+        return followed_branch(repository, environments)
+    except GitError:  # the caller chose another branch, so that it need not be known
+        return None
 
 
 def _require_clean(repository: Repository, environments: str, excluded: Sequence[str]) -> None:
@@ -160,37 +174,6 @@ def land(target: Target, change: Callable[[Repository], Change]) -> LandedCommit
         time.sleep(random.uniform(0.1, 0.4) * 2 ** min(attempt, 4))
     where = f"{target.remote}/{target.base}" if target.remote else target.base
     raise GitError(f"{where}: others pushed first {ATTEMPTS} times in a row; try again in a minute")
-
-
-@contextmanager
-def temporary_worktree(repository: Repository, commit: str) -> Iterator[Repository]:
-    """Yield the caller's folder in a worktree of *commit*, which is removed afterwards."""
-    parent = Path(tempfile.mkdtemp(prefix="gitune-"))
-    tree = parent / f"tree-{parent.name}"
-    with _signals_as_errors():
-        try:
-            repository.run("worktree", "add", "--quiet", "--detach", str(tree), commit)
-            folder = tree / repository.prefix
-            if not folder.is_dir():
-                raise GitError(f"{repository.prefix}: this folder is not in {commit[:12]}; push it first")
-            yield Repository(folder)
-        finally:
-            repository.attempt("worktree", "remove", "--force", str(tree))
-            shutil.rmtree(parent, ignore_errors=True)
-            repository.attempt("worktree", "prune")
-
-
-@contextmanager
-def _signals_as_errors() -> Iterator[None]:
-    """Raise on SIGINT and SIGTERM, so that the worktree is removed."""
-
-    def stop(number: int) -> NoReturn:
-        failure = FrameworkError(f"Stopped by {signal.Signals(number).name}; the repository is unchanged.")
-        failure.exit_code = 128 + number
-        raise failure
-
-    with handling_signals(stop):
-        yield
 
 
 def _commit(tree: Repository, target: Target, message: str) -> str:
@@ -231,7 +214,9 @@ def _publish(target: Target, commit: str, tip: str, branch: str) -> bool:
     output = f"{done.stdout}\n{done.stderr}"
     if _RACED.search(output) and target.direct:
         return False
-    raise GitError(f"{remote}: refused the push to {name}: {_refusal(output)}; nothing was changed")
+    # A rule of the branch, not of the commit: its own branch may still be pushed.
+    advice = "; propose it instead with push=branch" if target.direct and _BY_RULE in output else ""
+    raise GitError(f"{remote}: refused the push to {name}: {_refusal(output)}; nothing was changed{advice}")
 
 
 def _refusal(output: str) -> str:
@@ -244,10 +229,10 @@ def _refusal(output: str) -> str:
 
 
 def _move_base(target: Target, commit: str, tip: str) -> bool:
-    """Move the base of a repository without a remote, and its checkout if it is checked out."""
+    """Move the base of a repository without a remote, and the worktree in which it is checked out."""
     repository = target.repository
-    if repository.branch == target.base:
-        done = repository.attempt("merge", "--ff-only", "--quiet", commit)
+    if checkout := _checkout_of(repository, target.base):
+        done = checkout.attempt("merge", "--ff-only", "--quiet", commit)
     else:
         done = repository.attempt("update-ref", f"refs/heads/{target.base}", commit, tip)
     if done.returncode and (target.tip() != tip or _RACED.search(done.stderr)):
@@ -263,7 +248,20 @@ def _update_local_branch(target: Target, commit: str) -> bool:
     if target.remote is None:
         return True
     repository.attempt("fetch", "--quiet", "--no-tags", target.remote, target.base)
-    if repository.branch == target.base:
-        return repository.attempt("merge", "--ff-only", "--quiet", commit).returncode == 0
+    if repository.ask("rev-parse", "--verify", "--quiet", f"refs/heads/{target.base}") is None:
+        return True
+    if checkout := _checkout_of(repository, target.base):
+        return checkout.attempt("merge", "--ff-only", "--quiet", commit).returncode == 0
     refspec = f"{commit}:refs/heads/{target.base}"
     return repository.attempt("fetch", "--quiet", ".", refspec).returncode == 0
+
+
+def _checkout_of(repository: Repository, branch: str) -> Repository | None:
+    """Return the worktree, this one or a linked one, in which *branch* is checked out; None if it is not."""
+    folder = ""
+    for line in repository.run("worktree", "list", "--porcelain").splitlines():
+        key, _, value = line.partition(" ")
+        folder = value if key == "worktree" else folder
+        if line == f"branch refs/heads/{branch}" and Path(folder).is_dir():
+            return Repository(Path(folder))
+    return None

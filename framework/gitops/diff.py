@@ -8,10 +8,10 @@ from framework.core.git import Repository
 from framework.core.release import LOCK
 from framework.gitops.arguments import choice, parse_arguments
 from framework.gitops.changed import changed_recipes
-from framework.gitops.commit import temporary_worktree
 from framework.gitops.diff_format import as_markdown, as_text
 from framework.gitops.differences import Difference, compared, manifest_diff
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_here, compose_in
+from framework.gitops.worktree import temporary_worktree
 
 _OWN = ("base", "format")
 

@@ -17,6 +17,8 @@ class Version:
     """A commit that changed the lock."""
 
     commit: str
+    time: int
+    """When the commit was made, by its committer's clock, in seconds since 1970."""
     text: str
     """The lock after this commit."""
     release: Release | None
@@ -45,14 +47,14 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
             "this clone is shallow, so earlier releases are unknown; fetch the history: git fetch --unshallow"
         )
     keys = ("Gitune-Release", "Gitune-Rolled-Back")
-    form = "%x1f".join(["%H", *(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)])
+    form = "%x1f".join(["%H", "%ct", *(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)])
     lines = repository.run("log", "--first-parent", f"--format={form}", tip, "--", path).splitlines()
     commits = [line.split("\x1f") for line in lines if line]
     name = f"{repository.prefix}{path}"
     texts = repository.blobs(f"{commit}:{name}" for commit, *_ in commits)
     digests = [digest_of(text or "") for text in texts]
     past, ran_at = [], tip
-    for number, ((commit, own, rolled_back), text) in enumerate(zip(commits, texts, strict=True)):
+    for number, ((commit, seconds, own, rolled_back), text) in enumerate(zip(commits, texts, strict=True)):
         if text is None:  # the release was removed from the environment
             ran_at = f"{commit}^"
             continue
@@ -62,7 +64,7 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
             release = None
         # Commits of other tools have no trailers: those that restore an older lock count as rollbacks.
         bad = rolled_back.strip() or ("" if own.strip() else _reverted(digests[number:]))
-        past.append(Version(commit, text, release, digests[number], bad, ran_at))
+        past.append(Version(commit, int(seconds), text, release, digests[number], bad, ran_at))
         ran_at = f"{commit}^"
     return past
 
@@ -80,6 +82,21 @@ def rolled_back_in(past: Sequence[Version], digest: str) -> str:
         if version.digest == digest:
             return ""
     return ""
+
+
+def arrived(past: Sequence[Version]) -> int:
+    """Return when the current release came, without having left since, in seconds since 1970.
+
+    Args:
+        past: as ``versions`` returns it, starting with the current one.
+    """
+    run = past[:1]
+    for version in past[1:]:
+        # A lock that was removed in between ran until the commit before its removal.
+        if version.digest != run[-1].digest or version.ran_at != f"{run[-1].commit}^":
+            break
+        run = [*run, version]
+    return run[-1].time
 
 
 def _reverted(digests: Sequence[str]) -> str:

@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from framework.core.errors import ReleaseError
 from framework.core.gates import Bound, unmet
 from framework.core.release import LOCK, Release
+from framework.gitops.arguments import require_no_link
+from framework.run.build_origin import recipe_words
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -27,7 +29,9 @@ def read_lock(folder: Path, path: str, where: str) -> Release:
 
     Raises:
         ReleaseError: there is no lock, or it was edited.
+        ConfigError: the path leads through a link.
     """
+    require_no_link(folder, PurePosixPath(path))
     file = folder / path
     if not file.is_file():
         root = file.parents[2]
@@ -56,14 +60,6 @@ def short_digest(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
 
 
-def built_from(release: Release, digits: int = 40) -> str:
-    """Return the commit that *release* was built from, and whether the working folder had other changes."""
-    if not release.commit:
-        return "files outside of Git"
-    commit, _, changed = release.commit.partition("-")
-    return commit[:digits] + (" with uncommitted changes" if changed else "")
-
-
 def missed_gates(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> list[str]:
     """Return one message for each bound that the release's recorded metrics do not meet.
 
@@ -71,16 +67,14 @@ def missed_gates(gates: Mapping[str, Mapping[str, float | None]], release: Relea
         gates: an environment's bounds by metric, as plain data.
         release: the release whose metrics are checked.
     """
-    bounds = {name: Bound.model_validate(dict(sides)) for name, sides in gates.items()}
-    return unmet(bounds, release.metrics)
+    return unmet(bounds_of(gates, release), release.metrics)
+
+
+def bounds_of(gates: Mapping[str, Mapping[str, float | None]], release: Release) -> dict[str, Bound]:
+    """Return an environment's bounds of *release* by flat metric name; see ``missed_gates``."""
+    return release.bounds({name: Bound.model_validate(dict(sides)) for name, sides in gates.items()})
 
 
 def render_arguments(release: Release, environment: str, environments: str) -> tuple[str, ...]:
     """Return the arguments of ``run`` that render *release* in *environment*."""
-    recipe = () if release.recipe == "(none)" else (f"+recipe={release.recipe}",)
-    return (
-        *recipe,
-        f"environment={environment}",
-        f"name={release.name}",
-        f"environments={environments}",
-    )
+    return (*recipe_words(release.recipe, release.name, environment), f"environments={environments}")

@@ -6,20 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from framework.core.errors import ConfigError, GateError, GitError
-from framework.core.gates import Bound, flat_metric
 from framework.core.git import Repository
-from framework.core.release import Release
+from framework.core.release import NO_RECIPE, Release, built_from
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.commit import Change, find_target, land
+from framework.gitops.committed import SOURCE, committed, source_choice
 from framework.gitops.history import rolled_back_in, versions
 from framework.gitops.locks import (
-    built_from,
+    bounds_of,
     lock_path,
     missed_gates,
     read_lock,
     render_arguments,
     short_digest,
 )
+from framework.gitops.promotion_conditions import require_conditions, skip_reason
 from framework.gitops.proposal import propose, trailers
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
 from framework.render import write
@@ -29,49 +30,63 @@ def promote(words: Sequence[str]) -> None:
     """Promote a release from one environment to another, by pull request or with ``push=direct``.
 
     Raises:
-        FrameworkError: the release misses a gate of the environment, or Git is not ready.
+        FrameworkError: no commit gives the release, it misses a gate or a condition of the
+            environment, or Git is not ready.
     """
-    optional = {"push": "branch", "base": "", "environments": "environments"}
+    optional = {"push": "branch", "base": "", "source": SOURCE, "environments": "environments"}
+    optional |= {"skip": ""}
     arguments = parse_arguments("promote", words, ("release", "from", "to"), optional)
     release, start, end = (name(key, arguments[key]) for key in ("release", "from", "to"))
     environments = subfolder("environments", arguments["environments"])
+    takes_any = source_choice(arguments["source"])
+    skip = skip_reason(arguments["skip"])
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     if start == end:
         raise ConfigError(f"command line 'to={end}': same as 'from'; choose another environment")
     target = find_target(Path(), environments, arguments["base"] or None, direct)
 
     def change(tree: Repository) -> Change:
-        return _write_promotion(tree, environments, release, start, end, target.base)
+        return _write_promotion(tree, environments, release, start, end, target.base, takes_any, skip)
 
     propose(land(target, change))
 
 
 def _write_promotion(
-    tree: Repository, environments: str, name: str, start: str, end: str, branch: str
+    tree: Repository,
+    environments: str,
+    name: str,
+    start: str,
+    end: str,
+    branch: str,
+    takes_any: bool,
+    skip: str,
 ) -> Change:
     """Write the promotion of release *name* into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, or the release misses a gate.
+        FrameworkError: there is nothing to promote, no commit gives the release, or it misses a gate or a
+            condition.
     """
     folder, path = tree.folder, lock_path(environments, end, name)
-    release = read_lock(folder, lock_path(environments, start, name), branch)
+    source = lock_path(environments, start, name)
+    release = read_lock(folder, source, branch)
     digest = short_digest(release.digest)
     present = folder / path
     if present.is_file() and present.read_text(encoding="utf-8", errors="replace") == release.text():
         raise GitError(f"{path}: {end} has {digest} already; there is nothing to promote")
+    mark = committed(release, source, takes_any)
     answer = render_release(folder, release, end, environments)
     require_gates(answer, release, end)
+    conditions = require_conditions(tree, environments, release, start, end, answer, skip)
     write(answer.files, folder / environments)
     warning = _rollback_warning(tree, path, release, end)
     if warning:
         print(f"warning: {warning}", file=sys.stderr, end="")
-    subject = f"Promote {name} to {end}: {digest}"
-    body = f"From {start}. Built from recipe {release.recipe} at {built_from(release)}.\n"
-    body += f"{_gate_lines(answer, release)}{warning}"
-    return Change(
-        f"{subject}\n\n{body}\n{trailers(name, end, release.digest)}", f"promote/{name}-{end}-{digest}"
-    )
+    subject = f"Promote {name} to {end}: {digest}{mark.subject}"
+    body = f"{mark.body}From {start}. Built from recipe {release.recipe} at {built_from(release)}.\n"
+    body += f"{_gate_lines(answer, release)}{warning}{conditions}"
+    tail = trailers(name, end, release.digest, source=mark.source)
+    return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{name}-{end}-{digest}")
 
 
 def _rollback_warning(tree: Repository, path: str, release: Release, environment: str) -> str:
@@ -93,7 +108,7 @@ def render_release(folder: Path, release: Release, environment: str, environment
     answer = compose_in(folder, [ComposeRequest(arguments, release.text())])[0]
     if answer.fixable:
         where = f"conf/environment/{environment}.yaml"
-        if release.recipe != "(none)":
+        if release.recipe != NO_RECIPE:
             where = f"recipes/{release.recipe}.yaml or {where}"
         answer = replace(answer, error=f"{answer.error}; write that into {where} and commit it")
     return answer.checked()
@@ -114,9 +129,7 @@ def require_gates(answer: ComposeResult, release: Release, environment: str) -> 
 
 def _gate_lines(answer: ComposeResult, release: Release) -> str:
     """Return one line for each gate of the environment; all of them are met."""
-    lines = []
-    for gate, sides in sorted(answer.gates.items()):
-        metric = flat_metric(gate)
-        bound = Bound.model_validate(sides)
-        lines.append(f"{metric} is {release.metrics[metric]:g}, the gate requires {bound}.\n")
-    return "".join(lines)
+    return "".join(
+        f"{metric} is {release.metrics[metric]:g}, the gate requires {bound}.\n"
+        for metric, bound in sorted(bounds_of(answer.gates, release).items())
+    )

@@ -5,18 +5,22 @@ import shutil
 import subprocess
 
 from framework.gitops.commit import LandedCommit
+from framework.gitops.followed import SSH_URL
 
 _TRAILER = "Gitune-"
-_SSH = re.compile(r"(?:ssh://)?[^@/]+@([^:/]+)(?::\d+/|[:/])(.+)")
 
 
-def trailers(release: str, environment: str, digest: str, rolled_back: str = "") -> str:
-    """Return the trailers of a commit message, from which ``run rollback`` reads the history."""
+def trailers(release: str, environment: str, digest: str, rolled_back: str = "", source: str = "") -> str:
+    """Return the trailers of a commit message, from which ``run rollback`` reads the history.
+
+    *source* says that no commit alone gives the release; it is empty if one does.
+    """
     lines = [
         f"{_TRAILER}Release: {release}",
         f"{_TRAILER}Environment: {environment}",
         f"{_TRAILER}Digest: {digest}",
         *([f"{_TRAILER}Rolled-Back: {rolled_back}"] if rolled_back else []),
+        *([f"{_TRAILER}Source: {source}"] if source else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -27,6 +31,9 @@ def propose(landed: LandedCommit, report: str = "") -> None:
     subject = landed.message.partition("\n")[0]
     print(subject)
     base = f"{target.remote}/{target.base}" if target.remote else target.base
+    checked_out = target.repository.branch
+    if checked_out != target.base:
+        print(f"  {checked_out or 'a detached HEAD'} is checked out here; it stays as it is")
     if target.direct:
         print(f"  commit {commit} on {base}")
         if not landed.updated:
@@ -63,7 +70,7 @@ def _pull_request(landed: LandedCommit, report: str) -> str:
 def _by_hand(landed: LandedCommit) -> str:
     target = landed.target
     url = target.repository.ask("remote", "get-url", str(target.remote)) or ""
-    if ssh := _SSH.fullmatch(url):
+    if ssh := SSH_URL.fullmatch(url):
         url = f"https://{ssh[1]}/{ssh[2]}"
     if not url.startswith(("https://", "http://")):
         return f"open a pull request from {landed.branch} to {target.base}"

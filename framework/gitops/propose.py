@@ -9,12 +9,14 @@ from pathlib import Path
 
 from framework.core.errors import FrameworkError, ReleaseError
 from framework.core.git import Repository
-from framework.core.release import LOCK, Release
+from framework.core.release import LOCK, Release, built_from
 from framework.gitops import proposal
 from framework.gitops.arguments import choice, parse_arguments, subfolder
 from framework.gitops.commit import Change, Target, find_target, land
-from framework.gitops.locks import built_from, read_lock, short_digest
+from framework.gitops.committed import SOURCE, Mark, committed, source_choice
+from framework.gitops.locks import read_lock, short_digest
 from framework.gitops.promote import render_release, require_gates
+from framework.gitops.promotion_conditions import require_conditions, skip_reason
 from framework.manifests.identity import SHARED
 from framework.render import write
 
@@ -28,11 +30,15 @@ def propose(words: Sequence[str]) -> None:
     A lock that cannot be proposed does not hold the others back.
 
     Raises:
-        FrameworkError: a release misses a gate of its environment, or Git is not ready; one line each.
+        FrameworkError: no commit gives a release, it misses a gate of its environment, or Git is not ready;
+            one line each.
     """
-    optional = {"push": "branch", "base": "", "environments": "environments", "reports": ".gitune/reports"}
+    optional = {"push": "branch", "base": "", "source": SOURCE, "environments": "environments"}
+    optional |= {"reports": ".gitune/reports", "skip": ""}
     arguments = parse_arguments("propose", words, (), optional)
     environments = subfolder("environments", arguments["environments"])
+    takes_any = source_choice(arguments["source"])
+    skip = skip_reason(arguments["skip"])
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     folders = _changed_releases(Repository.around(Path()), environments)
     if not folders:
@@ -44,7 +50,7 @@ def propose(words: Sequence[str]) -> None:
     for folder in folders:
         try:
             target = find_target(Path(), environments, arguments["base"] or None, direct, excluded=excluded)
-            _propose(target, folder, Path(arguments["reports"]))
+            _propose(target, folder, Path(arguments["reports"]), takes_any, skip)
         except FrameworkError as error:
             if error.exit_code > 128:  # a signal
                 raise
@@ -55,17 +61,18 @@ def propose(words: Sequence[str]) -> None:
         raise failure
 
 
-def _propose(target: Target, folder: str, reports: Path) -> None:
+def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: str) -> None:
     """Propose the lock in *folder*.
 
     Raises:
-        FrameworkError: the release misses a gate, or Git refuses.
+        FrameworkError: no commit gives the release, it misses a gate, or Git refuses.
     """
     environment, name = folder.split("/")[-2:]
     release = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
+    mark = committed(release, f"{folder}/{LOCK}", takes_any)
 
     def change(tree: Repository) -> Change:
-        return _write_release(tree.folder, target.environments, folder, environment, release)
+        return _write_release(tree, target.environments, folder, environment, release, mark, skip)
 
     proposal.propose(land(target, change), _report(reports / f"{name}.md"))
     repository = Repository.around(Path())
@@ -94,26 +101,36 @@ def _changed_releases(repository: Repository, environments: str) -> list[str]:
 
 
 def _write_release(
-    folder: Path, environments: str, release_folder: str, environment: str, release: Release
+    tree: Repository,
+    environments: str,
+    release_folder: str,
+    environment: str,
+    release: Release,
+    mark: Mark,
+    skip: str,
 ) -> Change:
-    """Write the release into the tree in *folder*.
+    """Write the release into *tree*.
 
     Raises:
-        FrameworkError: it misses a gate of the environment, or renders into another folder.
+        FrameworkError: it misses a gate or a condition of the environment, or renders into another folder.
     """
-    answer = render_release(folder, release, environment, environments)
+    answer = render_release(tree.folder, release, environment, environments)
     require_gates(answer, release, environment)
     if f"{environments}/{next(iter(answer.files)).rpartition('/')[0]}" != release_folder:
         raise ReleaseError(
             f"{release_folder}: environment={environment} renders into another folder; "
             "give the environment option and its folder the same name"
         )
-    write(answer.files, folder / environments)
+    conditions = require_conditions(tree, environments, release, None, environment, answer, skip)
+    write(answer.files, tree.folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
     digest = short_digest(release.digest)
-    subject = f"Release {release.name} to {environment}: {digest}"
-    body = f"Built from recipe {release.recipe} at {built_from(release)}. Gates that it passed:\n\n{passed}"
-    tail = proposal.trailers(release.name, environment, release.digest)
+    subject = f"Release {release.name} to {environment}: {digest}{mark.subject}"
+    body = (
+        f"{mark.body}Built from recipe {release.recipe} at {built_from(release)}. Gates that it passed:\n\n"
+    )
+    body += passed + (f"\n{conditions}" if conditions else "")
+    tail = proposal.trailers(release.name, environment, release.digest, source=mark.source)
     return Change(f"{subject}\n\n{body}\n{tail}", f"train/{release.name}-{environment}-{digest}")
 
 

@@ -14,10 +14,13 @@ from framework.core.errors import FrameworkError, GitError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops.drift import drift
+from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import lock_path, missed_gates, render_arguments
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_here
-from framework.render import HEADER, changes
+from framework.gitops.synced_files import extra_files, synced_files, synced_folders
+from framework.manifests.identity import SHARED
+from framework.render import APP, HEADER, changes
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class ReleaseStatus:
     answer: ComposeResult = field(default_factory=ComposeResult)
     stale: tuple[str, ...] = ()
     """Files that a fresh render would change."""
+    extra: tuple[str, ...] = ()
+    """Files that Argo CD syncs although the lock does not render them."""
     missed: tuple[str, ...] = ()
     """Gates of the environment that the recorded metrics miss."""
     last_change: str = ""
@@ -44,7 +49,7 @@ class ReleaseStatus:
 
 
 def release_statuses(environments: str, environment: str, release: str) -> list[ReleaseStatus]:
-    """Return the status of the selected releases in Git.
+    """Return the status of the selected releases in Git, and of folders that Argo CD syncs without a lock.
 
     Args:
         environments: the folder of rendered manifests.
@@ -55,15 +60,37 @@ def release_statuses(environments: str, environment: str, release: str) -> list[
         repository: Repository | None = Repository.around(Path())
     except GitError:
         repository = None
-    locks = sorted(Path(environments).glob(f"{environment or '*'}/{release or '*'}/{LOCK}"))
-    return [_status(environments, lock, repository) for lock in locks]
+    root = Path(environments)
+    locks = sorted(root.glob(f"{environment or '*'}/{release or '*'}/{LOCK}"))
+    statuses = [_status(environments, lock, _last_change(lock.parent, repository)) for lock in locks]
+    locked = {lock.parent.relative_to(root) for lock in locks}
+    for folder in synced_folders(root):
+        place, name, *_ = folder.parts
+        if folder in locked or environment not in ("", place) or release not in ("", name):
+            continue
+        if files := extra_files(root / folder):
+            statuses.append(_without_lock(root, folder, files, _last_change(root / folder, repository)))
+    return sorted(statuses, key=lambda status: status.folder)
 
 
-def _status(environments: str, lock: Path, repository: Repository | None) -> ReleaseStatus:
+def _last_change(folder: Path, repository: Repository | None) -> str:
+    log = ("log", "-1", "--format=%h %cs %s", "--", str(folder))
+    return (repository.ask(*log) if repository else None) or ""
+
+
+def _without_lock(root: Path, folder: Path, files: Sequence[str], last_change: str) -> ReleaseStatus:
+    """Return the status of a folder with *files* that Argo CD syncs and no lock renders."""
+    environment, *names = folder.parts
+    listed = ", ".join(files)
+    problem = f"Argo CD syncs this folder, but it has no {LOCK}: restore that from Git, or remove {listed}"
+    if folder.name == SHARED:
+        problem = f"Argo CD syncs objects here that no release of {environment} shares: remove {listed}"
+    return ReleaseStatus(environment, "/".join(names), problem=problem, last_change=last_change)
+
+
+def _status(environments: str, lock: Path, last_change: str) -> ReleaseStatus:
     environment, name = lock.parts[-3:-1]
     path = lock_path(environments, environment, name)
-    log = ("log", "-1", "--format=%h %cs %s", "--", str(lock.parent))
-    last_change = (repository.ask(*log) if repository else None) or ""
     try:
         release = Release.read(lock)
         arguments = render_arguments(release, environment, environments)
@@ -74,7 +101,9 @@ def _status(environments: str, lock: Path, repository: Repository | None) -> Rel
         return ReleaseStatus(environment, name, problem=problem, last_change=last_change)
     stale = (*changed.added, *changed.changed, *changed.removed)
     missed = tuple(missed_gates(answer.gates, release))
-    return ReleaseStatus(environment, name, release, "", answer, stale, missed, last_change)
+    files = synced_files(lock.parent) if (lock.parent / APP).exists() else []
+    extra = tuple(file for file in files if f"{environment}/{name}/{file}" in changed.foreign)
+    return ReleaseStatus(environment, name, release, "", answer, stale, extra, missed, last_change)
 
 
 def rendered_objects(environments: str, status: ReleaseStatus) -> dict[str, dict[str, Any]]:
@@ -120,5 +149,6 @@ def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str
         else:
             lines += [f"{label} {field}" for field in drift(item, live)]
     if missing and len(missing) == len(objects):
-        return ["none of its objects exist"]
-    return [*(f"{label} does not exist" for label in missing), *lines]
+        lines, missing = ["none of its objects exist"], []
+    foreign = foreign_lines(cluster, objects) if objects else []
+    return [*(f"{label} does not exist" for label in missing), *lines, *foreign]

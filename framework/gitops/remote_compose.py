@@ -136,7 +136,7 @@ def _call(arguments: Sequence[str]) -> Any:
         ConfigError: the config is invalid.
     """
     from framework.config.compose_config import composed
-    from framework.run.runner import called
+    from framework.run.call import called
 
     return called(composed(arguments), " ".join(["run", *arguments]))
 

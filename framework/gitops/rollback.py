@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import Release
-from framework.gitops.arguments import choice, name, parse_arguments, subfolder
-from framework.gitops.commit import Change, find_target, land
+from framework.gitops.arguments import choice, name, parse_arguments, require_no_link, subfolder
+from framework.gitops.commit import Change, Target, find_target, land
 from framework.gitops.history import Version, candidates, versions
 from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments, short_digest
 from framework.gitops.proposal import propose, trailers
@@ -55,7 +55,7 @@ def rollback(words: Sequence[str]) -> None:
         return Change(f"{subject}\n\n{tail}", f"rollback/{release}-{environment}-{short_digest(after)}")
 
     propose(land(target, change))
-    print("\n".join(_consequences(done[0], direct)))
+    print("\n".join(_consequences(done[0], target)))
 
 
 def _restore(
@@ -65,7 +65,9 @@ def _restore(
 
     Raises:
         ReleaseError: no earlier release can be restored.
+        ConfigError: the path leads through a link.
     """
+    require_no_link(tree.folder, PurePosixPath(path))
     if not (tree.folder / path).is_file():
         read_lock(tree.folder, path, branch)  # raises, and lists the locks that exist
     past = versions(tree, "HEAD", path)
@@ -135,11 +137,13 @@ def _differing(
     return tuple(file for file in sorted({*old, *new}) if old.get(file) != new.get(file))
 
 
-def _consequences(done: _Restored, direct: bool) -> list[str]:
+def _consequences(done: _Restored, target: Target) -> list[str]:
     """Return lines on when the rollback takes effect, and on files that differ from before."""
-    lines = [] if direct else ["  nothing changes until it is merged"]
+    lines = [] if target.direct else ["  nothing changes until it is merged"]
     seconds = done.answer.rollback_seconds
-    if seconds is None:
+    if target.followed not in (None, target.base):
+        lines.append(f"  Argo CD follows {target.followed}: no cluster changes until it has this commit")
+    elif seconds is None:
         lines.append("  Argo CD does not sync this target; restart the old release there yourself")
     else:
         seen = done.answer.config["environment"]["sync_seconds"]

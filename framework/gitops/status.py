@@ -7,11 +7,11 @@ from typing import Any
 
 from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.git import Repository
-from framework.core.release import Release
+from framework.core.release import Release, built_from
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.history import versions
-from framework.gitops.live_objects import Cluster
-from framework.gitops.locks import built_from, lock_path, render_arguments, short_digest
+from framework.gitops.live_objects import RELEASE, Cluster
+from framework.gitops.locks import lock_path, render_arguments, short_digest
 from framework.gitops.release_status import (
     ReleaseStatus,
     drift_lines,
@@ -21,7 +21,6 @@ from framework.gitops.release_status import (
 from framework.gitops.text_layout import row
 
 _DIGEST = "gitune.dev/digest"
-_RELEASE = "app.kubernetes.io/instance"
 
 
 def status(words: Sequence[str]) -> None:
@@ -31,17 +30,18 @@ def status(words: Sequence[str]) -> None:
         FrameworkError: there is no release, the cluster does not answer, or ``check=true`` found a problem.
     """
     optional = dict.fromkeys(("environment", "release", "object", "context"), "")
-    optional |= {"check": "false", "environments": "environments"}
+    optional |= {"check": "false", "show": "all", "environments": "environments"}
     arguments = parse_arguments("status", words, (), optional)
     environment, release = (
         arguments[key] and name(key, arguments[key]) for key in ("environment", "release")
     )
     check = choice("check", arguments["check"], ("false", "true")) == "true"
+    everything = choice("show", arguments["show"], ("all", "problems")) == "all"
     root = subfolder("environments", arguments["environments"])
     statuses = release_statuses(root, environment, release)
     if not statuses:
         wanted = "/".join(part or "*" for part in (environment, release))
-        raise ReleaseError(f"{root}/{wanted}: no release there; build one with `run +recipe=<name>`")
+        raise ReleaseError(f"{root}/{wanted}: no release there; {_how_to_get_one(root)}")
     cluster = Cluster.chosen(arguments["context"])
     if arguments["object"]:
         print("\n".join(_origin(root, statuses, arguments["object"], cluster)))
@@ -49,13 +49,22 @@ def status(words: Sequence[str]) -> None:
     wrong = 0
     for entry in statuses:
         lines, bad = _in_git(root, entry)
-        print("\n".join([entry.folder, *lines]))
+        if bad or everything:
+            print("\n".join([entry.folder, *lines]))
         wrong += bad
+    if not everything:
+        print(f"releases with problems in Git: {wrong} of {len(statuses)}")
     print(f"\ncluster {cluster.server}" if cluster else "\nno cluster is configured (KUBECONFIG): Git only")
     if cluster:
-        wrong += _in_cluster(root, statuses, cluster)
+        wrong += _in_cluster(root, statuses, cluster, everything)
     if check and wrong:
         raise FrameworkError(f"problems found: {wrong}; see above")
+
+
+def _how_to_get_one(root: str) -> str:
+    if Repository(Path()).ask("config", "--bool", "core.sparseCheckout") == "true":
+        return f"this checkout is sparse; include the folder with `git sparse-checkout add {root}`"
+    return "build one with `run +recipe=<name>`"
 
 
 def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
@@ -81,21 +90,40 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
         row("here", *entry.missed or [f"{entry.environment}: {met}"]),
         row("rendered", *state),
         *([f"  fix with    {_render_command(root, entry)}"] if entry.stale else []),
+        *(
+            [row("extra", *(f"{file}: Argo CD syncs it, remove it" for file in entry.extra))]
+            if entry.extra
+            else []
+        ),
     ]
-    return lines, bool(entry.stale or entry.missed)
+    return lines, bool(entry.stale or entry.missed or entry.extra)
 
 
-def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster) -> int:
+def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, everything: bool) -> int:
     """Print how the cluster differs, and return for how many releases it does.
+
+    Args:
+        root: the folder of environments.
+        statuses: the releases.
+        cluster: the cluster.
+        everything: whether releases without a difference are printed too.
 
     Raises:
         FrameworkError: the API server cannot be reached, or refuses.
     """
     wrong = 0
     for entry in statuses:
-        objects = list(rendered_objects(root, entry).values())
+        try:
+            objects = list(rendered_objects(root, entry).values())
+        except ReleaseError as error:  # one broken file does not hide the other releases
+            print(f"  {entry.folder}: not compared\n    {error}")
+            wrong += 1
+            continue
+        if entry.release is None and not objects:  # nothing there is ours
+            continue
         lines = drift_lines(cluster, objects)
-        print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
+        if lines or everything:
+            print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
         print("".join(f"    {line}\n" for line in lines), end="")
         wrong += bool(lines)
     return wrong
@@ -126,7 +154,7 @@ def _origin(root: str, statuses: Sequence[ReleaseStatus], wanted: str, cluster: 
     for entry in statuses if cluster else ():
         namespace = _namespace(root, entry)
         live = cluster.owned(kind, title, namespace) if cluster and namespace else None
-        if live and live["metadata"].get("labels", {}).get(_RELEASE) == entry.name:
+        if live and live["metadata"].get("labels", {}).get(RELEASE) == entry.name:
             return [
                 f"{kind}/{title} in namespace {namespace}, made by the cluster",
                 *_release_of(root, entry, live),
@@ -171,7 +199,7 @@ def _release_lines(release: Release, path: str) -> list[str]:
         f"  data        {release.data_digest}",
         f"  base model  {release.base_model} ({release.base_model_license})",
         f"  recipe      {release.recipe}",
-        f"  commit      {built_from(release)}",
+        row("commit", *built_from(release).split(", ")),
     ]
 
 

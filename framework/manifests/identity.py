@@ -3,6 +3,7 @@
 It knows releases. It does not know the objects' kinds.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,7 +51,7 @@ class Identity:
     between versions."""
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
-    """Provenance of an object: release, recipe, data and commit."""
+    """Provenance of an object: release, recipe, overrides, data and commit."""
 
     @classmethod
     def of(cls, release: Release, namespace: str) -> "Identity":
@@ -68,7 +69,9 @@ class Identity:
             "gitune.dev/recipe": release.recipe,
         }
         if release.commit is not None:
-            annotations["gitune.dev/commit"] = release.commit
+            annotations["gitune.dev/commit"] = release.full_commit + ("-dirty" if release.changed else "")
+        if release.overrides:
+            annotations["gitune.dev/overrides"] = shlex.join(release.overrides)
         return cls(release.name, namespace, selector, {**selector, **labels}, annotations)
 
     @classmethod

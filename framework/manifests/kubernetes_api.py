@@ -76,7 +76,7 @@ class KubernetesApi:
             version: such as ``v1`` or ``apps/v1``.
             kind: such as ``Pod``.
             namespace: where they are.
-            labels: labels that each must have.
+            labels: labels that each must have; with an empty value, any.
             optional: whether missing rights return an empty list instead of an error.
 
         Raises:
@@ -87,7 +87,8 @@ class KubernetesApi:
             folder = self._folder(item)
             if folder is None:
                 return []
-            query = {"labelSelector": ",".join(f"{key}={value}" for key, value in labels.items())}
+            selector = (f"{key}={value}" if value else key for key, value in labels.items())
+            query = {"labelSelector": ",".join(selector)}
             answer = self.connection.request("GET", folder, query=query, missing=True) or {}
         except Refused:
             if not optional:

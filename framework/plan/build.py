@@ -12,23 +12,21 @@ from framework.build.export import Parity
 from framework.build.stages.benchmark import Measure
 from framework.build.stages.compress import Compress, Reshape
 from framework.build.stages.encode import EncodeRows
-from framework.build.stages.evaluate import METRIC_LOSS, Evaluate
+from framework.build.stages.evaluate import Evaluate
 from framework.build.stages.evaluate_phases import EvaluatePhases
 from framework.build.stages.export import ExportModel
 from framework.build.stages.gate import Gate
 from framework.build.stages.merge import Merge
 from framework.build.stages.model import FetchModel
-from framework.build.stages.parity import CompareExports, width_metric
+from framework.build.stages.parity import CompareExports
 from framework.build.stages.publish import PublishRelease
 from framework.build.stages.read import ReadRows
 from framework.build.stages.tune import Tune
-from framework.build.task import open_task
-from framework.build.task.answers import STOPS
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
-from framework.core.gates import Bound, flat_metric
 from framework.core.problem import Problem
 from framework.core.step import Step
+from framework.plan.bounds import TUNED, GateBounds, default_bounds, recipe_bounds
 from framework.plan.rules import broken_rules, cautions
 
 Rows = dict[str, Step]
@@ -72,19 +70,16 @@ def make_plan(config: Config, recipe: str) -> Plan:
     config = config.model_copy(update={"model": undescribed})
     fetch = FetchModel(model=config.model, seed=config.seed, export=config.export)
     model = Step("model", fetch)
-    bounds = _bounds_by_candidate(config)
+    bounds = recipe_bounds(config)
     rows, tested, merge, passed = _trained(config, model, bounds)
     quality = Step(
         "gate quality",
-        Gate(
-            bounds=bounds.pop("base", {}) | bounds.pop("tuned", {}), defaults=_default_bounds(config, "tuned")
-        ),
+        Gate(bounds=dict(bounds.quality), defaults=default_bounds(config, TUNED)),
         {step.label: step for step in tested},
     )
     reshaped, remade = _reshaped(config, model, rows, merge, quality)
     torch_folders = {"tuned": merge, **reshaped}
-    exported_bounds = {name: bound for group in bounds.values() for name, bound in group.items()}
-    shipped_part = _exported(config, model, rows, torch_folders, [quality, *remade], exported_bounds)
+    shipped_part = _exported(config, model, rows, torch_folders, [quality, *remade], bounds)
     judged = {step.label: step for step in [*tested, *passed, quality, *remade]}
     inputs = {**_slots(rows), **judged, **shipped_part}
     covered = hashlib.sha256("".join(sorted(step.key for step in inputs.values())).encode()).hexdigest()
@@ -93,6 +88,7 @@ def make_plan(config: Config, recipe: str) -> Plan:
         recipe=recipe,
         publish=config.publish,
         model=described,
+        candidate=config.shipped,
         engine=config.export.engine,
         plan=covered,
     )
@@ -100,13 +96,11 @@ def make_plan(config: Config, recipe: str) -> Plan:
     return Plan(tuple(publish.walk()), tuple(cautions(config)))
 
 
-def _trained(
-    config: Config, model: Step, bounds: dict[str, dict[str, Bound]]
-) -> tuple[Rows, list[Step], Step, list[Step]]:
+def _trained(config: Config, model: Step, bounds: GateBounds) -> tuple[Rows, list[Step], Step, list[Step]]:
     """Return each phase's rows, the evaluations of base and candidates, the last merge, and earlier gates.
 
-    A phase starts from the merged weights of the previous one. Its gate, if it has bounds (they are removed
-    from *bounds*), stops the plan before the next phase is trained.
+    A phase starts from the merged weights of the previous one. Its gate, if it has bounds, stops the plan
+    before the next phase is trained.
     """
     phases = config.phases or {"": Phase(data=config.data, tuning=config.tuning, training=config.training)}
     rows = {name: _encoded(config, name, phase, model) for name, phase in phases.items()}
@@ -119,8 +113,8 @@ def _trained(
         merge = Merge(model=config.model, tuning=phase.tuning)
         folder = Step(f"merge {name}".strip(), merge, {"model": folder, "tune": tune, "data": rows[name]})
         tested.append(_evaluate(config, "tuned" if name == last else name, "torch", folder, rows, model))
-        if name != last and (own := bounds.pop(name, {})):
-            gates.append(Step(f"gate {name}", Gate(bounds=own), {tested[-1].label: tested[-1]}))
+        if own := bounds.phases.get(name):
+            gates.append(Step(f"gate {name}", Gate(bounds=dict(own)), {tested[-1].label: tested[-1]}))
             after = (gates[-1],)
     return rows, tested, folder, gates
 
@@ -214,7 +208,7 @@ def _exported(
     rows: Rows,
     folders: dict[str, Step],
     passed: list[Step],
-    bounds: dict[str, Bound],
+    bounds: GateBounds,
 ) -> dict[str, Step]:
     """Return every step after the quality gate, by label; the shipped one also as ``shipped``.
 
@@ -224,7 +218,7 @@ def _exported(
         rows: the data steps.
         folders: the Hugging Face folders by candidate; the last one is exported.
         passed: the steps that must succeed before the export.
-        bounds: the remaining bounds, by flat metric name.
+        bounds: the recipe's bounds.
     """
     engine = config.export.engine_on(config.environment.hardware.device)
     data = _slots(rows)["data"]
@@ -251,50 +245,8 @@ def _exported(
     measured = Step("benchmark", measure, {**folders, **candidates})
     judged = {step.label: step for step in (*evaluated, parity, measured)}
     own = {step.label: step for step in passed[1:]}
-    defaults = _default_bounds(config, *judging)
-    gate_stage = Gate(bounds=_parity_bounds(config) | bounds, defaults=defaults)
+    # Reshaped candidates are judged here too: they are made after the quality gate.
+    defaults = default_bounds(config, *config.reshapings, *judging)
+    gate_stage = Gate(bounds=dict(bounds.exported), defaults=defaults)
     gate = Step("gate export", gate_stage, judged | own)
     return {"shipped": last, **judged, gate.label: gate}
-
-
-def _parity_bounds(config: Config) -> dict[str, Bound]:
-    parity = config.export.parity
-    bounds = {
-        f"{REFERENCE}.max_difference": Bound(max=parity.max_difference),
-        f"{REFERENCE}.agreement": Bound(min=parity.reference_agreement),
-    }
-    for label, option in config.reductions.items():
-        bounds[f"{label}.agreement"] = Bound(min=parity.agreement)
-        # The parity stage counts the bits in the files.
-        bounds[f"{label}.{width_metric(option.bits)}"] = Bound(min=option.least_share)
-    if parity.generations and open_task(config.model.task).generates:
-        least = dict.fromkeys(config.reductions, parity.generation_agreement)
-        shares = {REFERENCE: parity.reference_generation_agreement, **least}
-        asked = {label: share for label, share in shares.items() if share}
-        bounds |= {f"{label}.generation_agreement": Bound(min=share) for label, share in asked.items()}
-    if parity.max_metric_loss is not None:
-        for label in [*config.reductions] or [REFERENCE]:
-            bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)
-    return bounds
-
-
-def _default_bounds(config: Config, *candidates: str) -> dict[str, Bound]:
-    """Return the bounds that hold without a gate in the recipe: most answers end by themselves.
-
-    A model that was never taught to stop scores 0, and its answers run to the limit. Of free text, not every
-    argmax at the end of a reference is an end, so the bound is no stricter. A gate ``stops`` of the recipe
-    replaces it for every candidate.
-    """
-    if STOPS not in config.evaluation.metrics(config.model.task):
-        return {}
-    bound = config.gates.get(STOPS, Bound(min=0.5))
-    return {f"{candidate}.{STOPS}": bound for candidate in candidates}
-
-
-def _bounds_by_candidate(config: Config) -> dict[str, dict[str, Bound]]:
-    """Return the recipe's bounds by flat metric name, grouped by candidate."""
-    bounds: dict[str, dict[str, Bound]] = {}
-    for name, bound in config.gates.items():
-        flat = flat_metric(name)
-        bounds.setdefault(flat.partition(".")[0], {})[flat] = bound
-    return bounds

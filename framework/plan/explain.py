@@ -1,4 +1,4 @@
-"""Why a step runs: what differs from the last artifact of the same step.
+"""Why a step runs: what differs from the artifact of the same step in an earlier run of the recipe.
 
 It compares identities, which are plain data, and reads the records in the store. How the answer is shown, it
 does not know.
@@ -10,15 +10,19 @@ from typing import Any
 
 from framework.core.component import TARGET
 from framework.core.step import Step
+from framework.core.step_history import History
 from framework.core.store import RECORD, Store
 
 
-def why_not_cached(step: Step, store: Store) -> str:
-    """Return why *store* has no artifact of *step*, such as ``tuning.rank 16 -> 8``."""
-    record = _latest_record(step, store)
+def why_not_cached(step: Step, store: Store, earlier: History) -> str:
+    """Return why *store* has no artifact of *step*, such as ``tuning.rank 16 -> 8``.
+
+    *earlier* are the steps that the recipe had; those of other recipes are no reason for anything.
+    """
+    record = _latest_record(step, store, earlier)
     if record is None:
         return "not built yet"
-    return difference(record["identity"], step.identity()) or "removed from the store"
+    return difference(record["identity"], step.identity())
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -26,6 +30,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
     Empty where they are equal. A step whose spec is the same, but not its input, runs ``after`` that input.
     """
+    if absent := [name for name, version in new["libraries"].items() if version is None]:
+        return f"{absent[0]} is not installed"
     for part in ("version", "libraries"):
         if old[part] != new[part]:
             return f"{part} of the stage changed"
@@ -39,14 +45,14 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return f"after {changed[0]}" + (f" and {len(changed) - 1} more" if changed[1:] else "")
 
 
-def _latest_record(step: Step, store: Store) -> dict[str, Any] | None:
-    """Return the record of the newest artifact with the label of *step*."""
-    records: list[tuple[float, dict[str, Any]]] = []
-    for file in (store.root / step.stage.name).glob(f"*/{RECORD}"):
-        record = json.loads(file.read_text())
-        if record.get("label") == step.label:
-            records.append((file.stat().st_mtime, record))
-    return max(records, key=lambda pair: pair[0])[1] if records else None
+def _latest_record(step: Step, store: Store, earlier: History) -> dict[str, Any] | None:
+    """Return the record of the newest artifact among those that the label of *step* had earlier."""
+    for key in earlier.get(step.label, ()):
+        file = store.root / step.stage.name / key / RECORD
+        if key != step.key and file.is_file():
+            record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            return record
+    return None
 
 
 def _spec_difference(old: Any, new: Any, path: str = "") -> str | None:

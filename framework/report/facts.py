@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from framework.build.stages.evaluate import METRIC_LOSS, main_metric
+from framework.build.task import open_task
 from framework.core.release import Release
 from framework.core.step import Step
 
@@ -85,3 +87,10 @@ class Facts:
     prompt_tokens: int
     """Tokens of the row that classifiers are timed with."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def lost(self) -> str:
+        """The metric whose loss against the tuned model is shown; empty if no candidate has one."""
+        tuned = next((each.metrics for each in self.candidates if each.name == "tuned"), {})
+        measured = any(METRIC_LOSS in candidate.metrics for candidate in self.candidates)
+        return main_metric(open_task(self.task), tuned) if measured and tuned else ""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from framework.core.release import built_from
 from framework.report.facts import Candidate, Facts
 from framework.report.numbers import formatted, less_is_better, ratio, title
 from framework.report.tables import Pool
@@ -74,7 +75,7 @@ def origin(facts: Facts) -> list[tuple[str, str]]:
     return [
         *chosen,
         ("base model", f"{release.base_model} ({release.base_model_license})"),
-        ("commit", release.commit or "none: the folder is not in Git"),
+        ("built from", built_from(release)),
         ("data", release.data_digest),
         ("model", release.digest),
         ("stored at", release.model_uri),

@@ -1,20 +1,26 @@
-"""Format terminal screens in 80 columns: the plan's table, and the summary after a run."""
+"""Format terminal screens: the plan's table as wide as the terminal, and the summary after a run."""
 
 import json
+import shutil
 import textwrap
+from collections.abc import Iterable
 
+from framework.build.launcher import Built
 from framework.build.stages.evaluate import EXAMPLES
 from framework.build.task import open_task
 from framework.config.schema import REFERENCE, Config
-from framework.core.release import LOCK, Release
+from framework.core.release import LOCK, Release, built_from
+from framework.core.step_history import History
 from framework.core.store import Store
+from framework.plan.bounds import Binding, bare_bindings
 from framework.plan.build import Plan
 from framework.plan.estimate import data_sizes, estimate
 from framework.plan.explain import why_not_cached
 from framework.render import Changes
 
 _WIDTH = 80
-_WHY_WIDTH = 30
+_LEAST_WHY = 30
+"""The narrowest column of reasons."""
 _SHOWN = {
     "exact_match": ("exact match", "{:.1%}"),
     "stops": ("ends by itself", "{:.1%}"),
@@ -31,35 +37,67 @@ _SHOWN = {
 """Title and format of the speed metrics, and of metrics whose name is not clear enough."""
 
 
-def plan_table(config: Config, plan: Plan, store: Store, differences: str | None, elsewhere: str = "") -> str:
+def plan_table(
+    config: Config,
+    plan: Plan,
+    store: Store,
+    earlier: History,
+    differences: str | None,
+    elsewhere: str = "",
+) -> str:
     """Return the plan: each step, cached or why not, with time and memory.
 
-    *differences* is a diff of the manifests, None if the release is not built; *elsewhere* states what the
-    launcher starts if the plan is not built on this machine.
+    Args:
+        config: the config.
+        plan: its steps.
+        store: where they are built.
+        earlier: the steps of the recipe's earlier runs.
+        differences: a diff of the manifests; None if the release is not built.
+        elsewhere: what the launcher starts if the plan is not built on this machine.
     """
     hardware = config.environment.hardware
     sizes = data_sizes(plan.steps, lambda step: store.folder(step) if store.record(step) else None)
     width = max(16, *(len(step.label) for step in plan.steps))
-    lines = [f"{'step':<{width}} {'state':<7} {'why':<{_WHY_WIDTH}} {'time':>8} {'memory':>9}"]
+    reasons = {
+        step.key: why_not_cached(step, store, earlier) for step in plan.steps if store.record(step) is None
+    }
+    column = _reason_column(reasons.values(), width)
+    lines = [f"{'step':<{width}} {'state':<7} {'why':<{column}} {'time':>8} {'memory':>9}"]
     seconds = 0.0
     for step in plan.steps:
-        record = store.record(step)
+        record = None if step.key in reasons else store.record(step)
         if record:
             state, why = "cached", ""
             time, memory = f"{record['seconds']:.0f} s", _size(record["peak_memory_bytes"])
         else:
-            state, why = "run", _fit(why_not_cached(step, store))
+            state, why = "run", _fit(reasons[step.key], column)
             expected = estimate(step, config, sizes)
             seconds += expected.seconds
             time, memory = f"~{expected.seconds:.0f} s", f"~{_size(expected.memory)}"
-        lines.append(f"{step.label:<{width}} {state:<7} {why:<{_WHY_WIDTH}} {time:>8} {memory:>9}".rstrip())
+        lines.append(f"{step.label:<{width}} {state:<7} {why:<{column}} {time:>8} {memory:>9}".rstrip())
     cost = seconds / 3600 * hardware.price_per_hour
     priced = f", about {cost:.2f} at {hardware.price_per_hour:g} an hour" if hardware.price_per_hour else ""
     lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
+    lines += [_wrap(_bound_line(config, binding)) for binding in bare_bindings(config)]
     lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
     lines += [_wrap(elsewhere)] if elsewhere else []
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
+
+
+def _bound_line(config: Config, binding: Binding) -> str:
+    """Return which candidates a bare metric binds, and why it does not bind the others."""
+
+    def named(candidates: tuple[str, ...]) -> str:
+        return ", ".join(f"{name} (released)" if name == config.shipped else name for name in candidates)
+
+    parts = [
+        (binding.candidates, "binds {}"),
+        (binding.replaced, "{} by its own bound"),
+        (binding.unmeasured, "not measured of {}"),
+    ]
+    words = "; ".join(text.format(named(candidates)) for candidates, text in parts if candidates)
+    return f"gates.{binding.metric} {binding.bound}: {words}"
 
 
 def _wrap(text: str) -> str:
@@ -88,9 +126,16 @@ def brief(differences: str) -> str:
     return "\n".join(shown)
 
 
-def _fit(text: str) -> str:
+def _reason_column(reasons: Iterable[str], labels: int) -> int:
+    """Return the width of the column of *reasons* beside one of *labels* characters, in this terminal."""
+    columns = shutil.get_terminal_size((_WIDTH, 24)).columns
+    room = columns - len(f"{'':{labels}} {'':7}  {'':8} {'':9}")
+    return max(_LEAST_WHY, min(room, max(map(len, reasons), default=0)))
+
+
+def _fit(text: str, width: int) -> str:
     """Shorten *text* to the column; its end says more than its beginning."""
-    return text if len(text) <= _WHY_WIDTH else f"…{text[1 - _WHY_WIDTH :]}"
+    return text if len(text) <= width else f"…{text[1 - width :]}"
 
 
 def rendered(config: Config, changes: Changes) -> str:
@@ -106,27 +151,42 @@ def rendered(config: Config, changes: Changes) -> str:
     return "\n".join([f"Rendered {folder}:", *names])
 
 
-def summary(config: Config, plan: Plan, store: Store, release: Release, changes: Changes, built: int) -> str:
-    """Return the screen after a run: what was built, where it is, its metrics, and the next commands."""
-    took = sum((store.record(step) or {}).get("seconds", 0.0) for step in plan.steps)
-    work = f"{built} steps built" if built else "nothing to build, everything was cached"
+def summary(config: Config, plan: Plan, store: Store, built: Built, changes: Changes) -> str:
+    """Return the screen after a run: what was built, where it is, from what, and its metrics."""
+    release = built.release
     folder = f"{config.environments}/{config.environment.name}/{config.name}"
     changed = len(changes.added) + len(changes.changed) + len(changes.removed)
-    lines = [
-        "",
-        f"{release.name}: {work} ({len(plan.steps)} steps, {_duration(took)} of work in all)",
-        f"  release    {folder}/{LOCK}",
-        f"  digest     {release.digest[:19]}… in {_short(release.model_uri, 43)}",
-        f"  manifests  {folder}/ ({changed} files changed)",
-        "",
+    return "\n".join(
+        [
+            *_work(plan, store, built),
+            f"  release    {folder}/{LOCK}",
+            f"  digest     {release.digest[:19]}… in {_short(release.model_uri, 43)}",
+            f"  built from {built_from(release, 12)}",
+            f"  manifests  {folder}/ ({changed} files changed)",
+            "",
+            *_results(config, plan, store, release),
+        ]
+    )
+
+
+def job_summary(config: Config, plan: Plan, store: Store, built: Built) -> str:
+    """Return the screen after a job of a sweep, whose release is not written yet."""
+    digest = f"  digest     {built.release.digest[:19]}… in {_short(built.release.model_uri, 43)}"
+    return "\n".join([*_work(plan, store, built), digest, "", *_results(config, plan, store, built.release)])
+
+
+def _work(plan: Plan, store: Store, built: Built) -> list[str]:
+    took = sum((store.record(step) or {}).get("seconds", 0.0) for step in plan.steps)
+    work = f"{built.steps} steps built" if built.steps else "nothing to build, everything was cached"
+    return ["", f"{built.release.name}: {work} ({len(plan.steps)} steps, {_duration(took)} of work in all)"]
+
+
+def _results(config: Config, plan: Plan, store: Store, release: Release) -> list[str]:
+    return [
         *_numbers(release, config),
         *_forgetting(release, config),
         *(_first_example(plan, store) if open_task(config.model.task).generates else ()),
-        "Next:",
-        *(f"  {line}" for line in _next_commands(config, release)),
-        *(["  run propose"] if changes and release.commit else []),
     ]
-    return "\n".join(lines)
 
 
 def _numbers(release: Release, config: Config) -> list[str]:
@@ -204,18 +264,6 @@ def _first_example(plan: Plan, store: Store) -> list[str]:
         "tuned": answers["tuned"]["answer"],
     }
     return [*(f"  {name:<8}{_short(' '.join(text.split()), 68)}" for name, text in rows.items()), ""]
-
-
-def _next_commands(config: Config, release: Release) -> list[str]:
-    recipe = f"+recipe={release.recipe}" if release.recipe != "(none)" else f"name={release.name}"
-    ranked = "rank" in type(config.tuning).model_fields
-    change, swept = ("tuning.rank=8", "4,32") if ranked else ("training.learning_rate=1e-4", "1e-4,5e-4")
-    return [
-        f"run serve {recipe}",
-        f"run report {recipe}",
-        f"run plan {recipe} {change}",
-        f"run -m {recipe} {change.partition('=')[0]}={swept}",
-    ]
 
 
 def _short(text: str, width: int = 50) -> str:

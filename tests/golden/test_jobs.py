@@ -55,7 +55,7 @@ CASES: dict[tuple[str, str], dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def planned_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """The commit that jobs are planned from, instead of this checkout's own."""
-    monkeypatch.setenv("GITUNE_COMMIT", "c" * 40)
+    monkeypatch.setattr("framework.build.launcher.checkout_commit", lambda folder: "c" * 40)
 
 
 def rendered(option: str, size: str) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import importlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -249,3 +250,21 @@ def test_closed_output_pipe_is_not_an_error(start, tmp_path):
     runner = start(tmp_path, "plan", "+recipe=tiny")
     runner.stdout.close()
     assert runner.wait(timeout=60) == 141
+
+
+@pytest.mark.parametrize("words", [("status",), ("--help",), ("plan", "+recipe=tiny")], ids=" ".join)
+def test_deleted_working_folder_is_a_one_line_error(environ, tmp_path, words):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = 'cd "$1" && rmdir "$1" && shift && exec "$@"'
+    command = [sys.executable, "-P", "-m", "framework.cli.main", *words]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", str(folder), *command],
+        env={**environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("the working folder no longer exists")
+    assert done.stderr.count("\n") == 1

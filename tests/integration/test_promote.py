@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from framework.core.git import Repository
 from framework.core.release import LOCK
+from framework.gitops.worktree import temporary_worktree
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +126,24 @@ def test_missed_gate_is_named(gitops, clone, remote):
     assert ">= 0.7" in error
 
 
+def test_bare_gate_binds_the_released_candidate(gitops, clone, remote):
+    def built(int4):
+        metrics = {"tuned.exact_match": 1.0, "int4.exact_match": int4}
+        lock = gitops.release("one", "b").model_copy(update={"candidate": "int4", "metrics": metrics})
+        gitops.put(clone, lock)
+        gitops.git(clone, "push", "-q")
+
+    built(0.6)
+    words = ("promote", "release=one", "from=dev", "to=staging")
+    assert "int4.exact_match is 0.6, the gate requires >= 0.7" in gitops.refused(clone, *words)
+    built(0.72)
+    done = gitops.verb(clone, *words)
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"promote/one-staging-{'b' * 12}")
+    assert "int4.exact_match is 0.72, the gate requires >= 0.7." in message
+    assert "tuned.exact_match" not in message
+
+
 def test_edited_lock_is_refused(gitops, clone, remote):
     file = clone / "environments" / "dev" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95"))
@@ -187,6 +207,7 @@ def test_rejected_push_leaves_no_trace(gitops, clone, remote):
         error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging", f"push={push}")
         assert error.startswith("origin: ")
         assert "only the release team may push" in error
+        assert ("push=branch" in error) == (push == "direct")  # a rule of the branch
     assert gitops.git(remote, "for-each-ref") == before
 
 
@@ -216,6 +237,70 @@ def test_interrupted_promotion_leaves_no_trace(gitops, clone, remote, start, tmp
     assert "SIGTERM" in error
     assert error.count("\n") == 1
     assert (gitops.state(clone), gitops.git(remote, "for-each-ref")) == before
+
+
+def test_worktree_of_a_killed_promotion_is_removed_by_the_next_command(
+    gitops, clone, remote, start, tmp_path
+):
+    hook = clone / ".git" / "hooks" / "pre-commit"
+    hook.write_text(f"#!/bin/sh\ntouch {tmp_path}/began\nexec sleep 5\n")
+    hook.chmod(0o755)
+    process = start(clone, "promote", "release=one", "from=dev", "to=staging")
+    while process.poll() is None and not (tmp_path / "began").exists():
+        time.sleep(0.05)
+    repository = Repository(clone)
+    with temporary_worktree(repository, "HEAD") as other:  # the first is still running
+        trees = gitops.git(clone, "worktree", "list", "--porcelain")
+        assert trees.count("worktree ") == 3
+        process.kill()
+        process.communicate(timeout=60)
+        with temporary_worktree(repository, "HEAD"):
+            now = gitops.git(clone, "worktree", "list", "--porcelain")
+            assert now.count("worktree ") == 3  # this one instead of the killed one
+            assert str(other.folder) in now
+            assert (other.folder / "recipes").is_dir()
+    (killed,) = (
+        line.removeprefix("worktree ")
+        for line in trees.splitlines()
+        if line.startswith("worktree ") and line.removeprefix("worktree ") not in now
+    )
+    assert not Path(killed).parent.exists()
+    assert gitops.git(clone, "worktree", "list").count("\n") == 0
+
+
+def test_promotion_from_a_sparse_checkout_is_complete(gitops, clone, remote):
+    gitops.git(clone, "update-index", "--refresh")  # the clone is a copy
+    gitops.git(clone, "sparse-checkout", "set", "recipes", "conf", "environments/dev/one")
+    assert not (clone / "environments" / "dev" / "two").exists()
+    done = gitops.verb(clone, "promote", "release=two", "from=dev", "to=staging", "push=direct")
+    assert done.returncode == 0, done.stderr
+    assert gitops.lock(remote, "main", "staging", "two") == gitops.release("two", "a")
+    files = gitops.git(remote, "ls-tree", "-r", "--name-only", "main").splitlines()
+    assert "environments/dev/three/release.lock" in files  # nothing was lost
+    assert not (clone / "environments" / "dev" / "two").exists()  # the caller's choice stays
+    assert gitops.git(clone, "status", "--porcelain") == ""
+    gitops.git(clone, "sparse-checkout", "set", "recipes", "conf")
+    assert "git sparse-checkout add environments" in gitops.refused(clone, "status")
+
+
+@pytest.mark.parametrize("link", ["environments", "environments/dev", "environments/dev/one"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("promote", "release=one", "from=dev", "to=staging"),
+        ("rollback", "release=one", "environment=dev"),
+    ],
+    ids=["promote", "rollback"],
+)
+def test_linked_folder_is_named(gitops, clone, remote, link, words):
+    """Git stores a link, not what is below it, and Argo CD does not follow it."""
+    folder = clone / link
+    folder.rename(clone / "elsewhere")
+    folder.symlink_to(os.path.relpath(clone / "elsewhere", folder.parent))
+    gitops.git(clone, "add", "--all")
+    gitops.git(clone, "commit", "-qm", "link")
+    gitops.git(clone, "push", "-q")
+    assert gitops.refused(clone, *words).startswith(f"{link}: a link")
 
 
 @pytest.mark.slow
@@ -265,3 +350,19 @@ def test_missing_override_names_the_file_to_edit(gitops, clone, remote):
     assert "deployment.image=" in error
     assert "recipes/served.yaml" in error
     assert "conf/environment/staging.yaml" in error
+
+
+def test_release_that_no_commit_gives_is_marked_or_refused(gitops, clone, remote):
+    words = ("promote", "release=one", "from=dev", "to=staging")
+    release = gitops.release("one", "b").model_copy(update={"overrides": ("tuning.rank=4",)})
+    gitops.put(clone, release)
+    gitops.git(clone, "push", "-q")
+    assert "with tuning.rank=4" in gitops.refused(clone, *words)
+    assert gitops.verb(clone, *words, "source=any").returncode == 0
+    branch = f"promote/one-staging-{'b' * 12}"
+    assert gitops.lock(remote, branch, "staging") == release
+    message = gitops.git(remote, "show", "-s", "--format=%B", branch)
+    assert "with tuning.rank=4" in message
+    assert "Gitune-Source: any" in message.splitlines()
+    rendered = gitops.git(remote, "show", f"{branch}:environments/staging/one/deployment-one.yaml")
+    assert "gitune.dev/overrides: tuning.rank=4" in rendered

@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework.core.release import LOCK
+from framework.core.release import LOCK, ORIGIN
 
 
 def built(gitops, clone, digit, name="one", environment="dev"):
@@ -137,6 +137,44 @@ def test_other_uncommitted_changes_are_refused(gitops, clone, remote, spoil, err
     built(gitops, clone, "b")
     spoil(clone)
     assert error in gitops.refused(clone, "propose")
+
+
+@pytest.mark.parametrize(
+    ("update", "told"),
+    [
+        ({"overrides": ("tuning.rank=4",)}, "with tuning.rank=4"),
+        ({"clean": False}, "from a tree with changes"),
+        ({"commit": None}, "outside of Git"),
+        ({**dict.fromkeys(ORIGIN), "commit": f"{'c' * 40}-dirty"}, "from a tree with changes"),
+    ],
+    ids=["overrides", "changes", "no commit", "an earlier version's changes"],
+)
+def test_release_that_no_commit_gives_is_marked_or_refused(update, told, gitops, clone, remote):
+    lock = built(gitops, clone, "b")
+    release = gitops.release("one", "b").model_copy(update=update)
+    lock.write_text(release.text())
+    error = gitops.refused(clone, "propose")
+    assert error.startswith("environments/dev/one/release.lock: ")
+    assert told in error
+    assert "source=any" in error
+    assert gitops.verb(clone, "propose", "source=any").returncode == 0
+    branch = f"train/one-dev-{'b' * 12}"
+    assert gitops.lock(remote, branch, "dev") == release
+    message = gitops.git(remote, "show", "-s", "--format=%B", branch)
+    assert "from a commit alone" in message.splitlines()[0]
+    assert told in message
+    trailers = gitops.git(remote, "show", "-s", "--format=%(trailers:only)", branch).splitlines()
+    assert trailers[-1] == "Gitune-Source: any"
+
+
+def test_lock_of_an_earlier_version_is_proposed_as_unknown(gitops, clone, remote):
+    lock = built(gitops, clone, "b")
+    release = gitops.release("one", "b").model_copy(update=dict.fromkeys(ORIGIN))
+    lock.write_text(release.text())
+    assert gitops.verb(clone, "propose").returncode == 0
+    branch = f"train/one-dev-{'b' * 12}"
+    assert gitops.lock(remote, branch, "dev").seal == release.seal
+    assert "does not record its overrides" in gitops.git(remote, "show", "-s", "--format=%B", branch)
 
 
 def test_edited_lock_is_refused(gitops, clone, remote):

@@ -22,7 +22,7 @@ def promoted(original, tmp_path_factory, gitops_class):
         for digit in "abc":
             if digit != "a":
                 gitops_class.put(folder, gitops_class.release("one", digit))
-            perform("promote", ["release=one", "from=dev", "to=production", "push=direct"])
+            perform("promote", ["release=one", "from=dev", "to=production", "push=direct", "skip=a test"])
     return folder
 
 
@@ -63,7 +63,7 @@ def test_rollback_restores_the_last_release_in_one_commit(gitops, history, remot
 def test_promoting_a_rolled_back_release_warns(gitops, history, remote):
     assert gitops.verb(history, *WORDS).returncode == 0
     rollback = gitops.git(remote, "rev-parse", "main")
-    again = ("promote", "release=one", "from=dev", "to=production", "push=direct")
+    again = ("promote", "release=one", "from=dev", "to=production", "push=direct", "skip=a test")
     done = gitops.verb(history, *again)
     assert done.returncode == 0, done.stderr
     for text in (done.stderr, gitops.git(remote, "show", "-s", "--format=%b", "main")):

@@ -1,43 +1,60 @@
 """`run status` with Git only, and against a fake API server that answers GET requests."""
 
-import copy
 import json
 import os
 import threading
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from api_server import applied, changed
+from live_changes import SET, UNSET, read
 
+from framework.core.errors import ClusterError
 from framework.core.release import LOCK
+from framework.gitops.drift import drift
+from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import lock_path
+from framework.gitops.managed_fields import GITOPS, KINDS, WORKLOADS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "environments"
-PLURALS = {"NetworkPolicy": "networkpolicies"}
+APPLY = "application/apply-patch+yaml"
+ALL = {**KINDS, **WORKLOADS}
 
 
 class ApiServer(ThreadingHTTPServer):
-    """Serves objects by path, and the kinds of each API version."""
+    """Serves objects by path, those with a label by kind, and the kinds of each API version."""
 
     def __init__(self):
-        self.answers, self.refuse = {}, 0
+        self.answers, self.requests, self.refuse = {}, [], 0
         super().__init__(("127.0.0.1", 0), Handler)
 
     def hold(self, item):
+        """Serve *item* as it is after Argo CD applied it; a test may change what this returns."""
         version, kind, meta = item["apiVersion"], item["kind"], item["metadata"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"
-        plural = PLURALS.get(kind, f"{kind.lower()}s")
+        plural = ALL[kind].plural
         kinds = self.answers.setdefault(root, {"kind": "APIResourceList", "resources": []})
         kinds["resources"] += [{"name": plural, "kind": kind}, {"name": f"{plural}/status", "kind": kind}]
         path = f"{root}/namespaces/{meta['namespace']}/{plural}/{meta['name']}"
-        self.answers[path] = copy.deepcopy(item)
+        self.answers[path] = applied(item)
         return self.answers[path]
+
+    def answer(self, request):
+        path, _, query = request.partition("?")
+        self.requests.append(path)
+        if not query:
+            return self.answers.get(path)
+        (key,) = urllib.parse.parse_qs(query)["labelSelector"]
+        items = [item for place, item in self.answers.items() if place.rpartition("/")[0] == path]
+        return {"items": [item for item in items if key in item["metadata"].get("labels", {})]}
 
 
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        answer = self.server.answers.get(self.path)
+        answer = self.server.answer(self.path)
         code = self.server.refuse or (200 if answer else 404)
         body = json.dumps(answer or {"kind": "Status", "code": code}).encode()
         self.send_response(code)
@@ -110,6 +127,10 @@ def test_status_without_a_cluster_reports_stale_folders(gitops, rendered, no_clu
     assert done.stderr.count("\n") == 1
     assert done.returncode == 1
     assert gitops.verb(rendered, "status", "environment=staging", "release=two", "check=true").returncode == 0
+    brief = gitops.verb(rendered, "status", "environment=staging", "show=problems").stdout
+    assert brief.startswith(one)
+    assert "staging/two" not in brief
+    assert "\nreleases with problems in Git: 1 of 2\n" in brief
 
 
 def test_status_reports_edited_locks_and_missed_gates(gitops, rendered, no_cluster):
@@ -129,16 +150,100 @@ def test_drift_is_reported_by_field(gitops, rendered, api):
     done = gitops.verb(rendered, *words, "check=true")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"cluster http://127.0.0.1:{api.server_port}\n  staging/two: as in Git (" in done.stdout
-    live["Service"]["spec"]["ports"][0]["port"] = 99
-    workload = live.get("Rollout") or live["Deployment"]
-    workload["spec"]["replicas"] = 9  # set by the autoscaler
+    edited = changed(live["Service"], "kubectl-edit", lambda item: item["spec"]["ports"][0].update(port=99))
+    assert edited["spec"]["ports"][0]["port"] == 99
+    autoscaled = ("kube-controller-manager", lambda item: item["spec"].update(replicas=9), "scale")
+    changed(live["Deployment"], *autoscaled)
     done = gitops.verb(rendered, *words, "check=true")
-    assert "service/two spec.ports[http].port: Git has 80, the cluster 99" in done.stdout
+    assert "service/two spec.ports[http].port: Git has 80, the cluster 99, set by kubectl-edit" in done.stdout
     assert "replicas" not in done.stdout
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    brief = gitops.verb(rendered, *words, "show=problems").stdout
+    assert "staging/two: differs (" in brief
+    changed(live["Service"], "argocd-controller", lambda item: item["spec"]["ports"][0].update(port=80))
+    assert "staging/two" not in gitops.verb(rendered, *words, "show=problems").stdout
     gone = next(path for path in api.answers if path.endswith("/serviceaccounts/two"))
     del api.answers[gone]
     assert "serviceaccount/two " in gitops.verb(rendered, *words).stdout
+
+
+def test_foreign_objects_with_the_labels_of_a_release_are_reported(gitops, rendered, api):
+    words = ("status", "environment=staging", "release=two", "check=true")
+    live = {item["kind"]: api.hold(item) for item in objects(rendered, "staging/two")}
+    deployment = live["Deployment"]
+
+    def made(kind, name, owner=None):
+        """Return an object with the release's labels, made by a controller if it has an owner."""
+        body = {key: value for key, value in deployment.items() if key in ("spec",)}
+        metadata = {key: deployment["metadata"][key] for key in ("labels", "namespace")} | {"name": name}
+        if owner:
+            reference = {"kind": owner[0], "name": owner[1], "controller": True, "uid": owner[1]}
+            metadata["ownerReferences"] = [reference]
+        version = ALL[kind].version
+        item = api.hold({"apiVersion": version, "kind": kind, "metadata": metadata, **body})
+        for entry in item["metadata"]["managedFields"]:
+            entry["manager"] = "kubectl-create"
+
+    made("ReplicaSet", "two-1", ("Deployment", "two"))
+    made("Pod", "two-1-a", ("ReplicaSet", "two-1"))
+    made("StatefulSet", "two-predictor", ("InferenceService", "two"))  # of a controller with an unknown owner
+    done = gitops.verb(rendered, *words)
+    assert "statefulset/two-predictor is not in Git" in done.stdout
+    assert done.stdout.count("is not in Git") == 1
+    made("Deployment", "evil")
+    made("ReplicaSet", "evil-1", ("Deployment", "evil"))
+    made("Pod", "lone")
+    made(
+        "ReplicaSet", "hidden-1", ("Deployment", "hidden")
+    )  # its Deployment lacks the labels, its pods do not
+    done = gitops.verb(rendered, *words)
+    assert done.returncode == 1
+    lines = [line.strip() for line in done.stdout.splitlines() if "is not in Git" in line]
+    assert {line.partition(" ")[0] for line in lines} == {
+        "deployment/evil",
+        "pod/lone",
+        "replicaset/hidden-1",
+        "statefulset/two-predictor",
+    }
+    assert any(line.startswith("deployment/evil ") and "kubectl-create" in line for line in lines)
+    assert any("deployment/hidden" in line for line in lines)
+    cluster, before = Cluster.chosen(""), len(api.requests)
+    listed = [cluster.labeled("gitune-staging") for _ in range(2)]  # one release after another
+    assert listed[0] == listed[1]
+    assert len({*api.requests[before:]}) == len(api.requests[before:])
+
+
+@pytest.mark.parametrize("place", ["production/evil", "production/evil/deeper", "dev/one/deeper", "dev/x"])
+def test_folder_that_argo_cd_syncs_without_a_lock_is_reported(gitops, clone, no_cluster, place):
+    folder = clone / "environments" / place
+    folder.mkdir(parents=True)
+    (folder / "app.json").write_text('{"environment": "production", "name": "x", "namespace": "y"}')
+    (folder / "deployment.yaml").write_text("kind: Deployment\n")
+    environment, name, *_ = place.split("/")
+    words = ("status", f"environment={environment}", f"release={name}")
+    assert gitops.verb(clone, *words).returncode == 0
+    done = gitops.verb(clone, *words, "check=true")
+    assert done.returncode == 1
+    report = done.stdout[done.stdout.index(f"{place}\n") :]
+    assert report.splitlines()[1].startswith("  problem     Argo CD syncs this folder")
+    assert "app.json, deployment.yaml" in report.splitlines()[1]
+    assert f"{place}\n" not in gitops.verb(clone, "status", "environment=staging").stdout
+
+
+def test_files_that_no_lock_renders_are_reported(gitops, rendered, no_cluster):
+    folder = rendered / "environments" / "staging" / "two"
+    words = ("status", "environment=staging", "release=two", "check=true")
+    (folder / "notes.md").write_text("Argo CD reads *.yaml only.")
+    assert gitops.verb(rendered, *words).returncode == 0
+    for name in ("own.yaml", ".argocd-source.yaml"):
+        (folder / name).write_text("kind: ConfigMap\n")
+        done = gitops.verb(rendered, *words)
+        assert done.returncode == 1
+        assert f"{name}: Argo CD syncs it" in done.stdout
+    (folder / LOCK).unlink()
+    done = gitops.verb(rendered, *words)
+    assert done.returncode == 1
+    assert "deployment-two.yaml" in done.stdout
 
 
 def test_status_of_an_object_leads_to_its_release(gitops, rendered, no_cluster):
@@ -167,7 +272,7 @@ def test_status_of_an_object_leads_to_its_release(gitops, rendered, no_cluster):
 def test_origin_of_a_pod_on_an_earlier_release_is_found(gitops, rendered, api):
     service = next(item for item in objects(rendered, "staging/two") if item["kind"] == "Service")
     pod = {**service, "kind": "Pod", "metadata": {**service["metadata"], "name": "two-7f-x"}}
-    api.hold(copy.deepcopy(pod))
+    api.hold(pod)
     gitops.put(rendered, gitops.release("two", "b"))
     done = gitops.verb(rendered, "promote", "release=two", "from=dev", "to=staging", "push=direct")
     assert done.returncode == 0, done.stderr
@@ -186,6 +291,10 @@ def test_foreign_files_are_skipped_and_broken_ones_reported(gitops, rendered, ap
     error = gitops.verb(rendered, *words, "object=deployment/two").stderr
     assert error.startswith(f"{file.relative_to(rendered)}: ")
     assert error.count("\n") == 1
+    done = gitops.verb(rendered, "status", "environment=staging", "check=true")  # the others are compared
+    assert done.returncode == 1
+    assert f"staging/two: not compared\n    {file.relative_to(rendered)}: " in done.stdout
+    assert "  staging/one: as in Git (0 objects)" in done.stdout
 
 
 def test_unreachable_or_refusing_api_server_is_a_one_line_error(gitops, rendered, api):
@@ -208,19 +317,50 @@ def test_unreachable_or_refusing_api_server_is_a_one_line_error(gitops, rendered
 @pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster for a dry run")
 @pytest.mark.parametrize("folder", sorted(GOLDEN.glob("*/*")), ids=lambda folder: "/".join(folder.parts[-2:]))
 def test_real_api_server_accepts_the_manifests(folder):
-    """A server-side dry run in the namespace ``default`` rejects unknown fields."""
-    from framework.gitops.live_objects import Cluster
-
+    """A server-side dry run in the namespace ``default`` rejects unknown fields; defaults are no drift."""
     api = Cluster.chosen("").api
     items = [yaml.safe_load(file.read_text()) for file in folder.glob("*.yaml")]
     for item in (item for item in items if "apiVersion" in item):
         item["metadata"]["namespace"] = "default"
         query = {
             "dryRun": "All",
-            "fieldManager": "gitune-test",
+            "fieldManager": GITOPS[0],
             "fieldValidation": "Strict",
             "force": "true",
         }
-        api.connection.call(
-            "PATCH", api.path(item), body=item, query=query, kind="application/apply-patch+yaml"
-        )
+        answer = api.connection.request("PATCH", api.path(item), body=item, query=query, kind=APPLY)
+        assert drift(item, answer) == []
+
+
+@pytest.fixture(scope="module")
+def namespace():
+    """A namespace of a real cluster, for the tests of this module."""
+    call, name = Cluster.chosen("").api.connection.request, f"gitune-test-{os.getpid()}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    call("POST", "/api/v1/namespaces", body=body)
+    yield name
+    call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.mark.skipif(not os.environ.get("KUBECONFIG"), reason="KUBECONFIG names no cluster to change")
+@pytest.mark.parametrize("row", UNSET + SET, ids=lambda row: row[0])
+def test_real_api_server_records_who_changed_a_field(row, namespace):
+    """Each change is made, without pods: the Deployment has no replicas."""
+    _, file, manager, change, path = row
+    cluster, item = Cluster.chosen(""), read(file)
+    item["metadata"]["namespace"] = namespace
+    if item["kind"] == "Deployment":
+        item["spec"]["replicas"] = 0
+    try:
+        place = cluster.api.path(item)
+    except ClusterError:
+        pytest.skip(f"the cluster does not know {item['kind']}")
+    call = cluster.api.connection.request
+    call("PATCH", place, body=item, query={"fieldManager": GITOPS[0], "force": "true"}, kind=APPLY)
+    live = cluster.live(item)
+    assert drift(item, live) == []
+    change(live)
+    call("PUT", place, body=live, query={"fieldManager": manager})
+    unset = {"spec.replicas"} if item["kind"] == "Deployment" else set()
+    assert path in {each.path for each in drift(item, cluster.live(item))} | unset
+    cluster.api.delete(item)

@@ -107,6 +107,9 @@ def test_changed_phase_keeps_earlier_steps(word, kept, keys):
 def test_changed_gate_trains_nothing_again(keys):
     before, after = keys(), keys("gates.tuned.domain_perplexity.max=9")
     assert {label for label in before if before[label] != after[label]} == {"gate quality", "publish"}
+    after = keys("gates.domain_perplexity.max=9")  # of the exported model too
+    changed = {label for label in before if before[label] != after[label]}
+    assert changed == {"gate quality", "gate export", "publish"}
 
 
 def test_phase_is_released_without_the_later_ones(keys):
@@ -216,7 +219,7 @@ def test_plan_estimates_each_phases_own_rows(phased, tmp_path):
     chosen = phased(
         "phases.task.training.max_steps=1", "phases.general.training.epochs=90", "model=smollm2-135m-pypi"
     )
-    text = plan_table(chosen, make_plan(chosen, "x"), Store(tmp_path / "store"), None)
+    text = plan_table(chosen, make_plan(chosen, "x"), Store(tmp_path / "store"), {}, None)
     assert [line for line in text.splitlines() if len(line) > 80] == []
     seconds = {
         line.split()[1]: float(line.split("~")[1].split()[0])

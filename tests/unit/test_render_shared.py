@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from framework.core.errors import ReleaseError
+from framework.gitops.release_status import release_statuses
 from framework.render import changes, diff_text, write
 
 PINNED = {"image": f"registry.example.com/server@sha256:{'5' * 64}"}
@@ -126,3 +127,14 @@ def test_broken_file_of_another_release_is_named(tmp_path, release):
     (tmp_path / "production/a/app.json").write_text("[")
     with pytest.raises(ReleaseError, match=r"a/app\.json: "):
         write(release("b"), tmp_path)
+
+
+def test_status_names_what_no_release_shares(tmp_path, release, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(release("a"), tmp_path / "environments")
+    assert [entry.folder for entry in release_statuses("environments", "", "")] == ["production/a"]
+    for path in (tmp_path / "environments/production/a").iterdir():
+        path.unlink()
+    (left,) = release_statuses("environments", "", "")
+    assert left.folder == "production/shared"
+    assert "remove app.json, externalsecret-api-keys.yaml" in left.problem

@@ -15,6 +15,7 @@ from framework.build.data.files import Files
 from framework.build.model import Model
 from framework.build.stages.model import FetchModel
 from framework.build.stages.read import ReadRows
+from framework.core import step
 from framework.core.errors import StepError
 from framework.core.job import read_steps, write_job
 from framework.core.step import Step
@@ -124,6 +125,16 @@ def test_job_is_read_back_with_equal_keys(
     (tmp_path / "train.jsonl").write_text('{"prompt": "a", "completion": "changed"}\n')
     with pytest.raises(StepError, match=r"^read: "):
         read_steps(job)
+
+
+def test_missing_library_is_named(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image without an extra: the job ends before the first step, not at the one that needs it."""
+    model = Step("model", FetchModel(model=tiny_model, seed=3))
+    planned = json.loads(write_job((model,), [model], "/store", ()))
+    known = step._version
+    monkeypatch.setattr(step, "_version", lambda name: None if name == "torch" else known(name))
+    with pytest.raises(StepError, match=r"model: planned with torch \S+, but it is not installed"):
+        read_steps(planned)
 
 
 def test_other_library_version_is_named(tiny_model: Model) -> None:

@@ -45,7 +45,7 @@ class PruneStructured(ModelCompression):
         from framework.build.training.batches import read_examples
 
         opened, task = model.open(folder), open_task(model.task)
-        rows = read_examples(data / "train")[: self.rows]
+        rows = task.right_rows(read_examples(data / "train"))[: self.rows]
         if not rows:
             raise StepError("compression.prune-structured: no training rows to measure importance on")
         if self.heads_ratio:

@@ -5,7 +5,7 @@ It finds the files and assigns each row to a split. It does not know what a row 
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from typing import Annotated, Any, Literal
@@ -18,7 +18,7 @@ from framework.build.data.file_formats import READERS, Reader, suffix_of, unknow
 from framework.build.data.raw_rows import Unreadable
 from framework.build.data.row_formats import KEYS, read_row
 from framework.build.data.row_values import is_missing
-from framework.build.data.source_files import SourceFile, refuse_loose_text, source_files
+from framework.build.data.source_files import SourceFile, file_names, refuse_loose_text, source_files
 from framework.core.errors import DataError, SourceError
 from framework.core.filesystem import remembered_sha256
 from framework.core.problem import Problem
@@ -112,6 +112,13 @@ class Files(Data):
                 split or subset is missing or not decided.
         """
         yield from islice(self._assigned(split), self.max_samples)
+
+    def uses(self) -> Mapping[str, str]:
+        """Return pyarrow for Parquet and Zstandard; a remote folder's files are not known yet."""
+        names = [name for source in (*self.train, *(self.test or ())) for name in file_names(source)]
+        formats = {self.format, *(suffix_of(name) for name in names if self.format == "auto")}
+        zstandard = any(name.lower().endswith(".zst") for name in names)
+        return {"pyarrow": "parquet"} if "parquet" in formats or zstandard else {}
 
     def problems(self) -> list[Problem]:
         """Return local sources without rows or of unknown format, and files that are in both splits."""

@@ -1,4 +1,7 @@
-"""Read pairs of a better and a worse answer: TRL's, Axolotl's and LLaMA-Factory's rows."""
+"""Read preferences, as TRL, Axolotl and LLaMA-Factory write them.
+
+A pair is a better and a worse answer; a single answer has a label that says whether it is a good one (KTO).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +9,9 @@ from typing import Any
 from framework.build.data.row_values import is_missing, require_text
 from framework.build.data.turns import Message, read_turn, read_turns, spoken, turn_of
 from framework.core.errors import DataError
+
+LABELS = ("label", "kto_tag")
+"""TRL's and LLaMA-Factory's key of a conversation's label."""
 
 
 def turns_or_text(value: Any, key: str, role: str, unused: set[str]) -> list[Message]:
@@ -63,6 +69,25 @@ def read_pair(row: Mapping[str, Any], given: list[Message], unused: set[str]) ->
     if any(turn not in better for turn in given):
         raise DataError("the prompt is not among the turns that chosen and rejected share; leave one out")
     return [*better[:-1], _answer(better[-1], "chosen")], _text(worse[-1])
+
+
+def read_label(row: Mapping[str, Any], turns: list[Message]) -> bool | None:
+    """Return whether the last of *turns* is a good answer, by ``label`` or ``kto_tag``; None without a label.
+
+    Raises:
+        DataError: the label is not a boolean, or it is about no answer to a prompt.
+    """
+    labels = {key: row[key] for key in LABELS if not is_missing(row.get(key))}
+    for key, value in labels.items():
+        if not isinstance(value, bool):
+            raise DataError(f"{key} of a conversation must be true or false, as in KTO, not {value!r}")
+    if len({*labels.values()}) > 1:
+        raise DataError("label and kto_tag contradict each other; keep one")
+    if labels and "train" in turns[-1]:
+        raise DataError("the last turn is not to be learned, but the label is about it")
+    if labels and all(turn["role"] == "system" for turn in turns[:-1]):
+        raise DataError("an answer with a label, but without a prompt")
+    return next(iter(labels.values()), None)
 
 
 def _difference(better: list[Message], worse: list[Message]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from framework.build.data.preference_rows import read_pair, turns_or_text
+from framework.build.data.preference_rows import LABELS, read_label, read_pair, turns_or_text
 from framework.build.data.row_values import is_missing, kind_of, parse_json, require_text, require_texts
 from framework.build.data.tool_calls import read_tools
 from framework.build.data.turns import TURN_KEYS, Message, read_turns, turn_of
@@ -20,6 +20,7 @@ class Row(TypedDict, total=False):
     """A canonical row: ``messages`` (and ``tools``) for a conversation, ``text`` for a document.
 
     ``rejected`` is the worse answer of a preference pair; the better one is the conversation's last turn.
+    ``desirable`` is KTO's label of the last turn: whether that answer is a good one.
     A document may have a ``label`` or ``labels``, and an ``image``, the path of a file. ``tokens`` are
     words, ``tags`` their tags.
     """
@@ -27,6 +28,7 @@ class Row(TypedDict, total=False):
     messages: list[Message]
     tools: list[dict[str, Any]]
     rejected: str
+    desirable: bool
     text: str
     label: str
     labels: list[str]
@@ -117,7 +119,8 @@ def _read_turns(raw: _RawRow, unused: set[str]) -> Row:
     key = "messages" if "messages" in raw else "conversations"
     turns = read_turns(raw[key], key, unused)
     if is_missing(raw.get("chosen")) and is_missing(raw.get("rejected")):
-        return _conversation(raw, turns)
+        return _answered(raw, turns)
+    unused.update(key for key in LABELS if not is_missing(raw.get(key)))  # of which answer?
     return _preference(raw, turns, unused)
 
 
@@ -134,7 +137,7 @@ def _read_instruction(raw: _RawRow, unused: set[str]) -> Row:
     if answer is None:
         _require_answers(raw)
         return _preference(raw, asked, unused)
-    return _conversation(raw, [*asked, turn_of("assistant", require_text(raw[answer], answer))])
+    return _answered(raw, [*asked, turn_of("assistant", require_text(raw[answer], answer))])
 
 
 def _history(raw: _RawRow) -> list[Message]:
@@ -159,7 +162,7 @@ def _read_prompt(raw: _RawRow, unused: set[str]) -> Row:
     for turn in asked:
         if turn["role"] == "assistant":  # what is learned is the completion
             turn["train"] = False
-    return _conversation(raw, [*asked, *turns_or_text(raw["completion"], "completion", "assistant", unused)])
+    return _answered(raw, [*asked, *turns_or_text(raw["completion"], "completion", "assistant", unused)])
 
 
 def _read_preference(raw: _RawRow, unused: set[str]) -> Row:
@@ -182,11 +185,18 @@ def _preference(raw: _RawRow, asked: list[Message], unused: set[str]) -> Row:
     return row
 
 
+def _answered(raw: _RawRow, turns: list[Message]) -> Row:
+    """Return the row of *turns*, with the label of its last answer if there is one."""
+    row, desirable = _conversation(raw, turns), read_label(raw, turns)
+    if desirable is not None:
+        row["desirable"] = desirable
+    return row
+
+
 def _conversation(raw: _RawRow, turns: list[Message]) -> Row:
     """Return the row of *turns*, with the row's ``system`` and ``tools``."""
     if not turns:
         raise DataError("empty conversation")
-    _refuse_bad_answer(raw)
     if (last := turns[-1]["role"]) != "assistant":
         raise DataError(
             f"the last turn must be the assistant's, which is the answer to learn, not the {last}'s"
@@ -203,20 +213,6 @@ def _conversation(raw: _RawRow, turns: list[Message]) -> Row:
     if not is_missing(raw.get("tools")) and (tools := read_tools(raw["tools"], "tools")):
         row["tools"] = tools
     return row
-
-
-def _refuse_bad_answer(raw: _RawRow) -> None:
-    """Raise for KTO's bad answers, which must not be learned as good ones; its good ones are plain rows."""
-    for key in ("label", "kto_tag"):
-        if is_missing(raw.get(key)) or raw[key] is True:
-            continue
-        if raw[key] is False:
-            raise DataError(
-                f"{key} is false: a bad answer, which would be learned as a good one. Single judged "
-                "answers (KTO) cannot be trained on; leave such rows out, or pair each with a good answer as "
-                "prompt, chosen and rejected for training=dpo"
-            )
-        raise DataError(f"{key} of a conversation must be true or false, as in KTO, not {raw[key]!r}")
 
 
 def _read_text(raw: _RawRow, unused: set[str]) -> Row:
@@ -247,7 +243,7 @@ def _read_tokens(raw: _RawRow, unused: set[str]) -> Row:
 
 
 _CHAT = ("system", "tools")
-_JUDGED = (*_CHAT, "label", "kto_tag")
+_JUDGED = (*_CHAT, *LABELS)
 _PAIR = ("chosen", "rejected")
 _ASKED = ("input", "context", "history")
 FORMS = (
@@ -269,11 +265,14 @@ KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.required, *fo
 def meant_by(key: str) -> str | None:
     """Return the key that an unused *key*, of a row or a turn, was probably meant to be.
 
-    >>> meant_by("inputs"), meant_by("messages[].wieght"), meant_by("id")
-    ('input', 'weight', None)
+    >>> meant_by("inputs"), meant_by("messages[].wieght"), meant_by("id"), meant_by("label")
+    ('input', 'weight', None, None)
     """
     path, _, name = key.rpartition(".")
-    close = get_close_matches(name, TURN_KEYS if path else KEYS, n=1, cutoff=0.75)
+    known = TURN_KEYS if path else KEYS
+    if name in known:  # another form reads it
+        return None
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
     return close[0] if close else None
 
 

@@ -46,6 +46,12 @@ class SourceFile(NamedTuple):
     """The folder that paths in its rows are relative to; None unless the source is a folder."""
 
 
+def file_names(source: Source) -> list[str]:
+    """Return the names of the files of *source* as far as this machine has them, else its URL alone."""
+    folder = source.at_hand()
+    return [file.name for file in files_below(folder)] if folder and folder.is_dir() else [source.url]
+
+
 def source_files(source: Source, subset: str | None, split: str | None) -> list[SourceFile]:
     """Return the files of *source* in order, those of a folder by name; at least one.
 

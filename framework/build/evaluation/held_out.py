@@ -9,10 +9,15 @@ from framework.build.engine import Engine, Generates, require
 from framework.build.evaluation import Base, Evaluation
 from framework.build.evaluation.text_metrics import METRICS, compare
 from framework.build.task import Example, open_task
+from framework.core.errors import StepError
 
 
 class HeldOut(Evaluation):
-    """The task's metrics, such as exact match and perplexity, or accuracy and macro F1."""
+    """The task's metrics, such as exact match and perplexity, or accuracy and macro F1.
+
+    Of answers with a label (KTO), only those with label true are right ones to measure on; the others are
+    left out.
+    """
 
     generate_rows: Annotated[int, Field(ge=0)] = 0
     """Rows to generate an answer for, greedily, and to compare with the reference: BLEU, ROUGE and
@@ -28,8 +33,20 @@ class HeldOut(Evaluation):
     def measure(
         self, engine: Engine, task: str, examples: Sequence[Example], base: Base | None = None
     ) -> dict[str, float]:
-        """Return the metrics of the task and of ``evaluation.text_metrics``; see the base class."""
-        rows = examples[: self.rows]
+        """Return the metrics of the task and of ``evaluation.text_metrics``; see the base class.
+
+        Raises:
+            StepError: every row has a bad answer.
+        """
+        right = open_task(task).right_rows(examples)
+        if bad := len(examples) - len(right):
+            of = f"{bad} of {len(examples)} test rows"
+            print(
+                f"  {of} have label false; their answers are bad ones, so they are not measured", flush=True
+            )
+        if bad and not right:
+            raise StepError("evaluation: every test row has label false; add good answers to the test rows")
+        rows = right[: self.rows]
         metrics = open_task(task).measure(engine, rows)
         if self._generates(task) and base is not None:
             metrics |= self._compare_generated(engine, task, rows, base)

@@ -8,11 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar
 
 from framework.core.component import Component
 from framework.core.errors import FrameworkError
-from framework.core.git import source_commit
+from framework.core.git import checkout_commit
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.core.source import Source
@@ -66,8 +67,8 @@ class Work:
 
     @cached_property
     def commit(self) -> str | None:
-        """The Git commit of the working folder; read only where a launcher asks for it."""
-        return source_commit()
+        """The Git commit of the working folder, for the objects of a job; read only where a launcher asks."""
+        return checkout_commit(Path())
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,9 @@ class Finished(Run):
 
 class Launcher(Component, ABC):
     """Where steps are built."""
+
+    elsewhere: ClassVar[bool] = False
+    """Whether the worker runs on another machine, with packages of its own."""
 
     def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[Problem]:
         """Return everything that keeps a recipe from being built there.

@@ -5,7 +5,7 @@ runner finds the lock. The options decide which kind of object runs the pods.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -35,6 +35,7 @@ _MOST_BYTES = 1_000_000
 class ClusterLauncher(Launcher, WorkerSettings):
     """Pods in a Kubernetes cluster, queued by Kueue, that run the worker's command."""
 
+    elsewhere: ClassVar[bool] = True
     done: ClassVar[str]
     """The condition of the job's object that reports success."""
 
@@ -97,6 +98,10 @@ class ClusterLauncher(Launcher, WorkerSettings):
         """The job's labels for Kueue."""
         labels = {QUEUE_LABEL: self.queue, _PRIORITY_LABEL: self.priority}
         return {key: value for key, value in labels.items() if value is not None}
+
+    def uses(self) -> Mapping[str, str]:
+        """Return the client that submits the job."""
+        return {} if self.dry_run else {"kubernetes": "cluster"}
 
     def problems(self, url: str, sources: Iterable[Source], pinned: bool) -> list[Problem]:
         """Return what the pods could not reach: files of this machine, and a model store on its disk."""

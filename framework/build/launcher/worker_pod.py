@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from framework.build.launcher import Work
-from framework.core.machine_rank import COMMIT, MESSAGE, RUN
+from framework.core.machine_rank import MESSAGE, RUN
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import dns_egress
 from framework.manifests.pod import (
@@ -124,8 +124,6 @@ def _container(settings: WorkerSettings, work: Work, environment: list[Object]) 
         {"name": "PYTHONUNBUFFERED", "value": "1"},
         *environment,
     ]
-    if work.commit is not None:
-        variables.append({"name": COMMIT, "value": work.commit})
     container |= {
         "command": list(COMMAND),
         "env": sorted(variables, key=lambda variable: str(variable["name"])),

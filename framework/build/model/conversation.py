@@ -33,6 +33,9 @@ def encode_row(tokenizer: "PreTrainedTokenizerBase", row: Row) -> Labeled:
 def encode_rows(tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers") -> list[Labeled]:
     """Return the token ids and labels of *row*; of a preference, the chosen answer's and the rejected one's.
 
+    An answer with a label, ``desirable``, has a third part: ``[1]`` for a good one, ``[0]`` for a bad one.
+    As in a preference, only that answer has a loss.
+
     A conversation is one row if the prompt of each answer is in it as a server would send it. Otherwise each
     answer becomes a row of its own, as it would be asked: where the template rewrites earlier turns, writes
     no end token after an answer, or merges the end of a prompt with the answer.
@@ -46,12 +49,16 @@ def encode_rows(tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn 
         DataError: the row has no answer to learn or keys of another task, or the template rejects or ignores
             a part of it.
     """
-    refuse_unread(row, "messages", "tools", "rejected", "text")
+    refuse_unread(row, "messages", "tools", "rejected", "desirable", "text")
     if "messages" in row:
         if "rejected" in row:
             return [_encode_pair(tokenizer, row, loss_on)]
         chat = _Chat(tokenizer, row["messages"], row.get("tools"))
         chat.refuse_lost_tools()
+        if "desirable" in row:
+            if loss_on == "all":
+                raise DataError("the label is about one answer; set data.loss_on=answers")
+            return [(*chat.alone(len(chat.messages) - 1), [int(row["desirable"])])]
         return [chat.whole()] if loss_on == "all" else chat.answers(loss_on)
     ids = [int(token) for token in tokenizer(row["text"])["input_ids"]]
     end = int(tokenizer.eos_token_id)

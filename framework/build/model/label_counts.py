@@ -1,4 +1,7 @@
-"""How often each class has a row in each split, and the classes that cannot be learned or are not tested."""
+"""How often each class has a row in each split, and the classes that cannot be learned or are not tested.
+
+Answers with a label, good and bad ones, are counted too.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,22 +21,30 @@ def labels_in(row: Row) -> Sequence[str]:
 
 
 class LabelCounts:
-    """Rows of each class by split; counts nothing for a model without *classes*."""
+    """Rows of each class by split, if the model has *classes*, and of good and bad answers."""
 
     def __init__(self, classes: Classes | None) -> None:
         self._classes = classes
         self._counts: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+        self._answers: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
 
     def add(self, split: Split, row: Row) -> None:
         """Count a row that is kept."""
         if self._classes:
             self._counts[split].update(labels_in(row))
+        if "desirable" in row:
+            self._answers[split]["desirable" if row["desirable"] else "undesirable"] += 1
 
     def summary(self, split: Split) -> dict[str, Any]:
-        """Return ``labels``: the rows of each class, those without any included; empty for no classes."""
-        if not self._classes:
-            return {}
-        return {"labels": {name: self._counts[split][name] for name in self._classes.names}}
+        """Return ``labels``, the rows of each class, those without any included, and ``answers``.
+
+        ``answers`` are the numbers of ``desirable`` and ``undesirable`` ones. Both keys are there only where
+        the model has classes, and where rows have such labels.
+        """
+        summary: dict[str, Any] = {"answers": dict(self._answers[split])} if self._answers[split] else {}
+        if self._classes:
+            summary["labels"] = {name: self._counts[split][name] for name in self._classes.names}
+        return summary
 
     def report(self) -> None:
         """Print each class without a training row, and the learned ones without a test row."""

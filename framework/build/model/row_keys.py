@@ -17,9 +17,17 @@ _OPTIONAL = ("label", "labels", "image", "tools")
 
 
 def refuse_unread(row: Row, *read: str) -> None:
-    """Raise a DataError if *row* has a key with a value that is not in *read*."""
+    """Raise a DataError if *row* has a key with a value that is not in *read*, or is a bad answer.
+
+    A good answer, ``desirable``, can be learned as any other.
+    """
+    if row.get("desirable") is False and "desirable" not in read:
+        raise DataError(
+            "the label is false, and this model would learn the bad answer as a good one; KTO requires a "
+            "causal language model and training=kto"
+        )
     for key, value in row.items():
-        if value and key not in read:
+        if value and key not in ("desirable", *read):
             raise DataError(
                 f"this model does not learn '{key}', which {_NEEDS.get(key, 'is for another task')}"
             )

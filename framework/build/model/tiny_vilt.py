@@ -1,5 +1,6 @@
 """A tiny random ViLT with a byte tokenizer: tests text-and-image models in seconds without downloads."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -37,6 +38,10 @@ class TinyImageText(Model):
     """Longest text in tokens."""
     image_size: Annotated[int, Field(ge=8, multiple_of=8)] = 32
     """Side length in pixels that images are resized to; a patch is 8 x 8."""
+
+    def uses(self) -> Mapping[str, str]:
+        """Return Pillow, which reads the images."""
+        return {"pillow": "vision"}
 
     @property
     def classes(self) -> Classes:

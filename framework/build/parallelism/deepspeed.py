@@ -1,6 +1,7 @@
 """DeepSpeed's ZeRO: sharded optimizer states, gradients and weights, by stage."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -92,6 +93,10 @@ class DeepSpeed(Distributed):
     def ways(self) -> frozenset[Way]:
         """``optimizer``, and in stage 3 also ``sharded``."""
         return frozenset({"optimizer", "sharded"} if self.stage == 3 else {"optimizer"})
+
+    def uses(self) -> Mapping[str, str]:
+        """Return DeepSpeed."""
+        return {"deepspeed": "gpu"}
 
     def problems(self) -> list[Problem]:
         """Return what is wrong with ``config_file``, if it is a local file."""

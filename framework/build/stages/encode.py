@@ -55,7 +55,7 @@ class EncodeRows(Stage):
     """
 
     name: ClassVar[str] = "encode"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("transformers", "tokenizers")
     weight_copies: ClassVar[float] = 0.0
 
@@ -145,7 +145,8 @@ class EncodeRows(Stage):
                 expected = expected or len(encoded[0])
                 if len(encoded[0]) != expected:
                     raise DataError(
-                        "preferences and other rows cannot be mixed; give 'rejected' in all rows or none"
+                        "preferences, answers with a label and other rows cannot be mixed; give 'rejected', "
+                        "or 'label', in all rows or none"
                     )
             except DataError as error:
                 rejects.add(split, source.file, source.line, str(error))

@@ -16,7 +16,7 @@ class EvaluatePhases(Evaluate):
     """
 
     name: ClassVar[str] = "evaluate-phases"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     phases: tuple[str, ...]
     """The phases before the last one; each one's rows are input ``data <phase>``."""

@@ -42,7 +42,11 @@ class Gate(Stage):
         if failures := unmet(bounds, metrics):
             if not self.bounds.keys() <= metrics.keys():
                 failures.append(f"Measured metrics: {', '.join(sorted(metrics))}.")
-            failures.append("Train longer or on more rows, or loosen the gate in the recipe.")
+            failures.append(
+                "Train longer or on more rows, choose a weaker compression for what only a compressed "
+                "candidate misses, or loosen the gate in the recipe; gates.<candidate>.<metric> is of one "
+                "candidate."
+            )
             if unmet({name: bound for name, bound in bounds.items() if name in self.defaults}, metrics):
                 failures.append("The bound of stops holds in every recipe; gates.stops.min=0 lifts it.")
             raise GateError("\n  ".join(["The plan stopped at a gate:", *failures]))

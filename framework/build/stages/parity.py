@@ -68,10 +68,11 @@ class CompareExports(Stage):
         return {name: name for name in self.candidates}
 
     @staticmethod
-    def metrics(task: str) -> tuple[str, ...]:
+    def metrics(task: str, parity: Parity) -> tuple[str, ...]:
         """Return each candidate's metrics for *task*, so that a gate can be checked before anything runs."""
         names = ("max_difference", "mean_difference", "agreement", *map(width_metric, WIDTHS))
-        return (*names, "generation_agreement") if open_task(task).generates else names
+        generates = open_task(task).generates and parity.generations
+        return (*names, "generation_agreement") if generates else names
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``.

@@ -15,11 +15,10 @@ from framework.build.data import SPLITS
 from framework.build.data.shards import split_sha256
 from framework.build.model import Model
 from framework.build.stages.evaluate import METRICS, read_metrics
-from framework.core import versions
+from framework.core import remote_files, versions
 from framework.core.component import UNKEYED, Component
 from framework.core.errors import StepError
 from framework.core.filesystem import sha256_of
-from framework.core.git import source_commit
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
@@ -36,12 +35,16 @@ class Publish(Component):
     """How many of a release's newest versions the model store keeps. Publishing removes older ones, except
     those that a lock below ``environments/`` names or named recently, here or on a branch. None keeps all."""
 
+    def uses(self) -> Mapping[str, str]:
+        """Return the client of the model store."""
+        return remote_files.packages(self.url)
+
 
 class PublishRelease(Stage):
     """Push the candidate under its digest and write ``release.lock``."""
 
     name: ClassVar[str] = "publish"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     weight_copies: ClassVar[float] = 0.1
 
     release: str
@@ -52,6 +55,8 @@ class PublishRelease(Stage):
     """The model store."""
     model: Model
     """The base model, for the release's origin and license."""
+    candidate: str
+    """The label of the candidate that is input ``shipped``."""
     engine: str
     """The engine that runs the published model."""
     plan: str
@@ -59,6 +64,8 @@ class PublishRelease(Stage):
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Push input ``shipped``; the release records the metrics and gates of the other inputs.
+
+        It records no origin: other configs and commits may share this step, so the runner adds theirs.
 
         Raises:
             StepError: a metric is not finite.
@@ -87,6 +94,7 @@ class PublishRelease(Stage):
             plan=self.plan,
             model_uri=uri,
             digest=digest,
+            candidate=self.candidate,
             engine=self.engine,
             task=self.model.task,
             base_model=self.model.origin,
@@ -95,7 +103,7 @@ class PublishRelease(Stage):
             chat_template_digest=f"sha256:{sha256_of(template)}" if template.is_file() else None,
             metrics=metrics,
             gates=gates,
-            commit=source_commit(),
+            commit=None,
         )
         versions.record(self.publish.url, release)
         (output / LOCK).write_text(release.text(), encoding="utf-8")

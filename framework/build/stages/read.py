@@ -22,7 +22,7 @@ class ReadRows(Stage):
     """Read and check rows; writes the layout of ``framework.build.data.shards``."""
 
     name: ClassVar[str] = "read"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     weight_copies: ClassVar[float] = 0.0
 
     data: Data

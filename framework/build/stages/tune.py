@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from framework.build.data.shards import read_row
+from framework.build.data.shards import read_row, read_summary
 from framework.build.model import Model
 from framework.build.parallelism import Device, Parallelism
 from framework.build.stages.tune_estimate import training_memory, training_seconds
@@ -26,7 +26,7 @@ class Tune(Stage):
     """Train; write what the tuning method saves, and ``log.jsonl``."""
 
     name: ClassVar[str] = "tune"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "peft", "lightning")
 
     model: Model
@@ -45,7 +45,8 @@ class Tune(Stage):
     tracking: Annotated[Tracking, UNKEYED] = NO_TRACKING
     """Where metrics are sent."""
     recovers: Annotated[bool, UNKEYED] = False
-    """Whether it trains a compressed model again, which learns the chosen answers of preferences alone."""
+    """Whether it trains a compressed model again, which learns the chosen answers of preferences alone, and
+    no bad answers."""
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Train on inputs ``model`` and ``data``, from the last checkpoint of a killed run if there is one.
@@ -53,10 +54,13 @@ class Tune(Stage):
         A training with a teacher has a third input, ``teacher``.
 
         Raises:
-            StepError: the rows are preferences, and the training would learn the chosen answers alone.
+            StepError: the rows are preferences, and the training would learn the chosen answers alone; or
+                they have bad answers, which it would learn as good ones.
         """
         if not (self.training.compares or self.recovers):
             _refuse_preferences(inputs["data"])
+        if not (self.training.judges or self.recovers):
+            _refuse_bad_answers(inputs["data"])
         run = TrainingRun(
             model=self.model,
             tuning=self.tuning,
@@ -102,4 +106,13 @@ def _refuse_preferences(data: Path) -> None:
         raise StepError(
             "training: the rows have rejected answers, from which this option does not learn; set "
             "training=dpo, or give the chosen answers as 'completion' to learn them alone"
+        )
+
+
+def _refuse_bad_answers(data: Path) -> None:
+    """Raise ``StepError`` if rows of *data* have bad answers."""
+    if bad := read_summary(data)["train"].get("answers", {}).get("undesirable", 0):
+        raise StepError(
+            f"training: {bad} row{'s have' if bad > 1 else ' has'} label false, bad answers that this option "
+            "would learn as good ones; set training=kto, or leave them out"
         )

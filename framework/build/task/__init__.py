@@ -115,6 +115,10 @@ class Task(ABC):
         """
         raise NotImplementedError(f"{self.name} does not generate")
 
+    def right_rows(self, rows: Sequence[Example]) -> Sequence[Example]:
+        """Return the rows with right answers, to learn and to measure on: those not labeled bad."""
+        return rows
+
     def read(
         self, model: Any, batch: Batch, head: "Linear | None", **more: Any
     ) -> "tuple[Tensor, Tensor, list[Tensor]]":

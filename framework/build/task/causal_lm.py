@@ -9,12 +9,15 @@ from framework.build.engine import Engine, Generates, GivesLogits, require
 from framework.build.task import LABEL_MASK, Batch, Example, Task
 from framework.build.task.answers import METRICS, Scored, score
 from framework.build.task.cross_entropy import separable_head, summed_cross_entropy, without_head
+from framework.build.task.selected_rows import SelectedRows
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
     from torch.nn import Linear
 
+JUDGED_PARTS = 3
+"""Tensors of a row whose answer has a label: ids, labels, and (1,), 1 for a good answer, 0 for a bad one."""
 _ROWS = 4  # rows per call of the engine: float32 logits of 4 x 512 x 50,000 are 400 MB
 
 
@@ -122,6 +125,13 @@ class CausalLanguageModeling(Task):
         stop = len(labeled) - labeled[::-1].index(True)
         start = stop - [*labeled[:stop][::-1], False].index(False)
         return ids[:start].tolist(), ids[start:stop].tolist()
+
+    def right_rows(self, rows: Sequence[Example]) -> Sequence[Example]:
+        """Return *rows* without the bad answers."""
+        if not rows or len(rows[0]) != JUDGED_PARTS:
+            return rows
+        kept = [number for number, row in enumerate(rows) if row[2]]
+        return rows if len(kept) == len(rows) else SelectedRows(rows, kept)
 
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:
         """Return the metrics of ``framework.build.task.answers``."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 from framework.build.engine import Engine
 from framework.build.task import LABEL_MASK, Batch, Example
-from framework.build.task.causal_lm import CausalLanguageModeling
+from framework.build.task.causal_lm import JUDGED_PARTS, CausalLanguageModeling
 from framework.core.errors import StepError
 
 if TYPE_CHECKING:
@@ -113,15 +113,18 @@ def preferred(engine: Engine, rows: Sequence[Example]) -> "Tensor":
     import torch
 
     require_pairs(rows)
-    task, ratios = CausalLanguageModeling(), []
-    for row in rows:
-        sums = []
-        for ids, labels in (row[:2], row[2:TENSORS]):
-            logits = torch.from_numpy(task.logits(engine, [(ids, labels)])[0])
-            targets = labels[1:][labels[1:] != LABEL_MASK]
-            sums.append(-torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
-        ratios.append(sums[0] - sums[1])
-    return torch.stack(ratios)
+    return torch.stack(
+        [log_probability(engine, *row[:2]) - log_probability(engine, *row[2:TENSORS]) for row in rows]
+    )
+
+
+def log_probability(engine: Engine, ids: "Tensor", labels: "Tensor") -> "Tensor":
+    """Return the log-probability of a row's labels under *engine*, a scalar."""
+    import torch
+
+    logits = torch.from_numpy(CausalLanguageModeling().logits(engine, [(ids, labels)])[0])
+    targets = labels[1:][labels[1:] != LABEL_MASK]
+    return -torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
 
 
 def require_pairs(rows: Sequence[Example]) -> None:
@@ -131,6 +134,8 @@ def require_pairs(rows: Sequence[Example]) -> None:
         StepError: a row has none.
     """
     if incomplete := [number for number, row in enumerate(rows, 1) if len(row) < TENSORS]:
+        if len(rows[0]) == JUDGED_PARTS:
+            raise StepError("training: the rows have labels instead of rejected answers; set training=kto")
         raise StepError(
             f"row {incomplete[0]} has no rejected answer; give rows of 'prompt', 'chosen' and 'rejected', "
             "or set training=supervised evaluation=held-out"

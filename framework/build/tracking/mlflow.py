@@ -1,11 +1,13 @@
 """MLflow: runs in a local database or on a server, and every release in the model registry."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.build.tracking import Tracking
 from framework.core.error_text import first_line
 from framework.core.errors import FrameworkError, ReleaseError, StepError
+from framework.core.release import built_from
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
@@ -25,6 +27,10 @@ class MLflow(Tracking):
     url: str = "sqlite:///.gitune/mlflow.db"
     """The tracking server's URL, or a database file that needs no server; its path is relative to the
     working directory."""
+
+    def uses(self) -> Mapping[str, str]:
+        """Return MLflow's client."""
+        return {"mlflow-skinny": "track"}
 
     def logger(self, run: str) -> "Logger":
         """Return Lightning's ``MLFlowLogger`` for the run with the tag ``gitune.run`` = *run*."""
@@ -61,7 +67,8 @@ class MLflow(Tracking):
                 "plan": release.plan,
                 "recipe": release.recipe,
                 "base_model": release.base_model,
-                **({"commit": release.commit} if release.commit else {}),
+                "built_from": built_from(release),
+                **({"commit": release.full_commit} if release.commit else {}),
                 **{name: f"{value:.6g}" for name, value in release.metrics.items()},
             }
             client.create_model_version(release.name, source=release.model_uri, tags=tags)

@@ -1,5 +1,6 @@
 """TensorBoard: event files, viewed with ``tensorboard --logdir``."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from framework.build.tracking import Tracking
@@ -14,6 +15,10 @@ class TensorBoard(Tracking):
 
     folder: str = ".gitune/tensorboard"
     """Where event files are written; relative to the working directory."""
+
+    def uses(self) -> Mapping[str, str]:
+        """Return TensorBoard."""
+        return {"tensorboard": "track"}
 
     def logger(self, run: str) -> "Logger":
         """Return Lightning's ``TensorBoardLogger``."""

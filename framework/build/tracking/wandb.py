@@ -1,5 +1,6 @@
 """Weights & Biases: runs on its server, or offline in a folder for a later ``wandb sync``."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -22,6 +23,10 @@ class Wandb(Tracking):
     """The user or team that owns the project; None uses the account's default."""
     folder: str = ".gitune"
     """Where the folder ``wandb/`` is created; relative to the working directory."""
+
+    def uses(self) -> Mapping[str, str]:
+        """Return its client."""
+        return {"wandb": "wandb"}
 
     def logger(self, run: str) -> "Logger":
         """Return Lightning's ``WandbLogger`` for the run with the id *run*, which it resumes."""

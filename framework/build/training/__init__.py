@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -45,6 +46,12 @@ class Training(Component, ABC):
 
     compares: ClassVar[bool] = False
     """Whether it learns from the rejected answers of preferences too."""
+
+    judges: ClassVar[bool] = False
+    """Whether it learns from bad answers too: those whose label is false."""
+
+    least_rows: ClassVar[int] = 1
+    """The fewest rows of a micro batch. Above 1, the loss depends on which rows are in one."""
 
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 2e-4
     """Peak learning rate. For AdamW, adapters need about 10x the rate of full fine-tuning. Lion needs a
@@ -128,6 +135,10 @@ class Training(Component, ABC):
     grace_seconds: Annotated[float, Field(gt=0), UNKEYED] = 25.0
     """Seconds that training has after SIGTERM to finish its step and save. Kubernetes and most spot
     machines allow 30 before they kill; a killed run resumes from its last checkpoint."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return bitsandbytes for an optimizer with 8-bit states; see the base class."""
+        return {"bitsandbytes": "qlora"} if self.optimizer.endswith("-8bit") else {}
 
     @property
     def pipelines(self) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from framework.build.data.token_shards import TokenRows
 from framework.build.task import Batch, Example, Task
+from framework.build.task.selected_rows import SelectedRows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,6 +121,10 @@ class Batches:
         """Yield the held-out rows once, as micro batches."""
         for start in range(0, len(self.validation), self.micro_batch_size):
             yield self.of(self.validation[start : start + self.micro_batch_size])
+
+    def stored(self, row: int) -> int:
+        """Return the number that *row* has in ``text``."""
+        return self.examples.numbers[row] if isinstance(self.examples, SelectedRows) else row
 
     def of(self, rows: list[int], weight: int | None = None) -> Batch:
         """Return the micro batch of *rows*; *weight* is their step's, by default their own."""

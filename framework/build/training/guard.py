@@ -146,7 +146,7 @@ def _cause(causes: Sequence[int], rows: Sequence[int], batches: Batches) -> str:
 
 def _describe(rows: Sequence[int], batches: Batches) -> str:
     """Return the numbers of *rows* among the encoded rows, from 1, and the text of a single row."""
-    numbers = ", ".join(str(row + 1) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
+    numbers = ", ".join(str(batches.stored(row) + 1) for row in rows[:8]) + (", …" if len(rows) > 8 else "")
     text = _preview(rows[0], batches) if len(rows) == 1 else ""
     return f"training row{'s' if len(rows) > 1 else ''} {numbers}" + (f" ({text})" if text else "")
 
@@ -154,7 +154,7 @@ def _describe(rows: Sequence[int], batches: Batches) -> str:
 def _preview(row: int, batches: Batches) -> str:
     if batches.text is None:
         return ""
-    line = read_row(batches.text, row)
+    line = read_row(batches.text, batches.stored(row))
     text = json.dumps(json.loads(line), ensure_ascii=False) if line else ""
     return text if len(text) <= _PREVIEW_LENGTH else f"{text[:_PREVIEW_LENGTH]}…"
 

@@ -84,12 +84,13 @@ def rank_memory_savings(
         generates: whether logits are over the vocabulary.
         on_cpu: whether the CPU trains.
     """
-    rows = training.rows_a_step()
+    least = training.least_rows
+    accumulated = max(training.rows_a_step() // least, 1)
     plain = training.optimizer.removesuffix("-8bit")
     changes: list[tuple[str, dict[str, Any], Tuning, float]] = [
         (
-            f"training.micro_batch_size=1 training.gradient_accumulation_steps={rows}",
-            {"micro_batch_size": 1, "gradient_accumulation_steps": rows},
+            f"training.micro_batch_size={least} training.gradient_accumulation_steps={accumulated}",
+            {"micro_batch_size": least, "gradient_accumulation_steps": accumulated},
             tuning,
             1.0,
         ),

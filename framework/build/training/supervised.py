@@ -76,6 +76,8 @@ class Supervised(Training):
         task = open_task(model.task)
         examples = read_examples(folders.data / "train")
         require_training_rows(self, len(examples))
+        if not self.judges:
+            examples = task.right_rows(examples)
         base = model.open(folders.model)
         task, examples = self.objective(task, base, examples, run)
         tuned = run.tuning.apply(base, model.task, self.steps(len(examples), parallelism.data_parallel))

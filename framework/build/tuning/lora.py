@@ -69,6 +69,10 @@ class LoRA(PeftAdapter):
             )
         return self
 
+    def requires(self) -> Mapping[str, str]:
+        """Return bitsandbytes, which quantizes the frozen layers."""
+        return {} if self.base_precision == "float" else {"bitsandbytes": "qlora"}
+
     @property
     def spreads(self) -> frozenset[str]:
         """All for plain LoRA on float weights.

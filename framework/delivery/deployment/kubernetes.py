@@ -56,7 +56,7 @@ def own_workload(
         identity=identity,
         pod=server_pod(target, identity, release.model_uri, server),
         files={
-            LOCK: release.text(),
+            LOCK: release.served().text(),
             SETTINGS: settings_text(serving, target.limits.cpu),
         },
         service_port=target.service_port,

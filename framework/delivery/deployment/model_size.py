@@ -14,18 +14,11 @@ _ROOM = 1.1
 def model_bytes(release: Release) -> int | None:
     """Return the bytes of the published weights; None where the lock does not record them.
 
-    A lock does not name the candidate that it released. An export is evaluated only if it may be the
-    released one, so the largest of those is the answer.
+    Where an old lock does not name the candidate that it released, the largest that may be it counts.
     """
-    sizes = {
-        name.rpartition(".")[0]: value
-        for name, value in release.metrics.items()
-        if name.endswith(".size_bytes")
-    }
-    exported = [name for name in sizes if f"{name}.agreement" in release.metrics]
-    evaluated = [name for name in exported if f"{name}.metric_loss" in release.metrics]
-    possible = [sizes[name] for name in evaluated or exported or sizes]
-    return math.ceil(max(possible)) if possible else None
+    sizes = (release.metrics.get(f"{candidate}.size_bytes") for candidate in release.released)
+    known = [size for size in sizes if size is not None]
+    return math.ceil(max(known)) if known else None
 
 
 def space_for(size: float) -> str:

@@ -80,7 +80,7 @@ class Triton(ClusterDeployment):
         return Workload(
             identity=identity,
             pod=pod,
-            files={LOCK: release.text(), DESCRIPTION: self.description(release, delivery.serving)},
+            files={LOCK: release.served().text(), DESCRIPTION: self.description(release, delivery.serving)},
             service_port=self.service_port,
             start_seconds=self.start_seconds,
             signals=TRITON,

@@ -71,7 +71,10 @@ class Vllm(ClusterDeployment):
         return Workload(
             identity=identity,
             pod=server_pod(target, identity, release.model_uri, server, extra_volumes=[memory]),
-            files={LOCK: release.text(), FIRST_TOKEN: Path(__file__).with_name(FIRST_TOKEN).read_text()},
+            files={
+                LOCK: release.served().text(),
+                FIRST_TOKEN: Path(__file__).with_name(FIRST_TOKEN).read_text(),
+            },
             service_port=self.service_port,
             start_seconds=self.start_seconds,
             signals=VLLM,

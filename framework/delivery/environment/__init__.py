@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
 from framework.core.gates import Gates
+from framework.delivery.environment.promotion import EnvironmentName, Promotion
 from framework.manifests.values import Amounts, Domain
 from framework.manifests.workload_identity import WorkloadIdentity
 
@@ -30,7 +31,7 @@ class Hardware(Component):
 class Environment(Component, ABC):
     """A place that releases are rendered for."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?$")]
+    name: EnvironmentName
     """The folder below ``environments/``. It is short, so that ``<name>-<release>`` still fits a label's
     value."""
     namespace: Namespace
@@ -55,7 +56,10 @@ class Environment(Component, ABC):
     """Domain of the releases, each at ``<release>.<domain>``; None without traffic from outside the
     cluster."""
     gates: Gates = Field(default={})
-    """Bounds that a release's metrics must meet before it is promoted here."""
+    """Bounds that a release's metrics must meet before it is promoted here: ``exact_match`` of the released
+    candidate, whatever its name, or ``tuned.exact_match`` of another."""
+    promotion: Promotion = Promotion()
+    """What a release must do in the environment before, until it is promoted here."""
     allow_unpinned_image: bool = False
     """Whether images without a digest are allowed; only sensible in dev."""
     require_api_key: bool = True
@@ -69,6 +73,14 @@ class Environment(Component, ABC):
     preserve_resources: bool = False
     """Whether pods and all other objects stay when their folder, or the ApplicationSet, is deleted; they are
     then deleted by hand."""
+
+    @model_validator(mode="after")
+    def _not_after_itself(self) -> "Environment":
+        if self.promotion.after == self.name:
+            raise PydanticCustomError(
+                "own_predecessor", "'promotion.after' is '{name}' itself", {"name": self.name}
+            )
+        return self
 
     @model_validator(mode="after")
     def _replicas_in_order(self) -> "Environment":

@@ -1,28 +1,21 @@
 """Grafana dashboards as JSON, in the ConfigMap that Grafana's sidecar discovers.
 
-It needs ``grafana-foundation-sdk``, which it imports only to build them. Each version of the SDK targets one
-version of Grafana, so it is pinned exactly. ``panels`` defines the contents.
+``grafana-foundation-sdk`` builds them and is imported only then. Each version of the SDK targets one version
+of Grafana, so it is pinned exactly. ``panels`` defines the contents.
 """
 
 import hashlib
 import json
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from framework.delivery.monitoring.panels import Board, Panel
 from framework.manifests.identity import Identity, Object
 
-SDK = "grafana_foundation_sdk"
 WIDTH, HEIGHT, COLUMNS = 12, 8, 2
 """Size of a panel on Grafana's grid of 24 columns, and panels per row."""
 SOURCE = "${datasource}"
 """The dashboard's variable that selects the Prometheus data source."""
-
-
-def is_installed() -> bool:
-    """Return whether the SDK is installed."""
-    return find_spec(SDK) is not None
 
 
 def config_map(identity: Identity, boards: Sequence[Board], label: str, folder: str) -> Object:

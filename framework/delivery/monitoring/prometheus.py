@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import Field
 
-from framework.core.problem import Problem
 from framework.delivery.environment import Environment, Namespace
 from framework.delivery.monitoring import Monitoring, grafana
 from framework.delivery.monitoring.alerts import alerts
@@ -47,7 +46,7 @@ class Prometheus(Monitoring):
     """The Secret whose keys ``critical`` and ``warning`` hold the webhook URLs of alerts. None leaves routing
     to the cluster's Alertmanager."""
     dashboards: bool = True
-    """Whether to render dashboards; requires ``pip install 'gitune[monitoring]'``."""
+    """Whether to render dashboards."""
     dashboard_label: LabelKey = "grafana_dashboard"
     """The label, with value ``1``, by which Grafana's sidecar finds dashboards."""
     dashboard_folder: str = "Gitune"
@@ -69,13 +68,6 @@ class Prometheus(Monitoring):
     def secret_names(self) -> tuple[str, ...]:
         """The Secret with the webhook URLs, if any."""
         return () if self.alert_secret is None else (self.alert_secret,)
-
-    def problems(self) -> list[Problem]:
-        """Return dashboards whose builder is not installed."""
-        if not self.dashboards or grafana.is_installed():
-            return []
-        reason, advice = "requires grafana-foundation-sdk", "pip install 'gitune[monitoring]'"
-        return [Problem("monitoring.dashboards", reason, ("monitoring.dashboards=false",), advice)]
 
     def objects(self, workload: Workload, environment: Environment) -> list[Object]:
         """Return ServiceMonitor, rules, log retention, and the optional dashboards and routes."""

@@ -10,7 +10,8 @@ from framework.delivery.traffic import Traffic
 from framework.manifests.identity import ARM, Identity, Object
 from framework.manifests.workload import Workload
 
-_ROUTE = "arm-b"
+HEADER_ROUTE = "arm-b"
+"""The managed route for requests with the header."""
 
 
 class Ab(Judged):
@@ -49,11 +50,11 @@ class Ab(Judged):
             steps = [
                 {"setWeight": 0},
                 {"setCanaryScale": {"weight": self.share}},
-                {"setHeaderRoute": {"match": match, "name": _ROUTE}},
+                {"setHeaderRoute": {"match": match, "name": HEADER_ROUTE}},
                 pause,
-                {"setHeaderRoute": {"name": _ROUTE}},  # without a match, the route is removed
+                {"setHeaderRoute": {"name": HEADER_ROUTE}},  # without a match, the route is removed
             ]
-            routing = {**routing, "managedRoutes": [{"name": _ROUTE}]}
+            routing = {**routing, "managedRoutes": [{"name": HEADER_ROUTE}]}
         return {
             "canary": {
                 "analysis": {**use(identity.name), "startingStep": steps.index(pause)},

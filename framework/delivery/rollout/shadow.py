@@ -14,7 +14,8 @@ from framework.delivery.traffic import Traffic
 from framework.manifests.identity import Identity, Object
 from framework.manifests.workload import Workload
 
-_ROUTE = "shadow"
+MIRROR_ROUTE = "shadow"
+"""The managed route that mirrors requests."""
 
 
 class Shadow(Judged):
@@ -50,11 +51,11 @@ class Shadow(Judged):
                 "steps": [
                     {"setWeight": 0},
                     {"setCanaryScale": {"weight": self.percent}},
-                    {"setMirrorRoute": {"match": match, "name": _ROUTE, "percentage": self.percent}},
+                    {"setMirrorRoute": {"match": match, "name": MIRROR_ROUTE, "percentage": self.percent}},
                     {"pause": {"duration": f"{self.mirror_seconds}s"}},
-                    {"setMirrorRoute": {"name": _ROUTE}},  # without a match, the route is removed
+                    {"setMirrorRoute": {"name": MIRROR_ROUTE}},  # without a match, the route is removed
                 ],
-                "trafficRouting": {**traffic.routing(identity), "managedRoutes": [{"name": _ROUTE}]},
+                "trafficRouting": {**traffic.routing(identity), "managedRoutes": [{"name": MIRROR_ROUTE}]},
             }
         }
 

@@ -9,15 +9,16 @@ from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.batches import batch_rules, elastic_rules
 from framework.plan.rules.compression import compression_cautions, compression_rules, plain_weight_rules
 from framework.plan.rules.conversations import loss_rules, template_rules
-from framework.plan.rules.data import data_rules, label_rules, preference_rules
+from framework.plan.rules.data import data_rules, label_rules
 from framework.plan.rules.deployment import deployment_rules, serving_cautions
 from framework.plan.rules.export import export_cautions, export_rules, unmerged_rules
 from framework.plan.rules.gates import gate_cautions, gate_rules
-from framework.plan.rules.install import install_rules
+from framework.plan.rules.install import engine_rules, missing_packages
 from framework.plan.rules.launcher import launcher_rules
 from framework.plan.rules.memory import memory_rules
 from framework.plan.rules.parallelism import pipeline_rules, sharding_rules
 from framework.plan.rules.phases import in_each_phase, in_each_recovery, in_last_phase, phase_rules
+from framework.plan.rules.preferences import preference_rules
 from framework.plan.rules.sources import source_cautions, source_rules
 from framework.plan.rules.training import training_rules, weight_copy_rules
 from framework.plan.rules.tuning import tuning_rules
@@ -32,7 +33,7 @@ def broken_rules(config: Config) -> list[Problem]:
         *in_each_phase(config, preference_rules),
         *template_rules(config),
         *in_each_phase(config, loss_rules),
-        *install_rules(config),
+        *engine_rules(config),
         *dict.fromkeys(in_each_phase(config, export_rules)),  # exports are evaluated on every phase's rows
         *architecture_rules(config, config.model.known_config()),
         *compression_rules(config),
@@ -63,6 +64,7 @@ def cautions(config: Config) -> list[Problem]:
         *export_cautions(config),
         *gate_cautions(config),
         *serving_cautions(config),
+        *missing_packages(config),
     ]
 
 

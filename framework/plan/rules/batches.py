@@ -10,6 +10,8 @@ def batch_rules(config: Config) -> list[Problem]:
     """Return the batch sizes that contradict each other."""
     training, ranks = config.training, config.parallelism.data_parallel
     size, total = training.micro_batch_size, training.global_batch_size
+    if training.least_rows > 1 and (size == "auto" or size < training.least_rows):
+        return [_least_rows_rule(config)]
     if size == "auto":
         return _automatic_size_rules(config)
     if total is None:
@@ -32,6 +34,20 @@ def batch_rules(config: Config) -> list[Problem]:
             )
         ]
     return []
+
+
+def _least_rows_rule(config: Config) -> Problem:
+    """Return the problem of a micro batch that is too small for the loss, or whose size memory chooses."""
+    training, ranks, key = config.training, config.parallelism.data_parallel, "training.micro_batch_size"
+    least, total = training.least_rows, training.global_batch_size
+    automatic = training.micro_batch_size == "auto"
+    reason = f"the loss needs {least} rows of a micro batch at least"
+    if automatic:
+        reason = "the loss depends on which rows are in a micro batch, so memory must not decide its size"
+    sizes = range(8, least - 1, -1) if automatic else range(least, 9)
+    size = next((size for size in sizes if total is None or total % (size * ranks) == 0), None)
+    override = f"{key}={size}" if size else f"{key}={least} training.global_batch_size={least * ranks}"
+    return Problem(key, reason, (override,))
 
 
 def _automatic_size_rules(config: Config) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""The rules of data: what can be seen of local rows before any is read, and the kind that they are of."""
+"""The rules of data: what can be seen of local rows before any is read, and their labels."""
 
 import re
 from collections import Counter
@@ -13,7 +13,6 @@ from framework.core.problem import Problem
 from framework.core.source import Source
 
 _READ = 100_000
-_PROBED = 100
 _MANY = 50
 _PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_][\w-]*", re.IGNORECASE)
 
@@ -39,31 +38,6 @@ def label_rules(config: Config) -> list[Problem]:
     if " " in names:  # overrides are words
         return [Problem(key, reason, advice=f"name them in the recipe as {names}")]
     return [Problem(key, reason, (f"{key}={names}",))]
-
-
-def preference_rules(config: Config) -> list[Problem]:
-    """Return that local rows are preferences, which the training does not compare."""
-    options = [part for part in config.data.walk() if isinstance(part, Data)]
-    if config.training.compares or not any(map(_begins_with_preference, options)):
-        return []
-    reason = "the rows have rejected answers, from which this option does not learn"
-    advice = "give the chosen answers as 'completion' to learn them alone"
-    return [Problem("training", reason, ("training=dpo",), advice)]
-
-
-def _begins_with_preference(data: Data) -> bool:
-    """Return whether the first readable row has a rejected answer; False for a mix, whose parts are asked."""
-    parts = [*data.walk()]
-    sources = [part for part in parts if isinstance(part, Source)]
-    is_mix = sum(isinstance(part, Data) for part in parts) > 1
-    if is_mix or not sources or not all(source.local for source in sources):
-        return False
-    try:
-        lines = islice(data.read("train"), _PROBED)
-        first = next((line for line in lines if line.problem is None), None)
-        return first is not None and "rejected" in read_row(first.raw, data.ignore)[0]
-    except (DataError, SourceError):  # other rules and the step ``read`` report it
-        return False
 
 
 def _labels(options: list[Data]) -> Counter[str]:

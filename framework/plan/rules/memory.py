@@ -35,9 +35,10 @@ def memory_rules(config: Config) -> list[Problem]:
 def _smaller(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield changes that need less memory: the override and the same as an update of *config*."""
     training = config.training
-    sizes: dict[str, Any] = {"micro_batch_size": 1}
+    least = training.least_rows
+    sizes: dict[str, Any] = {"micro_batch_size": least}
     if training.global_batch_size is None:
-        sizes["gradient_accumulation_steps"] = training.rows_a_step()
+        sizes["gradient_accumulation_steps"] = max(training.rows_a_step() // least, 1)
     batch = " ".join(f"training.{name}={value}" for name, value in sizes.items())
     training = training.model_copy(update=sizes)
     yield batch, {"training": training}

@@ -127,7 +127,8 @@ def test_recipe_is_promoted_to_production_and_rolled_back(hub: Any, story: Any) 
     hub.merge(story.train("worse")["head"])
     bad = lock(hub, "dev")
     assert bad["digest"] != good["digest"]
-    hub.merge(story.promote("dev", "production")["head"])
+    for start, end in (("dev", "staging"), ("staging", "production")):
+        hub.merge(story.promote(start, end)["head"])
     assert lock(hub, "production") == bad
     validated(hub, "meanwhile", "dev", "staging", "production")
 

@@ -1,7 +1,8 @@
 import pytest
 
+from framework.config.compose_config import sweep_jobs
 from framework.config.load import load
-from framework.config.options import recipe_names, relative
+from framework.config.options import every_recipe, recipe_names, relative
 from framework.config.read_recipe import listed
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
@@ -38,6 +39,16 @@ def test_working_folder_recipe_comes_first(team, config):
     team("recipes/tiny.yaml", "defaults:\n- override /model: tiny\n- override /data: tiny\nname: ours\n")
     assert config("+recipe=tiny").name == "ours"
     assert config("+recipe=quickstart").name == "quickstart"
+
+
+def test_glob_means_the_recipes_of_a_team(team):
+    assert every_recipe() == recipe_names(SHARE / "recipes")
+    assert ["+recipe=tiny"] in sweep_jobs(["+recipe=glob(*)"])
+    team("recipes/ours.yaml", "name: ours\n")
+    team("recipes/deep/other.yaml", "name: other\n")
+    assert every_recipe() == ["deep/other", "ours"]
+    assert sweep_jobs(["+recipe=glob(*)"]) == [["+recipe=ours"]]
+    assert sweep_jobs(["+recipe=tiny,ours"]) == [["+recipe=tiny"], ["+recipe=ours"]]
 
 
 def test_working_folder_option_comes_first(team, config):

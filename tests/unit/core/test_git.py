@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.core.errors import GitError
-from framework.core.git import Repository, error_line
+from framework.core.git import Repository, error_line, uncommitted
 
 
 @pytest.fixture
@@ -113,3 +113,29 @@ def test_error_line_is_the_one_with_the_error():
     assert error_line("hint: do this\nfatal: no such ref\n") == "fatal: no such ref"
     assert error_line("\nonly this\n") == "only this"
     assert error_line("") == ""
+
+
+def test_uncommitted_finds_what_a_commit_lacks(repository, tmp_path_factory):
+    """Changed, untracked, ignored and linked files count, of code only those that Git does not ignore."""
+    folder, outside = repository.folder, tmp_path_factory.mktemp("outside") / "rows"
+    (folder / "code").mkdir()
+    (folder / "code" / "module.py").write_text("a = 1")
+    (folder / ".gitignore").write_text("*.bin\n")
+    (folder / "same.yaml").write_text("a: 1")
+    (folder / "changed.yaml").write_text("a: 1")
+    outside.write_text("rows")
+    (folder / "link").symlink_to(outside)
+    for words in (("add", "."), ("commit", "-q", "-m", "files")):
+        repository.run("-c", "user.name=a", "-c", "user.email=a@example.org", *words)
+    files = [folder / name for name in ("same.yaml", "changed.yaml", "new *.yaml", "rows.bin", "link")]
+    code = [folder / "code"]
+    assert uncommitted(repository, files[:1], code) == []
+    (folder / "changed.yaml").write_text("a: 2")
+    (folder / "new *.yaml").write_text("a: 1")
+    (folder / "rows.bin").write_text("rows")
+    (folder / "code" / "cache.bin").write_text("cache")
+    (folder / "unrelated").write_text("x")
+    found = ["changed.yaml", "new *.yaml", "rows.bin", str(outside)]
+    assert uncommitted(repository, files, code) == found
+    (folder / "code" / "other.py").write_text("b = 1")
+    assert uncommitted(Repository(folder / "code"), [], code) == ["code/other.py"]

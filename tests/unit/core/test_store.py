@@ -133,6 +133,20 @@ def test_forget_makes_a_step_pending_again(store: Store) -> None:
     assert Write.runs == ["hello", "hello"]
 
 
+def test_artifact_that_is_a_link_is_forgotten(store: Store, tmp_path: Path) -> None:
+    """Someone moved it to another disk."""
+    step = Step("write", Write())
+    folder = store.build(step)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    store.forget(step)
+    assert store.record(step) is None
+    assert leftovers(store) == []
+    assert (tmp_path / "elsewhere" / "deep" / "file.txt").is_file()
+    store.build(step)
+    assert store.record(step) is not None
+
+
 def truncate(folder: Path) -> None:
     (folder / "deep" / "file.txt").write_text("hell")
 

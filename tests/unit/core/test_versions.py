@@ -57,6 +57,17 @@ def test_pruning_keeps_the_newest_versions(url, tmp_path):
     assert prune(url, "tiny", 3, frozenset()) == []
 
 
+@pytest.mark.parametrize("link", ["store", "store/releases", "store/releases/tiny"])
+def test_old_versions_below_a_link_are_removed(tmp_path, link):
+    """Someone moved the folder to another disk."""
+    url = f"file://{tmp_path}/store"
+    made = [publish(url, tmp_path, number) for number in range(1, 4)]
+    (tmp_path / link).rename(tmp_path / "elsewhere")
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    assert prune(url, "tiny", 1, frozenset()) == [f"{2:064x}", f"{1:064x}"]
+    assert [is_there(each, tmp_path) for each in made] == [False, False, True]
+
+
 def test_version_named_by_a_lock_is_kept(url, tmp_path):
     made = [publish(url, tmp_path, number) for number in range(1, 5)]
     needed = frozenset([made[0].plan, made[1].digest.removeprefix("sha256:")])

@@ -10,7 +10,7 @@ import yaml
 
 from framework.core.errors import FrameworkError
 from framework.gitops.argocd import HEADER, argocd, environments, render_files
-from framework.gitops.managed_fields import KINDS
+from framework.gitops.managed_fields import KINDS, WORKLOADS
 
 ROOT = Path(__file__).parents[3]
 COMMITTED = ROOT / "environments" / "argocd"
@@ -57,6 +57,21 @@ def test_local_path_is_rejected_and_token_is_not_committed(tmp_path, monkeypatch
     assert "hidden" not in written
     assert "https://git.example.org/models.git" in written
     argocd(["repo=git@git.example.org:models.git"])
+
+
+@pytest.mark.parametrize("link", ["environments", "environments/argocd"])
+def test_files_behind_a_link_are_neither_written_nor_removed(tmp_path, monkeypatch, link):
+    (tmp_path / "elsewhere" / "argocd").mkdir(parents=True)
+    old = tmp_path / "elsewhere" / ("argocd" if link == "environments" else "") / "namespace-old.yaml"
+    old.write_text(f"{HEADER}a: 1\n")
+    folder = tmp_path / link
+    folder.parent.mkdir(exist_ok=True)
+    folder.symlink_to(tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrameworkError, match=f"^{link}: a link"):
+        argocd(["repo=https://git.example.org/models.git"])
+    assert old.is_file()
+    assert not [file for file in old.parent.iterdir() if file.is_file() and file != old]
 
 
 def test_committed_files_pass_the_schema_check():
@@ -139,15 +154,15 @@ def test_workloads_are_pruned_last():
 
 
 def test_namespaces_are_restricted_and_readers_read_no_secret():
-    kinds = {plural for kind in KINDS.values() for plural in [kind.plural]}
+    kinds = {kind.plural for kind in (*KINDS.values(), *WORKLOADS.values())}
     for place in environments():
         files = committed()
         labels = files[f"namespace-{place.namespace}.yaml"]["metadata"]["labels"]
         assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
         rules = files[f"role-{place.namespace}.yaml"]["rules"]
-        assert {verb for rule in rules for verb in rule["verbs"]} == {"get"}
+        assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list"}
         read = {resource for rule in rules for resource in rule["resources"]}
-        assert kinds | {"pods", "replicasets"} == read
+        assert kinds == read
         binding = files[f"rolebinding-{place.namespace}.yaml"]
         assert binding["roleRef"]["name"] == files[f"role-{place.namespace}.yaml"]["metadata"]["name"]
         account = files[f"serviceaccount-{place.namespace}.yaml"]

@@ -129,7 +129,7 @@ REACH = {
     "compression": SMALLER,
     "export": {"parity", "gate export", "publish"},
     "seed": ALL,
-    "gates": {"gate quality", "publish"},
+    "gates": {"gate quality", "gate export", "publish"},
     "phases": set(),  # tests/unit/test_phases.py
     "benchmark": {"benchmark", "gate export", "publish"},
     "publish": {"publish"},
@@ -151,6 +151,7 @@ UNTOUCHED = {
     *("api_key_secret", "requests", "limits"),  # whole parts, where there are none
     *("subset", "split", "test_split"),  # of folders only
     *("cpu", "memory", "model_space", "temporary_space"),  # another text is no amount
+    "gates",  # of the environment, which has none: another text is no bound
 }
 BOUNDS = (
     "max_difference",
@@ -213,20 +214,26 @@ def test_serving_key_rebuilds_nothing(words, plan):
 
 def test_gate_rebuilds_no_export(plan):
     before, after = keys(plan("+recipe=tiny")), keys(plan("+recipe=tiny", "gates.exact_match.min=0.6"))
+    assert {label for label in before if before[label] != after[label]} == GATES
+    after = keys(plan("+recipe=tiny", "gates.tuned.exact_match.min=0.6"))
     assert {label for label in before if before[label] != after[label]} == {"gate quality", "publish"}
     after = keys(plan("+recipe=tiny", "gates.int4.exact_match.min=0.6"))
     assert {label for label in before if before[label] != after[label]} == {"gate export", "publish"}
 
 
 def test_answers_must_end_unless_the_recipe_says_otherwise(plan):
-    def defaults(*words):
+    def stops(*words):
         made = plan(*words)
         gates = (made.step("gate quality").stage, made.step("gate export").stage)
-        return {name: bound.min for gate in gates for name, bound in gate.defaults.items()}
+        bounds = [gate.gates({*gate.defaults}) for gate in gates]
+        return {name: bound.min for each in bounds for name, bound in each.items() if name.endswith(".stops")}
 
-    assert defaults("+recipe=tiny") == {"tuned.stops": 0.5, "int4.stops": 0.5}
-    assert defaults("+recipe=tiny", "gates.stops.min=0.2") == {"tuned.stops": 0.2, "int4.stops": 0.2}
-    assert defaults("+recipe=sentiment") == {}
+    assert stops("+recipe=tiny") == {"tuned.stops": 0.5, "int4.stops": 0.5}
+    assert stops("+recipe=tiny", "gates.stops.min=0.2") == {"tuned.stops": 0.2, "int4.stops": 0.2}
+    assert stops("+recipe=tiny", "gates.int4.stops.min=0.2") == {"tuned.stops": 0.5, "int4.stops": 0.2}
+    pruned = ("+recipe=tiny", "compression=[prune-structured,int4-weight]")
+    assert stops(*pruned) == {"tuned.stops": 0.5, "pruned.stops": 0.5, "int4.stops": 0.5}
+    assert stops("+recipe=sentiment") == {}
 
 
 def test_another_option_changes_the_key(plan):

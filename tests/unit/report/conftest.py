@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from framework.build.stages.benchmark import BATCHES, Measure
-from framework.build.stages.evaluate import Evaluate
+from framework.build.stages.evaluate import METRIC_LOSS, Evaluate, metric_loss
 from framework.build.stages.evaluate_phases import EvaluatePhases
 from framework.build.stages.parity import CompareExports
+from framework.build.task import open_task
 from framework.core.filesystem import files_below, sha256_of
 from framework.core.release import LOCK, Release
 from framework.core.step import Step
@@ -40,10 +41,16 @@ def leave(step: Step, folder: Path, quality: dict[str, float]) -> None:
             measured = EvaluatePhases.metrics(stage.phases, measured)
         metrics = {f"{name}.{metric}": quality.get(name, 0.5) for metric in measured}
         metrics |= {f"{name}.{metric}": 1.0 for metric in measured if metric.endswith("stops")}
+        if "tuned" in step.needs:
+            metrics[f"{name}.{METRIC_LOSS}"] = metric_loss(
+                open_task(stage.model.task),
+                {metric: quality.get(name, 0.5) for metric in measured},
+                {metric: quality.get("tuned", 0.5) for metric in measured},
+            )
         example = {"prompt": f"asked {NASTY}", "expected": "yes", "answer": f"{name} says {NASTY}"}
         (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")
     elif isinstance(stage, CompareExports):
-        names = CompareExports.metrics(stage.task)
+        names = CompareExports.metrics(stage.task, stage.parity)
         values = {name: 0.001 if name.endswith("difference") else 0.995 for name in names}
         metrics = {f"{each}.{name}": value for each in stage.candidates for name, value in values.items()}
     elif isinstance(stage, Measure):
@@ -83,7 +90,9 @@ def release() -> Release:
         chat_template_digest=None,
         metrics={},
         gates={},
-        commit="c0ffee-dirty",
+        commit="c0ffee",
+        overrides=("tuning.rank=4",),
+        clean=False,
     )
 
 

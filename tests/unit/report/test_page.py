@@ -8,7 +8,7 @@ import pytest
 
 from framework.report.markdown import markdown
 from framework.report.page import file_name, page
-from framework.report.tables import data, pool
+from framework.report.tables import candidate_tables, data, pool
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -94,6 +94,24 @@ def test_gates_show_bound_value_and_verdict(read):
     assert "fp32.max_difference passed 0.001 <= 0.01 export" in document.text
 
 
+def test_compressed_candidate_that_misses_a_bare_gate_is_not_released(facts):
+    words = ("+recipe=tiny", "gates.exact_match.min=0.95")
+    failing = facts(*words, quality={"tuned": 1.0, "int4": 0.704}, without=("gate export", "publish"))
+    verdicts = {verdict.metric: (verdict.gate, verdict.passed) for verdict in failing.verdicts}
+    assert verdicts["tuned.exact_match"] == ("gate quality", True)
+    assert verdicts["int4.exact_match"] == ("gate export", False)
+    text = Read(page([failing])).text
+    assert "Nothing is released: gate export stopped the plan, because int4.exact_match is 0.704" in text
+    (quality, *_) = candidate_tables([failing], pool([failing]))
+    row = next(row for row in quality.rows if row[0].text == "int4")  # not "(released)"
+    assert row[quality.head.index("exact match")].text == "70.4%"
+    assert row[quality.head.index("loss vs tuned")].text == "29.6%"
+    assert "of exact match, relative" in quality.note
+    none_right = [replace(each, metrics={**each.metrics, "exact_match": 0.0}) for each in failing.candidates]
+    unmatched = replace(failing, candidates=none_right)
+    assert "of answer perplexity, relative" in candidate_tables([unmatched], pool([unmatched]))[0].note
+
+
 def test_page_is_accessible_to_screen_readers(read):
     document = read("+recipe=tiny", quality={"tuned": 0.75, "int4": 0.7})
     identities = Counter(given["id"] for _, given in document.elements if "id" in given)
@@ -115,7 +133,7 @@ def test_page_is_accessible_to_screen_readers(read):
 
 def test_origin_is_shown(read):
     text = read("+recipe=tiny", quality={"tuned": 0.75}).text
-    assert "commit c0ffee-dirty" in text
+    assert "built from c0ffee with tuning.rank=4, from a tree with changes" in text
     assert "encode train 1,234 56,789 2 sha256:" in text
     assert "tune 61.5 s 1.07 GB" in text
 

@@ -15,13 +15,19 @@ from framework.plan.build import make_plan
 from framework.run.screens import _numbers, brief, plan_table
 
 
+@pytest.fixture(autouse=True)
+def terminal(monkeypatch) -> None:
+    """A terminal of 80 columns, whatever the tests run in."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+
 @pytest.fixture
 def store(tmp_path) -> Store:
     return Store(tmp_path / "store")
 
 
-def remember(store: Store, plan) -> None:
-    """Write the records of a built plan, as the store does."""
+def remember(store: Store, plan) -> dict[str, list[str]]:
+    """Write the records of a built plan, as the store does; return it as the steps of an earlier run."""
     for step in plan.steps:
         folder = store.folder(step)
         folder.mkdir(parents=True)
@@ -39,6 +45,7 @@ def remember(store: Store, plan) -> None:
             "files": {summary.name: file},
         }
         (folder / RECORD).write_text(json.dumps(record))
+    return {step.label: [step.key] for step in plan.steps}
 
 
 RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
@@ -49,15 +56,24 @@ def test_plan_fits_80_columns(name, device, config, store):
     chosen = config(
         f"+recipe={name}", f"environment.hardware.device={device}", "environment.hardware.price_per_hour=2.5"
     )
-    text = plan_table(chosen, make_plan(chosen, name), store, None)
+    text = plan_table(chosen, make_plan(chosen, name), store, {}, None)
     assert [line for line in text.splitlines() if len(line) > 80] == []
     assert f"On {device}: about " in text
     assert re.search(r"about \d+\.\d\d at 2\.5 an hour", text)
 
 
+def test_plan_lists_what_a_bare_gate_binds(config, store):
+    chosen = config("+recipe=tiny", "gates.agreement.min=0.5", "gates.int4.agreement.min=0.6")
+    text = " ".join(plan_table(chosen, make_plan(chosen, "tiny"), store, {}, None).split())
+    assert "gates.exact_match >= 0.5: binds tuned, int4 (released); not measured of fp32 " in text
+    assert (
+        "gates.agreement >= 0.5: binds fp32; int4 (released) by its own bound; not measured of tuned " in text
+    )
+
+
 def test_warnings_and_long_names_are_wrapped(config, store):
     chosen = config("+recipe=tiny", "model=smollm2-135m", f"name={'n' * 40}", "environment=production", IMAGE)
-    text = plan_table(chosen, make_plan(chosen, "x"), store, None)
+    text = plan_table(chosen, make_plan(chosen, "x"), store, {}, None)
     assert "warning: model." in text
     assert "hf://HuggingFaceTB/SmolLM2-135M-Instruct@main is not pinned" in " ".join(text.split())
     assert [line for line in text.splitlines() if len(line) > 80] == []
@@ -70,27 +86,37 @@ def test_what_is_built_shows_what_it_really_took(config, store):
     chosen = config("+recipe=tiny")
     plan = make_plan(chosen, "tiny")
     remember(store, plan)
-    text = plan_table(chosen, plan, store, "")
+    text = plan_table(chosen, plan, store, {}, "")
     assert text.count("cached") == len(plan.steps)
     assert "61 s" in text
     assert "On cpu: about 0 s to run." in text
     assert "Manifests: environments/dev/tiny/ is up to date." in text
-    assert "would change:\n\n+replicas" in plan_table(chosen, plan, store, "+replicas\n")
+    assert "would change:\n\n+replicas" in plan_table(chosen, plan, store, {}, "+replicas\n")
 
 
 @pytest.mark.parametrize(
     ("words", "label", "why"),
     [
-        (("gates.exact_match.min=0.25",), "gate quality", "…d.exact_match.min 0.5 -> 0.25"),
-        (("publish.url=s3://bucket",), "publish", "….gitune/models -> s3://bucket"),
+        (("gates.exact_match.min=0.25",), "gate quality", "bounds.tuned.exact_match.min 0.5 -> 0.25"),
+        (("publish.url=s3://bucket",), "publish", "publish.url file://.gitune/models -> s3://bucket"),
     ],
 )
-def test_long_reason_is_cut_to_its_column(words, label, why, config, store):
-    remember(store, make_plan(config("+recipe=tiny", "tuning=lora"), "test"))
+def test_reason_is_cut_to_the_width_of_the_terminal(words, label, why, config, store, monkeypatch):
+    earlier = remember(store, make_plan(config("+recipe=tiny", "tuning=lora"), "test"))
     chosen = config("+recipe=tiny", "tuning=lora", *words)
-    text = plan_table(chosen, make_plan(chosen, "test"), store, None)
-    (line,) = [line for line in text.splitlines() if line.startswith(f"{label} ")]
-    assert f" {why} " in line
+
+    def shown(columns: int) -> str:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        lines = plan_table(chosen, make_plan(chosen, "test"), store, earlier, None).splitlines()
+        (line,) = [line for line in lines if line.startswith(f"{label} ")]
+        assert len(line) <= max(80, columns)
+        return line
+
+    assert f" {why} " in shown(200)
+    assert len(shown(200)) == len(shown(120))  # no wider than it needs to be
+    for columns, room in ((80, 36), (40, 30)):
+        cut = why if len(why) <= room else f"…{why[1 - room :]}"
+        assert f" {cut} " in shown(columns)
 
 
 def test_metric_of_any_task_is_shown(config):

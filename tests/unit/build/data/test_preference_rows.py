@@ -63,3 +63,47 @@ def test_what_is_no_pair_is_named(row: object, message: str) -> None:
     with pytest.raises(DataError) as caught:
         canonical(row)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("label", [True, False])
+@pytest.mark.parametrize(
+    ("row", "turns"),
+    [
+        ({"prompt": "Hi", "completion": "No", "label": ...}, [ASKED, BAD]),
+        ({"prompt": [ASKED], "completion": [BAD], "label": ..., "kto_tag": None}, [ASKED, BAD]),
+        ({"messages": [*EARLIER, BAD], "label": ...}, [*EARLIER, BAD]),
+        ({"conversations": [SAID[0], SAID[2]], "kto_tag": ...}, [ASKED, BAD]),
+        ({"instruction": "Hi", "output": "No", "kto_tag": ..., "label": ...}, [ASKED, BAD]),
+        ({"instruction": "Hi", "response": "No", "label": ..., "system": "S"}, [SYSTEM, ASKED, BAD]),
+    ],
+)
+def test_a_boolean_label_says_whether_the_last_answer_is_desirable(
+    row: dict[str, object], turns: object, label: bool
+) -> None:
+    given = {key: label if value is ... else value for key, value in row.items()}
+    assert canonical(given) == {"messages": turns, "desirable": label}
+    assert canonical(given, ["label", "kto_tag"]) == {"messages": turns}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"prompt": "Hi", "completion": "No", "label": 0}, "must be true or false"),
+        ({"prompt": "Hi", "completion": "No", "label": "false"}, "must be true or false"),
+        ({"prompt": "Hi", "completion": "No", "label": True, "kto_tag": False}, "contradict each other"),
+        ({"messages": [ASKED, GOOD, ASKED, {**BAD, "weight": 0}], "label": False}, "not to be learned"),
+        ({"messages": [SYSTEM, BAD], "label": False}, "without a prompt"),
+        ({"messages": [ASKED], "chosen": GOOD, "rejected": BAD, "label": True}, "nothing reads 'label'"),
+        ({"messages": [ASKED], "chosen": GOOD, "rejected": BAD, "kto_tag": False}, "nothing reads 'kto_tag'"),
+    ],
+)
+def test_a_label_that_judges_no_answer_is_named(row: object, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        canonical(row)
+    assert message in str(caught.value)
+
+
+def test_labels_of_documents_are_classes() -> None:
+    assert canonical({"text": "a", "label": 1}) == {"text": "a", "label": "1"}
+    with pytest.raises(DataError, match="not a boolean"):
+        canonical({"text": "a", "label": False})

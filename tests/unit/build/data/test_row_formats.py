@@ -154,12 +154,11 @@ def test_an_unknown_form_names_the_accepted_ones() -> None:
         ({"messages": [{"role": "user"}]}, "turn 1 of messages must be an object with 'role' and 'content'"),
         ({"messages": [{"text": "x"}]}, "with 'role' and 'content'"),
         ({"messages": [{"role": "user", "content": "x"}]}, "last turn must be the assistant's"),
-        ({"prompt": "a", "completion": "b", "label": False}, "label is false"),
         (
             {"prompt": "a", "completion": "b", "label": "good"},
             "label of a conversation must be true or false",
         ),
-        ({"conversations": [{"from": "gpt", "value": "b"}], "kto_tag": False}, "kto_tag is false"),
+        ({"conversations": [{"from": "gpt", "value": "b"}], "kto_tag": False}, "without a prompt"),
         ({"instruction": "a", "input": "b", "context": "c", "output": "d"}, "both 'input' and 'context'"),
         ({"instruction": "a", "output": "b", "history": [["a"]]}, "item 1 must be [question, answer]"),
         ({"instruction": "a", "output": "b", "history": "none"}, "history is text, but not JSON"),

@@ -30,3 +30,10 @@ def test_what_a_decoder_does_not_learn_is_named(tokenizer: Any, key: str) -> Non
     (row if key in ("tools", "rejected") else row["messages"][1])[key] = [{"function": {}}]
     with pytest.raises(DataError, match=f"'{key}'"):
         encode_answers(tokenizer, row)
+
+
+def test_good_answers_are_learned_and_bad_ones_named(tokenizer: Any) -> None:
+    row: dict[str, Any] = {"messages": TURNS[:2]}
+    assert encode_answers(tokenizer, {**row, "desirable": True}) == encode_answers(tokenizer, row)
+    with pytest.raises(DataError, match="label is false"):
+        encode_answers(tokenizer, {**row, "desirable": False})

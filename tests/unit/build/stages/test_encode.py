@@ -265,3 +265,16 @@ def test_preferences_do_not_mix_with_other_rows(prepare: Prepare) -> None:
     folder = prepare(lines(pair, GOOD, pair), max_rejected=0.5)
     assert [entry["line"] for entry in rejected(folder)] == [2]
     assert [len(parts) for parts in read_examples(folder / "train")] == [4, 4]
+
+
+def test_the_label_of_an_answer_reaches_the_tokens(prepare: Prepare) -> None:
+    good, bad = {"messages": [*GOOD_TURNS, *GOOD_TURNS], "label": True}, {**GOOD, "label": False}
+    folder = prepare(lines(good, GOOD, bad), lines({**OTHER, "label": True}), max_rejected=0.5)
+    assert [entry["line"] for entry in rejected(folder)] == [2]
+    assert [parts[2].tolist() for parts in read_examples(folder / "train")] == [[1], [0]]
+    # As in a pair, only the last answer has a loss.
+    assert [int((labels >= 0).sum()) for _, labels, _ in read_examples(folder / "train")] == [4, 4]
+    answers = {split: counted["answers"] for split, counted in summary(folder).items()}
+    assert answers == {"train": {"desirable": 1, "undesirable": 1}, "test": {"desirable": 1}}
+    with pytest.raises(DataError, match=r"data\.loss_on=answers"):
+        prepare(lines(good, bad), loss_on="all")

@@ -64,7 +64,8 @@ def test_every_missed_bound_is_listed_with_its_value(measured: dict[str, Path], 
         "  int4.perplexity is nan, the gate requires <= 1e+09\n"
         "  tuned.exact_match is 0.75, the gate requires >= 0.9\n"
         "  tuned.perplexity is 1.04, the gate requires >= 1.1 and <= 2\n"
-        "  Train longer or on more rows, or loosen the gate in the recipe."
+        "  Train longer or on more rows, choose a weaker compression for what only a compressed candidate "
+        "misses, or loosen the gate in the recipe; gates.<candidate>.<metric> is of one candidate."
     )
     assert not (tmp_path / "gates.json").exists()
     assert caught.value.exit_code == 1

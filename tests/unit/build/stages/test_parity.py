@@ -34,7 +34,7 @@ def test_exports_are_compared_with_pytorch(
     exported: dict[str, Path], tiny_tuned: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     found = compare({"model": tiny_tuned, "data": tiny_data, **exported}, tmp_path)
-    measured = CompareExports.metrics("causal-lm")
+    measured = CompareExports.metrics("causal-lm", Parity())
     assert set(found) == {f"{candidate}.{metric}" for candidate in CANDIDATES for metric in measured}
     assert found["fp32.max_difference"] < 1e-3
     assert found["fp32.agreement"] == 1.0

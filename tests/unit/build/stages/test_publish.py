@@ -12,9 +12,11 @@ from framework.build.stages.publish import Publish, PublishRelease
 from framework.core import versions
 from framework.core.errors import SourceError, StepError
 from framework.core.filesystem import tree_digest
-from framework.core.release import LOCK, Release
+from framework.core.release import LOCK, ORIGIN, Release
 from framework.core.step import Workspace
 from framework.core.store import RECORD
+
+WHO = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
 
 
 @pytest.fixture
@@ -50,6 +52,7 @@ def publish(
         recipe="tiny",
         publish=Publish(url=url),
         model=model,
+        candidate="int4",
         engine="genai",
         plan=plan,
     )
@@ -62,6 +65,7 @@ def test_release_says_what_was_published(inputs: dict[str, Path], tiny_model: Mo
     assert release.metrics == {"tuned.exact_match": 0.75, "fp32.agreement": 1.0}
     assert release.gates == {"tuned.exact_match": ">= 0.5"}
     assert release.commit is None
+    assert release.released == ("int4",)
     assert release.base_model == "random"
     assert release.task == "causal-lm"
     assert release.model_uri == f"file://models/{release.digest.removeprefix('sha256:')}"
@@ -106,29 +110,13 @@ def test_publishing_does_not_change_the_artifact(inputs: dict[str, Path], tiny_m
     assert tree_digest(inputs["shipped"]) == before
 
 
-def git(*words: str) -> str:
-    settings = ("-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false")
-    done = subprocess.run(["git", *settings, *words], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
-
-
-def test_source_commit_is_the_working_folders(inputs: dict[str, Path], tiny_model: Model) -> None:
-    git("init", "-q")
-    assert publish(inputs, tiny_model).commit is None  # no commit yet
-    Path("recipe.yaml").write_text("a: 1")
-    git("add", "recipe.yaml")
-    git("commit", "-q", "-m", "first")
-    commit = git("rev-parse", "HEAD")
-    assert publish(inputs, tiny_model).commit == commit  # what is not tracked does not count
-    Path("recipe.yaml").write_text("a: 2")
-    assert publish(inputs, tiny_model).commit == f"{commit}-dirty"
-
-
-def test_source_commit_is_none_without_git(
-    inputs: dict[str, Path], tiny_model: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", "")
-    assert publish(inputs, tiny_model).commit is None
+def test_release_has_no_origin(inputs: dict[str, Path], tiny_model: Model) -> None:
+    """Another commit, recipe or spelling may reuse the step."""
+    for words in (["init", "-q"], [*WHO, "commit", "-q", "--allow-empty", "-m", "first"]):
+        subprocess.run(["git", *words], check=True)
+    release = publish(inputs, tiny_model)
+    assert release.commit is None
+    assert {name: getattr(release, name) for name in ORIGIN} == dict.fromkeys(ORIGIN)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

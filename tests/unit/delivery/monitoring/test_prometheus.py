@@ -15,7 +15,7 @@ from framework.core import paths
 from framework.core import yaml as ours
 from framework.core.release import Release
 from framework.delivery.environment import Environment
-from framework.delivery.monitoring import Monitoring, grafana
+from framework.delivery.monitoring import Monitoring
 from framework.delivery.monitoring.prometheus import Prometheus
 from framework.manifests.identity import Identity
 from framework.manifests.server_signals import GITUNE, TRITON, VLLM
@@ -138,13 +138,6 @@ def test_every_query_is_valid_promql(signals, tmp_path, run_tool):
     (tmp_path / "rules.yaml").write_text(ours.dump({"groups": [{"name": "all", "rules": rules}]}))
     done = run_tool("promtool", "check", "rules", tmp_path / "rules.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_dashboards_without_their_package_are_refused(monkeypatch):
-    monkeypatch.setattr(grafana, "SDK", "no_such_package")
-    (problem,) = Prometheus().problems()
-    assert problem.advice == "pip install 'gitune[monitoring]'"
-    assert Prometheus(dashboards=False).problems() == []
 
 
 def test_pods_are_scraped_at_their_metrics_port():

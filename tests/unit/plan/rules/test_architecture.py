@@ -6,7 +6,8 @@ import pytest
 
 from framework.core.errors import PlanError
 from framework.plan.build import make_plan
-from framework.run.runner import Call, show_plan
+from framework.run.call import called
+from framework.run.runner import show_plan
 
 TIED = {"architectures": ["LlamaForCausalLM"], "tie_word_embeddings": True, "num_attention_heads": 2}
 LOCAL = ("+recipe=tiny", "model=smollm2-135m", "model.source.url=model")
@@ -56,11 +57,12 @@ def test_downloaded_model_is_judged(problems, monkeypatch, tmp_path) -> None:
     assert problem.key == "export"
 
 
-def test_stored_model_is_judged(config, monkeypatch, tmp_path) -> None:
+def test_stored_model_is_judged(compose, monkeypatch, tmp_path) -> None:
     """The artifact may be of a plan with another export, which does not enter its key."""
     monkeypatch.setenv("GITUNE_CACHE", str(tmp_path / "cache"))
-    chosen = config("+recipe=tiny", "export=onnx-genai", f"store={tmp_path}")
-    call = Call(chosen, "tiny", "run", ())
+    composition = compose("+recipe=tiny", "export=onnx-genai", f"store={tmp_path}")
+    call = called(composition, "run")
+    chosen = call.config
     folder = call.store.folder(make_plan(chosen, "tiny").step("model"))
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps({"architectures": ["GPT2LMHeadModel"]}))

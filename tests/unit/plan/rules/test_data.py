@@ -81,29 +81,3 @@ def test_labels_are_asked_for_where_rows_have_none(team, problems):
     team("x.csv", "text\nrow\n")
     (problem,) = problems(*LABELED, "model=minilm-entities-pypi", "export=onnx")
     assert (problem.key, problem.overrides) == ("model.entities", ("model.entities=[<name>,<name>]",))
-
-
-PAIR = {"prompt": "1?", "chosen": "odd", "rejected": "even"}
-
-
-@pytest.mark.parametrize(
-    ("words", "overrides"),
-    [((), [("training=dpo",)]), (("training=dpo",), []), (("data.format=txt",), [])],
-)
-def test_preferences_need_a_training_that_compares(words, overrides, team, problems):
-    team("x.jsonl", "{\n" + json.dumps(PAIR) + "\n")
-    found = problems(*FILES, "data.train=x.jsonl", *words)
-    assert [problem.overrides for problem in found if problem.key == "training"] == overrides
-
-
-def test_preferences_in_a_part_of_a_mix_are_seen(team, problems):
-    team("x.jsonl", ROW)
-    team("pairs.jsonl", json.dumps(PAIR) + "\n")
-    team(
-        "recipes/mixed.yaml",
-        "defaults:\n- /recipe/tiny\n- /data@data.parts.a.data: files\n- /data@data.parts.b.data: files\n"
-        "- override /data: mix\n- _self_\nname: mixed\ndata:\n  max_length: 128\n"
-        "  parts: {a: {data: {train: x.jsonl}}, b: {data: {train: pairs.jsonl}}}\n",
-    )
-    (problem,) = problems("+recipe=mixed")
-    assert (problem.key, problem.overrides) == ("training", ("training=dpo",))

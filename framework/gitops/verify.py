@@ -1,0 +1,114 @@
+"""``run verify``: whether the commit and overrides in a lock give the steps and the config that it names.
+
+It composes and plans in a worktree of that commit and builds nothing. So it proves where a release comes
+from, not that another training would measure the same numbers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.core.errors import FrameworkError, ReleaseError
+from framework.core.git import Repository
+from framework.core.release import LOCK, Release, built_from, config_digest, short_key
+from framework.gitops.arguments import name, parse_arguments, subfolder
+from framework.gitops.locks import lock_path, read_lock
+from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
+from framework.gitops.text_layout import row
+from framework.gitops.worktree import temporary_worktree
+from framework.run.build_origin import recipe_words
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A lock beside the plan of its commit."""
+
+    agrees: tuple[str, ...]
+    differs: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+    """What the lock does not record."""
+
+
+def verify(words: Sequence[str]) -> None:
+    """Compare each lock of a release with the plan of its commit, and print what agrees and what does not.
+
+    Raises:
+        FrameworkError: there is no such lock, or one of them does not agree with its commit.
+    """
+    optional = {"environment": "", "environments": "environments"}
+    arguments = parse_arguments("verify", words, ("release",), optional)
+    release = name("release", arguments["release"])
+    chosen = arguments["environment"] and name("environment", arguments["environment"])
+    root = subfolder("environments", arguments["environments"])
+    found = [chosen] if chosen else sorted(lock.parts[-3] for lock in Path(root).glob(f"*/{release}/{LOCK}"))
+    repository = Repository.around(Path())
+    wrong = []
+    for environment in found or ["dev"]:
+        path = lock_path(root, environment, release)
+        lock = read_lock(Path(), path, "this folder")
+        print(f"{path}: recipe {lock.recipe}, built from {built_from(lock, 12)}")
+        try:
+            compared = compare(lock, _planned(repository, lock, environment))
+        except FrameworkError as error:
+            wrong.append(f"{path}: {error}")
+            continue
+        for title in ("agrees", "differs", "unknown"):
+            if items := getattr(compared, title):
+                print(row(title, *items))
+        if compared.differs:
+            wrong.append(f"{path}: {_consequence(lock)}")
+    if wrong:
+        raise ReleaseError("\n".join(wrong))
+
+
+def compare(lock: Release, planned: ComposeResult) -> Comparison:
+    """Return what of *lock* agrees with the steps that were *planned* at its commit."""
+    *steps, last = planned.steps
+    now = {
+        "config": config_digest({step["label"]: step["identity"]["spec"] for step in steps}),
+        "plan": str(last["identity"]["spec"]["plan"]),
+        **{f"step {step['label']}": short_key(step["key"]) for step in steps},
+    }
+    recorded = {
+        **({"config": lock.config_digest} if lock.config_digest else {}),
+        "plan": lock.plan,
+        **{f"step {label}": key for label, key in (lock.steps or {}).items()},
+    }
+    same = [key for key, value in recorded.items() if now.get(key) == value]
+    other = [key for key, value in recorded.items() if now.get(key) != value]
+    if lock.steps is not None:
+        other += [key for key in now if key.startswith("step ") and key not in recorded]
+    missing = {"overrides": lock.overrides, "config": lock.config_digest, "steps": lock.steps}
+    unknown = [key for key, value in missing.items() if value is None]
+    return Comparison(tuple(same), tuple(other), tuple(unknown))
+
+
+def _planned(repository: Repository, lock: Release, environment: str) -> ComposeResult:
+    """Compose and plan what the lock names, at its commit.
+
+    Raises:
+        FrameworkError: there is no such commit, or it cannot be planned there.
+    """
+    commit = lock.full_commit
+    if not commit:
+        raise ReleaseError(
+            "built outside of Git, so there is no commit to compare with; commit and run again"
+        )
+    if repository.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+        raise ReleaseError(
+            f"this clone does not have commit {commit[:12]}; fetch the branch that it was built on, or build "
+            "the release again from a commit that is here"
+        )
+    words = recipe_words(lock.recipe, lock.name, lock.built_for or environment)
+    request = ComposeRequest((*words, *(lock.overrides or ())), with_plan=True)
+    with temporary_worktree(repository, commit) as tree:
+        return compose_in(tree.folder, [request])[0].checked()
+
+
+def _consequence(lock: Release) -> str:
+    if lock.changed:
+        return "its tree had changes, so its commit does not give it; commit them and run again"
+    return (
+        "its commit does not give it with the libraries and files of this machine; install the versions that "
+        "it was built with, or build it again"
+    )

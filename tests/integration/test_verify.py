@@ -1,0 +1,116 @@
+"""`run verify` with real Git: a lock beside the plan of its commit."""
+
+import pytest
+
+from framework.config.compose_config import composed
+from framework.core.release import LOCK, ORIGIN, Release
+from framework.plan.build import make_plan
+from framework.run.call import called
+
+PATH = "environments/dev/one/release.lock"
+ROWS = '{"prompt": "1", "completion": "odd"}\n' * 40
+
+
+@pytest.fixture
+def lock(gitops, clone, monkeypatch):
+    """Write the lock that a run of some words leaves in the team's repository; *update* changes it."""
+    recipe = "defaults: [served, override /data: files]\nname: one\ndata: {train: rows.jsonl}\n"
+    (clone / "recipes" / "rows.yaml").write_text(recipe)
+    (clone / "rows.jsonl").write_text(ROWS)
+    gitops.git(clone, "add", ".")
+    gitops.git(clone, "commit", "-q", "-m", "rows")
+    monkeypatch.chdir(clone)
+
+    def write(*words, **update):
+        call = called(composed(["+recipe=rows", *words]), "run")
+        plan = make_plan(call.config, call.recipe)
+        stored = gitops.release("one", "b").model_copy(update={"recipe": "rows", "plan": plan.key})
+        release = call.origin(plan).of(stored).model_copy(update=update)
+        (clone / PATH).write_text(release.text())
+        return release
+
+    return write
+
+
+def shown(output):
+    """Return what agrees, differs and is unknown, by these words."""
+    rows, title = {}, ""
+    for line in output.splitlines()[1:]:
+        title = line[:14].strip() or title
+        rows[title] = [*rows.get(title, []), *(item for item in line[14:].strip(" ,").split(", ") if item)]
+    return rows
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("tuning=lora", "tuning.rank=4", "store=/s"), ("environment=staging", "seed=1")]
+)
+def test_commit_and_overrides_give_the_release(words, lock, gitops, clone):
+    lock(*words)
+    (clone / "rows.jsonl").write_text("changed since")
+    before = gitops.state(clone)
+    done = gitops.verb(clone, "verify", "release=one")
+    assert (done.returncode, done.stderr) == (0, "")
+    agrees = shown(done.stdout)["agrees"]
+    assert {"config", "plan", "step read", "step tune", "step gate export"} <= {*agrees}
+    assert "differs" not in shown(done.stdout)
+    assert gitops.state(clone) == before
+
+
+def test_lock_that_hides_an_override_differs(lock, gitops, clone):
+    """As every lock of a version that did not record overrides."""
+    lock("data.max_length=64", overrides=())
+    done = gitops.verb(clone, "verify", "release=one", "environment=dev")
+    assert done.returncode == 1
+    assert PATH in done.stderr
+    rows = shown(done.stdout)
+    assert {"step read", "step model"} <= {*rows["agrees"]}
+    assert {"config", "plan", "step encode", "step tune"} <= {*rows["differs"]}
+
+
+def test_rows_of_a_tree_with_changes_differ(lock, gitops, clone):
+    (clone / "rows.jsonl").write_text(ROWS * 2)
+    assert lock().clean is False
+    done = gitops.verb(clone, "verify", "release=one")
+    assert done.returncode == 1
+    rows = shown(done.stdout)
+    assert {"config", "step model"} <= {*rows["agrees"]}
+    assert {"plan", "step read", "step encode"} <= {*rows["differs"]}
+
+
+def test_lock_of_an_earlier_version_is_compared_by_its_plan(lock, gitops, clone):
+    lock(**dict.fromkeys(ORIGIN))
+    done = gitops.verb(clone, "verify", "release=one")
+    assert done.returncode == 0
+    assert shown(done.stdout) == {"agrees": ["plan"], "unknown": ["overrides", "config", "steps"]}
+    lock("seed=1", **dict.fromkeys(ORIGIN))
+    assert gitops.verb(clone, "verify", "release=one").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("update", "error"),
+    [
+        ({"commit": None}, "built outside of Git"),
+        ({"commit": "1" * 40}, "does not have commit 111111111111; fetch"),
+        ({"recipe": "gone"}, "gone"),
+    ],
+)
+def test_lock_that_cannot_be_compared_is_one_line(update, error, lock, gitops, clone):
+    lock(**update)
+    done = gitops.verb(clone, "verify", "release=one")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{PATH}: ")
+    assert error in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_every_environment_is_compared(lock, gitops, clone):
+    release = lock()
+    other = clone / "environments" / "staging" / "one" / LOCK
+    other.parent.mkdir(parents=True)
+    other.write_text(release.model_copy(update={"plan": "0" * 64}).text())
+    done = gitops.verb(clone, "verify", "release=one")
+    assert done.returncode == 1
+    assert "environments/staging/one/release.lock: " in done.stderr
+    assert PATH not in done.stderr
+    assert Release.read(clone / PATH) == release
+    assert "no such lock on this folder; there are" in gitops.verb(clone, "verify", "release=nope").stderr

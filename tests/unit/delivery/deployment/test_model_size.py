@@ -46,7 +46,11 @@ def test_disk_holds_the_model_of_the_lock(volumes, release):
 
 
 def test_copy_for_triton_holds_the_model_too(volumes, release):
-    served = release(task="sequence-classification", engine="onnxruntime", metrics={"fp32.size_bytes": 12e9})
+    served = release(
+        task="sequence-classification",
+        engine="onnxruntime",
+        metrics={"fp32.size_bytes": 12e9, "fp32.agreement": 1.0},
+    )
     target = Triton(startup_seconds=60, model_image=f"registry.example.com/models/x{DIGEST}")
     assert volumes(target, served)[0]["repository"] == "14Gi"
 
@@ -63,7 +67,7 @@ def test_volume_below_the_model_is_refused(built, release):
 
 @pytest.mark.parametrize("bounded_by", ["deployment", "environment"])
 def test_memory_below_the_model_is_refused_without_a_gpu(built, release, environment, bounded_by):
-    served = release(metrics={"fp32.size_bytes": 20e9})
+    served = release(metrics={"fp32.size_bytes": 20e9, "fp32.agreement": 1.0})
     small = {"cpu": "4", "memory": "16Gi"}
     where = environment(limits=small if bounded_by == "environment" else None)
     with pytest.raises(ReleaseError) as caught:

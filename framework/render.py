@@ -1,14 +1,14 @@
 """Rendering: from a release to the texts of its folder in Git, and their comparison with the disk.
 
 ``render`` is pure: same input, same bytes, without time, host name or local paths. ``changes`` and ``write``
-compare the texts with a folder of environments and touch only one release's folder. This module does not know
-Git, nor what the objects mean.
+compare the texts with a folder of environments and touch only one release's folder, and the folder of the
+objects that releases of its environment share. This module does not know Git, nor what the objects mean.
 """
 
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from framework.core.errors import PlanError, ReleaseError
 from framework.core.filesystem import write_whole
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment
+from framework.delivery.environment import Environment
+from framework.manifests.identity import SHARED
 
 APP = "app.json"
 """The file that Argo CD's ApplicationSet reads; it adds the folder's path as ``.path.path``."""
@@ -46,7 +48,8 @@ def render(release: Release, deployment: Deployment, delivery: Delivery) -> dict
 
     Returns:
         Text by ``<environment>/<release>/<file>``, relative to the folder of environments: the lock, the
-        target's files and, where they go into a cluster, ``app.json``.
+        target's files and, where they go into a cluster, ``app.json``. Objects that releases share follow, by
+        ``<environment>/shared/<file>``.
 
     Raises:
         PlanError: the deployment cannot be rendered for the environment.
@@ -57,17 +60,39 @@ def render(release: Release, deployment: Deployment, delivery: Delivery) -> dict
             f"{LOCK}: name: '{release.name}' cannot name Kubernetes objects; use at most 40 lowercase "
             "letters, digits and dashes, starting with a letter"
         )
+    if release.name == SHARED:
+        raise ReleaseError(
+            f"{LOCK}: name: '{SHARED}' is the folder of objects that releases share; rename it"
+        )
     if problems := deployment.problems(delivery):
         raise PlanError(problems=problems)
     environment = delivery.environment
     folder = f"{environment.name}/{release.name}"
     files = {f"{folder}/{LOCK}": release.text()}
+    shared = deployment.shared_files(release, delivery)
     if deployment.synced:
-        app = {"environment": environment.name, "name": release.name, "namespace": environment.namespace}
-        files[f"{folder}/{APP}"] = json.dumps(app, indent=2, sort_keys=True) + "\n"
+        files[f"{folder}/{APP}"] = _app(environment, release.name, sorted(shared))
     for name, body in deployment.files(release, delivery).items():
         files[f"{folder}/{name}"] = body if isinstance(body, str) else HEADER + yaml.dump(body)
-    return dict(sorted(files.items()))
+    own = dict(sorted(files.items()))
+    if not shared:
+        return own
+    folder = f"{environment.name}/{SHARED}"
+    texts = {f"{folder}/{name}": HEADER + yaml.dump(body) for name, body in sorted(shared.items())}
+    return own | {f"{folder}/{APP}": _app(environment, SHARED, [])} | texts
+
+
+def _app(environment: Environment, name: str, shared: Sequence[str]) -> str:
+    """Return the text of ``app.json``.
+
+    Args:
+        environment: the environment.
+        name: the release, or the folder of shared objects.
+        shared: files of the shared objects that the release uses.
+    """
+    app = {"environment": environment.name, "name": name, "namespace": environment.namespace}
+    used = {"shared": list(shared)} if shared else {}
+    return json.dumps({**app, **used}, indent=2, sort_keys=True) + "\n"
 
 
 def changes(files: Mapping[str, str], root: Path) -> Changes:
@@ -81,33 +106,76 @@ def changes(files: Mapping[str, str], root: Path) -> Changes:
         ReleaseError: the release's folder cannot be read, is a link out of *root*, or has a file that was not
             generated under a rendered name; or another release has an object of that name.
     """
-    folder = _release_folder(files, root)
+    folder = _release_folder(files)
+    shared = f"{folder.partition('/')[0]}/{SHARED}"
+    existing, old = _on_disk(root, folder)
+    beside, old_shared = _on_disk(root, shared)
+    if own := sorted((existing | beside) & set(files) - set(old) - set(old_shared)):
+        raise ReleaseError(
+            f"{root / own[0]}: `run render` did not write this file and needs its name; move it out of "
+            "the folder"
+        )
+    _refuse_same_objects(files, root / folder)
+    others = shared_by((root / folder).parent, besides=root / folder)
+    used = {name for name in old_shared if name.rpartition("/")[2] in others}
+    if used or beside - set(old_shared):  # the Application stays for files of others, too
+        used.add(f"{shared}/{APP}")
+    present = old | old_shared
+    return Changes(
+        added=tuple(sorted(set(files) - set(present))),
+        changed=tuple(sorted(name for name in present if name in files and present[name] != files[name])),
+        removed=tuple(sorted(set(present) - set(files) - used)),
+        foreign=tuple(sorted(existing - set(old))),
+    )
+
+
+def _on_disk(root: Path, folder: str) -> tuple[set[str], dict[str, str]]:
+    """Return the names of all files in *folder*, and the text of those that ``render`` wrote.
+
+    Raises:
+        ReleaseError: it is a link out of *root*, or cannot be read.
+    """
+    if (root / folder).resolve() != root.resolve() / folder:
+        raise ReleaseError(
+            f"{root / folder}: this folder is a link to another path; replace it with a folder"
+        )
     try:
         existing = {f"{folder}/{path.name}" for path in (root / folder).iterdir()}
         old = {name: text for name in existing if (text := _generated(root / name)) is not None}
     except FileNotFoundError:
-        existing, old = set(), {}
+        return set(), {}
     except OSError as error:
         raise _refused(error, "read") from error
-    if own := sorted(existing & set(files) - set(old)):
-        raise ReleaseError(
-            f"{root / own[0]}: `run render` did not write this file and needs its name; move it out of "
-            "the release's folder"
-        )
-    _refuse_shared_objects(files, root / folder)
-    return Changes(
-        added=tuple(sorted(set(files) - existing)),
-        changed=tuple(sorted(name for name in old if name in files and old[name] != files[name])),
-        removed=tuple(sorted(set(old) - set(files))),
-        foreign=tuple(sorted(existing - set(old))),
-    )
+    return existing, old
+
+
+def shared_by(environment: Path, besides: Path | None = None) -> set[str]:
+    """Return the files of shared objects that the releases of an environment use.
+
+    Args:
+        environment: the environment's folder.
+        besides: the folder of a release that does not count.
+
+    Raises:
+        ReleaseError: the ``app.json`` of a release cannot be read.
+    """
+    used: set[str] = set()
+    for app in sorted(environment.glob(f"*/{APP}")):
+        if app.parent != besides:
+            try:
+                used.update(json.loads(app.read_bytes()).get("shared", ()))
+            except (OSError, ValueError, AttributeError, TypeError) as error:
+                raise ReleaseError(
+                    f"{app}: cannot be read ({error}); restore the file from Git, or render its release again"
+                ) from None
+    return used
 
 
 def write(files: Mapping[str, str], root: Path) -> Changes:
     """Make the release's folder below *root* equal to *files* and return the changes.
 
-    Only changed files are written, each atomically. Generated files that are no longer rendered are removed;
-    other files stay.
+    A shared object stays as long as another release of the environment uses it. Only changed files are
+    written, each atomically. Generated files that are no longer rendered are removed; other files stay.
 
     Raises:
         ReleaseError: as ``changes``, or a file cannot be written.
@@ -138,34 +206,34 @@ def diff_text(files: Mapping[str, str], root: Path) -> str:
     return "".join(lines)
 
 
-def _release_folder(files: Mapping[str, str], root: Path) -> str:
-    folders = {name.rpartition("/")[0] for name in files}
+def _release_folder(files: Mapping[str, str]) -> str:
+    folders = {name.rpartition("/")[0] for name in files if name.split("/")[1] != SHARED}
     if len(folders) != 1:
         raise ValueError(f"files of one release belong in one folder, not in {sorted(folders)}")
-    folder = folders.pop()
-    if (root / folder).resolve() != root.resolve() / folder:
-        raise ReleaseError(
-            f"{root / folder}: this folder is a link to another path; replace it with a folder"
-        )
-    return folder
+    return folders.pop()
 
 
-def _refuse_shared_objects(files: Mapping[str, str], folder: Path) -> None:
+def _refuse_same_objects(files: Mapping[str, str], folder: Path) -> None:
     """Refuse an object that another release also has: ``x-canary``'s Service is also ``x``'s second one.
 
-    Both would own it in the cluster. Names clash only where one starts with the other.
+    Both would own it in the cluster, and Argo CD would refuse the second.
     """
-    if f"{folder.parent.name}/{folder.name}/{APP}" not in files or not folder.parent.is_dir():
+    environment = folder.parent
+    if f"{environment.name}/{folder.name}/{APP}" not in files or not environment.is_dir():
         return
     own = {name.rpartition("/")[2] for name in files if name.endswith(".yaml")}
-    for other in sorted(folder.parent.iterdir()):
-        short, long = sorted((folder.name, other.name), key=len)
-        if not long.startswith(f"{short}-") or not (other / APP).is_file():
+    for other in sorted(environment.iterdir()):
+        if other.name in (folder.name, SHARED) or not (other / APP).is_file():
             continue
-        if shared := sorted(own & {path.name for path in other.glob("*.yaml")}):
+        if same := sorted(own & {path.name for path in other.glob("*.yaml")}):
+            advice = (
+                f"render '{other.name}' again, which then shares it"
+                if f"{environment.name}/{SHARED}/{same[0]}" in files
+                else f"rename one of the two releases or the object, or remove {other}"
+            )
             raise ReleaseError(
-                f"{other / shared[0]}: the release '{folder.name}' also has an object of this kind and name; "
-                f"rename one of the two releases, or remove {other}"
+                f"{other / same[0]}: the release '{folder.name}' also has an object of this kind and name; "
+                f"{advice}"
             )
 
 

@@ -183,7 +183,7 @@ VERBS = (
     Verb(
         "argocd",
         "write what connects Argo CD to this repository",
-        "Writes environments/argocd/: namespaces, projects, the ApplicationSet and a reader for drift.",
+        "Writes environments/argocd/: namespaces, projects, ApplicationSets and a reader for drift.",
         (
             "run argocd repo=https://github.com/team/models.git",
             "run argocd server=https://cluster.example.com:6443 namespace=argo",

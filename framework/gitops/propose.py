@@ -17,6 +17,7 @@ from framework.gitops.committed import SOURCE, Mark, committed, source_choice
 from framework.gitops.locks import read_lock, short_digest
 from framework.gitops.promote import render_release, require_gates
 from framework.gitops.promotion_conditions import require_conditions, skip_reason
+from framework.manifests.identity import SHARED
 from framework.render import write
 
 _REPORT_LIMIT = 60_000
@@ -45,9 +46,10 @@ def propose(words: Sequence[str]) -> None:
         if Repository.around(Path()).run("status", "--porcelain", "--untracked-files=all", environments):
             print("Other files there changed with the recipe or its options: commit them together.")
     failed: list[FrameworkError] = []
+    excluded = [*folders, *sorted({_shared_folder(folder) for folder in folders})]
     for folder in folders:
         try:
-            target = find_target(Path(), environments, arguments["base"] or None, direct, excluded=folders)
+            target = find_target(Path(), environments, arguments["base"] or None, direct, excluded=excluded)
             _propose(target, folder, Path(arguments["reports"]), takes_any, skip)
         except FrameworkError as error:
             if error.exit_code > 128:  # a signal
@@ -73,9 +75,17 @@ def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: 
         return _write_release(tree, target.environments, folder, environment, release, mark, skip)
 
     proposal.propose(land(target, change), _report(reports / f"{name}.md"))
-    if folder in _changed_releases(Repository.around(Path()), target.environments):
+    repository = Repository.around(Path())
+    if folder in _changed_releases(repository, target.environments):
+        shared = _shared_folder(folder)
+        changed = repository.ask("status", "--porcelain", "--untracked-files=all", "--", shared)
         print("  its files are still uncommitted here; stash them before you pull:")
-        print(f"    git stash push -u {folder}")
+        print(f"    git stash push -u {folder}{f' {shared}' if changed else ''}")
+
+
+def _shared_folder(folder: str) -> str:
+    """Return the folder of the objects that the release in *folder* shares with others."""
+    return f"{folder.rpartition('/')[0]}/{SHARED}"
 
 
 def _changed_releases(repository: Repository, environments: str) -> list[str]:

@@ -18,7 +18,8 @@ from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import lock_path, missed_gates, render_arguments
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_here
-from framework.gitops.synced_files import synced_files, synced_folders
+from framework.gitops.synced_files import extra_files, synced_files, synced_folders
+from framework.manifests.identity import SHARED
 from framework.render import APP, HEADER, changes
 
 
@@ -65,8 +66,10 @@ def release_statuses(environments: str, environment: str, release: str) -> list[
     locked = {lock.parent.relative_to(root) for lock in locks}
     for folder in synced_folders(root):
         place, name, *_ = folder.parts
-        if folder not in locked and environment in ("", place) and release in ("", name):
-            statuses.append(_without_lock(root, folder, _last_change(root / folder, repository)))
+        if folder in locked or environment not in ("", place) or release not in ("", name):
+            continue
+        if files := extra_files(root / folder):
+            statuses.append(_without_lock(root, folder, files, _last_change(root / folder, repository)))
     return sorted(statuses, key=lambda status: status.folder)
 
 
@@ -75,11 +78,13 @@ def _last_change(folder: Path, repository: Repository | None) -> str:
     return (repository.ask(*log) if repository else None) or ""
 
 
-def _without_lock(root: Path, folder: Path, last_change: str) -> ReleaseStatus:
-    """Return the status of a folder that Argo CD syncs and no lock renders."""
+def _without_lock(root: Path, folder: Path, files: Sequence[str], last_change: str) -> ReleaseStatus:
+    """Return the status of a folder with *files* that Argo CD syncs and no lock renders."""
     environment, *names = folder.parts
-    files = ", ".join(synced_files(root / folder))
-    problem = f"Argo CD syncs this folder, but it has no {LOCK}: restore that from Git, or remove {files}"
+    listed = ", ".join(files)
+    problem = f"Argo CD syncs this folder, but it has no {LOCK}: restore that from Git, or remove {listed}"
+    if folder.name == SHARED:
+        problem = f"Argo CD syncs objects here that no release of {environment} shares: remove {listed}"
     return ReleaseStatus(environment, "/".join(names), problem=problem, last_change=last_change)
 
 

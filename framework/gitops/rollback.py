@@ -133,7 +133,8 @@ def _differing(
     files = [file for file in listed.split("\0") if file]
     texts = tree.blobs(f"{version.ran_at}:{tree.prefix}{file}" for file in files)
     old = {file.removeprefix(f"{environments}/"): text for file, text in zip(files, texts, strict=True)}
-    return tuple(file for file in sorted({*old, *answer.files}) if old.get(file) != answer.files.get(file))
+    new = {file: text for file, text in answer.files.items() if file.startswith(f"{folder}/")}
+    return tuple(file for file in sorted({*old, *new}) if old.get(file) != new.get(file))
 
 
 def _consequences(done: _Restored, target: Target) -> list[str]:
@@ -149,7 +150,8 @@ def _consequences(done: _Restored, target: Target) -> list[str]:
         lines.append(
             sentence(
                 f"the rollback takes up to {seen + seconds} s: Argo CD polls Git within {seen} s "
-                f"(at once with a webhook), then the release serves within {seconds} s"
+                f"(at once with a webhook), then the release serves within {seconds} s; pulling images and "
+                "starting nodes come on top"
             )
         )
     if done.differing:

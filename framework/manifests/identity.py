@@ -33,6 +33,9 @@ Deployment would otherwise be deleted before the Rollout has a pod. No other syn
 
 Server-side apply treats a Service's selector as one value and would remove the pods' hash that a rollout adds
 to it; client-side apply keeps it."""
+SHARED = "shared"
+"""Name of an environment's folder, and of its Application, for objects that several releases use."""
+_LABELS = {"app.kubernetes.io/managed-by": "gitune", "app.kubernetes.io/part-of": "gitune"}
 ARM = "gitune.dev/arm"
 """Label of the arms of an A/B test, on pods and in metrics."""
 
@@ -55,8 +58,7 @@ class Identity:
         """Return the identity of *release* in *namespace*."""
         selector = {"app.kubernetes.io/instance": release.name, "app.kubernetes.io/name": "gitune-server"}
         labels = {
-            "app.kubernetes.io/managed-by": "gitune",
-            "app.kubernetes.io/part-of": "gitune",
+            **_LABELS,
             "app.kubernetes.io/version": release.digest.removeprefix("sha256:")[:12],
         }
         annotations = {
@@ -71,6 +73,11 @@ class Identity:
         if release.overrides:
             annotations["gitune.dev/overrides"] = shlex.join(release.overrides)
         return cls(release.name, namespace, selector, {**selector, **labels}, annotations)
+
+    @classmethod
+    def shared(cls, namespace: str) -> "Identity":
+        """Return the identity of objects in *namespace* that belong to no single release."""
+        return cls(SHARED, namespace, {}, dict(_LABELS), {})
 
     def object(
         self,

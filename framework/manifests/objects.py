@@ -4,19 +4,21 @@ Values come from the validated config, so they are not checked again. This modul
 the pod.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import Peer
 from framework.manifests.workload import Workload
 
 
-def service_account(identity: Identity, image_pull_secret: str | None) -> Object:
-    """Return a ServiceAccount without rights, whose token is not mounted."""
+def service_account(
+    identity: Identity, image_pull_secret: str | None, annotations: Mapping[str, str] | None = None
+) -> Object:
+    """Return a ServiceAccount without rights in the cluster, whose token is not mounted."""
     body: Object = {"automountServiceAccountToken": False}
     if image_pull_secret is not None:
         body["imagePullSecrets"] = [{"name": image_pull_secret}]
-    return identity.object("v1", "ServiceAccount", **body)
+    return identity.object("v1", "ServiceAccount", annotations=annotations, **body)
 
 
 def config_map(identity: Identity, data: Mapping[str, str]) -> Object:
@@ -35,13 +37,10 @@ def service(workload: Workload, name: str | None = None) -> Object:
     return workload.identity.object("v1", "Service", name=name, spec=spec)
 
 
-def deployment(workload: Workload, replicas: int | None = None) -> Object:
+def deployment(workload: Workload) -> Object:
     """Return a Deployment of *workload* with rolling updates and no downtime.
 
-    Args:
-        workload: the pods.
-        replicas: number of pods; None where an autoscaler owns it, since every sync would reset the
-            autoscaler's number.
+    It has no ``replicas``: an autoscaler owns them, and every sync would reset its number.
     """
     spec = {
         "progressDeadlineSeconds": workload.progress_seconds,
@@ -50,8 +49,6 @@ def deployment(workload: Workload, replicas: int | None = None) -> Object:
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         "template": workload.template(),
     }
-    if replicas is not None:
-        spec["replicas"] = replicas
     return workload.identity.object("apps/v1", "Deployment", spec=spec)
 
 
@@ -69,26 +66,29 @@ def disruption_budget(identity: Identity) -> Object:
     return identity.object("policy/v1", "PodDisruptionBudget", spec=spec)
 
 
-def network_policy(workload: Workload, callers: Iterable[Peer], egress_port: int | None) -> Object:
+def network_policy(workload: Workload, callers: Iterable[Peer], egress: Sequence[Object]) -> Object:
     """Return a NetworkPolicy that denies all traffic except the following.
 
     Args:
         workload: the pods.
         callers: peers that can connect to the pods' ports; empty denies all.
-        egress_port: TCP port of a remote model store, at any address; None without one.
+        egress: rules besides that for DNS, as ``tcp_egress`` makes them.
     """
     peers = [_peer(caller) for caller in callers]
-    egress = [dns_egress()]
-    if egress_port is not None:
-        egress.append({"ports": [{"port": egress_port, "protocol": "TCP"}]})
     ports = [{"port": name, "protocol": "TCP"} for name in ("http", *workload.ports)]
     spec = {
-        "egress": egress,
+        "egress": [dns_egress(), *egress],
         "ingress": [{"from": peers, "ports": ports}] if peers else [],
         "podSelector": {"matchLabels": dict(workload.identity.selector)},
         "policyTypes": ["Ingress", "Egress"],
     }
     return workload.identity.object("networking.k8s.io/v1", "NetworkPolicy", spec=spec)
+
+
+def tcp_egress(port: int, cidr: str | None = None) -> Object:
+    """Return the egress rule for a TCP port, at any address or at those of *cidr*."""
+    rule: Object = {"ports": [{"port": port, "protocol": "TCP"}]}
+    return rule if cidr is None else {**rule, "to": [{"ipBlock": {"cidr": cidr}}]}
 
 
 def dns_egress() -> Object:

@@ -49,6 +49,9 @@ class Signals:
     """Gauge of the requests that the model has not started."""
     queue_age: Series
     """Waiting time of requests: a gauge of the oldest, a histogram, or a summary."""
+    cache: Series | None = None
+    """Gauge of the share of the KV cache in use, 0 to 1, of a server that runs a batch of any size. There,
+    running requests are no sign of load, and autoscalers look at the waiting ones."""
     timeouts: Series | None = None
     """Counter of the requests that timed out or were canceled."""
     bad_outputs: Series | None = None
@@ -103,6 +106,14 @@ class Signals:
     def in_flight(self, selector: str) -> str:
         """Return the number of waiting and running requests."""
         return _sum([f"sum({_ONCE} ({series.of(selector)}))" for series in self.waiting])
+
+    def load(self, selector: str) -> str:
+        """Return the number of requests that autoscalers divide among the pods."""
+        return self.in_flight(selector) if self.cache is None else self.queue_length(selector)
+
+    def cache_use(self, selector: str) -> str | None:
+        """Return the shares of the KV caches in use, summed over all pods."""
+        return None if self.cache is None else f"sum({_ONCE} ({self.cache.of(selector)}))"
 
     def queue_length(self, selector: str) -> str:
         """Return the number of requests that the model has not started."""
@@ -175,6 +186,7 @@ VLLM = Signals(
     seconds=Series("vllm:e2e_request_latency_seconds"),
     waiting=(Series("vllm:num_requests_running"), Series("vllm:num_requests_waiting")),
     queued=Series("vllm:num_requests_waiting"),
+    cache=Series("vllm:kv_cache_usage_perc"),
     queue_age=Series("vllm:request_queue_time_seconds"),
     age_kind="histogram",
     timeouts=Series("vllm:request_success_total", 'finished_reason="abort"'),

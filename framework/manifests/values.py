@@ -23,7 +23,8 @@ _SUFFIXES = {
 }
 
 
-def _like(pattern: str, expected: str) -> Callable[[str], str]:
+def like(pattern: str, expected: str) -> Callable[[str], str]:
+    """Return a validator of texts that match *pattern* as a whole; *expected* describes them."""
     compiled = re.compile(pattern, re.ASCII)
 
     def check(text: str) -> str:
@@ -66,26 +67,26 @@ def _positive(quantity: str) -> str:
 Cores = Annotated[
     str,
     Field(coerce_numbers_to_str=True),
-    AfterValidator(_like(r"\d+m|\d+(\.\d{1,3})?", "CPU cores such as '2', '0.5' or '500m'")),
+    AfterValidator(like(r"\d+m|\d+(\.\d{1,3})?", "CPU cores such as '2', '0.5' or '500m'")),
     AfterValidator(_positive),
 ]
 Bytes = Annotated[
     str,
     Field(coerce_numbers_to_str=True),
-    AfterValidator(_like(r"\d+([kMGT]|[KMGT]i)?", "bytes such as '8Gi' or '512Mi'")),
+    AfterValidator(like(r"\d+([kMGT]|[KMGT]i)?", "bytes such as '8Gi' or '512Mi'")),
     AfterValidator(_positive),
 ]
 ObjectName = Annotated[
     str,
     Field(max_length=253),
     AfterValidator(
-        _like(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "an object's name: lowercase letters, digits, '-' and '.'")
+        like(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", "an object's name: lowercase letters, digits, '-' and '.'")
     ),
 ]
 Image = Annotated[
     str,
     AfterValidator(
-        _like(
+        like(
             r"[a-z0-9][a-z0-9._-]*(:\d+)?(/[a-z0-9][a-z0-9._-]*)*(:\w[\w.-]{0,127})?(@sha256:[0-9a-f]{64})?",
             "an image such as 'registry/name:tag' or 'registry/name@sha256:<64 hex digits>'",
         )
@@ -94,7 +95,7 @@ Image = Annotated[
 LabelKey = Annotated[
     str,
     AfterValidator(
-        _like(
+        like(
             r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?",
             "a label's key such as 'app.kubernetes.io/name'",
         )
@@ -103,14 +104,14 @@ LabelKey = Annotated[
 LabelValue = Annotated[
     str,
     AfterValidator(
-        _like(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", "a label's value of at most 63 characters")
+        like(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", "a label's value of at most 63 characters")
     ),
 ]
 Domain = Annotated[
     str,
     Field(max_length=253),
     AfterValidator(
-        _like(
+        like(
             r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)+",
             "a domain name such as 'models.example.com'",
         )
@@ -139,7 +140,7 @@ class SecretKey(Component):
 
     name: ObjectName
     """The Secret's name."""
-    key: Annotated[str, AfterValidator(_like(r"[-._a-zA-Z0-9]{1,253}", "a key of a Secret"))] = "api-key"
+    key: Annotated[str, AfterValidator(like(r"[-._a-zA-Z0-9]{1,253}", "a key of a Secret"))] = "api-key"
     """The key in the Secret."""
 
     def manifest(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
 from framework.core.release import LOCK
 from framework.manifests.identity import Identity, Object
+from framework.manifests.scheduling import GPU
 from framework.manifests.server_signals import Signals
 
 _NODE_SECONDS = 600
@@ -41,6 +42,11 @@ class Workload:
     ``http``."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Further labels of the pods."""
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether the pods request GPUs."""
+        return any(GPU in container["resources"]["limits"] for container in self.pod["containers"])
 
     @property
     def metrics_port(self) -> str:

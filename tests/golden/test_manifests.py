@@ -53,17 +53,20 @@ CASES = {
                 ],
             },
         ),
+        "autoscaling": ("hpa", {"waiting_per_pod": 4}),
         "release": {"model_uri": f"s3://bucket/models/{'1' * 64}"},
     },
     ("production", "mounted"): {"deployment": ("kubernetes", {"image": PINNED, **MOUNTED})},
-    ("dev", "vllm"): {"deployment": "vllm", "release": {"engine": "torch"}},
+    ("dev", "vllm"): {"deployment": "vllm", "autoscaling": "fixed", "release": {"engine": "torch"}},
     ("production", "vllm"): {
         "deployment": ("vllm", {**OTHERS, **PLACED, "gpus": 2, "max_length": 8192}),
+        "autoscaling": "keda",
         "release": {"engine": "torch", "model_uri": f"s3://bucket/models/{'1' * 64}"},
     },
     ("dev", "triton"): {"deployment": "triton", "release": {**CLASSIFIER, "engine": "onnxruntime"}},
     ("production", "triton"): {
         "deployment": ("triton", {**OTHERS, **MOUNTED, "gpus": 1, "instances": 2}),
+        "autoscaling": "keda",
         "release": {**CLASSIFIER, "engine": "tensorrt"},
     },
     ("dev", "kserve"): {"deployment": "kserve"},
@@ -120,7 +123,10 @@ def workload(files):
 def files(request, render_with, measured):
     environment, name = request.param
     chosen = {"deployment": SERVER, "environment": environment, **CASES[request.param]}
+    if chosen.get("autoscaling") == "keda":
+        chosen = {"monitoring": measured, **chosen}
     if "rollout" in chosen:
+        chosen["deployment"] = ("kubernetes", {**SERVER[1], "api_key_secret": {"name": "api-keys"}})
         chosen = {"monitoring": measured, **chosen, "environment": REACHED}
     return render_with(**{**chosen, "release": {"name": name, **chosen.get("release", {})}})
 

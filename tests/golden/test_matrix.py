@@ -62,7 +62,10 @@ def test_schemas_accept_every_combination(target, render_with, measured, refused
     for environment, rollout, traffic, autoscaling in combinations:
         choice = {
             "deployment": (target, fields),
-            "environment": (environment, {"domain": f"{environment}.example.com"}),
+            "environment": (
+                environment,
+                {"domain": f"{environment}.example.com", "require_api_key": False},
+            ),
             "rollout": rollout,
             "traffic": traffic,
             "autoscaling": autoscaling,
@@ -73,6 +76,7 @@ def test_schemas_accept_every_combination(target, render_with, measured, refused
         refusals = [
             judged and rollout != "blue-green" and traffic == "none",
             judged and rollout == "shadow" and traffic == "gateway-api",  # its plugin mirrors nothing
+            target == "vllm" and autoscaling == "hpa",  # by default on CPU use
             target == "kserve" and (judged or autoscaling != "hpa"),
         ]
         if any(refusals):

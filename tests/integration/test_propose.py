@@ -100,6 +100,25 @@ def test_suggested_stash_allows_the_pull(gitops, clone, remote, name):
     assert gitops.lock(clone, "HEAD", "dev", name) == gitops.release(name, "b")
 
 
+def test_shared_objects_are_proposed_with_the_release(gitops, clone, remote):
+    recipe = clone / "recipes" / "served.yaml"
+    text = recipe.read_text().replace("defaults:", "defaults:\n  - override /secrets: external-secret")
+    text = text.replace("deployment: {", "secrets: {store: vault}\ndeployment: {store_secret: keys, ")
+    recipe.write_text(text)
+    gitops.git(clone, "commit", "-qam", "Secrets")
+    gitops.git(clone, "push", "-q", "origin", "main")
+    built(gitops, clone, "b")
+    shared = clone / "environments" / "dev" / "shared" / "externalsecret-keys.yaml"
+    shared.parent.mkdir()
+    shared.write_text("written by the run\n")
+    done = gitops.verb(clone, "propose")
+    assert done.returncode == 0, done.stderr
+    place = "environments/dev/shared"
+    listed = gitops.git(remote, "ls-tree", "--name-only", f"train/one-dev-{'b' * 12}", f"{place}/")
+    assert listed.splitlines() == [f"{place}/app.json", f"{place}/externalsecret-keys.yaml"]
+    assert done.stdout.rstrip().endswith(f"git stash push -u environments/dev/one {place}")
+
+
 @pytest.mark.parametrize(
     ("spoil", "error"),
     [

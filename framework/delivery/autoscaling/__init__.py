@@ -11,7 +11,11 @@ from framework.manifests.workload import Workload
 
 
 class Autoscaling(Component, ABC):
-    """Sets the number of pods, within the environment's bounds."""
+    """Sets the number of pods, within the environment's bounds.
+
+    Each option renders an autoscaler, and no manifest has ``replicas``. Argo CD would own that field by its
+    server-side apply, and removing it later resets the number to 1.
+    """
 
     @abstractmethod
     def objects(
@@ -35,10 +39,12 @@ class Autoscaling(Component, ABC):
         """Return the smallest number of pods."""
         return environment.min_replicas
 
-    def replicas(self, environment: Environment) -> int | None:
-        """Return the number of replicas in the manifest; None where an autoscaler owns it."""
-        return None
+    def problems(self, monitoring: Monitoring, environment: Environment, gpus: int) -> list[Problem]:
+        """Return what keeps this option from working.
 
-    def problems(self, monitoring: Monitoring) -> list[Problem]:
-        """Return what keeps this option from working with *monitoring*."""
+        Args:
+            monitoring: the source of metrics.
+            environment: the smallest and largest number of replicas.
+            gpus: GPUs of each pod.
+        """
         return []

@@ -10,15 +10,21 @@ from pydantic import Field
 from framework.delivery.autoscaling import Autoscaling
 from framework.delivery.environment import Environment
 from framework.manifests.identity import Object
+from framework.manifests.workload import Workload
+
+WAITING_PER_POD = 4
+"""Requests per pod above which a queue grows, a guess that fits most servers."""
 
 
 class Elastic(Autoscaling):
     """Scales up at once and down slowly, since a new pod must load its model."""
 
     target_cpu_percent: Annotated[int, Field(ge=1, le=100)] = 70
-    """Target mean CPU use, in percent of the requests."""
+    """Target mean CPU use, in percent of the requests. Pods with GPUs are not scaled on it, since it says
+    nothing of their load."""
     waiting_per_pod: Annotated[float, Field(gt=0)] | None = None
-    """Target number of waiting and running requests per pod; None does not scale on it."""
+    """Target number of waiting and running requests per pod; on vLLM, whose batches have any size, of waiting
+    ones. None does not scale on it."""
     requests_per_pod: Annotated[float, Field(gt=0)] | None = None
     """Target requests per second per pod; None does not scale on it."""
     p99_seconds: Annotated[float, Field(gt=0)] | None = None
@@ -32,6 +38,10 @@ class Elastic(Autoscaling):
     def least(self, environment: Environment) -> int:
         """Return the smallest number of pods, including spare ones."""
         return min(environment.max_replicas, environment.min_replicas + self.spare_replicas)
+
+    def cpu_percent(self, workload: Workload) -> int | None:
+        """Return the target CPU use of *workload*'s pods; None with GPUs."""
+        return None if workload.has_gpus else self.target_cpu_percent
 
     @property
     def behavior(self) -> Object:

@@ -48,6 +48,8 @@ class Deployment(Component, ABC):
     """Whether it serves an adapter that is not merged into the weights."""
     libraries: ClassVar[Mapping[str, str]] = {}
     """The only library whose engines it opens (``Export.library``), by engine."""
+    has_api_keys: ClassVar[bool] = True
+    """Whether its server can ask for an API key."""
     batches: ClassVar[bool] = False
     """Whether it sends up to ``serving.max_batch_size`` rows to the engine in one call."""
     remedy: ClassVar[str] = ""
@@ -60,6 +62,10 @@ class Deployment(Component, ABC):
     def files(self, release: Release, delivery: Delivery) -> Mapping[str, Object | str]:
         """Return the objects, or texts written verbatim, that serve *release*, by file name."""
 
+    def shared_files(self, release: Release, delivery: Delivery) -> Mapping[str, Object]:
+        """Return the objects that *release* shares with others of its environment, by file name."""
+        return {}
+
     @property
     def warmup_row(self) -> int | None:
         """Tokens of the row that it sends to the engine before any request; None where it sends none."""
@@ -71,6 +77,13 @@ class Deployment(Component, ABC):
 
         The plan shows them before any work is done, and rendering refuses.
         """
+
+    def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
+        """Return what this target lacks for a model with *size* bytes of weights: disk, memory, time.
+
+        The plan asks with the least size that is possible, and rendering with the lock's.
+        """
+        return []
 
     def rollback_seconds(self, delivery: Delivery) -> int | None:
         """Return the longest time from a changed manifest until the previous release answers.

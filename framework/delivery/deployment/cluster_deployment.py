@@ -6,22 +6,35 @@ disruption budget, and the objects of rollout, autoscaling, traffic, monitoring 
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Self
 
+from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery, Deployment
-from framework.delivery.deployment.server_pod import ServerSettings, is_remote
+from framework.delivery.deployment.model_size import in_words, model_bytes, seconds_for, space_for
+from framework.delivery.deployment.server_pod import PROBE_PERIOD, ServerSettings, is_remote
 from framework.delivery.rollout import Rollout
 from framework.delivery.rollout.rolling import Rolling
 from framework.manifests.identity import Identity, Object
-from framework.manifests.objects import config_map, disruption_budget, network_policy, service_account
-from framework.manifests.values import ObjectName, Peer, Port
+from framework.manifests.objects import (
+    config_map,
+    disruption_budget,
+    network_policy,
+    service_account,
+    tcp_egress,
+)
+from framework.manifests.values import ObjectName, Peer, Port, amount
 from framework.manifests.workload import Workload
 
 
 def _namespace(name: str) -> Peer:
     return Peer(namespaces={"kubernetes.io/metadata.name": name})
+
+
+def _file(item: Object) -> str:
+    return f"{item['kind'].lower()}-{item['metadata']['name']}.yaml"
 
 
 class ClusterDeployment(Deployment, ServerSettings):
@@ -63,46 +76,57 @@ class ClusterDeployment(Deployment, ServerSettings):
         """Return one object per file, ``<kind>-<name>.yaml``."""
         files: dict[str, Object | str] = {}
         for item in self.objects(release, delivery):
-            name = f"{item['kind'].lower()}-{item['metadata']['name']}.yaml"
-            if name in files:
+            if (name := _file(item)) in files:
                 raise ValueError(f"{type(self).__name__} renders two objects to {name}")
             files[name] = item
         return files
 
+    def shared_files(self, release: Release, delivery: Delivery) -> Mapping[str, Object]:
+        """Return the objects of the Secrets: two releases that each own one would exclude each other."""
+        if not delivery.secrets.shared:
+            return {}
+        identity = Identity.shared(delivery.environment.namespace)
+        objects = delivery.secrets.objects(identity, self.wanted_secrets(delivery))
+        return {_file(item): item for item in objects}
+
     def objects(self, release: Release, delivery: Delivery) -> list[Object]:
-        """Return all objects that serve *release*.
+        """Return all objects that serve *release* alone.
 
         Raises:
             ReleaseError: this target cannot serve the release.
         """
         self.refuse(release)
-        workload = self.workload(release, delivery)
-        identity, environment = workload.identity, delivery.environment
+        size = model_bytes(release)
+        if size is not None and (problems := self.size_problems(size, delivery)):
+            raise ReleaseError(problems=problems)
+        workload, account = self.workload(release, delivery), delivery.environment.workload_identity
+        workload = replace(workload, labels={**workload.labels, **account.pod_labels})
+        identity, environment, secrets = workload.identity, delivery.environment, delivery.secrets
         serving, services = self.serving_objects(workload, delivery)
         fetches = self.model_image is None and is_remote(release.model_uri)
-        egress_port = self.store_port if fetches else None
+        egress = [tcp_egress(self.store_port)] if fetches else []
+        egress += [rule for rule in account.egress() if fetches and rule not in egress]
         rollout = self.rollout(delivery)
         callers = list(self.ingress_from)
         for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers):
             callers += [] if peer in callers else [peer]
         return [
             *([] if rollout.carries_files else [config_map(identity, workload.files)]),
-            service_account(identity, self.image_pull_secret),
-            network_policy(workload, callers, egress_port),
+            service_account(identity, self.image_pull_secret, account.annotations),
+            network_policy(workload, callers, egress),
             disruption_budget(identity),
             *serving,
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
-            *delivery.secrets.objects(identity, self.wanted_secrets(delivery)),
+            *([] if secrets.shared else secrets.objects(identity, self.wanted_secrets(delivery))),
         ]
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
         """Return the objects that run and scale *workload*, and the Services that can receive requests."""
         identity, environment, rollout = workload.identity, delivery.environment, self.rollout(delivery)
-        replicas = delivery.autoscaling.replicas(environment)
         target = rollout.scaled(identity)
         objects = [
-            *rollout.objects(workload, replicas, delivery.traffic, delivery.monitoring),
+            *rollout.objects(workload, delivery.traffic, delivery.monitoring),
             *delivery.autoscaling.objects(workload, target, environment, delivery.monitoring),
         ]
         return objects, rollout.services(identity)
@@ -122,15 +146,10 @@ class ClusterDeployment(Deployment, ServerSettings):
         problems = [
             *delivery.traffic.problems(environment),
             *monitoring.problems(),
-            *delivery.autoscaling.problems(monitoring),
+            *delivery.autoscaling.problems(monitoring, environment, self.gpus),
             *self.rollout(delivery).problems(*parts, self.start_seconds),
             *delivery.secrets.problems(self.wanted_secrets(delivery), environment),
         ]
-        count = delivery.autoscaling.replicas(environment)
-        least, most = environment.min_replicas, environment.max_replicas
-        if count is not None and not least <= count <= most:
-            reason = f"{count} pods are outside {environment.name}'s range of {least} to {most}"
-            problems.append(Problem("autoscaling.count", reason, (f"autoscaling.count={least}",)))
         sized = self.sized(delivery)
         problems += [
             Problem(
@@ -141,12 +160,50 @@ class ClusterDeployment(Deployment, ServerSettings):
             )
             for key in sized.requests.above(sized.limits)
         ]
-        return [*problems, *self.unpinned(environment)]
+        return [*problems, *self._open_host(delivery), *self.unpinned(environment)]
 
-    def sized(self, delivery: Delivery) -> Self:
-        """Return this target with the environment's resources where it sets any."""
+    def _open_host(self, delivery: Delivery) -> list[Problem]:
+        """Return a public host that answers everybody."""
         environment = delivery.environment
-        sizes = {"requests": environment.requests, "limits": environment.limits}
+        if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
+            return []
+        reason = f"the host is public, and {environment.name} requires an API key"
+        key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()
+        overrides = (*key, "traffic=none", "environment.require_api_key=false")
+        return [Problem("deployment.api_key_secret", reason, overrides)]
+
+    def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
+        """Return what the pod has too little of for *size* bytes of weights: disk, memory, time to load."""
+        problems: list[Problem] = []
+        words, space = in_words(size), self.model_space
+        if space is not None and size > amount(space):
+            overrides = (f"deployment.model_space={space_for(size)}", "deployment.model_space=null")
+            reason = f"the weights have {words}, more than the volume's {space}"
+            problems.append(Problem("deployment.model_space", reason, overrides))
+        memory = self.sized(delivery).limits.memory
+        if not self.gpus and size > amount(memory):
+            group = "deployment" if delivery.environment.limits is None else "environment"
+            reason = f"the weights have {words}, more than the pod's {memory} of memory"
+            key = f"{group}.limits.memory"
+            problems.append(Problem(key, reason, (f"{key}={space_for(size)}",)))
+        seconds = seconds_for(size, self.load_mib_per_second * 2**20, PROBE_PERIOD)
+        if seconds > self.startup_seconds:
+            key = "deployment.startup_seconds"
+            reason = (
+                f"at {self.load_mib_per_second} MiB per second, {words} of weights take {seconds} s to load, "
+                f"above {self.startup_seconds} s"
+            )
+            advice = "set deployment.load_mib_per_second to a measured rate"
+            problems.append(Problem(key, reason, (f"{key}={seconds}",), advice))
+        return problems
+
+    def sized(self, delivery: Delivery, release: Release | None = None) -> Self:
+        """Return this target with the environment's resources where it sets any, and room for *release*."""
+        environment = delivery.environment
+        sizes: dict[str, object] = {"requests": environment.requests, "limits": environment.limits}
+        size = None if release is None else model_bytes(release)
+        if size is not None and self.model_space is None:
+            sizes["model_space"] = space_for(size)
         return self.model_copy(update={key: size for key, size in sizes.items() if size is not None})
 
     def identity(self, release: Release, delivery: Delivery) -> Identity:

@@ -98,6 +98,10 @@ class Compose(Deployment):
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
+        if self.address == "0.0.0.0" and not self.api_key and delivery.environment.require_api_key:
+            reason = f"all interfaces are open, and {delivery.environment.name} requires an API key"
+            overrides = ("deployment.api_key=true", "deployment.address=127.0.0.1")
+            problems.append(Problem("deployment.api_key", reason, overrides))
         if delivery.traffic.routes:
             problems.append(Problem("deployment", "Docker Compose has no gateway", ("traffic=none",)))
         if delivery.secrets.creates:

@@ -37,7 +37,7 @@ class KServe(ClusterDeployment):
         Raises:
             ReleaseError: no volume can be mounted for the release's model.
         """
-        return own_workload(self.sized(delivery), release, delivery, CONTAINER)
+        return own_workload(self.sized(delivery, release), release, delivery, CONTAINER)
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
         """Return the InferenceService, and the name of the Service that KServe creates for it."""
@@ -54,6 +54,8 @@ class KServe(ClusterDeployment):
             "minReplicas": scaling.least(environment),
             "timeout": self.timeout_seconds,
         }
+        if workload.labels:
+            predictor["labels"] = dict(workload.labels)
         if scaling.cpu_target_percent is not None:  # ``problems`` refuses every other autoscaler
             predictor |= {"scaleMetric": "cpu", "scaleTarget": scaling.cpu_target_percent}
         annotations = {
@@ -71,6 +73,12 @@ class KServe(ClusterDeployment):
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what KServe controls itself, and would undo; see the base class."""
         problems = super().problems(delivery)
+        if self.gpus:
+            # The autoscaler advises what KServe does not support.
+            problems = [problem for problem in problems if not problem.key.startswith("autoscaling")]
+            reason = "KServe scales pods by CPU only, which says nothing of the load of a server on GPUs"
+            other = "deployment=kubernetes autoscaling=keda monitoring=prometheus"
+            problems.append(Problem("deployment.gpus", reason, ("deployment.gpus=0", other)))
         if self.rollout(delivery).progressive:
             reason = "KServe replaces pods itself and supports no other rollout"
             problems.append(Problem("deployment", reason, ("rollout=rolling", "deployment=kubernetes")))

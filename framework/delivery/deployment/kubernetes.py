@@ -33,7 +33,7 @@ class Kubernetes(ClusterDeployment):
         Raises:
             ReleaseError: no volume can be mounted for the release's model.
         """
-        return own_workload(self.sized(delivery), release, delivery)
+        return own_workload(self.sized(delivery, release), release, delivery)
 
 
 def own_workload(

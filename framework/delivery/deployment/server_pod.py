@@ -11,6 +11,7 @@ from pydantic import Field
 
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
+from framework.delivery.deployment.model_size import UNKNOWN_SPACE
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import (
     CONFIG_FOLDER,
@@ -47,8 +48,9 @@ class ServerSettings(PodSettings):
     """CPU and memory that each pod reserves. Autoscalers compute CPU use relative to this."""
     limits: Amounts = Amounts(cpu="4", memory="16Gi")
     """The most CPU and memory that each pod can use. ``serving.threads: 0`` uses this number of cores."""
-    model_space: Bytes = "10Gi"
-    """Size limit of the volume for the model's copy, on disk; must exceed that of the published folder."""
+    model_space: Bytes | None = None
+    """Size limit of the volume for the model's copy, on disk. None takes the size of the weights from the
+    lock, a tenth more and 1 GiB, or 10Gi where the lock records no size."""
     temporary_space: Bytes = "1Gi"
     """Size limit of ``/tmp``, on disk, where libraries cache what they compile."""
     model_image: Image | None = None
@@ -65,9 +67,12 @@ class ServerSettings(PodSettings):
     """The Secret, and its key, that holds the API key. Every request except probes and metrics must send it
     as ``Authorization: Bearer``. The key itself is not stored in Git. None accepts requests without a key."""
     startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 50
-    """Longest time to load the model. Fetching it is allowed the same time again. Both count toward a
-    rollback, together with the time until Argo CD sees the commit; a rollback should take five minutes at
-    most."""
+    """Longest time to load the model, at least its size at ``load_mib_per_second``. Fetching it is allowed
+    the same time again. Both count toward a rollback, together with the time until Argo CD sees the commit; a
+    rollback should take five minutes at most."""
+    load_mib_per_second: Annotated[int, Field(ge=1)] = 200
+    """MiB per second at which pods fetch and load the model at least, so that its size gives the least
+    ``startup_seconds``. 200 is a network disk's; measure yours."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
     """Longest time that a stopping pod has to finish its answers."""
 
@@ -75,6 +80,11 @@ class ServerSettings(PodSettings):
     def fetcher(self) -> str:
         """The image that fetches and verifies the model."""
         return self.fetch_image or self.image
+
+    @property
+    def space(self) -> str:
+        """Size limit of the model's volume."""
+        return self.model_space or UNKNOWN_SPACE
 
     @property
     def start_seconds(self) -> int:
@@ -140,7 +150,7 @@ def container(
         model_read_only: whether the model's folder is mounted read-only.
     """
     # All that the pod can write: on a full node, pods that exceed their request are evicted first.
-    disk = binary(amount(settings.model_space) + amount(settings.temporary_space))
+    disk = binary(amount(settings.space) + amount(settings.temporary_space))
     model = {
         "mountPath": MODEL_FOLDER if settings.model_image is None else MODEL,
         "name": "model",
@@ -234,7 +244,7 @@ def _probe(path: str, failures: int) -> Object:
 
 
 def _volumes(settings: ServerSettings, identity: Identity, model_uri: str) -> list[Object]:
-    model = scratch("model", settings.model_space)
+    model = scratch("model", settings.space)
     if settings.model_image is not None:
         model = {"image": {"pullPolicy": "IfNotPresent", "reference": settings.model_image}, "name": "model"}
     pod_volumes = volumes(identity, settings, model)

@@ -39,6 +39,7 @@ class Triton(ClusterDeployment):
         "token-classification",
     )
     libraries: ClassVar[Mapping[str, str]] = {"tensorrt": "tensorrt"}
+    has_api_keys: ClassVar[bool] = False
     batches: ClassVar[bool] = True
     remedy: ClassVar[str] = "export=onnx"
 
@@ -62,10 +63,10 @@ class Triton(ClusterDeployment):
         Raises:
             ReleaseError: no volume can be mounted for the release's model.
         """
-        identity, target = self.identity(release, delivery), self.sized(delivery)
+        identity, target = self.identity(release, delivery), self.sized(delivery, release)
         volumes, mounts = [], []
         if self.model_image is not None:  # an image volume is read-only
-            volumes = [scratch("repository", self.model_space)]
+            volumes = [scratch("repository", target.space)]
             mounts = [{"mountPath": REPOSITORY, "name": "repository"}]
         pod = server_pod(
             target,

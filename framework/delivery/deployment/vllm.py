@@ -65,7 +65,7 @@ class Vllm(ClusterDeployment):
         Raises:
             ReleaseError: no volume can be mounted for the release's model.
         """
-        identity, target = self.identity(release, delivery), self.sized(delivery)
+        identity, target = self.identity(release, delivery), self.sized(delivery, release)
         server = target.server(release.name, delivery.serving.port)
         memory = scratch("shared-memory", self.shared_memory, medium="Memory")
         return Workload(

@@ -10,6 +10,7 @@ from framework.core.component import Component
 from framework.core.gates import Gates
 from framework.delivery.environment.promotion import EnvironmentName, Promotion
 from framework.manifests.values import Amounts, Domain
+from framework.manifests.workload_identity import WorkloadIdentity
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
@@ -61,6 +62,17 @@ class Environment(Component, ABC):
     """What a release must do in the environment before, until it is promoted here."""
     allow_unpinned_image: bool = False
     """Whether images without a digest are allowed; only sensible in dev."""
+    require_api_key: bool = True
+    """Whether a release with a public host must ask for an API key; turn it off only in dev, or where the
+    gateway authenticates."""
+    workload_identity: WorkloadIdentity = WorkloadIdentity()
+    """The account of the cloud that the pods act as, in place of a Secret with a static key."""
+    server: Annotated[str, Field(pattern=r"^https://[^\s/]+(/[^\s]*)?$")] | None = None
+    """URL of the API server of this environment's cluster, as Argo CD knows it; None takes the ``server=`` of
+    ``run argocd``, by default the cluster that Argo CD runs in."""
+    preserve_resources: bool = False
+    """Whether pods and all other objects stay when their folder, or the ApplicationSet, is deleted; they are
+    then deleted by hand."""
 
     @model_validator(mode="after")
     def _not_after_itself(self) -> "Environment":

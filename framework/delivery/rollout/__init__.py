@@ -33,14 +33,11 @@ class Rollout(Component, ABC):
         return None
 
     @abstractmethod
-    def objects(
-        self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
-    ) -> list[Object]:
+    def objects(self, workload: Workload, traffic: Traffic, monitoring: Monitoring) -> list[Object]:
         """Return the objects that run *workload*, its Services and its analysis.
 
         Args:
             workload: the pods.
-            replicas: number of pods; None where an autoscaler owns it.
             traffic: the option that routes requests to the Services.
             monitoring: the source of the metrics that a new release is judged by.
         """

@@ -54,11 +54,9 @@ class BlueGreen(Judged):
         """Return the name of the preview Service."""
         return f"{identity.name}-preview"
 
-    def objects(
-        self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
-    ) -> list[Object]:
+    def objects(self, workload: Workload, traffic: Traffic, monitoring: Monitoring) -> list[Object]:
         """Return the objects of every judged rollout, and the check of the preview."""
-        judged = super().objects(workload, replicas, traffic, monitoring)
+        judged = super().objects(workload, traffic, monitoring)
         return [*judged, smoke(workload, self.beside(workload.identity))]
 
     def strategy(self, workload: Workload, traffic: Traffic) -> Object:

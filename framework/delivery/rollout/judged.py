@@ -97,21 +97,19 @@ class Judged(Rollout):
             count=None,
         )
 
-    def objects(
-        self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
-    ) -> list[Object]:
+    def objects(self, workload: Workload, traffic: Traffic, monitoring: Monitoring) -> list[Object]:
         """Return a Rollout, the Services of both releases, and the analysis."""
         if monitoring.query_url is None:
             raise ValueError("a judged rollout needs metrics; 'problems' reports it")
         margins = Margins(error=self.error_margin, latency=self.latency_ratio, bad=self.bad_margin)
         return [
-            self._rollout(workload, replicas, traffic),
+            self._rollout(workload, traffic),
             service(workload),
             service(workload, self.beside(workload.identity)),
             comparison(workload, monitoring.query_url, margins, self.pace),
         ]
 
-    def _rollout(self, workload: Workload, replicas: int | None, traffic: Traffic) -> Object:
+    def _rollout(self, workload: Workload, traffic: Traffic) -> Object:
         """Return the Rollout, which holds the pods' template instead of referring to a Deployment.
 
         So autoscaler, Argo CD and readers have a single object.
@@ -127,8 +125,6 @@ class Judged(Rollout):
             "strategy": self.strategy(workload, traffic),
             "template": workload.own_template(),
         }
-        if replicas is not None:
-            spec["replicas"] = replicas
         return workload.identity.object(_API, "Rollout", spec=spec)
 
     def scaled(self, identity: Identity) -> Object:

@@ -15,11 +15,9 @@ class Rolling(Rollout):
 
     progressive: ClassVar[bool] = False
 
-    def objects(
-        self, workload: Workload, replicas: int | None, traffic: Traffic, monitoring: Monitoring
-    ) -> list[Object]:
+    def objects(self, workload: Workload, traffic: Traffic, monitoring: Monitoring) -> list[Object]:
         """Return a Deployment and its Service."""
-        return [deployment(workload, replicas), service(workload)]
+        return [deployment(workload), service(workload)]
 
     def scaled(self, identity: Identity) -> Object:
         """Return the reference to the Deployment."""

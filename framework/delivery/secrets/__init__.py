@@ -16,12 +16,17 @@ class Secrets(Component, ABC):
     creates: ClassVar[bool] = True
     """Whether it renders objects that create the Secrets."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether releases that name the same Secret share its object, which then depends on none of them."""
+        return True
+
     @abstractmethod
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
         """Return the objects that create the Secrets of the release's pods.
 
         Args:
-            identity: the release's name and labels.
+            identity: the release's name and labels, or the environment's for shared objects.
             wanted: type of each Secret, such as ``Opaque``, by its name.
         """
 

@@ -31,7 +31,7 @@ def _known_placeholders(pattern: str) -> str:
 class ExternalSecret(Secrets):
     """One ExternalSecret per Secret; all fields under the vault's key become its keys.
 
-    Two releases in one namespace cannot use the same Secret: each would own it.
+    Releases that name the same Secret share it, unless the vault's key depends on the release.
     """
 
     store: ObjectName | None = None
@@ -42,6 +42,11 @@ class ExternalSecret(Secrets):
     """The vault's key; ``{namespace}``, ``{release}`` and ``{secret}`` are replaced by the names."""
     refresh_minutes: Annotated[int, Field(ge=1, le=59)] | Annotated[int, Field(ge=60, multiple_of=60)] = 60
     """Minutes between two reads from the vault; below 60, or a multiple of 60."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the vault's key is the same for every release."""
+        return "{release}" not in self.remote_key
 
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
         """Return one ExternalSecret per Secret."""

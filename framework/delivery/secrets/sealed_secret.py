@@ -26,14 +26,14 @@ _SCOPE = "sealedsecrets.bitnami.com/"
 class SealedSecret(Secrets):
     """One SealedSecret per Secret, from ``<folder>/<namespace>/<secret>.yaml``.
 
-    Two releases in one namespace cannot use the same Secret: each would own it.
+    Releases that name the same Secret share it.
     """
 
     folder: str = Field(default="secrets", min_length=1)
     """Folder of the sealed files, relative to the working folder."""
 
     def objects(self, identity: Identity, wanted: Mapping[str, str]) -> list[Object]:
-        """Return the sealed objects with the release's labels.
+        """Return the sealed objects with the labels of *identity*.
 
         Raises:
             PlanError: a file is missing, or does not hold the sealed Secret of that name, type and namespace.

@@ -12,6 +12,7 @@ from framework.config.schema import Config
 from framework.core.paths import SHARE
 from framework.core.problem import Problem
 from framework.core.step import installed
+from framework.plan.rules.deployment import gpu_override
 from framework.plan.rules.tuning import unsupported_task
 
 
@@ -99,7 +100,7 @@ def _suitable_exports(config: Config) -> list[str]:
         export = cls.model_construct()
         suits = all({cls.engine, export.engine_on(device)} <= engines for engines in supported)
         if suits and all(installed(distribution) for distribution in export.requires()):
-            gpu = " deployment.gpus=1" if cls.needs_gpu and not config.deployment.gpus else ""
+            gpu = f" {gpu_override(config)}" if cls.needs_gpu and not config.deployment.gpus else ""
             overrides.append(f"export={name}{gpu}")
     return overrides
 

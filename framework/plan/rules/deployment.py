@@ -3,6 +3,7 @@
 from framework.build.task import open_task
 from framework.config.schema import Config
 from framework.core.problem import Problem
+from framework.manifests.identity import SHARED
 from framework.plan.rules.tuning import unsupported_task
 
 _ANY_TARGET = "deployment=kubernetes"
@@ -11,7 +12,11 @@ _ANY_TARGET = "deployment=kubernetes"
 def deployment_rules(config: Config) -> list[Problem]:
     """Return what the chosen target cannot serve, or not as it is configured."""
     target, task = config.deployment, config.model.task
-    problems = target.problems(config.delivery)
+    delivery = config.delivery
+    if config.name == SHARED:
+        reason = f"'{SHARED}' is the folder of objects that several releases use"
+        return [Problem("name", reason, ("name=<name>",))]
+    problems = [*target.problems(delivery), *target.size_problems(_least_bytes(config), delivery)]
     if target.tasks and task not in target.tasks:
         return [*problems, Problem("deployment", unsupported_task(target.tasks, task), (_ANY_TARGET,))]
     problems += [*_engine_rules(config), *_shape_rules(config)]
@@ -19,6 +24,21 @@ def deployment_rules(config: Config) -> list[Problem]:
         reason = f"{type(config.tuning).__name__} does not merge, and this target serves merged weights only"
         problems.append(Problem("deployment", reason, ("tuning=lora", _ANY_TARGET)))
     return problems
+
+
+def gpu_override(config: Config) -> str:
+    """Return the overrides that give the pods a GPU, and an autoscaler that fits them."""
+    scaling = config.autoscaling if config.deployment.synced else None
+    broken = scaling.problems(config.monitoring, config.environment, gpus=1) if scaling else []
+    return " ".join(["deployment.gpus=1", *(problem.overrides[0] for problem in broken)])
+
+
+def _least_bytes(config: Config) -> float:
+    """Return the least bytes that the published weights can have; rendering knows the real size."""
+    if config.reshapings:  # they can remove any number of weights
+        return 0.0
+    bits = min([16, *(option.bits for option in config.reductions.values())])
+    return config.model.parameters * bits / 8
 
 
 def _engine_rules(config: Config) -> list[Problem]:

@@ -3,6 +3,7 @@
 from framework.config.schema import Config
 from framework.core.problem import Problem
 from framework.plan.rules.compression import suggestion
+from framework.plan.rules.deployment import gpu_override
 from framework.plan.rules.tuning import unsupported_task
 
 
@@ -16,7 +17,7 @@ def export_rules(config: Config) -> list[Problem]:
     problems = export.problems(config.environment.hardware.device, config.data.max_length)
     if export.needs_gpu and not config.deployment.gpus:
         reason = f"{export.engine} requires a GPU, and the pods have none"
-        problems.append(Problem("deployment.gpus", reason, ("deployment.gpus=1",)))
+        problems.append(Problem("deployment.gpus", reason, (gpu_override(config),)))
     return problems
 
 

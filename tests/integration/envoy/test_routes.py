@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 pytest.importorskip("envoy")
-PINNED = ("kubernetes", {"image": f"registry.example.com/server@sha256:{'5' * 64}"})
+IMAGE = f"registry.example.com/server@sha256:{'5' * 64}"
+PINNED = ("kubernetes", {"image": IMAGE, "api_key_secret": {"name": "api-keys"}})
 REACHED = ("production", {"domain": "models.example.com"})
 
 

@@ -24,9 +24,9 @@ def committed():
     return {file.name: yaml.safe_load(file.read_text()) for file in COMMITTED.glob("*.yaml")}
 
 
-@pytest.fixture
-def application_set():
-    return committed()["applicationset-gitune.yaml"]["spec"]
+@pytest.fixture(params=["dev", "production"])
+def application_set(request):
+    return committed()[f"applicationset-gitune-{request.param}.yaml"]["spec"]
 
 
 def test_committed_files_match_the_command(tmp_path, monkeypatch):
@@ -36,7 +36,7 @@ def test_committed_files_match_the_command(tmp_path, monkeypatch):
     own = stale.with_name("own.yaml")
     own.write_text("a: 1\n")
     monkeypatch.chdir(tmp_path)
-    git = committed()["applicationset-gitune.yaml"]["spec"]["generators"][0]["git"]
+    git = committed()["applicationset-gitune-dev.yaml"]["spec"]["generators"][0]["git"]
     argocd([f"repo={git['repoURL']}"])
     written = {file.name: file.read_text() for file in stale.parent.glob("*.yaml")}
     assert written.pop("own.yaml") == "a: 1\n"
@@ -53,7 +53,7 @@ def test_local_path_is_rejected_and_token_is_not_committed(tmp_path, monkeypatch
     origin = "https://me:hidden@git.example.org/models.git"
     subprocess.run(["git", "remote", "set-url", "origin", origin], check=True)
     argocd([])
-    written = (tmp_path / "environments" / "argocd" / "applicationset-gitune.yaml").read_text()
+    written = (tmp_path / "environments" / "argocd" / "applicationset-gitune-dev.yaml").read_text()
     assert "hidden" not in written
     assert "https://git.example.org/models.git" in written
     argocd(["repo=git@git.example.org:models.git"])
@@ -122,7 +122,10 @@ def test_application_uses_the_fields_of_app_json(application_set):
     assert set(re.findall(r"\{\{ \.(\w+)", made)) <= given
     assert application_set["goTemplateOptions"] == ["missingkey=error"]
     git = application_set["generators"][0]["git"]
-    assert list(ROOT.glob(git["files"][0]["path"])) == list(ROOT.glob("environments/*/*/app.json"))
+    sets = [item for item in committed().values() if item["kind"] == "ApplicationSet"]
+    paths = [item["spec"]["generators"][0]["git"]["files"][0]["path"] for item in sets]
+    assert len(paths) == len(environments())
+    assert [app for path in paths for app in ROOT.glob(path)] == list(ROOT.glob("environments/*/*/app.json"))
     spec = application_set["template"]["spec"]
     assert spec["source"]["directory"]["include"] == "*.yaml"
     assert spec["source"]["repoURL"] == git["repoURL"]
@@ -177,6 +180,58 @@ def test_missing_repository_url_is_an_error(tmp_path, monkeypatch):
     assert not (tmp_path / "environments").exists()
 
 
+GIVEN = {"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"}
+
+
+@pytest.mark.parametrize(("name", "kept"), [("dev", False), ("staging", False), ("production", True)])
+def test_production_keeps_what_is_deleted_in_git(name, kept):
+    spec = committed()[f"applicationset-gitune-{name}.yaml"]["spec"]
+    assert spec["syncPolicy"]["preserveResourcesOnDeletion"] is kept
+    assert ("finalizers" in spec["template"]["metadata"]) is not kept
+
+
+def test_each_environment_can_have_its_own_cluster(tmp_path, monkeypatch):
+    server = "https://production.example.com:6443"
+    places = [
+        place.model_copy(update={"server": server}) if place.name == "production" else place
+        for place in environments()
+    ]
+    made = {name: yaml.safe_load(text) for name, text in render_files(places, GIVEN).items()}
+    for name, wanted in (("dev", "s"), ("production", server)):
+        template = made[f"applicationset-gitune-{name}.yaml"]["spec"]["template"]["spec"]
+        assert template["destination"]["server"] == wanted
+        (destination,) = made[f"appproject-gitune-{name}.yaml"]["spec"]["destinations"]
+        assert destination["server"] == wanted
+    own = {name: item for name, item in made.items() if name.startswith("production/")}
+    assert {item["kind"] for item in own.values()} == {
+        *("Namespace", "NetworkPolicy", "Role", "RoleBinding", "ServiceAccount")
+    }
+    assert not [
+        name
+        for name, item in made.items()
+        if name not in own and item["metadata"].get("namespace") == "gitune-production"
+    ]
+
+
+def test_files_of_a_former_cluster_are_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    option = (ROOT / "conf" / "environment" / "production.yaml").read_text()
+    place = tmp_path / "conf" / "environment" / "production.yaml"
+    place.parent.mkdir(parents=True)
+    place.write_text(option.replace("server: null", "server: https://production.example.com"))
+    argocd(["repo=https://git.example.org/models.git"])
+    folder = tmp_path / "environments" / "argocd"
+    assert (folder / "production" / "namespace-gitune-production.yaml").is_file()
+    assert not (folder / "namespace-gitune-production.yaml").exists()
+    mine = folder / "production" / "mine.yaml"
+    mine.write_text("a: 1\n")
+    place.unlink()
+    argocd(["repo=https://git.example.org/models.git"])
+    assert [path.name for path in (folder / "production").iterdir()] == ["mine.yaml"]
+    assert (folder / "namespace-gitune-production.yaml").is_file()
+
+
 def test_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
     option = (ROOT / "conf" / "environment" / "staging.yaml").read_text()
     place = tmp_path / "conf" / "environment" / "canaries.yaml"
@@ -185,7 +240,6 @@ def test_teams_own_environment_is_one_of_them(tmp_path, monkeypatch):
         option.replace("name: staging", "name: canaries").replace("gitune-staging", "team-canaries")
     )
     monkeypatch.chdir(tmp_path)
-    given = {"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"}
-    made = render_files(environments(), given)
+    made = render_files(environments(), GIVEN)
     assert "namespace: team-canaries" in made["appproject-gitune-canaries.yaml"]
     assert "namespace-team-canaries.yaml" in made

@@ -7,6 +7,7 @@ import pytest
 
 from framework.core.errors import GitError
 from framework.core.git import Repository
+from framework.delivery.environment.cluster import Cluster
 from framework.gitops.argocd import render_files
 from framework.gitops.followed import followed_branch, last_known_branch
 
@@ -16,7 +17,8 @@ ENVIRON = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_NOSYSTEM": "1",
 }
-SET = "environments/argocd/applicationset-gitune.yaml"
+PLACES = [Cluster(name="dev", namespace="gitune-dev")]
+SET = "environments/argocd/applicationset-gitune-dev.yaml"
 
 
 def git(folder, *words):
@@ -36,7 +38,7 @@ def commit(folder, branch, url="https://example.com/team/models.git", file=SET):
         "environments": "environments",
     }
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
-    (folder / file).write_text(render_files([], settings)["applicationset-gitune.yaml"])
+    (folder / file).write_text(render_files(PLACES, settings)["applicationset-gitune-dev.yaml"])
     git(folder, "add", ".")
     git(folder, "commit", "-qm", f"Argo CD follows {branch}")
 

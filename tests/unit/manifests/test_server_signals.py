@@ -48,6 +48,7 @@ def vllm(pod):
         **{f'vllm:request_queue_time_seconds_bucket{{{pod},le="{bound}"}}': v for bound, v in waits.items()},
         f"vllm:num_requests_running{{{pod}}}": "1x20",
         f"vllm:num_requests_waiting{{{pod}}}": "3x20",
+        f"vllm:kv_cache_usage_perc{{{pod}}}": "0.25x20",
         f"vllm:request_generation_tokens_count{{{pod}}}": "0+300x20",
         f"vllm:request_generation_tokens_sum{{{pod}}}": "0+6000x20",
     }
@@ -105,6 +106,7 @@ def test_queries_of_each_server_give_the_same_values(name, tmp_path):
         (signals.error_share(SELECTOR), 0.1),
         (signals.latency(SELECTOR), 2.5),
         (signals.in_flight(SELECTOR), 2 * in_flight),
+        (signals.load(SELECTOR), 6 if name == "vllm" else 2 * in_flight),
         (signals.queue_length(SELECTOR), 6),
         (signals.queue_seconds(SELECTOR), 1.5),
         (signals.request_rate(A), 10),
@@ -115,6 +117,8 @@ def test_queries_of_each_server_give_the_same_values(name, tmp_path):
             (signals.bad_share(SELECTOR), 0.1),
             (signals.mean(signals.completion_tokens, SELECTOR), 20),
         ]
+    if name == "vllm":
+        expected.append((signals.cache_use(SELECTOR), 0.5))
     promtool(tmp_path, twice(series(A)) | series(B), expected)
 
 

@@ -178,7 +178,7 @@ SPECIAL = {
 
 @pytest.mark.parametrize("key", [key for key in REACH if key != "phases"])
 def test_changed_key_rebuilds_only_dependent_steps(key, config):
-    whole = config("+recipe=tiny", "tuning=lora")
+    whole = config("+recipe=tiny", "tuning=lora", "autoscaling.waiting_per_pod=4")  # with a GPU, too
     before = keys(make_plan(whole, "tiny"))
     assert set(before) == {"read", *ALL}
     count = 0
@@ -204,7 +204,7 @@ def test_rank_keeps_model_data_and_base(plan):
     [
         ("environment=production", f"deployment.image=gitune/server@sha256:{'0' * 64}"),
         ("serving.port=9000",),
-        ("deployment.gpus=1",),
+        ("deployment.gpus=1", "autoscaling=fixed"),
         ("store=elsewhere",),
     ],
 )

@@ -97,16 +97,61 @@ def test_keda_counts_own_pods_once(rendered, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+VLLM = ("vllm", {"image": PINNED[1]["image"], "fetch_image": PINNED[1]["image"]})
+ON_GPU = ("kubernetes", {**PINNED[1], "gpus": 1})
+
+
+def test_vllm_is_scaled_on_its_queue_and_cache(rendered):
+    spec = rendered(deployment=VLLM, release={"engine": "torch"}, autoscaling="keda")["ScaledObject"]["spec"]
+    triggers = {trigger["name"]: trigger["metadata"] for trigger in spec["triggers"]}
+    thresholds = {name: metadata["threshold"] for name, metadata in triggers.items()}
+    assert thresholds == {"waiting": "4", "cache": "0.7"}
+    assert "vllm:num_requests_waiting{" in triggers["waiting"]["query"]
+    assert "running" not in triggers["waiting"]["query"]  # a batch has any size
+    assert "vllm:kv_cache_usage_perc{" in triggers["cache"]["query"]
+    assert spec["fallback"]["replicas"] == 2
+
+
+@pytest.mark.parametrize(("option", "named"), [("keda", ["waiting"]), ("hpa", ["gitune_waiting"])])
+def test_pods_with_gpus_are_not_scaled_on_cpu(rendered, option, named):
+    objects = rendered(deployment=ON_GPU, autoscaling=(option, {"waiting_per_pod": 4}))
+    scaled = objects.get("ScaledObject") or objects["HorizontalPodAutoscaler"]
+    names = [trigger["name"] for trigger in scaled["spec"].get("triggers", ())]
+    names += [metric["pods"]["metric"]["name"] for metric in scaled["spec"].get("metrics", ())]
+    assert names == named
+
+
+@pytest.mark.parametrize("deployment", [VLLM, ON_GPU])
+def test_cpu_as_the_only_target_is_refused_on_gpus(rendered, deployment):
+    with pytest.raises(PlanError) as caught:
+        rendered(deployment=deployment, autoscaling="hpa")
+    (problem,) = caught.value.problems
+    assert problem.key == "autoscaling"
+    assert problem.overrides[0] == "autoscaling=keda monitoring=prometheus"
+    with pytest.raises(PlanError) as caught:
+        rendered(deployment=deployment, autoscaling=("keda", {"waiting_per_pod": None}))
+    assert caught.value.problems[0].overrides == ("autoscaling.waiting_per_pod=4",)
+
+
 @pytest.mark.parametrize(("count", "replicas"), [(None, 2), (7, 7)])
-@pytest.mark.parametrize("kind", ["Deployment", "Rollout"])
-def test_fixed_number_is_in_the_manifest(rendered, count, replicas, kind):
-    rollout = {"Deployment": "rolling", "Rollout": "blue-green"}[kind]
-    objects = rendered(autoscaling=("fixed", {"count": count}), rollout=rollout)
-    assert objects[kind]["spec"]["replicas"] == replicas
-    assert not {"HorizontalPodAutoscaler", "ScaledObject"} & set(objects)
+def test_fixed_number_is_held_without_metrics(rendered, count, replicas):
+    scaler = rendered(autoscaling=("fixed", {"count": count}))["HorizontalPodAutoscaler"]
+    assert scaler["spec"]["minReplicas"] == scaler["spec"]["maxReplicas"] == replicas
+    assert scaler["metadata"]["annotations"]["argocd.argoproj.io/ignore-healthcheck"] == "true"
 
 
-@pytest.mark.parametrize("option", ["hpa", "keda"])
+@pytest.mark.parametrize(("kind", "rollout"), [("Deployment", "rolling"), ("Rollout", "blue-green")])
+def test_change_of_the_autoscaler_keeps_the_pods(rendered, kind, rollout):
+    """Argo CD applies on the server's side: a field that it owned and that goes is reset to its default."""
+    fixed, hpa, keda = (rendered(autoscaling=option, rollout=rollout) for option in ("fixed", "hpa", "keda"))
+    assert fixed[kind] == hpa[kind] == keda[kind]
+    assert "replicas" not in fixed[kind]["spec"]
+    name = "HorizontalPodAutoscaler"
+    assert fixed[name]["metadata"]["name"] == hpa[name]["metadata"]["name"]  # updated, never deleted
+    assert fixed[name]["spec"]["scaleTargetRef"] == hpa[name]["spec"]["scaleTargetRef"]
+
+
+@pytest.mark.parametrize("option", ["fixed", "hpa", "keda"])
 @pytest.mark.parametrize(
     ("rollout", "kind", "version"),
     [("rolling", "Deployment", "apps/v1"), ("blue-green", "Rollout", "argoproj.io/v1alpha1")],
@@ -115,5 +160,4 @@ def test_scaler_targets_the_workload_with_its_budget(rendered, option, rollout, 
     objects = rendered(autoscaling=option, rollout=rollout)
     scaler = objects.get("HorizontalPodAutoscaler") or objects["ScaledObject"]
     assert scaler["spec"]["scaleTargetRef"] == {"apiVersion": version, "kind": kind, "name": "tiny"}
-    assert "replicas" not in objects[kind]["spec"]
     assert objects["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1

@@ -127,8 +127,8 @@ def test_rollback_time_depends_on_rollout_and_environment(deliver):
 def test_every_referenced_secret_is_created_with_its_type(deliver, remote):
     target = Kubernetes(api_key_secret={"name": "api"}, store_secret="store", image_pull_secret="registry")
     alerts = Prometheus(alert_secret="alerts", dashboards=False)
-    objects = target.objects(remote(), deliver(secrets=ExternalSecret(store="vault"), monitoring=alerts))
-    created = [item["spec"]["target"] for item in objects if item["kind"] == "ExternalSecret"]
+    delivery = deliver(secrets=ExternalSecret(store="vault"), monitoring=alerts)
+    created = [item["spec"]["target"] for item in target.shared_files(remote(), delivery).values()]
     assert {secret["name"]: secret["template"]["type"] for secret in created} == {
         "alerts": "Opaque",
         "api": "Opaque",

@@ -219,3 +219,13 @@ def test_images_are_pinned_outside_dev(render_with):
 def test_options_that_need_a_cluster_are_refused(render_with, group, option, override):
     with pytest.raises(PlanError, match=override):
         render_with(environment="production", deployment=("compose", PINNED), **{group: option})
+
+
+def test_open_interfaces_without_a_key_are_refused_outside_dev(render_with):
+    opened = ("compose", {**PINNED, "address": "0.0.0.0"})
+    with pytest.raises(PlanError) as caught:
+        render_with(environment="production", deployment=opened)
+    (problem,) = caught.value.problems
+    assert problem.overrides == ("deployment.api_key=true", "deployment.address=127.0.0.1")
+    render_with(environment="production", deployment=("compose", {**opened[1], "api_key": True}))
+    render_with(environment="dev", deployment=opened)

@@ -12,7 +12,7 @@ class Fixed(Autoscaling):
 
 
 class Canary(Rollout):
-    def objects(self, workload, replicas, traffic, monitoring):
+    def objects(self, workload, traffic, monitoring):
         return []
 
     def scaled(self, identity):

@@ -58,7 +58,7 @@ def test_options_become_arguments_before_the_recipes_own(release, deliver):
 
 def test_all_images_must_be_pinned_outside_dev(deliver):
     target = Vllm(model_image="registry.example.com/models/tiny:1")
-    problems = target.problems(deliver("production"))
+    problems = target.problems(deliver("production", autoscaling="fixed"))
     assert [problem.key for problem in problems] == [
         "deployment.image",
         "deployment.fetch_image",

@@ -34,6 +34,7 @@ EXPORTERS = {
     "vllm": {
         "http_requests_total",
         "vllm:e2e_request_latency_seconds_bucket",
+        "vllm:kv_cache_usage_perc",
         "vllm:num_requests_running",
         "vllm:num_requests_waiting",
         "vllm:request_queue_time_seconds_bucket",

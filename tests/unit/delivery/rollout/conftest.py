@@ -10,7 +10,10 @@ def rendered(render_with, measured):
 
     def render(*, deployment=None, environment=None, **chosen):
         given = {
-            "deployment": ("kubernetes", {"image": PINNED, **(deployment or {})}),
+            "deployment": (
+                "kubernetes",
+                {"image": PINNED, "api_key_secret": {"name": "api-keys"}, **(deployment or {})},
+            ),
             "environment": ("production", {"domain": "models.example.com", **(environment or {})}),
             "monitoring": measured,
             **chosen,

@@ -128,7 +128,7 @@ def test_queries_of_every_server_are_valid(render_with, measured, tmp_path, targ
     own = {"kubernetes": {}}.get(target, {"fetch_image": PINNED, "startup_seconds": 50})
     files = render_with(
         deployment=(target, {"image": PINNED, **own}),
-        environment=("production", {"domain": "models.example.com"}),
+        environment=("production", {"domain": "models.example.com", "require_api_key": False}),
         rollout="canary",
         traffic="istio",
         autoscaling=("keda", {"requests_per_pod": 1, "p99_seconds": 1}),
@@ -136,10 +136,11 @@ def test_queries_of_every_server_are_valid(render_with, measured, tmp_path, targ
         release=release,
     )
     analysis = yaml.safe_load(files["production/tiny/analysistemplate-tiny.yaml"])["spec"]["metrics"]
-    triggers = yaml.safe_load(files["production/tiny/scaledobject-tiny.yaml"])["spec"]["triggers"][1:]
+    triggers = yaml.safe_load(files["production/tiny/scaledobject-tiny.yaml"])["spec"]["triggers"]
     queries = [metric["provider"]["prometheus"]["query"] for metric in analysis]
-    queries += [trigger["metadata"]["query"] for trigger in triggers]
-    assert len(queries) == (5 if target == "triton" else 6)  # Triton does not count bad answers
+    queries += [trigger["metadata"]["query"] for trigger in triggers if trigger["type"] != "cpu"]
+    # Triton does not count bad answers, and only vLLM has a KV cache.
+    assert len(queries) == {"kubernetes": 6, "vllm": 7, "triton": 5}[target]
     queries_to_check = [
         {"expr": query.replace("{{args.", "").replace("}}", ""), "eval_time": "1m"} for query in queries
     ]

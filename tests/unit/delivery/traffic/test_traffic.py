@@ -8,7 +8,8 @@ from framework.core.errors import PlanError
 from framework.delivery.traffic.gateway_api import GatewayApi
 from framework.delivery.traffic.istio import Istio
 
-PINNED = ("kubernetes", {"image": f"registry.example.com/server@sha256:{'5' * 64}"})
+IMAGE = {"image": f"registry.example.com/server@sha256:{'5' * 64}"}
+PINNED = ("kubernetes", {**IMAGE, "api_key_secret": {"name": "api-keys"}})
 REACHED = ("production", {"domain": "models.example.com"})
 
 
@@ -64,6 +65,23 @@ def test_network_policy_lets_the_gateway_in(rendered, traffic):
 def test_gateway_without_domain_is_refused(rendered, traffic):
     with pytest.raises(PlanError, match=r"environment\.domain="):
         rendered(traffic=traffic, environment="production")
+
+
+@pytest.mark.parametrize("target", ["kubernetes", "triton"])
+def test_public_host_without_an_api_key_is_refused(rendered, target):
+    images = {**IMAGE, **({"fetch_image": IMAGE["image"]} if target == "triton" else {})}
+    classifier = {"task": "sequence-classification", "engine": "onnxruntime"}
+    given = {"deployment": (target, images), "release": classifier}
+    with pytest.raises(PlanError) as caught:
+        rendered(**given, traffic="istio")
+    (problem,) = caught.value.problems
+    assert problem.key == "deployment.api_key_secret"
+    named = "deployment.api_key_secret={name:<name>}" in problem.overrides
+    assert named == (target == "kubernetes")  # Triton has no keys
+    assert problem.overrides[-2:] == ("traffic=none", "environment.require_api_key=false")
+    rendered(**given, traffic="none")
+    rendered(**given, traffic="istio", environment=(REACHED[0], {**REACHED[1], "require_api_key": False}))
+    rendered(**given, traffic="istio", environment=("dev", REACHED[1]))
 
 
 @pytest.mark.parametrize("option", [Istio, GatewayApi])

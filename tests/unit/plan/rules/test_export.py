@@ -6,7 +6,7 @@ from framework.core import step
 from framework.plan.rules import install
 
 CLASSIFIER = ("model=minilm-pypi", "model.labels=[no,yes]", "~gates", "compression=none")
-ENGINE = (*CLASSIFIER, "export=tensorrt", "deployment.gpus=1")
+ENGINE = (*CLASSIFIER, "export=tensorrt", "deployment.gpus=1", "autoscaling=fixed")
 TRITON = (*ENGINE, "deployment=triton", "export.runtime=tensorrt", "environment.hardware.device=cuda")
 
 
@@ -33,7 +33,11 @@ def everything_installed(monkeypatch) -> None:
             "export.runtime",
             ("export.runtime=tensorrt-rtx",),
         ),
-        ((*CLASSIFIER, "export=tensorrt"), "deployment.gpus", ("deployment.gpus=1",)),
+        (
+            (*CLASSIFIER, "export=tensorrt"),
+            "deployment.gpus",
+            ("deployment.gpus=1 autoscaling=keda monitoring=prometheus",),
+        ),
         (
             (*ENGINE, "compression=bf16"),
             "compression.bf16",

@@ -18,9 +18,11 @@ from framework.plan.build import Plan, make_plan
 from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.install import missing_packages, missing_versions
 from framework.render import write
+from framework.report.materials import gather_materials
 from framework.run import screens
 from framework.run.build_origin import Origin
 from framework.run.call import Call
+from framework.run.keep_evidence import keep_evidence
 from framework.run.next_steps import next_steps, not_released
 
 
@@ -99,7 +101,8 @@ def build(call: Call) -> Job | None:
     """
     plan = checked_plan(call)
     _require_packages("The plan cannot be built:", missing_packages(call.config))
-    origin = call.origin(plan)  # files may change while steps are built
+    # Files may change while steps are built.
+    origin, materials = call.origin(plan), gather_materials(call.config, plan)
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))
@@ -112,6 +115,7 @@ def build(call: Call) -> Job | None:
     run.follow()
     built = run.wait()
     built = replace(built, release=call.released(built.release, origin))
+    keep_evidence(built.release, materials)
     call.config.tracking.register(built.release)
     if built.steps:
         _prune_versions(call)

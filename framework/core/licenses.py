@@ -37,6 +37,34 @@ _HUB = frozenset(
     )
 )
 """What the Hugging Face Hub accepts as ``license``."""
+_RESEARCH = frozenset(
+    (
+        *(
+            "apple-amlr",
+            "deepfloyd-if-license",
+            "exaone",
+            "intel-research",
+            "llama",
+            "llama1",
+            "mrl",
+            "opt-175b",
+        ),
+        *("fair-noncommercial-research-license", "intel-research-use-license", "mistral-ai-research-license"),
+        *(
+            "mistral-ai-research-licence",
+            "mistral-research-license",
+            "qwen-research",
+            "qwen-research-license",
+        ),
+        *("qwen-research-license-agreement", "tongyi-qianwen-research"),
+    )
+)
+_NON_COMMERCIAL = frozenset(
+    (
+        *("coqui-public-model-license", "cpml", "mnpl", "mnpl-0.1", "nvidia-source-code-license-nc"),
+        *("stable-video-diffusion-nc-community", "stabilityai-nc-research-community"),
+    )
+)
 _UNKNOWN = ("", "unknown", "none", "noassertion")
 
 
@@ -57,6 +85,37 @@ def hub_identifier(name: str) -> str | None:
     """
     short = name.strip().lower().removesuffix("-only").removesuffix("-or-later")
     return short if short in _HUB else None
+
+
+def plain(name: str) -> str:
+    """Return *name* as it is compared and typed: without spaces and case.
+
+    >>> plain("FAIR Noncommercial Research License"), plain("CC-BY-NC-4.0")
+    ('fair-noncommercial-research-license', 'cc-by-nc-4.0')
+    """
+    return re.sub(r"[^a-z0-9.+]+", "-", name.lower()).strip("-")
+
+
+def forbidden(name: str) -> str | None:
+    """Return what the license *name* forbids, after "it"; None if it is not known to forbid a use.
+
+    >>> forbidden("CC-BY-NC-ND-4.0"), forbidden("apple-amlr"), forbidden("llama3.1")
+    ('forbids commercial use and derivatives', 'allows research only', None)
+    """
+    short = plain(name)
+    words, letters = short.split("-"), re.sub(r"[^a-z]", "", short)
+    if short in _RESEARCH or {"research", "only"} <= {*words}:
+        return "allows research only"
+    common = words[0] == "cc"
+    terms = {
+        "commercial use": (common and "nc" in words)
+        or short in _NON_COMMERCIAL
+        or "noncommercial" in letters,
+        "use in production": "nonproduction" in letters,
+        "derivatives": (common and "nd" in words) or "noderiv" in letters,
+    }
+    found = [term for term, holds in terms.items() if holds]
+    return f"forbids {' and '.join(found)}" if found else None
 
 
 def is_unknown(name: str | None) -> bool:

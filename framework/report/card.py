@@ -132,6 +132,9 @@ def _licenses(materials: Materials) -> list[str]:
     parts = [("base model", materials.model), *(("learned from", model) for model in materials.teachers)]
     parts += [("data", data) for data in materials.data]
     lines = [f"- {role} {escaped(part.name)}: {escaped(_license(part))}" for role, part in parts]
+    lines += [
+        f"- accepted with what it forbids: {escaped(spdx(name) or name)}" for name in materials.accepted
+    ]
     return [*lines, "", "The tuned model is bound by all of them. A license of its own is not stated."]
 
 

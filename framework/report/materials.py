@@ -65,6 +65,8 @@ class Materials:
     """The versions that the steps' keys cover, by distribution."""
     settings: Mapping[str, str]
     """The chosen options, by group."""
+    accepted: tuple[str, ...]
+    """The licenses that forbid a use and were accepted, as the config names them."""
     launcher: str
     """The launcher that built it, such as ``local``."""
 
@@ -87,6 +89,7 @@ def gather_materials(config: Config, plan: Plan) -> Materials:
         data=tuple(dict.fromkeys(found for data in _data(config) for found in _sources(data))),
         libraries=dict(sorted(libraries.items())),
         settings=settings(config),
+        accepted=config.publish.accept_licenses,
         launcher=type(config.launcher).__module__.rpartition(".")[2],
     )
 

@@ -61,7 +61,7 @@ class Data(Component, ABC):
 
     license: Annotated[str | None, UNKEYED] = None
     """The license of the rows: its SPDX identifier if it has one. None: unknown. It changes no
-    byte; the bill of materials and the model card state it."""
+    byte; the plan judges it, the evidence states it."""
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:

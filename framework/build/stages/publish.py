@@ -35,6 +35,11 @@ class Publish(Component):
     """How many of a release's newest versions the model store keeps. Publishing removes older ones, except
     those that a lock below ``environments/`` names or named recently, here or on a branch. None keeps all."""
 
+    accept_licenses: Annotated[tuple[str, ...], UNKEYED] = ()
+    """Licenses that forbid a use, such as ``[CC-BY-NC-4.0]``, and that this release keeps to. Without them
+    the plan stops at what is non-commercial, for research only or without derivatives. The model card has
+    them."""
+
     def uses(self) -> Mapping[str, str]:
         """Return the client of the model store."""
         return remote_files.packages(self.url)

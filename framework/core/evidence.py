@@ -65,3 +65,18 @@ def find(folder: str, name: str) -> bytes | None:
             return bytes(store.cat_file(f"{root}/{name}"))
         except FileNotFoundError:
             return None
+
+
+def names(folder: str) -> list[str]:
+    """Return the names of what *folder* has, sorted; none where there is no folder.
+
+    Raises:
+        SourceError: the store cannot be read.
+    """
+    with wrap_store_errors(folder, "read"):
+        store, root = open_store(folder)
+        store.invalidate_cache()
+        try:
+            return sorted(path.rstrip("/").rpartition("/")[2] for path in store.ls(root, detail=False))
+        except FileNotFoundError:
+            return []

@@ -122,7 +122,7 @@ def _limits(release: Release) -> list[str]:
     if not release.gates:
         lines.append("- No bound was set, so no figure had to be reached.")
     if release.changed:
-        lines.append("- It was built from files that its commit lacks, so Git alone does not give it.")
+        lines.append("- It was built from files that no commit has, so Git alone does not give it.")
     if release.changed is None:
         lines.append("- Whether a commit has all files that it was built from is unknown.")
     return lines
@@ -145,10 +145,12 @@ def _license(part: Material) -> str:
 
 
 def _metrics(release: Release) -> dict[str, None]:
-    """Return the metrics of the base, the tuned and the released model by name, in order."""
+    """Return the metrics of the base, the tuned and the released model by name, bounded ones first."""
     shown = {"base", "tuned", *release.released}
     names = (name.partition(".") for name in release.metrics)
-    return dict.fromkeys(sorted(metric for candidate, _, metric in names if candidate in shown))
+    bounded = {name.partition(".")[2] for name in release.gates}
+    found = {metric for candidate, _, metric in names if candidate in shown}
+    return dict.fromkeys(sorted(found, key=lambda metric: (metric not in bounded, metric)))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -78,6 +78,20 @@ def test_evidence_of_the_release_is_beside_its_model(built_tiny: Path) -> None:
     assert formatted("exact_match", release.metrics["int4.exact_match"]) in (folder / CARD).read_text()
 
 
+def test_key_signs_a_model_that_is_built_already(folder: Path, run: Run) -> None:
+    pytest.importorskip("OpenSSL", reason="model-signing needs pyopenssl: the extra 'sign'")
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(folder / "key.pem")]
+    subprocess.run(make, check=True, capture_output=True)
+    before = lock(folder)
+    refused = run(folder, TINY, "publish.sign.key=none.pem")
+    assert (refused.returncode, "publish.sign.key: none.pem" in refused.stderr) == (1, True)
+    done = run(folder, TINY, "publish.sign.key=key.pem")
+    assert (done.returncode, built(done.stdout)) == (0, []), done.stderr
+    assert lock(folder) == before
+    release = Release.read(folder / "environments/dev/tiny/release.lock")
+    assert [*(folder / evidence.model_address(release).removeprefix("file://")).glob("model.*.sig")]
+
+
 def test_second_run_does_no_work(folder: Path, run: Run) -> None:
     before = files(folder)
     done = run(folder, TINY)

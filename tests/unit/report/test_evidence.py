@@ -118,7 +118,7 @@ def test_statement_has_the_fields_of_in_toto_and_slsa(files):
 def test_card_shows_base_tuned_and_released_with_their_bounds(files):
     card = files("+recipe=tiny", **MEASURED)[CARD]
     assert header(card)["license"] == "apache-2.0"
-    assert header(card)["metrics"] == ["decode_tokens_per_second", "exact_match"]
+    assert header(card)["metrics"] == ["exact_match", "decode_tokens_per_second"]
     rows = [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in section(card, "Evaluation").splitlines()
     ]

@@ -165,6 +165,9 @@ VERBS = (
         (
             Word("release", "the release's name"),
             Word("environment", "only its lock in this environment; empty is every environment", ""),
+            Word(
+                "key", "public key that must have signed the model, which is then read; empty checks none", ""
+            ),
             _ENVIRONMENTS,
         ),
         composes=False,

@@ -62,23 +62,34 @@ def pull(uri: str, digest: str, folder: Path) -> None:
         return
     with wrap_store_errors(uri, "read"):
         store, root = open_store(uri)
-        try:
-            listing = store.cat_file(f"{root}/{LIST}")
-        except FileNotFoundError:
-            raise SourceError(
-                f"{uri}: the model store has no complete model there; publish it again with `run`"
-            ) from None
-        if (actual := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
-            raise SourceError(f"{uri}: the release needs {digest}, but this is {actual}; {_RESTORE}")
+        listing = _listing(store, root, uri, digest)
     with wrap_store_errors(str(folder), f"be filled from {uri}"):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".pulling-", dir=folder.parent) as beside:
             fresh = Path(beside) / "model"
-            for wanted, name in _entries(uri, listing.decode()):
+            for wanted, name in _entries(uri, listing):
                 _download(store, f"{root}/{name}", fresh / name, wanted)
             if folder.exists():
                 folder.rename(Path(beside) / "old")
             fresh.rename(folder)
+
+
+def published_files(uri: str, digest: str) -> dict[str, str]:
+    """Return the hex sha256 of each published file by its name, as the list says; no file is read.
+
+    Raises:
+        SourceError: the model is missing, or its list does not match *digest*.
+    """
+    with wrap_store_errors(uri, "read"):
+        store, root = open_store(uri)
+        return {name: sha256 for sha256, name in _entries(uri, _listing(store, root, uri, digest))}
+
+
+def local_folder(uri: str) -> Path | None:
+    """Return the published folder where the store is a local one; None for others."""
+    with wrap_store_errors(uri, "read"):
+        store, root = open_store(uri)
+        return Path(root) if is_local(store) else None
 
 
 def check(digest: str, folder: Path) -> None:
@@ -117,6 +128,23 @@ def is_lost(uri: str) -> bool:
 
 
 _RESTORE = "restore the store from a copy, or publish again with `run`"
+
+
+def _listing(store: Any, root: str, uri: str, digest: str) -> str:
+    """Return the list of a published model.
+
+    Raises:
+        SourceError: it is missing, or does not match *digest*.
+    """
+    try:
+        listing: bytes = store.cat_file(f"{root}/{LIST}")
+    except FileNotFoundError:
+        raise SourceError(
+            f"{uri}: the model store has no complete model there; publish it again with `run`"
+        ) from None
+    if (actual := f"sha256:{hashlib.sha256(listing).hexdigest()}") != digest:
+        raise SourceError(f"{uri}: the release needs {digest}, but this is {actual}; {_RESTORE}")
+    return listing.decode()
 
 
 def _is_complete(store: Any, root: str, listing: str, sizes: dict[str, int]) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from framework.core import evidence
 from framework.core.errors import GitError
 from framework.core.filesystem import write_whole
 from framework.core.git import Repository
@@ -61,7 +62,7 @@ def find(url: str, name: str, plan: str) -> Release | None:
 
 
 def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
-    """Remove versions of release *name* beyond the *keep* newest, and models that only they named.
+    """Remove versions of release *name* beyond the *keep* newest; models that only they named, with evidence.
 
     Args:
         url: the model store.
@@ -91,6 +92,7 @@ def prune(url: str, name: str, keep: int, needed: frozenset[str]) -> list[str]:
         kept = {digest for path, (_, digest) in named.items() if path not in old}
         for digest in {named[path][1] for path in old} - kept - needed:
             _remove(store, f"{base}/{digest}")
+            _remove(store, f"{base}/{evidence.FOLDER}/{digest}")
     return [path.rpartition("/")[2].removesuffix(".lock") for path in old]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from framework.core.errors import FrameworkError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release, built_from, config_digest, short_key
+from framework.core.signing import check_signature, signers
 from framework.gitops.arguments import name, parse_arguments, subfolder
 from framework.gitops.locks import lock_path, read_lock
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
@@ -35,7 +36,7 @@ def verify(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: there is no such lock, or one of them does not agree with its commit.
     """
-    optional = {"environment": "", "environments": "environments"}
+    optional = {"environment": "", "environments": "environments", "key": ""}
     arguments = parse_arguments("verify", words, ("release",), optional)
     release = name("release", arguments["release"])
     chosen = arguments["environment"] and name("environment", arguments["environment"])
@@ -47,6 +48,10 @@ def verify(words: Sequence[str]) -> None:
         path = lock_path(root, environment, release)
         lock = read_lock(Path(), path, "this folder")
         print(f"{path}: recipe {lock.recipe}, built from {built_from(lock, 12)}")
+        try:
+            print(row("signature", _signature(lock, arguments["key"])))
+        except FrameworkError as error:
+            wrong.append(f"{path}: {error}")
         try:
             compared = compare(lock, _planned(repository, lock, environment))
         except FrameworkError as error:
@@ -81,6 +86,24 @@ def compare(lock: Release, planned: ComposeResult) -> Comparison:
     missing = {"overrides": lock.overrides, "config": lock.config_digest, "steps": lock.steps}
     unknown = [key for key, value in missing.items() if value is None]
     return Comparison(tuple(same), tuple(other), tuple(unknown))
+
+
+def _signature(lock: Release, key: str) -> str:
+    """Return whether the model is signed, and what was checked of it.
+
+    Raises:
+        FrameworkError: the public *key* is given, and its signature is missing or not valid.
+    """
+    if key:
+        check_signature(lock, Path(key))
+        return f"valid: every file of the model is as {key} signed it"
+    try:
+        found = signers(lock)
+    except FrameworkError as error:
+        return f"unknown: {error}"
+    if not found:
+        return "none"
+    return f"by key {' and '.join(found)} (not checked: give key=<public key>)"
 
 
 def _planned(repository: Repository, lock: Release, environment: str) -> ComposeResult:

@@ -64,6 +64,7 @@ def make_plan(config: Config, recipe: str) -> Plan:
     """
     if problems := broken_rules(config):
         raise PlanError("The plan cannot run:", problems)
+    warnings = tuple(cautions(config))
     described = config.model
     # Descriptions change no bytes: a corrected license must not train again.
     undescribed = described.model_copy(update={"license": "", "parameters": 1.0})
@@ -93,7 +94,7 @@ def make_plan(config: Config, recipe: str) -> Plan:
         plan=covered,
     )
     publish = Step("publish", publish_stage, inputs)
-    return Plan(tuple(publish.walk()), tuple(cautions(config)))
+    return Plan(tuple(publish.walk()), warnings)
 
 
 def _trained(config: Config, model: Step, bounds: GateBounds) -> tuple[Rows, list[Step], Step, list[Step]]:

@@ -13,14 +13,17 @@ from framework.core.errors import FrameworkError, GateError, PlanError
 from framework.core.gates import unmet
 from framework.core.problem import Problem
 from framework.core.release import Release
+from framework.core.signing import keep_signature, private_key_id
 from framework.delivery.environment import Environment
 from framework.plan.build import Plan, make_plan
 from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.install import missing_packages, missing_versions
 from framework.render import write
+from framework.report.materials import gather_materials
 from framework.run import screens
 from framework.run.build_origin import Origin
 from framework.run.call import Call
+from framework.run.keep_evidence import keep_evidence
 from framework.run.next_steps import next_steps, not_released
 
 
@@ -99,7 +102,10 @@ def build(call: Call) -> Job | None:
     """
     plan = checked_plan(call)
     _require_packages("The plan cannot be built:", missing_packages(call.config))
-    origin = call.origin(plan)  # files may change while steps are built
+    # Files may change while steps are built.
+    origin, materials = call.origin(plan), gather_materials(call.config, plan)
+    if (sign := call.config.publish.sign) is not None:
+        private_key_id(sign.private_key())  # a key that cannot be used is found before a training
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))
@@ -112,6 +118,9 @@ def build(call: Call) -> Job | None:
     run.follow()
     built = run.wait()
     built = replace(built, release=call.released(built.release, origin))
+    keep_evidence(built.release, materials)
+    if sign is not None:
+        keep_signature(built.release, sign.private_key())
     call.config.tracking.register(built.release)
     if built.steps:
         _prune_versions(call)

@@ -14,6 +14,11 @@ from typing import Any
 import pytest
 
 from framework.build.stages.benchmark import Measure
+from framework.core import evidence
+from framework.core.filesystem import sha256_of
+from framework.core.release import Release
+from framework.report.evidence import BILL, CARD, PROVENANCE
+from framework.report.numbers import formatted
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 TINY = "+recipe=tiny"
@@ -58,6 +63,33 @@ def test_first_run_builds_every_step_and_leaves_no_scratch(built_tiny: Path) -> 
     assert list(store.glob("*/.building-*")) == []
     release = lock(built_tiny)
     assert (built_tiny / str(release["model_uri"]).removeprefix("file://") / "SHA256SUMS").is_file()
+
+
+def test_evidence_of_the_release_is_beside_its_model(built_tiny: Path) -> None:
+    path = built_tiny / "environments/dev/tiny/release.lock"
+    release = Release.read(path)
+    folder = built_tiny / evidence.address(release).removeprefix("file://")
+    bill, statement = (json.loads((folder / name).read_text()) for name in (BILL, PROVENANCE))
+    assert bill["metadata"]["component"]["hashes"][0]["content"] == release.digest.removeprefix("sha256:")
+    assert statement["subject"][0]["digest"] == {"sha256": release.digest.removeprefix("sha256:")}
+    listing = built_tiny / release.model_uri.removeprefix("file://") / "SHA256SUMS"
+    assert statement["subject"][0]["digest"]["sha256"] == sha256_of(listing)
+    assert statement["predicate"]["buildDefinition"]["internalParameters"]["plan"] == release.plan
+    assert formatted("exact_match", release.metrics["int4.exact_match"]) in (folder / CARD).read_text()
+
+
+def test_key_signs_a_model_that_is_built_already(folder: Path, run: Run) -> None:
+    pytest.importorskip("OpenSSL", reason="model-signing needs pyopenssl: the extra 'sign'")
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(folder / "key.pem")]
+    subprocess.run(make, check=True, capture_output=True)
+    before = lock(folder)
+    refused = run(folder, TINY, "publish.sign.key=none.pem")
+    assert (refused.returncode, "publish.sign.key: none.pem" in refused.stderr) == (1, True)
+    done = run(folder, TINY, "publish.sign.key=key.pem")
+    assert (done.returncode, built(done.stdout)) == (0, []), done.stderr
+    assert lock(folder) == before
+    release = Release.read(folder / "environments/dev/tiny/release.lock")
+    assert [*(folder / evidence.model_address(release).removeprefix("file://")).glob("model.*.sig")]
 
 
 def test_second_run_does_no_work(folder: Path, run: Run) -> None:

@@ -1,9 +1,13 @@
 """`run verify` with real Git: a lock beside the plan of its commit."""
 
+import subprocess
+
 import pytest
 
 from framework.config.compose_config import composed
+from framework.core.modelstore import push
 from framework.core.release import LOCK, ORIGIN, Release
+from framework.core.signing import keep_signature
 from framework.plan.build import make_plan
 from framework.run.call import called
 
@@ -81,7 +85,9 @@ def test_lock_of_an_earlier_version_is_compared_by_its_plan(lock, gitops, clone)
     lock(**dict.fromkeys(ORIGIN))
     done = gitops.verb(clone, "verify", "release=one")
     assert done.returncode == 0
-    assert shown(done.stdout) == {"agrees": ["plan"], "unknown": ["overrides", "config", "steps"]}
+    rows = shown(done.stdout)
+    assert (rows["agrees"], rows["unknown"]) == (["plan"], ["overrides", "config", "steps"])
+    assert "differs" not in rows
     lock("seed=1", **dict.fromkeys(ORIGIN))
     assert gitops.verb(clone, "verify", "release=one").returncode == 1
 
@@ -114,3 +120,26 @@ def test_every_environment_is_compared(lock, gitops, clone):
     assert PATH not in done.stderr
     assert Release.read(clone / PATH) == release
     assert "no such lock on this folder; there are" in gitops.verb(clone, "verify", "release=nope").stderr
+
+
+def test_signature_of_the_model_is_named_and_checked(lock, gitops, clone, tmp_path):
+    pytest.importorskip("OpenSSL", reason="model-signing needs pyopenssl: the extra 'sign'")
+    private, public, model = tmp_path / "key.pem", tmp_path / "key.pub", tmp_path / "model"
+    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)]
+    subprocess.run(make, check=True, capture_output=True)
+    export = ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)]
+    subprocess.run(export, check=True, capture_output=True)
+    model.mkdir()
+    (model / "weights.bin").write_bytes(b"weights")
+    uri, digest = push(model, f"file://{tmp_path}/store")
+    release = lock(model_uri=uri, digest=digest)
+    unsigned = gitops.verb(clone, "verify", "release=one", f"key={public}")
+    assert (unsigned.returncode, "not signed by" in unsigned.stderr) == (1, True)
+    keep_signature(release, private.read_bytes())
+    done = gitops.verb(clone, "verify", "release=one", f"key={public}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown(done.stdout)["signature"][0].startswith("valid")
+    (tmp_path / "store" / digest.removeprefix("sha256:") / "weights.bin").write_bytes(b"weightz")
+    changed = gitops.verb(clone, "verify", "release=one", f"key={public}")
+    assert (changed.returncode, "not valid" in changed.stderr) == (1, True)
+    assert "step read" in shown(changed.stdout)["agrees"]

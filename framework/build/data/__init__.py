@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from framework.build.data.size_estimate import UNSEEN, size_of_files
-from framework.core.component import Component
+from framework.core.component import UNKEYED, Component
 from framework.core.filesystem import files_below
 from framework.core.problem import Problem
 from framework.core.source import Source
@@ -58,6 +58,10 @@ class Data(Component, ABC):
     """What a conversation teaches: all the assistant's turns, only its last one, or every token, prompts too
     (``train_on_inputs`` elsewhere). A turn with ``train: false`` is never learned. Held-out rows are measured
     on answers in any case; documents are learned whole."""
+
+    license: Annotated[str | None, UNKEYED] = None
+    """The license of the rows: its SPDX identifier if it has one. None: unknown. It changes no
+    byte; the plan judges it, the evidence states it."""
 
     @abstractmethod
     def read(self, split: Split) -> Iterator[Line]:

@@ -15,14 +15,44 @@ from framework.build.data import SPLITS
 from framework.build.data.shards import split_sha256
 from framework.build.model import Model
 from framework.build.stages.evaluate import METRICS, read_metrics
-from framework.core import remote_files, versions
+from framework.core import remote_files, signing, versions
 from framework.core.component import UNKEYED, Component
-from framework.core.errors import StepError
+from framework.core.errors import SourceError, StepError
 from framework.core.filesystem import sha256_of
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
 from framework.core.store import RECORD
+
+
+class Sign(Component):
+    """The key that signs published models. A key pair is made outside: ``openssl ecparam -genkey``."""
+
+    key: str | None = None
+    """The file of the private key: PEM, an elliptic curve, without a password. None reads ``variable``."""
+    variable: str = "GITUNE_SIGNING_KEY"
+    """The environment variable that holds the private key's text, for CI."""
+
+    def private_key(self) -> bytes:
+        """Return the private key's PEM text.
+
+        Raises:
+            SourceError: there is none.
+        """
+        if self.key is not None:
+            try:
+                return Path(self.key).expanduser().read_bytes()
+            except OSError as error:
+                raise SourceError(
+                    f"publish.sign.key: {self.key} cannot be read: {error.strerror}; name another file, or "
+                    "set publish.sign=null"
+                ) from error
+        if text := os.environ.get(self.variable):
+            return text.encode()
+        raise SourceError(
+            f"publish.sign: the environment variable {self.variable} is empty; set it to the private key's "
+            "text, or publish.sign.key=<file>"
+        )
 
 
 class Publish(Component):
@@ -35,9 +65,17 @@ class Publish(Component):
     """How many of a release's newest versions the model store keeps. Publishing removes older ones, except
     those that a lock below ``environments/`` names or named recently, here or on a branch. None keeps all."""
 
+    accept_licenses: Annotated[tuple[str, ...], UNKEYED] = ()
+    """Licenses that forbid a use, such as ``[CC-BY-NC-4.0]``, and that this release keeps to. Without them
+    the plan stops at what is non-commercial, for research only or without derivatives. The model card has
+    them."""
+
+    sign: Annotated[Sign | None, UNKEYED] = None
+    """The key that signs each published model, by ``publish.sign.key=<file>``; None signs nothing."""
+
     def uses(self) -> Mapping[str, str]:
-        """Return the client of the model store."""
-        return remote_files.packages(self.url)
+        """Return the client of the model store, and what signs."""
+        return {**remote_files.packages(self.url), **(signing.PACKAGES if self.sign else {})}
 
 
 class PublishRelease(Stage):

@@ -15,6 +15,7 @@ from framework.plan.rules.export import export_cautions, export_rules, unmerged_
 from framework.plan.rules.gates import gate_cautions, gate_rules
 from framework.plan.rules.install import engine_rules, missing_packages
 from framework.plan.rules.launcher import launcher_rules
+from framework.plan.rules.licenses import license_cautions, license_rules
 from framework.plan.rules.memory import memory_rules
 from framework.plan.rules.parallelism import pipeline_rules, sharding_rules
 from framework.plan.rules.phases import in_each_phase, in_each_recovery, in_last_phase, phase_rules
@@ -28,6 +29,7 @@ def broken_rules(config: Config) -> list[Problem]:
     """Return every rule across groups that *config* breaks."""
     return [
         *source_rules(config),
+        *license_rules(config),
         *in_each_phase(config, data_rules),
         *label_rules(config),
         *in_each_phase(config, preference_rules),
@@ -60,6 +62,7 @@ def cautions(config: Config) -> list[Problem]:
     """Return everything in *config* that works but may surprise."""
     return [
         *source_cautions(config),
+        *license_cautions(config),
         *compression_cautions(config),
         *export_cautions(config),
         *gate_cautions(config),

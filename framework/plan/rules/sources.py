@@ -37,18 +37,22 @@ def source_cautions(config: Config) -> list[Problem]:
 
 
 def _sources(config: Config) -> Iterator[tuple[str, Source]]:
-    """Yield every source with its dotted key; those of phases below the phases alone."""
+    for key, component in named_components(config):
+        if isinstance(component, Source):
+            yield key, component
+
+
+def named_components(config: Config) -> Iterator[tuple[str, Component]]:
+    """Yield every component with its dotted key, outer ones first; those of phases below the phases alone."""
     inherited = PHASED if config.phases else ()
     for name in type(config).model_fields:
         if name not in inherited:
             yield from _below(name, getattr(config, name))
 
 
-def _below(key: str, value: Any) -> Iterator[tuple[str, Source]]:
-    if isinstance(value, Source):
-        yield key, value
-        return
+def _below(key: str, value: Any) -> Iterator[tuple[str, Component]]:
     if isinstance(value, Component):
+        yield key, value
         items = [(name, getattr(value, name)) for name in type(value).model_fields]
     elif isinstance(value, Mapping):
         items = list(value.items())

@@ -7,6 +7,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from framework.core import evidence
 from framework.core.errors import ReleaseError, SourceError
 from framework.core.modelstore import pull, push
 from framework.core.release import LOCK, Release
@@ -55,6 +56,16 @@ def test_pruning_keeps_the_newest_versions(url, tmp_path):
     assert keys(url) == {3, 4, 5}
     assert [is_there(each, tmp_path) for each in (*made, other)] == [False, False, True, True, True, True]
     assert prune(url, "tiny", 3, frozenset()) == []
+
+
+def test_pruning_removes_the_evidence_with_the_model(url, tmp_path):
+    old, new = (publish(url, tmp_path, number) for number in (1, 2))
+    for release in (old, new):
+        evidence.keep(evidence.address(release), {"README.md": "card", "a/b": "c"})
+    prune(url, "tiny", 1, frozenset())
+    found = [evidence.find(evidence.address(release), "README.md") for release in (old, new)]
+    assert found == [None, b"card"]
+    assert not fsspec.core.url_to_fs(url)[0].exists(evidence.model_address(old))
 
 
 @pytest.mark.parametrize("link", ["store", "store/releases", "store/releases/tiny"])

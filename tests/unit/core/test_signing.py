@@ -1,0 +1,131 @@
+"""Signatures of published folders, judged by the upstream command line."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from framework.build.stages.publish import Sign
+from framework.core import evidence
+from framework.core.errors import ReleaseError, SourceError
+from framework.core.modelstore import pull, push
+from framework.core.release import Release
+from framework.core.signing import check_signature, keep_signature, private_key_id, signers
+
+pytest.importorskip("OpenSSL", reason="model-signing needs pyopenssl: the extra 'sign'")
+TINY = Release.read(Path(__file__).parents[2] / "golden" / "tiny.lock")
+
+
+def key_pair(folder, name):
+    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
+    curve = ("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private)
+    for words in (curve, ("ec", "-in", private, "-pubout", "-out", public)):
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    return private.read_bytes(), public
+
+
+@pytest.fixture(params=["file", "memory"])
+def release(request, tmp_path):
+    (tmp_path / "model" / "onnx").mkdir(parents=True)
+    (tmp_path / "model" / "onnx" / "weights.bin").write_bytes(b"weights")
+    (tmp_path / "model" / "config.json").write_text("{}")
+    url = f"file://{tmp_path}/store" if request.param == "file" else f"memory://{tmp_path.name}/store"
+    uri, digest = push(tmp_path / "model", url)
+    yield TINY.model_copy(update={"model_uri": uri, "digest": digest})
+    if request.param == "memory":
+        fsspec.filesystem("memory").store.clear()
+
+
+def upstream(folder, bundle, public):
+    words = ["verify", "key", "--signature", bundle, "--public_key", public, folder]
+    main = "from model_signing._cli import main; main()"
+    return subprocess.run([sys.executable, "-c", main, *map(str, words)], capture_output=True, text=True)
+
+
+def saved_bundle(release, tmp_path):
+    folder = evidence.model_address(release)
+    (name,) = [name for name in evidence.names(folder) if name.endswith(".sig")]
+    (tmp_path / "bundle.sig").write_bytes(evidence.find(folder, name))
+    return tmp_path / "bundle.sig"
+
+
+def test_upstream_verifies_the_folder_and_finds_a_changed_file(release, tmp_path):
+    private, public = key_pair(tmp_path, "ours")
+    keep_signature(release, private)
+    bundle = saved_bundle(release, tmp_path)
+    copy = tmp_path / "copy"
+    pull(release.model_uri, release.digest, copy)
+    done = upstream(copy, bundle, public)
+    assert done.returncode == 0, done.stderr
+    if release.model_uri.startswith("file"):  # with its list
+        assert upstream(release.model_uri.removeprefix("file://"), bundle, public).returncode == 0
+    (copy / "onnx" / "weights.bin").write_bytes(b"weightz")
+    assert upstream(copy, bundle, public).returncode != 0
+
+
+def test_signature_counts_for_its_key_alone(release, tmp_path):
+    (ours, our_public), (_, their_public) = (key_pair(tmp_path, name) for name in ("ours", "theirs"))
+    assert signers(release) == []
+    keep_signature(release, ours)
+    before = saved_bundle(release, tmp_path).read_bytes()
+    keep_signature(release, ours)
+    assert saved_bundle(release, tmp_path).read_bytes() == before
+    assert signers(release) == [private_key_id(ours)[:12]]
+    check_signature(release, our_public)
+    with pytest.raises(ReleaseError, match="not signed by"):
+        check_signature(release, their_public)
+
+
+def test_signature_by_another_key_under_our_name_is_refused(release, tmp_path):
+    (ours, our_public), (theirs, _) = (key_pair(tmp_path, name) for name in ("ours", "theirs"))
+    keep_signature(release, theirs)
+    folder, foreign = evidence.model_address(release), saved_bundle(release, tmp_path).read_bytes()
+    evidence.keep(folder, {f"model.{private_key_id(ours)[:12]}.sig": foreign})
+    with pytest.raises(ReleaseError, match="not valid"):
+        check_signature(release, our_public)
+
+
+def test_signature_of_another_model_is_refused(release, tmp_path):
+    private, public = key_pair(tmp_path, "ours")
+    (tmp_path / "model" / "config.json").write_text('{"other": 1}')
+    uri, digest = push(tmp_path / "model", release.model_uri.rpartition("/")[0])
+    other = release.model_copy(update={"model_uri": uri, "digest": digest})
+    keep_signature(other, private)
+    name = f"model.{private_key_id(private)[:12]}.sig"
+    evidence.keep(evidence.model_address(release), {name: saved_bundle(other, tmp_path).read_bytes()})
+    with pytest.raises(ReleaseError):
+        check_signature(release, public)
+
+
+def test_changed_model_is_refused(release, tmp_path):
+    private, public = key_pair(tmp_path, "ours")
+    keep_signature(release, private)
+    store, root = fsspec.core.url_to_fs(release.model_uri)
+    store.pipe_file(f"{root}/config.json", b"[]")
+    with pytest.raises((ReleaseError, SourceError)):
+        check_signature(release, public)
+
+
+def test_key_that_cannot_sign_is_named_before_anything_is_signed(release, tmp_path):
+    subprocess.run(
+        ["openssl", "genrsa", "-out", tmp_path / "rsa.pem", "2048"], check=True, capture_output=True
+    )
+    for key in (b"no key", (tmp_path / "rsa.pem").read_bytes()):
+        with pytest.raises(ReleaseError, match=r"publish\.sign"):
+            keep_signature(release, key)
+    assert signers(release) == []
+
+
+def test_key_is_a_file_or_the_text_of_a_variable(config, tmp_path, monkeypatch):
+    monkeypatch.setenv("GITUNE_SIGNING_KEY", "pem")
+    assert config("+recipe=tiny").publish.sign is None
+    assert config("+recipe=tiny", "publish.sign={}").publish.sign.private_key() == b"pem"
+    (tmp_path / "key.pem").write_text("other")
+    assert (
+        config("+recipe=tiny", f"publish.sign.key={tmp_path}/key.pem").publish.sign.private_key() == b"other"
+    )
+    for without in (Sign(key=str(tmp_path / "none.pem")), Sign(variable="NOT_SET")):
+        with pytest.raises(SourceError, match=r"publish\.sign"):
+            without.private_key()

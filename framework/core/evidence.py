@@ -13,6 +13,11 @@ from framework.core.modelstore import is_local, open_store, wrap_store_errors
 from framework.core.release import Release, short_key
 
 FOLDER = "evidence"
+BILL = "bom.cdx.json"
+PROVENANCE = "provenance.intoto.json"
+CARD = "README.md"
+FILES = (BILL, PROVENANCE, CARD)
+"""The evidence of a release."""
 
 
 def model_address(release: Release) -> str:

@@ -6,15 +6,12 @@ Pure: a release and its materials become text. ``framework.core.evidence`` says 
 import json
 from typing import Any
 
+from framework.core.evidence import BILL, CARD, PROVENANCE
 from framework.core.release import Release
 from framework.report.bill import bill_of_materials
 from framework.report.card import model_card
 from framework.report.materials import Materials
 from framework.report.statement import provenance
-
-BILL = "bom.cdx.json"
-PROVENANCE = "provenance.intoto.json"
-CARD = "README.md"
 
 
 def evidence(release: Release, materials: Materials, builder: str | None = None) -> dict[str, str]:

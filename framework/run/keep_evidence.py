@@ -4,7 +4,6 @@ import os
 
 from framework.core import evidence as kept
 from framework.core.release import Release
-from framework.report.evidence import evidence
 from framework.report.materials import Materials
 
 
@@ -21,6 +20,10 @@ def keep_evidence(release: Release, materials: Materials) -> str:
         SourceError: the model store cannot be read or written.
     """
     folder = kept.address(release)
+    if {*kept.FILES} <= {*kept.names(folder)}:
+        return folder
+    from framework.report.evidence import evidence  # a finished release need not import it again
+
     kept.keep(folder, evidence(release, materials, _workflow()))
     return folder
 

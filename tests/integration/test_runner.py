@@ -15,9 +15,9 @@ import pytest
 
 from framework.build.stages.benchmark import Measure
 from framework.core import evidence
+from framework.core.evidence import BILL, CARD, PROVENANCE
 from framework.core.filesystem import sha256_of
 from framework.core.release import Release
-from framework.report.evidence import BILL, CARD, PROVENANCE
 from framework.report.numbers import formatted
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]

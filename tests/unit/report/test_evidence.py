@@ -8,11 +8,12 @@ import yaml
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from framework.core.evidence import BILL, CARD, PROVENANCE
 from framework.core.filesystem import sha256_of
 from framework.core.paths import SHARE
 from framework.core.release import Release
 from framework.plan.build import make_plan
-from framework.report.evidence import BILL, CARD, PROVENANCE, evidence
+from framework.report.evidence import evidence
 from framework.report.materials import gather_materials
 
 TINY = Release.read(Path(__file__).parents[2] / "golden" / "tiny.lock")

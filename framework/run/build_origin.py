@@ -14,6 +14,7 @@ from typing import Any
 
 import framework
 from framework.config.compose_config import composed
+from framework.config.composer import emptied
 from framework.config.composition import Composition
 from framework.config.options import GROUP, added_folders
 from framework.config.schema import Config
@@ -115,9 +116,9 @@ def _gives(words: Sequence[str], wanted: dict[str, Any]) -> bool:
 
 
 def _keyed(composition: Composition) -> dict[str, Any]:
-    """Return the config without the keys that say where it is built, stored and watched."""
+    """Return the config as ``load`` reads it, without the keys that say where it is built and watched."""
     keyed = Config.field_names(keyed_only=True)
-    return {key: value for key, value in composition.config.items() if key in keyed}
+    return {key: value for key, value in emptied(composition).items() if key in keyed}
 
 
 def _commit(composition: Composition, config: Config) -> tuple[str | None, tuple[str, ...]]:

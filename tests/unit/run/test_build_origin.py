@@ -64,6 +64,9 @@ def committed(team, tmp_path):
         (("environment=staging", "environment.namespace=x"), ("environment.namespace=x",)),
         (("store=/s", "reports=r", "environments=e", "launcher=trainjob", "publish.url=s3://b"), ()),
         (("tracking=mlflow", "publish.keep=3", "seed=1"), ("seed=1",)),
+        (("gates={}",), ("gates={}",)),
+        (("+environment.gates.exact_match.min=0.9", "environment.gates={}"), ()),  # there are none anyway
+        (("gates={}", "gates.exact_match.max=1"), ("gates={}", "gates.exact_match.max=1")),
     ],
 )
 def test_overrides_are_those_that_change_the_config(words, overrides, compose, plan):

@@ -167,6 +167,30 @@ def test_release_that_no_commit_gives_is_marked_or_refused(update, told, gitops,
     assert trailers[-1] == "Gitune-Source: any"
 
 
+def test_commit_that_only_this_clone_has_is_refused_until_it_is_pushed(gitops, clone, remote):
+    gitops.git(clone, "switch", "-q", "-c", "mine")
+    gitops.git(clone, "commit", "-q", "--allow-empty", "-m", "Loosen a gate")
+    lock = built(gitops, clone, "b")
+    head = gitops.git(clone, "rev-parse", "HEAD")
+    lock.write_text(gitops.release("one", "b").model_copy(update={"commit": head}).text())
+    assert f"{head[:12]}, which no branch of origin has" in gitops.refused(clone, "propose")
+    gitops.git(clone, "push", "-q", "origin", "mine")
+    done = gitops.verb(clone, "propose")
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"train/one-dev-{'b' * 12}")
+    assert "Gitune-Source" not in message
+
+
+def test_commit_that_no_clone_has_is_refused_or_marked(gitops, clone, remote):
+    lock = built(gitops, clone, "b")
+    lock.write_text(gitops.release("one", "b").model_copy(update={"commit": "c" * 40}).text())
+    assert "no branch of origin has" in gitops.refused(clone, "propose")
+    done = gitops.verb(clone, "propose", "source=any")
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"train/one-dev-{'b' * 12}")
+    assert "Gitune-Source: any" in message.splitlines()
+
+
 def test_lock_of_an_earlier_version_is_proposed_as_unknown(gitops, clone, remote):
     lock = built(gitops, clone, "b")
     release = gitops.release("one", "b").model_copy(update=dict.fromkeys(ORIGIN))

@@ -202,6 +202,20 @@ def test_commit_that_is_gone_is_replaced(committed, built):
     assert locked(committed).commit == lost
 
 
+def test_commit_of_a_branch_that_was_squashed_is_replaced(committed, built):
+    git(committed, "switch", "-q", "-c", "feature")
+    (committed / "README.md").write_text("more")
+    git(committed, "add", "README.md")
+    git(committed, "commit", "-q", "-m", "feature")
+    release_job(built("+recipe=x"))
+    assert locked(committed).commit == git(committed, "rev-parse", "HEAD")
+    git(committed, "switch", "-q", "main")
+    git(committed, "merge", "-q", "--squash", "feature")
+    git(committed, "commit", "-q", "-m", "squashed")
+    release_job(built("+recipe=x"))
+    assert locked(committed).commit == git(committed, "rev-parse", "main")
+
+
 @pytest.mark.parametrize(
     ("jobs", "names"),
     [

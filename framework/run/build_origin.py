@@ -125,6 +125,7 @@ def _commit(composition: Composition, config: Config) -> tuple[str | None, tuple
     """Return the commit of the working folder, and what it does not have of the config's files.
 
     Installed packages have no changes; a checkout of the framework counts if it is the working folder's own.
+    A file that is deleted here would stand before the framework's own of that name, so it is a change.
     Folders that only the command names count, committed or not: the commit does not say to search them.
     """
     repository = Repository(Path())
@@ -136,6 +137,7 @@ def _commit(composition: Composition, config: Config) -> tuple[str | None, tuple
         return None, ()
     root = Path(repository.run("rev-parse", "--show-toplevel").rstrip("\n"))
     files = [file.path.absolute() for _, file in composition.files]
+    files += [Path.cwd() / file.relative_to(SHARE) for file in files if file.is_relative_to(SHARE)]
     files += [path for component in config.walk() if (path := _local_path(component))]
     if _is_installed(SHARE) or not SHARE.is_relative_to(root):
         files = [file for file in files if not file.is_relative_to(SHARE)]

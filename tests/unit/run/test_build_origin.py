@@ -121,6 +121,15 @@ def test_file_that_the_commit_lacks_is_named(file, text, words, committed, team,
     assert origin(*words).changed == (file,)
 
 
+@pytest.mark.parametrize("file", ["conf/tuning/lora.yaml", "recipes/tiny.yaml", "conf/config.yaml"])
+def test_deleted_file_that_the_commit_puts_before_a_built_in_one_is_named(file, committed, team, origin):
+    team(file, (SHARE / file).read_text())
+    git(committed, "add", ".")
+    git(committed, "commit", "-q", "-m", "own")
+    (committed / file).unlink()
+    assert origin("+recipe=tiny", "tuning=lora").changed == (file,)
+
+
 def test_code_of_a_plugin_counts(committed, team, origin):
     team("ours/__init__.py", "")
     assert origin("+recipe=x", "plugins=[ours]").changed == ("ours/__init__.py",)

@@ -5,6 +5,7 @@ origin belongs to the call that releases, and is read before anything is built, 
 a training.
 """
 
+import ast
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,8 +27,10 @@ from framework.core.source import Source
 from framework.plan.build import Plan
 
 _FRAMEWORK = Path(framework.__file__).resolve().parent
-_SITE = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")})
-"""The folders of installed packages, which no commit has, also where they are in the working folder."""
+_SITE = tuple(
+    {Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib", "stdlib", "platstdlib")}
+)
+"""The folders of Python and of installed packages, which no commit has, also in the working folder."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def _commit(composition: Composition, config: Config) -> tuple[str | None, tuple
     files += [path for component in config.walk() if (path := _local_path(component))]
     if _is_installed(SHARE) or not SHARE.is_relative_to(root):
         files = [file for file in files if not file.is_relative_to(SHARE)]
-    code = [folder for folder in (_FRAMEWORK, *_plugins(config)) if not _is_installed(folder)]
+    code = [folder for folder in (_FRAMEWORK, *_plugins(config, root)) if not _is_installed(folder)]
     added = [folder for folder in added_folders() if any(file.is_relative_to(folder) for file in files)]
     files = [file for file in files if not any(file.is_relative_to(folder) for folder in added)]
     return commit, (*uncommitted(repository, files, code), *map(str, added))
@@ -159,13 +162,46 @@ def _local_path(component: object) -> Path | None:
     return None
 
 
-def _plugins(config: Config) -> list[Path]:
-    """Return the folders of the plugins' packages, or their files."""
-    found = []
-    for package in config.plugins:
-        spec = find_spec(package)
-        if spec is not None and spec.origin:
-            found.append(Path(spec.origin).parent if spec.submodule_search_locations else Path(spec.origin))
-        elif spec is not None:
-            found += [Path(folder) for folder in spec.submodule_search_locations or ()]
+def _plugins(config: Config, root: Path) -> set[Path]:
+    """Return the folders of the plugins' packages, or their files, and of what they import below *root*."""
+    found: set[Path] = set()
+    names = [name.partition(".")[0] for name in config.plugins]
+    while names:
+        paths = {path for path in _code_of(names.pop()) if path.resolve() != _FRAMEWORK} - found
+        new = {path for path in paths if _is_below(path, root) and not _is_installed(path)}
+        found |= new
+        names += {name for path in new for name in _imported(path)}
     return found
+
+
+def _is_below(path: Path, root: Path) -> bool:
+    return path.is_relative_to(root) or path.resolve().is_relative_to(root)
+
+
+def _code_of(name: str) -> list[Path]:
+    """Return the folders of the package *name*, or the file of the module; none if Python has it built in."""
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    if folders := spec.submodule_search_locations:
+        return [Path(folder) for folder in folders]
+    return [Path(spec.origin)] if spec.has_location and spec.origin else []
+
+
+def _imported(code: Path) -> set[str]:
+    """Return the first name of every import in a file, or in the files of a folder, wherever it is."""
+    names = set()
+    for file in code.rglob("*.py") if code.is_dir() else [code]:
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError, OSError):  # a template, or an extension module
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.partition(".")[0])
+    return names

@@ -135,6 +135,22 @@ def test_code_of_a_plugin_counts(committed, team, origin):
     assert origin("+recipe=x", "plugins=[ours]").changed == ("ours/__init__.py",)
 
 
+@pytest.mark.parametrize("line", ["import {}", "from {} import near", "def late():\n    import {}.near"])
+def test_code_that_a_plugin_imports_counts(line, committed, team, origin, request):
+    name = f"beside{request.node.callspec.indices['line']}"
+    team(f"of_{name}/__init__.py", "")
+    team(f"of_{name}/part.py", f"import json, sys, framework\nfrom . import other\n{line.format(name)}\n")
+    team(f"{name}/__init__.py", "")
+    git(committed, "add", ".")
+    git(committed, "commit", "-q", "-m", "plugin")
+    team(f"{name}/near.py", f"import below_{name}\n")
+    team(f"below_{name}.py", "")
+    team(f"of_{name}/other.py", "")
+    team("unrelated.py", "")
+    changed = origin("+recipe=x", f"plugins=[of_{name}.part]").changed
+    assert {*changed} == {f"{name}/near.py", f"below_{name}.py", f"of_{name}/other.py"}
+
+
 def test_options_that_only_the_command_finds_are_not_of_the_commit(committed, team, origin):
     text = (committed / "conf" / "tuning" / "mine.yaml").read_text().replace("rank: 16", "rank: 2")
     folder = team("more/tuning/theirs.yaml", text).parents[1]

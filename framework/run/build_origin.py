@@ -6,6 +6,7 @@ a training.
 """
 
 import ast
+import re
 import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
+
 import framework
 from framework.config.compose_config import composed
 from framework.config.composer import emptied
 from framework.config.composition import Composition
+from framework.config.merge_order import parsed
 from framework.config.options import GROUP, added_folders
 from framework.config.schema import Config
 from framework.core.errors import FrameworkError, GitError
@@ -95,7 +99,18 @@ def own_words(composition: Composition) -> tuple[str, ...]:
     Only a group at another place, such as ``+tuning@phases.x.tuning=lora``, is typed with a plus.
     """
     words = (word for word in composition.words if not word.lstrip("+").startswith(f"{GROUP}="))
-    return tuple(word.removeprefix("++") for word in words)
+    return tuple(_plainly(word.removeprefix("++")) for word in words)
+
+
+def _plainly(word: str) -> str:
+    """Return *word* without the backslashes that Hydra's sweeper adds, unless it means another value then."""
+    plain = re.sub(r"\\(.)", r"\1", word)
+    if plain == word:
+        return word
+    try:
+        return plain if parsed(plain).value() == parsed(word).value() else word
+    except HydraException:
+        return word
 
 
 def _effective(composition: Composition, base: Sequence[str]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import pytest
 
 from framework.build.launcher import Built, Finished
 from framework.config import options
+from framework.config.compose_config import sweep_jobs
 from framework.core.paths import SHARE
 from framework.core.release import Release
 from framework.plan.build import make_plan
@@ -72,6 +73,23 @@ def committed(team, tmp_path):
 def test_overrides_are_those_that_change_the_config(words, overrides, compose, plan):
     call = called(compose("+recipe=tiny", *words), "run")
     assert read_origin(call.composition, call.config, plan("+recipe=tiny")).overrides == overrides
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"deployment.image=example.com/server@sha256:{'0' * 64}",
+        r"data.train=a\,b.jsonl",
+        "data.train='a b:c.jsonl'",
+        "gates={}",
+    ],
+)
+def test_override_of_a_sweep_is_recorded_as_typed(word, compose):
+    (job,) = sweep_jobs(["+recipe=tiny", "data=files", "data.train=x", word])
+    call = called(compose(*job), "run -m")
+    assert call.overrides[-1] == word
+    again = called(compose("+recipe=tiny", *call.overrides), "run")
+    assert again.config == call.config
 
 
 def test_option_of_a_phase_can_be_composed_again(compose):

@@ -191,10 +191,13 @@ def uncommitted(repository: Repository, files: Iterable[Path], folders: Iterable
     return [*sorted(found), *outside]
 
 
-def has_commit(commit: str) -> bool:
-    """Return whether the working folder's repository has *commit*; a shallow clone cannot deny it."""
+def in_history(commit: str) -> bool:
+    """Return whether *commit* leads to the working folder's; a shallow clone cannot deny it.
+
+    One that is merely in this clone, such as those of a branch that was squashed, may be in no other.
+    """
     repository = Repository(Path())
-    known = repository.ask("cat-file", "-e", f"{commit}^{{commit}}") is not None
+    known = repository.ask("merge-base", "--is-ancestor", commit, "HEAD") is not None
     return known or repository.ask("rev-parse", "--is-shallow-repository") == "true"
 
 

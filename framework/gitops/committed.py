@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from framework.core.errors import ReleaseError
 from framework.core.release import NO_RECIPE, Release, built_from
 from framework.gitops.arguments import choice
+from framework.gitops.commit import Target
 
 SOURCE = "committed"
 """The default of ``source=``, with which only releases that a commit gives are proposed."""
@@ -31,7 +32,19 @@ def source_choice(value: str) -> bool:
     return choice("source", value, (SOURCE, "any")) == "any"
 
 
-def committed(release: Release, path: str, takes_any: bool) -> Mark:
+def lacks_commit(target: Target, release: Release) -> str:
+    """Return the target's remote if no branch of it, as last fetched, has the release's commit; else empty.
+
+    What only this clone has can be amended or dropped, and nobody else can check it.
+    """
+    if target.remote is None or not release.full_commit:
+        return ""
+    listing = ("for-each-ref", "--count=1", "--contains", release.full_commit)
+    has = target.repository.ask(*listing, f"refs/remotes/{target.remote}/")
+    return "" if has else target.remote
+
+
+def committed(release: Release, path: str, takes_any: bool, lacking: str = "") -> Mark:
     """Return how a proposal of *release* is marked.
 
     A lock of an earlier version does not record its overrides; it is marked, and not refused.
@@ -40,26 +53,35 @@ def committed(release: Release, path: str, takes_any: bool) -> Mark:
         release: the release of the lock.
         path: the lock's path.
         takes_any: whether the caller chose ``source=any``.
+        lacking: the remote that lacks its commit; see ``lacks_commit``.
 
     Raises:
-        ReleaseError: its commit's recipe does not give it, and the caller did not choose that.
+        ReleaseError: its commit's recipe does not give it, or the remote lacks the commit, and the caller
+            did not choose that.
     """
-    if release.given:
+    if release.given and not lacking:
         return Mark()
-    if release.given is None:
+    if release.given is None and not lacking:
         return Mark(
             body="The lock does not record its overrides; `run verify` compares it with its commit.\n"
         )
     if not takes_any:
-        raise ReleaseError(f"{path}: {_reason(release)}; {_fix(release)}, or mark it as such with source=any")
-    mark = "Not reproducible from a commit alone: " + _reason(release) + ".\n"
+        fix = _fix(release) if release.given is False else _push(lacking)
+        raise ReleaseError(f"{path}: {_reason(release, lacking)}; {fix}, or mark it as such with source=any")
+    mark = "Not reproducible from a commit alone: " + _reason(release, lacking) + ".\n"
     return Mark(", not from a commit alone", mark, "any")
 
 
-def _reason(release: Release) -> str:
+def _reason(release: Release, lacking: str) -> str:
     if release.commit is None:
         return "built outside of Git, so no commit gives it"
+    if release.given is not False:
+        return f"built from {built_from(release, 12)}, which no branch of {lacking} has"
     return f"built from {built_from(release, 12)}, which that commit alone does not give"
+
+
+def _push(remote: str) -> str:
+    return f"push its branch (if it is there already, `git fetch {remote}`; after a rebase, run again)"
 
 
 def _fix(release: Release) -> str:

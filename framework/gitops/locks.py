@@ -13,6 +13,8 @@ from framework.run.build_origin import recipe_words
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
+_OF_ENVIRONMENT = re.compile(r"[+~]*environment\b")
+
 
 def lock_path(environments: str, environment: str, release: str) -> str:
     """Return the path of a release's lock, relative to the working folder."""
@@ -76,5 +78,11 @@ def bounds_of(gates: Mapping[str, Mapping[str, float | None]], release: Release)
 
 
 def render_arguments(release: Release, environment: str, environments: str) -> tuple[str, ...]:
-    """Return the arguments of ``run`` that render *release* in *environment*."""
-    return (*recipe_words(release.recipe, release.name, environment), f"environments={environments}")
+    """Return the arguments of ``run`` that render *release* in *environment*.
+
+    Its overrides are among them, but not those of the environment that it was built for: an environment's
+    gates, sizes and addresses are its own.
+    """
+    own = [word for word in release.overrides or () if not _OF_ENVIRONMENT.match(word)]
+    words = recipe_words(release.recipe, release.name, environment)
+    return (*words, *own, f"environments={environments}")

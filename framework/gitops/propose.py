@@ -13,7 +13,7 @@ from framework.core.release import LOCK, Release, built_from
 from framework.gitops import proposal
 from framework.gitops.arguments import choice, parse_arguments, subfolder
 from framework.gitops.commit import Change, Target, find_target, land
-from framework.gitops.committed import SOURCE, Mark, committed, source_choice
+from framework.gitops.committed import SOURCE, Mark, committed, lacks_commit, source_choice
 from framework.gitops.locks import read_lock, short_digest
 from framework.gitops.promote import render_release, require_gates
 from framework.gitops.promotion_conditions import require_conditions, skip_reason
@@ -65,11 +65,11 @@ def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: 
     """Propose the lock in *folder*.
 
     Raises:
-        FrameworkError: no commit gives the release, it misses a gate, or Git refuses.
+        FrameworkError: no commit of the remote gives the release, it misses a gate, or Git refuses.
     """
     environment, name = folder.split("/")[-2:]
     release = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
-    mark = committed(release, f"{folder}/{LOCK}", takes_any)
+    mark = committed(release, f"{folder}/{LOCK}", takes_any, lacks_commit(target, release))
 
     def change(tree: Repository) -> Change:
         return _write_release(tree, target.environments, folder, environment, release, mark, skip)

@@ -61,7 +61,7 @@ def verify(words: Sequence[str]) -> None:
             if items := getattr(compared, title):
                 print(row(title, *items))
         if compared.differs:
-            wrong.append(f"{path}: {_consequence(lock)}")
+            wrong.append(f"{path}: {_consequence(lock, compared)}")
     if wrong:
         raise ReleaseError("\n".join(wrong))
 
@@ -118,9 +118,12 @@ def _planned(repository: Repository, lock: Release, environment: str) -> Compose
             "built outside of Git, so there is no commit to compare with; commit and run again"
         )
     if repository.ask("cat-file", "-e", f"{commit}^{{commit}}") is None:
+        fetch = "fetch the branch that it was built on"
+        if repository.ask("rev-parse", "--is-shallow-repository") == "true":
+            fetch = "it is shallow, so fetch the history: git fetch --unshallow"
         raise ReleaseError(
-            f"this clone does not have commit {commit[:12]}; fetch the branch that it was built on, or build "
-            "the release again from a commit that is here"
+            f"this clone does not have commit {commit[:12]}; {fetch}, or build the release again from a "
+            "commit that is here"
         )
     words = recipe_words(lock.recipe, lock.name, lock.built_for or environment)
     request = ComposeRequest((*words, *(lock.overrides or ())), with_plan=True)
@@ -128,9 +131,21 @@ def _planned(repository: Repository, lock: Release, environment: str) -> Compose
         return compose_in(tree.folder, [request])[0].checked()
 
 
-def _consequence(lock: Release) -> str:
+def _consequence(lock: Release, compared: Comparison) -> str:
+    """Return why *lock* differs from the plan of its commit, as far as the lock tells, and what to do."""
     if lock.changed:
         return "its tree had changes, so its commit does not give it; commit them and run again"
+    if lock.overrides is None:
+        return (
+            "its commit does not give it alone: the lock does not record overrides, so it was built with "
+            "some, or with other libraries than this machine's; build it again"
+        )
+    if "config" in compared.differs:
+        return (
+            "its commit gives another config: an override is missing from the lock, the config reads an "
+            "environment variable (oc.env) that has another value here, or this is another version of the "
+            "framework; write the values into the recipe and build it again"
+        )
     return (
         "its commit does not give it with the libraries and files of this machine; install the versions that "
         "it was built with, or build it again"

@@ -9,7 +9,7 @@ from framework.config.load import load
 from framework.config.options import GROUP, searchpath
 from framework.config.schema import Config
 from framework.core.errors import ReleaseError
-from framework.core.git import has_commit
+from framework.core.git import in_history
 from framework.core.release import LOCK, NO_RECIPE, Release
 from framework.core.store import Store
 from framework.plan.build import Plan
@@ -84,8 +84,8 @@ class Call:
     def released(self, release: Release, origin: Origin) -> Release:
         """Return *release* of the store as its lock in the environment will state it.
 
-        The lock that is there stays if it is of the same release and commits give both. It is as true as it
-        was, and a lock that changed with every commit would need a proposal after each.
+        The lock that is there stays if it is of the same release, and commits of this history give both. It
+        is as true as it was, and a lock that changed with every commit would need a proposal after each.
         """
         new = origin.of(release)
         try:
@@ -93,7 +93,7 @@ class Call:
         except ReleaseError:
             return new
         same = old.model_copy(update={"commit": new.commit}) == new
-        return old if same and new.given and old.given and has_commit(old.full_commit) else new
+        return old if same and new.given and old.given and in_history(old.full_commit) else new
 
     @property
     def lock(self) -> Path:

@@ -29,6 +29,8 @@ class GitOps:
     """Actions and queries for the tests of the verbs that use Git."""
 
     SETTINGS = SETTINGS
+    commit = TINY.commit
+    """What releases are built from: the first commit of the team's repository, once there is one."""
 
     def __init__(self, monkeypatch, capsys):
         self._monkeypatch, self._capsys = monkeypatch, capsys
@@ -42,13 +44,14 @@ class GitOps:
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
-    @staticmethod
-    def release(name, digit, exact_match=0.75):
+    @classmethod
+    def release(cls, name, digit, exact_match=0.75):
         """Return a release whose digest and plan key repeat one digit 64 times."""
         return TINY.model_copy(
             update={
                 "name": name,
                 "recipe": "served",
+                "commit": cls.commit,
                 "digest": f"sha256:{digit * 64}",
                 "plan": digit * 64,
                 "model_uri": f"s3://models/{digit * 64}",
@@ -132,6 +135,9 @@ def original(tmp_path_factory):
         option["gates"] = {"exact_match": {"min": 0.7}}
         (clone / "conf" / "environment" / f"{name}.yaml").write_text(yaml.safe_dump(option))
     GitOps.git(clone, "init", "-q", "-b", "main")
+    GitOps.git(clone, "add", ".")
+    GitOps.git(clone, "commit", "-q", "-m", "Recipe and environments")
+    GitOps.commit = GitOps.git(clone, "rev-parse", "HEAD")
     for name in ("one", "two", "three"):
         GitOps.put(clone, GitOps.release(name, "a"))
     return clone

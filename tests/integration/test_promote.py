@@ -354,15 +354,15 @@ def test_missing_override_names_the_file_to_edit(gitops, clone, remote):
 
 def test_release_that_no_commit_gives_is_marked_or_refused(gitops, clone, remote):
     words = ("promote", "release=one", "from=dev", "to=staging")
-    release = gitops.release("one", "b").model_copy(update={"overrides": ("tuning.rank=4",)})
+    release = gitops.release("one", "b").model_copy(update={"overrides": ("training.epochs=7",)})
     gitops.put(clone, release)
     gitops.git(clone, "push", "-q")
-    assert "with tuning.rank=4" in gitops.refused(clone, *words)
+    assert "with training.epochs=7" in gitops.refused(clone, *words)
     assert gitops.verb(clone, *words, "source=any").returncode == 0
     branch = f"promote/one-staging-{'b' * 12}"
     assert gitops.lock(remote, branch, "staging") == release
     message = gitops.git(remote, "show", "-s", "--format=%B", branch)
-    assert "with tuning.rank=4" in message
+    assert "with training.epochs=7" in message
     assert "Gitune-Source: any" in message.splitlines()
     rendered = gitops.git(remote, "show", f"{branch}:environments/staging/one/deployment-one.yaml")
-    assert "gitune.dev/overrides: tuning.rank=4" in rendered
+    assert "gitune.dev/overrides: training.epochs=7" in rendered

@@ -1,6 +1,7 @@
 """Proposals of uncommitted locks, with real Git."""
 
 import pytest
+import yaml
 
 from framework.core.release import LOCK, ORIGIN
 
@@ -142,7 +143,7 @@ def test_other_uncommitted_changes_are_refused(gitops, clone, remote, spoil, err
 @pytest.mark.parametrize(
     ("update", "told"),
     [
-        ({"overrides": ("tuning.rank=4",)}, "with tuning.rank=4"),
+        ({"overrides": ("training.epochs=7",)}, "with training.epochs=7"),
         ({"clean": False}, "from a tree with changes"),
         ({"commit": None}, "outside of Git"),
         ({**dict.fromkeys(ORIGIN), "commit": f"{'c' * 40}-dirty"}, "from a tree with changes"),
@@ -165,6 +166,46 @@ def test_release_that_no_commit_gives_is_marked_or_refused(update, told, gitops,
     assert told in message
     trailers = gitops.git(remote, "show", "-s", "--format=%(trailers:only)", branch).splitlines()
     assert trailers[-1] == "Gitune-Source: any"
+
+
+def test_overrides_are_rendered_but_not_those_of_the_environment(gitops, clone, remote):
+    words = ("deployment.grace_seconds=77", "environment.namespace=mine", "environment.gates={}")
+    update = {"overrides": words}
+    built(gitops, clone, "b").write_text(gitops.release("one", "b").model_copy(update=update).text())
+    done = gitops.verb(clone, "propose", "source=any")
+    assert done.returncode == 0, done.stderr
+    at = f"train/one-dev-{'b' * 12}:environments/dev/one"
+    assert '"gitune-dev"' in gitops.git(remote, "show", f"{at}/app.json")
+    pod = yaml.safe_load(gitops.git(remote, "show", f"{at}/deployment-one.yaml"))["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 77 + 5  # five for the endpoint to leave
+    poor = gitops.release("one", "c", exact_match=0.1).model_copy(update=update)
+    gitops.git(clone, "checkout", "-q", "environments")
+    built(gitops, clone, "c", environment="staging").write_text(poor.text())
+    assert "the gates of staging" in gitops.refused(clone, "propose", "source=any")
+
+
+def test_commit_that_only_this_clone_has_is_refused_until_it_is_pushed(gitops, clone, remote):
+    gitops.git(clone, "switch", "-q", "-c", "mine")
+    gitops.git(clone, "commit", "-q", "--allow-empty", "-m", "Loosen a gate")
+    lock = built(gitops, clone, "b")
+    head = gitops.git(clone, "rev-parse", "HEAD")
+    lock.write_text(gitops.release("one", "b").model_copy(update={"commit": head}).text())
+    assert f"{head[:12]}, which no branch of origin has" in gitops.refused(clone, "propose")
+    gitops.git(clone, "push", "-q", "origin", "mine")
+    done = gitops.verb(clone, "propose")
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"train/one-dev-{'b' * 12}")
+    assert "Gitune-Source" not in message
+
+
+def test_commit_that_no_clone_has_is_refused_or_marked(gitops, clone, remote):
+    lock = built(gitops, clone, "b")
+    lock.write_text(gitops.release("one", "b").model_copy(update={"commit": "c" * 40}).text())
+    assert "no branch of origin has" in gitops.refused(clone, "propose")
+    done = gitops.verb(clone, "propose", "source=any")
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"train/one-dev-{'b' * 12}")
+    assert "Gitune-Source: any" in message.splitlines()
 
 
 def test_lock_of_an_earlier_version_is_proposed_as_unknown(gitops, clone, remote):

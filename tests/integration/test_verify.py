@@ -66,6 +66,8 @@ def test_lock_that_hides_an_override_differs(lock, gitops, clone):
     done = gitops.verb(clone, "verify", "release=one", "environment=dev")
     assert done.returncode == 1
     assert PATH in done.stderr
+    assert "an override is missing" in done.stderr
+    assert "libraries" not in done.stderr
     rows = shown(done.stdout)
     assert {"step read", "step model"} <= {*rows["agrees"]}
     assert {"config", "plan", "step encode", "step tune"} <= {*rows["differs"]}
@@ -89,7 +91,8 @@ def test_lock_of_an_earlier_version_is_compared_by_its_plan(lock, gitops, clone)
     assert (rows["agrees"], rows["unknown"]) == (["plan"], ["overrides", "config", "steps"])
     assert "differs" not in rows
     lock("seed=1", **dict.fromkeys(ORIGIN))
-    assert gitops.verb(clone, "verify", "release=one").returncode == 1
+    done = gitops.verb(clone, "verify", "release=one")
+    assert (done.returncode, "does not record overrides" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,36 @@ def test_lock_that_cannot_be_compared_is_one_line(update, error, lock, gitops, c
     assert done.stderr.startswith(f"{PATH}: ")
     assert error in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_other_libraries_are_the_cause_where_the_config_agrees(lock, gitops, clone):
+    release = lock()
+    lock(steps={**release.steps, "tune": "0" * 12})
+    done = gitops.verb(clone, "verify", "release=one")
+    assert (done.returncode, shown(done.stdout)["differs"]) == (1, ["step tune"])
+    assert "libraries" in done.stderr
+
+
+def test_variable_of_another_machine_is_named_as_a_cause(lock, gitops, clone, monkeypatch):
+    recipe = clone / "recipes" / "rows.yaml"
+    recipe.write_text(f"{recipe.read_text()}seed: ${{oc.decode:${{oc.env:TEAM_SEED}}}}\n")
+    gitops.git(clone, "commit", "-q", "-a", "-m", "seed")
+    monkeypatch.setenv("TEAM_SEED", "1")
+    lock()
+    assert gitops.verb(clone, "verify", "release=one").returncode == 0
+    monkeypatch.setenv("TEAM_SEED", "2")
+    done = gitops.verb(clone, "verify", "release=one")
+    assert done.returncode == 1
+    assert "oc.env" in done.stderr
+
+
+def test_shallow_clone_is_advised_to_fetch_the_history(lock, gitops, clone, tmp_path):
+    lock()
+    gitops.git(clone, "commit", "-q", "-a", "-m", "lock")
+    gitops.git(tmp_path, "clone", "-q", "--depth", "1", f"file://{clone}", "shallow")
+    assert "git fetch --unshallow" in gitops.verb(tmp_path / "shallow", "verify", "release=one").stderr
+    gitops.git(tmp_path / "shallow", "fetch", "-q", "--unshallow")
+    assert gitops.verb(tmp_path / "shallow", "verify", "release=one").returncode == 0
 
 
 def test_every_environment_is_compared(lock, gitops, clone):

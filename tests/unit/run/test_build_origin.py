@@ -6,6 +6,7 @@ import pytest
 
 from framework.build.launcher import Built, Finished
 from framework.config import options
+from framework.config.compose_config import sweep_jobs
 from framework.core.paths import SHARE
 from framework.core.release import Release
 from framework.plan.build import make_plan
@@ -64,11 +65,31 @@ def committed(team, tmp_path):
         (("environment=staging", "environment.namespace=x"), ("environment.namespace=x",)),
         (("store=/s", "reports=r", "environments=e", "launcher=trainjob", "publish.url=s3://b"), ()),
         (("tracking=mlflow", "publish.keep=3", "seed=1"), ("seed=1",)),
+        (("gates={}",), ("gates={}",)),
+        (("+environment.gates.exact_match.min=0.9", "environment.gates={}"), ()),  # there are none anyway
+        (("gates={}", "gates.exact_match.max=1"), ("gates={}", "gates.exact_match.max=1")),
     ],
 )
 def test_overrides_are_those_that_change_the_config(words, overrides, compose, plan):
     call = called(compose("+recipe=tiny", *words), "run")
     assert read_origin(call.composition, call.config, plan("+recipe=tiny")).overrides == overrides
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        f"deployment.image=example.com/server@sha256:{'0' * 64}",
+        r"data.train=a\,b.jsonl",
+        "data.train='a b:c.jsonl'",
+        "gates={}",
+    ],
+)
+def test_override_of_a_sweep_is_recorded_as_typed(word, compose):
+    (job,) = sweep_jobs(["+recipe=tiny", "data=files", "data.train=x", word])
+    call = called(compose(*job), "run -m")
+    assert call.overrides[-1] == word
+    again = called(compose("+recipe=tiny", *call.overrides), "run")
+    assert again.config == call.config
 
 
 def test_option_of_a_phase_can_be_composed_again(compose):
@@ -118,9 +139,34 @@ def test_file_that_the_commit_lacks_is_named(file, text, words, committed, team,
     assert origin(*words).changed == (file,)
 
 
+@pytest.mark.parametrize("file", ["conf/tuning/lora.yaml", "recipes/tiny.yaml", "conf/config.yaml"])
+def test_deleted_file_that_the_commit_puts_before_a_built_in_one_is_named(file, committed, team, origin):
+    team(file, (SHARE / file).read_text())
+    git(committed, "add", ".")
+    git(committed, "commit", "-q", "-m", "own")
+    (committed / file).unlink()
+    assert origin("+recipe=tiny", "tuning=lora").changed == (file,)
+
+
 def test_code_of_a_plugin_counts(committed, team, origin):
     team("ours/__init__.py", "")
     assert origin("+recipe=x", "plugins=[ours]").changed == ("ours/__init__.py",)
+
+
+@pytest.mark.parametrize("line", ["import {}", "from {} import near", "def late():\n    import {}.near"])
+def test_code_that_a_plugin_imports_counts(line, committed, team, origin, request):
+    name = f"beside{request.node.callspec.indices['line']}"
+    team(f"of_{name}/__init__.py", "")
+    team(f"of_{name}/part.py", f"import json, sys, framework\nfrom . import other\n{line.format(name)}\n")
+    team(f"{name}/__init__.py", "")
+    git(committed, "add", ".")
+    git(committed, "commit", "-q", "-m", "plugin")
+    team(f"{name}/near.py", f"import below_{name}\n")
+    team(f"below_{name}.py", "")
+    team(f"of_{name}/other.py", "")
+    team("unrelated.py", "")
+    changed = origin("+recipe=x", f"plugins=[of_{name}.part]").changed
+    assert {*changed} == {f"{name}/near.py", f"below_{name}.py", f"of_{name}/other.py"}
 
 
 def test_options_that_only_the_command_finds_are_not_of_the_commit(committed, team, origin):
@@ -197,6 +243,20 @@ def test_commit_that_is_gone_is_replaced(committed, built):
     lock.write_text(locked(committed).model_copy(update={"commit": "1" * 40}).text())
     release_job(built("+recipe=x"))
     assert locked(committed).commit == lost
+
+
+def test_commit_of_a_branch_that_was_squashed_is_replaced(committed, built):
+    git(committed, "switch", "-q", "-c", "feature")
+    (committed / "README.md").write_text("more")
+    git(committed, "add", "README.md")
+    git(committed, "commit", "-q", "-m", "feature")
+    release_job(built("+recipe=x"))
+    assert locked(committed).commit == git(committed, "rev-parse", "HEAD")
+    git(committed, "switch", "-q", "main")
+    git(committed, "merge", "-q", "--squash", "feature")
+    git(committed, "commit", "-q", "-m", "squashed")
+    release_job(built("+recipe=x"))
+    assert locked(committed).commit == git(committed, "rev-parse", "main")
 
 
 @pytest.mark.parametrize(

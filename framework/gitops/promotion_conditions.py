@@ -82,18 +82,22 @@ def require_conditions(
         release: the release.
         start: the environment that it comes from; None for a build.
         end: the environment that it goes to.
-        answer: the config of *end*.
+        answer: the config of *end*. A recipe can add conditions to those of the environment's option.
         skip: the reason to promote it although a condition is not met; empty to refuse.
 
     Raises:
         GateError: names each condition that is not met, and how to meet it.
         GitError: the clone is shallow, so that the soak time is unknown.
     """
-    promotion = Promotion.model_validate(answer.config["environment"].get("promotion") or {})
-    if promotion.after is None:
-        return ""
-    candidate = _Candidate(tree, environments, release, start, end, promotion, promotion.after)
-    conditions = list(_conditions(candidate))
+    conditions = [
+        condition
+        for promotion in _promotions(answer)
+        if promotion.after
+        for condition in _conditions(
+            _Candidate(tree, environments, release, start, end, promotion, promotion.after)
+        )
+    ]
+    conditions = list(dict.fromkeys(conditions))
     unmet = [condition for condition in conditions if not condition.met]
     problems = "; ".join(condition.text for condition in unmet)
     if unmet and not skip:
@@ -104,6 +108,17 @@ def require_conditions(
         print(f"warning: skipped ({skip}): {problems}", file=sys.stderr)
         lines += [f"\nSkipped: {skip}\n\n", *(f"- {condition.text}\n" for condition in unmet), "\n"]
     return "".join(lines)
+
+
+def _promotions(answer: ComposeResult) -> list[Promotion]:
+    """Return the conditions of the environment's option and of the recipe: one if they are the same."""
+    declared = (answer.promotion, answer.config["environment"].get("promotion"))
+    promotions: list[Promotion] = []
+    for body in declared:
+        promotion = Promotion.model_validate(body or {})
+        if promotion not in promotions:
+            promotions.append(promotion)
+    return promotions
 
 
 def _conditions(candidate: _Candidate) -> Iterator[_Condition]:

@@ -154,7 +154,7 @@ def _absence(candidate: _Candidate) -> _Condition | None:
 
 
 def _soak(candidate: _Candidate, soak: str) -> _Condition:
-    since = arrived(versions(candidate.tree, "HEAD", candidate.path))
+    since = arrived(candidate.tree, versions(candidate.tree, "HEAD", candidate.path))
     ready = since + seconds_of(soak)
     text = f"it is in {candidate.after} since {_date(since)}, {candidate.end} requires {soak}"
     return _Condition(time.time() >= ready, text, f"; promote it after {_date(ready)}")

@@ -18,9 +18,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 import framework
-from framework.core.errors import ConfigError, FrameworkError
+from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.gates import Bound, Gates
-from framework.core.release import Release
+from framework.core.release import NO_RECIPE, Release
 
 _MODULE = Path("framework", "gitops", "remote_compose.py")
 
@@ -120,9 +120,11 @@ def compose_here(request: ComposeRequest) -> ComposeResult:
 def _compose(request: ComposeRequest) -> ComposeResult:
     from framework.plan.build import make_plan
 
+    release = None if request.lock is None else Release.parse(request.lock, "release.lock")
+    if release:
+        _require_recipe(release)
     call = _call(request.arguments)
     config = call.config
-    release = None if request.lock is None else Release.parse(request.lock, "release.lock")
     own = _option(call.composition.choices.get("environment"))
     steps: list[dict[str, Any]] = []
     if request.with_plan:
@@ -136,6 +138,21 @@ def _compose(request: ComposeRequest) -> ComposeResult:
         promotion=own.get("promotion") or {},
         rollback_seconds=config.deployment.rollback_seconds(config.delivery),
     )
+
+
+def _require_recipe(release: Release) -> None:
+    """Refuse a *release* whose recipe is not in this checkout: the command line did not choose it.
+
+    Raises:
+        ReleaseError: names the recipe's file.
+    """
+    from framework.config.options import GROUP, option_file
+
+    if release.recipe != NO_RECIPE and option_file(GROUP, release.recipe) is None:
+        raise ReleaseError(
+            f"recipes/{release.recipe}.yaml: not on the branch that {release.name} is rendered on, and its "
+            "lock names this recipe; merge the recipe into that branch first"
+        )
 
 
 def _option(environment: str | None) -> dict[str, Any]:

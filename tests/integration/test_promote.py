@@ -393,3 +393,21 @@ def test_no_verb_writes_into_an_environment_that_was_not_asked_for(gitops, clone
     lock = clone / "environments" / "staging" / "one" / "release.lock"
     lock.write_text(gitops.release("one", "d").text())
     assert "is 'production'" in gitops.refused(clone, "propose", "skip=a test")
+
+
+def test_recipe_that_the_branch_lacks_is_named(gitops, clone, remote):
+    release = gitops.release("one", "b").model_copy(update={"recipe": "later"})
+    gitops.put(clone, release)
+    gitops.git(clone, "push", "-q")
+    for words in (
+        ("promote", "release=one", "from=dev", "to=staging"),
+        ("rollback", "release=one", "environment=dev", "to=bb"),
+    ):
+        if words[0] == "rollback":
+            gitops.put(clone, gitops.release("one", "c"))
+            gitops.git(clone, "push", "-q")
+        error = gitops.refused(clone, *words)
+        assert "recipes/later.yaml" in error
+        assert "command line" not in error
+    gitops.put(clone, release)
+    assert "recipes/later.yaml" in gitops.verb(clone, "status", "release=one").stdout

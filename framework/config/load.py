@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from framework.config.composer import MISSING, emptied, refers
 from framework.config.composition import Composition
+from framework.config.options import options
 from framework.config.phases import PHASED, inherit, repeats, settle
 from framework.config.problems import as_problem
 from framework.config.provenance import Places
@@ -68,7 +69,7 @@ def _validated(composition: Composition, raw: Any, unresolved: Unresolved, fault
         if not (phases and _left_to_phases(path, problem == _required(path)))
     ]
     problems += [(("phases", name), _unordered_phase(name, order)) for name in phases if name not in ordered]
-    problems += _misnamed_environment(composition, raw)
+    problems += _misnamed_environment(composition, raw) + _unknown_predecessor(raw)
     try:
         config = Config.model_validate(completed, context=context)
     except ValidationError as failure:
@@ -111,6 +112,20 @@ def _misnamed_environment(composition: Composition, raw: Any) -> list[tuple[Path
     reason = f"is '{name}', so that its releases would be written to the folder of another environment"
     advice = f"give it the name of its option, '{option}', or choose the option '{name}'"
     return [(("environment", "name"), Problem("environment.name", reason, advice=advice))]
+
+
+def _unknown_predecessor(raw: Any) -> list[tuple[Path, Problem]]:
+    """Return that the environment before is no environment: no release could come from it."""
+    path = ("environment", "promotion", "after")
+    node = raw
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    known = options("environment")
+    if not isinstance(node, str) or node in known:
+        return []
+    guess = nearest(node, known)
+    advice = f"did you mean '{guess}'?" if guess else f"name one of {', '.join(known)}"
+    return [(path, Problem(_dotted(path), f"'{node}' is no environment", advice=advice))]
 
 
 def _left_to_phases(path: Path, missing: bool) -> bool:

@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class _Candidate:
     """The conditions of *end*."""
     after: str
     """The environment before *end*."""
+    before: Sequence[str]
+    """All environments before *end*, the nearest first."""
 
     @property
     def path(self) -> str:
@@ -94,7 +96,7 @@ def require_conditions(
         for promotion in _promotions(answer)
         if promotion.after
         for condition in _conditions(
-            _Candidate(tree, environments, release, start, end, promotion, promotion.after)
+            _Candidate(tree, environments, release, start, end, promotion, promotion.after, answer.before)
         )
     ]
     conditions = list(dict.fromkeys(conditions))
@@ -147,7 +149,10 @@ def _absence(candidate: _Candidate) -> _Condition | None:
         state += f" since a rollback in {commit[:12]}" if commit else ""
     missing = f"{end} takes releases from {after}, which {state}, not {short_digest(release.digest)}"
     if candidate.start is None:
-        advice = f"; build it with environment={after}, then {promote} from={after} to={end}"
+        passed = [*reversed(candidate.before)] if after in candidate.before else [after]
+        steps = zip(passed, [*passed[1:], end], strict=True)
+        advice = f"; build it with environment={passed[0]}"
+        advice += "".join(f", then {promote} from={one} to={other}" for one, other in steps)
     else:
         advice = f"; first {promote} from={candidate.start} to={after}"
     return _Condition(False, missing, advice)

@@ -57,6 +57,8 @@ class ComposeResult:
     was a lock: a recipe can only tighten those of the environment's option."""
     promotion: Any = None
     """The conditions of the environment's option, whatever the recipe sets; the config has the recipe's."""
+    before: Sequence[str] = ()
+    """The environments that a release passes before this one, the nearest first."""
     rollback_seconds: int | None = None
     """Most seconds from a changed manifest in the cluster until the release serves."""
 
@@ -136,6 +138,7 @@ def _compose(request: ComposeRequest) -> ComposeResult:
         files=call.render(release) if release else None,
         gates=_bounds(release, config.environment.gates, own.get("gates") or {}) if release else None,
         promotion=own.get("promotion") or {},
+        before=_before(config.environment.name, own),
         rollback_seconds=config.deployment.rollback_seconds(config.delivery),
     )
 
@@ -164,6 +167,19 @@ def _option(environment: str | None) -> dict[str, Any]:
         return {}
     option = resolved(composed([f"environment={environment}"]))[0].get("environment")
     return option if isinstance(option, dict) else {}
+
+
+def _before(environment: str, option: dict[str, Any]) -> list[str]:
+    """Return the environments before *environment*, whose *option* names the first, without a circle."""
+    from framework.config.options import option_file
+
+    names: list[str] = []
+    while after := (option.get("promotion") or {}).get("after"):
+        if after in (environment, *names) or option_file("environment", after) is None:
+            break
+        names.append(after)
+        option = _option(after)
+    return names
 
 
 def _bounds(release: Release, gates: Mapping[str, Bound], option: Any) -> dict[str, dict[str, float | None]]:

@@ -64,7 +64,9 @@ def test_build_for_a_later_environment_is_not_proposed(gitops, clone, remote):
     lock = clone / "environments" / "production" / "one" / "release.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text(gitops.release("one", "b").text())
-    assert "build it with environment=staging" in gitops.refused(clone, "propose")
+    error = gitops.refused(clone, "propose")
+    steps = [f"run promote release=one from={path}" for path in ("dev to=staging", "staging to=production")]
+    assert f"build it with environment=dev, then {steps[0]}, then {steps[1]}" in error
     done = gitops.verb(clone, "propose", "skip=the first release")
     assert done.returncode == 0, done.stderr
     branch = f"train/one-production-{'b' * 12}"

@@ -228,6 +228,7 @@ def test_source_that_is_no_prometheus(folder, prometheus):
     ("words", "key"),
     [
         (["promotion.after=production"], "after"),
+        (["promotion.after=stagin"], "promotion.after.*'staging'"),
         (["promotion.after=null", "promotion.soak=1h"], "soak"),
         (["promotion.soak=1 day"], "soak"),
         (["promotion.soak=0h"], "soak"),

@@ -11,7 +11,9 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from framework.cli.application import MULTIRUN, TOGETHER, leave_quietly, report, start_hydra, sweep_in_process
 from framework.cli.complete import FLAGS
@@ -27,8 +29,6 @@ from framework.core.suggest import nearest
 
 GIT_VERBS = ("propose", "promote", "rollback", "status", "verify", "diff", "argocd", "changed")
 _HELP = {"-h", "--help"}
-_EVERY = "glob(**)"
-"""Stands for ``every_recipe``, those in folders included; Hydra's ``glob(*)`` leaves them out."""
 
 
 def main() -> None:
@@ -125,19 +125,65 @@ def _stop_on_signals(typed: str) -> None:
 
 
 def _each_recipe(words: Sequence[str]) -> list[str]:
-    """Replace a file that lists recipes, or ``glob(**)``, by the recipes, which run one after the other."""
+    """Replace a file that lists recipes, or a glob, by the recipes, which run one after the other.
+
+    Raises:
+        ConfigError: a glob matches no recipe.
+    """
     found = []
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
         names = value.split(",") if key == GROUP else []
         inner = [each for name in names for each in (listed(name) or [name])]
-        if names == [_EVERY]:
-            inner = [name for name in every_recipe() if not listed(name)]
+        if key == GROUP and "glob(" in value:
+            inner = _globbed(word) or names
         if inner != names:
             word = f"+{GROUP}={','.join(inner)}"
             found += [] if MULTIRUN & {*words} else ["--multirun"]
         found.append(word)
     return found
+
+
+def _globbed(word: str) -> list[str]:
+    """Return the recipes that the glob of *word* matches; none if Hydra must say what is wrong with it.
+
+    Hydra's own glob finds nothing in folders, and is silent if it finds nothing.
+
+    Raises:
+        ConfigError: it matches no recipe.
+    """
+    from hydra.core.override_parser.types import Glob, Override
+    from hydra.errors import HydraException
+
+    from framework.config.merge_order import parsed
+
+    try:
+        override: Override = parsed(word)
+    except HydraException:
+        return []
+    value = override.value()
+    choices: Sequence[Any] = getattr(value, "list", [value])
+    recipes = [name for name in every_recipe() if not listed(name)]
+    found: list[str] = []
+    for choice in choices:
+        names = listed(str(choice)) or [str(choice)]
+        if isinstance(choice, Glob):
+            excluded = {name for name in recipes if any(_matches(name, each) for each in choice.exclude)}
+            names = [name for name in recipes if any(_matches(name, each) for each in choice.include)]
+            names = [name for name in names if name not in excluded]
+            if not names:
+                known = ", ".join(recipes[:8]) + (", …" if len(recipes) > 8 else "")
+                raise ConfigError(
+                    f"command line '{word}': the glob matches no recipe; there are {known or 'none'}"
+                )
+        found += names
+    return list(dict.fromkeys(found))
+
+
+def _matches(name: str, pattern: str) -> bool:
+    """Tell whether a recipe's *name* matches; only ``**`` also matches the slashes of folders."""
+    within = "**" in pattern or name.count("/") == pattern.count("/")
+    return within and fnmatchcase(name, pattern)
 
 
 def _refuse_stray_words(words: Sequence[str]) -> None:

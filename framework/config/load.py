@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from framework.config.composer import MISSING, emptied, refers
 from framework.config.composition import Composition
+from framework.config.options import options
 from framework.config.phases import PHASED, inherit, repeats, settle
 from framework.config.problems import as_problem
 from framework.config.provenance import Places
@@ -68,6 +69,7 @@ def _validated(composition: Composition, raw: Any, unresolved: Unresolved, fault
         if not (phases and _left_to_phases(path, problem == _required(path)))
     ]
     problems += [(("phases", name), _unordered_phase(name, order)) for name in phases if name not in ordered]
+    problems += _misnamed_environment(composition, raw) + _unknown_predecessor(raw)
     try:
         config = Config.model_validate(completed, context=context)
     except ValidationError as failure:
@@ -98,6 +100,32 @@ def _unordered_phase(name: str, phases: list[str]) -> Problem:
     guess = nearest(name, phases)
     advice = f"did you mean '{guess}'?" if guess else f"add '{name}: {{}}' below 'phases:', at its position"
     return Problem(f"phases.{name}", "no recipe names this phase", advice=advice)
+
+
+def _misnamed_environment(composition: Composition, raw: Any) -> list[tuple[Path, Problem]]:
+    """Return that the environment is named unlike its option: its folder would be another environment's."""
+    option = (composition.choices.get("environment") or "").rpartition("/")[2]
+    environment = raw.get("environment")
+    name = environment.get("name") if isinstance(environment, dict) else None
+    if not option or not isinstance(name, str) or name == option:
+        return []
+    reason = f"is '{name}', so that its releases would be written to the folder of another environment"
+    advice = f"give it the name of its option, '{option}', or choose the option '{name}'"
+    return [(("environment", "name"), Problem("environment.name", reason, advice=advice))]
+
+
+def _unknown_predecessor(raw: Any) -> list[tuple[Path, Problem]]:
+    """Return that the environment before is no environment: no release could come from it."""
+    path = ("environment", "promotion", "after")
+    node = raw
+    for key in path:
+        node = node.get(key) if isinstance(node, dict) else None
+    known = options("environment")
+    if not isinstance(node, str) or node in known:
+        return []
+    guess = nearest(node, known)
+    advice = f"did you mean '{guess}'?" if guess else f"name one of {', '.join(known)}"
+    return [(path, Problem(_dotted(path), f"'{node}' is no environment", advice=advice))]
 
 
 def _left_to_phases(path: Path, missing: bool) -> bool:

@@ -53,6 +53,8 @@ def followed_branch(repository: Repository, environments: str, base: str | None 
     """
     here = _sources(repository, "HEAD", environments)
     remote = _remote(repository, here, base)
+    if remote and not here:
+        remote = _followed_remote(repository, environments, remote)
     if base:
         return FollowedBranch(remote, base.removeprefix(f"{remote}/").removeprefix(_HEADS), "base=")
     if remote is None:
@@ -94,11 +96,43 @@ def last_known_branch(repository: Repository, environments: str) -> str | None:
 def _remote(repository: Repository, sources: Iterable[_Source], base: str | None) -> str | None:
     """Return the remote that Argo CD reads, or else the most likely one; None without any."""
     remotes = (repository.ask("remote") or "").split()
-    addresses = {_address(repository.ask("remote", "get-url", remote) or ""): remote for remote in remotes}
-    matching = [addresses.get(_address(source.url)) for source in sources]
+    matching = [_named_remote(repository, source) for source in sources]
     branches = [base, *(source.revision for source in sources), repository.branch]
     own = [repository.ask("config", f"branch.{branch}.remote") for branch in branches if branch]
     return next((found for found in (*matching, *own, "origin", *remotes) if found in remotes), None)
+
+
+def _followed_remote(repository: Repository, environments: str, likely: str) -> str:
+    """Return the remote that the ApplicationSets on a remote's default branch name; *likely* if none does.
+
+    What is checked out may be older than they are, or a fork's.
+
+    Raises:
+        GitError: the remote *likely* cannot be reached.
+    """
+    others = [name for name in repository.run("remote").split() if name != likely]
+    if not others:
+        return likely
+    for remote in (likely, *others):
+        try:
+            branch = _default_branch(repository, remote)
+        except GitError:
+            if remote == likely:
+                raise
+            continue
+        for source in _sources_on(repository, remote, branch, environments):
+            if named := _named_remote(repository, source):
+                return named
+    return likely
+
+
+def _named_remote(repository: Repository, source: _Source) -> str | None:
+    """Return the remote whose address *source* names; None if there is none."""
+    for remote in (repository.ask("remote") or "").split():
+        url = repository.ask("remote", "get-url", remote) or ""
+        if source.url and _address(url) == _address(source.url):
+            return remote
+    return None
 
 
 def _address(url: str) -> str:

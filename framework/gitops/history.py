@@ -3,6 +3,7 @@
 Only the branch's own first-parent history counts: a merged branch changes the environment when it merges.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -84,10 +85,13 @@ def rolled_back_in(past: Sequence[Version], digest: str) -> str:
     return ""
 
 
-def arrived(past: Sequence[Version]) -> int:
+def arrived(repository: Repository, past: Sequence[Version]) -> int:
     """Return when the current release came, without having left since, in seconds since 1970.
 
+    A commit is not older than its ancestors, whatever its own date: that could be set by whoever made it.
+
     Args:
+        repository: a checkout of the branch.
         past: as ``versions`` returns it, starting with the current one.
     """
     run = past[:1]
@@ -96,7 +100,9 @@ def arrived(past: Sequence[Version]) -> int:
         if version.digest != run[-1].digest or version.ran_at != f"{run[-1].commit}^":
             break
         run = [*run, version]
-    return run[-1].time
+    dates = map(int, repository.run("log", "--format=%ct", run[-1].commit).split())
+    # A date in the future is of a wrong clock; of another commit, it says nothing.
+    return max(run[-1].time, *(date for date in dates if date <= time.time()), 0)
 
 
 def _reverted(digests: Sequence[str]) -> str:

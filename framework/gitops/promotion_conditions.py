@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class _Candidate:
     """The conditions of *end*."""
     after: str
     """The environment before *end*."""
+    before: Sequence[str]
+    """All environments before *end*, the nearest first."""
 
     @property
     def path(self) -> str:
@@ -82,18 +84,22 @@ def require_conditions(
         release: the release.
         start: the environment that it comes from; None for a build.
         end: the environment that it goes to.
-        answer: the config of *end*.
+        answer: the config of *end*. A recipe can add conditions to those of the environment's option.
         skip: the reason to promote it although a condition is not met; empty to refuse.
 
     Raises:
         GateError: names each condition that is not met, and how to meet it.
         GitError: the clone is shallow, so that the soak time is unknown.
     """
-    promotion = Promotion.model_validate(answer.config["environment"].get("promotion") or {})
-    if promotion.after is None:
-        return ""
-    candidate = _Candidate(tree, environments, release, start, end, promotion, promotion.after)
-    conditions = list(_conditions(candidate))
+    conditions = [
+        condition
+        for promotion in _promotions(answer)
+        if promotion.after
+        for condition in _conditions(
+            _Candidate(tree, environments, release, start, end, promotion, promotion.after, answer.before)
+        )
+    ]
+    conditions = list(dict.fromkeys(conditions))
     unmet = [condition for condition in conditions if not condition.met]
     problems = "; ".join(condition.text for condition in unmet)
     if unmet and not skip:
@@ -104,6 +110,17 @@ def require_conditions(
         print(f"warning: skipped ({skip}): {problems}", file=sys.stderr)
         lines += [f"\nSkipped: {skip}\n\n", *(f"- {condition.text}\n" for condition in unmet), "\n"]
     return "".join(lines)
+
+
+def _promotions(answer: ComposeResult) -> list[Promotion]:
+    """Return the conditions of the environment's option and of the recipe: one if they are the same."""
+    declared = (answer.promotion, answer.config["environment"].get("promotion"))
+    promotions: list[Promotion] = []
+    for body in declared:
+        promotion = Promotion.model_validate(body or {})
+        if promotion not in promotions:
+            promotions.append(promotion)
+    return promotions
 
 
 def _conditions(candidate: _Candidate) -> Iterator[_Condition]:
@@ -132,14 +149,17 @@ def _absence(candidate: _Candidate) -> _Condition | None:
         state += f" since a rollback in {commit[:12]}" if commit else ""
     missing = f"{end} takes releases from {after}, which {state}, not {short_digest(release.digest)}"
     if candidate.start is None:
-        advice = f"; build it with environment={after}, then {promote} from={after} to={end}"
+        passed = [*reversed(candidate.before)] if after in candidate.before else [after]
+        steps = zip(passed, [*passed[1:], end], strict=True)
+        advice = f"; build it with environment={passed[0]}"
+        advice += "".join(f", then {promote} from={one} to={other}" for one, other in steps)
     else:
         advice = f"; first {promote} from={candidate.start} to={after}"
     return _Condition(False, missing, advice)
 
 
 def _soak(candidate: _Candidate, soak: str) -> _Condition:
-    since = arrived(versions(candidate.tree, "HEAD", candidate.path))
+    since = arrived(candidate.tree, versions(candidate.tree, "HEAD", candidate.path))
     ready = since + seconds_of(soak)
     text = f"it is in {candidate.after} since {_date(since)}, {candidate.end} requires {soak}"
     return _Condition(time.time() >= ready, text, f"; promote it after {_date(ready)}")

@@ -16,7 +16,7 @@ from framework.core.release import LOCK, Release
 from framework.gitops.drift import drift
 from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
-from framework.gitops.locks import lock_path, missed_gates, render_arguments
+from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_here
 from framework.gitops.synced_files import extra_files, synced_files, synced_folders
 from framework.manifests.identity import SHARED
@@ -92,7 +92,7 @@ def _status(environments: str, lock: Path, last_change: str) -> ReleaseStatus:
     environment, name = lock.parts[-3:-1]
     path = lock_path(environments, environment, name)
     try:
-        release = Release.read(lock)
+        release = read_lock(Path(), path, "disk")
         arguments = render_arguments(release, environment, environments)
         answer = compose_here(ComposeRequest(arguments, release.text())).checked()
         changed = changes(answer.files, Path(environments))

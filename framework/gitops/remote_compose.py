@@ -10,14 +10,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 import framework
-from framework.core.errors import FrameworkError
-from framework.core.release import Release
+from framework.core.errors import ConfigError, FrameworkError, ReleaseError
+from framework.core.gates import Bound, Gates
+from framework.core.release import NO_RECIPE, Release
 
 _MODULE = Path("framework", "gitops", "remote_compose.py")
 
@@ -50,7 +53,12 @@ class ComposeResult:
     files: Any = None
     """Rendered text by ``<environment>/<release>/<file>``, if there was a lock."""
     gates: Any = None
-    """The environment's bounds, ``{"min": …, "max": …}`` by metric."""
+    """The environment's bounds of the lock's release, ``{"min": …, "max": …}`` by flat metric name, if there
+    was a lock: a recipe can only tighten those of the environment's option."""
+    promotion: Any = None
+    """The conditions of the environment's option, whatever the recipe sets; the config has the recipe's."""
+    before: Sequence[str] = ()
+    """The environments that a release passes before this one, the nearest first."""
     rollback_seconds: int | None = None
     """Most seconds from a changed manifest in the cluster until the release serves."""
 
@@ -114,8 +122,12 @@ def compose_here(request: ComposeRequest) -> ComposeResult:
 def _compose(request: ComposeRequest) -> ComposeResult:
     from framework.plan.build import make_plan
 
+    release = None if request.lock is None else Release.parse(request.lock, "release.lock")
+    if release:
+        _require_recipe(release)
     call = _call(request.arguments)
     config = call.config
+    own = _option(call.composition.choices.get("environment"))
     steps: list[dict[str, Any]] = []
     if request.with_plan:
         plan = make_plan(config, call.recipe)
@@ -123,10 +135,72 @@ def _compose(request: ComposeRequest) -> ComposeResult:
     return ComposeResult(
         config=config.dump(),
         steps=tuple(steps),
-        files=None if request.lock is None else call.render(Release.parse(request.lock, "release.lock")),
-        gates={name: {"min": b.min, "max": b.max} for name, b in config.environment.gates.items()},
+        files=call.render(release) if release else None,
+        gates=_bounds(release, config.environment.gates, own.get("gates") or {}) if release else None,
+        promotion=own.get("promotion") or {},
+        before=_before(config.environment.name, own),
         rollback_seconds=config.deployment.rollback_seconds(config.delivery),
     )
+
+
+def _require_recipe(release: Release) -> None:
+    """Refuse a *release* whose recipe is not in this checkout: the command line did not choose it.
+
+    Raises:
+        ReleaseError: names the recipe's file.
+    """
+    from framework.config.options import GROUP, option_file
+
+    if release.recipe != NO_RECIPE and option_file(GROUP, release.recipe) is None:
+        raise ReleaseError(
+            f"recipes/{release.recipe}.yaml: not on the branch that {release.name} is rendered on, and its "
+            "lock names this recipe; merge the recipe into that branch first"
+        )
+
+
+def _option(environment: str | None) -> dict[str, Any]:
+    """Return the option *environment* without any recipe; empty if no option is chosen."""
+    from framework.config.compose_config import composed
+    from framework.config.load import resolved
+
+    if not environment:
+        return {}
+    option = resolved(composed([f"environment={environment}"]))[0].get("environment")
+    return option if isinstance(option, dict) else {}
+
+
+def _before(environment: str, option: dict[str, Any]) -> list[str]:
+    """Return the environments before *environment*, whose *option* names the first, without a circle."""
+    from framework.config.options import option_file
+
+    names: list[str] = []
+    while after := (option.get("promotion") or {}).get("after"):
+        if after in (environment, *names) or option_file("environment", after) is None:
+            break
+        names.append(after)
+        option = _option(after)
+    return names
+
+
+def _bounds(release: Release, gates: Mapping[str, Bound], option: Any) -> dict[str, dict[str, float | None]]:
+    """Return the bounds of *release* that meet both *gates* and those of the environment's *option*.
+
+    Raises:
+        ConfigError: no value can meet both.
+    """
+    both = (release.bounds(gates), release.bounds(TypeAdapter(Gates).validate_python(option)))
+    bounds: dict[str, dict[str, float | None]] = {}
+    for name in sorted({*both[0], *both[1]}):
+        sides = [side[name] for side in both if name in side]
+        least = max((side.min for side in sides if side.min is not None), default=None)
+        most = min((side.max for side in sides if side.max is not None), default=None)
+        if least is not None and most is not None and least > most:
+            raise ConfigError(
+                f"environment.gates.{name}: the recipe requires {sides[0]} and the environment's option "
+                f"{sides[1]}, so no value can pass; correct one of them"
+            )
+        bounds[name] = {"min": least, "max": most}
+    return bounds
 
 
 def _call(arguments: Sequence[str]) -> Any:

@@ -27,7 +27,8 @@ def next_steps(
     if not proposable or not release.commit:
         return lines
     if release.given:
-        return [*lines, "  run propose"]
+        words = [] if config.environments == "environments" else [f"environments={config.environments}"]
+        return [*lines, f"  {shlex.join(['run', 'propose', *words])}"]
     recipe = f"recipes/{release.recipe}.yaml" if release.recipe != NO_RECIPE else "a recipe"
     steps = [f"write {shlex.join(release.overrides)} into {recipe}"] if release.overrides else []
     if release.changed:

@@ -168,6 +168,27 @@ def test_recursive_glob_plans_recipes_in_subfolders(run, tmp_path):
     assert {line[10:-3] for line in done.stdout.splitlines() if line.startswith("== recipe=")} == names
 
 
+def test_glob_finds_recipes_in_folders_or_says_that_there_are_none(run, tmp_path):
+    for name in ("a", "x/b", "x/c", "x/y/d"):
+        file = tmp_path / "recipes" / f"{name}.yaml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text((SHARE / "recipes" / "tiny.yaml").read_text())
+    for glob, names in (
+        ("x/*", ["x/b", "x/c"]),
+        ("*", ["a"]),
+        ("[x/**,a],exclude=x/c", ["a", "x/b", "x/y/d"]),
+    ):
+        done = run(tmp_path, "plan", f"recipe=glob({glob})")
+        assert done.returncode == 0, done.stderr
+        headings = [line[10:-3] for line in done.stdout.splitlines() if line.startswith("== recipe=")]
+        assert headings == names or done.stdout.count("publish") == len(names) == 1
+    for words in (("extras",), ("plan", "-m")):
+        done = run(tmp_path, *words, "+recipe=glob(nope*)")
+        assert done.returncode == 2
+        assert "'+recipe=glob(nope*)'" in done.stderr
+        assert "a, x/b, x/c" in done.stderr
+
+
 def test_invalid_job_sets_the_exit_code_and_others_finish(run, tmp_path):
     done = run(tmp_path, "plan", "-m", "+recipe=tiny", "seed=-1,2")
     assert done.returncode == 2

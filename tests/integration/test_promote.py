@@ -366,3 +366,48 @@ def test_release_that_no_commit_gives_is_marked_or_refused(gitops, clone, remote
     assert "Gitune-Source: any" in message.splitlines()
     rendered = gitops.git(remote, "show", f"{branch}:environments/staging/one/deployment-one.yaml")
     assert "gitune.dev/overrides: training.epochs=7" in rendered
+
+
+@pytest.mark.parametrize("written", ["recipe", "option"])
+def test_no_verb_writes_into_an_environment_that_was_not_asked_for(gitops, clone, remote, written):
+    file = clone / "conf" / "environment" / "staging.yaml"
+    if written == "recipe":
+        file = clone / "recipes" / "served.yaml"
+        file.write_text(f"{file.read_text()}environment: {{name: production}}\n")
+    else:
+        file.write_text(file.read_text().replace("name: staging", "name: production"))
+    gitops.git(clone, "commit", "-qam", "Another name")
+    for digit in "bc":
+        gitops.put(clone, gitops.release("one", digit), "staging")
+    gitops.git(clone, "push", "-q")
+    place = file.relative_to(clone).as_posix()
+    for words in (
+        ("promote", "release=one", "from=dev", "to=staging", "push=direct"),
+        ("rollback", "release=one", "environment=staging"),
+    ):
+        error = gitops.refused(clone, *words)
+        assert place in error
+        assert "is 'production'" in error
+    done = gitops.verb(clone, "status", "environment=staging")
+    assert "is 'production'" in done.stdout
+    lock = clone / "environments" / "staging" / "one" / "release.lock"
+    lock.write_text(gitops.release("one", "d").text())
+    assert "is 'production'" in gitops.refused(clone, "propose", "skip=a test")
+
+
+def test_recipe_that_the_branch_lacks_is_named(gitops, clone, remote):
+    release = gitops.release("one", "b").model_copy(update={"recipe": "later"})
+    gitops.put(clone, release)
+    gitops.git(clone, "push", "-q")
+    for words in (
+        ("promote", "release=one", "from=dev", "to=staging"),
+        ("rollback", "release=one", "environment=dev", "to=bb"),
+    ):
+        if words[0] == "rollback":
+            gitops.put(clone, gitops.release("one", "c"))
+            gitops.git(clone, "push", "-q")
+        error = gitops.refused(clone, *words)
+        assert "recipes/later.yaml" in error
+        assert "command line" not in error
+    gitops.put(clone, release)
+    assert "recipes/later.yaml" in gitops.verb(clone, "status", "release=one").stdout

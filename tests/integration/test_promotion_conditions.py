@@ -64,7 +64,9 @@ def test_build_for_a_later_environment_is_not_proposed(gitops, clone, remote):
     lock = clone / "environments" / "production" / "one" / "release.lock"
     lock.parent.mkdir(parents=True)
     lock.write_text(gitops.release("one", "b").text())
-    assert "build it with environment=staging" in gitops.refused(clone, "propose")
+    error = gitops.refused(clone, "propose")
+    steps = [f"run promote release=one from={path}" for path in ("dev to=staging", "staging to=production")]
+    assert f"build it with environment=dev, then {steps[0]}, then {steps[1]}" in error
     done = gitops.verb(clone, "propose", "skip=the first release")
     assert done.returncode == 0, done.stderr
     branch = f"train/one-production-{'b' * 12}"
@@ -84,3 +86,42 @@ def test_conditions_of_the_environment_are_in_the_commit(gitops, clone, remote, 
     message = gitops.git(remote, "show", "-s", "--format=%b", "main")
     assert "failures is 0, production requires <= 0.01 in staging." in message
     assert "production requires 1s" in message
+
+
+LOOSE = """\
+environment:
+  gates: {tuned.exact_match: {min: 0}, exact_match: {min: 0}}
+  promotion: {after: dev, soak: null, metrics_from: null}
+"""
+
+
+def write_recipe(gitops, clone, text):
+    file = clone / "recipes" / "served.yaml"
+    file.write_text(f"{file.read_text()}{text}")
+    gitops.git(clone, "commit", "-qam", "Recipe")
+    gitops.git(clone, "push", "-q")
+
+
+def test_recipe_cannot_loosen_what_its_environment_requires(gitops, clone, remote):
+    configure(gitops, clone, soak="9d")
+    write_recipe(gitops, clone, LOOSE)
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=production", "push=direct")
+    assert "takes releases from staging, which has none" in error
+    stage(gitops, clone, "a")
+    assert "production requires 9d" in gitops.refused(clone, *ONWARD)
+    bad = gitops.release("one", "b")
+    bad = bad.model_copy(update={"metrics": dict.fromkeys(bad.metrics, 0.1)})
+    gitops.put(clone, bad, "staging")
+    gitops.git(clone, "push", "-q")
+    assert "requires >= 0.7" in gitops.refused(clone, *ONWARD, "skip=only conditions")
+
+
+def test_recipe_can_add_to_what_its_environment_requires(gitops, clone, remote):
+    stage(gitops, clone, "a")
+    write_recipe(gitops, clone, "environment: {promotion: {soak: 8d}, gates: {exact_match: {max: 0.72}}}\n")
+    assert "<= 0.72" in gitops.refused(clone, *ONWARD)
+    file = clone / "recipes" / "served.yaml"
+    file.write_text(file.read_text().replace("max: 0.72", "max: 0.9"))
+    gitops.git(clone, "commit", "-qam", "Recipe")
+    gitops.git(clone, "push", "-q")
+    assert "production requires 8d" in gitops.refused(clone, *ONWARD)

@@ -187,11 +187,11 @@ def test_missed_gate_is_one_error_and_leaves_no_release(folder: Path, run: Run) 
 
 
 def test_build_is_subject_to_the_environments_gates(folder: Path, run: Run) -> None:
-    done = run(folder, TINY, "environment.name=staging", "environment.gates.exact_match.min=0.99")
+    done = run(folder, TINY, "environment=staging", IMAGE, "environment.gates.exact_match.min=0.99")
     assert done.returncode == 1
     assert "int4.exact_match is " in done.stderr
     assert "tuned.exact_match" not in done.stderr
-    assert "staging" in done.stderr
+    assert "gates of staging" in done.stderr
     assert not (folder / "environments" / "staging").exists()
 
 

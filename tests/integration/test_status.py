@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -143,6 +144,14 @@ def test_status_reports_edited_locks_and_missed_gates(gitops, rendered, no_clust
     assert f"dev/one\n  problem     {lock_path('environments', 'dev', 'one')}: edited" in output
     assert "tuned.exact_match is 0.6" in output
     assert ">= 0.7" in output
+
+
+def test_folder_with_the_lock_of_another_release_is_broken(gitops, clone, no_cluster):
+    shutil.copytree(clone / "environments" / "dev" / "one", clone / "environments" / "dev" / "other")
+    done = gitops.verb(clone, "status", "environment=dev", "release=other")
+    assert "environments/dev/other/release.lock" in done.stdout
+    assert "the lock of 'one'" in done.stdout
+    assert gitops.verb(clone, "status", "environment=dev", "check=true").returncode == 1
 
 
 def test_drift_is_reported_by_field(gitops, rendered, api):

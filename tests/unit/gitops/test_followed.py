@@ -150,3 +150,21 @@ def test_file_that_is_no_application_set_is_skipped(clone, remote):
         git(clone, "add", ".")
         git(clone, "commit", "-qm", "broken")
         assert followed(clone) == ("origin", "main")
+
+
+@pytest.mark.parametrize("places", [("origin",), ("upstream",), ("origin", "upstream")])
+def test_checkout_without_an_application_set_does_not_lead_to_the_fork(clone, remote, tmp_path, places):
+    """The fork is ``origin``; Argo CD reads ``upstream``."""
+    git(tmp_path, "init", "-q", "--bare", "-b", "main", "upstream.git")
+    git(clone, "remote", "add", "upstream", str(tmp_path / "upstream.git"))
+    git(clone, "push", "-q", "upstream", "main")
+    git(clone, "switch", "-q", "main")
+    commit(clone, "live", str(tmp_path / "upstream.git"))
+    for name in places:
+        git(clone, "push", "-q", name, "main")
+    git(clone, "switch", "-q", "feature")
+    found = followed_branch(Repository(clone), "environments")
+    assert (found.remote, found.name) == ("upstream", "live" if "upstream" in places else "main")
+    assert followed_branch(Repository(clone), "environments", "main").remote == "upstream"
+    git(clone, "remote", "remove", "upstream")
+    assert followed_branch(Repository(clone), "environments").remote == "origin"

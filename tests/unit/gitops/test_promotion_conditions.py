@@ -83,6 +83,17 @@ def test_release_soaks_since_it_last_came(folder, past):
     assert conditions(folder, "a") == ""
 
 
+def test_commit_is_not_older_than_its_ancestors(folder):
+    commit(folder, 50, "b")
+    commit(folder, 3, "c")
+    commit(folder, 40, "a")  # backdated
+    assert f"since {at(3)}" in refusal(folder, "a", soak="1d")
+    commit(folder, 2, "c")
+    commit(folder, -24, "b")  # a wrong clock does not hold others up for a day
+    commit(folder, 1, "a")
+    assert f"since {at(1)}" in conditions(folder, "a", soak="1h")
+
+
 def test_merge_counts_when_it_lands(folder):
     commit(folder, 50, "b")
     git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
@@ -217,6 +228,7 @@ def test_source_that_is_no_prometheus(folder, prometheus):
     ("words", "key"),
     [
         (["promotion.after=production"], "after"),
+        (["promotion.after=stagin"], "promotion.after.*'staging'"),
         (["promotion.after=null", "promotion.soak=1h"], "soak"),
         (["promotion.soak=1 day"], "soak"),
         (["promotion.soak=0h"], "soak"),

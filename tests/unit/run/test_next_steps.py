@@ -54,6 +54,8 @@ def test_release_that_propose_refuses_is_not_proposed(commands):
     assert "write seed=1 into recipes/tiny.yaml" in " ".join(text.split())
     _, text = commands("+recipe=tiny", clean=False, changed=[f"recipes/{name}.yaml" for name in "abcde"])
     assert "commit recipes/a.yaml, recipes/b.yaml, recipes/c.yaml and 2 more" in " ".join(text.split())
+    lines, _ = commands("+recipe=tiny", "environments=deploy/all envs")
+    assert lines[-1] == ["run", "propose", "environments=deploy/all envs"]
     for update in ({"commit": None}, {"proposable": False}):
         lines, text = commands("+recipe=tiny", **update)
         assert len(lines) == 4

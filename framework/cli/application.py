@@ -20,7 +20,10 @@ from framework.cli.complete import FLAGS, complete_verb
 from framework.config.command_line_choices import Words
 from framework.config.composition import Composition
 from framework.config.composition_errors import NOT_COMPOSED, as_addition, composition_error
+from framework.config.merge_order import ROOT
+from framework.config.options import option_file
 from framework.config.recipes import register
+from framework.config.yaml_source import read_source
 from framework.core.errors import ConfigError, FrameworkError, invalid_config
 from framework.core.paths import SHARE
 
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from framework.run.build_release import Sweep
     from framework.run.call import Call
 
+_VERSION = "1.3"
+"""Of Hydra's behavior."""
 MULTIRUN = {"-m", "--multirun"}
 TOGETHER = ("compare", "extras")
 """Verbs with one answer for all configs, however many there are."""
@@ -168,18 +173,14 @@ def _compose_and_call(application: Application, words: Sequence[str]) -> None:
         FrameworkError: a file cannot be read.
     """
     register()
-
-    @hydra.main(version_base="1.3", config_path=str(SHARE / "conf"), config_name="config")
-    def job(config: DictConfig) -> "Built | None":
-        return application(config)
-
     changed = words if FLAGS & {*words} else [as_addition(word) for word in words]
-    # argparse accepts overrides in one row only; here a flag may be anywhere between them.
-    sys.argv[1:] = sorted(changed, key=_is_override)
     application.composing = True
     GlobalHydra.instance().clear()  # an earlier composition, or the explanation of its error, may have set it
     try:
-        job()
+        if all(map(is_own, words)) and not _sweeps_by_config():
+            _run_once(application, [*changed])
+        else:
+            _run_hydra(application, changed)
     except NOT_COMPOSED as error:
         if not application.composing:
             raise
@@ -188,6 +189,38 @@ def _compose_and_call(application: Application, words: Sequence[str]) -> None:
         if not application.composing or isinstance(error, BrokenPipeError):
             raise
         raise FrameworkError(f"{error.filename}: cannot be used: {error.strerror}") from None
+
+
+def _run_hydra(application: Application, words: Sequence[str]) -> None:
+    """Call *application* as Hydra's own command line does with *words*: flags and overrides."""
+
+    @hydra.main(version_base=_VERSION, config_path=str(SHARE / "conf"), config_name=ROOT)
+    def job(config: DictConfig) -> "Built | None":
+        return application(config)
+
+    # argparse accepts overrides in one row only; here a flag may be anywhere between them.
+    sys.argv[1:] = sorted(words, key=_is_override)
+    job()
+
+
+def _run_once(application: Application, overrides: list[str]) -> None:
+    """Call *application* with one config; ``hydra.main`` would compose it twice, to see if it is a sweep."""
+    from hydra._internal.hydra import Hydra
+    from hydra._internal.utils import create_config_search_path
+
+    hydra.version.setbase(_VERSION)
+    try:
+        search_path = create_config_search_path(str(SHARE / "conf"))
+        Hydra.create_main_hydra2("gitune", search_path).run(ROOT, application, overrides)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _sweeps_by_config() -> bool:
+    """Tell whether a ``config.yaml`` of the working folder makes each command a sweep."""
+    file = option_file("", ROOT)
+    settings = read_source(file).content().get("hydra") if file else None
+    return isinstance(settings, dict) and settings.get("mode") is not None
 
 
 def _call_each(application: Application, words: Sequence[str], error: ConfigError) -> None:
@@ -233,6 +266,11 @@ def _refuse_printed_faults(words: Sequence[str]) -> None:
         if faults := [*composed(job).faults()]:
             lines = [fault.problem.at(fault.place) for fault in faults]
             raise invalid_config([fault.problem for fault in faults], lines)
+
+
+def is_own(word: str) -> bool:
+    """Tell whether *word* is an override of a recipe's keys, not of Hydra's, nor a flag."""
+    return _is_override(word) and not word.lstrip("+").startswith(("hydra.", "hydra/"))
 
 
 def _is_override(word: str) -> bool:

@@ -15,7 +15,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from framework.cli.application import MULTIRUN, TOGETHER, leave_quietly, report, start_hydra, sweep_in_process
+from framework.cli.application import (
+    MULTIRUN,
+    TOGETHER,
+    is_own,
+    leave_quietly,
+    report,
+    start_hydra,
+    sweep_in_process,
+)
 from framework.cli.complete import FLAGS
 from framework.cli.help import help_text, verb_help
 from framework.cli.verbs import NAMES, VERBS
@@ -68,7 +76,7 @@ def _dispatch(verb: str, words: list[str], typed: str) -> None:
         words.append("--multirun")
     if verb == "schema":
         sys.stdout.write(_schema(words))
-    elif verb != "run" and all(_is_own(word) or word in MULTIRUN for word in words):
+    elif verb != "run" and all(is_own(word) or word in MULTIRUN for word in words):
         _perform_in_process(verb, words, typed)
     else:
         with _hydra_folders(verb, words) as folders:
@@ -87,11 +95,6 @@ def _require_working_folder() -> None:
         raise ConfigError(
             "the working folder no longer exists; change into one that does with `cd`"
         ) from None
-
-
-def _is_own(word: str) -> bool:
-    """Tell whether *word* is an override of a recipe's keys, not of Hydra's."""
-    return "=" in word and not word.startswith("-") and not word.lstrip("+").startswith(("hydra.", "hydra/"))
 
 
 def _perform_in_process(verb: str, words: Sequence[str], typed: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from framework.core.filesystem import write_whole
-from framework.core.modelstore import is_local, open_store, wrap_store_errors
+from framework.core.modelstore import is_local, local_path, open_store, wrap_store_errors
 from framework.core.release import Release, short_key
 
 FOLDER = "evidence"
@@ -79,6 +79,8 @@ def names(folder: str) -> list[str]:
         SourceError: the store cannot be read.
     """
     with wrap_store_errors(folder, "read"):
+        if (here := local_path(folder)) is not None:  # each run asks, and fsspec takes a while to load
+            return sorted(path.name for path in here.iterdir()) if here.is_dir() else []
         store, root = open_store(folder)
         store.invalidate_cache()
         try:

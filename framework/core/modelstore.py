@@ -117,14 +117,21 @@ def is_lost(uri: str) -> bool:
     Every run calls this, so it only checks that the listed files exist and does not load fsspec. Bytes are
     checked when a model is pulled.
     """
-    if "://" in uri and not uri.startswith("file://"):
+    root = local_path(uri)
+    if root is None:
         return False
-    root = Path(uri.removeprefix("file://"))
     try:
         names = [name for _, name in _entries(uri, (root / LIST).read_text(encoding="utf-8"))]
     except OSError:
         return True
     return not all((root / name).is_file() for name in names)
+
+
+def local_path(uri: str) -> Path | None:
+    """Return the path of an address in a local store, without loading fsspec; None of a remote one."""
+    if "://" in uri and not uri.startswith("file://"):
+        return None
+    return Path(uri.removeprefix("file://"))
 
 
 _RESTORE = "restore the store from a copy, or publish again with `run`"

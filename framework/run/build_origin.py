@@ -115,10 +115,10 @@ def _plainly(word: str) -> str:
 
 def _effective(composition: Composition, base: Sequence[str]) -> tuple[str, ...]:
     """Return the overrides that change the config of *base*: what the recipe also says, does not count."""
-    wanted = _keyed(composition)
-    if _gives(base, wanted):
-        return ()
     kept = own_words(composition)
+    wanted = _keyed(composition)
+    if not kept or _gives(base, wanted):
+        return ()
     for number in reversed(range(len(kept))):
         fewer = (*kept[:number], *kept[number + 1 :])
         if _gives([*base, *fewer], wanted):

@@ -88,7 +88,7 @@ def rolled_back_in(past: Sequence[Version], digest: str) -> str:
 def arrived(repository: Repository, past: Sequence[Version]) -> int:
     """Return when the current release came, without having left since, in seconds since 1970.
 
-    A commit is not older than its ancestors, whatever its own date: that could be set by whoever made it.
+    A commit counts as no older than its ancestors, since its author can set any date.
 
     Args:
         repository: a checkout of the branch.

@@ -159,7 +159,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "sessionAffinity": "None",
     "internalTrafficPolicy": "Cluster",
 }
-"""Defaults of the API server that may count as written by whoever created the object around them."""
+"""Defaults of the API server; managedFields may list them under the manager that created the object."""
 
 
 def is_default(path: str, value: object) -> bool:

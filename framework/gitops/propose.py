@@ -7,7 +7,7 @@ It does not know how the release was built.
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.errors import FrameworkError, ReleaseError
+from framework.core.errors import FrameworkError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release, built_from
 from framework.gitops import proposal
@@ -112,15 +112,10 @@ def _write_release(
     """Write the release into *tree*.
 
     Raises:
-        FrameworkError: it misses a gate or a condition of the environment, or renders into another folder.
+        FrameworkError: it misses a gate or a condition of the environment.
     """
     answer = render_release(tree.folder, release, environment, environments)
     require_gates(answer, release, environment)
-    if f"{environments}/{next(iter(answer.files)).rpartition('/')[0]}" != release_folder:
-        raise ReleaseError(
-            f"{release_folder}: environment={environment} renders into another folder; "
-            "give the environment option and its folder the same name"
-        )
     conditions = require_conditions(tree, environments, release, None, environment, answer, skip)
     write(answer.files, tree.folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"

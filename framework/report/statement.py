@@ -15,7 +15,7 @@ PREDICATE = "https://slsa.dev/provenance/v1"
 _PAGE = "https://gitune.github.io/gitune/evidence/"
 BUILD_TYPE = f"{_PAGE}#build-type"
 _MACHINE = f"{_PAGE}#builder"
-"""The builder that no service vouches for: whoever ran the command."""
+"""The builder of a release that was built by hand, outside a workflow."""
 
 
 def provenance(release: Release, materials: Materials, builder: str | None = None) -> dict[str, Any]:

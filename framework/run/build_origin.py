@@ -1,8 +1,7 @@
 """What a release is built from: the recipe, what the command adds to it, and the commit that has the files.
 
-The store keeps a step once, whoever asks for it: another recipe, another spelling, a later commit. So the
-origin belongs to the call that releases, and is read before anything is built, since files may change during
-a training.
+Recipes, spellings and commits share the steps of the store. So the origin belongs to the call that releases.
+It is read before anything is built, since files may change during a training.
 """
 
 import ast

@@ -201,6 +201,28 @@ def in_history(commit: str) -> bool:
     return known or repository.ask("rev-parse", "--is-shallow-repository") == "true"
 
 
+def on_remote(repository: Repository, commit: str, remote: str) -> bool:
+    """Return whether a branch of *remote*, as last fetched, has *commit*; an empty *remote* is any."""
+    listing = ("for-each-ref", "--count=1", "--contains", commit)
+    return bool(repository.ask(*listing, f"refs/remotes/{remote}/" if remote else "refs/remotes/"))
+
+
+def push_command(commit: str) -> str:
+    """Return the command that pushes *commit*, which is checked out or below that.
+
+    It is empty if a branch of a remote has the commit, or if there is no remote.
+    """
+    repository = Repository(Path())
+    remotes = (repository.ask("remote") or "").split()
+    if not remotes or on_remote(repository, commit, ""):
+        return ""
+    branch, remote = repository.branch, "origin" if "origin" in remotes else remotes[0]
+    if branch is None:
+        return f"git push {remote} HEAD:refs/heads/<branch>"
+    has_upstream = repository.ask("rev-parse", "--verify", "--quiet", f"{branch}@{{upstream}}")
+    return "git push" if has_upstream else f"git push -u {remote} {branch}"
+
+
 def _places(path: Path) -> set[Path]:
     """Return the absolute path, and what it links to: of a link, the commit has only the name."""
     return {path.parent.resolve() / path.name, path.resolve()}

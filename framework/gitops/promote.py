@@ -9,8 +9,8 @@ from framework.core.errors import ConfigError, GateError, GitError
 from framework.core.git import Repository
 from framework.core.release import NO_RECIPE, Release, built_from
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
-from framework.gitops.commit import Change, find_target, land
-from framework.gitops.committed import SOURCE, committed, source_choice
+from framework.gitops.commit import Change, Target, find_target, land
+from framework.gitops.committed import SOURCE, committed, lacks_commit, source_choice
 from framework.gitops.history import rolled_back_in, versions
 from framework.gitops.locks import (
     bounds_of,
@@ -46,35 +46,35 @@ def promote(words: Sequence[str]) -> None:
     target = find_target(Path(), environments, arguments["base"] or None, direct)
 
     def change(tree: Repository) -> Change:
-        return _write_promotion(tree, environments, release, start, end, target.base, takes_any, skip)
+        return _write_promotion(tree, target, release, start, end, takes_any, skip)
 
     propose(land(target, change))
 
 
 def _write_promotion(
     tree: Repository,
-    environments: str,
+    target: Target,
     name: str,
     start: str,
     end: str,
-    branch: str,
     takes_any: bool,
     skip: str,
 ) -> Change:
     """Write the promotion of release *name* into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, no commit gives the release, or it misses a gate or a
-            condition.
+        FrameworkError: there is nothing to promote, no commit of the remote gives the release, or it misses a
+            gate or a condition.
     """
+    environments = target.environments
     folder, path = tree.folder, lock_path(environments, end, name)
     source = lock_path(environments, start, name)
-    release = read_lock(folder, source, branch)
+    release = read_lock(folder, source, target.base)
     digest = short_digest(release.digest)
     present = folder / path
     if present.is_file() and present.read_text(encoding="utf-8", errors="replace") == release.text():
         raise GitError(f"{path}: {end} has {digest} already; there is nothing to promote")
-    mark = committed(release, source, takes_any)
+    mark = committed(release, source, takes_any, lacks_commit(target, release))
     answer = render_release(folder, release, end, environments)
     require_gates(answer, release, end)
     conditions = require_conditions(tree, environments, release, start, end, answer, skip)

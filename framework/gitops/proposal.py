@@ -25,8 +25,14 @@ def trailers(release: str, environment: str, digest: str, rolled_back: str = "",
     return "\n".join(lines) + "\n"
 
 
-def propose(landed: LandedCommit, report: str = "") -> None:
-    """Print where the commit is; unless it landed directly, open a pull request that includes *report*."""
+def propose(landed: LandedCommit, report: str = "", stash: str = "") -> None:
+    """Print where the commit is; unless it landed directly, open a pull request that includes *report*.
+
+    Args:
+        landed: the commit.
+        report: what the pull request says besides the message.
+        stash: the command without which a pull stops at files of this folder; empty if none is needed.
+    """
     target, commit = landed.target, landed.commit[:12]
     subject = landed.message.partition("\n")[0]
     print(subject)
@@ -36,14 +42,16 @@ def propose(landed: LandedCommit, report: str = "") -> None:
         print(f"  {checked_out or 'a detached HEAD'} is checked out here; it stays as it is")
     if target.direct:
         print(f"  commit {commit} on {base}")
-        if not landed.updated:
-            print(f"  your local {target.base} is behind: git pull {target.remote} {target.base}")
-        return
-    print(f"  commit {commit} on branch {landed.branch}, from {base}")
-    if target.remote is None:
+    else:
+        print(f"  commit {commit} on branch {landed.branch}, from {base}")
+        if target.remote is not None:
+            print(f"  {_pull_request(landed, report)}")
+    if stash:
+        print(f"  its files are still uncommitted here; stash them first:\n    {stash}")
+    if target.direct and not landed.updated:
+        print(f"  your local {target.base} is behind: git pull {target.remote} {target.base}")
+    elif not target.direct and target.remote is None:
         print(f"  no remote to push to; merge it with: git merge {landed.branch}")
-        return
-    print(f"  {_pull_request(landed, report)}")
 
 
 def _pull_request(landed: LandedCommit, report: str) -> str:

@@ -173,6 +173,22 @@ VERBS = (
         composes=False,
     ),
     Verb(
+        "log",
+        "show what happened to a release: who released, promoted, rolled back",
+        "Reads the history of the branch that Argo CD follows, newest first: each change of a lock with its "
+        "commit, people, gates and skipped conditions. Trailers count as far as the lock agrees; commits of "
+        "other tools are compared lock by lock.",
+        ("run log release=support", "run log release=support environment=production format=json"),
+        (
+            Word("release", "the release's name"),
+            Word("environment", "only this environment", ""),
+            Word("base", "the branch to read; empty is the one that Argo CD follows", ""),
+            Word("format", "text, or json with whole digests and commits", "text"),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
         "diff",
         "show config, plan and manifests against the base branch",
         "Prints for each recipe the keys that differ, the steps that would run again and the manifest diff. "

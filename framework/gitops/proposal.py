@@ -5,24 +5,37 @@ import shutil
 import subprocess
 
 from framework.gitops.commit import LandedCommit
+from framework.gitops.commit_log import DIGEST, ENVIRONMENT, RELEASE, RENDERED_AT, ROLLED_BACK, SOURCE
 from framework.gitops.followed import SSH_URL
 
-_TRAILER = "Gitune-"
 
+def trailers(
+    release: str,
+    environment: str,
+    digest: str,
+    rolled_back: str = "",
+    source: str = "",
+    rendered_at: str = "",
+) -> str:
+    """Return the trailers of a commit message, which ``rollback``, ``status`` and ``log`` read.
 
-def trailers(release: str, environment: str, digest: str, rolled_back: str = "", source: str = "") -> str:
-    """Return the trailers of a commit message, from which ``run rollback`` reads the history.
-
-    *source* says that no commit alone gives the release; it is empty if one does.
+    Args:
+        release: the release's name.
+        environment: where it is released.
+        digest: the model's digest.
+        rolled_back: the digest that ran before, if this restores an earlier one.
+        source: ``any`` if no commit alone gives the release.
+        rendered_at: the commit whose manifests are restored; empty if they are rendered anew.
     """
-    lines = [
-        f"{_TRAILER}Release: {release}",
-        f"{_TRAILER}Environment: {environment}",
-        f"{_TRAILER}Digest: {digest}",
-        *([f"{_TRAILER}Rolled-Back: {rolled_back}"] if rolled_back else []),
-        *([f"{_TRAILER}Source: {source}"] if source else []),
-    ]
-    return "\n".join(lines) + "\n"
+    values = {
+        RELEASE: release,
+        ENVIRONMENT: environment,
+        DIGEST: digest,
+        ROLLED_BACK: rolled_back,
+        SOURCE: source,
+        RENDERED_AT: rendered_at,
+    }
+    return "".join(f"{key}: {value}\n" for key, value in values.items() if value)
 
 
 def propose(landed: LandedCommit, report: str = "", stash: str = "") -> None:

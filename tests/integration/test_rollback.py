@@ -1,38 +1,10 @@
 """Rollbacks with real Git: which release is restored, and what is printed."""
 
-import shutil
-
 import pytest
 
 from framework.core.release import LOCK
-from framework.gitops.dispatch import perform
 
 WORDS = ("rollback", "release=one", "environment=production")
-
-
-@pytest.fixture(scope="session")
-def promoted(original, tmp_path_factory, gitops_class):
-    """A repository in which releases a, b and c were promoted to production, in this order."""
-    folder = tmp_path_factory.mktemp("promoted") / "clone"
-    shutil.copytree(original, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in gitops_class.SETTINGS.items():
-            patch.setenv(key, value)
-        patch.chdir(folder)
-        for digit in "abc":
-            if digit != "a":
-                gitops_class.put(folder, gitops_class.release("one", digit))
-            perform("promote", ["release=one", "from=dev", "to=production", "push=direct", "skip=a test"])
-    return folder
-
-
-@pytest.fixture
-def history(gitops, promoted, clone, remote):
-    """The team's clone with three promoted releases, pushed to its remote."""
-    gitops.git(clone, "fetch", "-q", str(promoted), "main")
-    gitops.git(clone, "merge", "-q", "--ff-only", "FETCH_HEAD")
-    gitops.git(clone, "push", "-q")
-    return clone
 
 
 def deployed_digit(gitops, remote):

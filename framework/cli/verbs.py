@@ -124,8 +124,8 @@ VERBS = (
     Verb(
         "rollback",
         "restore the release that ran before, as one commit",
-        "Finds the last release of this environment that was not rolled back, restores its lock and renders "
-        "it.",
+        "Finds the last release of this environment that was not rolled back, and restores its lock and the "
+        "manifests that it ran with; where those cannot be restored, it renders them and says why.",
         (
             "run rollback release=support environment=production",
             "run rollback release=support environment=production to=fe2f2a6971c0",
@@ -134,6 +134,9 @@ VERBS = (
             Word("release", "the release's name"),
             Word("environment", "the environment to restore it in"),
             Word("to", "the digest to restore, or its first digits; empty is the release before", ""),
+            Word(
+                "render", "then restores manifests as they ran, now renders them; empty is then if it can", ""
+            ),
             Word("push", _PUSH, "direct"),
             _BASE,
             _ENVIRONMENTS,

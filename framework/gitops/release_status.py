@@ -17,6 +17,7 @@ from framework.core.release import LOCK, Release
 from framework.core.signers import Signers
 from framework.gitops.approvals import checked, require_approval
 from framework.gitops.drift import drift
+from framework.gitops.earlier_manifests import restored_from
 from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments
@@ -38,6 +39,8 @@ class ReleaseStatus:
     answer: ComposeResult = field(default_factory=ComposeResult)
     stale: tuple[str, ...] = ()
     """Files that a fresh render would change."""
+    restored: str = ""
+    """The commit whose manifests a rollback restored, which is why a fresh render differs; else empty."""
     extra: tuple[str, ...] = ()
     """Files that Argo CD syncs although the lock does not render them."""
     missed: tuple[str, ...] = ()
@@ -112,9 +115,20 @@ def _status(environments: str, lock: Path, repository: Repository | None) -> Rel
     files = synced_files(lock.parent) if (lock.parent / APP).exists() else []
     extra = tuple(file for file in files if f"{environment}/{name}/{file}" in changed.foreign)
     approval, refusal = _approval(path, release, environment, answer, repository)
+    restored = _restored(environments, release, answer, repository) if stale else ""
     return ReleaseStatus(
-        environment, name, release, "", answer, stale, extra, missed, approval, refusal, last_change
+        environment, name, release, "", answer, stale, restored, extra, missed, approval, refusal, last_change
     )
+
+
+def _restored(
+    environments: str, release: Release, answer: ComposeResult, repository: Repository | None
+) -> str:
+    """Return the commit whose manifests a rollback put here; empty without one, or if they were changed."""
+    try:
+        return restored_from(repository, environments, release, answer.files) if repository else ""
+    except FrameworkError:  # there is no commit yet
+        return ""
 
 
 def _approval(

@@ -165,9 +165,9 @@ def _with_lock(text: str, old: Release, new: Release) -> str:
     before, after = old.served().text(), new.served().text()
     if before == after or text == before:
         return after if text == before else text
-    first = next((line for line in text.splitlines() if line.strip() == "{"), "")
-    margin = first[: len(first) - len(first.lstrip())]
-    return text.replace(_indented(before, margin), _indented(after, margin))
+    for margin in {line[: -len("{")] for line in text.splitlines() if line.strip() == "{"}:
+        text = text.replace(_indented(before, margin), _indented(after, margin))
+    return text
 
 
 def _indented(text: str, margin: str) -> str:

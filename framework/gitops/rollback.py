@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from framework.core.approval import Sign, check_approval
+from framework.core.approval import check_approval
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import LOCK, Release
-from framework.core.sign_statement import signer
 from framework.core.signers import Signers
 from framework.gitops.approvals import sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, require_no_link, subfolder
@@ -54,14 +53,15 @@ def rollback(words: Sequence[str]) -> None:
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     wanted = arguments["render"] and choice("render", arguments["render"], ("then", "now"))
     environments = subfolder("environments", arguments["environments"])
-    sign = signer(arguments["key"])
     target = find_target(Path(), environments, arguments["base"] or None, direct)
     path = lock_path(environments, environment, release)
     done: list[_Restored] = []
 
     def change(tree: Repository) -> Change:
         done[:] = [
-            _restore(tree, environments, path, environment, arguments["to"], target.base, sign, wanted)
+            _restore(
+                tree, environments, path, environment, arguments["to"], target.base, arguments["key"], wanted
+            )
         ]
         before, after = done[0].before, done[0].release.digest
         subject = f"Roll {release} back in {environment}: {short_digest(before)} -> {short_digest(after)}"
@@ -82,7 +82,7 @@ def _restore(
     environment: str,
     wanted: str,
     branch: str,
-    sign: Sign | None,
+    key: str,
     render: str,
 ) -> _Restored:
     """Write the earlier release into *tree*.
@@ -113,7 +113,7 @@ def _restore(
         if reason := _unfit(version.release, environment, answer):
             reasons.append(f"{short_digest(version.digest)}: {reason}")
             continue
-        release, answer = sign_and_render(tree, version.release, environment, environments, answer, sign)
+        release, answer = sign_and_render(tree, version.release, environment, environments, answer, key)
         earlier = files_then(tree, environments, version, release, answer.files)
         if earlier.reason and render == "then":
             raise ReleaseError(f"{path}: render=then is not possible: {earlier.reason}; use render=now")

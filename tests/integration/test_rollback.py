@@ -22,7 +22,7 @@ def test_rollback_restores_the_last_release_in_one_commit(gitops, history, remot
         "Gitune-Environment: production",
         f"Gitune-Digest: sha256:{'b' * 64}",
         f"Gitune-Rolled-Back: sha256:{'c' * 64}",
-        f"Gitune-Rendered-At: {gitops.git(remote, 'rev-parse', 'main~3')}",
+        f"Gitune-Rendered-At: {gitops.git(remote, 'rev-parse', 'main~2')}",
     ]
     assert f"Roll one back in production: {'c' * 12} -> {'b' * 12}" in done.stdout
     assert "280 s" in done.stdout
@@ -107,7 +107,7 @@ def another_port(gitops, history):
 
 def test_rollback_restores_the_manifests_of_then(gitops, another_port, remote, monkeypatch):
     monkeypatch.delenv("KUBECONFIG", raising=False)
-    ran_at = gitops.git(remote, "rev-parse", "main~3")
+    ran_at = gitops.git(remote, "rev-parse", "main~2")
     done = gitops.verb(another_port, *WORDS)
     assert done.returncode == 0, done.stderr
     place = "environments/production"

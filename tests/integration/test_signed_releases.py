@@ -191,7 +191,7 @@ def test_rollback_is_signed_anew(signed, gitops, keys, remote):
     (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("configmap-*.yaml"))
     assert Release.parse(config["data"][LOCK], LOCK) == lock
     assert "8080" not in (folder / "service-one.yaml").read_text()
-    status = gitops.verb(signed, "status", "release=one", "check=true")
+    status = gitops.verb(signed, "status", "environment=staging", "release=one", "check=true")
     assert status.returncode == 0, status.stdout
 
 

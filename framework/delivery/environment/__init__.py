@@ -15,6 +15,24 @@ from framework.manifests.workload_identity import WorkloadIdentity
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
 
+RECIPE_KEYS = (
+    "hardware",
+    "min_replicas",
+    "max_replicas",
+    "requests",
+    "limits",
+    "progressive",
+    "sync_seconds",
+    "domain",
+    "gates",
+    "promotion",
+    "workload_identity",
+)
+"""What a recipe may set of its environment: about its own build and pods, or checked with the option's own
+values, as ``gates`` and ``promotion`` are. All else is the option's."""
+TIGHTER = {"allow_unpinned_image": False, "require_api_key": True}
+"""Values that a recipe may set of other keys, since they only ask for more."""
+
 
 class Hardware(Component):
     """The machine that builds; the plan's estimates and memory check use it."""

@@ -3,7 +3,7 @@
 It prints nothing. A broken lock or recipe is part of a release's status, not an error of the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class ReleaseStatus:
     """Why the environment's pods do not take the signature, or its lack."""
     last_change: str = ""
     """The last commit that changed the folder; empty without Git."""
+
+    @property
+    def controllers(self) -> dict[str, Sequence[str]]:
+        """The fields that the environment allows other controllers to add, by the controller's name."""
+        return self.answer.config["environment"].get("controllers", {}) if self.answer.config else {}
 
     @property
     def folder(self) -> str:
@@ -146,6 +151,17 @@ def _approval(
         return None, str(error).removeprefix(f"{path}: ")
 
 
+def shared_folders(environments: str, statuses: Sequence[ReleaseStatus]) -> list[ReleaseStatus]:
+    """Return the folders of shared objects of the environments in *statuses*, without those in it."""
+    present = {status.folder for status in statuses}
+    shared = [
+        ReleaseStatus(status.environment, SHARED, answer=status.answer)
+        for status in {status.environment: status for status in statuses if status.answer.config}.values()
+    ]
+    known = [entry for entry in shared if entry.folder not in present]
+    return [entry for entry in known if Path(environments, entry.folder).is_dir()]
+
+
 def rendered_objects(environments: str, status: ReleaseStatus) -> dict[str, dict[str, Any]]:
     """Return the committed Kubernetes objects of a release, by file name.
 
@@ -174,8 +190,15 @@ def _is_named(body: dict[str, Any]) -> bool:
     return "apiVersion" in body and isinstance(meta, dict) and {"name", "namespace"} <= meta.keys()
 
 
-def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str]:
+def drift_lines(
+    cluster: Cluster, objects: Sequence[dict[str, Any]], allowed: Mapping[str, Sequence[str]]
+) -> list[str]:
     """Return one line for each field or object in which the cluster differs from Git.
+
+    Args:
+        cluster: the cluster.
+        objects: the committed objects of one folder.
+        allowed: the fields that other controllers may add; see ``drift``.
 
     Raises:
         FrameworkError: the API server cannot be reached, or refuses.
@@ -187,7 +210,7 @@ def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str
         if live is None:
             missing.append(label)
         else:
-            lines += [f"{label} {field}" for field in drift(item, live)]
+            lines += [f"{label} {field}" for field in drift(item, live, allowed)]
     if missing and len(missing) == len(objects):
         lines, missing = ["none of its objects exist"], []
     foreign = foreign_lines(cluster, objects) if objects else []

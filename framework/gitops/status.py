@@ -17,6 +17,7 @@ from framework.gitops.release_status import (
     drift_lines,
     release_statuses,
     rendered_objects,
+    shared_folders,
 )
 from framework.gitops.text_layout import row
 
@@ -126,7 +127,7 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, 
         FrameworkError: the API server cannot be reached, or refuses.
     """
     wrong = 0
-    for entry in statuses:
+    for entry in [*statuses, *shared_folders(root, statuses)]:
         try:
             objects = list(rendered_objects(root, entry).values())
         except ReleaseError as error:  # one broken file does not hide the other releases
@@ -135,7 +136,7 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, 
             continue
         if entry.release is None and not objects:  # nothing there is ours
             continue
-        lines = drift_lines(cluster, objects)
+        lines = drift_lines(cluster, objects, entry.controllers)
         if lines or everything:
             print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
         print("".join(f"    {line}\n" for line in lines), end="")

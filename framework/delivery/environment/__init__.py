@@ -14,6 +14,10 @@ from framework.manifests.values import Amounts, Domain
 from framework.manifests.workload_identity import WorkloadIdentity
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Manager = Annotated[str, Field(min_length=1, max_length=128)]
+"""The name of a client, as an API server records it."""
+FieldPath = Annotated[str, Field(pattern=r"^\.[A-Za-z][^\s]*$")]
+"""A jq path to a field of an object, such as ``.spec.containers[].resources``."""
 
 RECIPE_KEYS = (
     "hardware",
@@ -89,6 +93,10 @@ class Environment(Component, ABC):
     gateway authenticates."""
     workload_identity: WorkloadIdentity = WorkloadIdentity()
     """The account of the cloud that the pods act as, in place of a Secret with a static key."""
+    controllers: dict[Manager, tuple[FieldPath, ...]] = Field(default={})
+    """Fields that other controllers of this cluster may add to what Git sets, so that ``run status`` does not
+    report them: jq paths, with what is below, by the controller's name in ``metadata.managedFields``, such as
+    ``{Reloader: [.spec.template.metadata.annotations]}``."""
     server: Annotated[str, Field(pattern=r"^https://[^\s/]+(/[^\s]*)?$")] | None = None
     """URL of the API server of this environment's cluster, as Argo CD knows it; None takes the ``server=`` of
     ``run argocd``, by default the cluster that Argo CD runs in."""

@@ -94,7 +94,9 @@ class Compose(Deployment):
 
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what one machine cannot do, and unpinned images."""
-        problems = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
+        environment = delivery.environment
+        images = [*self.unpinned(environment), *self.foreign_images(environment)]
+        problems = [*delivery.monitoring.problems(), *images]
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))

@@ -1,0 +1,63 @@
+"""The check of a release's approval in its pods, in environments that name their signers.
+
+The init container that fetches the model checks the lock's signature first. The accepted signers come from a
+ConfigMap that is no part of the release's folder: whoever can write the folder cannot exchange them.
+"""
+
+from collections.abc import Sequence
+
+from framework.core.errors import ReleaseError
+from framework.manifests.identity import APPROVAL, DIGEST, Object
+
+SIGNERS = "gitune-signers"
+"""Name of the ConfigMap with an environment's signers; ``run argocd`` writes it."""
+SIGNERS_FILE = "signers.json"
+"""The ConfigMap's file."""
+SIGNERS_FOLDER = "/etc/gitune-signers"
+"""Mount path of the ConfigMap."""
+VOLUME = "signers"
+"""Name of the ConfigMap's volume in the pod."""
+ANNOTATIONS = {"GITUNE_APPROVAL": APPROVAL, "GITUNE_DIGEST": DIGEST}
+"""Variables of the init container, and the pod's annotations that they have the values of."""
+COMMAND = ("python", "-I", "-m", "framework.server")
+"""The init container's command. ``-I``: neither its variables nor mounted folders can add Python modules."""
+
+
+def with_approval_check(pod: Object, environment: str) -> Object:
+    """Return *pod*, whose init container checks the approval for *environment* before all else.
+
+    Raises:
+        ReleaseError: it has no single init container that runs ``framework.server``.
+    """
+    first, *others = pod.get("initContainers", ()) or ({},)
+    if others or first.get("command") != [word for word in COMMAND if word != "-I"]:
+        raise ReleaseError(
+            "deployment: environment.signers is set, and this target's pods have no init container that runs "
+            "framework.server; build them with server_pod, or set environment.signers={}"
+        )
+    mount = {"mountPath": SIGNERS_FOLDER, "name": VOLUME, "readOnly": True}
+    check = {
+        **first,
+        "args": approval_arguments(first["args"], environment),
+        "command": list(COMMAND),
+        "env": [*first["env"], *map(_variable, ANNOTATIONS)],
+        "volumeMounts": [*first["volumeMounts"], mount],
+    }
+    volume = {"configMap": {"name": SIGNERS}, "name": VOLUME}
+    return {**pod, "initContainers": [check], "volumes": [*pod["volumes"], volume]}
+
+
+def approval_arguments(arguments: Sequence[str], environment: str) -> list[str]:
+    """Return *arguments* of ``framework.server`` with those that check the approval for *environment*."""
+    flags = ("--signers", f"{SIGNERS_FOLDER}/{SIGNERS_FILE}", "--environment", environment)
+    return [*arguments, *flags, "--approval", "$(GITUNE_APPROVAL)", "--digest", "$(GITUNE_DIGEST)"]
+
+
+def field_path(annotation: str) -> str:
+    """Return where the downward API finds *annotation* of a pod."""
+    return f"metadata.annotations['{annotation}']"
+
+
+def _variable(name: str) -> Object:
+    source = {"apiVersion": "v1", "fieldPath": field_path(ANNOTATIONS[name])}
+    return {"name": name, "valueFrom": {"fieldRef": source}}

@@ -71,12 +71,10 @@ def check_approval(release: Release, environment: str, signers: Signers) -> Appr
     return approval
 
 
-def claimed_number(release: Release) -> int:
-    """Return the number in the lock's approval, whoever signed it; 0 if there is none."""
-    if release.approval is None:
-        return 0
+def claimed_number(approval: Any) -> int:
+    """Return the number in a lock's field ``approval``, whoever signed it; 0 if there is none."""
     try:
-        return max(int(json.loads(statement_of(release.approval))["predicate"]["number"]), 0)
+        return max(int(json.loads(statement_of(approval))["predicate"]["number"]), 0)
     except (ReleaseError, ValueError, KeyError, TypeError):
         return 0
 

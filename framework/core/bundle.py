@@ -15,6 +15,8 @@ from framework.core.signers import Signers
 _TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _PAYLOAD = "application/vnd.in-toto+json"
 _SHOWN = 12
+_CERTIFICATES = {"certificate", "x509CertificateChain"}
+"""Of which a bundle has one if an identity signed it."""
 
 
 def signed_with_key(statement: bytes, private_key: bytes) -> dict[str, Any]:
@@ -46,12 +48,16 @@ def statement_of(bundle: Mapping[str, Any]) -> bytes:
 
 
 def checked_statement(bundle: Mapping[str, Any], signers: Signers) -> tuple[bytes, str]:
-    """Return the statement in *bundle*, and who of *signers* signed it, such as ``key 0123456789ab``.
+    """Return the statement in *bundle*, and who of *signers* signed it: ``key 0123456789ab``, or a subject.
 
     Raises:
         ReleaseError: it is no bundle, none of *signers* signed it, or it was changed since.
     """
     statement, signature, hint = _parts(bundle)
+    if _CERTIFICATES & {*bundle["verificationMaterial"]}:
+        from framework.core.keyless import checked_keyless  # a key pair needs no Sigstore client
+
+        return checked_keyless(bundle, signers)
     known = [load_public(text.encode(), "environment.signers.keys") for text in signers.keys]
     for public in known:
         if verifies(public, signature, _encoded(statement)):
@@ -59,8 +65,10 @@ def checked_statement(bundle: Mapping[str, Any], signers: Signers) -> tuple[byte
     ids = [key_id(public) for public in known]
     if hint in ids:
         raise ReleaseError(f"it was changed after key {hint[:_SHOWN]} signed it: the signature is not valid")
-    accepted = ", ".join(f"key {one[:_SHOWN]}" for one in ids) or "no key"
-    raise ReleaseError(f"it is signed by key {hint[:_SHOWN] or '(unknown)'}, and accepted is {accepted}")
+    accepted = ", ".join([*(f"key {one[:_SHOWN]}" for one in ids), *map(str, signers.identities)])
+    raise ReleaseError(
+        f"it is signed by key {hint[:_SHOWN] or '(unknown)'}, and accepted is {accepted or 'no key'}"
+    )
 
 
 def _parts(bundle: Mapping[str, Any]) -> tuple[bytes, bytes, str]:

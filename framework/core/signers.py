@@ -1,6 +1,6 @@
 """Whose signatures are accepted: public keys, and identities of keyless signing."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
@@ -23,6 +23,9 @@ class Identity(Component):
     subject: Annotated[str, Field(min_length=1)]
     """What the certificate is issued to: a workflow's address with its ref, or a mail address."""
 
+    def __str__(self) -> str:
+        return f"{self.subject} (issuer {self.issuer})"
+
 
 class Signers(Component):
     """Signers, of whom one is enough."""
@@ -31,6 +34,9 @@ class Signers(Component):
     """Public keys in PEM, as ``openssl ec -pubout`` writes them: elliptic curves."""
     identities: tuple[Identity, ...] = ()
     """Identities of keyless signing, for CI; checking them needs the extra ``sign``."""
+    trust_config: dict[str, Any] | None = None
+    """The client trust config of a private Sigstore instance, as its JSON file has it; None is the public
+    instance."""
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.identities)

@@ -46,7 +46,7 @@ def admission(environment: Environment, engine: str, argocd: str, repo: str, bra
         if engine in ("kyverno", "both"):
             objects.append(_kyverno(policy, environment))
     if engine in ("kyverno", "both") and (signed := _GITHUB.fullmatch(repo)) is not None:
-        objects.append(_images(environment, *signed.groups(), branch))
+        objects.append(_images(environment, signed[1], signed[2], branch))
     return objects
 
 

@@ -74,7 +74,7 @@ class Identity:
             "gitune.dev/recipe": release.recipe,
         }
         if release.approval is not None:
-            annotations[APPROVAL] = str(claimed_number(release))
+            annotations[APPROVAL] = str(claimed_number(release.approval))
         if release.commit is not None:
             annotations["gitune.dev/commit"] = release.full_commit + ("-dirty" if release.changed else "")
         if release.overrides:

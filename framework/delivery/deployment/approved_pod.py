@@ -29,19 +29,21 @@ def with_approval_check(pod: Object, environment: str) -> Object:
     Raises:
         ReleaseError: it has no single init container that runs ``framework.server``.
     """
-    first, *others = pod.get("initContainers", ()) or ({},)
-    if others or first.get("command") != [word for word in COMMAND if word != "-I"]:
+    containers: list[Object] = list(pod.get("initContainers", ()))
+    rendered = [word for word in COMMAND if word != "-I"]
+    if [container.get("command") for container in containers] != [rendered]:
         raise ReleaseError(
             "deployment: environment.signers is set, and this target's pods have no init container that runs "
             "framework.server; build them with server_pod, or set environment.signers={}"
         )
     mount = {"mountPath": SIGNERS_FOLDER, "name": VOLUME, "readOnly": True}
+    (container,) = containers
     check = {
-        **first,
-        "args": approval_arguments(first["args"], environment),
+        **container,
+        "args": approval_arguments(container["args"], environment),
         "command": list(COMMAND),
-        "env": [*first["env"], *map(_variable, ANNOTATIONS)],
-        "volumeMounts": [*first["volumeMounts"], mount],
+        "env": [*container["env"], *map(_variable, ANNOTATIONS)],
+        "volumeMounts": [*container["volumeMounts"], mount],
     }
     volume = {"configMap": {"name": SIGNERS}, "name": VOLUME}
     return {**pod, "initContainers": [check], "volumes": [*pod["volumes"], volume]}
@@ -49,8 +51,13 @@ def with_approval_check(pod: Object, environment: str) -> Object:
 
 def approval_arguments(arguments: Sequence[str], environment: str) -> list[str]:
     """Return *arguments* of ``framework.server`` with those that check the approval for *environment*."""
-    flags = ("--signers", f"{SIGNERS_FOLDER}/{SIGNERS_FILE}", "--environment", environment)
+    flags = signer_arguments(environment)
     return [*arguments, *flags, "--approval", "$(GITUNE_APPROVAL)", "--digest", "$(GITUNE_DIGEST)"]
+
+
+def signer_arguments(environment: str) -> tuple[str, ...]:
+    """Return the arguments that name the accepted signers and the *environment* to be signed for."""
+    return ("--signers", f"{SIGNERS_FOLDER}/{SIGNERS_FILE}", "--environment", environment)
 
 
 def field_path(annotation: str) -> str:

@@ -9,10 +9,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.approval import Approval, Sign, approve, check_approval, claimed_number
+from framework.core.approval import Approval, approve, check_approval, claimed_number
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.release import Release
+from framework.core.sign_statement import signer
 from framework.core.signers import Signers
 from framework.gitops.committed import Mark
 from framework.gitops.history import Version, versions
@@ -24,7 +25,7 @@ _HOW = "give its private key with key=<file> or in GITUNE_SIGNING_KEY"
 
 
 def sign_lock(
-    tree: Repository, path: str, release: Release, environment: str, signers: Signers, sign: Sign | None
+    tree: Repository, path: str, release: Release, environment: str, signers: Signers, key: str
 ) -> Release:
     """Return *release* as its lock in *environment* states it: signed, where that names signers.
 
@@ -34,26 +35,25 @@ def sign_lock(
         release: the release; an approval for another environment is dropped.
         environment: the environment's name.
         signers: whose signature it takes; empty takes unsigned releases.
-        sign: signs; None if there is no key.
+        key: the file of the private key; see ``signer``.
 
     Raises:
-        ReleaseError: there is no key, or not one of *signers*.
+        ReleaseError: there is no key, or none that *signers* accept.
         GitError: the clone is shallow, so the numbers of earlier approvals are unknown.
     """
     if not signers:
         return release.model_copy(update={"approval": None})
+    sign = signer(key, signers)
     if sign is None:
         raise ReleaseError(f"{path}: {environment} takes signed releases only; {_HOW}")
     number = 1 + max((_number(version) for version in versions(tree, "HEAD", path)), default=0)
-    signed = approve(release, environment, number, sign)
     try:
-        check_approval(signed, environment, signers)
+        return approve(release, environment, number, sign)
     except ReleaseError as error:
         raise ReleaseError(
-            f"{path}: {environment} does not take this signature: {error}; sign with an accepted key, or add "
+            f"{path}: it is not signed for {environment}: {error}; sign with an accepted key, or add "
             f"yours to environment.signers in conf/environment/{environment}.yaml"
         ) from None
-    return signed
 
 
 def sign_and_render(
@@ -62,7 +62,7 @@ def sign_and_render(
     environment: str,
     environments: str,
     unsigned: ComposeResult,
-    sign: Sign | None,
+    key: str,
 ) -> tuple[Release, ComposeResult]:
     """Return *release* as its lock in *environment* states it, and its files.
 
@@ -72,14 +72,14 @@ def sign_and_render(
         environment: the environment's name.
         environments: the folder of rendered manifests.
         unsigned: the release as it renders without a signature.
-        sign: signs; None if there is no key.
+        key: the file of the private key; see ``signer``.
 
     Raises:
         FrameworkError: as ``sign_lock`` and ``render_release``.
     """
     signers = Signers.model_validate(unsigned.signers)
     path = lock_path(environments, environment, release.name)
-    signed = sign_lock(tree, path, release, environment, signers, sign)
+    signed = sign_lock(tree, path, release, environment, signers, key)
     if signed == release:
         return release, unsigned
     return signed, render_release(tree.folder, signed, environment, environments)

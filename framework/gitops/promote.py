@@ -5,11 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.core.approval import Sign
 from framework.core.errors import ConfigError, GitError
 from framework.core.git import Repository
 from framework.core.release import Release, built_from
-from framework.core.sign_statement import signer
 from framework.gitops.approvals import has_lock, require_source, sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.commit import Change, find_target, land
@@ -40,9 +38,8 @@ def promote(words: Sequence[str]) -> None:
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     if start == end:
         raise ConfigError(f"command line 'to={end}': same as 'from'; choose another environment")
-    sign = signer(arguments["key"])
     target = find_target(Path(), environments, arguments["base"] or None, direct)
-    move = _Move(environments, release, start, end, target.base, takes_any, skip, sign)
+    move = _Move(environments, release, start, end, target.base, takes_any, skip, arguments["key"])
     propose(land(target, lambda tree: _write_promotion(tree, move)))
 
 
@@ -57,7 +54,7 @@ class _Move:
     branch: str
     takes_any: bool
     skip: str
-    sign: Sign | None
+    key: str
 
 
 def _write_promotion(tree: Repository, move: _Move) -> Change:
@@ -78,7 +75,7 @@ def _write_promotion(tree: Repository, move: _Move) -> Change:
         raise GitError(f"{path}: {move.end} has {digest} already; there is nothing to promote")
     require_gates(answer, release, move.end)
     conditions = require_conditions(tree, move.environments, release, move.start, move.end, answer, move.skip)
-    release, answer = sign_and_render(tree, release, move.end, move.environments, answer, move.sign)
+    release, answer = sign_and_render(tree, release, move.end, move.environments, answer, move.key)
     write(answer.files, folder / move.environments)
     warning = _rollback_warning(tree, path, release, move.end)
     if warning:

@@ -7,11 +7,9 @@ It does not know how the release was built.
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.approval import Sign
 from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release, built_from
-from framework.core.sign_statement import signer
 from framework.gitops import proposal
 from framework.gitops.approvals import has_lock, sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
@@ -43,7 +41,6 @@ def propose(words: Sequence[str]) -> None:
     environments = subfolder("environments", arguments["environments"])
     takes_any = source_choice(arguments["source"])
     skip = skip_reason(arguments["skip"])
-    sign = signer(arguments["key"])
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     chosen = [(arguments[key] and name(key, arguments[key])) or "*" for key in ("environment", "release")]
     folders = _changed_releases(Repository.around(Path()), environments)
@@ -61,7 +58,7 @@ def propose(words: Sequence[str]) -> None:
     for folder in folders:
         try:
             target = find_target(Path(), environments, arguments["base"] or None, direct, excluded=excluded)
-            _propose(target, folder, Path(arguments["reports"]), takes_any, skip, sign)
+            _propose(target, folder, Path(arguments["reports"]), takes_any, skip, arguments["key"])
         except FrameworkError as error:
             if error.exit_code > 128:  # a signal
                 raise
@@ -72,9 +69,7 @@ def propose(words: Sequence[str]) -> None:
         raise failure
 
 
-def _propose(
-    target: Target, folder: str, reports: Path, takes_any: bool, skip: str, sign: Sign | None
-) -> None:
+def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: str, key: str) -> None:
     """Propose the lock in *folder*.
 
     Raises:
@@ -85,7 +80,7 @@ def _propose(
     mark = committed(release, f"{folder}/{LOCK}", takes_any, lacks_commit(target, release))
 
     def change(tree: Repository) -> Change:
-        return _write_release(tree, target.environments, folder, environment, release, mark, skip, sign)
+        return _write_release(tree, target.environments, folder, environment, release, mark, skip, key)
 
     proposal.propose(land(target, change), _report(reports / f"{title}.md"))
     repository = Repository.around(Path())
@@ -121,7 +116,7 @@ def _write_release(
     release: Release,
     mark: Mark,
     skip: str,
-    sign: Sign | None,
+    key: str,
 ) -> Change:
     """Write the release into *tree*.
 
@@ -136,7 +131,7 @@ def _write_release(
         )
     require_gates(answer, release, environment)
     conditions = require_conditions(tree, environments, release, None, environment, answer, skip)
-    release, answer = sign_and_render(tree, release, environment, environments, answer, sign)
+    release, answer = sign_and_render(tree, release, environment, environments, answer, key)
     write(answer.files, tree.folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
     digest = short_digest(release.digest)

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from framework.core.approval import Sign, check_approval
+from framework.core.approval import check_approval
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import Release
-from framework.core.sign_statement import signer
 from framework.core.signers import Signers
 from framework.gitops.approvals import sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, require_no_link, subfolder
@@ -47,13 +46,14 @@ def rollback(words: Sequence[str]) -> None:
     release, environment = (name(key, arguments[key]) for key in ("release", "environment"))
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
     environments = subfolder("environments", arguments["environments"])
-    sign = signer(arguments["key"])
     target = find_target(Path(), environments, arguments["base"] or None, direct)
     path = lock_path(environments, environment, release)
     done: list[_Restored] = []
 
     def change(tree: Repository) -> Change:
-        done[:] = [_restore(tree, environments, path, environment, arguments["to"], target.base, sign)]
+        done[:] = [
+            _restore(tree, environments, path, environment, arguments["to"], target.base, arguments["key"])
+        ]
         before, after = done[0].before, done[0].release.digest
         subject = f"Roll {release} back in {environment}: {short_digest(before)} -> {short_digest(after)}"
         tail = trailers(release, environment, after, before)
@@ -70,7 +70,7 @@ def _restore(
     environment: str,
     wanted: str,
     branch: str,
-    sign: Sign | None,
+    key: str,
 ) -> _Restored:
     """Write the earlier release into *tree*.
 
@@ -98,7 +98,7 @@ def _restore(
         if reason := _unfit(version.release, environment, answer):
             reasons.append(f"{short_digest(version.digest)}: {reason}")
             continue
-        release, answer = sign_and_render(tree, version.release, environment, environments, answer, sign)
+        release, answer = sign_and_render(tree, version.release, environment, environments, answer, key)
         write(answer.files, tree.folder / environments)
         differing = _differing(tree, environments, version, answer)
         return _Restored(past[0].digest, release, answer, differing)

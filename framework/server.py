@@ -102,8 +102,8 @@ def require_approval(release: Release, arguments: argparse.Namespace) -> None:
                 )
     except ReleaseError as error:
         raise ReleaseError(
-            f"{arguments.release}: refused in {arguments.environment}: {error}; promote or roll back again, "
-            "which signs it"
+            f"{arguments.release}: refused in {arguments.environment}: {error}; restore the release's "
+            "folder from Git, or promote it again, which signs it"
         ) from error
 
 

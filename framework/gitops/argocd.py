@@ -3,7 +3,8 @@
 Each environment gets a namespace that enforces Pod Security ``restricted`` and denies all traffic, a
 project that allows the rendered kinds and no cluster-wide ones, and an account that can read what
 ``run status`` compares. An ApplicationSet of its own turns every release's folder into an Application. Health
-checks for Rollouts, InferenceServices, ScaledObjects and HTTPRoutes are built into Argo CD.
+checks for Rollouts, InferenceServices, ScaledObjects and HTTPRoutes are built into Argo CD. An environment
+that names its signers also gets these, and the policies of ``admission``.
 
 The objects of an environment with a cluster of its own (``server``) are in a folder of its own, except those
 that belong to Argo CD.
@@ -79,7 +80,8 @@ def argocd(words: Sequence[str]) -> None:
         settings["branch"] = last_known_branch(Repository(Path()), settings["environments"]) or "main"
     folder = Path(settings["environments"], "argocd")
     require_no_link(Path(), folder)
-    files = render_files(environments(), {**settings, "repo": repo})
+    places = environments()
+    files = render_files(places, {**settings, "repo": repo})
     try:
         for old in (*folder.glob("*.yaml"), *folder.glob("*/*.yaml")):
             generated = old.read_text(encoding="utf-8").startswith(HEADER.partition(";")[0])
@@ -92,6 +94,12 @@ def argocd(words: Sequence[str]) -> None:
     print(f"Wrote {len(files)} files to {folder}; apply them once: kubectl apply -f {folder}")
     for place in sorted({name.partition("/")[0] for name in files if "/" in name}):
         print(f"and to the cluster of {place}: kubectl --context <context> apply -f {folder}/{place}")
+    for environment in places:
+        if environment.signers and not environment.images:
+            print(
+                f"{environment.name} takes signed releases only, but any image, also one that checks no "
+                f"signature; name yours in conf/environment/{environment.name}.yaml: images"
+            )
 
 
 def environments() -> list[Environment]:

@@ -3,6 +3,8 @@
 import copy
 import functools
 import json
+import subprocess
+from pathlib import Path
 
 import cel
 import kubernetes_judge
@@ -12,10 +14,13 @@ from signing_keys import key_pair
 
 from framework.core.approval import approve
 from framework.core.bundle import signed_with_key
+from framework.core.errors import ConfigError
 from framework.core.release import Release
 from framework.core.signers import Signers
 from framework.gitops.admission import admission
-from framework.gitops.argocd import environments, render_files
+from framework.gitops.argocd import argocd, environments, render_files
+
+ROOT = Path(__file__).parents[3]
 
 PINNED = f"registry.example.com/gitune/server@sha256:{'5' * 64}"
 OTHERS = {"fetch_image": PINNED, "image": f"registry.example.com/others/server@sha256:{'6' * 64}"}
@@ -57,7 +62,7 @@ def signed(keys, render_with, environment):
     sign = functools.partial(signed_with_key, private_key=keys[0].read_bytes())
 
     def objects(number=3, **parts):
-        tiny = Release.read(kubernetes_judge.SCHEMAS.parents[1] / "golden" / "tiny.lock")
+        tiny = Release.read(ROOT / "tests" / "golden" / "tiny.lock")
         lock = approve(tiny.model_copy(update=parts.get("release", {})), "production", number, sign)
         chosen = {"deployment": ("kubernetes", {"image": PINNED}), "environment": environment, **parts}
         files = render_with(**{**chosen, "release": dict(lock)})
@@ -280,6 +285,32 @@ def test_files_have_the_signers_and_valid_policies(environment, signers):
     (identity,) = attestor["cosign"]["keyless"]["identities"]
     workflow = "https://github.com/Team/models/.github/workflows/image.yaml"
     assert identity["subject"] == f"{workflow}@refs/heads/main"
+
+
+def test_command_writes_them_for_environments_with_signers(tmp_path, monkeypatch, capsys, signers):
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+    option = yaml.safe_load((ROOT / "conf" / "environment" / "staging.yaml").read_text())
+    own = tmp_path / "conf" / "environment" / "staging.yaml"
+    own.parent.mkdir(parents=True)
+    folder = tmp_path / "environments" / "argocd"
+
+    def write(admission="policy", **fields):
+        own.write_text(yaml.safe_dump({**option, **fields}))
+        argocd(["repo=https://git.example.org/models.git", f"admission={admission}"])
+        return {file.name for file in folder.iterdir()}
+
+    plain = write()
+    accepted = {"keys": [*signers.keys]}
+    capsys.readouterr()
+    signed = write(signers=accepted, images=["registry.example.com/"])
+    assert "images" not in capsys.readouterr().out
+    assert "validatingadmissionpolicy-gitune-staging-pods.yaml" in signed
+    assert write("none", signers=accepted) - plain == {"configmap-gitune-staging.yaml"}
+    assert "conf/environment/staging.yaml: images" in capsys.readouterr().out
+    assert write() == plain
+    with pytest.raises(ConfigError, match="admission=kyvern"):
+        write("kyvern")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The check of a release's approval in its pods, in environments that name their signers.
 
 The init container that fetches the model checks the lock's signature first. The accepted signers come from a
-ConfigMap that is no part of the release's folder: whoever can write the folder cannot exchange them.
+ConfigMap that is no part of the release's folder: those who can write the folder cannot exchange them.
 """
 
 from collections.abc import Sequence

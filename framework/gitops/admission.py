@@ -72,6 +72,7 @@ def _images(environment: Environment, owner: str, repository: str, branch: str) 
     folder = f"ghcr.io/{owner}/{repository}/".lower()
     subject = f"https://github.com/{owner}/{repository}/{_WORKFLOW}@refs/heads/{branch}"
     identity = {"issuer": "https://token.actions.githubusercontent.com", "subject": subject}
+    pinned = not environment.allow_unpinned_image
     containers = (
         "(object.spec.containers + (has(object.spec.initContainers) ? object.spec.initContainers : []))"
     )
@@ -106,7 +107,7 @@ def _images(environment: Environment, owner: str, repository: str, branch: str) 
         },
         "matchImageReferences": [{"glob": f"{folder}*"}],
         "validationActions": ["Deny"],
-        "validationConfigurations": {"mutateDigest": False, "required": True, "verifyDigest": True},
+        "validationConfigurations": {"mutateDigest": False, "required": True, "verifyDigest": pinned},
         "validations": [
             {
                 "expression": "images.ours.map(i, verifyImageSignatures(i, [attestors.workflow]))"

@@ -120,6 +120,23 @@ def test_bot_tokens_are_made_right_before_their_use() -> None:
     assert tokens == 3
 
 
+def test_the_signing_key_is_that_of_the_environment_and_only_where_a_lock_is_signed() -> None:
+    """A key for the whole job, or of the repository, would sign production's locks from anywhere."""
+    signed = {}
+    for file in WORKFLOWS:
+        for name, job in jobs(file).items():
+            assert "GITUNE_SIGNING_KEY" not in str(job.get("env", "")), file
+            for step in job["steps"]:
+                if "GITUNE_SIGNING_KEY" in step.get("env", {}):
+                    assert step["env"]["GITUNE_SIGNING_KEY"] == "${{ secrets.GITUNE_SIGNING_KEY }}"
+                    signed.setdefault((name, str(job["environment"])), []).append(step["run"].split()[1])
+    assert signed == {
+        ("train", "training"): ["+recipe=\"$RECIPE\"", "propose"],
+        ("promote", "${{ inputs.to }}"): ["promote"],
+        ("rollback", "rollback"): ["rollback"],
+    }
+
+
 def test_rollbacks_do_not_queue_behind_promotions() -> None:
     """A promotion holds its concurrency group while it waits for a reviewer."""
     groups = [

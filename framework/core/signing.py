@@ -4,7 +4,6 @@ A bundle lists every file of the published folder with its sha256. The command `
 the package model-signing checks it without this program, on the folder in the store or on a copy of it.
 """
 
-import hashlib
 import json
 import tempfile
 from base64 import b64decode
@@ -16,6 +15,7 @@ from typing import Any
 from framework.core import evidence
 from framework.core.error_text import first_line
 from framework.core.errors import ReleaseError
+from framework.core.key_pair import key_id, load_private, load_public
 from framework.core.modelstore import LIST, local_folder, published_files, pull
 from framework.core.release import Release, short_key
 
@@ -37,7 +37,7 @@ def keep_signature(release: Release, key: bytes) -> None:
         ReleaseError: the key cannot be used, or the extra ``sign`` is not installed.
         SourceError: the model store cannot be read or written.
     """
-    folder, name = evidence.model_address(release), _name(private_key_id(key))
+    folder, name = evidence.model_address(release), _name(key_id(load_private(key).public_key()))
     if evidence.find(folder, name) is None:
         files = published_files(release.model_uri, release.digest)
         evidence.keep(folder, {name: _sign(release, files, key)})
@@ -64,7 +64,7 @@ def check_signature(release: Release, key: Path) -> None:
         ReleaseError: it did not, a file differs, or the extra ``sign`` is not installed.
         SourceError: the model store cannot be read.
     """
-    name = _name(public_key_id(key))
+    name = _name(key_id(load_public(_read(key), str(key))))
     bundle = evidence.find(evidence.model_address(release), name)
     if bundle is None:
         raise ReleaseError(f"{release.model_uri}: not signed by {key}; build it again with publish.sign")
@@ -81,54 +81,15 @@ def check_signature(release: Release, key: Path) -> None:
         raise ReleaseError(f"{release.model_uri}: the signature by {key} is one of another model")
 
 
-def private_key_id(key: bytes) -> str:
-    """Return the id of the key pair of a private *key* in PEM: what bundles have as its hint.
+def _name(key: str) -> str:
+    return f"{_PREFIX}{short_key(key)}{_SUFFIX}"
 
-    Raises:
-        ReleaseError: it cannot be used.
-    """
+
+def _read(key: Path) -> bytes:
     try:
-        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError as error:
-        raise _missing(error) from error
-    try:
-        private = load_pem_private_key(key, None)
-    except (ValueError, TypeError) as error:
-        raise ReleaseError(f"publish.sign: the key cannot be read: {first_line(error)}; {_MAKE}") from error
-    if not isinstance(private, EllipticCurvePrivateKey):
-        raise ReleaseError(f"publish.sign: the key is not one of an elliptic curve; {_MAKE}")
-    return _id(private.public_key())
-
-
-def public_key_id(key: Path) -> str:
-    """Return the id of the key pair of a public *key*.
-
-    Raises:
-        ReleaseError: it cannot be read.
-    """
-    try:
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    except ImportError as error:
-        raise _missing(error) from error
-    try:
-        return _id(load_pem_public_key(key.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ReleaseError(f"{key}: no public key in PEM: {first_line(error)}") from error
-
-
-_MAKE = "make one with `openssl ecparam -name prime256v1 -genkey -noout -out key.pem`"
-
-
-def _name(key_id: str) -> str:
-    return f"{_PREFIX}{short_key(key_id)}{_SUFFIX}"
-
-
-def _id(public: Any) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(pem).hexdigest()
+        return key.read_bytes()
+    except OSError as error:
+        raise ReleaseError(f"{key}: the public key cannot be read: {error.strerror}") from error
 
 
 class _Listed:

@@ -11,9 +11,10 @@ from framework.build.launcher import Built
 from framework.core import step_history, versions
 from framework.core.errors import FrameworkError, GateError, PlanError
 from framework.core.gates import unmet
+from framework.core.key_pair import load_private
 from framework.core.problem import Problem
 from framework.core.release import Release
-from framework.core.signing import keep_signature, private_key_id
+from framework.core.signing import keep_signature
 from framework.delivery.environment import Environment
 from framework.plan.build import Plan, make_plan
 from framework.plan.rules.architecture import architecture_rules
@@ -105,7 +106,7 @@ def build(call: Call) -> Job | None:
     # Files may change while steps are built.
     origin, materials = call.origin(plan), gather_materials(call.config, plan)
     if (sign := call.config.publish.sign) is not None:
-        private_key_id(sign.private_key())  # a key that cannot be used is found before a training
+        load_private(sign.private_key())  # a key that cannot be used is found before a training
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))

@@ -17,8 +17,9 @@ from framework.build.model import Model
 from framework.build.stages.evaluate import METRICS, read_metrics
 from framework.core import remote_files, signing, versions
 from framework.core.component import UNKEYED, Component
-from framework.core.errors import SourceError, StepError
+from framework.core.errors import ReleaseError, StepError
 from framework.core.filesystem import sha256_of
+from framework.core.key_pair import VARIABLE, read_private
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
@@ -30,28 +31,20 @@ class Sign(Component):
 
     key: str | None = None
     """The file of the private key: PEM, an elliptic curve, without a password. None reads ``variable``."""
-    variable: str = "GITUNE_SIGNING_KEY"
+    variable: str = VARIABLE
     """The environment variable that holds the private key's text, for CI."""
 
     def private_key(self) -> bytes:
         """Return the private key's PEM text.
 
         Raises:
-            SourceError: there is none.
+            ReleaseError: there is none.
         """
-        if self.key is not None:
-            try:
-                return Path(self.key).expanduser().read_bytes()
-            except OSError as error:
-                raise SourceError(
-                    f"publish.sign.key: {self.key} cannot be read: {error.strerror}; name another file, or "
-                    "set publish.sign=null"
-                ) from error
-        if text := os.environ.get(self.variable):
-            return text.encode()
-        raise SourceError(
-            f"publish.sign: the environment variable {self.variable} is empty; set it to the private key's "
-            "text, or publish.sign.key=<file>"
+        if key := read_private(self.key, self.variable):
+            return key
+        raise ReleaseError(
+            f"publish.sign: {self.key or f'the environment variable {self.variable}'} is empty; set "
+            "publish.sign.key=<file>, or the variable to the private key's text"
         )
 
 

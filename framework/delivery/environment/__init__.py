@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
 from framework.core.gates import Gates
+from framework.core.signers import Signers
 from framework.delivery.environment.promotion import EnvironmentName, Promotion
 from framework.manifests.values import Amounts, Domain
 from framework.manifests.workload_identity import WorkloadIdentity
@@ -60,6 +61,9 @@ class Environment(Component, ABC):
     candidate, whatever its name, or ``tuned.exact_match`` of another."""
     promotion: Promotion = Promotion()
     """What a release must do in the environment before, until it is promoted here."""
+    signers: Signers = Signers()
+    """Whose signature a release needs here; empty asks for none. Promotions and rollbacks sign it, pods check
+    it before they serve. Those who can change this setting can change who signs: protect its file."""
     allow_unpinned_image: bool = False
     """Whether images without a digest are allowed; only sensible in dev."""
     require_api_key: bool = True

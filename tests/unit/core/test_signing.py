@@ -6,23 +6,22 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import signing_keys
 
 from framework.build.stages.publish import Sign
 from framework.core import evidence
 from framework.core.errors import ReleaseError, SourceError
+from framework.core.key_pair import key_id, load_private
 from framework.core.modelstore import pull, push
 from framework.core.release import Release
-from framework.core.signing import check_signature, keep_signature, private_key_id, signers
+from framework.core.signing import check_signature, keep_signature, signers
 
 pytest.importorskip("OpenSSL", reason="model-signing needs pyopenssl: the extra 'sign'")
 TINY = Release.read(Path(__file__).parents[2] / "golden" / "tiny.lock")
 
 
 def key_pair(folder, name):
-    private, public = folder / f"{name}.pem", folder / f"{name}.pub"
-    curve = ("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private)
-    for words in (curve, ("ec", "-in", private, "-pubout", "-out", public)):
-        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
+    private, public = signing_keys.key_pair(folder, name)
     return private.read_bytes(), public
 
 
@@ -72,7 +71,7 @@ def test_signature_counts_for_its_key_alone(release, tmp_path):
     before = saved_bundle(release, tmp_path).read_bytes()
     keep_signature(release, ours)
     assert saved_bundle(release, tmp_path).read_bytes() == before
-    assert signers(release) == [private_key_id(ours)[:12]]
+    assert signers(release) == [key_id(load_private(ours).public_key())[:12]]
     check_signature(release, our_public)
     with pytest.raises(ReleaseError, match="not signed by"):
         check_signature(release, their_public)
@@ -82,7 +81,7 @@ def test_signature_by_another_key_under_our_name_is_refused(release, tmp_path):
     (ours, our_public), (theirs, _) = (key_pair(tmp_path, name) for name in ("ours", "theirs"))
     keep_signature(release, theirs)
     folder, foreign = evidence.model_address(release), saved_bundle(release, tmp_path).read_bytes()
-    evidence.keep(folder, {f"model.{private_key_id(ours)[:12]}.sig": foreign})
+    evidence.keep(folder, {f"model.{key_id(load_private(ours).public_key())[:12]}.sig": foreign})
     with pytest.raises(ReleaseError, match="not valid"):
         check_signature(release, our_public)
 
@@ -93,7 +92,7 @@ def test_signature_of_another_model_is_refused(release, tmp_path):
     uri, digest = push(tmp_path / "model", release.model_uri.rpartition("/")[0])
     other = release.model_copy(update={"model_uri": uri, "digest": digest})
     keep_signature(other, private)
-    name = f"model.{private_key_id(private)[:12]}.sig"
+    name = f"model.{key_id(load_private(private).public_key())[:12]}.sig"
     evidence.keep(evidence.model_address(release), {name: saved_bundle(other, tmp_path).read_bytes()})
     with pytest.raises(ReleaseError):
         check_signature(release, public)
@@ -113,7 +112,7 @@ def test_key_that_cannot_sign_is_named_before_anything_is_signed(release, tmp_pa
         ["openssl", "genrsa", "-out", tmp_path / "rsa.pem", "2048"], check=True, capture_output=True
     )
     for key in (b"no key", (tmp_path / "rsa.pem").read_bytes()):
-        with pytest.raises(ReleaseError, match=r"publish\.sign"):
+        with pytest.raises(ReleaseError, match="private key"):
             keep_signature(release, key)
     assert signers(release) == []
 
@@ -127,5 +126,5 @@ def test_key_is_a_file_or_the_text_of_a_variable(config, tmp_path, monkeypatch):
         config("+recipe=tiny", f"publish.sign.key={tmp_path}/key.pem").publish.sign.private_key() == b"other"
     )
     for without in (Sign(key=str(tmp_path / "none.pem")), Sign(variable="NOT_SET")):
-        with pytest.raises(SourceError, match=r"publish\.sign"):
+        with pytest.raises(ReleaseError):
             without.private_key()

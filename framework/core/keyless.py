@@ -1,0 +1,186 @@
+"""Sigstore's keyless signatures: a certificate authority vouches for an identity at the moment of signing.
+
+The identity comes from an OpenID Connect token, which continuous integration gives to its jobs. The
+certificate lives for minutes; a public transparency log records the signature, and its time. Checking uses no
+network. Needs the package sigstore: the extra ``sign``.
+
+Source: https://docs.sigstore.dev/about/security/ and the client specification that it links.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from framework.core.error_text import first_line
+from framework.core.errors import ReleaseError
+from framework.core.signers import Identity, Signers
+from framework.core.silence_libraries import quiet
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+_PAYLOAD = "application/vnd.in-toto+json"
+
+
+def ambient_token() -> str | None:
+    """Return the token of the CI job that this process runs in; None outside of CI.
+
+    Raises:
+        ReleaseError: the job cannot get one, or the extra ``sign`` is not installed.
+    """
+    oidc = _upstream("oidc")
+    try:
+        token: str | None = oidc.detect_credential()
+    except oidc.IdentityError as error:
+        raise ReleaseError(
+            f"keyless signing: this CI job gets no identity token: {first_line(error)}; in GitHub Actions "
+            "give it `permissions: id-token: write`, in GitLab an id_tokens entry SIGSTORE_ID_TOKEN for the "
+            "audience sigstore"
+        ) from error
+    return token
+
+
+def signed_keyless(
+    statement: bytes, token: str, trust_config: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return a bundle of *statement* by the identity of *token*; it enters the instance's public log.
+
+    Args:
+        statement: an in-toto statement.
+        token: an OpenID Connect token for the audience ``sigstore``.
+        trust_config: as in ``Signers``.
+
+    Raises:
+        ReleaseError: it cannot be signed.
+    """
+    oidc, sign, dsse = _upstream("oidc"), _upstream("sign"), _upstream("dsse")
+    try:
+        with quiet():
+            context = sign.SigningContext.from_trust_config(_trust(trust_config, offline=False))
+            with context.signer(oidc.IdentityToken(token)) as signer:
+                text = signer.sign_dsse(dsse.Statement(statement)).to_json()
+    except Exception as error:  # its errors, and those of its network clients, share no base class
+        raise ReleaseError(
+            f"keyless signing failed: {first_line(error)}; try again, or give a key"
+        ) from error
+    bundle: dict[str, Any] = json.loads(text)
+    return bundle
+
+
+def checked_keyless(bundle: Mapping[str, Any], signers: Signers) -> tuple[bytes, str]:
+    """Return the statement in *bundle*, and the subject of the accepted identity that signed it.
+
+    The certificate must come from the instance's authority, be logged, and have been valid when the
+    transparency log took the signature.
+
+    Raises:
+        ReleaseError: it is not valid, none of *signers* signed it, or the extra ``sign`` is not installed.
+    """
+    models, verify = _upstream("models"), _upstream("verify")
+    try:
+        with quiet():
+            loaded = models.Bundle.from_json(json.dumps(bundle))
+    except Exception as error:  # whatever a forged bundle makes of the parsers
+        raise ReleaseError(f"its signature is no Sigstore bundle: {first_line(error)}") from error
+    identity = _matching(loaded.signing_certificate, signers.identities)
+    policy = verify.policy.Identity(identity=identity.subject, issuer=identity.issuer)
+    root = trusted_root(signers.trust_config)
+    try:
+        with quiet():
+            kind, statement = verify.Verifier(trusted_root=root).verify_dsse(loaded, policy)
+    except Exception as error:  # whatever a forged bundle makes of the parsers
+        raise ReleaseError(
+            f"the signature in the name of {identity.subject} is not valid: {first_line(error)}"
+        ) from error
+    if kind != _PAYLOAD:
+        raise ReleaseError(f"{identity.subject} signed {kind}, not a statement")
+    return bytes(statement), identity.subject
+
+
+def trusted_root(trust_config: Mapping[str, Any] | None) -> Any:
+    """Return the certificates and keys of the instance, without network.
+
+    Raises:
+        ReleaseError: *trust_config* is not one, or the extra ``sign`` is not installed.
+    """
+    return _trust(trust_config, offline=True).trusted_root
+
+
+def trust_text(trust_config: Mapping[str, Any] | None, *, offline: bool) -> str:
+    """Return the instance's trust config as JSON, as other Sigstore clients read it."""
+    text: str = _trust(trust_config, offline=offline)._inner.to_json()
+    return text
+
+
+def _matching(certificate: "Certificate", identities: Sequence[Identity]) -> Identity:
+    """Return which of *identities* the certificate names.
+
+    Raises:
+        ReleaseError: none.
+    """
+    from cryptography.x509 import ExtensionNotFound
+
+    verify = _upstream("verify")
+    for identity in identities:
+        try:
+            verify.policy.Identity(identity=identity.subject, issuer=identity.issuer).verify(certificate)
+        except (_upstream("errors").VerificationError, ExtensionNotFound, ValueError):
+            continue
+        return identity
+    accepted = " or ".join(map(str, identities)) or "no identity"
+    raise ReleaseError(f"it is signed by {_named(certificate)}, and accepted is {accepted}")
+
+
+def _named(certificate: "Certificate") -> str:
+    """Return whom a certificate names, and by whose word; nothing is checked."""
+    from cryptography.x509 import (
+        ExtensionNotFound,
+        ObjectIdentifier,
+        RFC822Name,
+        SubjectAlternativeName,
+        UniformResourceIdentifier,
+        UnrecognizedExtension,
+    )
+
+    extensions = certificate.extensions
+    try:
+        names = extensions.get_extension_for_class(SubjectAlternativeName).value
+        issuer = extensions.get_extension_for_oid(ObjectIdentifier("1.3.6.1.4.1.57264.1.1")).value
+    except (ExtensionNotFound, ValueError):
+        return "a certificate without an identity"
+    subjects = [
+        *names.get_values_for_type(UniformResourceIdentifier),
+        *names.get_values_for_type(RFC822Name),
+    ]
+    by = issuer.value.decode(errors="replace") if isinstance(issuer, UnrecognizedExtension) else ""
+    return f"{' and '.join(subjects) or '(unknown)'} (issuer {by})"
+
+
+def _trust(trust_config: Mapping[str, Any] | None, *, offline: bool) -> Any:
+    """Return the client's trust config; that of the public instance is read from the package's copy offline.
+
+    Raises:
+        ReleaseError: it cannot be read.
+    """
+    client = _upstream("models").ClientTrustConfig
+    try:
+        with quiet():
+            if trust_config is None:
+                return client.production(offline=offline)
+            return client.from_json(json.dumps(trust_config))
+    except Exception as error:  # its errors share no base class
+        source = "environment.signers.trust_config" if trust_config else "Sigstore's public instance"
+        raise ReleaseError(f"{source}: the trust config cannot be read: {first_line(error)}") from error
+
+
+def _upstream(module: str) -> Any:
+    """Return a module of sigstore, which takes half a second to load.
+
+    Raises:
+        ReleaseError: the extra ``sign`` is not installed.
+    """
+    try:
+        return import_module(f"sigstore.{module}")
+    except ImportError as error:
+        raise ReleaseError(f"keyless signatures: {error}; pip install 'gitune[sign]'") from error

@@ -201,11 +201,12 @@ def _consequences(done: _Restored, target: Target) -> list[str]:
         lines.append("  Argo CD does not sync this target; restart the old release there yourself")
     else:
         seen = done.answer.config["environment"]["sync_seconds"]
+        by = "; these are the times of today's recipe" if done.rendered_at and done.differing else ""
         lines.append(
             sentence(
                 f"the rollback takes up to {seen + seconds} s: Argo CD polls Git within {seen} s "
                 f"(at once with a webhook), then the release serves within {seconds} s; pulling images and "
-                "starting nodes come on top"
+                f"starting nodes come on top{by}"
             )
         )
     lines.append(sentence(done.manifests))

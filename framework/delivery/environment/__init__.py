@@ -100,6 +100,9 @@ class Environment(Component, ABC):
     """Fields that other controllers of this cluster may add to what Git sets, so that ``run status`` does not
     report them: jq paths, with what is below, by the controller's name in ``metadata.managedFields``, such as
     ``{Reloader: [.spec.template.metadata.annotations]}``."""
+    network_policies: Literal["kubernetes", "cilium"] = "kubernetes"
+    """Which policies the cluster's network plugin applies. ``kubernetes`` opens the model store's port at any
+    address; ``cilium`` opens it at ``deployment.store_hosts`` only, by a CiliumNetworkPolicy."""
     server: Annotated[str, Field(pattern=r"^https://[^\s/]+(/[^\s]*)?$")] | None = None
     """URL of the API server of this environment's cluster, as Argo CD knows it; None takes the ``server=`` of
     ``run argocd``, by default the cluster that Argo CD runs in."""

@@ -85,11 +85,42 @@ def published_files(uri: str, digest: str) -> dict[str, str]:
         return {name: sha256 for sha256, name in _entries(uri, _listing(store, root, uri, digest))}
 
 
-def local_folder(uri: str) -> Path | None:
-    """Return the published folder where the store is a local one; None for others."""
+def listed_files(uri: str) -> dict[str, str] | None:
+    """Return what a published folder's list has, whose digest nothing checks; None without a list.
+
+    Raises:
+        SourceError: the list is malformed, or cannot be read.
+    """
     with wrap_store_errors(uri, "read"):
         store, root = open_store(uri)
-        return Path(root) if is_local(store) else None
+        try:
+            listing: bytes = store.cat_file(f"{root}/{LIST}")
+        except FileNotFoundError:
+            return None
+        return {name: sha256 for sha256, name in _entries(uri, listing.decode(errors="replace"))}
+
+
+def read_files(uri: str) -> dict[str, str]:
+    """Return the hex sha256 of each file that is in a published folder, but its list, by name; all are read.
+
+    Raises:
+        SourceError: the folder is missing, or cannot be read.
+    """
+    with wrap_store_errors(uri, "read"):
+        store, root = open_store(uri)
+        store.invalidate_cache()
+        if is_local(store):
+            return {
+                path.relative_to(root).as_posix(): sha256_of(path)
+                for path in files_below(Path(root))
+                if path != Path(root, LIST)
+            }
+        sums = {}
+        for path in store.find(root):
+            if (name := path.removeprefix(root).lstrip("/")) != LIST:
+                with store.open(path, "rb") as stream:
+                    sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return sums
 
 
 def check(digest: str, folder: Path) -> None:

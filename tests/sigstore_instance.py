@@ -1,7 +1,7 @@
 """A private Sigstore instance for tests: certificate authority, certificate log and transparency log.
 
-Its cryptography is real (RFC 5280, RFC 6962, RFC 8785, signed notes), so that Sigstore's own client signs
-with it and checks against it. Unlike a true instance it believes every token, and its logs are in memory.
+Its cryptography is real (RFC 5280, RFC 6962, RFC 8785, signed notes), so Sigstore's own client signs with it
+and checks against it. Unlike a true instance it believes every token, and its logs are only in memory.
 """
 
 import base64

@@ -33,6 +33,7 @@ class Verb:
 
 _BASE = Word("base", "the branch to commit on; empty is the one that Argo CD follows", "")
 _ENVIRONMENTS = Word("environments", "the folder of locks and manifests", "environments")
+_KEY = Word("key", "the private key that signs; empty is the one in GITUNE_SIGNING_KEY, or CI's identity", "")
 _SKIP = Word("skip", "the reason to skip the environment before, its soak time and its metrics", "")
 _SOURCE = Word(
     "source",
@@ -95,6 +96,9 @@ VERBS = (
             _SOURCE,
             _ENVIRONMENTS,
             _SKIP,
+            _KEY,
+            Word("release", "only this release, also if its lock is committed but not signed yet", ""),
+            Word("environment", "only locks of this environment", ""),
             Word("reports", "the folder of reports, which become the pull request's text", ".gitune/reports"),
         ),
         composes=False,
@@ -118,6 +122,7 @@ VERBS = (
             _SOURCE,
             _ENVIRONMENTS,
             _SKIP,
+            _KEY,
         ),
         composes=False,
     ),
@@ -137,6 +142,7 @@ VERBS = (
             Word("push", _PUSH, "direct"),
             _BASE,
             _ENVIRONMENTS,
+            _KEY,
         ),
         composes=False,
     ),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from framework.config.compose_config import composed
+from framework.config.load import resolved
 from framework.core.errors import ConfigError
 from framework.core.signers import Signers
-from framework.gitops.remote_compose import ComposeRequest, compose_here
 
 
 def accepted_signers(arguments: Mapping[str, str]) -> Signers:
@@ -38,10 +39,10 @@ def signers_of_environment(environment: str) -> Signers:
     """Return whose signatures the option of *environment* requires, in the working folder.
 
     Raises:
-        FrameworkError: there is no such option.
+        ConfigError: there is no such option.
     """
-    result = compose_here(ComposeRequest((f"environment={environment}",))).checked()
-    return Signers.model_validate(result.config["environment"]["signers"])
+    option = resolved(composed([f"environment={environment}"]))[0]
+    return Signers.model_validate(option["environment"].get("signers") or {})
 
 
 def _read(key: str, file: str) -> str:

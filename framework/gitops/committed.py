@@ -1,4 +1,4 @@
-"""Whether a commit alone gives a release, and what a proposal says of one that no commit gives."""
+"""Whether a commit alone gives a release, and what a proposal says of one whose source is not proved."""
 
 from dataclasses import dataclass
 
@@ -21,6 +21,10 @@ class Mark:
     """A line of the body."""
     source: str = ""
     """The value of the trailer ``Gitune-Source``; empty if a commit gives the release."""
+
+    def also(self, other: "Mark") -> "Mark":
+        """Return what is said if both are."""
+        return Mark(self.subject + other.subject, self.body + other.body, self.source or other.source)
 
 
 def source_choice(value: str) -> bool:

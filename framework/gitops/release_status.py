@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
+from framework.core.approval import Approval
 from framework.core.errors import FrameworkError, GitError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
+from framework.core.signers import Signers
+from framework.gitops.approvals import checked, require_approval
 from framework.gitops.drift import drift
 from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
@@ -39,6 +42,10 @@ class ReleaseStatus:
     """Files that Argo CD syncs although the lock does not render them."""
     missed: tuple[str, ...] = ()
     """Gates of the environment that the recorded metrics miss."""
+    approval: Approval | None = None
+    """The checked signature; None where the environment takes unsigned releases."""
+    refusal: str = ""
+    """Why the environment's pods do not take the signature, or its lack."""
     last_change: str = ""
     """The last commit that changed the folder; empty without Git."""
 
@@ -62,7 +69,7 @@ def release_statuses(environments: str, environment: str, release: str) -> list[
         repository = None
     root = Path(environments)
     locks = sorted(root.glob(f"{environment or '*'}/{release or '*'}/{LOCK}"))
-    statuses = [_status(environments, lock, _last_change(lock.parent, repository)) for lock in locks]
+    statuses = [_status(environments, lock, repository) for lock in locks]
     locked = {lock.parent.relative_to(root) for lock in locks}
     for folder in synced_folders(root):
         place, name, *_ = folder.parts
@@ -88,8 +95,9 @@ def _without_lock(root: Path, folder: Path, files: Sequence[str], last_change: s
     return ReleaseStatus(environment, "/".join(names), problem=problem, last_change=last_change)
 
 
-def _status(environments: str, lock: Path, last_change: str) -> ReleaseStatus:
+def _status(environments: str, lock: Path, repository: Repository | None) -> ReleaseStatus:
     environment, name = lock.parts[-3:-1]
+    last_change = _last_change(lock.parent, repository)
     path = lock_path(environments, environment, name)
     try:
         release = read_lock(Path(), path, "disk")
@@ -103,7 +111,25 @@ def _status(environments: str, lock: Path, last_change: str) -> ReleaseStatus:
     missed = tuple(missed_gates(answer.gates, release))
     files = synced_files(lock.parent) if (lock.parent / APP).exists() else []
     extra = tuple(file for file in files if f"{environment}/{name}/{file}" in changed.foreign)
-    return ReleaseStatus(environment, name, release, "", answer, stale, extra, missed, last_change)
+    approval, refusal = _approval(path, release, environment, answer, repository)
+    return ReleaseStatus(
+        environment, name, release, "", answer, stale, extra, missed, approval, refusal, last_change
+    )
+
+
+def _approval(
+    path: str, release: Release, environment: str, answer: ComposeResult, repository: Repository | None
+) -> tuple[Approval | None, str]:
+    """Return the lock's approval, or why it has none that the environment takes."""
+    signers = Signers.model_validate(answer.signers)
+    if not signers:
+        return None, ""
+    try:
+        if repository is None:  # without history, no lock is known to be an old one
+            return checked(path, release, environment, signers), ""
+        return require_approval(repository, path, release, environment, signers), ""
+    except FrameworkError as error:
+        return None, str(error).removeprefix(f"{path}: ")
 
 
 def rendered_objects(environments: str, status: ReleaseStatus) -> dict[str, dict[str, Any]]:

@@ -35,6 +35,8 @@ class ComposeRequest:
     """The text of a lock to render; None if there is no release."""
     with_plan: bool = False
     """Whether to return the plan's steps."""
+    start: str = ""
+    """The environment that a promoted release comes from."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,10 @@ class ComposeResult:
     was a lock: a recipe can only tighten those of the environment's option."""
     promotion: Any = None
     """The conditions of the environment's option, whatever the recipe sets; the config has the recipe's."""
+    signers: Any = None
+    """Whose signature the environment's option asks for, whatever the recipe sets."""
+    start_signers: Any = None
+    """Whose signature the option of the request's ``start`` asks for."""
     before: Sequence[str] = ()
     """The environments that a release passes before this one, the nearest first."""
     rollback_seconds: int | None = None
@@ -138,6 +144,8 @@ def _compose(request: ComposeRequest) -> ComposeResult:
         files=call.render(release) if release else None,
         gates=_bounds(release, config.environment.gates, own.get("gates") or {}) if release else None,
         promotion=own.get("promotion") or {},
+        signers=own.get("signers") or {},
+        start_signers=_option(request.start).get("signers") or {},
         before=_before(config.environment.name, own),
         rollback_seconds=config.deployment.rollback_seconds(config.delivery),
     )

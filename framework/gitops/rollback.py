@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from framework.core.approval import check_approval
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
 from framework.core.release import Release
+from framework.core.signers import Signers
+from framework.gitops.approvals import sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, require_no_link, subfolder
 from framework.gitops.commit import Change, Target, find_target, land
 from framework.gitops.history import Version, candidates, versions
@@ -38,7 +41,7 @@ def rollback(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: there is no such release, or Git is not ready.
     """
-    optional = {"to": "", "push": "direct", "base": "", "environments": "environments"}
+    optional = {"to": "", "push": "direct", "base": "", "environments": "environments", "key": ""}
     arguments = parse_arguments("rollback", words, ("release", "environment"), optional)
     release, environment = (name(key, arguments[key]) for key in ("release", "environment"))
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
@@ -48,7 +51,9 @@ def rollback(words: Sequence[str]) -> None:
     done: list[_Restored] = []
 
     def change(tree: Repository) -> Change:
-        done[:] = [_restore(tree, environments, path, environment, arguments["to"], target.base)]
+        done[:] = [
+            _restore(tree, environments, path, environment, arguments["to"], target.base, arguments["key"])
+        ]
         before, after = done[0].before, done[0].release.digest
         subject = f"Roll {release} back in {environment}: {short_digest(before)} -> {short_digest(after)}"
         tail = trailers(release, environment, after, before)
@@ -59,7 +64,13 @@ def rollback(words: Sequence[str]) -> None:
 
 
 def _restore(
-    tree: Repository, environments: str, path: str, environment: str, wanted: str, branch: str
+    tree: Repository,
+    environments: str,
+    path: str,
+    environment: str,
+    wanted: str,
+    branch: str,
+    key: str,
 ) -> _Restored:
     """Write the earlier release into *tree*.
 
@@ -84,19 +95,25 @@ def _restore(
     reasons = []
     for version, answer in zip(restorable, answers, strict=True):
         assert version.release is not None
-        if reason := _unfit(version.release, answer):
+        if reason := _unfit(version.release, environment, answer):
             reasons.append(f"{short_digest(version.digest)}: {reason}")
             continue
+        release, answer = sign_and_render(tree, version.release, environment, environments, answer, key)
         write(answer.files, tree.folder / environments)
         differing = _differing(tree, environments, version, answer)
-        return _Restored(past[0].digest, version.release, answer, differing)
+        return _Restored(past[0].digest, release, answer, differing)
     raise ReleaseError(f"{path}: {_none_left(past, wanted, reasons)}")
 
 
-def _unfit(release: Release, answer: ComposeResult) -> str:
+def _unfit(release: Release, environment: str, answer: ComposeResult) -> str:
     """Return why the release cannot be restored; empty if it can."""
     if answer.error:
         return answer.error
+    if signers := Signers.model_validate(answer.signers):
+        try:
+            check_approval(release, environment, signers)
+        except ReleaseError as error:
+            return str(error)
     if missed := missed_gates(answer.gates, release):
         return "; ".join(missed)
     path = release.model_uri.removeprefix("file://")

@@ -88,6 +88,7 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
         *last,
         row("gates", f"passed when built: {first}", *more),
         row("here", *entry.missed or [f"{entry.environment}: {met}"]),
+        *_signed(entry),
         row("rendered", *state),
         *([f"  fix with    {_render_command(root, entry)}"] if entry.stale else []),
         *(
@@ -96,7 +97,16 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
             else []
         ),
     ]
-    return lines, bool(entry.stale or entry.missed or entry.extra)
+    return lines, bool(entry.stale or entry.missed or entry.extra or entry.refusal)
+
+
+def _signed(entry: ReleaseStatus) -> list[str]:
+    """Return the line on the signature; none where unsigned releases are taken."""
+    if entry.refusal:
+        return [row("signed", *f"no: {entry.refusal}".split(", "))]
+    if entry.approval is None:
+        return []
+    return [row("signed", f"by {entry.approval.signer}", f"number {entry.approval.number}")]
 
 
 def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, everything: bool) -> int:

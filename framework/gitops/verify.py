@@ -16,6 +16,7 @@ from framework.core.release import LOCK, Release, built_from, config_digest, sho
 from framework.core.signers import Signers
 from framework.core.signing import check_signature, signers
 from framework.gitops.accepted_signers import accepted_signers, signers_of_environment
+from framework.gitops.approvals import require_approval
 from framework.gitops.arguments import name, parse_arguments, subfolder
 from framework.gitops.locks import lock_path, read_lock
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
@@ -106,11 +107,14 @@ def _verify_release(arguments: Mapping[str, str], accepted: Signers) -> None:
         path = lock_path(root, environment, release)
         lock = read_lock(Path(), path, "this folder")
         print(f"{path}: recipe {lock.recipe}, built from {built_from(lock, 12)}")
-        for title, check in (("approval", _approval), ("signature", _signature)):
-            try:
-                print(row(title, check(lock, environment, accepted)))
-            except FrameworkError as error:
-                wrong.append(f"{path}: {error}")
+        try:
+            print(row("approval", _approval(repository, path, lock, environment, accepted)))
+        except FrameworkError as error:
+            wrong.append(str(error))
+        try:
+            print(row("signature", _signature(lock, accepted)))
+        except FrameworkError as error:
+            wrong.append(f"{path}: {error}")
         try:
             compared = compare(lock, _planned(repository, lock, environment))
         except FrameworkError as error:
@@ -147,23 +151,33 @@ def compare(lock: Release, planned: ComposeResult) -> Comparison:
     return Comparison(tuple(same), tuple(other), tuple(unknown))
 
 
-def _approval(lock: Release, environment: str, accepted: Signers) -> str:
+def _approval(repository: Repository, path: str, lock: Release, environment: str, accepted: Signers) -> str:
     """Return who admitted *lock* to its environment.
 
     Raises:
-        FrameworkError: the environment names its signers, and none of them did; or *accepted* did not.
+        FrameworkError: the environment names its signers, and none of them did, or the lock was put back; or
+            *accepted* did not.
     """
-    required = signers_of_environment(environment)
-    if required or (accepted and lock.approval):
-        approval = check_approval(lock, environment, required or accepted)
-        return f"number {approval.number}, by {approval.signer}"
+    if required := signers_of_environment(environment):
+        approval = require_approval(repository, path, lock, environment, required)
+    elif accepted and lock.approval:
+        try:
+            approval = check_approval(lock, environment, accepted)
+        except ReleaseError as error:
+            raise ReleaseError(f"{path}: {error}") from None
+    else:
+        return _claimed(lock, environment)
+    return f"number {approval.number}, by {approval.signer}"
+
+
+def _claimed(lock: Release, environment: str) -> str:
     claimed = claimed_approval(lock)
     if claimed is None:
-        return "none, and none is required"
+        return f"none, and {environment} requires none"
     return f"by {claimed.signer}, not checked: {environment} names no signers; give key=<public key>"
 
 
-def _signature(lock: Release, environment: str, accepted: Signers) -> str:
+def _signature(lock: Release, accepted: Signers) -> str:
     """Return whether the model is signed, and what was checked of it.
 
     Raises:

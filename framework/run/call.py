@@ -92,7 +92,7 @@ class Call:
             old = Release.read(self.lock)
         except ReleaseError:
             return new
-        same = old.model_copy(update={"commit": new.commit}) == new
+        same = old.model_copy(update={"approval": None, "commit": new.commit}) == new
         return old if same and new.given and old.given and in_history(old.full_commit) else new
 
     @property

@@ -2,13 +2,10 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND
 from signing_keys import key_pair
 from sigstore_instance import GITHUB, Instance, token
 
@@ -72,11 +69,9 @@ def verify(gitops, tmp_path):
     return run
 
 
-def test_key_proves_a_lock_and_its_model_without_git(made, tmp_path):
-    (tmp_path / "bin").mkdir()
-    words = ["verify", f"folder={made}/lock", f"key={made}/ours.pub"]
-    environ = {**os.environ, "PATH": str(tmp_path / "bin")}
-    done = subprocess.run([*COMMAND, *words], cwd=tmp_path, capture_output=True, text=True, env=environ)
+def test_key_proves_a_lock_and_its_model_without_git(made, run, environ, monkeypatch, tmp_path):
+    monkeypatch.setitem(environ, "PATH", str(tmp_path))
+    done = run(tmp_path, "verify", f"folder={made}/lock", f"key={made}/ours.pub")
     assert (done.returncode, done.stderr) == (0, "")
     proved = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("  proved")]
     assert proved == ["seal", "approval", "model", "signature", "evidence"]

@@ -38,7 +38,7 @@ def test_approval_survives_the_file_and_leaves_the_seal(keys, tmp_path):
     read = Release.read(tmp_path / "release.lock")
     assert read.seal == TINY.seal
     approval = check_approval(read, "staging", accepting(keys, "theirs", "ours"))
-    assert (approval.environment, approval.number, claimed_number(read)) == ("staging", 3, 3)
+    assert (approval.environment, approval.number, claimed_number(read.approval)) == ("staging", 3, 3)
     assert approve(read, "staging", 4, by(keys, "ours")).seal == TINY.seal
     assert read.served() == read
 

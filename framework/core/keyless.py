@@ -11,7 +11,10 @@ import json
 from base64 import b64decode
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from framework.core.error_text import first_line
 from framework.core.errors import ReleaseError
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 _ISSUER = "1.3.6.1.4.1.57264.1.1"
 """The extension with the identity provider: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md."""
+_PUBLIC = "https://tuf-repo-cdn.sigstore.dev"
+"""Where the public instance publishes its keys, which is also how the package names its copy of them."""
 _PAYLOAD = "application/vnd.in-toto+json"
 
 
@@ -60,7 +65,7 @@ def signed_keyless(
     oidc, sign, dsse = _upstream("oidc"), _upstream("sign"), _upstream("dsse")
     try:
         with quiet():
-            context = sign.SigningContext.from_trust_config(_trust(trust_config, offline=False))
+            context = sign.SigningContext.from_trust_config(_client(trust_config))
             with context.signer(oidc.IdentityToken(token)) as signer:
                 text = signer.sign_dsse(dsse.Statement(statement)).to_json()
     except Exception as error:  # its errors, and those of its network clients, share no base class
@@ -90,13 +95,17 @@ def checked_keyless(bundle: Mapping[str, Any], signers: Signers) -> tuple[bytes,
     if identity not in signers.identities:
         raise ReleaseError(f"it is signed by {identity}, and accepted is {signers}")
     policy = verify.policy.Identity(identity=identity.subject, issuer=identity.issuer)
-    root = _trust(signers.trust_config, offline=True).trusted_root
+    root = _trusted_root(signers.trust_config)
     try:
         with quiet():
             kind, statement = verify.Verifier(trusted_root=root).verify_dsse(loaded, policy)
     except Exception as error:  # whatever a forged bundle makes of the parsers
+        keys = (
+            "environment.signers.trust_config" if signers.trust_config else f"sigstore {version('sigstore')}"
+        )
         raise ReleaseError(
-            f"the signature in the name of {identity.subject} is not valid: {first_line(error)}"
+            f"the signature in the name of {identity.subject} is not valid by the keys in {keys}: "
+            f"{first_line(error)}"
         ) from error
     if kind != _PAYLOAD:
         raise ReleaseError(f"{identity.subject} signed {kind}, not a statement")
@@ -142,8 +151,22 @@ def _named(certificate: "Certificate") -> Identity:
     return Identity(subject=subjects[0], issuer=issuer.public_bytes().decode())
 
 
-def _trust(trust_config: Mapping[str, Any] | None, *, offline: bool) -> Any:
-    """Return the client's trust config; that of the public instance is read from the package's copy offline.
+def _trusted_root(trust_config: Mapping[str, Any] | None) -> Any:
+    """Return the keys and certificates of the instance; those of the public one are in the package.
+
+    Raises:
+        ReleaseError: they cannot be read.
+    """
+    models = _upstream("models")
+    if trust_config is not None:
+        return _client(trust_config).trusted_root
+    kept = files("sigstore").joinpath("_store", quote(_PUBLIC, safe=""), "trusted_root.json")
+    with as_file(kept) as path:  # the client's own way writes a cache, which a pod's file system refuses
+        return models.TrustedRoot.from_file(str(path))
+
+
+def _client(trust_config: Mapping[str, Any] | None) -> Any:
+    """Return the client's trust config; that of the public instance is fetched.
 
     Raises:
         ReleaseError: it cannot be read.
@@ -151,9 +174,7 @@ def _trust(trust_config: Mapping[str, Any] | None, *, offline: bool) -> Any:
     client = _upstream("models").ClientTrustConfig
     try:
         with quiet():
-            if trust_config is None:
-                return client.production(offline=offline)
-            return client.from_json(json.dumps(trust_config))
+            return client.production() if trust_config is None else client.from_json(json.dumps(trust_config))
     except Exception as error:  # its errors share no base class
         source = "environment.signers.trust_config" if trust_config else "Sigstore's public instance"
         raise ReleaseError(f"{source}: the trust config cannot be read: {first_line(error)}") from error

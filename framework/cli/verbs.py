@@ -174,7 +174,7 @@ VERBS = (
             "run verify release=support",
             "run verify release=support environment=production",
             "run verify folder=environments/production/support key=team.pub",
-            "run verify folder=s3://bucket/models/<digest> identity=<workflow> issuer=<provider>",
+            "run verify folder=s3://bucket/models/<digest> key=team.pub",
         ),
         (
             Word("release", "the name of a release in Git", ""),

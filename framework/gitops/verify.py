@@ -24,7 +24,6 @@ from framework.gitops.text_layout import row
 from framework.gitops.worktree import temporary_worktree
 from framework.run.build_origin import recipe_words
 
-_OF_RELEASE = ("release", "environments")
 _OF_FOLDER = ("folder", "model", "signature")
 
 
@@ -45,12 +44,11 @@ def verify(words: Sequence[str]) -> None:
         FrameworkError: there is no such lock or folder, or something is refuted.
     """
     optional = dict.fromkeys(("release", "folder", "environment", "model", "signature"), "")
-    optional |= dict.fromkeys(("key", "identity", "issuer", "trust_config", "environments"), "")
-    arguments = parse_arguments("verify", words, (), optional)
-    other, wanted = (_OF_FOLDER, "release") if arguments["release"] else (_OF_RELEASE, "folder")
-    if stray := [key for key in other if arguments[key]]:
+    optional |= dict.fromkeys(("key", "identity", "issuer", "trust_config"), "")
+    arguments = parse_arguments("verify", words, (), {**optional, "environments": "environments"})
+    if stray := [key for key in _OF_FOLDER if arguments["release"] and arguments[key]]:
         raise ConfigError(
-            f"command line '{stray[0]}=': it does not go with '{wanted}='; leave one of them out"
+            f"command line '{stray[0]}=': it does not go with 'release='; leave one of them out"
         )
     accepted = accepted_signers(arguments)
     if arguments["release"]:
@@ -99,7 +97,7 @@ def _verify_release(arguments: Mapping[str, str], accepted: Signers) -> None:
     """
     release = name("release", arguments["release"])
     chosen = arguments["environment"] and name("environment", arguments["environment"])
-    root = subfolder("environments", arguments["environments"] or "environments")
+    root = subfolder("environments", arguments["environments"])
     found = [chosen] if chosen else sorted(lock.parts[-3] for lock in Path(root).glob(f"*/{release}/{LOCK}"))
     repository = Repository.around(Path())
     wrong = []

@@ -212,7 +212,7 @@ def test_identity_proves_a_lock_and_its_model(copy, verify, tmp_path):
     [
         ((), "folder="),
         (("release=a", "folder=b"), "'folder='"),
-        (("folder=b", "environments=c"), "'environments='"),
+        (("release=a", "signature=c"), "'signature='"),
         (("folder=nowhere",), "nowhere"),
         (("folder=.", "identity=a"), "'issuer='"),
         (("folder=.", "key=none.pub"), "key=none.pub"),

@@ -171,10 +171,8 @@ VERBS = (
         "model and the evidence, without Git or config. Builds nothing. Exits with 1 if something differs, "
         "or if the named signer signed nothing.",
         (
-            "run verify release=support",
             "run verify release=support environment=production",
             "run verify folder=environments/production/support key=team.pub",
-            "run verify folder=s3://bucket/models/<digest> key=team.pub",
         ),
         (
             Word("release", "the name of a release in Git", ""),
@@ -216,7 +214,8 @@ VERBS = (
     Verb(
         "argocd",
         "write what connects Argo CD to this repository",
-        "Writes environments/argocd/: namespaces, projects, ApplicationSets and a reader for drift.",
+        "Writes environments/argocd/: namespaces, projects, ApplicationSets, a reader for drift, and, for "
+        "environments that name signers, who they are and admission policies.",
         (
             "run argocd repo=https://github.com/team/models.git",
             "run argocd server=https://cluster.example.com:6443 namespace=argo",
@@ -228,6 +227,12 @@ VERBS = (
             ),
             Word("server", "the API server that releases run on", "https://kubernetes.default.svc"),
             Word("namespace", "the namespace of Argo CD", "argocd"),
+            Word(
+                "admission",
+                "what admits signed releases alone, where an environment names signers: policy (Kubernetes), "
+                "kyverno, both or none",
+                "policy",
+            ),
             _ENVIRONMENTS,
         ),
         composes=False,

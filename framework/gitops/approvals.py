@@ -77,7 +77,7 @@ def sign_and_render(
     Raises:
         FrameworkError: as ``sign_lock`` and ``render_release``.
     """
-    signers = Signers.model_validate(unsigned.signers)
+    signers = Signers.model_validate(unsigned.signers or {})
     path = lock_path(environments, environment, release.name)
     signed = sign_lock(tree, path, release, environment, signers, key)
     if signed == release:
@@ -103,11 +103,11 @@ def require_source(
             so that this promotion would sign what was never proved, and the caller did not choose that.
         GitError: the clone is shallow, so earlier approvals are unknown.
     """
-    accepted = Signers.model_validate(answer.start_signers)
+    accepted = Signers.model_validate(answer.start_signers or {})
     if accepted:
         require_approval(tree, path, release, start, accepted)
         return Mark()
-    if not Signers.model_validate(answer.signers):
+    if not Signers.model_validate(answer.signers or {}):
         return Mark()
     if not takes_any:
         raise ReleaseError(
@@ -121,7 +121,7 @@ def has_lock(file: Path, release: Release, environment: str, answer: ComposeResu
     """Return whether *file* is the lock of *release*, signed where *environment* asks for it."""
     if not file.is_file():
         return False
-    signers = Signers.model_validate(answer.signers)
+    signers = Signers.model_validate(answer.signers or {})
     try:
         present = Release.parse(file.read_text(encoding="utf-8", errors="replace"), str(file))
         if signers:

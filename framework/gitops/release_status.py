@@ -121,7 +121,7 @@ def _approval(
     path: str, release: Release, environment: str, answer: ComposeResult, repository: Repository | None
 ) -> tuple[Approval | None, str]:
     """Return the lock's approval, or why it has none that the environment takes."""
-    signers = Signers.model_validate(answer.signers)
+    signers = Signers.model_validate(answer.signers or {})
     if not signers:
         return None, ""
     try:

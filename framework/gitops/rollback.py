@@ -109,7 +109,7 @@ def _unfit(release: Release, environment: str, answer: ComposeResult) -> str:
     """Return why the release cannot be restored; empty if it can."""
     if answer.error:
         return answer.error
-    if signers := Signers.model_validate(answer.signers):
+    if signers := Signers.model_validate(answer.signers or {}):
         try:
             check_approval(release, environment, signers)
         except ReleaseError as error:

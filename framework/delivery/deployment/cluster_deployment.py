@@ -13,6 +13,7 @@ from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery, Deployment
+from framework.delivery.deployment.approved_pod import with_approval_check
 from framework.delivery.deployment.model_size import in_words, model_bytes, seconds_for, space_for
 from framework.delivery.deployment.server_pod import PROBE_PERIOD, ServerSettings, is_remote
 from framework.delivery.rollout import Rollout
@@ -102,6 +103,8 @@ class ClusterDeployment(Deployment, ServerSettings):
         workload, account = self.workload(release, delivery), delivery.environment.workload_identity
         workload = replace(workload, labels={**workload.labels, **account.pod_labels})
         identity, environment, secrets = workload.identity, delivery.environment, delivery.secrets
+        if environment.signers:
+            workload = replace(workload, pod=with_approval_check(workload.pod, environment.name))
         serving, services = self.serving_objects(workload, delivery)
         fetches = self.model_image is None and is_remote(release.model_uri)
         egress = [tcp_egress(self.store_port)] if fetches else []
@@ -160,7 +163,12 @@ class ClusterDeployment(Deployment, ServerSettings):
             )
             for key in sized.requests.above(sized.limits)
         ]
-        return [*problems, *self._open_host(delivery), *self.unpinned(environment)]
+        return [
+            *problems,
+            *self._open_host(delivery),
+            *self.unpinned(environment),
+            *self.foreign_images(environment),
+        ]
 
     def _open_host(self, delivery: Delivery) -> list[Problem]:
         """Return a public host that answers everybody."""

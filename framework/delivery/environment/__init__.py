@@ -10,7 +10,7 @@ from framework.core.component import Component
 from framework.core.gates import Gates
 from framework.core.signers import Signers
 from framework.delivery.environment.promotion import EnvironmentName, Promotion
-from framework.manifests.values import Amounts, Domain
+from framework.manifests.values import Amounts, Domain, ImageSource
 from framework.manifests.workload_identity import WorkloadIdentity
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -66,6 +66,9 @@ class Environment(Component, ABC):
     it before they serve. Those who can change this setting can change who signs: protect its file."""
     allow_unpinned_image: bool = False
     """Whether images without a digest are allowed; only sensible in dev."""
+    images: tuple[ImageSource, ...] = ()
+    """Images that pods may run or mount: their names, with a digest or without, or folders of a registry that
+    end with ``/``. Empty allows any, also one that only seems to check what ``signers`` signed."""
     require_api_key: bool = True
     """Whether a release with a public host must ask for an API key; turn it off only in dev, or where the
     gateway authenticates."""

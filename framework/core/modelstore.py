@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from framework.core.error_text import first_line
 from framework.core.errors import SourceError
 from framework.core.filesystem import files_below, sha256_of, tree_digest
 
 LIST = "SHA256SUMS"
+_LINK = "link"
 
 
 def push(folder: Path, url: str) -> tuple[str, str]:
@@ -103,6 +105,8 @@ def listed_files(uri: str) -> dict[str, str] | None:
 def read_files(uri: str) -> dict[str, str]:
     """Return the hex sha256 of each file that is in a published folder, but its list, by name; all are read.
 
+    A link has no sha256 but a word: what it leads to may change, and no published folder has one.
+
     Raises:
         SourceError: the folder is missing, or cannot be read.
     """
@@ -110,14 +114,18 @@ def read_files(uri: str) -> dict[str, str]:
         store, root = open_store(uri)
         store.invalidate_cache()
         if is_local(store):
+            links = {path for path in Path(root).rglob("*") if path.is_symlink()}
+            found = {*files_below(Path(root)), *links} - {Path(root, LIST)}
             return {
-                path.relative_to(root).as_posix(): sha256_of(path)
-                for path in files_below(Path(root))
-                if path != Path(root, LIST)
+                path.relative_to(root).as_posix(): _LINK if path in links else sha256_of(path)
+                for path in found
             }
         sums = {}
         for path in store.find(root):
-            if (name := path.removeprefix(root).lstrip("/")) != LIST:
+            name = path.removeprefix(root).lstrip("/")
+            if "http" in store.protocol:  # names come from links
+                name = unquote(name)
+            if name != LIST:
                 with store.open(path, "rb") as stream:
                     sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
         return sums

@@ -1,8 +1,11 @@
 """`run verify folder=` on a machine without Git and recipe: only the folder, and whom the user trusts."""
 
+import functools
 import hashlib
 import json
 import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -33,7 +36,7 @@ def made(tmp_path_factory):
     root = tmp_path_factory.mktemp("made")
     (root / "model" / "onnx").mkdir(parents=True)
     (root / "model" / "onnx" / "weights.bin").write_bytes(b"weights")
-    (root / "model" / "config.json").write_text("{}")
+    (root / "model" / "a config.json").write_text("{}")
     uri, digest = push(root / "model", f"file://{root}/store")
     release = TINY.model_copy(update={"model_uri": uri, "digest": digest})
     config = load(composed(["+recipe=tiny"]))
@@ -132,11 +135,33 @@ def add_file_to_the_list_too(model):
 
 
 def remove_file(model):
-    (model / "config.json").unlink()
-    return "config.json is missing"
+    (model / "a config.json").unlink()
+    return "a config.json is missing"
 
 
-@pytest.mark.parametrize("tamper", [tamper_bytes, add_file, add_file_to_the_list_too, remove_file])
+def add_linked_folder(model):
+    (model / "more").symlink_to(model.parent)
+    return "more was added"
+
+
+def replace_by_link(model):
+    (model.parent / "a config.json").write_bytes((model / "a config.json").read_bytes())
+    remove_file(model)
+    (model / "a config.json").symlink_to(model.parent / "a config.json")
+    return "a config.json was changed"
+
+
+_TAMPERINGS = [
+    tamper_bytes,
+    add_file,
+    add_file_to_the_list_too,
+    remove_file,
+    add_linked_folder,
+    replace_by_link,
+]
+
+
+@pytest.mark.parametrize("tamper", _TAMPERINGS)
 def test_tampered_model_is_refuted_by_lock_list_and_signature(tamper, copy, verify):
     root, name = copy
     model = root / "store" / name
@@ -162,6 +187,23 @@ def test_published_model_and_a_copy_without_its_list(copy, verify):
     assert (code, verdicts["signature"]) == (0, "proved")
     foreign = verify(f"folder={plain}", f"key={root}/theirs.pub", f"signature={bundle}")
     assert foreign[:2] == (1, {"model": "unproved", "signature": "refuted"})
+
+
+@pytest.fixture
+def served(made):
+    """The address of the model store on a web server that lists its folders."""
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=made / "store")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_model_on_a_web_server_is_proved(made, served, verify):
+    name = Release.read(made / "lock" / LOCK).digest.removeprefix("sha256:")
+    code, verdicts, _ = verify(f"folder={served}/{name}", f"key={made}/ours.pub")
+    assert (code, verdicts) == (0, {"model": "proved", "signature": "proved"})
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,11 @@
 """What a check of a folder proved, refuted, or left unproved."""
 
-import textwrap
 from dataclasses import dataclass
 from typing import Literal
 
-Verdict = Literal["proved", "refuted", "unproved"]
+from framework.gitops.text_layout import paragraph
 
-_WIDTH = 80
-_START = "  {:<10}{:<11}"
+Verdict = Literal["proved", "refuted", "unproved"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +22,4 @@ class Finding:
 
     def row(self) -> str:
         """Return lines of at most 80 columns, unless a word is longer."""
-        start = _START.format(self.verdict, self.claim)
-        return textwrap.fill(
-            self.text,
-            _WIDTH,
-            initial_indent=start,
-            subsequent_indent=" " * len(start),
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
+        return paragraph(f"{self.verdict:<10}{self.claim:<11}", self.text)

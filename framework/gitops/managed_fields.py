@@ -72,6 +72,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "HorizontalPodAutoscaler": Kind("autoscaling/v2", "horizontalpodautoscalers"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
+    "CiliumNetworkPolicy": Kind("cilium.io/v2", "ciliumnetworkpolicies"),
     "PodDisruptionBudget": Kind("policy/v1", "poddisruptionbudgets"),
     "AnalysisTemplate": Kind("argoproj.io/v1alpha1", "analysistemplates"),
     "Rollout": Kind(

@@ -20,7 +20,7 @@ from framework.gitops.approvals import require_approval
 from framework.gitops.arguments import name, parse_arguments, subfolder
 from framework.gitops.locks import lock_path, read_lock
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
-from framework.gitops.text_layout import row
+from framework.gitops.text_layout import paragraph, row
 from framework.gitops.worktree import temporary_worktree
 from framework.run.build_origin import recipe_words
 
@@ -106,11 +106,11 @@ def _verify_release(arguments: Mapping[str, str], accepted: Signers) -> None:
         lock = read_lock(Path(), path, "this folder")
         print(f"{path}: recipe {lock.recipe}, built from {built_from(lock, 12)}")
         try:
-            print(row("approval", _approval(repository, path, lock, environment, accepted)))
+            print(paragraph("approval", _approval(repository, path, lock, environment, accepted)))
         except FrameworkError as error:
             wrong.append(str(error))
         try:
-            print(row("signature", _signature(lock, accepted)))
+            print(paragraph("signature", _signature(lock, accepted)))
         except FrameworkError as error:
             wrong.append(f"{path}: {error}")
         try:

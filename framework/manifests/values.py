@@ -117,6 +117,16 @@ LabelValue = Annotated[
         like(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", "a label's value of at most 63 characters")
     ),
 ]
+HostPattern = Annotated[
+    str,
+    Field(max_length=253),
+    AfterValidator(
+        like(
+            r"[-a-z0-9*_]+(\.[-a-z0-9*_]+)*\.[-a-z0-9]+|[0-9a-f:]*:[0-9a-f:]*",
+            "a host such as 'models.example.com' or 's3.*.amazonaws.com'",
+        )
+    ),
+]
 Domain = Annotated[
     str,
     Field(max_length=253),

@@ -86,6 +86,10 @@ class Deployment(Component, ABC):
         """
         return []
 
+    def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
+        """Return why this target could not fetch a model from the store at *url*."""
+        return []
+
     def rollback_seconds(self, delivery: Delivery) -> int | None:
         """Return the longest time from a changed manifest until the previous release answers.
 

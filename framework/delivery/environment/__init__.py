@@ -74,6 +74,9 @@ class Environment(Component, ABC):
     gateway authenticates."""
     workload_identity: WorkloadIdentity = WorkloadIdentity()
     """The account of the cloud that the pods act as, in place of a Secret with a static key."""
+    network_policies: Literal["kubernetes", "cilium"] = "kubernetes"
+    """Which policies the cluster's network plugin applies. ``kubernetes`` opens the model store's port at any
+    address; ``cilium`` opens it at ``deployment.store_hosts`` only, by a CiliumNetworkPolicy."""
     server: Annotated[str, Field(pattern=r"^https://[^\s/]+(/[^\s]*)?$")] | None = None
     """URL of the API server of this environment's cluster, as Argo CD knows it; None takes the ``server=`` of
     ``run argocd``, by default the cluster that Argo CD runs in."""

@@ -129,8 +129,8 @@ VERBS = (
     Verb(
         "rollback",
         "restore the release that ran before, as one commit",
-        "Finds the last release of this environment that was not rolled back, restores its lock and renders "
-        "it.",
+        "Finds the last release of this environment that was not rolled back, and restores its lock and the "
+        "manifests that it ran with; where those cannot be restored, it renders them and says why.",
         (
             "run rollback release=support environment=production",
             "run rollback release=support environment=production to=fe2f2a6971c0",
@@ -139,6 +139,9 @@ VERBS = (
             Word("release", "the release's name"),
             Word("environment", "the environment to restore it in"),
             Word("to", "the digest to restore, or its first digits; empty is the release before", ""),
+            Word(
+                "render", "then restores manifests as they ran, now renders them; empty is then if it can", ""
+            ),
             Word("push", _PUSH, "direct"),
             _BASE,
             _ENVIRONMENTS,
@@ -196,6 +199,22 @@ VERBS = (
             ),
             Word("model", "where the model of the folder's lock is; empty is where the lock says", ""),
             Word("signature", "the file of the model's signature; empty is beside the model", ""),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "log",
+        "show what happened to a release: who released, promoted, rolled back",
+        "Reads the history of the branch that Argo CD follows, newest first: each change of a lock with its "
+        "commit, people, gates and skipped conditions. Trailers count as far as the lock agrees; commits of "
+        "other tools are compared lock by lock.",
+        ("run log release=support", "run log release=support environment=production format=json"),
+        (
+            Word("release", "the release's name"),
+            Word("environment", "only this environment", ""),
+            Word("base", "the branch to read; empty is the one that Argo CD follows", ""),
+            Word("format", "text, or json with whole digests and commits", "text"),
             _ENVIRONMENTS,
         ),
         composes=False,

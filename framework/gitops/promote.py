@@ -10,8 +10,8 @@ from framework.core.git import Repository
 from framework.core.release import Release, built_from
 from framework.gitops.approvals import has_lock, require_source, sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
-from framework.gitops.commit import Change, find_target, land
-from framework.gitops.committed import SOURCE, committed, source_choice
+from framework.gitops.commit import Change, Target, find_target, land
+from framework.gitops.committed import SOURCE, committed, lacks_commit, source_choice
 from framework.gitops.history import rolled_back_in, versions
 from framework.gitops.locks import bounds_of, lock_path, read_lock, short_digest
 from framework.gitops.promotion_conditions import require_conditions, skip_reason
@@ -39,7 +39,7 @@ def promote(words: Sequence[str]) -> None:
     if start == end:
         raise ConfigError(f"command line 'to={end}': same as 'from'; choose another environment")
     target = find_target(Path(), environments, arguments["base"] or None, direct)
-    move = _Move(environments, release, start, end, target.base, takes_any, skip, arguments["key"])
+    move = _Move(target, release, start, end, takes_any, skip, arguments["key"])
     propose(land(target, lambda tree: _write_promotion(tree, move)))
 
 
@@ -47,28 +47,31 @@ def promote(words: Sequence[str]) -> None:
 class _Move:
     """What is promoted, and what the caller chose."""
 
-    environments: str
+    target: Target
     name: str
     start: str
     end: str
-    branch: str
     takes_any: bool
     skip: str
     key: str
+
+    @property
+    def environments(self) -> str:
+        return self.target.environments
 
 
 def _write_promotion(tree: Repository, move: _Move) -> Change:
     """Write the promotion into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, no commit gives the release, it is not signed, or it
-            misses a gate or a condition.
+        FrameworkError: there is nothing to promote, no commit of the remote gives the release, it is not
+            signed, or it misses a gate or a condition.
     """
     folder, path = tree.folder, lock_path(move.environments, move.end, move.name)
     source = lock_path(move.environments, move.start, move.name)
-    release = read_lock(folder, source, move.branch)
+    release = read_lock(folder, source, move.target.base)
     digest = short_digest(release.digest)
-    mark = committed(release, source, move.takes_any)
+    mark = committed(release, source, move.takes_any, lacks_commit(move.target, release))
     answer = render_release(folder, release, move.end, move.environments, start=move.start)
     mark = mark.also(require_source(tree, source, release, move.start, answer, move.takes_any))
     if has_lock(folder / path, release, move.end, answer):

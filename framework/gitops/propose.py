@@ -82,13 +82,18 @@ def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: 
     def change(tree: Repository) -> Change:
         return _write_release(tree, target.environments, folder, environment, release, mark, skip, key)
 
-    proposal.propose(land(target, change), _report(reports / f"{title}.md"))
+    landed = land(target, change)
+    proposal.propose(landed, _report(reports / f"{title}.md"), _stash(folder, target.environments))
+
+
+def _stash(folder: str, environments: str) -> str:
+    """Return the command that stashes the release in *folder*; empty if its lock is committed by now."""
     repository = Repository.around(Path())
-    if folder in _changed_releases(repository, target.environments):
-        shared = _shared_folder(folder)
-        changed = repository.ask("status", "--porcelain", "--untracked-files=all", "--", shared)
-        print("  its files are still uncommitted here; stash them before you pull:")
-        print(f"    git stash push -u {folder}{f' {shared}' if changed else ''}")
+    if folder not in _changed_releases(repository, environments):
+        return ""
+    shared = _shared_folder(folder)
+    changed = repository.ask("status", "--porcelain", "--untracked-files=all", "--", shared)
+    return f"git stash push -u {folder}{f' {shared}' if changed else ''}"
 
 
 def _shared_folder(folder: str) -> str:

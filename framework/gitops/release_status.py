@@ -3,7 +3,7 @@
 It prints nothing. A broken lock or recipe is part of a release's status, not an error of the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from framework.core.release import LOCK, Release
 from framework.core.signers import Signers
 from framework.gitops.approvals import checked, require_approval
 from framework.gitops.drift import drift
+from framework.gitops.earlier_manifests import restored_from
 from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments
@@ -38,6 +39,8 @@ class ReleaseStatus:
     answer: ComposeResult = field(default_factory=ComposeResult)
     stale: tuple[str, ...] = ()
     """Files that a fresh render would change."""
+    restored: str = ""
+    """The commit whose manifests a rollback restored, which is why a fresh render differs; else empty."""
     extra: tuple[str, ...] = ()
     """Files that Argo CD syncs although the lock does not render them."""
     missed: tuple[str, ...] = ()
@@ -48,6 +51,11 @@ class ReleaseStatus:
     """Why the environment's pods do not take the signature, or its lack."""
     last_change: str = ""
     """The last commit that changed the folder; empty without Git."""
+
+    @property
+    def controllers(self) -> dict[str, Sequence[str]]:
+        """The fields that the environment allows other controllers to add, by the controller's name."""
+        return self.answer.config["environment"].get("controllers", {}) if self.answer.config else {}
 
     @property
     def folder(self) -> str:
@@ -112,9 +120,20 @@ def _status(environments: str, lock: Path, repository: Repository | None) -> Rel
     files = synced_files(lock.parent) if (lock.parent / APP).exists() else []
     extra = tuple(file for file in files if f"{environment}/{name}/{file}" in changed.foreign)
     approval, refusal = _approval(path, release, environment, answer, repository)
+    restored = _restored(environments, release, answer, repository) if stale else ""
     return ReleaseStatus(
-        environment, name, release, "", answer, stale, extra, missed, approval, refusal, last_change
+        environment, name, release, "", answer, stale, restored, extra, missed, approval, refusal, last_change
     )
+
+
+def _restored(
+    environments: str, release: Release, answer: ComposeResult, repository: Repository | None
+) -> str:
+    """Return the commit whose manifests a rollback put here; empty without one, or if they were changed."""
+    try:
+        return restored_from(repository, environments, release, answer.files) if repository else ""
+    except FrameworkError:  # there is no commit yet
+        return ""
 
 
 def _approval(
@@ -130,6 +149,17 @@ def _approval(
         return require_approval(repository, path, release, environment, signers), ""
     except FrameworkError as error:
         return None, str(error).removeprefix(f"{path}: ")
+
+
+def shared_folders(environments: str, statuses: Sequence[ReleaseStatus]) -> list[ReleaseStatus]:
+    """Return the folders of shared objects of the environments in *statuses*, without those in it."""
+    present = {status.folder for status in statuses}
+    shared = [
+        ReleaseStatus(status.environment, SHARED, answer=status.answer)
+        for status in {status.environment: status for status in statuses if status.answer.config}.values()
+    ]
+    known = [entry for entry in shared if entry.folder not in present]
+    return [entry for entry in known if Path(environments, entry.folder).is_dir()]
 
 
 def rendered_objects(environments: str, status: ReleaseStatus) -> dict[str, dict[str, Any]]:
@@ -160,8 +190,15 @@ def _is_named(body: dict[str, Any]) -> bool:
     return "apiVersion" in body and isinstance(meta, dict) and {"name", "namespace"} <= meta.keys()
 
 
-def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str]:
+def drift_lines(
+    cluster: Cluster, objects: Sequence[dict[str, Any]], allowed: Mapping[str, Sequence[str]]
+) -> list[str]:
     """Return one line for each field or object in which the cluster differs from Git.
+
+    Args:
+        cluster: the cluster.
+        objects: the committed objects of one folder.
+        allowed: the fields that other controllers may add; see ``drift``.
 
     Raises:
         FrameworkError: the API server cannot be reached, or refuses.
@@ -173,7 +210,7 @@ def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str
         if live is None:
             missing.append(label)
         else:
-            lines += [f"{label} {field}" for field in drift(item, live)]
+            lines += [f"{label} {field}" for field in drift(item, live, allowed)]
     if missing and len(missing) == len(objects):
         lines, missing = ["none of its objects exist"], []
     foreign = foreign_lines(cluster, objects) if objects else []

@@ -29,7 +29,7 @@ def render_release(
     if answer.fixable:
         where = f"conf/environment/{environment}.yaml"
         if release.recipe != NO_RECIPE:
-            where = f"recipes/{release.recipe}.yaml or {where}"
+            where = f"recipes/{release.recipe}.yaml, or keys of environment into {where}"
         answer = replace(answer, error=f"{answer.error}; write that into {where} and commit it")
     return answer.checked()
 

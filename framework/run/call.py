@@ -15,6 +15,7 @@ from framework.core.store import Store
 from framework.plan.build import Plan
 from framework.render import render
 from framework.run.build_origin import Origin, own_words, read_origin
+from framework.run.environment_option import require_own_environment
 
 
 @dataclass(frozen=True)
@@ -107,4 +108,6 @@ def called(composition: Composition, command: str) -> Call:
     Raises:
         ConfigError: the config is invalid.
     """
-    return Call(load(composition), composition, command)
+    config = load(composition)
+    require_own_environment(composition)
+    return Call(config, composition, command)

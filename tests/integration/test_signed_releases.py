@@ -175,6 +175,10 @@ def test_rollback_is_signed_anew(signed, gitops, keys, remote):
         if digit == "b":
             release(signed, gitops, keys, "b")
         assert promote(signed, gitops, keys).returncode == 0
+    recipe = signed / "recipes" / "served.yaml"
+    recipe.write_text(recipe.read_text().replace("deployment: {", "deployment: {service_port: 8080, "))
+    gitops.git(signed, "commit", "-q", "-am", "Another port")
+    gitops.git(signed, "push", "-q")
     words = ("rollback", "release=one", "environment=staging")
     assert "signed releases only" in gitops.refused(signed, *words)
     done = gitops.verb(signed, *words, f"key={keys['operators'][0]}")
@@ -182,7 +186,12 @@ def test_rollback_is_signed_anew(signed, gitops, keys, remote):
     lock = gitops.lock(remote, "main", "staging")
     assert lock.digest == f"sha256:{'a' * 64}"
     assert check_approval(lock, "staging", Signers(keys=(keys["operators"][1].read_text(),))).number == 3
-    status = gitops.verb(signed, "status", "release=one", "check=true")
+    # The manifests are those of then, with the lock of now.
+    folder = signed / "environments" / "staging" / "one"
+    (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("configmap-*.yaml"))
+    assert Release.parse(config["data"][LOCK], LOCK) == lock
+    assert "8080" not in (folder / "service-one.yaml").read_text()
+    status = gitops.verb(signed, "status", "environment=staging", "release=one", "check=true")
     assert status.returncode == 0, status.stdout
 
 

@@ -14,6 +14,28 @@ from framework.manifests.values import Amounts, Domain, ImageSource
 from framework.manifests.workload_identity import WorkloadIdentity
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Manager = Annotated[str, Field(min_length=1, max_length=128)]
+"""The name of a client, as an API server records it."""
+FieldPath = Annotated[str, Field(pattern=r"^\.[A-Za-z][^\s]*$")]
+"""A jq path to a field of an object, such as ``.spec.containers[].resources``."""
+
+RECIPE_KEYS = (
+    "hardware",
+    "min_replicas",
+    "max_replicas",
+    "requests",
+    "limits",
+    "progressive",
+    "sync_seconds",
+    "domain",
+    "gates",
+    "promotion",
+    "workload_identity",
+)
+"""What a recipe may set of its environment: about its own build and pods, or checked with the option's own
+values, as ``gates`` and ``promotion`` are. All else is the option's."""
+TIGHTER = {"allow_unpinned_image": False, "require_api_key": True}
+"""Values that a recipe may set of other keys, since they only ask for more."""
 
 
 class Hardware(Component):
@@ -74,6 +96,10 @@ class Environment(Component, ABC):
     gateway authenticates."""
     workload_identity: WorkloadIdentity = WorkloadIdentity()
     """The account of the cloud that the pods act as, in place of a Secret with a static key."""
+    controllers: dict[Manager, tuple[FieldPath, ...]] = Field(default={})
+    """Fields that other controllers of this cluster may add to what Git sets, so that ``run status`` does not
+    report them: jq paths, with what is below, by the controller's name in ``metadata.managedFields``, such as
+    ``{Reloader: [.spec.template.metadata.annotations]}``."""
     network_policies: Literal["kubernetes", "cilium"] = "kubernetes"
     """Which policies the cluster's network plugin applies. ``kubernetes`` opens the model store's port at any
     address; ``cilium`` opens it at ``deployment.store_hosts`` only, by a CiliumNetworkPolicy."""

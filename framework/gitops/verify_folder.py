@@ -68,7 +68,11 @@ def findings(folder: Folder) -> Iterator[Finding]:
     yield _approval(release, folder)
     yield from _model(folder, model, release)
     yield _evidence(release, model)
-    origin = f"that {built_from(release, 12)} gives it; run verify release={release.name} in its repository"
+    origin = "that a commit gives it: it was built outside of Git"
+    if release.commit:
+        origin = (
+            f"that {built_from(release, 12)} gives it; run verify release={release.name} in its repository"
+        )
     yield Finding("unproved", "origin", origin)
     yield Finding("unproved", "metrics", "that another training would measure the same")
 

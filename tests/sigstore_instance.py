@@ -54,6 +54,14 @@ class Instance:
         self._server.shutdown()
         self._server.server_close()
 
+    def be_github(self, monkeypatch: Any, workflow: str) -> None:
+        """Make this process a job of *workflow*, without a private key."""
+        self.ambient = token(workflow)
+        monkeypatch.delenv("GITUNE_SIGNING_KEY", raising=False)
+        monkeypatch.setenv("GITHUB_ACTIONS", "true")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{self.url}/token?api-version=2.0")
+
     @property
     def trust_config(self) -> dict[str, Any]:
         """What clients of this instance are configured with."""

@@ -167,16 +167,38 @@ VERBS = (
     ),
     Verb(
         "verify",
-        "compare a release's lock with what its commit gives",
-        "Composes and plans the recipe with the lock's overrides in a worktree of its commit, and compares "
-        "the config's digest and the key of every step. Builds nothing. Exits with 1 if something differs.",
-        ("run verify release=support", "run verify release=support environment=production"),
+        "prove what a release in Git, or a folder, is, and who vouches for it",
+        "Of a release in Git: composes and plans the recipe with the lock's overrides in a worktree of its "
+        "commit, compares the config's digest and the key of every step, and checks who signed lock and "
+        "model. Of a folder with a lock or a published model: checks seal, signatures, every byte of the "
+        "model and the evidence, without Git or config. Builds nothing. Exits with 1 if something differs, "
+        "or if the named signer signed nothing.",
         (
-            Word("release", "the release's name"),
-            Word("environment", "only its lock in this environment; empty is every environment", ""),
+            "run verify release=support environment=production",
+            "run verify folder=environments/production/support key=team.pub",
+        ),
+        (
+            Word("release", "the name of a release in Git", ""),
             Word(
-                "key", "public key that must have signed the model, which is then read; empty checks none", ""
+                "folder", "a folder with a release.lock or a model, here or at any URL that fsspec opens", ""
             ),
+            Word(
+                "environment",
+                "only the lock in this environment; of a folder, the environment it must be signed for",
+                "",
+            ),
+            Word("key", "the file of a public key that must have signed; empty checks no key", ""),
+            Word(
+                "identity",
+                "the subject that must have signed without a key, such as a workflow's address",
+                "",
+            ),
+            Word("issuer", "the identity provider of 'identity'", ""),
+            Word(
+                "trust_config", "the trust config of a private Sigstore instance; empty is the public one", ""
+            ),
+            Word("model", "where the model of the folder's lock is; empty is where the lock says", ""),
+            Word("signature", "the file of the model's signature; empty is beside the model", ""),
             _ENVIRONMENTS,
         ),
         composes=False,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from framework.core.bundle import checked_statement, statement_of
+from framework.core.bundle import checked_statement, claimed_signer, statement_of
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK, Release
 from framework.core.signers import Signers
@@ -56,19 +56,38 @@ def check_approval(release: Release, environment: str, signers: Signers) -> Appr
     Raises:
         ReleaseError: there is none; or it is not valid, by others, or of another lock or environment.
     """
+    approval = signed_approval(release, signers)
+    if approval.environment != environment:
+        raise ReleaseError(f"{approval.signer} signed it for {approval.environment}, not for {environment}")
+    return approval
+
+
+def signed_approval(release: Release, signers: Signers) -> Approval:
+    """Return the approval of *release* by one of *signers*, for whichever environment it is.
+
+    Raises:
+        ReleaseError: there is none; or it is not valid, by others, or of another lock.
+    """
     if release.approval is None:
         raise ReleaseError("it is not signed")
     statement, signer = checked_statement(release.approval, signers)
     try:
-        predicate = json.loads(statement)["predicate"]
-        approval = Approval(str(predicate["environment"]), int(predicate["number"]), signer)
+        approval = _approval(statement, signer)
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseError(f"what {signer} signed is no approval ({error!r})") from None
     if statement != _statement(release, approval.environment, approval.number):
         raise ReleaseError(f"{signer} signed another lock: {_difference(release, json.loads(statement))}")
-    if approval.environment != environment:
-        raise ReleaseError(f"{signer} signed it for {approval.environment}, not for {environment}")
     return approval
+
+
+def claimed_approval(release: Release) -> Approval | None:
+    """Return the approval that the lock has, as it says, which nothing checks; None if it has none."""
+    if release.approval is None:
+        return None
+    try:
+        return _approval(statement_of(release.approval), claimed_signer(release.approval))
+    except (ReleaseError, ValueError, KeyError, TypeError):
+        return None
 
 
 def claimed_number(approval: Any) -> int:
@@ -77,6 +96,11 @@ def claimed_number(approval: Any) -> int:
         return max(int(json.loads(statement_of(approval))["predicate"]["number"]), 0)
     except (ReleaseError, ValueError, KeyError, TypeError):
         return 0
+
+
+def _approval(statement: bytes, signer: str) -> Approval:
+    predicate = json.loads(statement)["predicate"]
+    return Approval(str(predicate["environment"]), int(predicate["number"]), signer)
 
 
 def _statement(release: Release, environment: str, number: int) -> bytes:

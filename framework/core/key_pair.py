@@ -79,6 +79,11 @@ def key_id(public: "EllipticCurvePublicKey") -> str:
     return hashlib.sha256(pem).hexdigest()
 
 
+def shown(key: str) -> str:
+    """Return how messages name the key pair with the id *key*."""
+    return f"key {key[:12] or '(unknown)'}"
+
+
 def sign(private: "EllipticCurvePrivateKey", message: bytes) -> bytes:
     """Return the ECDSA signature of *message*, with the hash that Sigstore uses for the key's curve."""
     return private.sign(message, _algorithm(private.curve.key_size))

@@ -8,9 +8,13 @@ Source: https://docs.sigstore.dev/about/security/ and the client specification t
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
+from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from framework.core.error_text import first_line
 from framework.core.errors import ReleaseError
@@ -20,6 +24,10 @@ from framework.core.silence_libraries import quiet
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
+_ISSUER = "1.3.6.1.4.1.57264.1.1"
+"""The extension with the identity provider: https://github.com/sigstore/fulcio/blob/main/docs/oid-info.md."""
+_PUBLIC = "https://tuf-repo-cdn.sigstore.dev"
+"""Where the public instance publishes its keys, which is also how the package names its copy of them."""
 _PAYLOAD = "application/vnd.in-toto+json"
 
 
@@ -57,7 +65,7 @@ def signed_keyless(
     oidc, sign, dsse = _upstream("oidc"), _upstream("sign"), _upstream("dsse")
     try:
         with quiet():
-            context = sign.SigningContext.from_trust_config(_trust(trust_config, offline=False))
+            context = sign.SigningContext.from_trust_config(_client(trust_config))
             with context.signer(oidc.IdentityToken(token)) as signer:
                 text = signer.sign_dsse(dsse.Statement(statement)).to_json()
     except Exception as error:  # its errors, and those of its network clients, share no base class
@@ -83,82 +91,82 @@ def checked_keyless(bundle: Mapping[str, Any], signers: Signers) -> tuple[bytes,
             loaded = models.Bundle.from_json(json.dumps(bundle))
     except Exception as error:  # whatever a forged bundle makes of the parsers
         raise ReleaseError(f"its signature is no Sigstore bundle: {first_line(error)}") from error
-    identity = _matching(loaded.signing_certificate, signers.identities)
+    identity = certified(bundle)
+    if identity not in signers.identities:
+        raise ReleaseError(f"it is signed by {identity}, and accepted is {signers}")
     policy = verify.policy.Identity(identity=identity.subject, issuer=identity.issuer)
-    root = trusted_root(signers.trust_config)
+    root = _trusted_root(signers.trust_config)
     try:
         with quiet():
             kind, statement = verify.Verifier(trusted_root=root).verify_dsse(loaded, policy)
     except Exception as error:  # whatever a forged bundle makes of the parsers
+        keys = (
+            "environment.signers.trust_config" if signers.trust_config else f"sigstore {version('sigstore')}"
+        )
         raise ReleaseError(
-            f"the signature in the name of {identity.subject} is not valid: {first_line(error)}"
+            f"the signature in the name of {identity.subject} is not valid by the keys in {keys}: "
+            f"{first_line(error)}"
         ) from error
     if kind != _PAYLOAD:
         raise ReleaseError(f"{identity.subject} signed {kind}, not a statement")
     return bytes(statement), identity.subject
 
 
-def trusted_root(trust_config: Mapping[str, Any] | None) -> Any:
-    """Return the certificates and keys of the instance, without network.
+def certified(bundle: Mapping[str, Any]) -> Identity:
+    """Return the identity that the certificate in *bundle* names; nothing is checked.
 
     Raises:
-        ReleaseError: *trust_config* is not one, or the extra ``sign`` is not installed.
+        ReleaseError: it has none.
     """
-    return _trust(trust_config, offline=True).trusted_root
+    from cryptography.x509 import load_der_x509_certificate
 
-
-def trust_text(trust_config: Mapping[str, Any] | None, *, offline: bool) -> str:
-    """Return the instance's trust config as JSON, as other Sigstore clients read it."""
-    text: str = _trust(trust_config, offline=offline)._inner.to_json()
-    return text
-
-
-def _matching(certificate: "Certificate", identities: Sequence[Identity]) -> Identity:
-    """Return which of *identities* the certificate names.
-
-    Raises:
-        ReleaseError: none.
-    """
-    from cryptography.x509 import ExtensionNotFound
-
-    verify = _upstream("verify")
-    for identity in identities:
-        try:
-            verify.policy.Identity(identity=identity.subject, issuer=identity.issuer).verify(certificate)
-        except (_upstream("errors").VerificationError, ExtensionNotFound, ValueError):
-            continue
-        return identity
-    accepted = " or ".join(map(str, identities)) or "no identity"
-    raise ReleaseError(f"it is signed by {_named(certificate)}, and accepted is {accepted}")
-
-
-def _named(certificate: "Certificate") -> str:
-    """Return whom a certificate names, and by whose word; nothing is checked."""
-    from cryptography.x509 import (
-        ExtensionNotFound,
-        ObjectIdentifier,
-        RFC822Name,
-        SubjectAlternativeName,
-        UniformResourceIdentifier,
-        UnrecognizedExtension,
-    )
-
-    extensions = certificate.extensions
+    material = bundle["verificationMaterial"]
     try:
-        names = extensions.get_extension_for_class(SubjectAlternativeName).value
-        issuer = extensions.get_extension_for_oid(ObjectIdentifier("1.3.6.1.4.1.57264.1.1")).value
-    except (ExtensionNotFound, ValueError):
-        return "a certificate without an identity"
+        chain = (material.get("x509CertificateChain") or {}).get("certificates", ())
+        raw = (material.get("certificate") or chain[0])["rawBytes"]
+        return _named(load_der_x509_certificate(b64decode(raw)))
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ReleaseError(f"its signature has no certificate of an identity ({error!r})") from None
+
+
+def _named(certificate: "Certificate") -> Identity:
+    """Return whom a certificate names, and by whose word.
+
+    Raises:
+        ValueError: neither.
+    """
+    from cryptography import x509
+
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        issuer = certificate.extensions.get_extension_for_oid(x509.ObjectIdentifier(_ISSUER)).value
+    except x509.ExtensionNotFound as error:
+        raise ValueError(f"no extension {error.oid.dotted_string}") from None
     subjects = [
-        *names.get_values_for_type(UniformResourceIdentifier),
-        *names.get_values_for_type(RFC822Name),
+        *names.get_values_for_type(x509.UniformResourceIdentifier),
+        *names.get_values_for_type(x509.RFC822Name),
     ]
-    by = issuer.value.decode(errors="replace") if isinstance(issuer, UnrecognizedExtension) else ""
-    return f"{' and '.join(subjects) or '(unknown)'} (issuer {by})"
+    if len(subjects) != 1:
+        raise ValueError(f"{len(subjects)} subjects")
+    return Identity(subject=subjects[0], issuer=issuer.public_bytes().decode())
 
 
-def _trust(trust_config: Mapping[str, Any] | None, *, offline: bool) -> Any:
-    """Return the client's trust config; that of the public instance is read from the package's copy offline.
+def _trusted_root(trust_config: Mapping[str, Any] | None) -> Any:
+    """Return the keys and certificates of the instance; those of the public one are in the package.
+
+    Raises:
+        ReleaseError: they cannot be read.
+    """
+    models = _upstream("models")
+    if trust_config is not None:
+        return _client(trust_config).trusted_root
+    kept = files("sigstore").joinpath("_store", quote(_PUBLIC, safe=""), "trusted_root.json")
+    with as_file(kept) as path:  # the client's own way writes a cache, which a pod's file system refuses
+        return models.TrustedRoot.from_file(str(path))
+
+
+def _client(trust_config: Mapping[str, Any] | None) -> Any:
+    """Return the client's trust config; that of the public instance is fetched.
 
     Raises:
         ReleaseError: it cannot be read.
@@ -166,9 +174,7 @@ def _trust(trust_config: Mapping[str, Any] | None, *, offline: bool) -> Any:
     client = _upstream("models").ClientTrustConfig
     try:
         with quiet():
-            if trust_config is None:
-                return client.production(offline=offline)
-            return client.from_json(json.dumps(trust_config))
+            return client.production() if trust_config is None else client.from_json(json.dumps(trust_config))
     except Exception as error:  # its errors share no base class
         source = "environment.signers.trust_config" if trust_config else "Sigstore's public instance"
         raise ReleaseError(f"{source}: the trust config cannot be read: {first_line(error)}") from error

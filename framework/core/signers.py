@@ -1,10 +1,14 @@
 """Whose signatures are accepted: public keys, and identities of keyless signing."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, StringConstraints
 
 from framework.core.component import Component
+from framework.core.key_pair import key_id, load_public, shown
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 PublicKey = Annotated[
     str,
@@ -40,3 +44,23 @@ class Signers(Component):
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.identities)
+
+    def public_keys(self) -> list["EllipticCurvePublicKey"]:
+        """Return the public keys.
+
+        Raises:
+            ReleaseError: one cannot be used.
+        """
+        return [load_public(text.encode(), "environment.signers.keys") for text in self.keys]
+
+    def names(self) -> list[str]:
+        """Return each signer as bundles are reported to be by; see ``claimed_signer``.
+
+        Raises:
+            ReleaseError: a key cannot be used.
+        """
+        keys = [shown(key_id(public)) for public in self.public_keys()]
+        return [*keys, *map(str, self.identities)]
+
+    def __str__(self) -> str:
+        return " or ".join(self.names()) or "no signer"

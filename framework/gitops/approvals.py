@@ -21,8 +21,6 @@ from framework.gitops.locks import lock_path
 from framework.gitops.remote_compose import ComposeResult
 from framework.gitops.render_release import render_release
 
-_HOW = "give its private key with key=<file> or in GITUNE_SIGNING_KEY"
-
 
 def sign_lock(
     tree: Repository, path: str, release: Release, environment: str, signers: Signers, key: str
@@ -45,7 +43,10 @@ def sign_lock(
         return release.model_copy(update={"approval": None})
     sign = signer(key, signers)
     if sign is None:
-        raise ReleaseError(f"{path}: {environment} takes signed releases only; {_HOW}")
+        how = "give its private key with key=<file> or in GITUNE_SIGNING_KEY"
+        if not signers.keys:
+            how = f"run this as a CI job that may sign: {signers}"
+        raise ReleaseError(f"{path}: {environment} takes signed releases only; {how}")
     number = 1 + max((_number(version) for version in versions(tree, "HEAD", path)), default=0)
     try:
         return approve(release, environment, number, sign)

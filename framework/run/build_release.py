@@ -11,10 +11,8 @@ from framework.build.launcher import Built
 from framework.core import step_history, versions
 from framework.core.errors import FrameworkError, GateError, PlanError
 from framework.core.gates import unmet
-from framework.core.key_pair import load_private
 from framework.core.problem import Problem
 from framework.core.release import Release
-from framework.core.signing import keep_signature
 from framework.plan.build import Plan, make_plan
 from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.install import missing_packages, missing_versions
@@ -106,7 +104,7 @@ def build(call: Call) -> Job | None:
     # Files may change while steps are built.
     origin, materials = call.origin(plan), gather_materials(call.config, plan)
     if (sign := call.config.publish.sign) is not None:
-        load_private(sign.private_key())  # a key that cannot be used is found before a training
+        sign.check()  # a key that cannot be used is found before a training
     for warning in plan.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     run = call.config.launcher.submit(call.work(plan))
@@ -121,7 +119,7 @@ def build(call: Call) -> Job | None:
     built = replace(built, release=call.released(built.release, origin))
     keep_evidence(built.release, materials)
     if sign is not None:
-        keep_signature(built.release, sign.private_key())
+        sign.keep(built.release)
     call.config.tracking.register(built.release)
     if built.steps:
         _prune_versions(call)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from signing_keys import key_pair
+from sigstore_instance import GITHUB, Instance
 
 from framework.core.approval import approve, check_approval
 from framework.core.release import LOCK, Release
@@ -103,6 +104,29 @@ def test_release_is_signed_from_environment_to_environment(signed, gitops, keys,
     assert status.returncode == 0, status.stdout + status.stderr
     assert status.stdout.count("number 1") == len(ENVIRONMENTS)
     assert "nothing to promote" in promote(signed, gitops, keys).stderr
+
+
+def test_job_promotes_as_itself_where_its_identity_is_accepted(signed, gitops, remote, monkeypatch):
+    instance = Instance()
+    try:
+        workflow = "a/b/.github/workflows/promote.yaml@refs/heads/main"
+        identity = {"issuer": GITHUB, "subject": f"https://github.com/{workflow}"}
+        accepted = {"keys": [], "identities": [identity], "trust_config": instance.trust_config}
+        option = signed / "conf" / "environment" / "staging.yaml"
+        option.write_text(yaml.safe_dump({**yaml.safe_load(option.read_text()), "signers": accepted}))
+        gitops.git(signed, "commit", "-q", "-am", "Staging takes what the workflow signs")
+        gitops.git(signed, "push", "-q")
+        words = ("promote", "release=one", "from=dev", "to=staging", "push=direct")
+        assert identity["subject"] in gitops.refused(signed, *words)
+        instance.be_github(monkeypatch, workflow)
+        done = gitops.verb(signed, *words)
+        assert done.returncode == 0, done.stderr
+    finally:
+        instance.close()
+    lock = gitops.lock(remote, "main", "staging")
+    assert check_approval(lock, "staging", Signers.model_validate(accepted)).signer == identity["subject"]
+    status = gitops.verb(signed, "status", "release=one", "check=true")
+    assert status.returncode == 0, status.stdout
 
 
 TAMPERED = {

@@ -69,9 +69,7 @@ def test_token_of_another_issuer_is_refused(instance):
         check_approval(approved(instance, issuer="https://evil.example"), "staging", accepting(instance))
 
 
-def test_authority_that_is_not_trusted_is_refused(instance, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where Sigstore's client keeps the public keys
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+def test_authority_that_is_not_trusted_is_refused(instance):
     foreign = Instance()
     try:
         signed = approved(foreign)
@@ -128,11 +126,7 @@ def test_keys_alone_refuse_an_identity_and_the_other_way_round(instance, signed,
 
 def test_key_comes_before_the_identity_of_the_job(instance, tmp_path, monkeypatch):
     private, public = key_pair(tmp_path, "ours")
-    instance.ambient = token(WORKFLOW)
-    monkeypatch.setenv("GITHUB_ACTIONS", "true")
-    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "request")
-    monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{instance.url}/token?api-version=2.0")
-    monkeypatch.delenv("GITUNE_SIGNING_KEY", raising=False)
+    instance.be_github(monkeypatch, WORKFLOW)
     assert signer(None, Signers()) is None
     both = accepting(instance).model_copy(update={"keys": (public.read_text(),)})
     assert check_approval(approve(TINY, "dev", 1, signer("", both)), "dev", both).signer == SUBJECT

@@ -75,7 +75,11 @@ class Sign(Component):
         Raises:
             ReleaseError: there is none.
         """
-        if key := read_private(self.key, self.variable):
+        try:
+            key = read_private(self.key, self.variable)
+        except ReleaseError as error:
+            raise ReleaseError(f"publish.sign.key: {error}") from error
+        if key:
             return key
         raise ReleaseError(
             f"publish.sign: {self.key or f'the environment variable {self.variable}'} is empty; set "

@@ -125,7 +125,9 @@ def _encoded(config: Config, name: str, phase: Phase, model: Step) -> Step:
     """Return the step that encodes the rows of phase *name*, behind those that read and clean them."""
     rows = Step(f"read {name}".strip(), ReadRows.of(phase.data))
     for option, clean in config.cleaning.items():
-        rows = Step(f"clean {option} {name}".strip(), CleanRows.of(option, clean), {"rows": rows})
+        cleaned = CleanRows.of(option, clean, config.model)
+        needs = {"rows": rows} | ({"model": model} if clean.needs_tokenizer else {})
+        rows = Step(f"clean {option} {name}".strip(), cleaned, needs)
     stage = EncodeRows.of(phase.data, config.model)
     return Step(f"encode {name}".strip(), stage, {"rows": rows, "model": model})
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field
 
@@ -53,6 +53,9 @@ class Clean(Component, ABC):
     changes_nothing: ClassVar[bool] = False
     """True for the option that means no cleaning."""
 
+    needs_tokenizer: ClassVar[bool] = False
+    """Whether it counts the model's tokens."""
+
     seconds_per_row: ClassVar[float] = 1e-4
     """Measured time for a row of some 100 words on one core, for the plan's estimate."""
 
@@ -77,11 +80,12 @@ class RowClean(Clean):
         The result depends on the batch alone, so that batches can be spread over processes.
         """
 
-    def opened(self, inputs: Mapping[str, Path]) -> Self:
+    def opened(self, rows: Path, tokenizer: Any) -> Self:
         """Return the option with what ``apply`` must know beforehand, such as the test rows.
 
         Args:
-            inputs: the folder of each input: ``rows``.
+            rows: the folder of the rows, see ``framework.build.data.shards``.
+            tokenizer: the model's; None unless ``needs_tokenizer``.
         """
         return self
 

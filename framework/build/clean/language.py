@@ -34,7 +34,7 @@ class Language(RowClean):
         """Return the package with the model."""
         return {"py3langid": "clean"}
 
-    def opened(self, inputs: Mapping[str, Path]) -> Self:
+    def opened(self, rows: Path, tokenizer: Any) -> Self:
         """Return itself, if the model knows the languages.
 
         Raises:

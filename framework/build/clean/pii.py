@@ -44,7 +44,7 @@ class Pii(RowClean):
     def problems(self) -> list[Problem]:
         """Return a missing salt: without one, every phone number can be found by trying all."""
         if self.action == "hash" and len(self.salt) < _SALT:
-            return [Problem("salt", f"action=hash needs {_SALT} characters or more", ("salt=<random text>",))]
+            return [Problem("salt", f"action=hash needs {_SALT} characters or more", ("salt=<random-text>",))]
         return []
 
     def apply(self, batch: Batch) -> tuple[list[SourcedRow], list[Reason]]:

@@ -20,6 +20,7 @@ from framework.build.data.shards import (
     write_shards,
     write_summary,
 )
+from framework.build.model import Model
 from framework.core.component import UNKEYED
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
@@ -40,17 +41,20 @@ class CleanRows(Stage):
 
     name: ClassVar[str] = "clean"
     version: ClassVar[int] = 1
+    libraries: ClassVar[tuple[str, ...]] = ("tokenizers",)
     weight_copies: ClassVar[float] = 0.0
 
     clean: RowClean | CorpusClean
     """The cleaning option."""
     option: Annotated[str, UNKEYED]
     """The option's name in the config, for messages."""
+    model: Model | None = None
+    """Counts tokens for an option that needs it; its folder is then the input ``model``."""
 
     @classmethod
-    def of(cls, option: str, clean: RowClean | CorpusClean) -> Self:
+    def of(cls, option: str, clean: RowClean | CorpusClean, model: Model) -> Self:
         """Return the stage of the option *clean*, which the config calls *option*."""
-        return cls(clean=clean, option=option)
+        return cls(clean=clean, option=option, model=model if clean.needs_tokenizer else None)
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Clean both splits of input ``rows``.
@@ -103,14 +107,17 @@ class CleanRows(Stage):
         self, inputs: Mapping[str, Path], removals: Removals, workspace: Workspace
     ) -> Iterator[SourcedRow]:
         if isinstance(self.clean, RowClean):
-            return self._applied(self.clean.opened(inputs), inputs["rows"], "train", removals)
+            return self._applied(self._opened(self.clean, inputs), inputs["rows"], "train", removals)
         return self._decided(self.clean, inputs["rows"], removals, workspace)
 
     def _test(self, inputs: Mapping[str, Path], removals: Removals) -> Iterator[SourcedRow]:
         rewriter = self.clean.for_test_rows() if isinstance(self.clean, RowClean) else None
         if rewriter is None:
             return read_shards(inputs["rows"], "test")
-        return self._applied(rewriter.opened(inputs), inputs["rows"], "test", removals)
+        return self._applied(self._opened(rewriter, inputs), inputs["rows"], "test", removals)
+
+    def _opened(self, clean: RowClean, inputs: Mapping[str, Path]) -> RowClean:
+        return clean.opened(inputs["rows"], self.model.tokenizer(inputs["model"]) if self.model else None)
 
     def _applied(self, clean: RowClean, rows: Path, split: Split, removals: Removals) -> Iterator[SourcedRow]:
         for kept, reasons in ordered_map(clean.apply, _batches(rows, split), self.clean.workers):

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from written_rows import written
 
 from framework.build.clean import Clean
-from framework.build.data.rejects import REJECTED
-from framework.build.data.shards import SourcedRow, read_shards, to_json, write_shards, write_summary
+from framework.build.data.shards import read_shards
 from framework.build.stages.clean import CleanRows
 from framework.core.step import Workspace
 
@@ -53,21 +53,8 @@ class Cleaned:
 Run = Callable[..., Cleaned]
 
 
-def written(folder: Path, train: Sequence[Any], test: Sequence[Any]) -> Path:
-    """Write rows as the stage ``read`` does; a text is a document."""
-    folder.mkdir()
-    summary = {}
-    for split, rows in (("train", train), ("test", test)):
-        canonical = [{"text": row} if isinstance(row, str) else row for row in rows]
-        sourced = [SourcedRow(to_json(row), f"{split}.jsonl", line) for line, row in enumerate(canonical, 1)]
-        summary[split] = {**write_shards(folder, split, sourced), "rejected": 0}
-    (folder / REJECTED).write_text("")
-    write_summary(folder, summary)
-    return folder
-
-
 @pytest.fixture
-def clean(tmp_path: Path) -> Run:
+def clean(tmp_path: Path, request: pytest.FixtureRequest) -> Run:
     """Run one cleaning option on rows; a text is a document."""
 
     def run(option: Clean, train: Sequence[Any], test: Sequence[Any] = ("held out",)) -> Cleaned:
@@ -76,7 +63,10 @@ def clean(tmp_path: Path) -> Run:
         output, scratch = tmp_path / f"output-{number}", tmp_path / f"scratch-{number}"
         output.mkdir()
         scratch.mkdir()
-        CleanRows.of("tested", option).run({"rows": rows}, output, Workspace(scratch))
+        inputs, model = {"rows": rows}, None
+        if option.needs_tokenizer:
+            inputs["model"], model = (request.getfixturevalue(f"tiny_{name}") for name in ("base", "model"))
+        CleanRows(clean=option, option="tested", model=model).run(inputs, output, Workspace(scratch))
         return Cleaned(output)
 
     return run

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PACKAGES = {"duckdb": "clean", "pyarrow": "clean"}
 """What an option that uses these files returns from ``requires``."""
-_MEMORY = "1GB"
+_MEMORY = "400MB"
 """What DuckDB may use before it writes to disk."""
 
 

@@ -102,12 +102,11 @@ class Heuristics(RowClean):
         """Yield each rule on symbols and words with the text's value and the greatest that is allowed."""
         least, greatest = self.mean_word
         mean = sum(map(len, words)) / len(words)
-        spaced = sum(len(word) > 1 or word.isascii() for word in words) > len(words) / 2
-        if spaced:
+        if text.isascii() or sum(len(word) > 1 for word in words) > len(words) / 2:
             yield "long_words", mean, greatest
             yield "short_words", least - mean, 0.0
         yield "symbols", len(_SYMBOL.findall(text)) / len(words), self.max_symbols
-        alphabetic = sum(any(map(str.isalpha, word)) for word in words) / len(words)
+        alphabetic = sum(word.isalpha() or any(map(str.isalpha, word)) for word in words) / len(words)
         yield "not_alphabetic", 1 - alphabetic, 1 - self.min_alphabetic
         lines = [line for line in map(str.strip, text.split("\n")) if line]
         yield "bullets", _share(lines, lambda line: line.startswith(_BULLETS)), self.max_bullets
@@ -116,9 +115,11 @@ class Heuristics(RowClean):
     def _repetition(self, text: str, words: list[str]) -> Iterator[tuple[str, float, float]]:
         lines = [line for line in map(str.strip, text.split("\n")) if line]
         yield "repeated_lines", 1 - len({*lines}) / len(lines), self.max_repeated_lines
+        most = len(words)
         for length, limit in enumerate(self.max_top_ngram, 2):
-            ((_, count),) = Counter(_grams(words, length)).most_common(1)
-            yield f"top_{length}gram", count * length / len(words) if count > 2 else 0.0, limit
+            if most * length > limit * len(words):  # an n-gram is never there more often than a shorter one
+                most = max(Counter(_grams(words, length)).values())
+            yield f"top_{length}gram", most * length / len(words) if most > 2 else 0.0, limit
         grams = [*_grams(words, 5)]
         yield "repeated_5grams", 1 - len({*grams}) / len(grams), self.max_repeated_ngrams
 

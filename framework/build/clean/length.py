@@ -61,7 +61,7 @@ class Length(RowClean):
         """
         if self.too_long == "split" and not tokenizer.is_fast:
             raise DataError(
-                "clean.length: this model's tokenizer does not tell where a token begins, so that rows cannot "
+                "clean.length: this tokenizer does not tell where a token begins, so that rows cannot "
                 "be split; set clean.length.too_long=reject"
             )
         copy = self.model_copy()

@@ -31,6 +31,13 @@ _SECRET = re.compile(
     r"-----END (?:[A-Z]{1,12} ){0,3}PRIVATE KEY-----",
     re.ASCII,
 )
+_SECRET_PREFIXES = (
+    *("AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "AIza", "sk-"),
+    *("sk_", "rk_", "hf_", "npm_", "eyJ", "-----BEGIN "),
+)
+_MANY_DIGITS = re.compile(r"\d(?:[ .()-]{0,3}\d){6}", re.ASCII)
+"""Seven digits, which every number that is looked for has."""
+_DOTTED = re.compile(r"\d\.\d{1,3}\.\d", re.ASCII)
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
 )
@@ -65,8 +72,9 @@ _CN_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 def find(text: str, kinds: tuple[Kind, ...]) -> list[Found]:
     """Return what is found of *kinds*, in order and without overlaps; an earlier kind of ``Kind`` wins."""
     taken: list[Found] = []
+    numbered = _MANY_DIGITS.search(text) is not None
     for kind, (pattern, check) in _RULES.items():
-        if kind not in kinds or (kind == "email" and "@" not in text):
+        if kind not in kinds or not _may_have(kind, text, numbered):
             continue
         for match in pattern.finditer(text):
             length = check(match[0])
@@ -74,6 +82,17 @@ def find(text: str, kinds: tuple[Kind, ...]) -> list[Found]:
             if length and all(found.end <= other.start or found.start >= other.end for other in taken):
                 taken.append(found)
     return sorted(taken)
+
+
+def _may_have(kind: Kind, text: str, numbered: bool) -> bool:
+    """Return whether a cheap test allows *kind* in *text*; most texts have none."""
+    if kind == "secret":
+        return any(prefix in text for prefix in _SECRET_PREFIXES)
+    if kind == "email":
+        return "@" in text
+    if kind == "ip":
+        return text.count(":") > 1 or _DOTTED.search(text) is not None
+    return numbered
 
 
 def _whole(text: str) -> int:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 # Chinese and Japanese characters, which are written without spaces, count as words.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
-_PLAIN_WORD = re.compile(r"\w+")
+_SPACED = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) == "_")}
 
 
 def words_of(text: str) -> list[str]:
@@ -20,7 +21,9 @@ def words_of(text: str) -> list[str]:
     >>> words_of("It's 5 o'clock: 我们走吧!")
     ['it', 's', '5', 'o', 'clock', '我', '们', '走', '吧']
     """
-    return (_PLAIN_WORD if text.isascii() else _WORD).findall(text.lower())
+    if text.isascii():  # the same words, in a third of the time
+        return text.lower().translate(_SPACED).split()
+    return _WORD.findall(text.lower())
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,18 @@ class NGrams:
     """Where each text's n-grams start, and at the end their number: one more than there are texts."""
 
 
-class _Hashes(dict[str, int]):
-    """The hash of each word, computed once."""
-
-    def __missing__(self, word: str) -> int:
-        import xxhash
-
-        self[word] = digest = xxhash.xxh3_64_intdigest(word.encode())
-        return digest
-
-
 def hash_ngrams(texts: Sequence[Sequence[str]], length: int) -> NGrams:
     """Return the n-grams of *length* words of each text; a shorter text is one n-gram, filled up."""
     import numpy as np
+    from xxhash import xxh3_64_intdigest
 
-    hashes = _Hashes()
-    counts = np.array([max(len(words), length) for words in texts], np.int64)
+    sizes = np.array([len(words) for words in texts], np.int64)
+    counts = np.maximum(sizes, length)
     ends = np.cumsum(counts)
     flat = np.zeros(int(counts.sum()), np.uint64)
-    for words, end, count in zip(texts, ends.tolist(), counts.tolist(), strict=True):
-        flat[end - count : end - count + len(words)] = [hashes[word] for word in words]
+    places = np.arange(sizes.sum()) + np.repeat(ends - counts - np.cumsum(sizes) + sizes, sizes)
+    hashes = {word: xxh3_64_intdigest(word.encode()) for word in {*chain.from_iterable(texts)}}
+    flat[places] = np.fromiter(map(hashes.__getitem__, chain.from_iterable(texts)), np.uint64, len(places))
     windows = max(len(flat) - length + 1, 0)
     mixed = np.full(windows, length, np.uint64)
     for offset in range(length):

@@ -12,7 +12,7 @@ PLANTED = {
     ],
     "de": [
         "Der Ausschuss traf sich am Dienstag, um über den Haushalt zu beraten.",
-        "Bitte schicken Sie mir den Bericht vor Mittag und rufen Sie bei Fragen an.",
+        "Bitte schickt mir den Bericht noch heute und ruft bei Fragen gerne an.",
     ],
     "fr": [
         "La commission s'est réunie mardi pour discuter du budget de l'année prochaine.",

@@ -257,7 +257,7 @@ def render_with() -> Callable[..., dict[str, str]]:
 
 _DEFAULTS = {
     "deployment": "kubernetes",
-    "serving": "litserve",
+    "serving": "http",
     "environment": "production",
     "rollout": "rolling",
     "autoscaling": "hpa",

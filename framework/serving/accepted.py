@@ -86,7 +86,7 @@ class Accepted:
             ApiError: 503 while the server starts or stops, 429 if they would wait too long.
         """
         if self.refusal is not None:
-            raise self.refusal
+            raise self.refusal.with_traceback(None)  # it is raised often, and would grow
         wait = self.expected_wait()
         late = wait - self._max_wait
         if late <= 0 and len(self._tickets) + requests <= MOST:

@@ -128,7 +128,7 @@ class _Server(uvicorn.Server):
         if accepted:
             advice = "; raise serving.grace_seconds to let them end" if cut else ""
             print(
-                f"stopped: {accepted - cut} accepted requests were answered, {cut} were cut{advice}",
+                f"stopped: {accepted - cut} accepted requests ended, {cut} were cut{advice}",
                 file=sys.stderr,
             )
         self.should_exit = True

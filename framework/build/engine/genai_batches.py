@@ -74,7 +74,9 @@ class GenaiBatches:
             self._seeded[request] = self._single.generate(prompt, max_new_tokens, sampling)
             return
         with as_serve_error(self._folder):
-            turn = self._engine.create_request()
+            room = og.RequestOptions()  # else each row has a key-value cache for the whole context
+            room.set_max_session_tokens(len(prompt) + max_new_tokens)
+            turn = self._engine.create_request(options=room)
             options = og.TurnOptions(turn)
             options.set_max_generated_tokens(max_new_tokens)
             options.set_do_sample(sampling.temperature > 0)

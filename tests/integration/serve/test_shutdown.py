@@ -87,7 +87,7 @@ def test_every_accepted_request_is_answered_after_sigterm(tiny_genai, tmp_path) 
             assert [answer.result().status_code for answer in asked] == [200] * 24
         _, errors = served.process.communicate(timeout=20)
         assert served.process.returncode == 0
-        assert "24 accepted requests were answered, 0 were cut" in errors
+        assert "24 accepted requests ended, 0 were cut" in errors
 
 
 def test_what_the_grace_time_cuts_is_counted(tiny_genai, tmp_path) -> None:
@@ -103,4 +103,4 @@ def test_what_the_grace_time_cuts_is_counted(tiny_genai, tmp_path) -> None:
         assert [answer.status_code for answer in cut] == [503] * 3
         assert all("Retry-After" in answer.headers for answer in cut)
         assert served.process.returncode == 0
-        assert "0 accepted requests were answered, 3 were cut" in errors
+        assert "0 accepted requests ended, 3 were cut" in errors

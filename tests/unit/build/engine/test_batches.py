@@ -1,5 +1,6 @@
 """Every engine that the server generates with, on the same requests."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,9 @@ def test_engine_without_batches_answers_one_request_after_another(tiny_llama: Pa
 def test_classifier_generates_nothing(tiny_bert: Path) -> None:
     with pytest.raises(ServeError, match="cannot generate text"):
         open_batches("onnxruntime", tiny_bert, 1, 16)
+
+
+def test_missing_openvino_genai_names_the_extra(tiny_openvino: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino_genai", None)
+    with pytest.raises(ServeError, match=r"gitune\[openvino\]"):
+        open_batches("openvino", tiny_openvino, 1, 4)

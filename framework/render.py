@@ -239,11 +239,19 @@ def _refuse_same_objects(files: Mapping[str, str], folder: Path) -> None:
 
 def _generated(path: Path) -> str | None:
     """Return the text of a file that ``render`` wrote; None for any other file."""
-    named = path.name in (LOCK, APP) or path.name.endswith(JSON)
-    if not (named or path.suffix == ".yaml") or not path.is_file():
+    if not (_is_named(path) or path.suffix == ".yaml") or not path.is_file():
         return None
     text = path.read_bytes().decode(errors="replace")  # read_text would hide changed line endings
-    return text if named or text.startswith(HEADER) else None
+    return text if is_generated(path, text) else None
+
+
+def is_generated(path: Path, text: str) -> bool:
+    """Return whether ``render`` wrote the *text* of the file *path*."""
+    return _is_named(path) or (path.suffix == ".yaml" and text.startswith(HEADER))
+
+
+def _is_named(path: Path) -> bool:
+    return path.name in (LOCK, APP) or path.name.endswith(JSON)
 
 
 def _refused(error: OSError, verb: str) -> ReleaseError:

@@ -9,15 +9,21 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
-from framework.core.errors import ConfigError, FrameworkError
+from framework.core.approval import check_approval
+from framework.core.component import Component
+from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.modelstore import check, pull
 from framework.core.release import Release
+from framework.core.signers import Signers
 from framework.core.streams import print_any_text
 from framework.serving import Serving
 from framework.serving.triton_repository import DESCRIPTION, lay_out
+
+C = TypeVar("C", bound=Component)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments().parse_args(argv)
     try:
         release = Release.read(arguments.release)
+        if arguments.signers is not None:
+            require_approval(release, arguments)
         if arguments.fetch_only:
             pull(release.model_uri, release.digest, arguments.model)
         elif arguments.check_only:
@@ -62,22 +70,68 @@ def serve_release(release: Release, serving: Serving, folder: Path) -> None:
     serving.serve(folder, release)
 
 
+def require_approval(release: Release, arguments: argparse.Namespace) -> None:
+    """Refuse *release* unless one of the signers admits it to the environment, as the pod's annotations say.
+
+    Args:
+        release: the release in the pod.
+        arguments: ``signers``, ``environment``, ``approval`` and ``digest`` of the command line.
+
+    Raises:
+        ReleaseError: it is not signed, or changed, for another environment, or by others; or the pod names
+            another approval or model.
+        ConfigError: there are no signers, or no environment.
+    """
+    if not arguments.environment:
+        raise ConfigError("--signers: also set --environment, the name of the environment that is signed for")
+    again = "apply environments/argocd/ again, which `run argocd` writes"
+    signers = _read(Signers, arguments.signers, again)
+    if not signers:
+        raise ConfigError(f"{arguments.signers}: no signer; {again}")
+    try:
+        approval = check_approval(release, arguments.environment, signers)
+        expected = (
+            ("approval", arguments.approval, str(approval.number)),
+            ("digest", arguments.digest, release.digest),
+        )
+        for name, given, signed in expected:
+            if given is not None and given != signed:
+                raise ReleaseError(
+                    f"its {name} is {signed}, but the pod's is {given or 'missing'}: the lock is an earlier "
+                    "one, or another's"
+                )
+    except ReleaseError as error:
+        raise ReleaseError(
+            f"{arguments.release}: refused in {arguments.environment}: {error}; restore the release's "
+            "folder from Git, or promote it again, which signs it"
+        ) from error
+
+
 def read_serving(path: Path) -> Serving:
     """Read server options from the JSON of ``Serving.dump()``.
 
     Raises:
         ConfigError: there is no such file, or it does not contain server options.
     """
+    return _read(Serving, path, "render it again, or set --config to the server's options")
+
+
+def _read(kind: type[C], path: Path, advice: str) -> C:
+    """Return the component whose ``dump()`` is in the JSON file at *path*.
+
+    Raises:
+        ConfigError: there is no such file, or it has another content; *advice* says what to do.
+    """
     try:
-        return Serving.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return kind.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; set --config to the server's options") from None
+        raise ConfigError(f"{path}: no such file; {advice}") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise ConfigError(f"{path}: {where}: {first['msg']}; render it again") from None
+        raise ConfigError(f"{path}: {where}: {first['msg']}; {advice}") from None
     except ValueError as error:
-        raise ConfigError(f"{path}: not JSON ({error}); render it again") from None
+        raise ConfigError(f"{path}: not JSON ({error}); {advice}") from None
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -88,6 +142,10 @@ def _arguments() -> argparse.ArgumentParser:
     once = parser.add_mutually_exclusive_group()
     once.add_argument("--fetch-only", action="store_true", help="fetch and verify the model, then exit")
     once.add_argument("--check-only", action="store_true", help="verify the fetched model, then exit")
+    parser.add_argument("--signers", type=Path, help="accepted signers as JSON; the lock must be signed")
+    parser.add_argument("--environment", help="the environment that the lock must be signed for")
+    parser.add_argument("--approval", help="the number that the lock's approval must have")
+    parser.add_argument("--digest", help="the digest that the signed model must have")
     parser.add_argument(
         "--triton-repository",
         type=Path,

@@ -290,6 +290,7 @@ def _rendered(release: dict[str, Any] | None = None, **groups: Any) -> dict[str,
         option, overrides = choice if isinstance(choice, tuple) else (choice, {})
         if isinstance(option, str):
             data = yaml.safe_load((ROOT / "conf" / group / f"{option}.yaml").read_text())
+            data.pop("defaults", None)  # the groups are chosen here
             option = BASES[group].model_validate({**data, **overrides})
         options[group] = option
     lock = Release.read(ROOT / "tests" / "golden" / "tiny.lock").model_copy(update=release or {})

@@ -35,7 +35,7 @@ from framework.core.signals import handle_signals
 from framework.core.streams import print_any_text
 from framework.core.suggest import nearest
 
-GIT_VERBS = ("propose", "promote", "rollback", "status", "verify", "diff", "argocd", "changed")
+GIT_VERBS = ("propose", "promote", "rollback", "status", "verify", "log", "diff", "argocd", "changed")
 _HELP = {"-h", "--help"}
 
 

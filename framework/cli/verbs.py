@@ -33,6 +33,7 @@ class Verb:
 
 _BASE = Word("base", "the branch to commit on; empty is the one that Argo CD follows", "")
 _ENVIRONMENTS = Word("environments", "the folder of locks and manifests", "environments")
+_KEY = Word("key", "the private key that signs; empty is the one in GITUNE_SIGNING_KEY, or CI's identity", "")
 _SKIP = Word("skip", "the reason to skip the environment before, its soak time and its metrics", "")
 _SOURCE = Word(
     "source",
@@ -95,6 +96,9 @@ VERBS = (
             _SOURCE,
             _ENVIRONMENTS,
             _SKIP,
+            _KEY,
+            Word("release", "only this release, also if its lock is committed but not signed yet", ""),
+            Word("environment", "only locks of this environment", ""),
             Word("reports", "the folder of reports, which become the pull request's text", ".gitune/reports"),
         ),
         composes=False,
@@ -118,14 +122,15 @@ VERBS = (
             _SOURCE,
             _ENVIRONMENTS,
             _SKIP,
+            _KEY,
         ),
         composes=False,
     ),
     Verb(
         "rollback",
         "restore the release that ran before, as one commit",
-        "Finds the last release of this environment that was not rolled back, restores its lock and renders "
-        "it.",
+        "Finds the last release of this environment that was not rolled back, and restores its lock and the "
+        "manifests that it ran with; where those cannot be restored, it renders them and says why.",
         (
             "run rollback release=support environment=production",
             "run rollback release=support environment=production to=fe2f2a6971c0",
@@ -134,9 +139,13 @@ VERBS = (
             Word("release", "the release's name"),
             Word("environment", "the environment to restore it in"),
             Word("to", "the digest to restore, or its first digits; empty is the release before", ""),
+            Word(
+                "render", "then restores manifests as they ran, now renders them; empty is then if it can", ""
+            ),
             Word("push", _PUSH, "direct"),
             _BASE,
             _ENVIRONMENTS,
+            _KEY,
         ),
         composes=False,
     ),
@@ -158,16 +167,54 @@ VERBS = (
     ),
     Verb(
         "verify",
-        "compare a release's lock with what its commit gives",
-        "Composes and plans the recipe with the lock's overrides in a worktree of its commit, and compares "
-        "the config's digest and the key of every step. Builds nothing. Exits with 1 if something differs.",
-        ("run verify release=support", "run verify release=support environment=production"),
+        "prove what a release in Git, or a folder, is, and who vouches for it",
+        "Of a release in Git: composes and plans the recipe with the lock's overrides in a worktree of its "
+        "commit, compares the config's digest and the key of every step, and checks who signed lock and "
+        "model. Of a folder with a lock or a published model: checks seal, signatures, every byte of the "
+        "model and the evidence, without Git or config. Builds nothing. Exits with 1 if something differs, "
+        "or if the named signer signed nothing.",
+        (
+            "run verify release=support environment=production",
+            "run verify folder=environments/production/support key=team.pub",
+        ),
+        (
+            Word("release", "the name of a release in Git", ""),
+            Word(
+                "folder", "a folder with a release.lock or a model, here or at any URL that fsspec opens", ""
+            ),
+            Word(
+                "environment",
+                "only the lock in this environment; of a folder, the environment it must be signed for",
+                "",
+            ),
+            Word("key", "the file of a public key that must have signed; empty checks no key", ""),
+            Word(
+                "identity",
+                "the subject that must have signed without a key, such as a workflow's address",
+                "",
+            ),
+            Word("issuer", "the identity provider of 'identity'", ""),
+            Word(
+                "trust_config", "the trust config of a private Sigstore instance; empty is the public one", ""
+            ),
+            Word("model", "where the model of the folder's lock is; empty is where the lock says", ""),
+            Word("signature", "the file of the model's signature; empty is beside the model", ""),
+            _ENVIRONMENTS,
+        ),
+        composes=False,
+    ),
+    Verb(
+        "log",
+        "show what happened to a release: who released, promoted, rolled back",
+        "Reads the history of the branch that Argo CD follows, newest first: each change of a lock with its "
+        "commit, people, gates and skipped conditions. Trailers count as far as the lock agrees; commits of "
+        "other tools are compared lock by lock.",
+        ("run log release=support", "run log release=support environment=production format=json"),
         (
             Word("release", "the release's name"),
-            Word("environment", "only its lock in this environment; empty is every environment", ""),
-            Word(
-                "key", "public key that must have signed the model, which is then read; empty checks none", ""
-            ),
+            Word("environment", "only this environment", ""),
+            Word("base", "the branch to read; empty is the one that Argo CD follows", ""),
+            Word("format", "text, or json with whole digests and commits", "text"),
             _ENVIRONMENTS,
         ),
         composes=False,
@@ -186,7 +233,8 @@ VERBS = (
     Verb(
         "argocd",
         "write what connects Argo CD to this repository",
-        "Writes environments/argocd/: namespaces, projects, ApplicationSets and a reader for drift.",
+        "Writes environments/argocd/: namespaces, projects, ApplicationSets, a reader for drift, and, for "
+        "environments that name signers, who they are and admission policies.",
         (
             "run argocd repo=https://github.com/team/models.git",
             "run argocd server=https://cluster.example.com:6443 namespace=argo",
@@ -198,6 +246,12 @@ VERBS = (
             ),
             Word("server", "the API server that releases run on", "https://kubernetes.default.svc"),
             Word("namespace", "the namespace of Argo CD", "argocd"),
+            Word(
+                "admission",
+                "what admits signed releases alone, where an environment names signers: policy (Kubernetes), "
+                "kyverno, both or none",
+                "policy",
+            ),
             _ENVIRONMENTS,
         ),
         composes=False,

@@ -14,6 +14,7 @@ from framework.config.options import relative
 from framework.config.yaml_source import Fault, read_source
 
 KeyPath = Sequence[int | str]
+_COMMAND_LINE = "command line"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Place:
     """Sorts places by merge order, then by line."""
     spelled: str = ""
     """The value as written, if it is a word such as ``yes`` that YAML reads as a boolean."""
+
+    @property
+    def typed(self) -> bool:
+        """Whether it is on the command line."""
+        return self.text.startswith(_COMMAND_LINE)
 
 
 class Places:
@@ -63,7 +69,7 @@ class Places:
             key = _key(override)
             depth = len(path) if _is_above(key, dotted) or _is_above(dotted, key) else 0
             if depth and depth >= best:
-                text = f"command line '{override.lstrip('+')}'"
+                text = f"{_COMMAND_LINE} '{override.lstrip('+')}'"
                 best, place = depth, Place(text, _is_above(dotted, key), (len(self._files) + number, 0))
         return place
 

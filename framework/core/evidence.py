@@ -22,13 +22,18 @@ FILES = (BILL, PROVENANCE, CARD)
 
 def model_address(release: Release) -> str:
     """Return the folder of everything that is kept beside the model of *release*."""
-    root, _, name = release.model_uri.rstrip("/").rpartition("/")
+    return beside(release.model_uri)
+
+
+def beside(model_uri: str) -> str:
+    """Return the folder of everything that is kept beside a published model."""
+    root, _, name = model_uri.rstrip("/").rpartition("/")
     return f"{root}/{FOLDER}/{name}"
 
 
-def address(release: Release) -> str:
-    """Return the folder of the evidence of *release*, beside its model."""
-    return f"{model_address(release)}/{short_key(release.seal.removeprefix('sha256:'))}"
+def address(release: Release, model_uri: str = "") -> str:
+    """Return the folder of the evidence of *release*, beside its model, or beside a copy at *model_uri*."""
+    return f"{beside(model_uri or release.model_uri)}/{short_key(release.seal.removeprefix('sha256:'))}"
 
 
 def keep(folder: str, files: Mapping[str, str | bytes]) -> list[str]:

@@ -167,30 +167,6 @@ def checkout_commit(folder: Path) -> str | None:
     return commit or None
 
 
-def uncommitted(repository: Repository, files: Iterable[Path], folders: Iterable[Path]) -> list[str]:
-    """Return what differs from the last commit, relative to the repository's root, and files outside of it.
-
-    Args:
-        repository: the checkout; without a commit, everything differs.
-        files: files, and folders of data, of which the commit must have every file, ignored or not.
-        folders: folders of code, of which ignored files do not count.
-    """
-    root = Path(repository.run("rev-parse", "--show-toplevel").rstrip("\n"))
-    paths = {path for file in files for path in _places(file)}
-    outside = sorted(str(path) for path in paths if not path.is_relative_to(root))
-    inside = [path for path in paths if path.is_relative_to(root)]
-    code = [path for folder in folders for path in _places(folder) if path.is_relative_to(root)]
-    found: set[str] = set()
-    for pathspecs, ignored in ((inside, "--ignored=matching"), (code, "--ignored=no")):
-        names = sorted({f":(top,literal){path.relative_to(root).as_posix()}" for path in pathspecs})
-        if names:
-            listed = repository.run(
-                "status", "--porcelain", "-z", "--untracked-files=all", ignored, "--", *names
-            )
-            found |= {entry[3:] for entry in listed.split("\0") if entry}
-    return [*sorted(found), *outside]
-
-
 def in_history(commit: str) -> bool:
     """Return whether *commit* leads to the working folder's; a shallow clone cannot deny it.
 
@@ -201,9 +177,26 @@ def in_history(commit: str) -> bool:
     return known or repository.ask("rev-parse", "--is-shallow-repository") == "true"
 
 
-def _places(path: Path) -> set[Path]:
-    """Return the absolute path, and what it links to: of a link, the commit has only the name."""
-    return {path.parent.resolve() / path.name, path.resolve()}
+def on_remote(repository: Repository, commit: str, remote: str) -> bool:
+    """Return whether a branch of *remote*, as last fetched, has *commit*; an empty *remote* is any."""
+    listing = ("for-each-ref", "--count=1", "--contains", commit)
+    return bool(repository.ask(*listing, f"refs/remotes/{remote}/" if remote else "refs/remotes/"))
+
+
+def push_command(commit: str) -> str:
+    """Return the command that pushes *commit*, which is checked out or below that.
+
+    It is empty if a branch of a remote has the commit, or if there is no remote.
+    """
+    repository = Repository(Path())
+    remotes = (repository.ask("remote") or "").split()
+    if not remotes or on_remote(repository, commit, ""):
+        return ""
+    branch, remote = repository.branch, "origin" if "origin" in remotes else remotes[0]
+    if branch is None:
+        return f"git push {remote} HEAD:refs/heads/<branch>"
+    has_upstream = repository.ask("rev-parse", "--verify", "--quiet", f"{branch}@{{upstream}}")
+    return "git push" if has_upstream else f"git push -u {remote} {branch}"
 
 
 def error_line(output: str) -> str:

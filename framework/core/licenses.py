@@ -1,7 +1,7 @@
 """What names of licenses mean: which are SPDX identifiers, and which forbid what a recipe does.
 
 It knows the names that weights and data sets commonly have, and reads no license text. A license that it does
-not know forbids nothing here: who publishes has to read it.
+not know forbids nothing here: who publishes has to read it. A test walks SPDX's whole list.
 """
 
 import re
@@ -32,7 +32,17 @@ _HUB = frozenset(
         *("cdla-permissive-2.0", "ecl-2.0", "epl-1.0", "epl-2.0", "eupl-1.1", "eupl-1.2"),
         *("agpl-3.0", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "isc", "ms-pl"),
         *("mpl-2.0", "odbl", "odc-by", "openrail++", "osl-3.0", "postgresql", "unlicense", "zlib"),
-        *("pddl", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "gemma", "apple-amlr"),
+        *("pddl", "llama2", "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "gemma", "apple-amlr"),
+        *(
+            "apple-ascl",
+            "bigscience-bloom-rail-1.0",
+            "bsd-3-clause-clear",
+            "etalab-2.0",
+            "gfdl",
+            "h-research",
+        ),
+        *("fair-noncommercial-research-license", "intel-research", "lgpl-lr", "lppl-1.3c", "ncsa", "ofl-1.1"),
+        *("open-mdw", "wtfpl"),
         *("deepfloyd-if-license"),
     )
 )
@@ -43,6 +53,7 @@ _RESEARCH = frozenset(
             "apple-amlr",
             "deepfloyd-if-license",
             "exaone",
+            "h-research",
             "intel-research",
             "llama",
             "llama1",
@@ -61,10 +72,13 @@ _RESEARCH = frozenset(
 )
 _NON_COMMERCIAL = frozenset(
     (
-        *("coqui-public-model-license", "cpml", "mnpl", "mnpl-0.1", "nvidia-source-code-license-nc"),
-        *("stable-video-diffusion-nc-community", "stabilityai-nc-research-community"),
+        *("coqui-public-model-license", "cpml", "nvidia-source-code-license-nc"),
+        *("stable-video-diffusion-nc-community", "stabilityai-nc-research-community", "ncgl-uk-2.0"),
+        # Solely for education, research, development, benchmarks and demonstrations.
+        *("aswf-digital-assets-1.0", "aswf-digital-assets-1.1"),
     )
 )
+_NON_PRODUCTION = frozenset(("busl-1.1", "mnpl", "mnpl-0.1"))
 _UNKNOWN = ("", "unknown", "none", "noassertion")
 
 
@@ -111,7 +125,7 @@ def forbidden(name: str) -> str | None:
         "commercial use": (common and "nc" in words)
         or short in _NON_COMMERCIAL
         or "noncommercial" in letters,
-        "use in production": "nonproduction" in letters,
+        "use in production": short in _NON_PRODUCTION or "nonproduction" in letters,
         "derivatives": (common and "nd" in words) or "noderiv" in letters,
     }
     found = [term for term, holds in terms.items() if holds]

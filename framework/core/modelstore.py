@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 
 from framework.core.error_text import first_line
 from framework.core.errors import SourceError
 from framework.core.filesystem import files_below, sha256_of, tree_digest
 
 LIST = "SHA256SUMS"
+_LINK = "link"
 
 
 def push(folder: Path, url: str) -> tuple[str, str]:
@@ -85,11 +87,48 @@ def published_files(uri: str, digest: str) -> dict[str, str]:
         return {name: sha256 for sha256, name in _entries(uri, _listing(store, root, uri, digest))}
 
 
-def local_folder(uri: str) -> Path | None:
-    """Return the published folder where the store is a local one; None for others."""
+def listed_files(uri: str) -> dict[str, str] | None:
+    """Return what a published folder's list has, whose digest nothing checks; None without a list.
+
+    Raises:
+        SourceError: the list is malformed, or cannot be read.
+    """
     with wrap_store_errors(uri, "read"):
         store, root = open_store(uri)
-        return Path(root) if is_local(store) else None
+        try:
+            listing: bytes = store.cat_file(f"{root}/{LIST}")
+        except FileNotFoundError:
+            return None
+        return {name: sha256 for sha256, name in _entries(uri, listing.decode(errors="replace"))}
+
+
+def read_files(uri: str) -> dict[str, str]:
+    """Return the hex sha256 of each file that is in a published folder, but its list, by name; all are read.
+
+    A link has no sha256 but a word: what it leads to may change, and no published folder has one.
+
+    Raises:
+        SourceError: the folder is missing, or cannot be read.
+    """
+    with wrap_store_errors(uri, "read"):
+        store, root = open_store(uri)
+        store.invalidate_cache()
+        if is_local(store):
+            links = {path for path in Path(root).rglob("*") if path.is_symlink()}
+            found = {*files_below(Path(root)), *links} - {Path(root, LIST)}
+            return {
+                path.relative_to(root).as_posix(): _LINK if path in links else sha256_of(path)
+                for path in found
+            }
+        sums = {}
+        for path in store.find(root):
+            name = path.removeprefix(root).lstrip("/")
+            if "http" in store.protocol:  # names come from links
+                name = unquote(name)
+            if name != LIST:
+                with store.open(path, "rb") as stream:
+                    sums[name] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return sums
 
 
 def check(digest: str, folder: Path) -> None:

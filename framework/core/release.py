@@ -1,8 +1,9 @@
 """The release: the only record that passes from the build half to the render half.
 
 It is saved as ``release.lock``: JSON with sorted keys, two spaces and a final newline, so equal releases are
-equal files. It contains no time, host name or absolute path. Its ``seal`` is the sha256 of everything else.
-A lock that was edited is refused wherever it is read, so the metrics that pass a gate are the measured ones.
+equal files. It contains no time, host name or absolute path. Its ``seal`` is the sha256 of everything else
+except its ``approval``, a signature. A lock that does not match its seal is refused wherever it is read; who
+made a seal is known only in environments that name their signers.
 
 What a release was built from besides its steps (``ORIGIN``) is unknown in the store, where configs share
 steps, and in locks of earlier versions. Unknown fields are left out of the text, so those locks keep their
@@ -83,6 +84,9 @@ class Release(Component):
     clean: bool | None = None
     """Whether that commit has every recipe, option, local file and line of code that the release was built
     from. None: not recorded."""
+    approval: dict[str, Any] | None = None
+    """The signature that admits this release to the environment of its lock: a Sigstore bundle; see
+    ``framework.core.approval``. The seal does not cover it. None: not signed."""
 
     @property
     def changed(self) -> bool | None:
@@ -99,7 +103,9 @@ class Release(Component):
         return None if self.changed is None or self.overrides is None else True
 
     def served(self) -> "Release":
-        """Return what a pod reads: without the fields that a server of an earlier version refuses."""
+        """Return what a pod reads: all that is signed, or else no field that earlier servers refuse."""
+        if self.approval is not None:
+            return self
         return self.model_copy(update={**dict.fromkeys(ORIGIN), "candidate": ""})
 
     @property
@@ -124,16 +130,17 @@ class Release(Component):
 
     @property
     def seal(self) -> str:
-        """The sha256 of the lock's text without its seal."""
+        """The sha256 of the lock's text without its seal and approval."""
         return "sha256:" + hashlib.sha256(_text(self._body()).encode()).hexdigest()
 
     def text(self) -> str:
         """Return the lock file's text, including the seal."""
-        return _text({**self._body(), "seal": self.seal})
+        approval = {} if self.approval is None else {"approval": self.approval}
+        return _text({**self._body(), "seal": self.seal, **approval})
 
     def _body(self) -> dict[str, Any]:
         body = self.dump()
-        del body["_target_"]
+        del body["_target_"], body["approval"]
         # The seal of a lock that lacks these keys does not cover them.
         empty = {key for key, value in body.items() if key in ORIGIN and value is None}
         empty |= set() if self.candidate else {"candidate"}

@@ -1,27 +1,31 @@
-"""Signatures of published models: OpenSSF Model Signing bundles, made and checked with a key pair.
+"""Signatures of published models: OpenSSF Model Signing bundles, by a key pair or an identity.
 
-A bundle lists every file of the published folder with its sha256. The command ``model_signing verify key`` of
-the package model-signing checks it without this program, on the folder in the store or on a copy of it.
+A bundle lists every file of the published folder with its sha256. The command ``model_signing verify`` of the
+package model-signing checks it without this program, on the folder in the store or on a copy of it.
 """
 
 import hashlib
 import json
 import tempfile
-from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from framework.core import evidence
+from framework.core.bundle import checked_statement, claimed_signer
 from framework.core.error_text import first_line
 from framework.core.errors import ReleaseError
-from framework.core.modelstore import LIST, local_folder, published_files, pull
+from framework.core.key_pair import key_id, load_private
+from framework.core.modelstore import LIST, published_files, read_files
 from framework.core.release import Release, short_key
+from framework.core.signers import Identity, Signers
+from framework.core.silence_libraries import quiet
 
 PACKAGES = {"model-signing": "sign", "pyopenssl": "sign"}
 """What signing needs, with the extra that installs it; model-signing does not declare the second."""
 _PREFIX, _SUFFIX = "model.", ".sig"
+_SHOWN = 3
 
 
 def keep_signature(release: Release, key: bytes) -> None:
@@ -37,98 +41,128 @@ def keep_signature(release: Release, key: bytes) -> None:
         ReleaseError: the key cannot be used, or the extra ``sign`` is not installed.
         SourceError: the model store cannot be read or written.
     """
-    folder, name = evidence.model_address(release), _name(private_key_id(key))
+    folder, name = evidence.model_address(release), _name(key_id(load_private(key).public_key()))
+
+    def configured(config: Any, scratch: Path) -> Any:
+        pem = scratch / "key.pem"
+        pem.write_bytes(key)
+        return config.use_elliptic_key_signer(private_key=pem)
+
     if evidence.find(folder, name) is None:
-        files = published_files(release.model_uri, release.digest)
-        evidence.keep(folder, {name: _sign(release, files, key)})
+        evidence.keep(folder, {name: _sign(release, configured)})
+
+
+def keep_keyless_signature(
+    release: Release, token: str, trust_config: Mapping[str, Any] | None = None
+) -> None:
+    """Sign the model of *release* beside it by the identity of *token*; one that is there stays.
+
+    Args:
+        release: a published release.
+        token: an OpenID Connect token for the audience ``sigstore``.
+        trust_config: that of a private Sigstore instance; None is the public one.
+
+    Raises:
+        ReleaseError: the instance does not sign, or the extra ``sign`` is not installed.
+        SourceError: the model store cannot be read or written.
+    """
+    from framework.core.keyless import certified
+
+    def configured(config: Any, scratch: Path) -> Any:
+        trust = scratch / "trust.json" if trust_config else None
+        if trust:
+            trust.write_text(json.dumps(trust_config))
+        return config.use_sigstore_signer(identity_token=token, trust_config=trust)
+
+    bundle = _sign(release, configured)
+    name = _name(_identity_id(certified(json.loads(bundle))))
+    evidence.keep(evidence.model_address(release), {name: bundle})
 
 
 def signers(release: Release) -> list[str]:
-    """Return the first digits of the id of each key that signed the model of *release*; nothing is checked.
+    """Return who signed the model of *release*, as the bundles say; nothing is checked.
 
     Raises:
         SourceError: the model store cannot be read.
     """
-    names = evidence.names(evidence.model_address(release))
-    return [
-        name.removeprefix(_PREFIX).removesuffix(_SUFFIX)
-        for name in names
-        if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+    return [claimed_signer(json.loads(bundle)) for bundle in model_signatures(release.model_uri).values()]
+
+
+def check_signature(release: Release, accepted: Signers) -> str:
+    """Check that one of *accepted* signed the model of *release*; every byte is read.
+
+    Returns:
+        Who signed.
+
+    Raises:
+        ReleaseError: none did, a file differs, or the extra ``sign`` is not installed for an identity.
+        SourceError: the model store cannot be read.
+    """
+    bundles = model_signatures(release.model_uri)
+    ids = [*map(key_id, accepted.public_keys()), *map(_identity_id, accepted.identities)]
+    found = [bundles[name] for name in map(_name, ids) if name in bundles]
+    if not found:
+        raise ReleaseError(f"{release.model_uri}: not signed by {accepted}; build it again with publish.sign")
+    try:
+        files, signer = signed_files(found[0], accepted)
+    except ReleaseError as error:
+        raise ReleaseError(f"{release.model_uri}: its signature is not valid: {error}") from None
+    if files != published_files(release.model_uri, release.digest):
+        raise ReleaseError(f"{release.model_uri}: the signature by {signer} is one of another model")
+    if wrong := differences(files, read_files(release.model_uri)):
+        raise ReleaseError(f"{release.model_uri}: not as {signer} signed it: {wrong}")
+    return signer
+
+
+def model_signatures(model_uri: str) -> dict[str, bytes]:
+    """Return the bundles that are kept beside a published model, by their name.
+
+    Raises:
+        SourceError: the model store cannot be read.
+    """
+    folder = evidence.beside(model_uri)
+    names = [name for name in evidence.names(folder) if name.startswith(_PREFIX) and name.endswith(_SUFFIX)]
+    return {name: evidence.find(folder, name) or b"{}" for name in names}
+
+
+def signed_files(bundle: bytes, accepted: Signers) -> tuple[dict[str, str], str]:
+    """Return the sha256 of each file that *bundle* lists, by name, and who of *accepted* signed it.
+
+    Raises:
+        ReleaseError: none of them did, or it is no signature of a model.
+    """
+    try:
+        body = json.loads(bundle)
+    except ValueError as error:
+        raise ReleaseError(f"no Sigstore bundle: {first_line(error)}") from None
+    statement, signer = checked_statement(body, accepted)
+    try:
+        predicate = json.loads(statement)["predicate"]
+        method, kind = (predicate["serialization"][key] for key in ("method", "hash_type"))
+        if (method, kind) != ("files", "sha256"):
+            raise ReleaseError(f"it lists {method} by {kind}, and only files by sha256 can be checked")
+        return {str(item["name"]): str(item["digest"]) for item in predicate["resources"]}, signer
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(f"what {signer} signed is no model ({error!r})") from None
+
+
+def differences(wanted: Mapping[str, str], found: Mapping[str, str]) -> str:
+    """Return the first files that differ between two listings, for people; empty if none does."""
+    changed = [
+        *(f"{name} is missing" for name in wanted if name not in found),
+        *(f"{name} was added" for name in found if name not in wanted),
+        *(f"{name} was changed" for name in wanted if found.get(name, wanted[name]) != wanted[name]),
     ]
+    more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
+    return ", ".join(changed[:_SHOWN]) + more
 
 
-def check_signature(release: Release, key: Path) -> None:
-    """Check that the key pair of the public *key* signed the model of *release*; every byte is read.
-
-    Raises:
-        ReleaseError: it did not, a file differs, or the extra ``sign`` is not installed.
-        SourceError: the model store cannot be read.
-    """
-    name = _name(public_key_id(key))
-    bundle = evidence.find(evidence.model_address(release), name)
-    if bundle is None:
-        raise ReleaseError(f"{release.model_uri}: not signed by {key}; build it again with publish.sign")
-    files = published_files(release.model_uri, release.digest)
-    with tempfile.TemporaryDirectory(prefix="gitune-") as scratch:
-        folder = local_folder(release.model_uri)
-        if folder is None:
-            folder = Path(scratch) / "model"
-            pull(release.model_uri, release.digest, folder)
-        path = Path(scratch) / name
-        path.write_bytes(bundle)
-        _verify(release, folder, path, key)
-    if _signed_files(bundle) != files:
-        raise ReleaseError(f"{release.model_uri}: the signature by {key} is one of another model")
+def _identity_id(identity: Identity) -> str:
+    return hashlib.sha256(str(identity).encode()).hexdigest()
 
 
-def private_key_id(key: bytes) -> str:
-    """Return the id of the key pair of a private *key* in PEM: what bundles have as its hint.
-
-    Raises:
-        ReleaseError: it cannot be used.
-    """
-    try:
-        from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    except ImportError as error:
-        raise _missing(error) from error
-    try:
-        private = load_pem_private_key(key, None)
-    except (ValueError, TypeError) as error:
-        raise ReleaseError(f"publish.sign: the key cannot be read: {first_line(error)}; {_MAKE}") from error
-    if not isinstance(private, EllipticCurvePrivateKey):
-        raise ReleaseError(f"publish.sign: the key is not one of an elliptic curve; {_MAKE}")
-    return _id(private.public_key())
-
-
-def public_key_id(key: Path) -> str:
-    """Return the id of the key pair of a public *key*.
-
-    Raises:
-        ReleaseError: it cannot be read.
-    """
-    try:
-        from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    except ImportError as error:
-        raise _missing(error) from error
-    try:
-        return _id(load_pem_public_key(key.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ReleaseError(f"{key}: no public key in PEM: {first_line(error)}") from error
-
-
-_MAKE = "make one with `openssl ecparam -name prime256v1 -genkey -noout -out key.pem`"
-
-
-def _name(key_id: str) -> str:
-    return f"{_PREFIX}{short_key(key_id)}{_SUFFIX}"
-
-
-def _id(public: Any) -> str:
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(pem).hexdigest()
+def _name(key: str) -> str:
+    return f"{_PREFIX}{short_key(key)}{_SUFFIX}"
 
 
 class _Listed:
@@ -148,30 +182,18 @@ class _Listed:
         return manifest.Manifest(str(model_path), items, kind)
 
 
-def _sign(release: Release, files: Mapping[str, str], key: bytes) -> bytes:
-    signing = _upstream("signing")
+def _sign(release: Release, configured: Callable[[Any, Path], Any]) -> bytes:
+    """Return model-signing's bundle of the published files, by the signer that *configured* sets."""
+    files, signing = published_files(release.model_uri, release.digest), _upstream("signing")
     with tempfile.TemporaryDirectory(prefix="gitune-") as scratch:  # only its owner can read it
-        pem, bundle = Path(scratch) / "key.pem", Path(scratch) / "model.sig"
-        pem.write_bytes(key)
-        config = signing.Config().use_elliptic_key_signer(private_key=pem)
-        config.set_hashing_config(_Listed(files)).sign(release.name, bundle)
+        bundle = Path(scratch) / "model.sig"
+        try:
+            with quiet():
+                config = configured(signing.Config(), Path(scratch)).set_hashing_config(_Listed(files))
+                config.sign(release.name, bundle)
+        except Exception as error:  # its errors, and those of its network clients, share no base class
+            raise ReleaseError(f"{release.model_uri}: cannot be signed: {first_line(error)}") from error
         return bundle.read_bytes()
-
-
-def _verify(release: Release, folder: Path, bundle: Path, key: Path) -> None:
-    verifying = _upstream("verifying")
-    try:
-        verifying.Config().use_elliptic_key_verifier(public_key=key).verify(folder, bundle)
-    except Exception as error:  # its errors share no base class
-        raise ReleaseError(
-            f"{release.model_uri}: the signature by {key} is not valid: {first_line(error)}"
-        ) from error
-
-
-def _signed_files(bundle: bytes) -> dict[str, str]:
-    """Return the sha256 of each file that a checked bundle lists, by name."""
-    statement = json.loads(b64decode(json.loads(bundle)["dsseEnvelope"]["payload"]))
-    return {str(item["name"]): str(item["digest"]) for item in statement["predicate"]["resources"]}
 
 
 def _upstream(module: str) -> Any:

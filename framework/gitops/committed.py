@@ -1,8 +1,9 @@
-"""Whether a commit alone gives a release, and what a proposal says of one that no commit gives."""
+"""Whether a commit alone gives a release, and what a proposal says of one whose source is not proved."""
 
 from dataclasses import dataclass
 
-from framework.core.errors import ReleaseError
+from framework.core.errors import GitError, ReleaseError
+from framework.core.git import on_remote
 from framework.core.release import NO_RECIPE, Release, built_from
 from framework.gitops.arguments import choice
 from framework.gitops.commit import Target
@@ -22,6 +23,10 @@ class Mark:
     source: str = ""
     """The value of the trailer ``Gitune-Source``; empty if a commit gives the release."""
 
+    def also(self, other: "Mark") -> "Mark":
+        """Return what is said if both are."""
+        return Mark(self.subject + other.subject, self.body + other.body, self.source or other.source)
+
 
 def source_choice(value: str) -> bool:
     """Return whether releases that no commit gives are proposed too.
@@ -35,13 +40,22 @@ def source_choice(value: str) -> bool:
 def lacks_commit(target: Target, release: Release) -> str:
     """Return the target's remote if no branch of it, as last fetched, has the release's commit; else empty.
 
-    What only this clone has can be amended or dropped, and nobody else can check it.
+    What only this clone has can be amended or dropped, and no one else can check it.
+
+    Raises:
+        GitError: the clone is shallow and does not have the commit, so that this is unknown.
     """
+    repository = target.repository
     if target.remote is None or not release.full_commit:
         return ""
-    listing = ("for-each-ref", "--count=1", "--contains", release.full_commit)
-    has = target.repository.ask(*listing, f"refs/remotes/{target.remote}/")
-    return "" if has else target.remote
+    if on_remote(repository, release.full_commit, target.remote):
+        return ""
+    if repository.ask("rev-parse", "--is-shallow-repository") == "true":
+        raise GitError(
+            f"this clone is shallow, so whether {target.remote} has commit {release.full_commit[:12]} is "
+            "unknown; fetch the history: git fetch --unshallow"
+        )
+    return target.remote
 
 
 def committed(release: Release, path: str, takes_any: bool, lacking: str = "") -> Mark:

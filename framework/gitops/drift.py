@@ -8,6 +8,7 @@ cluster's client nor Git.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from framework.gitops.field_owners import Manager, Owners
@@ -17,10 +18,12 @@ from framework.gitops.managed_fields import (
     is_controllers,
     is_default,
     is_tracking,
+    selects,
     strangers,
 )
 from framework.manifests.values import amount
 
+Allowed = Mapping[str, Sequence[str]]
 _QUANTITIES = re.compile(r".*\.(?:requests|limits)\.[\w./-]+|.*\.(?:sizeLimit|averageValue|storage)")
 _ABSENT = "nothing"
 _KEYS = ("name", "mountPath", "type")
@@ -43,19 +46,22 @@ class Drift:
         return f"{self.path}: Git has {self.git}, the cluster {self.cluster}{by}"
 
 
-def drift(git: Mapping[str, Any], live: Mapping[str, Any]) -> list[Drift]:
+def drift(
+    git: Mapping[str, Any], live: Mapping[str, Any], allowed: Allowed = MappingProxyType({})
+) -> list[Drift]:
     """Return every field in which *live* differs from *git*.
 
     Args:
         git: the rendered object.
         live: the same object as an API server returns it.
+        allowed: the fields, as jq paths, that other controllers may add, by the controller's name.
     """
     owners = Owners.of(live)
     ours, theirs = (
         {key: item for key, item in body.items() if key not in ("apiVersion", "kind", "status")}
         for body in (git, live)
     )
-    differences = _Comparison(str(git.get("kind"))).mappings(ours, theirs, "", owners or Owners())
+    differences = _Comparison(str(git.get("kind")), allowed).mappings(ours, theirs, "", owners or Owners())
     if owners is None:
         unknown = Drift("metadata.managedFields", _ABSENT, "no record of who wrote its fields")
         return [*differences, unknown]
@@ -67,6 +73,7 @@ class _Comparison:
     """Compares one object of a kind."""
 
     kind: str
+    allowed: Allowed
 
     def values(self, git: Any, live: Any, path: str, owners: Owners) -> list[Drift]:
         """Return how the value of a field that Git sets differs."""
@@ -111,7 +118,8 @@ class _Comparison:
                 differences += self.values(ours[label], item, place, below)
             else:
                 managers = tuple(below.names)
-                differences.append(Drift(place, _short(ours.get(label)), _short(item), managers))
+                if label in ours or not managers or self._foreign(place, managers):
+                    differences.append(Drift(place, _short(ours.get(label)), _short(item), managers))
         return differences
 
     def _added(self, live: Any, path: str, owners: Owners) -> list[Drift]:
@@ -153,7 +161,11 @@ class _Comparison:
             if manager.name in GITOPS and manager.operation == "Apply" and not is_tracking(path)
         ]
         foreign = strangers(self.kind, path, [manager.name for manager in (*above, *owners)])
-        return list(dict.fromkeys([*former, *foreign]))
+        return list(dict.fromkeys([*former, *self._foreign(path, foreign)]))
+
+    def _foreign(self, path: str, managers: Sequence[str]) -> list[str]:
+        """Return which of *managers* the environment does not allow to add the field at *path*."""
+        return [name for name in managers if not selects(self.allowed.get(name, ()), path)]
 
 
 def _shared_key(git: Sequence[Any], live: Sequence[Any]) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from framework.core.errors import GitError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import Release
+from framework.gitops.commit_log import RELEASE, ROLLED_BACK, commit_records, proposal_of
 from framework.gitops.locks import digest_of
 
 
@@ -47,26 +48,25 @@ def versions(repository: Repository, tip: str, path: str) -> list[Version]:
         raise GitError(
             "this clone is shallow, so earlier releases are unknown; fetch the history: git fetch --unshallow"
         )
-    keys = ("Gitune-Release", "Gitune-Rolled-Back")
-    form = "%x1f".join(["%H", "%ct", *(f"%(trailers:key={key},valueonly,separator=%x20)" for key in keys)])
-    lines = repository.run("log", "--first-parent", f"--format={form}", tip, "--", path).splitlines()
-    commits = [line.split("\x1f") for line in lines if line]
+    records = commit_records(repository, tip, path, "--first-parent")
     name = f"{repository.prefix}{path}"
-    texts = repository.blobs(f"{commit}:{name}" for commit, *_ in commits)
+    texts = repository.blobs(f"{record.commit}:{name}" for record in records)
     digests = [digest_of(text or "") for text in texts]
     past, ran_at = [], tip
-    for number, ((commit, seconds, own, rolled_back), text) in enumerate(zip(commits, texts, strict=True)):
+    for number, (record, text) in enumerate(zip(records, texts, strict=True)):
         if text is None:  # the release was removed from the environment
-            ran_at = f"{commit}^"
+            ran_at = f"{record.commit}^"
             continue
+        proposal = proposal_of(repository, record, path)
         try:
             release = Release.parse(text, path)
         except ReleaseError:
             release = None
         # Commits of other tools have no trailers: those that restore an older lock count as rollbacks.
-        bad = rolled_back.strip() or ("" if own.strip() else _reverted(digests[number:]))
-        past.append(Version(commit, int(seconds), text, release, digests[number], bad, ran_at))
-        ran_at = f"{commit}^"
+        bad = " ".join(proposal.trailers[ROLLED_BACK])
+        bad = bad or ("" if proposal.trailers[RELEASE] else _reverted(digests[number:]))
+        past.append(Version(record.commit, record.time, text, release, digests[number], bad, ran_at))
+        ran_at = f"{record.commit}^"
     return past
 
 

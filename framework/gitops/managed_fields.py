@@ -72,6 +72,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "HorizontalPodAutoscaler": Kind("autoscaling/v2", "horizontalpodautoscalers"),
     "NetworkPolicy": Kind("networking.k8s.io/v1", "networkpolicies"),
+    "CiliumNetworkPolicy": Kind("cilium.io/v2", "ciliumnetworkpolicies"),
     "PodDisruptionBudget": Kind("policy/v1", "poddisruptionbudgets"),
     "AnalysisTemplate": Kind("argoproj.io/v1alpha1", "analysistemplates"),
     "Rollout": Kind(
@@ -213,7 +214,16 @@ def is_controllers(kind: str, path: str) -> bool:
     if entry is None:
         return False
     routes = [f"{entry.routes}[]?"] if entry.routes and path.endswith("[]") else []
-    return any(_pattern(jq).fullmatch(path) for jq in (*entry.owned, *entry.added, *routes))
+    return selects((*entry.owned, *entry.added, *routes), path)
+
+
+def selects(paths: Sequence[str], path: str) -> bool:
+    """Return whether one of the jq *paths* selects the field at *path*, or one above it.
+
+    >>> selects([".spec.containers[].resources"], "spec.containers[server].resources.limits")
+    True
+    """
+    return any(_pattern(jq).fullmatch(path) for jq in paths)
 
 
 def is_tracking(path: str) -> bool:
@@ -224,8 +234,8 @@ def is_tracking(path: str) -> bool:
 def _pattern(jq: str) -> re.Pattern[str]:
     """Return the paths that *jq* selects, and those below; list items and keys are equal in notation."""
     pattern = ""
-    for token in re.split(r'(\[\]\?|\["[^"]+"\])', jq.removeprefix(".")):
-        if token == "[]?":
+    for token in re.split(r'(\[\]\??|\["[^"]+"\])', jq.removeprefix(".")):
+        if token in ("[]", "[]?"):
             pattern += r"\[[^\]]*\]"
         elif token.startswith("["):
             name = re.escape(token[2:-2])

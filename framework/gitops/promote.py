@@ -2,27 +2,22 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from framework.core.errors import ConfigError, GateError, GitError
+from framework.core.errors import ConfigError, GitError
 from framework.core.git import Repository
-from framework.core.release import NO_RECIPE, Release, built_from
+from framework.core.release import Release, built_from
+from framework.gitops.approvals import has_lock, require_source, sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
-from framework.gitops.commit import Change, find_target, land
-from framework.gitops.committed import SOURCE, committed, source_choice
+from framework.gitops.commit import Change, Target, find_target, land
+from framework.gitops.committed import SOURCE, committed, lacks_commit, source_choice
 from framework.gitops.history import rolled_back_in, versions
-from framework.gitops.locks import (
-    bounds_of,
-    lock_path,
-    missed_gates,
-    read_lock,
-    render_arguments,
-    short_digest,
-)
+from framework.gitops.locks import bounds_of, lock_path, read_lock, short_digest
 from framework.gitops.promotion_conditions import require_conditions, skip_reason
 from framework.gitops.proposal import propose, trailers
-from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
+from framework.gitops.remote_compose import ComposeResult
+from framework.gitops.render_release import render_release, require_gates
 from framework.render import write
 
 
@@ -34,7 +29,7 @@ def promote(words: Sequence[str]) -> None:
             environment, or Git is not ready.
     """
     optional = {"push": "branch", "base": "", "source": SOURCE, "environments": "environments"}
-    optional |= {"skip": ""}
+    optional |= {"skip": "", "key": ""}
     arguments = parse_arguments("promote", words, ("release", "from", "to"), optional)
     release, start, end = (name(key, arguments[key]) for key in ("release", "from", "to"))
     environments = subfolder("environments", arguments["environments"])
@@ -44,49 +39,55 @@ def promote(words: Sequence[str]) -> None:
     if start == end:
         raise ConfigError(f"command line 'to={end}': same as 'from'; choose another environment")
     target = find_target(Path(), environments, arguments["base"] or None, direct)
-
-    def change(tree: Repository) -> Change:
-        return _write_promotion(tree, environments, release, start, end, target.base, takes_any, skip)
-
-    propose(land(target, change))
+    move = _Move(target, release, start, end, takes_any, skip, arguments["key"])
+    propose(land(target, lambda tree: _write_promotion(tree, move)))
 
 
-def _write_promotion(
-    tree: Repository,
-    environments: str,
-    name: str,
-    start: str,
-    end: str,
-    branch: str,
-    takes_any: bool,
-    skip: str,
-) -> Change:
-    """Write the promotion of release *name* into *tree*.
+@dataclass(frozen=True)
+class _Move:
+    """What is promoted, and what the caller chose."""
+
+    target: Target
+    name: str
+    start: str
+    end: str
+    takes_any: bool
+    skip: str
+    key: str
+
+    @property
+    def environments(self) -> str:
+        return self.target.environments
+
+
+def _write_promotion(tree: Repository, move: _Move) -> Change:
+    """Write the promotion into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, no commit gives the release, or it misses a gate or a
-            condition.
+        FrameworkError: there is nothing to promote, no commit of the remote gives the release, it is not
+            signed, or it misses a gate or a condition.
     """
-    folder, path = tree.folder, lock_path(environments, end, name)
-    source = lock_path(environments, start, name)
-    release = read_lock(folder, source, branch)
+    folder, path = tree.folder, lock_path(move.environments, move.end, move.name)
+    source = lock_path(move.environments, move.start, move.name)
+    release = read_lock(folder, source, move.target.base)
     digest = short_digest(release.digest)
-    present = folder / path
-    if present.is_file() and present.read_text(encoding="utf-8", errors="replace") == release.text():
-        raise GitError(f"{path}: {end} has {digest} already; there is nothing to promote")
-    mark = committed(release, source, takes_any)
-    answer = render_release(folder, release, end, environments)
-    require_gates(answer, release, end)
-    conditions = require_conditions(tree, environments, release, start, end, answer, skip)
-    write(answer.files, folder / environments)
-    warning = _rollback_warning(tree, path, release, end)
+    mark = committed(release, source, move.takes_any, lacks_commit(move.target, release))
+    answer = render_release(folder, release, move.end, move.environments, start=move.start)
+    mark = mark.also(require_source(tree, source, release, move.start, answer, move.takes_any))
+    if has_lock(folder / path, release, move.end, answer):
+        raise GitError(f"{path}: {move.end} has {digest} already; there is nothing to promote")
+    require_gates(answer, release, move.end)
+    conditions = require_conditions(tree, move.environments, release, move.start, move.end, answer, move.skip)
+    release, answer = sign_and_render(tree, release, move.end, move.environments, answer, move.key)
+    write(answer.files, folder / move.environments)
+    warning = _rollback_warning(tree, path, release, move.end)
     if warning:
         print(f"warning: {warning}", file=sys.stderr, end="")
-    subject = f"Promote {name} to {end}: {digest}{mark.subject}"
-    body = f"{mark.body}From {start}. Built from recipe {release.recipe} at {built_from(release)}.\n"
+    subject = f"Promote {move.name} to {move.end}: {digest}{mark.subject}"
+    body = f"{mark.body}From {move.start}. Built from recipe {release.recipe} at {built_from(release)}.\n"
     body += f"{_gate_lines(answer, release)}{warning}{conditions}"
-    tail = trailers(name, end, release.digest, source=mark.source)
-    return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{name}-{end}-{digest}")
+    tail = trailers(move.name, move.end, release.digest, source=mark.source)
+    return Change(f"{subject}\n\n{body}\n{tail}", f"promote/{move.name}-{move.end}-{digest}")
 
 
 def _rollback_warning(tree: Repository, path: str, release: Release, environment: str) -> str:
@@ -96,35 +97,6 @@ def _rollback_warning(tree: Repository, path: str, release: Release, environment
     commit = rolled_back_in(versions(tree, "HEAD", path), release.digest)
     digest = short_digest(release.digest)
     return f"{digest} was rolled back from {environment} in {commit[:12]}.\n" if commit else ""
-
-
-def render_release(folder: Path, release: Release, environment: str, environments: str) -> ComposeResult:
-    """Render *release* for *environment* with the tree in *folder*.
-
-    Raises:
-        FrameworkError: rendering fails; if an override fixes that, the message names the file it belongs in.
-    """
-    arguments = render_arguments(release, environment, environments)
-    answer = compose_in(folder, [ComposeRequest(arguments, release.text())])[0]
-    if answer.fixable:
-        where = f"conf/environment/{environment}.yaml"
-        if release.recipe != NO_RECIPE:
-            where = f"recipes/{release.recipe}.yaml or {where}"
-        answer = replace(answer, error=f"{answer.error}; write that into {where} and commit it")
-    return answer.checked()
-
-
-def require_gates(answer: ComposeResult, release: Release, environment: str) -> None:
-    """Refuse a release whose recorded metrics miss a bound of *environment*.
-
-    Raises:
-        GateError: names each missed bound.
-    """
-    if missed := missed_gates(answer.gates, release):
-        raise GateError(
-            f"{release.name}: it does not pass the gates of {environment}: {'; '.join(missed)}; train a "
-            f"better model, or loosen environment.gates in conf/environment/{environment}.yaml"
-        )
 
 
 def _gate_lines(answer: ComposeResult, release: Release) -> str:

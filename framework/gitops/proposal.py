@@ -5,28 +5,47 @@ import shutil
 import subprocess
 
 from framework.gitops.commit import LandedCommit
+from framework.gitops.commit_log import DIGEST, ENVIRONMENT, RELEASE, RENDERED_AT, ROLLED_BACK, SOURCE
 from framework.gitops.followed import SSH_URL
 
-_TRAILER = "Gitune-"
 
+def trailers(
+    release: str,
+    environment: str,
+    digest: str,
+    rolled_back: str = "",
+    source: str = "",
+    rendered_at: str = "",
+) -> str:
+    """Return the trailers of a commit message, which ``rollback``, ``status`` and ``log`` read.
 
-def trailers(release: str, environment: str, digest: str, rolled_back: str = "", source: str = "") -> str:
-    """Return the trailers of a commit message, from which ``run rollback`` reads the history.
-
-    *source* says that no commit alone gives the release; it is empty if one does.
+    Args:
+        release: the release's name.
+        environment: where it is released.
+        digest: the model's digest.
+        rolled_back: the digest that ran before, if this restores an earlier one.
+        source: ``any`` if no commit alone gives the release.
+        rendered_at: the commit whose manifests are restored; empty if they are rendered anew.
     """
-    lines = [
-        f"{_TRAILER}Release: {release}",
-        f"{_TRAILER}Environment: {environment}",
-        f"{_TRAILER}Digest: {digest}",
-        *([f"{_TRAILER}Rolled-Back: {rolled_back}"] if rolled_back else []),
-        *([f"{_TRAILER}Source: {source}"] if source else []),
-    ]
-    return "\n".join(lines) + "\n"
+    values = {
+        RELEASE: release,
+        ENVIRONMENT: environment,
+        DIGEST: digest,
+        ROLLED_BACK: rolled_back,
+        SOURCE: source,
+        RENDERED_AT: rendered_at,
+    }
+    return "".join(f"{key}: {value}\n" for key, value in values.items() if value)
 
 
-def propose(landed: LandedCommit, report: str = "") -> None:
-    """Print where the commit is; unless it landed directly, open a pull request that includes *report*."""
+def propose(landed: LandedCommit, report: str = "", stash: str = "") -> None:
+    """Print where the commit is; unless it landed directly, open a pull request that includes *report*.
+
+    Args:
+        landed: the commit.
+        report: what the pull request says besides the message.
+        stash: the command without which a pull stops at files of this folder; empty if none is needed.
+    """
     target, commit = landed.target, landed.commit[:12]
     subject = landed.message.partition("\n")[0]
     print(subject)
@@ -36,14 +55,16 @@ def propose(landed: LandedCommit, report: str = "") -> None:
         print(f"  {checked_out or 'a detached HEAD'} is checked out here; it stays as it is")
     if target.direct:
         print(f"  commit {commit} on {base}")
-        if not landed.updated:
-            print(f"  your local {target.base} is behind: git pull {target.remote} {target.base}")
-        return
-    print(f"  commit {commit} on branch {landed.branch}, from {base}")
-    if target.remote is None:
+    else:
+        print(f"  commit {commit} on branch {landed.branch}, from {base}")
+        if target.remote is not None:
+            print(f"  {_pull_request(landed, report)}")
+    if stash:
+        print(f"  its files are still uncommitted here; stash them first:\n    {stash}")
+    if target.direct and not landed.updated:
+        print(f"  your local {target.base} is behind: git pull {target.remote} {target.base}")
+    elif not target.direct and target.remote is None:
         print(f"  no remote to push to; merge it with: git merge {landed.branch}")
-        return
-    print(f"  {_pull_request(landed, report)}")
 
 
 def _pull_request(landed: LandedCommit, report: str) -> str:

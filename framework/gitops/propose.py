@@ -7,16 +7,17 @@ It does not know how the release was built.
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.errors import FrameworkError
+from framework.core.errors import FrameworkError, GitError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release, built_from
 from framework.gitops import proposal
-from framework.gitops.arguments import choice, parse_arguments, subfolder
+from framework.gitops.approvals import has_lock, sign_and_render
+from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.commit import Change, Target, find_target, land
 from framework.gitops.committed import SOURCE, Mark, committed, lacks_commit, source_choice
-from framework.gitops.locks import read_lock, short_digest
-from framework.gitops.promote import render_release, require_gates
+from framework.gitops.locks import lock_path, read_lock, short_digest
 from framework.gitops.promotion_conditions import require_conditions, skip_reason
+from framework.gitops.render_release import render_release, require_gates
 from framework.manifests.identity import SHARED
 from framework.render import write
 
@@ -27,20 +28,27 @@ _REPORT_LIMIT = 60_000
 def propose(words: Sequence[str]) -> None:
     """Propose each lock that differs from the last commit, one after another.
 
-    A lock that cannot be proposed does not hold the others back.
+    A lock that cannot be proposed does not hold the others back. ``release=`` proposes one release alone, and
+    its committed locks too, where their environments have come to ask for a signature.
 
     Raises:
         FrameworkError: no commit gives a release, it misses a gate of its environment, or Git is not ready;
             one line each.
     """
     optional = {"push": "branch", "base": "", "source": SOURCE, "environments": "environments"}
-    optional |= {"reports": ".gitune/reports", "skip": ""}
+    optional |= {"reports": ".gitune/reports", "skip": "", "key": "", "release": "", "environment": ""}
     arguments = parse_arguments("propose", words, (), optional)
     environments = subfolder("environments", arguments["environments"])
     takes_any = source_choice(arguments["source"])
     skip = skip_reason(arguments["skip"])
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
+    chosen = [(arguments[key] and name(key, arguments[key])) or "*" for key in ("environment", "release")]
     folders = _changed_releases(Repository.around(Path()), environments)
+    if arguments["release"]:
+        folders = sorted(
+            lock.parent.as_posix() for lock in Path(environments).glob(f"{'/'.join(chosen)}/{LOCK}")
+        )
+    folders = [folder for folder in folders if Path(folder).match("/".join(chosen))]
     if not folders:
         print(f"Nothing to propose: every lock below {environments}/ is committed.")
         if Repository.around(Path()).run("status", "--porcelain", "--untracked-files=all", environments):
@@ -50,7 +58,7 @@ def propose(words: Sequence[str]) -> None:
     for folder in folders:
         try:
             target = find_target(Path(), environments, arguments["base"] or None, direct, excluded=excluded)
-            _propose(target, folder, Path(arguments["reports"]), takes_any, skip)
+            _propose(target, folder, Path(arguments["reports"]), takes_any, skip, arguments["key"])
         except FrameworkError as error:
             if error.exit_code > 128:  # a signal
                 raise
@@ -61,26 +69,31 @@ def propose(words: Sequence[str]) -> None:
         raise failure
 
 
-def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: str) -> None:
+def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: str, key: str) -> None:
     """Propose the lock in *folder*.
 
     Raises:
         FrameworkError: no commit of the remote gives the release, it misses a gate, or Git refuses.
     """
-    environment, name = folder.split("/")[-2:]
+    environment, title = folder.split("/")[-2:]
     release = read_lock(Path(), f"{folder}/{LOCK}", "this folder")
     mark = committed(release, f"{folder}/{LOCK}", takes_any, lacks_commit(target, release))
 
     def change(tree: Repository) -> Change:
-        return _write_release(tree, target.environments, folder, environment, release, mark, skip)
+        return _write_release(tree, target.environments, folder, environment, release, mark, skip, key)
 
-    proposal.propose(land(target, change), _report(reports / f"{name}.md"))
+    landed = land(target, change)
+    proposal.propose(landed, _report(reports / f"{title}.md"), _stash(folder, target.environments))
+
+
+def _stash(folder: str, environments: str) -> str:
+    """Return the command that stashes the release in *folder*; empty if its lock is committed by now."""
     repository = Repository.around(Path())
-    if folder in _changed_releases(repository, target.environments):
-        shared = _shared_folder(folder)
-        changed = repository.ask("status", "--porcelain", "--untracked-files=all", "--", shared)
-        print("  its files are still uncommitted here; stash them before you pull:")
-        print(f"    git stash push -u {folder}{f' {shared}' if changed else ''}")
+    if folder not in _changed_releases(repository, environments):
+        return ""
+    shared = _shared_folder(folder)
+    changed = repository.ask("status", "--porcelain", "--untracked-files=all", "--", shared)
+    return f"git stash push -u {folder}{f' {shared}' if changed else ''}"
 
 
 def _shared_folder(folder: str) -> str:
@@ -108,6 +121,7 @@ def _write_release(
     release: Release,
     mark: Mark,
     skip: str,
+    key: str,
 ) -> Change:
     """Write the release into *tree*.
 
@@ -115,8 +129,14 @@ def _write_release(
         FrameworkError: it misses a gate or a condition of the environment.
     """
     answer = render_release(tree.folder, release, environment, environments)
+    path = lock_path(environments, environment, release.name)
+    if has_lock(tree.folder / path, release, environment, answer):
+        raise GitError(
+            f"{path}: {environment} has {short_digest(release.digest)} already; nothing to propose"
+        )
     require_gates(answer, release, environment)
     conditions = require_conditions(tree, environments, release, None, environment, answer, skip)
+    release, answer = sign_and_render(tree, release, environment, environments, answer, key)
     write(answer.files, tree.folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
     digest = short_digest(release.digest)

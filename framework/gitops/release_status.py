@@ -3,17 +3,21 @@
 It prints nothing. A broken lock or recipe is part of a release's status, not an error of the command.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from framework.core.approval import Approval
 from framework.core.errors import FrameworkError, GitError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
+from framework.core.signers import Signers
+from framework.gitops.approvals import checked, require_approval
 from framework.gitops.drift import drift
+from framework.gitops.earlier_manifests import restored_from
 from framework.gitops.foreign_objects import foreign_lines
 from framework.gitops.live_objects import Cluster
 from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments
@@ -35,12 +39,23 @@ class ReleaseStatus:
     answer: ComposeResult = field(default_factory=ComposeResult)
     stale: tuple[str, ...] = ()
     """Files that a fresh render would change."""
+    restored: str = ""
+    """The commit whose manifests a rollback restored, which is why a fresh render differs; else empty."""
     extra: tuple[str, ...] = ()
     """Files that Argo CD syncs although the lock does not render them."""
     missed: tuple[str, ...] = ()
     """Gates of the environment that the recorded metrics miss."""
+    approval: Approval | None = None
+    """The checked signature; None where the environment takes unsigned releases."""
+    refusal: str = ""
+    """Why the environment's pods do not take the signature, or its lack."""
     last_change: str = ""
     """The last commit that changed the folder; empty without Git."""
+
+    @property
+    def controllers(self) -> dict[str, Sequence[str]]:
+        """The fields that the environment allows other controllers to add, by the controller's name."""
+        return self.answer.config["environment"].get("controllers", {}) if self.answer.config else {}
 
     @property
     def folder(self) -> str:
@@ -62,7 +77,7 @@ def release_statuses(environments: str, environment: str, release: str) -> list[
         repository = None
     root = Path(environments)
     locks = sorted(root.glob(f"{environment or '*'}/{release or '*'}/{LOCK}"))
-    statuses = [_status(environments, lock, _last_change(lock.parent, repository)) for lock in locks]
+    statuses = [_status(environments, lock, repository) for lock in locks]
     locked = {lock.parent.relative_to(root) for lock in locks}
     for folder in synced_folders(root):
         place, name, *_ = folder.parts
@@ -88,8 +103,9 @@ def _without_lock(root: Path, folder: Path, files: Sequence[str], last_change: s
     return ReleaseStatus(environment, "/".join(names), problem=problem, last_change=last_change)
 
 
-def _status(environments: str, lock: Path, last_change: str) -> ReleaseStatus:
+def _status(environments: str, lock: Path, repository: Repository | None) -> ReleaseStatus:
     environment, name = lock.parts[-3:-1]
+    last_change = _last_change(lock.parent, repository)
     path = lock_path(environments, environment, name)
     try:
         release = read_lock(Path(), path, "disk")
@@ -103,7 +119,47 @@ def _status(environments: str, lock: Path, last_change: str) -> ReleaseStatus:
     missed = tuple(missed_gates(answer.gates, release))
     files = synced_files(lock.parent) if (lock.parent / APP).exists() else []
     extra = tuple(file for file in files if f"{environment}/{name}/{file}" in changed.foreign)
-    return ReleaseStatus(environment, name, release, "", answer, stale, extra, missed, last_change)
+    approval, refusal = _approval(path, release, environment, answer, repository)
+    restored = _restored(environments, release, answer, repository) if stale else ""
+    return ReleaseStatus(
+        environment, name, release, "", answer, stale, restored, extra, missed, approval, refusal, last_change
+    )
+
+
+def _restored(
+    environments: str, release: Release, answer: ComposeResult, repository: Repository | None
+) -> str:
+    """Return the commit whose manifests a rollback put here; empty without one, or if they were changed."""
+    try:
+        return restored_from(repository, environments, release, answer.files) if repository else ""
+    except FrameworkError:  # there is no commit yet
+        return ""
+
+
+def _approval(
+    path: str, release: Release, environment: str, answer: ComposeResult, repository: Repository | None
+) -> tuple[Approval | None, str]:
+    """Return the lock's approval, or why it has none that the environment takes."""
+    signers = Signers.model_validate(answer.signers or {})
+    if not signers:
+        return None, ""
+    try:
+        if repository is None:  # without history, no lock is known to be an old one
+            return checked(path, release, environment, signers), ""
+        return require_approval(repository, path, release, environment, signers), ""
+    except FrameworkError as error:
+        return None, str(error).removeprefix(f"{path}: ")
+
+
+def shared_folders(environments: str, statuses: Sequence[ReleaseStatus]) -> list[ReleaseStatus]:
+    """Return the folders of shared objects of the environments in *statuses*, without those in it."""
+    present = {status.folder for status in statuses}
+    shared = [
+        ReleaseStatus(status.environment, SHARED, answer=status.answer)
+        for status in {status.environment: status for status in statuses if status.answer.config}.values()
+    ]
+    known = [entry for entry in shared if entry.folder not in present]
+    return [entry for entry in known if Path(environments, entry.folder).is_dir()]
 
 
 def rendered_objects(environments: str, status: ReleaseStatus) -> dict[str, dict[str, Any]]:
@@ -134,8 +190,15 @@ def _is_named(body: dict[str, Any]) -> bool:
     return "apiVersion" in body and isinstance(meta, dict) and {"name", "namespace"} <= meta.keys()
 
 
-def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str]:
+def drift_lines(
+    cluster: Cluster, objects: Sequence[dict[str, Any]], allowed: Mapping[str, Sequence[str]]
+) -> list[str]:
     """Return one line for each field or object in which the cluster differs from Git.
+
+    Args:
+        cluster: the cluster.
+        objects: the committed objects of one folder.
+        allowed: the fields that other controllers may add; see ``drift``.
 
     Raises:
         FrameworkError: the API server cannot be reached, or refuses.
@@ -147,7 +210,7 @@ def drift_lines(cluster: Cluster, objects: Sequence[dict[str, Any]]) -> list[str
         if live is None:
             missing.append(label)
         else:
-            lines += [f"{label} {field}" for field in drift(item, live)]
+            lines += [f"{label} {field}" for field in drift(item, live, allowed)]
     if missing and len(missing) == len(objects):
         lines, missing = ["none of its objects exist"], []
     foreign = foreign_lines(cluster, objects) if objects else []

@@ -10,16 +10,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 import framework
-from framework.core.errors import ConfigError, FrameworkError, ReleaseError
-from framework.core.gates import Bound, Gates
+from framework.core.errors import FrameworkError, ReleaseError
 from framework.core.release import NO_RECIPE, Release
 
 _MODULE = Path("framework", "gitops", "remote_compose.py")
@@ -35,6 +32,8 @@ class ComposeRequest:
     """The text of a lock to render; None if there is no release."""
     with_plan: bool = False
     """Whether to return the plan's steps."""
+    start: str = ""
+    """The environment that a promoted release comes from."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,10 @@ class ComposeResult:
     was a lock: a recipe can only tighten those of the environment's option."""
     promotion: Any = None
     """The conditions of the environment's option, whatever the recipe sets; the config has the recipe's."""
+    signers: Any = None
+    """Whose signature the environment's option asks for, whatever the recipe sets."""
+    start_signers: Any = None
+    """Whose signature the option of the request's ``start`` asks for."""
     before: Sequence[str] = ()
     """The environments that a release passes before this one, the nearest first."""
     rollback_seconds: int | None = None
@@ -121,13 +124,16 @@ def compose_here(request: ComposeRequest) -> ComposeResult:
 
 def _compose(request: ComposeRequest) -> ComposeResult:
     from framework.plan.build import make_plan
+    from framework.run.environment_option import environment_option, merged_bounds
 
     release = None if request.lock is None else Release.parse(request.lock, "release.lock")
     if release:
         _require_recipe(release)
     call = _call(request.arguments)
     config = call.config
-    own = _option(call.composition.choices.get("environment"))
+    own = environment_option(call.composition.choices.get("environment"))
+    bounds = merged_bounds(release, config.environment.gates, own) if release else {}
+    gates = {name: {"min": bound.min, "max": bound.max} for name, bound in bounds.items()}
     steps: list[dict[str, Any]] = []
     if request.with_plan:
         plan = make_plan(config, call.recipe)
@@ -136,8 +142,10 @@ def _compose(request: ComposeRequest) -> ComposeResult:
         config=config.dump(),
         steps=tuple(steps),
         files=call.render(release) if release else None,
-        gates=_bounds(release, config.environment.gates, own.get("gates") or {}) if release else None,
+        gates=gates if release else None,
         promotion=own.get("promotion") or {},
+        signers=own.get("signers") or {},
+        start_signers=environment_option(request.start).get("signers") or {},
         before=_before(config.environment.name, own),
         rollback_seconds=config.deployment.rollback_seconds(config.delivery),
     )
@@ -158,49 +166,18 @@ def _require_recipe(release: Release) -> None:
         )
 
 
-def _option(environment: str | None) -> dict[str, Any]:
-    """Return the option *environment* without any recipe; empty if no option is chosen."""
-    from framework.config.compose_config import composed
-    from framework.config.load import resolved
-
-    if not environment:
-        return {}
-    option = resolved(composed([f"environment={environment}"]))[0].get("environment")
-    return option if isinstance(option, dict) else {}
-
-
 def _before(environment: str, option: dict[str, Any]) -> list[str]:
     """Return the environments before *environment*, whose *option* names the first, without a circle."""
     from framework.config.options import option_file
+    from framework.run.environment_option import environment_option
 
     names: list[str] = []
     while after := (option.get("promotion") or {}).get("after"):
         if after in (environment, *names) or option_file("environment", after) is None:
             break
         names.append(after)
-        option = _option(after)
+        option = environment_option(after)
     return names
-
-
-def _bounds(release: Release, gates: Mapping[str, Bound], option: Any) -> dict[str, dict[str, float | None]]:
-    """Return the bounds of *release* that meet both *gates* and those of the environment's *option*.
-
-    Raises:
-        ConfigError: no value can meet both.
-    """
-    both = (release.bounds(gates), release.bounds(TypeAdapter(Gates).validate_python(option)))
-    bounds: dict[str, dict[str, float | None]] = {}
-    for name in sorted({*both[0], *both[1]}):
-        sides = [side[name] for side in both if name in side]
-        least = max((side.min for side in sides if side.min is not None), default=None)
-        most = min((side.max for side in sides if side.max is not None), default=None)
-        if least is not None and most is not None and least > most:
-            raise ConfigError(
-                f"environment.gates.{name}: the recipe requires {sides[0]} and the environment's option "
-                f"{sides[1]}, so no value can pass; correct one of them"
-            )
-        bounds[name] = {"min": least, "max": most}
-    return bounds
 
 
 def _call(arguments: Sequence[str]) -> Any:

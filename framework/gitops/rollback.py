@@ -4,12 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from framework.core.approval import check_approval
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.modelstore import is_lost
-from framework.core.release import Release
+from framework.core.release import LOCK, Release
+from framework.core.signers import Signers
+from framework.gitops.approvals import sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, require_no_link, subfolder
 from framework.gitops.commit import Change, Target, find_target, land
+from framework.gitops.earlier_manifests import Earlier, Files, files_then, generated_at
 from framework.gitops.history import Version, candidates, versions
 from framework.gitops.locks import lock_path, missed_gates, read_lock, render_arguments, short_digest
 from framework.gitops.proposal import propose, trailers
@@ -28,8 +32,12 @@ class _Restored:
     before: str
     release: Release
     answer: ComposeResult
+    manifests: str
+    """Which manifests it has: those of then, or of today's recipe, and why."""
+    rendered_at: str
+    """The commit whose manifests are restored; empty if they are rendered anew."""
     differing: tuple[str, ...]
-    """Files that differ from those that the release last ran with."""
+    """Files that today's recipe renders otherwise than the release last ran with."""
 
 
 def rollback(words: Sequence[str]) -> None:
@@ -38,30 +46,48 @@ def rollback(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: there is no such release, or Git is not ready.
     """
-    optional = {"to": "", "push": "direct", "base": "", "environments": "environments"}
+    optional = {"to": "", "push": "direct", "base": "", "environments": "environments", "key": ""}
+    optional |= {"render": ""}
     arguments = parse_arguments("rollback", words, ("release", "environment"), optional)
     release, environment = (name(key, arguments[key]) for key in ("release", "environment"))
     direct = choice("push", arguments["push"], ("branch", "direct")) == "direct"
+    wanted = arguments["render"] and choice("render", arguments["render"], ("then", "now"))
     environments = subfolder("environments", arguments["environments"])
     target = find_target(Path(), environments, arguments["base"] or None, direct)
     path = lock_path(environments, environment, release)
     done: list[_Restored] = []
 
     def change(tree: Repository) -> Change:
-        done[:] = [_restore(tree, environments, path, environment, arguments["to"], target.base)]
+        done[:] = [
+            _restore(
+                tree, environments, path, environment, arguments["to"], target.base, arguments["key"], wanted
+            )
+        ]
         before, after = done[0].before, done[0].release.digest
         subject = f"Roll {release} back in {environment}: {short_digest(before)} -> {short_digest(after)}"
-        tail = trailers(release, environment, after, before)
-        return Change(f"{subject}\n\n{tail}", f"rollback/{release}-{environment}-{short_digest(after)}")
+        tail = trailers(release, environment, after, before, rendered_at=done[0].rendered_at)
+        return Change(
+            f"{subject}\n\n{done[0].manifests}.\n\n{tail}",
+            f"rollback/{release}-{environment}-{short_digest(after)}",
+        )
 
     propose(land(target, change))
     print("\n".join(_consequences(done[0], target)))
 
 
 def _restore(
-    tree: Repository, environments: str, path: str, environment: str, wanted: str, branch: str
+    tree: Repository,
+    environments: str,
+    path: str,
+    environment: str,
+    wanted: str,
+    branch: str,
+    key: str,
+    render: str,
 ) -> _Restored:
     """Write the earlier release into *tree*.
+
+    *render* is ``then`` or ``now``, or empty for the manifests of then if they can be restored.
 
     Raises:
         ReleaseError: no earlier release can be restored.
@@ -84,19 +110,32 @@ def _restore(
     reasons = []
     for version, answer in zip(restorable, answers, strict=True):
         assert version.release is not None
-        if reason := _unfit(version.release, answer):
+        if reason := _unfit(version.release, environment, answer):
             reasons.append(f"{short_digest(version.digest)}: {reason}")
             continue
-        write(answer.files, tree.folder / environments)
-        differing = _differing(tree, environments, version, answer)
-        return _Restored(past[0].digest, version.release, answer, differing)
+        release, answer = sign_and_render(tree, version.release, environment, environments, answer, key)
+        earlier = files_then(tree, environments, version, release, answer.files)
+        if earlier.reason and render == "then":
+            raise ReleaseError(f"{path}: render=then is not possible: {earlier.reason}; use render=now")
+        differing = _differing(tree, environments, earlier, answer)
+        then = not earlier.reason and render != "now"
+        write(earlier.files if then else answer.files, tree.folder / environments)
+        manifests = _manifests(earlier, then, differing)
+        return _Restored(
+            past[0].digest, release, answer, manifests, earlier.commit if then else "", differing
+        )
     raise ReleaseError(f"{path}: {_none_left(past, wanted, reasons)}")
 
 
-def _unfit(release: Release, answer: ComposeResult) -> str:
+def _unfit(release: Release, environment: str, answer: ComposeResult) -> str:
     """Return why the release cannot be restored; empty if it can."""
     if answer.error:
         return answer.error
+    if signers := Signers.model_validate(answer.signers or {}):
+        try:
+            check_approval(release, environment, signers)
+        except ReleaseError as error:
+            return str(error)
     if missed := missed_gates(answer.gates, release):
         return "; ".join(missed)
     path = release.model_uri.removeprefix("file://")
@@ -124,17 +163,32 @@ def _none_left(past: Sequence[Version], wanted: str, reasons: Sequence[str]) -> 
     return "Git's history has no earlier sealed release to restore"
 
 
+def _manifests(earlier: Earlier, then: bool, differing: Sequence[str]) -> str:
+    """Return in words which manifests are restored."""
+    commit = earlier.commit[:12]
+    if not differing and not earlier.reason:
+        return f"Manifests as they ran at {commit}, which today's recipe renders too"
+    if then:
+        return f"Manifests as they ran at {commit}; today's recipe would render {_count(differing)} otherwise"
+    why = f": those of {commit} cannot be restored, {earlier.reason}" if earlier.reason else " (render=now)"
+    return f"Manifests rendered by today's recipe{why}"
+
+
+def _count(files: Sequence[str]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files)} files"
+
+
 def _differing(
-    tree: Repository, environments: str, version: Version, answer: ComposeResult
+    tree: Repository, environments: str, earlier: Earlier, answer: ComposeResult
 ) -> tuple[str, ...]:
-    """Return the files that render differently from when *version* last ran."""
-    folder = next(iter(answer.files)).rpartition("/")[0]
-    listed = tree.run("ls-tree", "--name-only", "-z", version.ran_at, "--", f"{environments}/{folder}/")
-    files = [file for file in listed.split("\0") if file]
-    texts = tree.blobs(f"{version.ran_at}:{tree.prefix}{file}" for file in files)
-    old = {file.removeprefix(f"{environments}/"): text for file, text in zip(files, texts, strict=True)}
-    new = {file: text for file, text in answer.files.items() if file.startswith(f"{folder}/")}
-    return tuple(file for file in sorted({*old, *new}) if old.get(file) != new.get(file))
+    """Return the files that today's recipe renders otherwise than they were at the *earlier* commit."""
+    fresh: Files = answer.files
+    folder = next(path for path in fresh if path.endswith(f"/{LOCK}")).rpartition("/")[0]
+    then = earlier.files or generated_at(tree, earlier.commit, environments, folder)
+    own = {
+        path for path in {*then, *fresh} if path.startswith(f"{folder}/") and not path.endswith(f"/{LOCK}")
+    }
+    return tuple(path for path in sorted(own) if then.get(path) != fresh.get(path))
 
 
 def _consequences(done: _Restored, target: Target) -> list[str]:
@@ -147,14 +201,13 @@ def _consequences(done: _Restored, target: Target) -> list[str]:
         lines.append("  Argo CD does not sync this target; restart the old release there yourself")
     else:
         seen = done.answer.config["environment"]["sync_seconds"]
+        by = "; these are the times of today's recipe" if done.rendered_at and done.differing else ""
         lines.append(
             sentence(
                 f"the rollback takes up to {seen + seconds} s: Argo CD polls Git within {seen} s "
                 f"(at once with a webhook), then the release serves within {seconds} s; pulling images and "
-                "starting nodes come on top"
+                f"starting nodes come on top{by}"
             )
         )
-    if done.differing:
-        lines.append("  the recipe or its options changed since; files that differ from then:")
-        lines += [f"    {file}" for file in done.differing]
-    return lines
+    lines.append(sentence(done.manifests))
+    return [*lines, *(f"    {file}" for file in done.differing)]

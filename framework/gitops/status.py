@@ -17,6 +17,7 @@ from framework.gitops.release_status import (
     drift_lines,
     release_statuses,
     rendered_objects,
+    shared_folders,
 )
 from framework.gitops.text_layout import row
 
@@ -77,8 +78,12 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
         f"{metric} {_value(release, metric)} ({bound})" for metric, bound in sorted(release.gates.items())
     ]
     first, *more = gates or ["none"]
-    state = ["equal to a fresh render"]
-    if entry.stale:
+    state, stale = ["equal to a fresh render"], entry.stale and not entry.restored
+    if entry.restored:
+        count = f"{len(entry.stale)} file{'s' if len(entry.stale) > 1 else ''}"
+        state = [f"as it ran at {entry.restored[:12]}", "which a rollback restored"]
+        state.append(f"a fresh render differs in {count}")
+    elif entry.stale:
         names = ", ".join(file.removeprefix(f"{entry.folder}/") for file in entry.stale)
         state = f"differs from a fresh render ({names})".split(", ")
     met = "gates are met" if entry.answer.gates else "no gates of its own"
@@ -88,15 +93,25 @@ def _in_git(root: str, entry: ReleaseStatus) -> tuple[list[str], bool]:
         *last,
         row("gates", f"passed when built: {first}", *more),
         row("here", *entry.missed or [f"{entry.environment}: {met}"]),
+        *_signed(entry),
         row("rendered", *state),
-        *([f"  fix with    {_render_command(root, entry)}"] if entry.stale else []),
+        *([f"  fix with    {_render_command(root, entry)}"] if stale else []),
         *(
             [row("extra", *(f"{file}: Argo CD syncs it, remove it" for file in entry.extra))]
             if entry.extra
             else []
         ),
     ]
-    return lines, bool(entry.stale or entry.missed or entry.extra)
+    return lines, bool(stale or entry.missed or entry.extra or entry.refusal)
+
+
+def _signed(entry: ReleaseStatus) -> list[str]:
+    """Return the line on the signature; none where unsigned releases are taken."""
+    if entry.refusal:
+        return [row("signed", *f"no: {entry.refusal}".split(", "))]
+    if entry.approval is None:
+        return []
+    return [row("signed", f"by {entry.approval.signer}", f"number {entry.approval.number}")]
 
 
 def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, everything: bool) -> int:
@@ -112,7 +127,7 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, 
         FrameworkError: the API server cannot be reached, or refuses.
     """
     wrong = 0
-    for entry in statuses:
+    for entry in [*statuses, *shared_folders(root, statuses)]:
         try:
             objects = list(rendered_objects(root, entry).values())
         except ReleaseError as error:  # one broken file does not hide the other releases
@@ -121,7 +136,7 @@ def _in_cluster(root: str, statuses: Sequence[ReleaseStatus], cluster: Cluster, 
             continue
         if entry.release is None and not objects:  # nothing there is ours
             continue
-        lines = drift_lines(cluster, objects)
+        lines = drift_lines(cluster, objects, entry.controllers)
         if lines or everything:
             print(f"  {entry.folder}: {'differs' if lines else 'as in Git'} ({len(objects)} objects)")
         print("".join(f"    {line}\n" for line in lines), end="")

@@ -20,6 +20,19 @@ def row(title: str, *items: str, margin: int = 2) -> str:
     ).replace(_TIED, " ")
 
 
+def paragraph(title: str, text: str) -> str:
+    """Return *title* and *text*, broken between words."""
+    start = f"  {title:<{_TITLE}}"
+    return textwrap.fill(
+        text,
+        _WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * len(start),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def sentence(text: str) -> str:
     """Return *text* as indented lines, broken between words."""
     return textwrap.fill(

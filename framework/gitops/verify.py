@@ -1,23 +1,30 @@
-"""``run verify``: whether the commit and overrides in a lock give the steps and the config that it names.
+"""``run verify``: whether a release or a published model is what it says, and who vouches for it.
 
-It composes and plans in a worktree of that commit and builds nothing. So it proves where a release comes
-from, not that another training would measure the same numbers.
+Of a release in Git, it composes and plans the commit and overrides of the lock in a worktree and compares the
+steps and the config; it builds nothing. So it proves where a release comes from, not that another training
+would measure the same numbers. Of a folder, it needs no Git; see ``verify_folder``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.core.errors import FrameworkError, ReleaseError
+from framework.core.approval import check_approval, claimed_approval
+from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release, built_from, config_digest, short_key
+from framework.core.signers import Signers
 from framework.core.signing import check_signature, signers
+from framework.gitops.accepted_signers import accepted_signers, signers_of_environment
+from framework.gitops.approvals import require_approval
 from framework.gitops.arguments import name, parse_arguments, subfolder
 from framework.gitops.locks import lock_path, read_lock
 from framework.gitops.remote_compose import ComposeRequest, ComposeResult, compose_in
-from framework.gitops.text_layout import row
+from framework.gitops.text_layout import paragraph, row
 from framework.gitops.worktree import temporary_worktree
 from framework.run.build_origin import recipe_words
+
+_OF_FOLDER = ("folder", "model", "signature")
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,63 @@ class Comparison:
 
 
 def verify(words: Sequence[str]) -> None:
-    """Compare each lock of a release with the plan of its commit, and print what agrees and what does not.
+    """Print what is proved of a release in Git, or of a folder, and what is not.
 
     Raises:
-        FrameworkError: there is no such lock, or one of them does not agree with its commit.
+        FrameworkError: there is no such lock or folder, or something is refuted.
     """
-    optional = {"environment": "", "environments": "environments", "key": ""}
-    arguments = parse_arguments("verify", words, ("release",), optional)
+    optional = dict.fromkeys(("release", "folder", "environment", "model", "signature"), "")
+    optional |= dict.fromkeys(("key", "identity", "issuer", "trust_config"), "")
+    arguments = parse_arguments("verify", words, (), {**optional, "environments": "environments"})
+    if stray := [key for key in _OF_FOLDER if arguments["release"] and arguments[key]]:
+        raise ConfigError(
+            f"command line '{stray[0]}=': it does not go with 'release='; leave one of them out"
+        )
+    accepted = accepted_signers(arguments)
+    if arguments["release"]:
+        _verify_release(arguments, accepted)
+    elif arguments["folder"]:
+        _verify_folder(arguments, accepted)
+    else:
+        raise ConfigError(
+            "command line: name what to verify: run verify release=<name>, or folder=<path or URL>"
+        )
+
+
+def _verify_folder(arguments: Mapping[str, str], accepted: Signers) -> None:
+    """Print what the folder proves.
+
+    Raises:
+        FrameworkError: it cannot be read, something is refuted, or nothing is signed by *accepted*.
+    """
+    from framework.gitops.verify_folder import Folder, findings, whole_address
+
+    address = whole_address(arguments["folder"])
+    folder = Folder(
+        address,
+        accepted,
+        arguments["environment"],
+        whole_address(arguments["model"]),
+        arguments["signature"],
+    )
+    print(arguments["folder"])
+    found = []
+    for finding in findings(folder):
+        print(finding.row())
+        found.append(finding)
+    wrong = [f"{one.claim}: {one.text}" for one in found if one.verdict == "refuted"]
+    if accepted and not wrong and not any(one.by_signer for one in found):
+        wrong = [f"{accepted} signed nothing of it"]
+    if wrong:
+        raise ReleaseError("\n".join(f"{arguments['folder']}: {text}" for text in wrong))
+
+
+def _verify_release(arguments: Mapping[str, str], accepted: Signers) -> None:
+    """Compare each lock of a release with the plan of its commit and check who signed it.
+
+    Raises:
+        FrameworkError: there is no such lock, or one of them is not what it says.
+    """
     release = name("release", arguments["release"])
     chosen = arguments["environment"] and name("environment", arguments["environment"])
     root = subfolder("environments", arguments["environments"])
@@ -49,7 +106,11 @@ def verify(words: Sequence[str]) -> None:
         lock = read_lock(Path(), path, "this folder")
         print(f"{path}: recipe {lock.recipe}, built from {built_from(lock, 12)}")
         try:
-            print(row("signature", _signature(lock, arguments["key"])))
+            print(paragraph("approval", _approval(repository, path, lock, environment, accepted)))
+        except FrameworkError as error:
+            wrong.append(str(error))
+        try:
+            print(paragraph("signature", _signature(lock, accepted)))
         except FrameworkError as error:
             wrong.append(f"{path}: {error}")
         try:
@@ -88,22 +149,47 @@ def compare(lock: Release, planned: ComposeResult) -> Comparison:
     return Comparison(tuple(same), tuple(other), tuple(unknown))
 
 
-def _signature(lock: Release, key: str) -> str:
+def _approval(repository: Repository, path: str, lock: Release, environment: str, accepted: Signers) -> str:
+    """Return who admitted *lock* to its environment.
+
+    Raises:
+        FrameworkError: the environment names its signers, and none of them did, or the lock was put back; or
+            *accepted* did not.
+    """
+    if required := signers_of_environment(environment):
+        approval = require_approval(repository, path, lock, environment, required)
+    elif accepted and lock.approval:
+        try:
+            approval = check_approval(lock, environment, accepted)
+        except ReleaseError as error:
+            raise ReleaseError(f"{path}: {error}") from None
+    else:
+        return _claimed(lock, environment)
+    return f"number {approval.number}, by {approval.signer}"
+
+
+def _claimed(lock: Release, environment: str) -> str:
+    claimed = claimed_approval(lock)
+    if claimed is None:
+        return f"none, and {environment} requires none"
+    return f"by {claimed.signer}, not checked: {environment} names no signers; give key=<public key>"
+
+
+def _signature(lock: Release, accepted: Signers) -> str:
     """Return whether the model is signed, and what was checked of it.
 
     Raises:
-        FrameworkError: the public *key* is given, and its signature is missing or not valid.
+        FrameworkError: *accepted* are given, and their signature is missing or not valid.
     """
-    if key:
-        check_signature(lock, Path(key))
-        return f"valid: every file of the model is as {key} signed it"
+    if accepted:
+        return f"valid: every file of the model is as {check_signature(lock, accepted)} signed it"
     try:
         found = signers(lock)
     except FrameworkError as error:
         return f"unknown: {error}"
     if not found:
         return "none"
-    return f"by key {' and '.join(found)} (not checked: give key=<public key>)"
+    return f"by {' and '.join(found)}, not checked: give key=<public key>"
 
 
 def _planned(repository: Repository, lock: Release, environment: str) -> ComposeResult:

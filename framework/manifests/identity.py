@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from framework.core.approval import claimed_number
 from framework.core.release import Release
 
 Object = dict[str, Any]
@@ -36,6 +37,10 @@ to it; client-side apply keeps it."""
 SHARED = "shared"
 """Name of an environment's folder, and of its Application, for objects that several releases use."""
 _LABELS = {"app.kubernetes.io/managed-by": "gitune", "app.kubernetes.io/part-of": "gitune"}
+APPROVAL = "gitune.dev/approval"
+"""Annotation with the number of the lock's approval, on objects and pods."""
+DIGEST = "gitune.dev/digest"
+"""Annotation with the model's digest, on objects and pods."""
 ARM = "gitune.dev/arm"
 """Label of the arms of an A/B test, on pods and in metrics."""
 
@@ -64,10 +69,12 @@ class Identity:
         annotations = {
             "gitune.dev/base-model": release.base_model,
             "gitune.dev/data-digest": release.data_digest,
-            "gitune.dev/digest": release.digest,
+            DIGEST: release.digest,
             "gitune.dev/plan": release.plan,
             "gitune.dev/recipe": release.recipe,
         }
+        if release.approval is not None:
+            annotations[APPROVAL] = str(claimed_number(release.approval))
         if release.commit is not None:
             annotations["gitune.dev/commit"] = release.full_commit + ("-dirty" if release.changed else "")
         if release.overrides:

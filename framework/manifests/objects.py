@@ -72,32 +72,17 @@ def network_policy(workload: Workload, callers: Iterable[Peer], egress: Sequence
     Args:
         workload: the pods.
         callers: peers that can connect to the pods' ports; empty denies all.
-        egress: rules besides that for DNS, as ``tcp_egress`` makes them.
+        egress: rules for connections that the pods open.
     """
     peers = [_peer(caller) for caller in callers]
     ports = [{"port": name, "protocol": "TCP"} for name in ("http", *workload.ports)]
     spec = {
-        "egress": [dns_egress(), *egress],
+        "egress": [*egress],
         "ingress": [{"from": peers, "ports": ports}] if peers else [],
         "podSelector": {"matchLabels": dict(workload.identity.selector)},
         "policyTypes": ["Ingress", "Egress"],
     }
     return workload.identity.object("networking.k8s.io/v1", "NetworkPolicy", spec=spec)
-
-
-def tcp_egress(port: int, cidr: str | None = None) -> Object:
-    """Return the egress rule for a TCP port, at any address or at those of *cidr*."""
-    rule: Object = {"ports": [{"port": port, "protocol": "TCP"}]}
-    return rule if cidr is None else {**rule, "to": [{"ipBlock": {"cidr": cidr}}]}
-
-
-def dns_egress() -> Object:
-    """Return the egress rule for cluster DNS and for the address of a node-local DNS cache."""
-    dns = [
-        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}},
-        {"ipBlock": {"cidr": "169.254.20.10/32"}},
-    ]
-    return {"ports": [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}], "to": dns}
 
 
 def _peer(caller: Peer) -> Object:

@@ -5,7 +5,7 @@ They fail with the config, instead of when a commit reaches the API server.
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -92,6 +92,16 @@ Image = Annotated[
         )
     ),
 ]
+ImageSource = Annotated[
+    str,
+    AfterValidator(
+        like(
+            r"[a-z0-9][a-z0-9._-]*(:\d+(?=/))?(/[a-z0-9][a-z0-9._-]*)*(/|@sha256:[0-9a-f]{64})?",
+            "an image's name such as 'registry/name', with its digest or without, or a folder of a registry "
+            "such as 'registry/team/'",
+        )
+    ),
+]
 LabelKey = Annotated[
     str,
     AfterValidator(
@@ -105,6 +115,16 @@ LabelValue = Annotated[
     str,
     AfterValidator(
         like(r"([A-Za-z0-9]([-\w.]{0,61}[A-Za-z0-9])?)?", "a label's value of at most 63 characters")
+    ),
+]
+HostPattern = Annotated[
+    str,
+    Field(max_length=253),
+    AfterValidator(
+        like(
+            r"[-a-z0-9*_]+(\.[-a-z0-9*_]+)*\.[-a-z0-9]+|[0-9a-f:]*:[0-9a-f:]*",
+            "a host such as 'models.example.com' or 's3.*.amazonaws.com'",
+        )
     ),
 ]
 Domain = Annotated[
@@ -127,6 +147,17 @@ def is_pinned(image: str) -> bool:
     False
     """
     return re.search(r"@sha256:[0-9a-f]{64}$", image) is not None
+
+
+def image_pattern(accepted: Iterable[str]) -> str:
+    """Return the regular expression, for Python and for CEL, of the images that *accepted* names.
+
+    >>> pattern = image_pattern(["ghcr.io/team/", "redis"])
+    >>> [re.search(pattern, image) is not None for image in ("ghcr.io/team/server:1", "redis:7", "redis:7/x")]
+    [True, True, False]
+    """
+    names = [name.replace(".", "[.]") + ("[a-z0-9._/-]+" if name.endswith("/") else "") for name in accepted]
+    return f"^({'|'.join(names)})(:[A-Za-z0-9_.-]+)?(@sha256:[0-9a-f]{{64}})?$"
 
 
 def unpinned(key: str, image: str, environment: str) -> Problem:

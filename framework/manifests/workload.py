@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
 from framework.core.release import LOCK
-from framework.manifests.identity import Identity, Object
+from framework.manifests.identity import APPROVAL, DIGEST, Identity, Object
 from framework.manifests.scheduling import GPU
 from framework.manifests.server_signals import Signals
 
@@ -63,7 +63,7 @@ class Workload:
         checksum = hashlib.sha256(json.dumps(dict(self.files), sort_keys=True).encode()).hexdigest()
         annotations = {
             "gitune.dev/config-checksum": f"sha256:{checksum}",
-            "gitune.dev/digest": self.identity.annotations["gitune.dev/digest"],
+            **{key: text for key, text in self.identity.annotations.items() if key in (APPROVAL, DIGEST)},
         }
         labels = {**self.identity.labels, **self.labels}
         return {"metadata": {"annotations": annotations, "labels": labels}, "spec": self.pod}

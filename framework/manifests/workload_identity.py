@@ -10,8 +10,7 @@ from pydantic import AfterValidator, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
-from framework.manifests.identity import Object
-from framework.manifests.objects import tcp_egress
+from framework.manifests.egress import Egress
 from framework.manifests.values import like
 
 _HTTPS = 443
@@ -80,8 +79,10 @@ class WorkloadIdentity(Component):
         """Labels that the pods need."""
         return {} if self.azure_client_id is None else {"azure.workload.identity/use": "true"}
 
-    def egress(self) -> list[Object]:
-        """Return the egress rules by which a pod gets its credentials."""
+    def egress(self) -> list[Egress]:
+        """Return where a pod gets its credentials."""
         if self.gcp_service_account is not None:  # the metadata server, with and without Dataplane V2
-            return [tcp_egress(80, "169.254.169.254/32"), tcp_egress(988, "169.254.169.252/32")]
-        return [tcp_egress(_HTTPS)] if self.annotations else []
+            return [Egress(80, cidr="169.254.169.254/32"), Egress(988, cidr="169.254.169.252/32")]
+        if self.aws_role_arn is not None:
+            return [Egress(_HTTPS, ("sts.amazonaws.com", "sts.*.amazonaws.com"))]
+        return [Egress(_HTTPS, ("login.microsoftonline.com",))] if self.azure_client_id is not None else []

@@ -41,7 +41,7 @@ def bill_of_materials(release: Release, materials: Materials) -> dict[str, Any]:
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
-        "serialNumber": f"urn:uuid:{uuid.uuid5(_NAMESPACE, release.seal)}",
+        "serialNumber": _serial_number(release),
         "version": 1,
         "metadata": {
             "tools": {
@@ -54,23 +54,23 @@ def bill_of_materials(release: Release, materials: Materials) -> dict[str, Any]:
     }
 
 
+def bill_contradiction(bill: Any, release: Release) -> str:
+    """Return what in *bill* the lock of *release* does not say; empty if they agree."""
+    component = bill["metadata"]["component"]
+    analysis = component["modelCard"].get("quantitativeAnalysis", {})
+    pairs = {
+        "serialNumber": (bill["serialNumber"], _serial_number(release)),
+        "name": (component["name"], release.name),
+        "version": (component["version"], release.digest),
+        "performanceMetrics": (analysis.get("performanceMetrics", []), _metrics(release)),
+        "properties": (component["properties"], _properties(release)),
+    }
+    return ", ".join(name for name, (found, wanted) in pairs.items() if found != wanted)
+
+
 def _released(release: Release, base: Material, data: list[str]) -> dict[str, Any]:
     """Return the tuned model with its card."""
-    facts = {
-        "recipe": release.recipe,
-        "plan": release.plan,
-        "commit": release.full_commit,
-        "config-digest": release.config_digest or "",
-        "data-digest": release.data_digest,
-        "candidate": release.candidate,
-        "engine": release.engine,
-    }
-    metrics = [
-        {"type": metric, "value": repr(value)}
-        for name, value in sorted(release.metrics.items())
-        for candidate, _, metric in [name.partition(".")]
-        if candidate in release.released
-    ]
+    metrics = _metrics(release)
     card: dict[str, Any] = {
         "modelParameters": {"task": release.task, "datasets": [{"ref": ref} for ref in data]},
     }
@@ -85,8 +85,34 @@ def _released(release: Release, base: Material, data: list[str]) -> dict[str, An
         "externalReferences": [{"type": "distribution", "url": release.model_uri}],
         "pedigree": {"ancestors": [_component("ancestor", "machine-learning-model", base)]},
         "modelCard": card,
-        "properties": [{"name": f"gitune:{name}", "value": value} for name, value in facts.items() if value],
+        "properties": _properties(release),
     }
+
+
+def _serial_number(release: Release) -> str:
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, release.seal)}"
+
+
+def _metrics(release: Release) -> list[dict[str, str]]:
+    return [
+        {"type": metric, "value": repr(value)}
+        for name, value in sorted(release.metrics.items())
+        for candidate, _, metric in [name.partition(".")]
+        if candidate in release.released
+    ]
+
+
+def _properties(release: Release) -> list[dict[str, str]]:
+    facts = {
+        "recipe": release.recipe,
+        "plan": release.plan,
+        "commit": release.full_commit,
+        "config-digest": release.config_digest or "",
+        "data-digest": release.data_digest,
+        "candidate": release.candidate,
+        "engine": release.engine,
+    }
+    return [{"name": f"gitune:{name}", "value": value} for name, value in facts.items() if value]
 
 
 def _data(ref: str, source: Material) -> dict[str, Any]:

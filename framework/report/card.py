@@ -35,6 +35,14 @@ def model_card(release: Release, materials: Materials) -> str:
     return f"---\n{header}---\n\n" + "\n".join(lines).rstrip() + "\n"
 
 
+def card_contradiction(card: str, release: Release) -> str:
+    """Return the section of *card* that the lock of *release* does not give; empty if they agree."""
+    head = f"\n# {escaped(release.name)}\n"
+    section = "\n".join(["## Evaluation", "", *_evaluation(release), ""])
+    wrong = {"title": head not in card, "Evaluation": section not in card}
+    return ", ".join(name for name, differs in wrong.items() if differs)
+
+
 def _header(release: Release, materials: Materials) -> dict[str, Any]:
     name = materials.model.license
     header: dict[str, Any] = {}

@@ -26,33 +26,15 @@ def provenance(release: Release, materials: Materials, builder: str | None = Non
         materials: what it is made of.
         builder: the URI of the workflow that released; None if no service vouches for it.
     """
-    subject = {
-        "name": "SHA256SUMS",  # the digest of a published folder is that of its list
-        "uri": release.model_uri,
-        "digest": {"sha256": _hex(release.digest)},
-        "annotations": {"release": release.name},
-    }
     return {
         "_type": STATEMENT,
-        "subject": [subject],
+        "subject": [_subject(release)],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": _known(
-                    recipe=release.recipe,
-                    name=release.name,
-                    environment=release.built_for,
-                    overrides=None if release.overrides is None else list(release.overrides),
-                ),
-                "internalParameters": _known(
-                    plan=release.plan,
-                    config_digest=release.config_digest,
-                    steps=release.steps,
-                    candidate=release.candidate or None,
-                    engine=release.engine,
-                    launcher=materials.launcher,
-                ),
+                "externalParameters": _external(release),
+                "internalParameters": {**_internal(release), "launcher": materials.launcher},
                 "resolvedDependencies": _dependencies(release, materials),
             },
             "runDetails": {"builder": {"id": builder or _MACHINE, "version": {"gitune": __version__}}},
@@ -60,21 +42,70 @@ def provenance(release: Release, materials: Materials, builder: str | None = Non
     }
 
 
+def statement_contradiction(statement: Any, release: Release) -> str:
+    """Return what in *statement* the lock of *release* does not say; empty if they agree."""
+    definition = statement["predicate"]["buildDefinition"]
+    internal = {key: value for key, value in definition["internalParameters"].items() if key != "launcher"}
+    dependencies = definition["resolvedDependencies"]
+    pairs = {
+        "subject": (statement["subject"], [_subject(release)]),
+        "externalParameters": (definition["externalParameters"], _external(release)),
+        "internalParameters": (internal, _internal(release)),
+        "source": ([item for item in dependencies if item["name"] == "source"], _source(release)),
+        "prepared rows": (
+            [item for item in dependencies if item["name"] == "prepared rows"],
+            [_rows(release)],
+        ),
+    }
+    return ", ".join(name for name, (found, wanted) in pairs.items() if found != wanted)
+
+
+def _subject(release: Release) -> dict[str, Any]:
+    return {
+        "name": "SHA256SUMS",  # the digest of a published folder is that of its list
+        "uri": release.model_uri,
+        "digest": {"sha256": _hex(release.digest)},
+        "annotations": {"release": release.name},
+    }
+
+
+def _external(release: Release) -> dict[str, Any]:
+    return _known(
+        recipe=release.recipe,
+        name=release.name,
+        environment=release.built_for,
+        overrides=None if release.overrides is None else list(release.overrides),
+    )
+
+
+def _internal(release: Release) -> dict[str, Any]:
+    return _known(
+        plan=release.plan,
+        config_digest=release.config_digest,
+        steps=release.steps,
+        candidate=release.candidate or None,
+        engine=release.engine,
+    )
+
+
+def _source(release: Release) -> list[dict[str, Any]]:
+    if release.commit is None:
+        return []
+    changed = release.changed
+    annotations = _known(clean=None if changed is None else not changed)
+    return [{"name": "source", "digest": {"gitCommit": release.full_commit}, "annotations": annotations}]
+
+
+def _rows(release: Release) -> dict[str, Any]:
+    return {"name": "prepared rows", "digest": {"sha256": _hex(release.data_digest)}}
+
+
 def _dependencies(release: Release, materials: Materials) -> list[dict[str, Any]]:
-    found = []
-    if release.commit is not None:
-        changed = release.changed
-        found.append(
-            {
-                "name": "source",
-                "digest": {"gitCommit": release.full_commit},
-                "annotations": _known(clean=None if changed is None else not changed),
-            }
-        )
+    found = _source(release)
     found.append(_dependency("base model", materials.model))
     found += [_dependency("teacher", teacher) for teacher in materials.teachers]
     found += [_dependency("data", data) for data in materials.data]
-    found.append({"name": "prepared rows", "digest": {"sha256": _hex(release.data_digest)}})
+    found.append(_rows(release))
     found += [
         {"name": name, "uri": package_url(name, version)} for name, version in materials.libraries.items()
     ]

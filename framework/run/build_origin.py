@@ -23,10 +23,11 @@ from framework.config.merge_order import parsed
 from framework.config.options import GROUP, added_folders
 from framework.config.schema import Config
 from framework.core.errors import FrameworkError, GitError
-from framework.core.git import Repository, uncommitted
+from framework.core.git import Repository
 from framework.core.paths import SHARE
 from framework.core.release import NO_RECIPE, Release, config_digest, short_key
 from framework.core.source import Source
+from framework.core.uncommitted import uncommitted
 from framework.plan.build import Plan
 
 _FRAMEWORK = Path(framework.__file__).resolve().parent

@@ -15,6 +15,7 @@ from framework.core.store import Store
 from framework.plan.build import Plan
 from framework.render import render
 from framework.run.build_origin import Origin, own_words, read_origin
+from framework.run.environment_option import require_own_environment
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Call:
             old = Release.read(self.lock)
         except ReleaseError:
             return new
-        same = old.model_copy(update={"commit": new.commit}) == new
+        same = old.model_copy(update={"approval": None, "commit": new.commit}) == new
         return old if same and new.given and old.given and in_history(old.full_commit) else new
 
     @property
@@ -107,4 +108,6 @@ def called(composition: Composition, command: str) -> Call:
     Raises:
         ConfigError: the config is invalid.
     """
-    return Call(load(composition), composition, command)
+    config = load(composition)
+    require_own_environment(composition)
+    return Call(config, composition, command)

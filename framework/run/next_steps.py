@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from framework.config.schema import Config
+from framework.core.git import push_command
 from framework.core.release import NO_RECIPE, Release
 
 _NAMED = 3
@@ -28,7 +29,8 @@ def next_steps(
         return lines
     if release.given:
         words = [] if config.environments == "environments" else [f"environments={config.environments}"]
-        return [*lines, f"  {shlex.join(['run', 'propose', *words])}"]
+        push = push_command(release.full_commit)  # `run propose` refuses what no one else can check
+        return [*lines, *([f"  {push}"] if push else []), f"  {shlex.join(['run', 'propose', *words])}"]
     recipe = f"recipes/{release.recipe}.yaml" if release.recipe != NO_RECIPE else "a recipe"
     steps = [f"write {shlex.join(release.overrides)} into {recipe}"] if release.overrides else []
     if release.changed:

@@ -80,6 +80,7 @@ def plan_table(
     lines += ["", f"On {hardware.device}: about {_duration(seconds)} to run{priced}."]
     lines += [_wrap(_bound_line(config, binding)) for binding in bare_bindings(config)]
     lines += [_wrap(f"warning: {warning}") for warning in plan.warnings]
+    lines += _scaling_line(config)
     lines += [_wrap(elsewhere)] if elsewhere else []
     lines.append(_manifest_lines(config, differences))
     return "\n".join(lines)
@@ -98,6 +99,16 @@ def _bound_line(config: Config, binding: Binding) -> str:
     ]
     words = "; ".join(text.format(named(candidates)) for candidates, text in parts if candidates)
     return f"gates.{binding.metric} {binding.bound}: {words}"
+
+
+def _scaling_line(config: Config) -> list[str]:
+    """Return what pods with GPUs are scaled on: not on CPU use, which is the default of other pods."""
+    target, scaling = config.deployment, config.autoscaling
+    if not target.synced or not target.gpus:
+        return []
+    reason = "the CPU use of a server on GPUs says nothing of its load"
+    name = type(scaling).__name__.lower()
+    return [_wrap(f"autoscaling={name}: {scaling.follows(target.gpus)}, since {reason}")]
 
 
 def _wrap(text: str) -> str:

@@ -117,12 +117,6 @@ def gitops(monkeypatch, capsys, environ):
 
 
 @pytest.fixture(scope="session")
-def gitops_class():
-    """The class of ``gitops``, for fixtures of session scope."""
-    return GitOps
-
-
-@pytest.fixture(scope="session")
 def original(tmp_path_factory):
     """A team's repository: one recipe with a pinned image, gates in staging and production."""
     clone = tmp_path_factory.mktemp("team")
@@ -158,3 +152,28 @@ def remote(clone, tmp_path):
     GitOps.git(clone, "push", "-q", "-u", "origin", "main")
     GitOps.git(clone, "remote", "set-head", "origin", "main")
     return tmp_path / "remote.git"
+
+
+@pytest.fixture(scope="session")
+def promoted(original, tmp_path_factory):
+    """A repository in which releases a, b and c were promoted to production, in this order."""
+    folder = tmp_path_factory.mktemp("promoted") / "clone"
+    shutil.copytree(original, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in GitOps.SETTINGS.items():
+            patch.setenv(key, value)
+        patch.chdir(folder)
+        for digit in "abc":
+            if digit != "a":
+                GitOps.put(folder, GitOps.release("one", digit))
+            perform("promote", ["release=one", "from=dev", "to=production", "push=direct", "skip=a test"])
+    return folder
+
+
+@pytest.fixture
+def history(gitops, promoted, clone, remote):
+    """The team's clone with three promoted releases, pushed to its remote."""
+    gitops.git(clone, "fetch", "-q", str(promoted), "main")
+    gitops.git(clone, "merge", "-q", "--ff-only", "FETCH_HEAD")
+    gitops.git(clone, "push", "-q")
+    return clone

@@ -101,6 +101,16 @@ def test_suggested_stash_allows_the_pull(gitops, clone, remote, name):
     assert gitops.lock(clone, "HEAD", "dev", name) == gitops.release(name, "b")
 
 
+def test_advice_after_a_direct_push_works_in_its_order(gitops, clone, remote):
+    built(gitops, clone, "b")
+    output = gitops.verb(clone, "propose", "push=direct").stdout
+    lines = [line[line.index("git ") :].split() for line in output.splitlines() if "git " in line]
+    assert [line[1] for line in lines] == ["stash", "pull"]
+    for line in lines:
+        gitops.git(clone, *line[1:])
+    assert gitops.git(clone, "rev-parse", "HEAD") == gitops.git(remote, "rev-parse", "main")
+
+
 def test_shared_objects_are_proposed_with_the_release(gitops, clone, remote):
     recipe = clone / "recipes" / "served.yaml"
     text = recipe.read_text().replace("defaults:", "defaults:\n  - override /secrets: external-secret")

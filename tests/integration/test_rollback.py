@@ -1,38 +1,10 @@
 """Rollbacks with real Git: which release is restored, and what is printed."""
 
-import shutil
-
 import pytest
 
 from framework.core.release import LOCK
-from framework.gitops.dispatch import perform
 
 WORDS = ("rollback", "release=one", "environment=production")
-
-
-@pytest.fixture(scope="session")
-def promoted(original, tmp_path_factory, gitops_class):
-    """A repository in which releases a, b and c were promoted to production, in this order."""
-    folder = tmp_path_factory.mktemp("promoted") / "clone"
-    shutil.copytree(original, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in gitops_class.SETTINGS.items():
-            patch.setenv(key, value)
-        patch.chdir(folder)
-        for digit in "abc":
-            if digit != "a":
-                gitops_class.put(folder, gitops_class.release("one", digit))
-            perform("promote", ["release=one", "from=dev", "to=production", "push=direct", "skip=a test"])
-    return folder
-
-
-@pytest.fixture
-def history(gitops, promoted, clone, remote):
-    """The team's clone with three promoted releases, pushed to its remote."""
-    gitops.git(clone, "fetch", "-q", str(promoted), "main")
-    gitops.git(clone, "merge", "-q", "--ff-only", "FETCH_HEAD")
-    gitops.git(clone, "push", "-q")
-    return clone
 
 
 def deployed_digit(gitops, remote):
@@ -50,10 +22,11 @@ def test_rollback_restores_the_last_release_in_one_commit(gitops, history, remot
         "Gitune-Environment: production",
         f"Gitune-Digest: sha256:{'b' * 64}",
         f"Gitune-Rolled-Back: sha256:{'c' * 64}",
+        f"Gitune-Rendered-At: {gitops.git(remote, 'rev-parse', 'main~2')}",
     ]
     assert f"Roll one back in production: {'c' * 12} -> {'b' * 12}" in done.stdout
     assert "280 s" in done.stdout
-    assert "changed since" not in done.stdout
+    assert "today's recipe renders too" in done.stdout
     # The folder is the same as while b was deployed.
     same = gitops.git(remote, "diff", "--name-only", "main", "main~3", "--", "environments/production")
     assert same == ""
@@ -122,15 +95,54 @@ def test_edited_lock_is_never_restored(gitops, history, remote):
     assert deployed_digit(gitops, remote) == "b"
 
 
-def test_rollback_lists_files_that_differ(gitops, history, remote):
+@pytest.fixture
+def another_port(gitops, history):
+    """The team's clone, whose recipe changed since its last promotion."""
     recipe = history / "recipes" / "served.yaml"
     recipe.write_text(recipe.read_text().replace("deployment: {", "deployment: {service_port: 8080, "))
     gitops.git(history, "commit", "-qam", "another port")
     gitops.git(history, "push", "-q")
-    done = gitops.verb(history, *WORDS)
+    return history
+
+
+def test_rollback_restores_the_manifests_of_then(gitops, another_port, remote, monkeypatch):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    ran_at = gitops.git(remote, "rev-parse", "main~2")
+    done = gitops.verb(another_port, *WORDS)
     assert done.returncode == 0, done.stderr
+    place = "environments/production"
+    assert gitops.git(remote, "diff", "--name-only", "main", ran_at, "--", place) == ""
+    assert f"as they ran at {ran_at[:12]}" in gitops.git(remote, "show", "-s", "--format=%b", "main")
     assert "production/one/service-one.yaml" in done.stdout.split()
     assert "production/one/deployment-one.yaml" not in done.stdout.split()
+    # A fresh render differs, which is no problem as long as the files are those of then.
+    words = ("status", "release=one", "environment=production", "check=true")
+    done = gitops.verb(another_port, *words)
+    assert (done.returncode, ran_at[:12] in done.stdout) == (0, True), done.stdout
+    service = another_port / place / "one" / "service-one.yaml"
+    service.write_text(service.read_text().replace("80", "81"))
+    assert gitops.verb(another_port, *words).returncode == 1
+    gitops.git(another_port, "commit", "-qam", "edited by hand")
+    assert gitops.verb(another_port, *words).returncode == 1
+
+
+def test_rollback_renders_anew_where_it_is_asked_or_must(gitops, another_port, remote):
+    tip = gitops.git(remote, "rev-parse", "main")
+    port = f"{tip}:environments/production/one/service-one.yaml"
+    assert "8080" not in gitops.git(remote, "show", port)
+    done = gitops.verb(another_port, *WORDS, "render=now")
+    assert done.returncode == 0, done.stderr
+    assert "8080" in gitops.git(remote, "show", port.replace(tip, "main"))
+    assert "Rendered-At" not in gitops.git(remote, "show", "-s", "--format=%b", "main")
+    option = another_port / "conf" / "environment" / "production.yaml"
+    option.write_text(option.read_text().replace("gitune-production", "moved"))
+    gitops.git(another_port, "commit", "-qam", "another namespace")
+    gitops.git(another_port, "push", "-q")
+    assert "gitune-production" in gitops.refused(another_port, *WORDS, "render=then")
+    done = gitops.verb(another_port, *WORDS)
+    assert done.returncode == 0, done.stderr
+    assert "namespace gitune-production" in " ".join(done.stdout.split())
+    assert '"moved"' in gitops.git(remote, "show", "main:environments/production/one/app.json")
 
 
 @pytest.mark.slow

@@ -175,6 +175,36 @@ def test_drift_is_reported_by_field(gitops, rendered, api):
     assert "serviceaccount/two " in gitops.verb(rendered, *words).stdout
 
 
+def test_shared_objects_are_compared_and_known_controllers_are_not_reported(gitops, clone, api):
+    recipe = clone / "recipes" / "served.yaml"
+    text = recipe.read_text().replace("defaults:", "defaults:\n  - override /secrets: external-secret")
+    text = text.replace("deployment: {", "secrets: {store: vault}\ndeployment: {store_secret: keys, ")
+    recipe.write_text(text)
+    option = clone / "conf" / "environment" / "staging.yaml"
+    known = "controllers: {Reloader: [.spec.template.metadata.annotations]}\n"
+    option.write_text(option.read_text().replace("controllers: {}\n", known))
+    gitops.git(clone, "commit", "-qam", "Secrets and a controller")
+    gitops.verb(clone, "promote", "release=two", "from=dev", "to=staging", "push=direct")
+    live = {
+        item["kind"]: api.hold(item)
+        for folder in ("staging/two", "staging/shared")
+        for item in objects(clone, folder)
+    }
+    words = ("status", "environment=staging", "check=true")
+
+    def annotate(item):
+        item["spec"]["template"]["metadata"]["annotations"]["reloader.stakater.com/last"] = "x"
+
+    changed(live["Deployment"], "Reloader", annotate)
+    done = gitops.verb(clone, *words)
+    assert done.returncode == 0, done.stdout
+    assert "staging/shared: as in Git (1 objects)" in done.stdout
+    changed(live["ExternalSecret"], "kubectl-edit", lambda item: item["spec"].update(refreshInterval="9h"))
+    done = gitops.verb(clone, *words)
+    assert done.returncode == 1
+    assert "externalsecret/keys spec.refreshInterval: Git has " in done.stdout
+
+
 def test_foreign_objects_with_the_labels_of_a_release_are_reported(gitops, rendered, api):
     words = ("status", "environment=staging", "release=two", "check=true")
     live = {item["kind"]: api.hold(item) for item in objects(rendered, "staging/two")}

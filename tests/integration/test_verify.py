@@ -1,16 +1,22 @@
 """`run verify` with real Git: a lock beside the plan of its commit."""
 
-import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
+from signing_keys import key_pair
 
 from framework.config.compose_config import composed
+from framework.core.approval import approve
 from framework.core.modelstore import push
 from framework.core.release import LOCK, ORIGIN, Release
+from framework.core.sign_statement import signer
+from framework.core.signers import Signers
 from framework.core.signing import keep_signature
 from framework.plan.build import make_plan
 from framework.run.call import called
 
+ROOT = Path(__file__).parents[2]
 PATH = "environments/dev/one/release.lock"
 ROWS = '{"prompt": "1", "completion": "odd"}\n' * 40
 
@@ -155,24 +161,42 @@ def test_every_environment_is_compared(lock, gitops, clone):
     assert "no such lock on this folder; there are" in gitops.verb(clone, "verify", "release=nope").stderr
 
 
-def test_signature_of_the_model_is_named_and_checked(lock, gitops, clone, tmp_path):
-    pytest.importorskip("OpenSSL", reason="model-signing needs pyopenssl: the extra 'sign'")
-    private, public, model = tmp_path / "key.pem", tmp_path / "key.pub", tmp_path / "model"
-    make = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(private)]
-    subprocess.run(make, check=True, capture_output=True)
-    export = ["openssl", "ec", "-in", str(private), "-pubout", "-out", str(public)]
-    subprocess.run(export, check=True, capture_output=True)
-    model.mkdir()
-    (model / "weights.bin").write_bytes(b"weights")
-    uri, digest = push(model, f"file://{tmp_path}/store")
-    release = lock(model_uri=uri, digest=digest)
+@pytest.fixture
+def published(lock, tmp_path):
+    """Write the lock of a small published model; return the release and the files of a key pair."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights.bin").write_bytes(b"weights")
+    uri, digest = push(tmp_path / "model", f"file://{tmp_path}/store")
+    return lock(model_uri=uri, digest=digest), *key_pair(tmp_path, "key")
+
+
+def test_signature_of_the_model_is_named_and_checked(published, gitops, clone):
+    release, private, public = published
     unsigned = gitops.verb(clone, "verify", "release=one", f"key={public}")
     assert (unsigned.returncode, "not signed by" in unsigned.stderr) == (1, True)
+    assert shown(unsigned.stdout)["approval"][0] == "none"
     keep_signature(release, private.read_bytes())
     done = gitops.verb(clone, "verify", "release=one", f"key={public}")
     assert (done.returncode, done.stderr) == (0, "")
     assert shown(done.stdout)["signature"][0].startswith("valid")
-    (tmp_path / "store" / digest.removeprefix("sha256:") / "weights.bin").write_bytes(b"weightz")
+    Path(release.model_uri.removeprefix("file://"), "weights.bin").write_bytes(b"weightz")
     changed = gitops.verb(clone, "verify", "release=one", f"key={public}")
-    assert (changed.returncode, "not valid" in changed.stderr) == (1, True)
+    assert (changed.returncode, "weights.bin was changed" in changed.stderr) == (1, True)
     assert "step read" in shown(changed.stdout)["agrees"]
+
+
+def test_approval_is_checked_where_the_environment_names_signers(published, gitops, clone):
+    release, private, public = published
+    path = clone / PATH
+    dev = clone / "conf" / "environment" / "dev.yaml"
+    option = yaml.safe_load((ROOT / dev.relative_to(clone)).read_text())
+    option["signers"] = {"keys": [public.read_text()], "identities": [], "trust_config": None}
+    dev.parent.mkdir(parents=True, exist_ok=True)
+    dev.write_text(yaml.safe_dump(option))
+    sign = signer(str(private), Signers())
+    path.write_text(approve(release, "staging", 1, sign).text())
+    assert "for staging, not for dev" in gitops.verb(clone, "verify", "release=one").stderr
+    path.write_text(approve(release, "dev", 7, sign).text())
+    done = gitops.verb(clone, "verify", "release=one")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown(done.stdout)["approval"][0] == "number 7"

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from framework.build.launcher import Work
 from framework.core.machine_rank import MESSAGE, RUN
+from framework.manifests.egress import dns_egress
 from framework.manifests.identity import Identity, Object
-from framework.manifests.objects import dns_egress
 from framework.manifests.pod import (
     CONFIG_FOLDER,
     WORKING_FOLDER,

@@ -7,9 +7,10 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from framework.build.data import SPLITS
 from framework.build.data.shards import split_sha256
@@ -17,8 +18,9 @@ from framework.build.model import Model
 from framework.build.stages.evaluate import METRICS, read_metrics
 from framework.core import remote_files, signing, versions
 from framework.core.component import UNKEYED, Component
-from framework.core.errors import SourceError, StepError
+from framework.core.errors import ReleaseError, StepError
 from framework.core.filesystem import sha256_of
+from framework.core.key_pair import VARIABLE, load_private, read_private
 from framework.core.modelstore import push
 from framework.core.release import LOCK, Release
 from framework.core.step import Stage, Workspace
@@ -26,32 +28,71 @@ from framework.core.store import RECORD
 
 
 class Sign(Component):
-    """The key that signs published models. A key pair is made outside: ``openssl ecparam -genkey``."""
+    """Signs published models: with a key, made by ``openssl ecparam -genkey``, or as a CI job's identity."""
 
     key: str | None = None
     """The file of the private key: PEM, an elliptic curve, without a password. None reads ``variable``."""
-    variable: str = "GITUNE_SIGNING_KEY"
+    variable: str = VARIABLE
     """The environment variable that holds the private key's text, for CI."""
+    keyless: bool = False
+    """Whether the identity of the CI job signs, by Sigstore, in place of a key; ``docs/ci.md`` says how."""
+    trust_config: dict[str, Any] | None = None
+    """The client trust config of a private Sigstore instance, as its JSON file has it; None is the public
+    instance, whose log anybody can read."""
+
+    @model_validator(mode="after")
+    def _one_signer(self) -> "Sign":
+        if self.keyless and self.key:
+            raise PydanticCustomError("two_signers", "'key' and 'keyless' are both set; keep one of them")
+        return self
+
+    def check(self) -> None:
+        """Find out whether it can sign, before anything is built.
+
+        Raises:
+            ReleaseError: it cannot.
+        """
+        if self.keyless:
+            self._token()
+        else:
+            load_private(self.private_key())
+
+    def keep(self, release: Release) -> None:
+        """Sign the model of *release* beside it, unless its signature is there.
+
+        Raises:
+            ReleaseError: it cannot be signed.
+            SourceError: the model store cannot be read or written.
+        """
+        if self.keyless:
+            signing.keep_keyless_signature(release, self._token(), self.trust_config)
+        else:
+            signing.keep_signature(release, self.private_key())
 
     def private_key(self) -> bytes:
         """Return the private key's PEM text.
 
         Raises:
-            SourceError: there is none.
+            ReleaseError: there is none.
         """
-        if self.key is not None:
-            try:
-                return Path(self.key).expanduser().read_bytes()
-            except OSError as error:
-                raise SourceError(
-                    f"publish.sign.key: {self.key} cannot be read: {error.strerror}; name another file, or "
-                    "set publish.sign=null"
-                ) from error
-        if text := os.environ.get(self.variable):
-            return text.encode()
-        raise SourceError(
-            f"publish.sign: the environment variable {self.variable} is empty; set it to the private key's "
-            "text, or publish.sign.key=<file>"
+        try:
+            key = read_private(self.key, self.variable)
+        except ReleaseError as error:
+            raise ReleaseError(f"publish.sign.key: {error}") from error
+        if key:
+            return key
+        raise ReleaseError(
+            f"publish.sign: {self.key or f'the environment variable {self.variable}'} is empty; set "
+            "publish.sign.key=<file>, or the variable to the private key's text"
+        )
+
+    def _token(self) -> str:
+        from framework.core.keyless import ambient_token
+
+        if token := ambient_token():
+            return token
+        raise ReleaseError(
+            "publish.sign.keyless: this is no CI job, so it has no identity; set publish.sign.key=<file>"
         )
 
 
@@ -71,7 +112,8 @@ class Publish(Component):
     them."""
 
     sign: Annotated[Sign | None, UNKEYED] = None
-    """The key that signs each published model, by ``publish.sign.key=<file>``; None signs nothing."""
+    """What signs each published model: ``publish.sign.key=<file>``, or ``publish.sign.keyless=true`` in CI;
+    None signs nothing."""
 
     def uses(self) -> Mapping[str, str]:
         """Return the client of the model store, and what signs."""

@@ -35,6 +35,10 @@ class Autoscaling(Component, ABC):
         """CPU use that it targets, in percent of the requests; None where it scales on anything else too."""
         return None
 
+    @abstractmethod
+    def follows(self, gpus: int) -> str:
+        """Return what the number of pods with *gpus* GPUs follows, in words."""
+
     def least(self, environment: Environment) -> int:
         """Return the smallest number of pods."""
         return environment.min_replicas

@@ -35,6 +35,16 @@ class Elastic(Autoscaling):
     scale_down_seconds: Annotated[int, Field(ge=0, le=3600)] = 300
     """How long fewer pods must be enough before pods are removed."""
 
+    def follows(self, gpus: int) -> str:
+        """Return what the number of pods with *gpus* GPUs follows, in words."""
+        targets = {
+            "CPU use": None if gpus else self.target_cpu_percent,
+            "waiting requests": self.waiting_per_pod,
+            "requests per second": self.requests_per_pod,
+            "p99 latency": self.p99_seconds,
+        }
+        return ", ".join(name for name, target in targets.items() if target is not None)
+
     def least(self, environment: Environment) -> int:
         """Return the smallest number of pods, including spare ones."""
         return min(environment.max_replicas, environment.min_replicas + self.spare_replicas)

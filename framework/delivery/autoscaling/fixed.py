@@ -22,6 +22,10 @@ class Fixed(Autoscaling):
     count: Annotated[int, Field(ge=1)] | None = None
     """Number of pods; None uses the environment's ``min_replicas``."""
 
+    def follows(self, gpus: int) -> str:
+        """Return that the number of pods follows nothing."""
+        return "a fixed number of pods"
+
     def least(self, environment: Environment) -> int:
         """Return the number of pods."""
         return self.count or environment.min_replicas

@@ -33,6 +33,11 @@ class Keda(Elastic):
     failure_threshold: Annotated[int, Field(ge=1, le=100)] = 4
     """Failed queries after which the fallback applies."""
 
+    def follows(self, gpus: int) -> str:
+        """Return what the number of pods with *gpus* GPUs follows, in words."""
+        words = super().follows(gpus)
+        return f"{words}, KV cache use (vLLM)" if gpus and self.cache_per_pod is not None else words
+
     def objects(
         self, workload: Workload, target: Object, environment: Environment, monitoring: Monitoring
     ) -> list[Object]:

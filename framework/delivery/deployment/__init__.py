@@ -1,5 +1,6 @@
 """The base class of the deployment targets: which files serve a release."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from framework.delivery.rollout import Rollout
 from framework.delivery.secrets import Secrets
 from framework.delivery.traffic import Traffic
 from framework.manifests.identity import Object
-from framework.manifests.values import is_pinned, unpinned
+from framework.manifests.values import image_pattern, is_pinned, unpinned
 from framework.serving import Serving
 
 
@@ -85,6 +86,10 @@ class Deployment(Component, ABC):
         """
         return []
 
+    def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
+        """Return why this target could not fetch a model from the store at *url*."""
+        return []
+
     def rollback_seconds(self, delivery: Delivery) -> int | None:
         """Return the longest time from a changed manifest until the previous release answers.
 
@@ -105,6 +110,18 @@ class Deployment(Component, ABC):
             unpinned(f"deployment.{field}", image, environment.name)
             for field, image in self.images.items()
             if not is_pinned(image)
+        ]
+
+    def foreign_images(self, environment: Environment) -> list[Problem]:
+        """Return every image that *environment* does not accept."""
+        if not environment.images:
+            return []
+        pattern = image_pattern(environment.images)
+        reason = f"is none of environment.images, {', '.join(environment.images)}"
+        return [
+            Problem(f"deployment.{field}", f"'{image}' {reason}", advice="use one of these, or add it there")
+            for field, image in self.images.items()
+            if re.search(pattern, image) is None
         ]
 
     def refuse(self, release: Release) -> None:

@@ -13,19 +13,21 @@ from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery, Deployment
+from framework.delivery.deployment.approved_pod import with_approval_check
 from framework.delivery.deployment.model_size import in_words, model_bytes, seconds_for, space_for
 from framework.delivery.deployment.server_pod import PROBE_PERIOD, ServerSettings, is_remote
+from framework.delivery.deployment.store_hosts import host_problems, store_hosts
 from framework.delivery.rollout import Rollout
 from framework.delivery.rollout.rolling import Rolling
+from framework.manifests.egress import Egress, cilium_policy, dns_egress
 from framework.manifests.identity import Identity, Object
 from framework.manifests.objects import (
     config_map,
     disruption_budget,
     network_policy,
     service_account,
-    tcp_egress,
 )
-from framework.manifests.values import ObjectName, Peer, Port, amount
+from framework.manifests.values import HostPattern, ObjectName, Peer, Port, amount
 from framework.manifests.workload import Workload
 
 
@@ -44,6 +46,9 @@ class ClusterDeployment(Deployment, ServerSettings):
     """The Secret with the credentials of a private image registry."""
     store_port: Port = 443
     """The TCP port of a remote model store, which the network policy allows."""
+    store_hosts: tuple[HostPattern, ...] = ()
+    """The hosts of a remote model store, for ``environment.network_policies=cilium``; ``*`` stands for any
+    characters except dots. Empty takes those of the store's URL: its own host, or AWS's and Google's."""
     service_port: Port = 80
     """The port of the Service inside the cluster."""
     ingress_from: tuple[Peer, ...] = (_namespace("gateway"), _namespace("monitoring"))
@@ -97,15 +102,18 @@ class ClusterDeployment(Deployment, ServerSettings):
         """
         self.refuse(release)
         size = model_bytes(release)
-        if size is not None and (problems := self.size_problems(size, delivery)):
+        problems = [] if size is None else self.size_problems(size, delivery)
+        if problems := problems + self.store_problems(release.model_uri, delivery):
             raise ReleaseError(problems=problems)
         workload, account = self.workload(release, delivery), delivery.environment.workload_identity
         workload = replace(workload, labels={**workload.labels, **account.pod_labels})
         identity, environment, secrets = workload.identity, delivery.environment, delivery.secrets
+        if environment.signers:
+            workload = replace(workload, pod=with_approval_check(workload.pod, environment.name))
         serving, services = self.serving_objects(workload, delivery)
-        fetches = self.model_image is None and is_remote(release.model_uri)
-        egress = [tcp_egress(self.store_port)] if fetches else []
-        egress += [rule for rule in account.egress() if fetches and rule not in egress]
+        egress = self._egress(release.model_uri, delivery)
+        named = bool(egress) and environment.network_policies == "cilium"
+        rules = {str(rule := each.rule()): rule for each in egress}.values()
         rollout = self.rollout(delivery)
         callers = list(self.ingress_from)
         for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers):
@@ -113,13 +121,27 @@ class ClusterDeployment(Deployment, ServerSettings):
         return [
             *([] if rollout.carries_files else [config_map(identity, workload.files)]),
             service_account(identity, self.image_pull_secret, account.annotations),
-            network_policy(workload, callers, egress),
+            network_policy(workload, callers, [] if named else [dns_egress(), *rules]),
+            *([cilium_policy(workload, egress)] if named else []),
             disruption_budget(identity),
             *serving,
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
             *([] if secrets.shared else secrets.objects(identity, self.wanted_secrets(delivery))),
         ]
+
+    def _egress(self, url: str, delivery: Delivery) -> list[Egress]:
+        """Return where the pods fetch the model at *url* from; empty where it is mounted."""
+        if self.model_image is not None or not is_remote(url):
+            return []
+        store = Egress(self.store_port, self.store_hosts or store_hosts(url))
+        return [store, *delivery.environment.workload_identity.egress()]
+
+    def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
+        """Return why the network policies would keep pods from fetching the model at *url*."""
+        if delivery.environment.network_policies != "cilium" or not (egress := self._egress(url, delivery)):
+            return []
+        return host_problems(egress[0].hosts, url)
 
     def serving_objects(self, workload: Workload, delivery: Delivery) -> tuple[list[Object], tuple[str, ...]]:
         """Return the objects that run and scale *workload*, and the Services that can receive requests."""
@@ -160,7 +182,12 @@ class ClusterDeployment(Deployment, ServerSettings):
             )
             for key in sized.requests.above(sized.limits)
         ]
-        return [*problems, *self._open_host(delivery), *self.unpinned(environment)]
+        return [
+            *problems,
+            *self._open_host(delivery),
+            *self.unpinned(environment),
+            *self.foreign_images(environment),
+        ]
 
     def _open_host(self, delivery: Delivery) -> list[Problem]:
         """Return a public host that answers everybody."""

@@ -1,8 +1,9 @@
 """One machine: our server, its caches and its monitoring, for Docker Compose 2.24 or later.
 
 ``docker compose -f environments/<environment>/<release>/compose.yaml up -d`` starts it, without Argo CD. The
-environment variable ``GITUNE_SECRETS`` names the folder of the files with passwords and keys. Services read
-their configs from files, since compose's inline configs need a writable root.
+environment variable ``GITUNE_SECRETS`` names the folder of the files with passwords and keys, and
+``GITUNE_SIGNERS`` the file of the accepted signers, where the environment has any. Services read their
+configs from files, since compose's inline configs need a writable root.
 """
 
 import shlex
@@ -14,8 +15,10 @@ from pydantic import Field
 from framework.core.problem import Problem
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment, compose_services
+from framework.delivery.deployment.approved_pod import SIGNERS_FILE, SIGNERS_FOLDER, signer_arguments
 from framework.delivery.deployment.kubernetes import settings_text
 from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
+from framework.delivery.environment import Environment
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
 from framework.manifests.server_signals import GITUNE
@@ -28,6 +31,7 @@ _JSON = ".generated.json"
 SETTINGS = f"serving{_JSON}"
 """File of the server's settings."""
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
+_SIGNERS = "${GITUNE_SIGNERS:?set it to the JSON file of the accepted signers}"
 _USER = f"{USER}:{USER}"
 _READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
 
@@ -94,7 +98,9 @@ class Compose(Deployment):
 
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what one machine cannot do, and unpinned images."""
-        problems = [*delivery.monitoring.problems(), *self.unpinned(delivery.environment)]
+        environment = delivery.environment
+        images = [*self.unpinned(environment), *self.foreign_images(environment)]
+        problems = [*delivery.monitoring.problems(), *images]
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
@@ -118,13 +124,16 @@ class Compose(Deployment):
         secrets = ["grafana-password", "rabbitmq-password", "redis-password"]
         secrets += ["api-key"] if self.api_key else []
         grafana_port = self._published(3000, self.grafana_port)
+        configs = {name: {"file": f"./{name}"} for name in files}
+        if delivery.environment.signers:
+            configs[SIGNERS_FILE] = {"file": _SIGNERS}
         return {
-            "configs": {name: {"file": f"./{name}"} for name in files},
+            "configs": configs,
             "name": f"{delivery.environment.name}-{release.name}",
             "networks": {"inside": {"internal": True}, "outside": {}},
             "secrets": {name: {"file": f"{_SECRETS}/{name}"} for name in secrets},
             "services": {
-                "fetch-model": self._fetch(release, limits, labels),
+                "fetch-model": self._fetch(release, delivery.environment, limits, labels),
                 "grafana": compose_services.grafana(self.grafana_image, labels, grafana_port, dashboards),
                 "prometheus": compose_services.prometheus(self.prometheus_image, labels),
                 "rabbitmq": compose_services.rabbitmq(self.rabbitmq_image, labels),
@@ -134,7 +143,9 @@ class Compose(Deployment):
             "volumes": {name: {} for name in ("grafana", "model", "prometheus", "rabbitmq", "redis")},
         }
 
-    def _fetch(self, release: Release, limits: Amounts, labels: Mapping[str, str]) -> Object:
+    def _fetch(
+        self, release: Release, environment: Environment, limits: Amounts, labels: Mapping[str, str]
+    ) -> Object:
         volumes: list[Object] = [{"source": "model", "target": MODEL_FOLDER, "type": "volume"}]
         if not is_remote(release.model_uri):
             target = store_folder(release.model_uri)
@@ -150,11 +161,15 @@ class Compose(Deployment):
                     "type": "bind",
                 }
             )
+        configs, flags = [{"source": LOCK, "target": f"{CONFIG_FOLDER}/{LOCK}"}], ["--fetch-only"]
+        if environment.signers:
+            configs.append({"source": SIGNERS_FILE, "target": f"{SIGNERS_FOLDER}/{SIGNERS_FILE}"})
+            flags += signer_arguments(environment.name)
         return self._own(
             limits,
             labels,
-            command=_command("--fetch-only"),
-            configs=[{"source": LOCK, "target": f"{CONFIG_FOLDER}/{LOCK}"}],
+            command=_command(*flags),
+            configs=configs,
             environment=["HOME=/tmp", *self.store_variables],
             networks=["outside"],
             restart="no",

@@ -8,11 +8,34 @@ from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
 from framework.core.gates import Gates
+from framework.core.signers import Signers
 from framework.delivery.environment.promotion import EnvironmentName, Promotion
-from framework.manifests.values import Amounts, Domain
+from framework.manifests.values import Amounts, Domain, ImageSource
 from framework.manifests.workload_identity import WorkloadIdentity
 
 Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+Manager = Annotated[str, Field(min_length=1, max_length=128)]
+"""The name of a client, as an API server records it."""
+FieldPath = Annotated[str, Field(pattern=r"^\.[A-Za-z][^\s]*$")]
+"""A jq path to a field of an object, such as ``.spec.containers[].resources``."""
+
+RECIPE_KEYS = (
+    "hardware",
+    "min_replicas",
+    "max_replicas",
+    "requests",
+    "limits",
+    "progressive",
+    "sync_seconds",
+    "domain",
+    "gates",
+    "promotion",
+    "workload_identity",
+)
+"""What a recipe may set of its environment: about its own build and pods, or checked with the option's own
+values, as ``gates`` and ``promotion`` are. All else is the option's."""
+TIGHTER = {"allow_unpinned_image": False, "require_api_key": True}
+"""Values that a recipe may set of other keys, since they only ask for more."""
 
 
 class Hardware(Component):
@@ -60,13 +83,26 @@ class Environment(Component, ABC):
     candidate, whatever its name, or ``tuned.exact_match`` of another."""
     promotion: Promotion = Promotion()
     """What a release must do in the environment before, until it is promoted here."""
+    signers: Signers = Signers()
+    """Whose signature a release needs here; empty asks for none. Promotions and rollbacks sign it, pods check
+    it before they serve. Those who can change this setting can change who signs: protect its file."""
     allow_unpinned_image: bool = False
     """Whether images without a digest are allowed; only sensible in dev."""
+    images: tuple[ImageSource, ...] = ()
+    """Images that pods may run or mount: their names, with a digest or without, or folders of a registry that
+    end with ``/``. Empty allows any, also one that only seems to check what ``signers`` signed."""
     require_api_key: bool = True
     """Whether a release with a public host must ask for an API key; turn it off only in dev, or where the
     gateway authenticates."""
     workload_identity: WorkloadIdentity = WorkloadIdentity()
     """The account of the cloud that the pods act as, in place of a Secret with a static key."""
+    controllers: dict[Manager, tuple[FieldPath, ...]] = Field(default={})
+    """Fields that other controllers of this cluster may add to what Git sets, so that ``run status`` does not
+    report them: jq paths, with what is below, by the controller's name in ``metadata.managedFields``, such as
+    ``{Reloader: [.spec.template.metadata.annotations]}``."""
+    network_policies: Literal["kubernetes", "cilium"] = "kubernetes"
+    """Which policies the cluster's network plugin applies. ``kubernetes`` opens the model store's port at any
+    address; ``cilium`` opens it at ``deployment.store_hosts`` only, by a CiliumNetworkPolicy."""
     server: Annotated[str, Field(pattern=r"^https://[^\s/]+(/[^\s]*)?$")] | None = None
     """URL of the API server of this environment's cluster, as Argo CD knows it; None takes the ``server=`` of
     ``run argocd``, by default the cluster that Argo CD runs in."""

@@ -92,6 +92,7 @@ def _suitable_exports(config: Config) -> list[str]:
     from framework.config.jsonschema import option_classes
 
     supported = [set(option.exports) for option in config.reductions.values() if option.exports]
+    supported += [{*config.deployment.engines}] if config.deployment.engines else []
     device = config.environment.hardware.device
     overrides = []
     for name, cls in option_classes("export", (SHARE,)).items():

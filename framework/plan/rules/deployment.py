@@ -17,6 +17,7 @@ def deployment_rules(config: Config) -> list[Problem]:
         reason = f"'{SHARED}' is the folder of objects that several releases use"
         return [Problem("name", reason, ("name=<name>",))]
     problems = [*target.problems(delivery), *target.size_problems(_least_bytes(config), delivery)]
+    problems += target.store_problems(config.publish.url, delivery)
     if target.tasks and task not in target.tasks:
         return [*problems, Problem("deployment", unsupported_task(target.tasks, task), (_ANY_TARGET,))]
     problems += [*_engine_rules(config), *_shape_rules(config)]

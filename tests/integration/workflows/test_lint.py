@@ -14,7 +14,7 @@ from framework.cli.verbs import NAMES
 ROOT = Path(__file__).parents[3]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 ACTIONS = sorted((ROOT / ".github" / "actions").glob("*/action.yaml"))
-PINNED = re.compile(r"uses: [\w.-]+/[\w.-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
+PINNED = re.compile(r"uses: [\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$")
 
 
 def read(file: Path) -> dict:
@@ -96,6 +96,14 @@ def test_scripts_stay_below_eleven_lines(file: Path) -> None:
         assert len(script.splitlines()) <= 10, script
 
 
+@pytest.mark.parametrize("name", ["check", "plan", "image"])
+def test_required_checks_run_for_a_merge_queue_and_are_never_skipped_by_paths(name: str) -> None:
+    on = read(ROOT / f".github/workflows/{name}.yaml")["on"]
+    assert on["pull_request"] is None
+    assert on["merge_group"] is None
+    assert name in jobs(ROOT / f".github/workflows/{name}.yaml")
+
+
 def test_write_tokens_never_meet_pull_request_code() -> None:
     """Otherwise anyone who opens a pull request could write with the token."""
     for file in WORKFLOWS:
@@ -118,6 +126,23 @@ def test_bot_tokens_are_made_right_before_their_use() -> None:
                     expected = f"${{{{ steps.{step['id']}.outputs.token }}}}"
                     assert following["env"]["GH_TOKEN"] == expected, file
     assert tokens == 3
+
+
+def test_the_signing_key_is_that_of_the_environment_and_only_where_a_lock_is_signed() -> None:
+    """A key for the whole job, or of the repository, would sign production's locks from anywhere."""
+    signed = {}
+    for file in WORKFLOWS:
+        for name, job in jobs(file).items():
+            assert "GITUNE_SIGNING_KEY" not in str(job.get("env", "")), file
+            for step in job["steps"]:
+                if "GITUNE_SIGNING_KEY" in step.get("env", {}):
+                    assert step["env"]["GITUNE_SIGNING_KEY"] == "${{ secrets.GITUNE_SIGNING_KEY }}"
+                    signed.setdefault((name, str(job["environment"])), []).append(step["run"].split()[1])
+    assert signed == {
+        ("train", "training"): ['+recipe="$RECIPE"', "propose"],
+        ("promote", "${{ inputs.to }}"): ["promote"],
+        ("rollback", "rollback"): ["rollback"],
+    }
 
 
 def test_rollbacks_do_not_queue_behind_promotions() -> None:

@@ -17,6 +17,22 @@ def test_unchanged_recipes_get_no_comment(hub: Any, pull_request: Callable[..., 
     assert hub.state()["comments"] == []
 
 
+def test_merge_queue_compares_with_its_own_base_and_comments_nowhere(hub: Any) -> None:
+    """The base is a commit of the queue, which need not be on main."""
+    clone = hub.clone("queued")
+    (clone / "constraints.txt").write_text("# changed\n")
+    hub.commit(clone, "Another pull request of the queue", "queued")
+    base = hub.git(clone, "rev-parse", "HEAD").strip()
+    recipe = clone / "recipes" / "tiny.yaml"
+    recipe.write_text(recipe.read_text().replace("epochs: 30", "epochs: 31"))
+    hub.commit(clone, "Train longer", "queued")
+    payload = {"merge_group": {"base_sha": base, "base_ref": "refs/heads/main"}}
+    ran = hub.run("plan", "merge_group", payload, branch="queued")
+    assert ran.returncode == 0, ran.output
+    assert "training.epochs" in ran.output
+    assert hub.state().get("comments", []) == []
+
+
 def test_invalid_recipe_is_commented_on_and_fails(
     hub: Any, pull_request: Callable[..., dict[str, Any]]
 ) -> None:

@@ -76,6 +76,27 @@ def test_recipe_is_composed_as_by_hydra(recipe):
     assert agree([f"+recipe={recipe}"])
 
 
+@pytest.mark.parametrize(
+    ("words", "scaling", "monitoring", "export"),
+    [
+        ((), "keda", "prometheus", "transformers"),
+        (("autoscaling=fixed",), "fixed", "prometheus", "transformers"),
+        (("autoscaling=fixed", "monitoring=none", "export=onnx"), "fixed", "none", "onnx"),
+        (("deployment=kubernetes",), "hpa", "none", "onnx-genai"),
+        (("deployment=ours",), "keda", "prometheus", "transformers"),
+        (("+recipe=fixed", "deployment=ours"), "fixed", "prometheus", "transformers"),
+    ],
+)
+def test_deployment_changes_defaults_but_no_explicit_choice(team, words, scaling, monitoring, export):
+    """In both composers, through an option of a team that extends vllm, and against a recipe's choice."""
+    team("conf/deployment/ours.yaml", "defaults: [vllm, _self_]\ngpus: 2\n")
+    team("recipes/fixed.yaml", "defaults:\n- override /autoscaling: fixed\nname: fixed\n")
+    words = words if "deployment" in " ".join(words) else ("deployment=vllm", *words)
+    assert agree([*words])
+    choices = composed([*words]).choices
+    assert (choices["autoscaling"], choices["monitoring"], choices["export"]) == (scaling, monitoring, export)
+
+
 def test_thousand_random_overrides_are_composed_as_by_hydra():
     rng = random.Random(0)
     composed_plain = 0

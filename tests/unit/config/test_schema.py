@@ -31,7 +31,7 @@ def test_every_option_validates_and_is_documented(options, config):
     words = ["+recipe=tiny", *(option.replace("/", "=") for option in options)]
     if any("labels: []" in text for text in texts.values()):
         words.append("model.labels=[no,yes]")
-    if any("entities: []" in text for text in texts.values()):
+    if any("\nentities: []" in text for text in texts.values()):
         words.append("model.entities=[city]")
     if "data/files" in options:
         words.append("data.train=rows.jsonl")

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from framework.core.errors import GitError
-from framework.core.git import Repository, error_line, uncommitted
+from framework.core.git import Repository, error_line
+from framework.core.uncommitted import uncommitted
 
 
 @pytest.fixture

@@ -180,7 +180,10 @@ def test_missing_repository_url_is_an_error(tmp_path, monkeypatch):
     assert not (tmp_path / "environments").exists()
 
 
-GIVEN = {"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"}
+GIVEN = {
+    **{"repo": "r", "branch": "b", "server": "s", "namespace": "argocd", "environments": "environments"},
+    "admission": "policy",
+}
 
 
 @pytest.mark.parametrize(("name", "kept"), [("dev", False), ("staging", False), ("production", True)])

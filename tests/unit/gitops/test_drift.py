@@ -41,6 +41,27 @@ def test_server_defaults_are_not_drift(pair):
     assert drift(*pair) == []
 
 
+def test_controllers_that_the_environment_knows_may_add_fields(pair):
+    git, live = pair
+
+    def add(item):
+        template = item["spec"]["template"]
+        template["metadata"]["annotations"]["reloader.stakater.com/last"] = "x"
+        template["spec"]["containers"][0]["env"].append({"name": "STAKATER", "value": "x"})
+        template["spec"]["hostNetwork"] = True
+
+    changed(live, "Reloader", add)
+    found = {each.path for each in drift(git, live)}
+    assert len(found) == 3
+    paths = [".spec.template.metadata.annotations", ".spec.template.spec.containers[].env[]"]
+    (rest,) = drift(git, live, {"Reloader": paths})
+    assert (rest.path, rest.managers) == ("spec.template.spec.hostNetwork", ("Reloader",))
+    assert {each.path for each in drift(git, live, {"other": paths})} == found
+    # What Git sets is still reported, since Argo CD would set it back.
+    changed(live, "Reloader", lambda item: item["spec"]["template"]["metadata"]["annotations"].clear())
+    assert any("gitune.dev/digest" in each.path for each in drift(git, live, {"Reloader": paths}))
+
+
 def test_every_field_that_differs_is_named(pair):
     git, live = pair
     (container,) = git["spec"]["template"]["spec"]["containers"]

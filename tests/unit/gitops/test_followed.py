@@ -36,6 +36,7 @@ def commit(folder, branch, url="https://example.com/team/models.git", file=SET):
         "server": "s",
         "namespace": "n",
         "environments": "environments",
+        "admission": "policy",
     }
     (folder / file).parent.mkdir(parents=True, exist_ok=True)
     (folder / file).write_text(render_files(PLACES, settings)["applicationset-gitune-dev.yaml"])

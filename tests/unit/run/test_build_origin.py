@@ -169,6 +169,40 @@ def test_code_that_a_plugin_imports_counts(line, committed, team, origin, reques
     assert {*changed} == {f"{name}/near.py", f"below_{name}.py", f"of_{name}/other.py"}
 
 
+def test_file_in_another_repository_is_not_of_the_commit(committed, team, origin):
+    team(
+        "recipes/rows.yaml",
+        "defaults: [tiny, override /data: files]\nname: rows\ndata: {train: sub/rows.jsonl}\n",
+    )
+    git(committed, "commit", "-qam", "rows elsewhere")
+    (committed / "sub").mkdir()
+    team("sub/rows.jsonl", ROWS)
+    git(committed / "sub", "init", "-q", "-b", "main")
+    git(committed / "sub", "add", ".")
+    git(committed / "sub", "commit", "-q", "-m", "rows")
+    assert origin("+recipe=rows").changed == ("sub/rows.jsonl",)
+    git(committed, "add", "sub")  # as a submodule, whose commit is recorded
+    assert origin("+recipe=rows").changed == ("sub/rows.jsonl",)
+    git(committed, "commit", "-q", "-m", "submodule")
+    assert origin("+recipe=rows").changed == ()
+    team("sub/rows.jsonl", f"{ROWS}{ROWS}")
+    assert origin("+recipe=rows").changed == ("sub/rows.jsonl",)
+    git(committed / "sub", "commit", "-qam", "more rows")
+    assert origin("+recipe=rows").changed == ("sub/rows.jsonl",)
+    team("recipes/rows.yaml", "defaults: [tiny, override /data: files]\nname: rows\ndata: {train: sub}\n")
+    git(committed, "commit", "-qm", "a folder", "--", "recipes")
+    assert "sub" in origin("+recipe=rows").changed
+
+
+@pytest.mark.parametrize("flag", ["assume-unchanged", "skip-worktree"])
+def test_flag_of_the_index_hides_no_change(flag, committed, team, origin):
+    git(committed, "update-index", f"--{flag}", "rows.jsonl", "recipes/rows.yaml")
+    assert origin("+recipe=rows").changed == ()
+    team("rows.jsonl", f"{ROWS}{ROWS}")
+    assert git(committed, "status", "--porcelain") == ""
+    assert origin("+recipe=rows").changed == ("rows.jsonl",)
+
+
 def test_options_that_only_the_command_finds_are_not_of_the_commit(committed, team, origin):
     text = (committed / "conf" / "tuning" / "mine.yaml").read_text().replace("rank: 16", "rank: 2")
     folder = team("more/tuning/theirs.yaml", text).parents[1]

@@ -1,4 +1,5 @@
 import shlex
+import subprocess
 
 import pytest
 
@@ -46,6 +47,30 @@ def test_commands_ask_for_what_was_built(words, commands, compose):
     assert sweep[:2] == ["run", "-m"]
     assert "," in sweep[-1]
     assert propose == ["run", "propose"]
+
+
+def test_commit_that_no_remote_has_is_pushed_first(commands, tmp_path, monkeypatch):
+    def git(*words):
+        settings = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        done = subprocess.run(["git", *settings, *words], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def steps():
+        lines = commands("+recipe=tiny", commit=git("rev-parse", "HEAD"))[1].split("  ")
+        return [line.strip() for line in lines if "git " in line]
+
+    monkeypatch.chdir(tmp_path)
+    git("init", "-q", "--bare", "remote.git")
+    git("init", "-q", "-b", "mine", "clone")
+    monkeypatch.chdir(tmp_path / "clone")
+    git("commit", "-q", "--allow-empty", "-m", "one")
+    assert steps() == []  # there is no remote, so nothing is refused
+    git("remote", "add", "up", str(tmp_path / "remote.git"))
+    assert steps() == ["git push -u up mine"]
+    git(*steps()[0].split()[1:])
+    assert steps() == []
+    git("commit", "-q", "--allow-empty", "-m", "two")
+    assert steps() == ["git push"]
 
 
 def test_release_that_propose_refuses_is_not_proposed(commands):

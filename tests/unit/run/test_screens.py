@@ -71,6 +71,21 @@ def test_plan_lists_what_a_bare_gate_binds(config, store):
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ((), "autoscaling=keda: waiting requests, KV cache use (vLLM), since the CPU use"),
+        (("autoscaling=fixed",), "autoscaling=fixed: a fixed number of pods, since the CPU use"),
+    ],
+)
+def test_plan_of_vllm_needs_no_other_override_and_says_what_it_scales_on(words, line, config, store):
+    chosen = config("+recipe=tiny", "compression=none", "deployment=vllm", *words)
+    text = plan_table(chosen, make_plan(chosen, "tiny"), store, {}, None)
+    assert line in " ".join(text.split())
+    without = config("+recipe=tiny")
+    assert "autoscaling" not in plan_table(without, make_plan(without, "tiny"), store, {}, None)
+
+
 def test_warnings_and_long_names_are_wrapped(config, store):
     chosen = config("+recipe=tiny", "model=smollm2-135m", f"name={'n' * 40}", "environment=production", IMAGE)
     text = plan_table(chosen, make_plan(chosen, "x"), store, {}, None)

@@ -84,6 +84,7 @@ def shown():
 
     def read(name):
         text = (REPOSITORY / "conf" / "deployment" / f"{name}.yaml").read_text()
-        return yaml.safe_load(text), Deployment.model_validate(yaml.safe_load(text))
+        fields = {key: value for key, value in yaml.safe_load(text).items() if key != "defaults"}
+        return fields, Deployment.model_validate(fields)
 
     return read

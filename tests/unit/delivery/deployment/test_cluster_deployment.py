@@ -1,12 +1,14 @@
 """The objects around a server's pods, and what a cluster target refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from pydantic import ValidationError
 
+from framework.core.errors import ReleaseError
 from framework.delivery.autoscaling.fixed import Fixed
 from framework.delivery.deployment.kubernetes import Kubernetes
 from framework.delivery.environment.cluster import Cluster
@@ -34,6 +36,28 @@ def test_unpinned_image_names_the_override_that_pins_it(deliver):
     (problem,) = Kubernetes().problems(deliver("production"))
     assert "deployment.image=gitune/server:0.1.0@sha256:" in str(problem)
     assert Kubernetes(image=PINNED).problems(deliver("production")) == []
+
+
+@pytest.mark.parametrize("accepted", ["gitune/server", "gitune/", PINNED.replace(":0.1.0", "")])
+def test_images_are_those_that_the_environment_accepts(deliver, environment, accepted):
+    target = Kubernetes(image=PINNED.replace(":0.1.0", ""))
+    assert target.problems(deliver(environment(images=[accepted]))) == []
+    for other in ("gitune/server-other", "gitune.example.com/", "server"):
+        (problem,) = target.problems(deliver(environment(images=[other])))
+        assert problem.key == "deployment.image"
+
+
+def test_target_whose_pods_check_nothing_is_refused_with_signers(built, environment, pod):
+    class Unchecked(Kubernetes):
+        def workload(self, release, delivery):
+            workload = super().workload(release, delivery)
+            return replace(workload, pod={**workload.pod, "initContainers": []})
+
+    key = f"-----BEGIN PUBLIC KEY-----\n{'A' * 64}\n-----END PUBLIC KEY-----"
+    signed = environment(signers={"keys": [key]})
+    assert "--signers" in pod(environment=signed)["initContainers"][0]["args"]
+    with pytest.raises(ReleaseError, match=r"environment\.signers"):
+        built(Unchecked(), environment=signed)
 
 
 def test_unpinned_model_image_names_its_override(deliver):

@@ -46,6 +46,17 @@ def interpolated(text):
     return text.replace("$$", "$")
 
 
+def test_signature_is_checked_with_signers_from_outside_the_folder(render_with):
+    key = f"-----BEGIN PUBLIC KEY-----\n{'A' * 64}\n-----END PUBLIC KEY-----"
+    files = render_with(environment=("dev", {"signers": {"keys": [key]}}), deployment="compose")
+    project = yaml.safe_load(interpolated(files["dev/tiny/compose.yaml"]))
+    assert project["configs"]["signers.json"]["file"] == "/run/given"
+    fetch = project["services"]["fetch-model"]
+    targets = {item["source"]: item["target"] for item in fetch["configs"]}
+    flags = fetch["command"][fetch["command"].index("--signers") :]
+    assert flags == ["--signers", targets["signers.json"], "--environment", "dev"]
+
+
 @pytest.fixture(params=CASES)
 def files(request, render_with):
     return render_with(environment=request.param, **CASES[request.param])

@@ -10,6 +10,9 @@ class Fixed(Autoscaling):
     def objects(self, workload, target, environment, monitoring):
         return []
 
+    def follows(self, gpus):
+        return "nothing"
+
 
 class Canary(Rollout):
     def objects(self, workload, traffic, monitoring):

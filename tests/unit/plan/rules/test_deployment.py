@@ -11,10 +11,12 @@ PINNED = (f"deployment.image=a/b@sha256:{'a' * 64}", f"deployment.fetch_image=a/
     ("words", "key", "overrides"),
     [
         (
-            ("deployment=vllm", "~gates"),
+            ("deployment=vllm", "export=onnx-genai", "~gates"),
             "deployment",
             ("export=transformers compression=none", "deployment=kubernetes"),
         ),
+        # vLLM's own export is the default with it, and no other export is suggested.
+        (("deployment=vllm", "~gates"), "compression.int4-weight", ("compression=none",)),
         (("name=shared",), "name", ("name=<name>",)),
         (("deployment=triton",), "deployment", ("deployment=kubernetes",)),
         (
@@ -28,7 +30,7 @@ PINNED = (f"deployment.image=a/b@sha256:{'a' * 64}", f"deployment.fetch_image=a/
             ("tuning=lora", "deployment=kubernetes"),
         ),
         (
-            ("deployment=vllm", *CHAT),
+            ("deployment=vllm", *CHAT, "autoscaling=hpa"),
             "autoscaling",
             (
                 "autoscaling=keda monitoring=prometheus",

@@ -1,0 +1,243 @@
+"""Environments that name their signers, with real Git and keys: what was tampered with is refused by name."""
+
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from signing_keys import key_pair
+from sigstore_instance import GITHUB, Instance
+
+from framework.core.approval import approve, check_approval
+from framework.core.release import LOCK, Release
+from framework.core.sign_statement import signer
+from framework.core.signers import Signers
+from framework.gitops.locks import render_arguments
+from framework.gitops.remote_compose import ComposeRequest, compose_here
+from framework.render import write
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ("dev", "staging", "production")
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("keys")
+    return {name: key_pair(folder, name) for name in ("ci", "operators", "attacker")}
+
+
+@pytest.fixture
+def signed(clone, remote, gitops, keys):
+    """A team whose dev takes what CI signs, and whose other environments take what operators sign."""
+    for name in ENVIRONMENTS:
+        _accept(clone, name, keys["ci" if name == "dev" else "operators"][1])
+    gitops.git(clone, "add", "conf")
+    gitops.git(clone, "commit", "-q", "-m", "Name the signers")
+    gitops.git(clone, "push", "-q")
+    # Its lock is committed already, without a signature.
+    done = gitops.verb(clone, "propose", "push=direct", "release=one", f"key={keys['ci'][0]}")
+    assert done.returncode == 0, done.stderr
+    return clone
+
+
+def _accept(clone, environment, *public):
+    own = clone / "conf" / "environment" / f"{environment}.yaml"
+    bundled = ROOT / "conf" / "environment" / own.name
+    option = yaml.safe_load((own if own.exists() else bundled).read_text())
+    option["signers"] = {"keys": [key.read_text() for key in public], "identities": []}
+    own.write_text(yaml.safe_dump(option))
+
+
+def release(clone, gitops, keys, digit, **metrics):
+    """Bring a new release to dev as CI does: signed, without a pull request."""
+    lock = clone / "environments" / "dev" / "one" / LOCK
+    lock.write_text(gitops.release("one", digit, **metrics).text())
+    done = gitops.verb(clone, "propose", "push=direct", f"key={keys['ci'][0]}")
+    assert done.returncode == 0, done.stderr
+    gitops.git(clone, "checkout", "-q", ".")
+    gitops.git(clone, "pull", "-q")
+
+
+def promote(clone, gitops, keys, start="dev", end="staging", key="operators"):
+    return gitops.verb(
+        clone,
+        "promote",
+        "release=one",
+        f"from={start}",
+        f"to={end}",
+        "push=direct",
+        f"key={keys[key][0]}",
+    )
+
+
+def render(clone, release, environment):
+    with contextlib.chdir(clone):
+        answer = compose_here(
+            ComposeRequest(render_arguments(release, environment, "environments"), release.text())
+        )
+        write(answer.checked().files, Path("environments"))
+
+
+def rewrite(clone, gitops, environment, change):
+    """Commit what an attacker makes of a lock: changed, its seal made again, rendered again."""
+    path = clone / "environments" / environment / "one" / LOCK
+    path.write_text(change(Release.read(path)).text())
+    render(clone, Release.read(path), environment)
+    gitops.git(clone, "add", "environments")
+    gitops.git(clone, "commit", "-q", "-m", "Numbers")
+    gitops.git(clone, "push", "-q")
+
+
+def test_release_is_signed_from_environment_to_environment(signed, gitops, keys, remote):
+    assert promote(signed, gitops, keys).returncode == 0
+    assert promote(signed, gitops, keys, "staging", "production").returncode == 0
+    for name in ENVIRONMENTS:
+        lock = gitops.lock(remote, "main", name)
+        who = keys["ci" if name == "dev" else "operators"][1].read_text()
+        assert check_approval(lock, name, Signers(keys=(who,))).number == 1
+        assert lock.seal == gitops.release("one", "a").seal
+    folder = signed / "environments" / "production" / "one"
+    (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("configmap-*.yaml"))
+    assert Release.parse(config["data"][LOCK], LOCK) == Release.read(folder / LOCK)
+    status = gitops.verb(signed, "status", "release=one", "check=true")
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert status.stdout.count("number 1") == len(ENVIRONMENTS)
+    assert "nothing to promote" in promote(signed, gitops, keys).stderr
+
+
+def test_job_promotes_as_itself_where_its_identity_is_accepted(signed, gitops, remote, monkeypatch):
+    instance = Instance()
+    try:
+        workflow = "a/b/.github/workflows/promote.yaml@refs/heads/main"
+        identity = {"issuer": GITHUB, "subject": f"https://github.com/{workflow}"}
+        accepted = {"keys": [], "identities": [identity], "trust_config": instance.trust_config}
+        option = signed / "conf" / "environment" / "staging.yaml"
+        option.write_text(yaml.safe_dump({**yaml.safe_load(option.read_text()), "signers": accepted}))
+        gitops.git(signed, "commit", "-q", "-am", "Staging takes what the workflow signs")
+        gitops.git(signed, "push", "-q")
+        words = ("promote", "release=one", "from=dev", "to=staging", "push=direct")
+        assert identity["subject"] in gitops.refused(signed, *words)
+        instance.be_github(monkeypatch, workflow)
+        done = gitops.verb(signed, *words)
+        assert done.returncode == 0, done.stderr
+    finally:
+        instance.close()
+    lock = gitops.lock(remote, "main", "staging")
+    assert check_approval(lock, "staging", Signers.model_validate(accepted)).signer == identity["subject"]
+    status = gitops.verb(signed, "status", "release=one", "check=true")
+    assert status.returncode == 0, status.stdout
+
+
+TAMPERED = {
+    "a metric": {"metrics": {"tuned.exact_match": 0.99}},
+    "its model": {"digest": f"sha256:{'e' * 64}"},
+    "changed since": {"data_digest": f"sha256:{'e' * 64}"},
+    "not signed": {"approval": None},
+}
+
+
+def test_tampered_lock_is_refused(signed, gitops, keys):
+    for reason, fields in TAMPERED.items():
+        rewrite(signed, gitops, "dev", lambda lock, fields=fields: lock.model_copy(update=fields))
+        assert reason in promote(signed, gitops, keys).stderr
+        status = gitops.verb(signed, "status", "release=one", "check=true")
+        assert status.returncode == 1
+        assert reason in " ".join(status.stdout.split())
+        gitops.git(signed, "reset", "-q", "--hard", "HEAD~1")
+        gitops.git(signed, "push", "-q", "--force")
+
+
+def test_foreign_signature_is_refused_everywhere(signed, gitops, keys):
+    forge = signer(str(keys["attacker"][0]), Signers())
+    assert "sign with an accepted key" in promote(signed, gitops, keys, key="attacker").stderr
+    rewrite(signed, gitops, "dev", lambda lock: approve(lock, "dev", 2, forge))
+    assert "accepted is key" in promote(signed, gitops, keys).stderr
+    assert gitops.verb(signed, "status", "release=one", "check=true").returncode == 1
+
+
+def test_lock_that_was_signed_once_cannot_be_put_back(signed, gitops, keys):
+    old = (signed / "environments" / "dev" / "one" / LOCK).read_text()
+    release(signed, gitops, keys, "b")
+    rewrite(signed, gitops, "dev", lambda _: Release.parse(old, LOCK))
+    assert "replayed" in promote(signed, gitops, keys).stderr
+    status = gitops.verb(signed, "status", "release=one", "check=true")
+    assert status.returncode == 1
+    assert "replayed" in status.stdout
+
+
+@pytest.mark.slow
+def test_signature_for_one_environment_is_none_for_another(signed, gitops, keys):
+    lock = Release.read(signed / "environments" / "dev" / "one" / LOCK)
+    _accept(signed, "staging", keys["ci"][1], keys["operators"][1])
+    path = signed / "environments" / "staging" / "one"
+    path.mkdir(parents=True)
+    (path / LOCK).write_text(lock.text())
+    render(signed, lock, "staging")
+    gitops.git(signed, "add", ".")
+    gitops.git(signed, "commit", "-q", "-m", "Copy")
+    gitops.git(signed, "push", "-q")
+    refused = promote(signed, gitops, keys, "staging", "production")
+    assert "for dev, not for staging" in refused.stderr
+
+
+@pytest.mark.slow
+def test_folder_without_a_lock_is_refused(signed, gitops, keys):
+    promote(signed, gitops, keys)
+    (signed / "environments" / "staging" / "one" / LOCK).unlink()
+    gitops.git(signed, "commit", "-q", "-am", "Remove the lock")
+    gitops.git(signed, "push", "-q")
+    assert "no such lock" in promote(signed, gitops, keys, "staging", "production").stderr
+    status = gitops.verb(signed, "status", "check=true")
+    assert status.returncode == 1
+    assert "has no release.lock" in " ".join(status.stdout.split())
+
+
+@pytest.mark.slow
+def test_rollback_is_signed_anew(signed, gitops, keys, remote):
+    for digit in "ab":
+        if digit == "b":
+            release(signed, gitops, keys, "b")
+        assert promote(signed, gitops, keys).returncode == 0
+    recipe = signed / "recipes" / "served.yaml"
+    recipe.write_text(recipe.read_text().replace("deployment: {", "deployment: {service_port: 8080, "))
+    gitops.git(signed, "commit", "-q", "-am", "Another port")
+    gitops.git(signed, "push", "-q")
+    words = ("rollback", "release=one", "environment=staging")
+    assert "signed releases only" in gitops.refused(signed, *words)
+    done = gitops.verb(signed, *words, f"key={keys['operators'][0]}")
+    assert done.returncode == 0, done.stderr
+    lock = gitops.lock(remote, "main", "staging")
+    assert lock.digest == f"sha256:{'a' * 64}"
+    assert check_approval(lock, "staging", Signers(keys=(keys["operators"][1].read_text(),))).number == 3
+    # The manifests are those of then, with the lock of now.
+    folder = signed / "environments" / "staging" / "one"
+    (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("configmap-*.yaml"))
+    assert Release.parse(config["data"][LOCK], LOCK) == lock
+    assert "8080" not in (folder / "service-one.yaml").read_text()
+    status = gitops.verb(signed, "status", "environment=staging", "release=one", "check=true")
+    assert status.returncode == 0, status.stdout
+
+
+@pytest.mark.slow
+def test_unsigned_environment_marks_what_it_hands_on(signed, gitops, keys, remote):
+    option = signed / "conf" / "environment" / "dev.yaml"
+    option.write_text(yaml.safe_dump({**yaml.safe_load(option.read_text()), "signers": {}}))
+    gitops.git(signed, "commit", "-q", "-am", "Take unsigned releases in dev")
+    gitops.git(signed, "push", "-q")
+    assert "not proved" in promote(signed, gitops, keys).stderr
+    words = ("release=one", "from=dev", "to=staging", "push=direct", "source=any")
+    done = gitops.verb(signed, "promote", *words, f"key={keys['operators'][0]}")
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", "main")
+    assert "not signed in dev" in message.splitlines()[0]
+    assert "Gitune-Source: any" in message
+
+
+def test_recipe_cannot_name_other_signers(signed, gitops, keys):
+    recipe = signed / "recipes" / "served.yaml"
+    mine = json.dumps({"keys": [keys["attacker"][1].read_text()]})
+    recipe.write_text(f"{recipe.read_text()}environment: {{signers: {mine}}}\n")
+    gitops.git(signed, "commit", "-q", "-am", "Sign by myself")
+    gitops.git(signed, "push", "-q")
+    assert promote(signed, gitops, keys, key="attacker").returncode != 0

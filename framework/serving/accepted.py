@@ -51,9 +51,9 @@ class Accepted:
         self._width, self._window = 1, 1
         self._work, self._seconds = 1.0, 1.0
         self._mean: float | None = None
-        self.refusal: ApiError | None = ApiError(
-            503, "The model is still loading; retry in a moment", code="loading", retry_after=1
-        )
+        loading = "The model is still loading; retry in a moment"
+        self._loading = ApiError(503, loading, code="loading", retry_after=1)
+        self.refusal: ApiError | None = self._loading
         """Why no request is accepted, whatever the queue; None while requests are."""
         self.restart_seconds = 0.0
         """How long the engine still needs to start again."""
@@ -125,7 +125,9 @@ class Accepted:
         """
         self._send, self._width, self._window = send, width, window
         self._work, self._seconds = rate, 1.0
-        self.refusal, self.restart_seconds = None, 0.0
+        self.restart_seconds = 0.0
+        if self.refusal is self._loading:  # else the server is shutting down
+            self.refusal = None
         self._dispatch()
 
     def received(self, step: dict[str, Any]) -> None:

@@ -96,6 +96,7 @@ class _Server(uvicorn.Server):
         self._start(self._supervise())
         yield
         await self.supervisor.stop()
+        self._loop = None
 
     def _start(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -104,3 +104,7 @@ def test_all_can_be_ended() -> None:
     assert last(open_)["error"]["message"] == "over"
     with pytest.raises(ApiError, match="over"):
         accepted.admit()
+    accepted.lost_engine(retry_after=1)
+    accepted.started(print, 100, 2, 2)
+    with pytest.raises(ApiError, match="over"):
+        accepted.admit()

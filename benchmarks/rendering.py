@@ -61,7 +61,7 @@ def least_seconds(work: dict[str, Callable[[], object]], times: int = 3) -> dict
 def measure() -> Iterator[tuple[str, float, float | None]]:
     """Yield our CPU seconds relative to the floor's, for a rolling update."""
     delivery = Delivery(
-        serving=option("serving", "litserve"),
+        serving=option("serving", "http"),
         environment=option("environment", "production"),
         rollout=option("rollout", "rolling"),
         autoscaling=option("autoscaling", "hpa"),

@@ -90,6 +90,16 @@ def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return _genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
 
 
+@pytest.fixture(scope="session")
+def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny Llama in OpenVINO's format, float32."""
+    from framework.build.export.openvino import OpenVino
+
+    folder = tmp_path_factory.mktemp("tiny-openvino")
+    OpenVino().write(tiny_llama, folder)
+    return folder
+
+
 def _classifier_graph(model: Any) -> Any:
     """Export an encoder's logits to ONNX, with dynamic batch and sequence."""
     import torch
@@ -257,7 +267,7 @@ def render_with() -> Callable[..., dict[str, str]]:
 
 _DEFAULTS = {
     "deployment": "kubernetes",
-    "serving": "litserve",
+    "serving": "http",
     "environment": "production",
     "rollout": "rolling",
     "autoscaling": "hpa",

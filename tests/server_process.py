@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import openai
 
 from framework.core.modelstore import push
 from framework.core.release import Release
-from framework.serving.litserve import LitServe
+from framework.serving.http import HttpServing
 
 ROOT = Path(__file__).parents[1]
 HELLO = [{"role": "user", "content": "hello world"}]
@@ -104,7 +105,7 @@ def write_release(model: Path, engine: str, task: str, folder: Path, **options: 
     )
     (folder / "release.lock").write_text(release.text())
     port = free_port()
-    serving = LitServe.model_validate({"port": port, "threads": 1, **options})
+    serving = HttpServing.model_validate({"port": port, "threads": 1, **options})
     (folder / "serving.json").write_text(json.dumps(serving.dump()))
     return port
 
@@ -139,6 +140,18 @@ def serving(model: Path, engine: str, task: str, folder: Path, **options: object
         if process.poll() is None:
             process.terminate()
         process.communicate(timeout=30)
+
+
+@contextlib.contextmanager
+def stopped(served: Served) -> Iterator[int]:
+    """Suspend the model's process, so that requests wait; return its id. It goes on when the block ends."""
+    (engine,) = descendants(served.process.pid)
+    os.kill(engine, signal.SIGSTOP)
+    try:
+        yield engine
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(engine, signal.SIGCONT)
 
 
 def run_to_end(folder: Path, *flags: str) -> tuple[int, str]:

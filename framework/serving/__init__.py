@@ -24,9 +24,9 @@ class Serving(Component, ABC):
     port: Annotated[int, Field(ge=1024, le=65535)] = 8000
     """TCP port; above 1023, so that binding needs no privilege."""
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 1
-    """Most requests in one batch (classifiers)."""
+    """Most requests in one batch; engines can have a lower limit, as onnxruntime-genai has 4 on CPUs."""
     batch_timeout: Annotated[float, Field(ge=0, le=10)] = 0.05
-    """Seconds that a request waits for others to fill its batch."""
+    """Seconds that a request waits for others to fill its batch, where they cannot join it later."""
     max_new_tokens: Annotated[int, Field(ge=1, le=131_072)] = 256
     """Most tokens of one answer; a request can ask for fewer."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0

@@ -1,162 +1,138 @@
-"""Run the server: bind the port, start the worker, and shut both down. It imports litserve.
+"""Run the server: bind the port, start the engine's process, and end both.
 
-litserve provides the worker process and the queues. uvicorn runs in this process's main thread, so it
-receives the signals: on SIGTERM it finishes the running answers, then the children are killed.
+uvicorn runs in this process's main thread, so it receives the signals. On the first SIGINT or SIGTERM new
+requests are refused and accepted ones are answered; then the engine is ended.
 """
-# ruff: noqa: TID253
 
+import asyncio
 import contextlib
 import logging
 import os
-import signal
 import socket
 import sys
-import threading
-from collections.abc import Iterator
-from multiprocessing.connection import wait
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-import litserve
 import uvicorn
-from litserve.specs.base import LitSpec
-from litserve.utils import WorkerSetupStatus, wrap_litserve_start
+from starlette.applications import Starlette
 
-from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
-from framework.serving.entity_worker import EntityWorker
-from framework.serving.model_worker import ChatWorker, ClassifyWorker, GatheringLoop, Shared
-from framework.serving.routes import CHAT, CLASSIFY, ChatService
+from framework.serving.accepted import Accepted
+from framework.serving.engine_supervisor import EngineSupervisor
+from framework.serving.limits import Limits
+from framework.serving.model_worker import Settings
+from framework.serving.openai_api import ApiError
+from framework.serving.routes import ReleaseApi
 
-MAX_BODY = 4 * 2**20
-"""Most bytes of a request's body; a larger one is answered with 413."""
-
-
-class _Routed(LitSpec):  # type: ignore[misc]
-    """Keeps litserve from adding a route of its own; ``framework.serving.routes`` has them."""
-
-    def __init__(self, path: str, streams: bool) -> None:
-        super().__init__()
-        self.api_path = path
-        self.streams = streams
-
-    @property
-    def stream(self) -> bool:
-        """Whether answers are streamed."""
-        return self.streams
+_log = logging.getLogger(__name__)
+FLUSH_SECONDS = 5
+"""Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, folder: Path, release: Release, grace_seconds: int) -> None:
+def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        ServeError: the port is taken, the model cannot be opened, or its process died.
+        ServeError: the port is taken, the model cannot be opened, or its process died too often.
     """
-    stopping = threading.Event()
-    with handling_signals(lambda number: stopping.set()):
-        shared = Shared()
-        server = _litserver(serving, folder, release, shared)
-        service = ChatService(server, release, serving.max_new_tokens, shared)
-        service.open()
-        with wrap_litserve_start(server), _workers_killed(server):
-            shared.queues_pid.value = server.manager._process.pid
-            # Bound after the children have started, so that none of them inherits the port.
-            with _bind(serving.host, serving.port) as listener:
-                config = uvicorn.Config(
-                    server.app,
-                    log_level="warning",
-                    access_log=False,
-                    timeout_graceful_shutdown=grace_seconds,
-                )
-                http = uvicorn.Server(config)
-                logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
-                watch = _Watch(server, service, http, stopping, f"http://{serving.host}:{serving.port}")
-                watch.start()
-                http.run(sockets=[listener])
-                stopping.set()
-                watch.join()
-    if watch.failure:
-        raise ServeError(watch.failure)
+    with _bind(serving.host, serving.port) as listener:
+        server = _Server(serving, limits, folder, release)
+        logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
+        # Also before and after uvicorn listens for signals.
+        with handling_signals(server.stop):
+            server.run(sockets=[listener])
+    if server.supervisor.failure:
+        raise ServeError(server.supervisor.failure)
 
 
-def _litserver(serving: Serving, folder: Path, release: Release, shared: Shared) -> Any:
-    options: dict[str, Any] = {"spec": _Routed(CHAT, streams=True)}
-    kind: type[Any] = ChatWorker
-    task = open_task(release.task)
-    if not task.generates:
-        kind = EntityWorker if task.labels_words else ClassifyWorker
-        options = {
-            "spec": _Routed(CLASSIFY, streams=False),
-            "loop": GatheringLoop(),
-            "max_batch_size": serving.max_batch_size,
-            "batch_timeout": serving.batch_timeout,
-        }
-    worker = kind(folder, release.engine, serving.threads, shared, **options)
-    return litserve.LitServer(
-        worker,
-        accelerator="cpu",
-        timeout=False,
-        healthcheck_path="/litserve/health",
-        info_path="/litserve/info",
-        disable_openapi_url=True,
-        max_payload_size=MAX_BODY,
-    )
+class _Server(uvicorn.Server):
+    """uvicorn, with a drain before its own shutdown."""
 
-
-class _Watch(threading.Thread):
-    """Announces that the model is ready, and stops the server when the worker has died."""
-
-    def __init__(
-        self, server: Any, service: ChatService, http: uvicorn.Server, stopping: threading.Event, address: str
-    ) -> None:
-        super().__init__(daemon=True)
-        self.server, self.service, self.http = server, service, http
-        self.stopping = stopping
-        self.address = address
-        self.failure: str | None = None
-
-    def run(self) -> None:
-        """Poll until the server stops."""
-        (worker,) = self.server.inference_workers
-        ready = False
-        while not self.stopping.is_set():
-            if wait([worker.sentinel], timeout=0.1):
-                self.failure = self._failure(worker, ready)
-                self.service.ready = lambda: False
-                self.service.fail_all()
-                self.http.should_exit = True
-                return
-            if not ready and WorkerSetupStatus.READY in self.server.workers_setup_status.values():
-                ready = True
-                self.service.ready = lambda: True
-                print(f"serving {self.service.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
-        self.http.should_exit = True  # the signal may have come just before uvicorn listened for it
-
-    def _failure(self, worker: Any, ready: bool) -> str | None:
-        """Return why the worker ended; None if SIGTERM ended it before it could ignore that."""
-        if self.service.shared.failure.poll():
-            return str(self.service.shared.failure.recv())
-        worker.join()
-        if worker.exitcode == -signal.SIGTERM:
-            return None
-        when = "while serving" if ready else "while loading the model"
-        return (
-            f"the model's process ended {when} (exit code {worker.exitcode}); "
-            "-9 usually means too little memory, other causes are logged above"
+    def __init__(self, serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+        self.grace_seconds = limits.grace_seconds
+        self.accepted = Accepted(limits.max_wait_seconds)
+        settings = Settings(
+            str(folder),
+            release.engine,
+            release.task,
+            serving.threads,
+            serving.max_batch_size,
+            serving.batch_timeout,
+        )
+        self.api = ReleaseApi(release, limits, folder, self.accepted)
+        self.supervisor = EngineSupervisor(settings, self.accepted, self.api.count_step)
+        self.address = f"http://{serving.host}:{serving.port}"
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._signals = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        app = Starlette(lifespan=self._lifespan)
+        self.api.open(app, self.supervisor)
+        super().__init__(
+            uvicorn.Config(
+                app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS
+            )
         )
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain on a signal; uvicorn calls it."""
+        self.stop(sig)
 
-@contextlib.contextmanager
-def _workers_killed(server: Any) -> Iterator[None]:
-    """Kill the workers; they ignore the SIGTERM that litserve sends, and it would wait forever."""
-    try:
+    def stop(self, number: int) -> None:
+        """Begin to drain; a second signal ends the drain."""
+        self._signals += 1
+        if self._loop is None:
+            self.should_exit = True
+        elif self._signals == 1:
+            self._loop.call_soon_threadsafe(self._start, self._drain())
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        self._loop = asyncio.get_running_loop()
+        self._start(self._supervise())
         yield
-    finally:
-        for worker in server.inference_workers:
-            worker.kill()
+        await self.supervisor.stop()
+        self._loop = None
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _supervise(self) -> None:
+        def announce() -> None:
+            print(f"serving {self.api.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+
+        try:
+            await self.supervisor.run(announce)
+        except Exception:
+            _log.exception("the supervisor failed")
+            self.supervisor.failure = "the server cannot start its model's process; the cause is logged above"
+        if self.supervisor.failure:
+            self.accepted.fail_all(ApiError(503, "The model's process failed; see the server's log"))
+        self.should_exit = True
+
+    async def _drain(self) -> None:
+        """Refuse new requests, and answer the accepted ones within the grace time."""
+        stopping = "The server is shutting down; retry, another one may answer"
+        self.accepted.refusal = ApiError(503, stopping, code="shutting_down", retry_after=1)
+        accepted, ends = len(self.accepted), asyncio.get_running_loop().time() + self.grace_seconds
+        while self.accepted and not self.should_exit and self._signals == 1:
+            if asyncio.get_running_loop().time() >= ends:
+                break
+            await asyncio.sleep(0.02)
+        cut = self.accepted.fail_all(self.accepted.refusal)
+        if accepted:
+            advice = "; raise serving.grace_seconds to let them end" if cut else ""
+            print(
+                f"stopped: {accepted - cut} accepted requests ended, {cut} were cut{advice}",
+                file=sys.stderr,
+            )
+        self.should_exit = True
 
 
 def _no_second_interrupt(record: logging.LogRecord) -> bool:

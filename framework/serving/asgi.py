@@ -1,4 +1,4 @@
-"""Middleware of all routes: request metrics, API key, client disconnects, errors in OpenAI's format.
+"""Middleware of all routes: request metrics, API key, body limit, client disconnects, errors as OpenAI's.
 
 It knows HTTP; it knows neither models nor queues.
 """
@@ -12,15 +12,18 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from framework.serving.limits import MAX_BODY
 from framework.serving.metrics import Metrics
 from framework.serving.openai_api import ApiError
 
-TIMED_OUT = (408, 499, 504)
-"""Statuses of a request that timed out; 499 means that the client disconnected."""
+DISCONNECTED = 499
+"""The status of a request whose client left before the last byte; no client sees it."""
+TIMED_OUT = (408, DISCONNECTED, 504)
+"""Statuses of a request that timed out."""
 
 
 class Counted:
@@ -36,7 +39,14 @@ class Counted:
         if scope.get("path") != self.route:
             await self.app(scope, receive, send)
             return
-        started, code, complete = time.monotonic(), 500, False
+        started, code = time.monotonic(), 500
+        uploaded = complete = failed = False
+
+        async def received() -> Message:
+            nonlocal uploaded
+            message = await receive()
+            uploaded |= message["type"] == "http.request" and not message.get("more_body", False)
+            return message
 
         async def observed(message: Message) -> None:
             nonlocal code, complete
@@ -46,13 +56,42 @@ class Counted:
 
         with self.metrics.in_flight.track_inprogress():
             try:
-                await self.app(scope, receive, observed)
-                # A stream whose client disconnected ends without its last message.
-                if not complete or code in TIMED_OUT:
-                    self.metrics.timeouts.labels(self.route).inc()
+                await self.app(scope, received, observed)
+            except Exception:
+                failed = True
+                raise
             finally:
+                # A stream whose client disconnected ends without its last message.
+                code = code if complete or failed else DISCONNECTED
+                if code in TIMED_OUT and uploaded:  # else the client never finished asking
+                    self.metrics.timeouts.labels(self.route).inc()
                 self.metrics.requests.labels(self.route, str(code)).inc()
                 self.metrics.seconds.labels(self.route).observe(time.monotonic() - started)
+
+
+class Bounded:
+    """Middleware: refuses bodies of more than ``MAX_BODY`` bytes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application; a body that is too long, or says that it will be, ends in 413."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY or (stated.isdigit() and int(stated) > MAX_BODY):
+                raise ApiError(413, f"The body has more than {MAX_BODY} bytes; send a smaller one")
+            return message
+
+        await self.app(scope, bounded, send)
 
 
 class Keyed:
@@ -102,20 +141,25 @@ async def unless_disconnected(request: Request, answer: Awaitable[dict[str, Any]
             with suppress(asyncio.CancelledError):
                 await task
     if work.cancelled():
-        raise ApiError(499, "The client closed the connection")
+        raise ApiError(DISCONNECTED, "The client closed the connection")
     return work.result()
 
 
 def install_error_handlers(app: Starlette) -> None:
     """Make the application answer every error with JSON in OpenAI's format."""
     app.add_exception_handler(ApiError, _answer_api_error)
+    app.add_exception_handler(ClientDisconnect, _answer_disconnect)
     app.add_exception_handler(HTTPException, _answer_http_error)
     app.add_exception_handler(Exception, _answer_fault)
 
 
 async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), status_code=error.status)
+    return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
+
+
+async def _answer_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=DISCONNECTED)
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:

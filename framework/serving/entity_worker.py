@@ -1,4 +1,4 @@
-"""The worker process of token classifiers: find entities in texts. Only the app imports it."""
+"""The worker of token classifiers: find entities in texts."""
 
 import re
 from collections.abc import Sequence
@@ -7,35 +7,42 @@ from typing import Any
 from framework.build.engine import GivesLogits, require
 from framework.build.engine.model_folder import label_names
 from framework.build.task.bioes import spans
-from framework.serving.model_worker import ClassifyWorker
+from framework.serving.classify_worker import Text, TextWorker
+from framework.serving.model_worker import Settings
 
 _WORD = re.compile(r"\d[\d.,]*\d|\w+|[^\w\s]")
 """A number, a word or one punctuation mark; training rows should be split in the same way."""
 
 
-class EntityWorker(ClassifyWorker):
-    """Tags the words of texts, one batch of waiting texts at a time."""
+class EntityWorker(TextWorker):
+    """Tags the words of texts."""
 
-    def warm_up(self) -> None:
-        """Tag one text."""
+    def __init__(self, settings: Settings) -> None:
+        """Open the folder; see the base class."""
+        super().__init__(settings)
         # The labels are O and four tags per entity; see ``framework.build.task.bioes``.
         self.labels = [name.partition("-")[2] for name in label_names(self.folder)[1::4]]
-        require(self.engine, GivesLogits).logits([self._words("Hi")[1]])
 
-    def predict(self, x: Sequence[str]) -> list[dict[str, Any]]:
-        """Return each text's entities in order of appearance, or an error."""
+    def encode(self, text: str) -> Text:
+        """Return *text* as token ids, with each word's span and the position of its first token."""
+        spans_of_words = [match.span() for match in _WORD.finditer(text)]
+        encoded = self.tokenizer([text[start:end] for start, end in spans_of_words], is_split_into_words=True)
+        first: dict[int, int] = {}
+        for position, word in enumerate(encoded.word_ids()):
+            if word is not None:
+                first.setdefault(word, position)
+        words = [spans_of_words[word] for word in first]
+        return Text(list(encoded["input_ids"]), (text, words, list(first.values())))
+
+    def answer(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
+        """Return each text's entities in order of appearance."""
         import numpy as np
 
-        texts = [self._words(text) for text in x]
-        fits = [self.context is None or len(ids) <= self.context for _, ids, _ in texts]
-        kept = [ids for (_, ids, _), fit in zip(texts, fits, strict=True) if fit]
-        scores = iter(require(self.engine, GivesLogits).logits(kept) if kept else ())
         answers = []
-        for text, (words, ids, firsts), fit in zip(x, texts, fits, strict=True):
-            if not fit:
-                answers.append(self._too_long(ids))
-                continue
-            logits = next(scores)[firsts].astype(np.float64)
+        scores = require(self.engine, GivesLogits).logits([text.ids for text in texts])
+        for encoded, of_text in zip(texts, scores, strict=True):
+            text, words, firsts = encoded.words
+            logits = of_text[firsts].astype(np.float64)
             exponentials = np.exp(logits - logits.max(-1, keepdims=True))
             best = (exponentials / exponentials.sum(-1, keepdims=True)).max(-1)
             entities = [
@@ -48,15 +55,5 @@ class EntityWorker(ClassifyWorker):
                 }
                 for first, last, entity in sorted(spans(logits.argmax(-1).tolist()))
             ]
-            answers.append({"entities": entities, "tokens": len(ids), "batch": len(kept)})
+            answers.append({"entities": entities})
         return answers
-
-    def _words(self, text: str) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-        """Return each word's span in *text*, the token ids, and the position of each word's first token."""
-        words = [match.span() for match in _WORD.finditer(text)]
-        encoded = self.tokenizer([text[start:end] for start, end in words], is_split_into_words=True)
-        first: dict[int, int] = {}
-        for position, word in enumerate(encoded.word_ids()):
-            if word is not None:
-                first.setdefault(word, position)
-        return [words[word] for word in first], list(encoded["input_ids"]), list(first.values())

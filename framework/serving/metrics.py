@@ -52,7 +52,8 @@ class Metrics:
         self.completion_length = histogram(names.REQUEST_COMPLETION_TOKENS, "Tokens of one answer.", TOKENS)
         self.bad_outputs = Counter(names.BAD_OUTPUTS, "Bad answers.", ["reason"], registry=registry)
         self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
-        self.batch_rows = histogram(names.BATCH_ROWS, "Texts in a batch.", ROWS)
+        self.batch_rows = histogram(names.BATCH_ROWS, "Requests in a batch.", ROWS)
+        self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
         self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.feedback = Counter(
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry

@@ -24,17 +24,45 @@ class ApiError(Exception):
     """An error with its HTTP status, in OpenAI's format."""
 
     def __init__(
-        self, status: int, message: str, *, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.param = param
         self.code = code
+        self.retry_after = retry_after
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
         return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers: after how many seconds to retry, where that helps."""
+        return {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+
+
+def error_event(error: ApiError) -> dict[str, Any]:
+    """Return *error* as the event of a request that ends with it; ``read_error`` is the reverse."""
+    return {"status": error.status, "error": error.body()["error"], "retry_after": error.retry_after}
+
+
+def read_error(event: dict[str, Any]) -> ApiError:
+    """Return the error of an ``error_event``."""
+    fields = event["error"]
+    return ApiError(
+        event["status"],
+        fields["message"],
+        param=fields["param"],
+        code=fields["code"],
+        retry_after=event["retry_after"],
+    )
 
 
 class _Strict(BaseModel):
@@ -106,6 +134,10 @@ class ChatRequest(_Strict):
         except DataError as error:
             raise ApiError(400, str(error), param="tools") from None
 
+    def characters(self) -> int:
+        """Return the characters of the messages and the tools."""
+        return _characters([self.messages, self.tools])
+
     def limit(self, most: int) -> tuple[int, bool]:
         """Return the most new tokens, and whether the client set that limit.
 
@@ -134,9 +166,25 @@ class ClassifyRequest(_Strict):
     input: str | Annotated[list[str], Field(min_length=1, max_length=1024)]
     model: str | None = None
 
+    def characters(self) -> int:
+        """Return the characters of the longest text."""
+        return max(map(len, self.texts()))
+
     def texts(self) -> list[str]:
         """Return the texts as a list, even if there is only one."""
         return [self.input] if isinstance(self.input, str) else self.input
+
+
+def _characters(value: Any) -> int:
+    """Return the characters of every text in a JSON value.
+
+    >>> _characters([{"role": "user", "content": "hello"}, None, 3])
+    9
+    """
+    if isinstance(value, str):
+        return len(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(_characters, parts))
 
 
 def read_request(kind: type[Body], raw: bytes) -> Body:

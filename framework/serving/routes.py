@@ -1,31 +1,30 @@
-"""The HTTP routes of a release, in front of the queue of litserve's worker.
+"""The HTTP routes of a release, in front of the engine's process.
 
 It runs in the server process, which has neither model nor tokenizer.
 """
-# ruff: noqa: TID253
 
-import asyncio
-import json
 import os
 import time
-import uuid
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from litserve.utils import LitAPIStatus, ResponseBufferItem
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from framework.build.engine.model_folder import context_length
 from framework.build.task import open_task
 from framework.core.release import Release
 from framework.serving import API_KEY
-from framework.serving.asgi import Counted, Keyed, install_error_handlers, unless_disconnected
+from framework.serving.accepted import Accepted, is_last
+from framework.serving.asgi import Bounded, Counted, Keyed, install_error_handlers, unless_disconnected
+from framework.serving.engine_supervisor import EngineSupervisor
 from framework.serving.feedback import FeedbackRequest
+from framework.serving.limits import Limits
 from framework.serving.metrics import Metrics
-from framework.serving.model_worker import SLOTS, Shared
 from framework.serving.openai_api import (
     DONE,
     ApiError,
@@ -33,6 +32,7 @@ from framework.serving.openai_api import (
     ClassifyRequest,
     Reply,
     event,
+    read_error,
     read_request,
     unknown_model,
     usage,
@@ -46,29 +46,27 @@ OPEN = ("/health", "/ready", "/metrics")
 FEEDBACK = "/v1/feedback"
 
 
-class ChatService:
-    """Puts requests into the worker's queue and turns its events into responses."""
+class ReleaseApi:
+    """Turns requests into tickets of the engine, and its events into responses."""
 
-    def __init__(self, server: Any, release: Release, limit: int, shared: Shared) -> None:
-        self.server = server
+    def __init__(self, release: Release, limits: Limits, folder: Path, accepted: Accepted) -> None:
         self.release = release
-        self.limit = limit
-        self.shared = shared
+        self.accepted = accepted
         self.metrics = Metrics(release)
         self.created = int(time.time())
-        self.last_slot = 0
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.ready: Callable[[], bool] = lambda: False
-        """Whether the worker has answered once; the app sets it."""
+        self._limit = limits.max_new_tokens
+        self._characters = limits.characters(context_length(folder))
+        self._generates = open_task(release.task).generates
+        self._is_ready: Callable[[], bool] = lambda: False
 
-    def open(self) -> None:
-        """Add the routes to litserve's application."""
-        app = self.server.app
-        generates = open_task(self.release.task).generates
-        path, route = (CHAT, self.chat) if generates else (CLASSIFY, self.classify)
-        self.metrics.ready.set_function(lambda: float(self.ready()))
+    def open(self, app: Starlette, supervisor: EngineSupervisor) -> None:
+        """Add the routes to *app*; the probes and metrics tell how *supervisor*'s engine is."""
+        path, route = (CHAT, self.chat) if self._generates else (CLASSIFY, self.classify)
+        self._is_ready = lambda: supervisor.ready and self.accepted.refusal is None
+        self.metrics.ready.set_function(lambda: float(self._is_ready()))
         self.metrics.watch_memory("server", os.getpid)
-        self.metrics.watch_memory("model", lambda: int(self.shared.model_pid.value))
+        self.metrics.watch_memory("model", lambda: supervisor.pid)
+        self.metrics.engine_starts.set_function(lambda: float(supervisor.starts))
         app.add_route(FEEDBACK, self.feedback, methods=["POST"])
         app.add_route(path, route, methods=["POST"])
         app.add_route("/v1/models", self.models)
@@ -76,10 +74,16 @@ class ChatService:
         app.add_route("/health", self.health)
         app.add_route("/ready", self.readiness)
         app.add_route("/metrics", self.scrape)
+        app.add_middleware(Bounded)
         if key := os.environ.get(API_KEY):
             app.add_middleware(Keyed, key=key.strip(), open_paths=OPEN)
         app.add_middleware(Counted, metrics=self.metrics, route=path)  # outermost, so that 401 counts too
         install_error_handlers(app)
+
+    def count_step(self, step: dict[str, Any]) -> None:
+        """Count the batch of one step of generation; a classifier's texts count theirs themselves."""
+        if self._generates and step["rows"]:
+            self.metrics.batch_rows.observe(step["rows"])
 
     async def health(self, request: Request) -> Response:
         """Answer 200 while the process runs, even if the model is still loading."""
@@ -87,9 +91,9 @@ class ChatService:
 
     async def readiness(self, request: Request) -> Response:
         """Answer 200 once the model has answered once, else 503."""
-        if self.ready():
+        if self._is_ready():
             return PlainTextResponse("ready")
-        return PlainTextResponse("the model is loading", status_code=503)
+        return PlainTextResponse("the model is loading, or the server is shutting down", status_code=503)
 
     async def scrape(self, request: Request) -> Response:
         """Return the metrics in the format that the scraper prefers."""
@@ -119,8 +123,9 @@ class ChatService:
         body = read_request(ChatRequest, await request.body())
         self._check_model(body.model)
         messages, tools = body.conversation()
-        limit = body.limit(self.limit)
-        self._check_ready()
+        limit = body.limit(self._limit)
+        self._check_length(body.characters(), "messages")
+        self.accepted.admit()
         payload = {
             "messages": messages,
             "tools": tools,
@@ -147,11 +152,11 @@ class ChatService:
         body = read_request(ClassifyRequest, await request.body())
         if body.model is not None:
             self._check_model(body.model)
-        self._check_ready()
-        answers = await asyncio.gather(*map(self._classified, body.texts()))
+        self._check_length(body.characters(), "input")
+        texts = body.texts()
+        self.accepted.admit(len(texts))
+        answers = (await unless_disconnected(request, self._classified(texts)))["answers"]
         for answer in answers:
-            if "error" in answer:
-                return JSONResponse(answer["error"], status_code=answer["status"])
             self.metrics.batch_rows.observe(answer["batch"])
             self.metrics.prompt_length.observe(answer["tokens"])
         tokens = sum(answer["tokens"] for answer in answers)
@@ -169,36 +174,31 @@ class ChatService:
     async def _generated(
         self, payload: dict[str, Any], arrived: float
     ) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield the worker's events for one conversation; closing the generator cancels the worker.
+        """Yield the engine's events for one conversation; closing the generator cancels the request.
 
         Raises:
-            ApiError: the worker rejected the request, or failed.
+            ApiError: the engine rejected the request, or failed.
         """
-        slot = self.last_slot = (self.last_slot + 1) % SLOTS
-        self.shared.cancelled[slot] = 0
-        uid = uuid.uuid4().hex
-        item = ResponseBufferItem(event=asyncio.Event(), response_queue=deque())
-        self.server.response_buffer[uid] = item
+        limit, requested = payload["limit"]
+        ticket = self.accepted.add(payload, self.accepted.expected_tokens(limit))
+        self.metrics.queue.enter(str(ticket.number))
         first, text = True, list[str]()
         try:
-            self._enqueue(CHAT, uid, {**payload, "slot": slot})
-            answer = self.server.data_streamer(item.response_queue, item.event, send_status=True)
-            async for raw, status in answer:
-                if status != LitAPIStatus.OK:
-                    raise ApiError(500, "The model failed on this request; see the server's log")
-                content = json.loads(raw)
+            while True:
+                content = await ticket.events.get()
                 if "error" in content:
-                    raise ApiError(content["status"], **_error_fields(content["error"]))
-                self.metrics.queue.leave(uid)
+                    raise read_error(content)
+                self.metrics.queue.leave(str(ticket.number))
                 if first and "text" in content:
                     first = False
                     self.metrics.first_token.observe(time.monotonic() - arrived)
-                self._count(content, text, cut_is_bad=not payload["limit"][1])
+                self._count(content, text, cut_is_bad=not requested)
                 yield content
+                if is_last(content):
+                    return
         finally:
-            self.metrics.queue.leave(uid)
-            self.shared.cancelled[slot] = 1
-            self.server.response_buffer.pop(uid, None)
+            self.metrics.queue.leave(str(ticket.number))
+            self.accepted.remove(ticket)
 
     def _count(self, content: dict[str, Any], text: list[str], *, cut_is_bad: bool) -> None:
         """Count one event of an answer; *text* are the answer's pieces so far, and is extended."""
@@ -212,46 +212,43 @@ class ChatService:
             cut = cut_is_bad and content["finish_reason"] == "length"
             self.metrics.judged(judge("".join(text), cut=cut), content["completion_tokens"])
 
-    async def _classified(self, text: str) -> dict[str, Any]:
-        uid = uuid.uuid4().hex
-        item = ResponseBufferItem(event=asyncio.Event())
-        self.server.response_buffer[uid] = item
+    async def _classified(self, texts: list[str]) -> dict[str, Any]:
+        """Return the answers to *texts*, under ``answers``.
+
+        Raises:
+            ApiError: the engine rejected one of them, or failed.
+        """
+        tickets = [self.accepted.add(text, 1.0) for text in texts]
+        for ticket in tickets:
+            self.metrics.queue.enter(str(ticket.number))
+        answers = []
         try:
-            self._enqueue(CLASSIFY, uid, text)
-            await item.event.wait()
-            answer, status = item.response or ({}, LitAPIStatus.ERROR)
+            for ticket in tickets:
+                answer = await ticket.events.get()
+                if "error" in answer:
+                    raise read_error(answer)
+                self.metrics.queue.leave(str(ticket.number))
+                answers.append(answer)
         finally:
-            self.metrics.queue.leave(uid)
-            self.server.response_buffer.pop(uid, None)
-        if status != LitAPIStatus.OK:
-            raise ApiError(500, "The model failed on this request; see the server's log")
-        return dict(answer)
-
-    def fail_all(self) -> None:
-        """Answer every waiting request with an error; another thread calls it when the worker has died."""
-
-        def fail() -> None:
-            for item in self.server.response_buffer.values():
-                item.response = ({}, LitAPIStatus.ERROR)
-                if item.response_queue is not None:
-                    item.response_queue.append(item.response)
-                item.event.set()
-
-        if self.loop is not None:
-            self.loop.call_soon_threadsafe(fail)
-
-    def _enqueue(self, route: str, uid: str, payload: Any) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.metrics.queue.enter(uid)
-        self.server.litapi_request_queues[route].put((0, uid, time.monotonic(), payload))
+            for ticket in tickets:
+                self.metrics.queue.leave(str(ticket.number))
+                self.accepted.remove(ticket)
+        return {"answers": answers}
 
     def _check_model(self, name: str) -> None:
         if name != self.release.name:
             raise unknown_model(name, self.release.name)
 
-    def _check_ready(self) -> None:
-        if not self.ready():
-            raise ApiError(503, "The model is still loading; retry in a moment", code="loading")
+    def _check_length(self, characters: int, param: str) -> None:
+        """Refuse a prompt that cannot fit, before it costs the time to tokenize it."""
+        if characters > self._characters:
+            raise ApiError(
+                400,
+                f"{param} has {characters} characters, but this server reads at most {self._characters}; "
+                "shorten it, or raise serving.max_prompt_characters",
+                param=param,
+                code="context_length_exceeded",
+            )
 
     def _card(self) -> dict[str, Any]:
         return {"id": self.release.name, "object": "model", "created": self.created, "owned_by": "gitune"}
@@ -289,8 +286,3 @@ async def _streamed(
             yield event(error.body())
             return
         yield DONE
-
-
-def _error_fields(body: dict[str, Any]) -> dict[str, Any]:
-    error = body["error"]
-    return {"message": error["message"], "param": error["param"], "code": error["code"]}

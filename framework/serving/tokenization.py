@@ -3,7 +3,7 @@
 The tokenizer is transformers' own, so ids equal those of training. It knows neither engine nor server.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,48 +53,70 @@ def prompt_ids(
         raise ValueError(str(error)) from None
 
 
-def streamed_text(tokens: Iterable[int], decode: Callable[[list[int]], str]) -> Iterator[str]:
-    """Yield the text of *tokens* in pieces; joined, they equal the text of all tokens decoded at once.
+class StreamedText:
+    """The text of an answer, token by token; the joined pieces equal all tokens decoded at once."""
 
-    A piece can be empty: a character of several bytes is held back until its last byte arrives.
-    """
-    ids: list[int] = []
-    begin = end = 0  # ids of the last piece yielded: decoding the next one needs them for spaces
-    for token in tokens:
-        ids.append(token)
-        yielded, text = decode(ids[begin:end]), decode(ids[begin:])
+    def __init__(self, decode: Callable[[list[int]], str]) -> None:
+        self._decode = decode
+        self._ids: list[int] = []
+        # The ids of the last piece: decoding the next one needs them for spaces.
+        self._begin = self._end = 0
+
+    def push(self, token: int) -> str:
+        """Return the text that *token* adds; a character of several bytes comes with its last byte."""
+        self._ids.append(token)
+        before, text = self._texts()
         if text.endswith(CUT):
-            yield ""
-            continue
-        yield text[len(yielded) :]
-        begin, end = end, len(ids)
-    if end < len(ids):
-        yield decode(ids[begin:])[len(decode(ids[begin:end])) :]
+            return ""
+        self._begin, self._end = self._end, len(self._ids)
+        return text[len(before) :]
+
+    def finish(self) -> str:
+        """Return the text that was held back."""
+        before, text = self._texts()
+        self._begin = self._end = len(self._ids)
+        return text[len(before) :]
+
+    def _texts(self) -> tuple[str, str]:
+        return self._decode(self._ids[self._begin : self._end]), self._decode(self._ids[self._begin :])
 
 
-def until_stop(pieces: Iterable[str], stops: Sequence[str]) -> Generator[str, None, bool]:
-    """Yield *pieces* up to the first stop sequence, without it; return whether one occurred.
+class UntilStop:
+    """Passes text on up to the first stop sequence, without it.
 
     Text that may begin a stop sequence is held back until that is decided.
 
-    >>> list(until_stop(["one t", "wo", " three"], ["two"]))
-    ['one ', '']
-    >>> "".join(until_stop(["one t", "w", "ist"], ["two"]))
+    >>> until = UntilStop(["two"])
+    >>> until.push("one t"), until.push("wo"), until.push(" three"), until.stopped
+    ('one ', '', '', True)
+    >>> until = UntilStop(["two"])
+    >>> until.push("one t") + until.push("w") + until.push("ist") + until.finish()
     'one twist'
     """
-    held = ""
-    for piece in pieces:
-        held += piece
-        positions = [position for position in (held.find(stop) for stop in stops) if position >= 0]
+
+    def __init__(self, stops: Sequence[str]) -> None:
+        self._stops = stops
+        self._held = ""
+        self.stopped = False
+        """Whether a stop sequence occurred."""
+
+    def push(self, piece: str) -> str:
+        """Return the text that can be sent now that *piece* is known."""
+        if self.stopped:
+            return ""
+        held = self._held + piece
+        positions = [position for position in (held.find(stop) for stop in self._stops) if position >= 0]
         if positions:
-            yield held[: min(positions)]
-            return True
-        keep = max((_overlap(held, stop) for stop in stops), default=0)
-        yield held[: len(held) - keep]
-        held = held[len(held) - keep :]
-    if held:
-        yield held
-    return False
+            self.stopped, self._held = True, ""
+            return held[: min(positions)]
+        keep = max((_overlap(held, stop) for stop in self._stops), default=0)
+        self._held = held[len(held) - keep :]
+        return held[: len(held) - keep]
+
+    def finish(self) -> str:
+        """Return the text that was held back."""
+        held, self._held = self._held, ""
+        return held
 
 
 def _overlap(text: str, stop: str) -> int:

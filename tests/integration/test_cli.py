@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 HEAVY = {
     *("accelerate", "datasets", "deepspeed", "fastapi", "huggingface_hub", "kubernetes", "lightning"),
-    *("litserve", "numpy", "onnx", "onnxruntime", "onnxruntime_genai", "peft", "safetensors", "tensorrt"),
+    *("uvicorn", "numpy", "onnx", "onnxruntime", "onnxruntime_genai", "peft", "safetensors", "tensorrt"),
     *("tokenizers", "torch", "transformers"),
 }
 

@@ -193,5 +193,5 @@ def test_rendering_needs_no_heavy_library():
     code = f"import sys, {modules}; print(sorted({{name.partition('.')[0] for name in sys.modules}}))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "yaml" in loaded
-    for library in ("torch", "numpy", "transformers", "lightning", "onnx", "litserve", "fsspec", "hydra"):
+    for library in ("torch", "numpy", "transformers", "lightning", "onnx", "uvicorn", "fsspec", "hydra"):
         assert f"'{library}'" not in loaded

@@ -2,8 +2,8 @@
 
 Evaluation, parity, benchmark and server all use engines, so a metric means the same on every runtime.
 Each capability is a protocol, most with one method. An engine has the methods that its model supports and no
-others; callers ask with ``require``. Continuous batching will be one more protocol, ``Batches``, with
-``submit``, ``step`` and ``cancel``.
+others; callers ask with ``require``. ``Batches``, which the server generates with, is opened by
+``framework.build.engine.batches``.
 
 This module knows token ids and arrays. Text, templates and metrics belong to its callers.
 """
@@ -11,6 +11,7 @@ This module knows token ids and arrays. Text, templates and metrics belong to it
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from framework.core.errors import ServeError
@@ -89,6 +90,53 @@ class GeneratesTogether(Protocol):
         """Yield the next token of every prompt, greedily, ignoring end tokens; prompts have one length."""
 
 
+@dataclass(frozen=True)
+class Progress:
+    """What one step generated for one request."""
+
+    request: int
+    """The caller's number of the request."""
+    tokens: list[int]
+    """The new token ids; never an end-of-sequence token."""
+    ended: bool
+    """Whether these are the last."""
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Generates for several requests at once. One thread calls it."""
+
+    width: int
+    """Most requests at once; the caller keeps the others."""
+    joins: bool
+    """Whether a request can join running ones; otherwise it waits until those have ended."""
+
+    def submit(
+        self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> None:
+        """Add a request; the next steps generate for it.
+
+        Args:
+            request: the caller's number of it, unique among the running ones.
+            prompt: its token ids; prompt and answer fit into the model's context.
+            max_new_tokens: most tokens of its answer, at least 1.
+            sampling: how its tokens are drawn. A seed gives the same answer again.
+
+        Raises:
+            ServeError: the runtime refuses the request; the others go on.
+        """
+
+    def step(self) -> list[Progress]:
+        """Generate the next token of the running requests; return those that got one or ended.
+
+        Raises:
+            ServeError: the runtime failed, and with it every running request.
+        """
+
+    def cancel(self, request: int) -> None:
+        """Remove a running request; ``step`` does not return it again."""
+
+
 @runtime_checkable
 class Classifies(Protocol):
     """Scores the classes of a whole row: sequence classifiers."""
@@ -161,9 +209,17 @@ def open_engine(name: str, folder: Path, threads: int = 0) -> Engine:
     Raises:
         ServeError: there is no such engine, or it cannot open the folder.
     """
+    engine: Engine = engine_module(name).open_folder(folder, threads)
+    return engine
+
+
+def engine_module(name: str) -> ModuleType:
+    """Return the module of the engine *name*; see ``open_engine``.
+
+    Raises:
+        ServeError: there is no such engine.
+    """
     try:
-        module = import_named(name, "framework.build.engine")
+        return import_named(name, "framework.build.engine")
     except ImportError as error:
         raise ServeError(f"engine '{name}': {error}; install the package that it belongs to") from error
-    engine: Engine = module.open_folder(folder, threads)
-    return engine

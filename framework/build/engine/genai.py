@@ -4,14 +4,14 @@ The runtime's own loop generates, with its key-value cache. Logits of whole rows
 ONNX Runtime session on the same graph, opened on first use.
 """
 
-import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import GREEDY, Sampling
+from framework.build.engine.genai_batches import WIDTH, GenaiBatches, as_serve_error
 from framework.build.engine.model_folder import GENAI, context_length, end_of_sequence, read_json, room
 from framework.build.engine.onnx_session import PAST, open_session
 from framework.core.error_text import first_line
@@ -31,6 +31,22 @@ def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
     Raises:
         ServeError: the folder has another layout, or the runtime cannot read it.
     """
+    return GenaiEngine(folder, _open_model(folder, threads), threads)
+
+
+def open_batches(folder: Path, threads: int = 0, width: int = WIDTH) -> GenaiBatches:
+    """Open a folder to generate for up to *width* requests at once, at most four; see ``open_folder``.
+
+    Raises:
+        ServeError: the folder has another layout, or the runtime cannot read or schedule it.
+    """
+    width = min(width, WIDTH)
+    model = _open_model(folder, threads, {"engine": {"static_batching": {"max_batch_size": width}}})
+    return GenaiBatches(model, GenaiEngine(folder, model, threads), folder, width)
+
+
+def _open_model(folder: Path, threads: int, settings: Mapping[str, Any] | None = None) -> Any:
+    """Return the runtime's model; *settings* are laid over the folder's own."""
     import onnxruntime_genai as og
 
     if not (folder / GENAI).is_file():
@@ -41,10 +57,11 @@ def open_folder(folder: Path, threads: int = 0) -> "GenaiEngine":
         if threads:
             session = {"session_options": {"intra_op_num_threads": threads}}
             config.overlay(json.dumps({"model": {"decoder": session}}))
-        model = og.Model(config)
+        if settings:
+            config.overlay(json.dumps(settings))
+        return og.Model(config)
     except Exception as error:  # the runtime raises bare RuntimeError and its own types
         raise ServeError(f"{folder}: onnxruntime-genai cannot open it: {first_line(error)}") from error
-    return GenaiEngine(folder, model, threads)
 
 
 class GenaiEngine:
@@ -85,7 +102,7 @@ class GenaiEngine:
                     f"{self.folder}: its graph has the input {min(unknown)}, which is no key-value cache; "
                     "export the model with export=transformers"
                 )
-            with _as_serve_error(self.folder):
+            with as_serve_error(self.folder):
                 (scores,) = self.session.run(["logits"], {name: arrays[name] for name in inputs})
             by_row.append(np.asarray(scores[0], np.float32))
         return by_row
@@ -128,13 +145,13 @@ class GenaiEngine:
         """
         import onnxruntime_genai as og
 
-        with _as_serve_error(self.folder):
+        with as_serve_error(self.folder):
             params = og.GeneratorParams(self.model)
             params.set_search_options(**options)
             generator = og.Generator(self.model, params)
             generator.append_tokens(prompts)
         while not generator.is_done():
-            with _as_serve_error(self.folder):
+            with as_serve_error(self.folder):
                 generator.generate_next_token()
                 tokens = [int(token) for token in generator.get_next_tokens()]
             yield tokens
@@ -151,22 +168,6 @@ class GenaiEngine:
             for value in self.session.get_inputs()
             if value.name.startswith(PAST)
         }
-
-
-@contextlib.contextmanager
-def _as_serve_error(folder: Path) -> Iterator[None]:
-    """Turn the runtime's errors, which share no public base, into one sentence.
-
-    Raises:
-        ServeError: the runtime cannot run the graph in *folder*.
-    """
-    try:
-        yield
-    except Exception as error:
-        raise ServeError(
-            f"{folder}: onnxruntime-genai cannot run it: {first_line(error)}; choose another export, such as "
-            "export=transformers"
-        ) from error
 
 
 def _search(sampling: Sampling) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.engine import Engine
 from framework.build.engine.decoding import Step
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token
+from framework.build.engine.openvino_batches import OpenVinoBatches, open_pipeline, reason
 from framework.build.engine.padded_batches import padded, without_padding
 from framework.build.engine.text_decoder import TextDecoder
 from framework.core.errors import ServeError
@@ -36,19 +37,13 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
         import openvino
     except ImportError:
         raise ServeError("the openvino engine needs OpenVINO: pip install 'gitune[openvino]'") from None
-    file = folder / "openvino_model.xml"
-    for path in (file, file.with_suffix(".bin")):
-        if not path.is_file():
-            raise ServeError(f"{path}: no such file; fetch or export the model again")
-    properties = {**_PRECISION, "PERFORMANCE_HINT": "LATENCY"}
-    if threads:
-        properties["INFERENCE_NUM_THREADS"] = str(threads)
+    file = _graph(folder)
     try:
-        compiled = openvino.Core().compile_model(file, "CPU", properties)
+        compiled = openvino.Core().compile_model(file, "CPU", _properties(threads))
         inputs = {port.get_any_name() for port in compiled.inputs}
         ranks = {port.get_any_name(): len(port.get_partial_shape()) for port in compiled.outputs}
     except RuntimeError as error:
-        raise ServeError(f"{file}: OpenVINO cannot open it: {_reason(error)}") from error
+        raise ServeError(f"{file}: OpenVINO cannot open it: {reason(error)}") from error
     if inputs - _KNOWN_INPUTS or "logits" not in ranks:
         raise ServeError(f"{file}: not written by export=openvino; export the model again")
     if "beam_idx" in inputs:
@@ -57,10 +52,32 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
     return kind(compiled, inputs, folder)
 
 
-def _reason(error: Exception) -> str:
-    """Return the last line; OpenVINO's first lines name its own source files."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+def open_batches(folder: Path, threads: int = 0, width: int = 16) -> OpenVinoBatches:
+    """Open a language model to generate for up to *width* requests at once; see ``open_folder``.
+
+    Raises:
+        ServeError: OpenVINO GenAI is not installed, or it cannot open the graph.
+    """
+    _graph(folder)
+    return open_pipeline(folder, _properties(threads), width)
+
+
+def _graph(folder: Path) -> Path:
+    """Return the graph's file.
+
+    Raises:
+        ServeError: it, or its weights, are missing.
+    """
+    file = folder / "openvino_model.xml"
+    for path in (file, file.with_suffix(".bin")):
+        if not path.is_file():
+            raise ServeError(f"{path}: no such file; fetch or export the model again")
+    return file
+
+
+def _properties(threads: int) -> dict[str, str]:
+    own = {"INFERENCE_NUM_THREADS": str(threads)} if threads else {}
+    return {**_PRECISION, "PERFORMANCE_HINT": "LATENCY", **own}
 
 
 class OpenVinoGraph:

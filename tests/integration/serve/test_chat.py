@@ -8,7 +8,7 @@ import time
 import httpx
 import openai
 import pytest
-from server_process import HELLO, eventually, serving
+from server_process import HELLO, Served, eventually, serving
 
 from framework.core import metric_names as metrics
 
@@ -101,16 +101,32 @@ def test_errors_are_openai_client_errors(chat) -> None:
 
 
 def test_concurrent_requests_get_their_own_answers(chat) -> None:
+    assert_no_mix_up(chat)
+
+
+def test_openvino_release_answers_several_at_once(tiny_openvino, tmp_path, expected) -> None:
+    pytest.importorskip("openvino_genai")
+    options = {"max_batch_size": 8, "max_new_tokens": 64, "max_wait_seconds": 60}
+    with serving(tiny_openvino, "openvino", "causal-lm", tmp_path, **options) as served:
+        answer = served.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=24)
+        assert answer.choices[0].message.content == expected[2]
+        assert_no_mix_up(served)
+        rows = served.sample(f"{metrics.BATCH_ROWS}_sum") / served.sample(f"{metrics.BATCH_ROWS}_count")
+        assert rows > 1.5, "no requests shared a batch"
+
+
+def assert_no_mix_up(served: Served) -> None:
+    """Each of several different requests gets the same answer alone and beside the others."""
     texts = [f"hello {word}" for word in ("a", "b", "c", "d", "e", "f")]
 
     def ask(text: str) -> str | None:
         messages = [{"role": "user", "content": text}]
-        answer = chat.client.chat.completions.create(model="tiny", messages=messages, max_tokens=16)
+        answer = served.client.chat.completions.create(model="tiny", messages=messages, max_tokens=48)
         return answer.choices[0].message.content
 
     sequential = [ask(text) for text in texts]
-    with concurrent.futures.ThreadPoolExecutor(6) as pool:
-        assert list(pool.map(ask, texts)) == sequential
+    with concurrent.futures.ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(ask, texts * 5)) == sequential * 5
     assert len(set(sequential)) > 1
 
 

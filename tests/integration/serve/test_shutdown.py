@@ -1,14 +1,23 @@
-"""How a server ends: on signals, when it is killed, and when its model process dies."""
+"""How a server ends: on signals, with and without running answers, and when it is killed."""
 
+import concurrent.futures
 import os
 import signal
 import socket
-import threading
 
 import httpx
-import openai
 import pytest
-from server_process import HELLO, Served, alive, descendants, eventually, serving, start, write_release
+from server_process import (
+    HELLO,
+    Served,
+    alive,
+    descendants,
+    eventually,
+    serving,
+    start,
+    stopped,
+    write_release,
+)
 
 from framework.core import metric_names as metrics
 
@@ -18,7 +27,7 @@ from framework.core import metric_names as metrics
 def test_signal_leaves_no_child_and_no_port(tiny_genai, tmp_path, number, send) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path) as served:
         children = descendants(served.process.pid)
-        assert len(children) >= 2, "the model's process and the queues are children"
+        assert len(children) == 1, "the model's process is the only child"
         send(served.process.pid, number)
         _, errors = served.process.communicate(timeout=20)
         assert (served.process.returncode, errors.count("\n")) == (0, 1)
@@ -61,25 +70,37 @@ def test_children_end_with_a_killed_server(tiny_genai, tmp_path) -> None:
         assert eventually(lambda: not any(map(alive, children)), 10)
 
 
-def test_server_ends_when_its_model_process_dies(tiny_genai, tmp_path) -> None:
-    with serving(tiny_genai, "genai", "causal-lm", tmp_path, max_new_tokens=200) as served:
-        answers: list[object] = []
-
-        def ask() -> None:
-            try:
-                answers.append(served.client.chat.completions.create(model="tiny", messages=HELLO))
-            except openai.OpenAIError as error:
-                answers.append(error)
-
-        worker = max(descendants(served.process.pid))
-        os.kill(worker, signal.SIGSTOP)  # so that the request is still waiting when the process dies
-        asking = threading.Thread(target=ask)
-        asking.start()
-        assert eventually(lambda: served.sample(metrics.IN_FLIGHT) == 1)
-        os.kill(worker, signal.SIGKILL)
-        asking.join(20)
-        assert isinstance(answers[0], openai.InternalServerError)
+def test_every_accepted_request_is_answered_after_sigterm(tiny_genai, tmp_path) -> None:
+    options = {"max_new_tokens": 100, "max_batch_size": 4, "max_wait_seconds": 60}
+    body = {"model": "tiny", "messages": HELLO, "temperature": 2, "seed": 1}
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
+        url = f"{served.url}/v1/chat/completions"
+        with concurrent.futures.ThreadPoolExecutor(24) as pool, stopped(served) as engine:
+            asked = [pool.submit(httpx.post, url, json=body, timeout=60) for _ in range(24)]
+            assert eventually(lambda: served.sample(metrics.WAITING) == 24)
+            served.process.terminate()
+            assert eventually(lambda: served.status("/ready") == 503)
+            refused = httpx.post(url, json=body)
+            assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+            assert int(refused.headers["Retry-After"]) >= 1
+            os.kill(engine, signal.SIGCONT)
+            assert [answer.result().status_code for answer in asked] == [200] * 24
         _, errors = served.process.communicate(timeout=20)
-        assert served.process.returncode == 1
-        assert "-9" in errors
-        assert "Traceback" not in errors
+        assert served.process.returncode == 0
+        assert "24 accepted requests ended, 0 were cut" in errors
+
+
+def test_what_the_grace_time_cuts_is_counted(tiny_genai, tmp_path) -> None:
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, grace_seconds=0, max_batch_size=4) as served:
+        body = {"model": "tiny", "messages": HELLO}
+        url = f"{served.url}/v1/chat/completions"
+        with concurrent.futures.ThreadPoolExecutor(3) as pool, stopped(served):
+            asked = [pool.submit(httpx.post, url, json=body, timeout=60) for _ in range(3)]
+            assert eventually(lambda: served.sample(metrics.WAITING) == 3)
+            served.process.terminate()
+            cut = [answer.result() for answer in asked]
+        _, errors = served.process.communicate(timeout=20)
+        assert [answer.status_code for answer in cut] == [503] * 3
+        assert all("Retry-After" in answer.headers for answer in cut)
+        assert served.process.returncode == 0
+        assert "0 accepted requests ended, 3 were cut" in errors

@@ -23,16 +23,6 @@ def tiny_onnx(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.fixture(scope="session")
-def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny Llama in OpenVINO's format, float32."""
-    from framework.build.export.openvino import OpenVino
-
-    folder = tmp_path_factory.mktemp("tiny-openvino")
-    OpenVino().write(tiny_llama, folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def tiny_data(
     tiny_model: "Model",
     tiny_base: Path,

@@ -19,11 +19,12 @@ def start(status):
     return {"type": "http.response.start", "status": status, "headers": []}
 
 
-def counted(*messages, failure=None):
-    """Let an application send *messages*, then end or fail; return the counters."""
+def counted(*messages, failure=None, uploaded=True):
+    """Let an application read a body and send *messages*, then end or fail; return the counters."""
     metrics = Metrics(RELEASE)
 
     async def app(scope, receive, send):
+        await receive()
         for message in messages:
             await send(message)
         if failure is not None:
@@ -32,7 +33,10 @@ def counted(*messages, failure=None):
     async def send(message):
         pass
 
-    call = Counted(app, metrics, "/chat")({"type": "http", "path": "/chat"}, None, send)
+    async def receive():
+        return {"type": "http.request", "body": b"{", "more_body": not uploaded}
+
+    call = Counted(app, metrics, "/chat")({"type": "http", "path": "/chat"}, receive, send)
     if failure is None:
         asyncio.run(call)
     else:
@@ -51,7 +55,8 @@ def counted(*messages, failure=None):
     [
         ((start(200), LAST), "200", 0),
         ((start(200), PIECE, PIECE, LAST), "200", 0),
-        ((start(200), PIECE), "200", 1),
+        ((start(200), PIECE), "499", 1),
+        ((), "499", 1),
         ((start(499), LAST), "499", 1),
         ((start(504), LAST), "504", 1),
         ((start(408), LAST), "408", 1),
@@ -63,3 +68,8 @@ def test_disconnects_and_timeouts_are_counted(messages, code, timeouts):
 
 def test_failure_is_not_a_timeout():
     assert counted(failure=RuntimeError("broken")) == ({"500"}, 0)
+
+
+def test_aborted_upload_is_neither_failure_nor_timeout():
+    assert counted(start(499), LAST, uploaded=False) == ({"499"}, 0)
+    assert counted(uploaded=False) == ({"499"}, 0)

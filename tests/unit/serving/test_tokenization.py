@@ -3,7 +3,7 @@ import random
 import pytest
 
 from framework.core.errors import ServeError
-from framework.serving.tokenization import open_tokenizer, prompt_ids, streamed_text, until_stop
+from framework.serving.tokenization import StreamedText, UntilStop, open_tokenizer, prompt_ids
 
 HARD = ["plain words", "naïve café", "日本語のテキスト", "👩‍👩‍👧 and 🇯🇵", "tabs\tand\n\nlines  ", ""]
 
@@ -13,10 +13,20 @@ def tokenizer(tiny_llama):
     return open_tokenizer(tiny_llama)
 
 
+def streamed(ids, decode):
+    text = StreamedText(decode)
+    return [*map(text.push, ids), text.finish()]
+
+
+def until_stop(pieces, stops):
+    until = UntilStop(stops)
+    return "".join([*map(until.push, pieces), until.finish()])
+
+
 @pytest.mark.parametrize("text", HARD)
 def test_streamed_text_equals_the_decoded_text(tokenizer, text) -> None:
     ids = tokenizer(text)["input_ids"]
-    pieces = list(streamed_text(ids, tokenizer.decode))
+    pieces = streamed(ids, tokenizer.decode)
     assert "".join(pieces) == text
     assert all("\N{REPLACEMENT CHARACTER}" not in piece for piece in pieces)
 
@@ -25,7 +35,7 @@ def test_streamed_text_handles_any_bytes(tokenizer) -> None:
     dice = random.Random(0)
     for _ in range(50):
         ids = [dice.randrange(2, len(tokenizer)) for _ in range(40)]
-        assert "".join(streamed_text(ids, tokenizer.decode)) == tokenizer.decode(ids)
+        assert "".join(streamed(ids, tokenizer.decode)) == tokenizer.decode(ids)
 
 
 def test_prompt_ids_equal_those_of_training(tiny_llama, tokenizer) -> None:
@@ -56,20 +66,18 @@ def test_missing_tokenizer_is_reported_in_one_line(tmp_path) -> None:
 def test_stop_text_is_found_across_pieces(size) -> None:
     text = "one, two, three, four"
     pieces = [text[at : at + size] for at in range(0, len(text), size)]
-    assert "".join(until_stop(pieces, ["three", "four"])) == "one, two, "
-    assert "".join(until_stop(pieces, ["five"])) == text
-    assert "".join(until_stop(pieces, [])) == text
+    assert until_stop(pieces, ["three", "four"]) == "one, two, "
+    assert until_stop(pieces, ["five"]) == text
+    assert until_stop(pieces, []) == text
 
 
-def test_earliest_stop_text_ends_generation() -> None:
-    def endless():
-        yield from ["ab", "cd"]
-        pytest.fail("read on after the stop text")
-
-    found = until_stop(endless(), ["cd", "bc"])
-    assert "".join(found) == "a"
+def test_earliest_stop_text_ends_the_answer() -> None:
+    until = UntilStop(["cd", "bc"])
+    assert (until.push("ab"), until.stopped) == ("a", False)
+    assert (until.push("cd"), until.stopped) == ("", True)
+    assert (until.push("more"), until.finish()) == ("", "")
 
 
 def test_possible_stop_text_is_held_back() -> None:
-    given = until_stop(["wait <", "|", "no"], ["<|end|>"])
-    assert [next(given), next(given), next(given)] == ["wait ", "", "<|no"]
+    until = UntilStop(["<|end|>"])
+    assert [until.push(piece) for piece in ("wait <", "|", "no")] == ["wait ", "", "<|no"]

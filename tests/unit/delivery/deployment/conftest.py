@@ -42,7 +42,7 @@ def deliver():
 
     def build(environment="dev", **parts):
         default = {
-            "serving": "litserve",
+            "serving": "http",
             "environment": environment,
             "rollout": "rolling",
             "autoscaling": "hpa",

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from framework.core.release import ORIGIN, Release
 from framework.delivery.deployment.kubernetes import Kubernetes
-from framework.serving.litserve import LitServe
+from framework.serving.http import HttpServing
 
 
 def test_option_file_shows_every_field_with_its_default(shown):
@@ -43,7 +43,7 @@ def test_numeric_quantity_becomes_text():
 
 
 def test_settings_bind_all_addresses(built, pod, release):
-    serving = LitServe(port=9000, host="127.0.0.1")
+    serving = HttpServing(port=9000, host="127.0.0.1")
     data = built(serving=serving)["ConfigMap"]["data"]
     # A server of an earlier version reads it, too: what it does not know is left out.
     assert Release.parse(data["release.lock"], "lock") == release().served()
@@ -57,7 +57,7 @@ def test_settings_bind_all_addresses(built, pod, release):
 @pytest.mark.parametrize(("threads", "cpu", "expected"), [(0, "4", 4), (0, "2500m", 2), (3, "4", 3)])
 def test_threads_default_to_the_cpu_limit(built, threads, cpu, expected):
     target = Kubernetes(limits={"cpu": cpu, "memory": "16Gi"})
-    data = built(target, serving=LitServe(threads=threads))["ConfigMap"]["data"]
+    data = built(target, serving=HttpServing(threads=threads))["ConfigMap"]["data"]
     assert json.loads(data["serving.json"])["threads"] == expected
 
 
@@ -67,7 +67,7 @@ def test_pods_roll_on_new_model_or_settings_with_one_selector(built, release):
 
     other = release(digest=f"sha256:{'9' * 64}")
     assert template() == template()
-    assert template() != template(serving=LitServe(max_new_tokens=7))
+    assert template() != template(serving=HttpServing(max_new_tokens=7))
     assert template() != template(None, other)
     selectors = [built(None, served)["Deployment"]["spec"]["selector"] for served in (release(), other)]
     assert selectors[0] == selectors[1]

@@ -4,7 +4,7 @@ from tritonclient.grpc import model_config_pb2
 
 from framework.core.errors import ReleaseError
 from framework.delivery.deployment.triton import Triton
-from framework.serving.litserve import LitServe
+from framework.serving.http import HttpServing
 
 CLASSIFIER = {"task": "sequence-classification", "engine": "onnxruntime"}
 
@@ -20,7 +20,7 @@ def test_option_file_shows_every_field_with_its_default(shown):
     [(0, "onnxruntime", "KIND_CPU"), (1, "onnxruntime", "KIND_GPU"), (1, "tensorrt", "KIND_GPU")],
 )
 def test_triton_parses_the_model_config(release, deliver, gpus, engine, kind):
-    serving = LitServe(max_batch_size=16, batch_timeout=0.005)
+    serving = HttpServing(max_batch_size=16, batch_timeout=0.005)
     target = Triton(gpus=gpus, instances=2, warmup_tokens=32)
     workload = target.workload(release(**CLASSIFIER | {"engine": engine}), deliver(serving=serving))
     parsed = text_format.Parse(workload.files["config.pbtxt"], model_config_pb2.ModelConfig())

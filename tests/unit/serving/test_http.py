@@ -6,8 +6,8 @@ import pytest
 from framework.core.errors import ConfigError, ServeError
 from framework.core.release import Release
 from framework.server import main, read_serving
-from framework.serving import litserve
-from framework.serving.litserve import LitServe
+from framework.serving import http
+from framework.serving.http import HttpServing
 
 ZERO = "sha256:" + "0" * 64
 
@@ -32,27 +32,27 @@ def release(**changes) -> Release:
     return Release.model_validate({**fields, **changes})
 
 
-@pytest.mark.parametrize("package", ["litserve", "prometheus_client", "uvicorn"])
+@pytest.mark.parametrize("package", ["prometheus_client", "starlette", "uvicorn"])
 def test_missing_extra_is_reported_in_one_line(package, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(litserve, "find_spec", lambda name: None if name == package else object())
+    monkeypatch.setattr(http, "find_spec", lambda name: None if name == package else object())
     with pytest.raises(ServeError, match=rf"{package}: pip install 'gitune\[serve\]'"):
-        LitServe().serve(tmp_path, release())
+        HttpServing().serve(tmp_path, release())
 
 
 def test_task_without_a_route_is_rejected(tmp_path) -> None:
     with pytest.raises(ServeError, match="'image-text-classification'"):
-        LitServe().serve(tmp_path, release(task="image-text-classification"))
+        HttpServing().serve(tmp_path, release(task="image-text-classification"))
 
 
 def test_unknown_task_is_rejected(tmp_path) -> None:
     with pytest.raises(ConfigError, match="task 'speech'"):
-        LitServe().serve(tmp_path, release(task="speech"))
+        HttpServing().serve(tmp_path, release(task="speech"))
 
 
 def test_options_round_trip_through_json(tmp_path) -> None:
     path = tmp_path / "serving.json"
-    path.write_text(json.dumps(LitServe(port=9000, host="0.0.0.0", grace_seconds=3).dump()))
-    assert read_serving(path) == LitServe(port=9000, host="0.0.0.0", grace_seconds=3)
+    path.write_text(json.dumps(HttpServing(port=9000, host="0.0.0.0", grace_seconds=3).dump()))
+    assert read_serving(path) == HttpServing(port=9000, host="0.0.0.0", grace_seconds=3)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_options_round_trip_through_json(tmp_path) -> None:
         ("{", "not JSON"),
         ("{}", "choose an option"),
         ('{"_target_": "os.path.Path"}', "outside the allowed packages"),
-        ('{"_target_": "framework.serving.litserve.LitServe", "prt": 1}', "prt"),
+        ('{"_target_": "framework.serving.http.HttpServing", "prt": 1}', "prt"),
     ],
 )
 def test_broken_options_are_reported_in_one_line(tmp_path: Path, text: str | None, why: str) -> None:
@@ -77,7 +77,7 @@ def test_broken_options_are_reported_in_one_line(tmp_path: Path, text: str | Non
 def test_empty_api_key_is_rejected(monkeypatch, tmp_path):
     monkeypatch.setenv("GITUNE_API_KEY", " \n")
     with pytest.raises(ServeError, match="GITUNE_API_KEY is empty"):
-        LitServe().serve(tmp_path, release())
+        HttpServing().serve(tmp_path, release())
 
 
 def test_missing_options_are_named(capsys, tmp_path):

@@ -1,6 +1,6 @@
-"""LitServe: one process answers HTTP, another runs the model.
+"""The server of a release: one process answers HTTP, another runs the model.
 
-This module holds the options and checks that litserve is installed. The server is
+This module holds the options and checks that the packages are installed. The server is
 ``framework.serving.app``, with routes, workers, text and metrics in modules beside it.
 """
 
@@ -15,10 +15,11 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.limits import Limits
 
 
-class LitServe(Serving):
-    """Serves a release with LitServe.
+class HttpServing(Serving):
+    """Serves a release over HTTP, several requests at a time.
 
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream. Decoding
     is greedy unless the request sets a ``temperature``, since the release's metrics were measured with
@@ -29,7 +30,12 @@ class LitServe(Serving):
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
-    """Seconds that running answers have to finish after SIGTERM; keep it below the pod's own."""
+    """Seconds that accepted requests have to be answered after SIGTERM; keep it below the pod's own."""
+    max_wait_seconds: Annotated[float, Field(gt=0, le=3600)] = 10
+    """A request that would wait longer than this for its first token is refused with 429."""
+    max_prompt_characters: Annotated[int, Field(ge=0)] = 0
+    """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
+    context. A longer one is refused before it is tokenized."""
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -40,10 +46,10 @@ class LitServe(Serving):
 
         Raises:
             ConfigError: the release's task is unknown.
-            ServeError: litserve is not installed, the API key is empty, there is no route for the
+            ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("litserve", "prometheus_client", "uvicorn"):
+        for package in ("prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
         if not os.environ.get(API_KEY, "set").strip():
@@ -52,9 +58,15 @@ class LitServe(Serving):
             )
         if open_task(release.task).reads_images and not self.reads_images:
             raise ServeError(
-                f"release '{release.name}': serving=litserve has no route for task '{release.task}'; "
+                f"release '{release.name}': serving=http has no route for task '{release.task}'; "
                 "use the model without a server"
             )
         from framework.serving.app import run
 
-        run(self, model, release, self.grace_seconds)
+        limits = Limits(
+            max_new_tokens=self.max_new_tokens,
+            max_prompt_characters=self.max_prompt_characters,
+            max_wait_seconds=self.max_wait_seconds,
+            grace_seconds=self.grace_seconds,
+        )
+        run(self, limits, model, release)

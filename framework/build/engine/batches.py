@@ -1,0 +1,70 @@
+"""Open a model folder to generate for many requests at once.
+
+An engine's module that can do this defines ``open_batches(folder, threads, width)``. Every other engine that
+generates answers one request after another.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from framework.build.engine import (
+    GREEDY,
+    Batches,
+    Generates,
+    Progress,
+    Sampling,
+    engine_module,
+    open_engine,
+    require,
+)
+
+
+def open_batches(name: str, folder: Path, threads: int = 0, width: int = 1) -> Batches:
+    """Open *folder* with the engine *name*.
+
+    Args:
+        name: as for ``open_engine``.
+        folder: an exported language model.
+        threads: CPU threads; 0 leaves the choice to the runtime.
+        width: most requests at once; the engine may have a lower limit.
+
+    Raises:
+        ServeError: there is no such engine, it cannot open the folder, or it does not generate text.
+    """
+    opener = getattr(engine_module(name), "open_batches", None)
+    if opener is None:
+        return OneByOne(require(open_engine(name, folder, threads), Generates))
+    batches: Batches = opener(folder, threads, width)
+    return batches
+
+
+class OneByOne:
+    """Any engine that generates: requests run in the order of their arrival, each to its end."""
+
+    width = 1
+    joins = False
+
+    def __init__(self, engine: Generates) -> None:
+        self._engine = engine
+        self._running: deque[tuple[int, Iterator[int]]] = deque()
+
+    def submit(
+        self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> None:
+        """Add a request; see ``Batches``."""
+        self._running.append((request, self._engine.generate(prompt, max_new_tokens, sampling)))
+
+    def step(self) -> list[Progress]:
+        """Generate the next token of the first request; see ``Batches``."""
+        if not self._running:
+            return []
+        request, tokens = self._running[0]
+        token = next(tokens, None)
+        if token is None:
+            self._running.popleft()
+        return [Progress(request, [] if token is None else [token], token is None)]
+
+    def cancel(self, request: int) -> None:
+        """Remove a request; see ``Batches``."""
+        self._running = deque(pair for pair in self._running if pair[0] != request)

@@ -1,0 +1,131 @@
+"""OpenVINO GenAI's scheduler: answers join and leave one running batch between two tokens.
+
+It computes in float32, as the engine ``openvino`` does, so that the served model is the evaluated one. Equal
+prompt prefixes are computed once.
+"""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.build.engine import GREEDY, Progress, Sampling
+from framework.build.engine.model_folder import end_of_sequence
+from framework.core.errors import ServeError
+
+if TYPE_CHECKING:
+    import openvino_genai
+
+PROMPT_TOKENS = 256
+"""Most tokens of one step: a longer prompt is read in parts, so that running answers do not stop for it."""
+CACHE_GIB = 1
+"""Memory of the key-value cache; the runtime takes whole GiB. Answers that do not fit wait."""
+_WHOLE_VOCABULARY = 2**31 - 1
+
+
+class OpenVinoBatches:
+    """An open language model that answers several requests at once."""
+
+    joins = True
+
+    def __init__(
+        self, pipeline: "openvino_genai.ContinuousBatchingPipeline", folder: Path, width: int
+    ) -> None:
+        self.width = width
+        self._pipeline, self._folder = pipeline, folder
+        self._ends = end_of_sequence(folder)
+        self._running: dict[int, Any] = {}
+        self._last = 0
+
+    def submit(
+        self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> None:
+        """Add a request; see ``Batches``."""
+        import numpy as np
+        import openvino
+
+        self._last += 1  # the runtime may still hold a canceled request's number
+        ids = openvino.Tensor(np.asarray([prompt], np.int64))
+        try:
+            self._running[request] = self._pipeline.add_request(
+                self._last, ids, self._config(max_new_tokens, sampling)
+            )
+        except RuntimeError as error:
+            raise ServeError(f"{self._folder}: OpenVINO GenAI refuses a request: {reason(error)}") from error
+
+    def step(self) -> list[Progress]:
+        """Generate the next tokens; see ``Batches``."""
+        from openvino_genai import GenerationStatus
+
+        if not self._running:
+            return []
+        try:
+            self._pipeline.step()
+        except RuntimeError as error:
+            raise ServeError(f"{self._folder}: OpenVINO GenAI failed: {reason(error)}") from error
+        progress = []
+        for request, handle in list(self._running.items()):
+            ended = handle.get_status() != GenerationStatus.RUNNING
+            tokens: list[int] = []
+            while handle.can_read():
+                for output in handle.read().values():
+                    tokens += [int(token) for token in output.generated_ids if token not in self._ends]
+            if ended:
+                del self._running[request]
+            if tokens or ended:
+                progress.append(Progress(request, tokens, ended))
+        return progress
+
+    def cancel(self, request: int) -> None:
+        """Remove a request; see ``Batches``."""
+        if handle := self._running.pop(request, None):
+            handle.cancel()
+
+    def _config(self, max_new_tokens: int, sampling: Sampling) -> "openvino_genai.GenerationConfig":
+        from openvino_genai import GenerationConfig
+
+        config = GenerationConfig()
+        config.max_new_tokens = max_new_tokens
+        config.stop_token_ids = set(self._ends)
+        config.do_sample = sampling.temperature > 0
+        if config.do_sample:
+            config.temperature, config.top_p = sampling.temperature, sampling.top_p
+            config.top_k = _WHOLE_VOCABULARY
+            # The runtime's default seed is always 0.
+            config.rng_seed = secrets.randbelow(2**31) if sampling.seed is None else sampling.seed
+        return config
+
+
+def open_pipeline(folder: Path, properties: dict[str, str], width: int) -> OpenVinoBatches:
+    """Open *folder*.
+
+    Args:
+        folder: has ``openvino_model.xml``, a language model.
+        properties: OpenVINO's own, such as the number of threads.
+        width: most answers at once.
+
+    Raises:
+        ServeError: OpenVINO GenAI is not installed, or cannot schedule this model.
+    """
+    try:
+        import openvino_genai
+    except ImportError:
+        raise ServeError(
+            "serving a chat model of export=openvino needs OpenVINO GenAI: pip install 'gitune[openvino]'"
+        ) from None
+    scheduler = openvino_genai.SchedulerConfig()
+    scheduler.cache_size = CACHE_GIB
+    scheduler.max_num_seqs = width
+    scheduler.max_num_batched_tokens = max(PROMPT_TOKENS, width)
+    scheduler.enable_prefix_caching = True
+    try:
+        pipeline = openvino_genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+    except RuntimeError as error:
+        raise ServeError(f"{folder}: OpenVINO GenAI cannot open it: {reason(error)}") from error
+    return OpenVinoBatches(pipeline, folder, width)
+
+
+def reason(error: Exception) -> str:
+    """Return the last line; OpenVINO's first lines name its own source files."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

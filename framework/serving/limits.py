@@ -1,0 +1,31 @@
+"""What one server accepts, as numbers."""
+
+from dataclasses import dataclass
+
+MAX_BODY = 4 * 2**20
+"""Most bytes of a request's body; a larger one is answered with 413."""
+CHARACTERS_PER_TOKEN = 16
+"""Text has 3 to 6 characters a token: a prompt with this many for each token of the context cannot fit."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The limits that ``framework.serving.http.HttpServing`` sets."""
+
+    max_new_tokens: int
+    """Most tokens of one answer."""
+    max_prompt_characters: int
+    """Most characters of one prompt; 0 depends on the model's context."""
+    max_wait_seconds: float
+    """Longest expected wait of an accepted request."""
+    grace_seconds: int
+    """Seconds that accepted requests have after SIGTERM."""
+
+    def characters(self, context: int | None) -> int:
+        """Return the most characters of one prompt for a model whose context has *context* tokens.
+
+        >>> Limits(256, 0, 10, 20).characters(2048), Limits(256, 500, 10, 20).characters(2048)
+        (32768, 500)
+        """
+        automatic = MAX_BODY if context is None else CHARACTERS_PER_TOKEN * context
+        return self.max_prompt_characters or automatic

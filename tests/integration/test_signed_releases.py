@@ -215,8 +215,30 @@ def test_rollback_is_signed_anew(signed, gitops, keys, remote):
     (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("configmap-*.yaml"))
     assert Release.parse(config["data"][LOCK], LOCK) == lock
     assert "8080" not in (folder / "service-one.yaml").read_text()
+    # Pods and the admission policy compare the annotation with the lock: an old number starts no pod.
+    workload = yaml.safe_load((folder / "deployment-one.yaml").read_text())
+    for item in (workload, workload["spec"]["template"]):
+        assert item["metadata"]["annotations"]["gitune.dev/approval"] == "3"
     status = gitops.verb(signed, "status", "environment=staging", "release=one", "check=true")
     assert status.returncode == 0, status.stdout
+
+
+@pytest.mark.slow
+def test_rollback_renders_anew_what_would_check_a_signature_that_is_not_there(signed, gitops, keys, remote):
+    for digit in "ab":
+        if digit == "b":
+            release(signed, gitops, keys, "b")
+        assert promote(signed, gitops, keys).returncode == 0
+    option = signed / "conf" / "environment" / "staging.yaml"
+    option.write_text(yaml.safe_dump({**yaml.safe_load(option.read_text()), "signers": {}}))
+    gitops.git(signed, "commit", "-q", "-am", "Take unsigned releases in staging")
+    gitops.git(signed, "push", "-q")
+    done = gitops.verb(signed, "rollback", "release=one", "environment=staging")
+    assert done.returncode == 0, done.stderr
+    assert gitops.lock(remote, "main", "staging").approval is None
+    workload = yaml.safe_load((signed / "environments/staging/one/deployment-one.yaml").read_text())
+    assert "--signers" not in json.dumps(workload)
+    assert "rendered by today's recipe" in done.stdout
 
 
 @pytest.mark.slow

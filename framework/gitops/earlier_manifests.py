@@ -205,7 +205,7 @@ def _with_lock(text: str, old: Release, new: Release) -> str:
 
 
 def _with_checksum(text: str, fresh: str) -> str:
-    """Return *fresh* if *text* differs from it only in the checksum of the pods' files, as with a new lock."""
+    """Return *fresh* if *text* differs from it only in the checksum of the pods' files, as by a new lock."""
     return fresh if _CHECKSUM.sub("", text) == _CHECKSUM.sub("", fresh) else text
 
 

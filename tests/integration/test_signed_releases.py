@@ -167,6 +167,22 @@ def test_lock_that_was_signed_once_cannot_be_put_back(signed, gitops, keys):
 
 
 @pytest.mark.slow
+def test_lock_that_a_revert_restored_is_signed_again(signed, gitops, keys, remote):
+    assert promote(signed, gitops, keys).returncode == 0
+    gitops.git(signed, "rm", "-q", "-r", "environments/staging/one", "environments/dev/one")
+    gitops.git(signed, "commit", "-q", "-m", "Remove it")
+    gitops.git(signed, "revert", "--no-edit", "HEAD")
+    gitops.git(signed, "push", "-q")
+    assert "replayed" in promote(signed, gitops, keys).stderr
+    words = ("propose", "push=direct", "release=one", "environment=dev", f"key={keys['ci'][0]}")
+    assert gitops.verb(signed, *words).returncode == 0
+    assert promote(signed, gitops, keys).returncode == 0
+    status = gitops.verb(signed, "status", "release=one", "check=true")
+    assert status.returncode == 0, status.stdout
+    assert status.stdout.count("number 2") == 2
+
+
+@pytest.mark.slow
 def test_signature_for_one_environment_is_none_for_another(signed, gitops, keys):
     lock = Release.read(signed / "environments" / "dev" / "one" / LOCK)
     _accept(signed, "staging", keys["ci"][1], keys["operators"][1])

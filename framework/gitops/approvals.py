@@ -159,8 +159,8 @@ def require_approval(
     if replayed := _later(past, release, approval.number):
         raise ReleaseError(
             f"{path}: replayed: its approval has number {approval.number}, and {replayed.commit[:12]} had "
-            f"number {_number(replayed)} before; if it should run, sign it again with `run promote`, or in the "
-            "first environment with `run propose release=<name>`; else go back with `run rollback`"
+            f"number {_number(replayed)} before; if it should run, sign it again with `run promote`, in the "
+            "first environment with `run propose release=<name>`, or go back with `run rollback`"
         )
     return approval
 

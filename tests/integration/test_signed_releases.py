@@ -240,6 +240,26 @@ def test_rollback_is_signed_anew(signed, gitops, keys, remote):
 
 
 @pytest.mark.slow
+def test_rollback_of_a_judged_rollout_says_that_it_takes_all_steps(signed, gitops, keys):
+    recipe = signed / "recipes" / "served.yaml"
+    judged = "defaults:\n  - override /rollout: blue-green\n  - override /monitoring: prometheus\n"
+    recipe.write_text(recipe.read_text().replace("defaults:\n", judged))
+    gitops.git(signed, "commit", "-q", "-am", "Judge it")
+    gitops.git(signed, "push", "-q")
+    for digit in "bc":
+        release(signed, gitops, keys, digit)
+        assert promote(signed, gitops, keys).returncode == 0
+    words = ("rollback", "release=one", "environment=staging", f"key={keys['operators'][0]}")
+    done = gitops.verb(signed, *words)
+    assert done.returncode == 0, done.stderr
+    # The new number is in the pods' template, so Argo Rollouts knows none of the kept pods.
+    gitops.git(signed, "pull", "-q")
+    rollout = yaml.safe_load((signed / "environments/staging/one/rollout-one.yaml").read_text())
+    assert rollout["spec"]["template"]["metadata"]["annotations"]["gitune.dev/approval"] == "3"
+    assert "kubectl argo rollouts promote one -n gitune-staging --full" in done.stdout
+
+
+@pytest.mark.slow
 def test_rollback_renders_anew_what_would_check_a_signature_that_is_not_there(signed, gitops, keys, remote):
     for digit in "ab":
         if digit == "b":

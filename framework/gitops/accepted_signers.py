@@ -32,7 +32,10 @@ def accepted_signers(arguments: Mapping[str, str]) -> Signers:
     except ValidationError as error:
         first = error.errors()[0]
         key = {"keys": "key", "identities": "issuer"}.get(str(first["loc"][0]), "trust_config")
-        raise ConfigError(f"command line '{key}={arguments[key]}': {first['msg']}") from None
+        reason = first["msg"]
+        if key == "key":
+            reason = "no public key in PEM; write it with `openssl ec -in <private key> -pubout -out key.pub`"
+        raise ConfigError(f"command line '{key}={arguments[key]}': {reason}") from None
 
 
 def signers_of_environment(environment: str) -> Signers:

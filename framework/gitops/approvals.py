@@ -7,7 +7,6 @@ once and is put back has a number that is not above them.
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from framework.core.approval import Approval, approve, check_approval, claimed_number
 from framework.core.errors import ReleaseError
@@ -118,15 +117,22 @@ def require_source(
     return Mark(f", not signed in {start}", f"Not proved: {start} takes unsigned releases.\n", "any")
 
 
-def has_lock(file: Path, release: Release, environment: str, answer: ComposeResult) -> bool:
-    """Return whether *file* is the lock of *release*, signed where *environment* asks for it."""
+def has_lock(tree: Repository, path: str, release: Release, environment: str, answer: ComposeResult) -> bool:
+    """Return whether *path* in *tree* is the lock of *release*, signed where *environment* asks for it.
+
+    A lock that was put back is not: it needs a new signature, also if a revert restored it.
+
+    Raises:
+        GitError: the clone is shallow, so earlier approvals are unknown.
+    """
+    file = tree.folder / path
     if not file.is_file():
         return False
     signers = Signers.model_validate(answer.signers or {})
     try:
         present = Release.parse(file.read_text(encoding="utf-8", errors="replace"), str(file))
         if signers:
-            check_approval(present, environment, signers)
+            require_approval(tree, path, present, environment, signers)
     except ReleaseError:
         return False
     return present.seal == release.seal
@@ -153,8 +159,8 @@ def require_approval(
     if replayed := _later(past, release, approval.number):
         raise ReleaseError(
             f"{path}: replayed: its approval has number {approval.number}, and {replayed.commit[:12]} had "
-            f"number {_number(replayed)} before; restore that lock, or go back with `run rollback`, which "
-            "signs again"
+            f"number {_number(replayed)} before; if it should run, sign it again with `run promote`, in the "
+            "first environment with `run propose release=<name>`, or go back with `run rollback`"
         )
     return approval
 

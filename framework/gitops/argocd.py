@@ -143,7 +143,12 @@ def render_files(environments: Sequence[Environment], settings: Mapping[str, str
 
 
 def _file(item: Object) -> str:
-    return f"{item['kind'].lower()}-{_label(item)}.yaml"
+    """Return the name of an object's file.
+
+    kubectl applies them in the order of their names, so a namespace comes before what is in it.
+    """
+    kind = "signers" if item["kind"] == "ConfigMap" else item["kind"].lower()
+    return f"{kind}-{_label(item)}.yaml"
 
 
 def _label(item: Object) -> str:

@@ -1,10 +1,12 @@
 """The manifests that a release ran with, from Git: a rollback restores them, and ``status`` accepts them.
 
 They were rendered by the recipe of that time. They are restored as they were, except the release's lock in
-them, which may have a new signature. It does not know how to render.
+them, which may have a new signature, and the signature's number in the annotations, which the pods compare
+with the lock. It does not know how to render.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +14,21 @@ from typing import Any
 
 import yaml
 
+from framework.core.approval import claimed_number
 from framework.core.errors import ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release
 from framework.gitops.commit_log import RENDERED_AT, commit_records, proposal_of
 from framework.gitops.history import Version, versions
 from framework.gitops.managed_fields import KINDS
-from framework.manifests.identity import SHARED
+from framework.manifests.identity import APPROVAL, SHARED
 from framework.render import APP, changes, is_generated, shared_by
 
 Files = Mapping[str, str]
 """Text by path below the folder of environments."""
 _PLACE = ("environment", "name", "namespace")
 """What ``app.json`` says about where a release goes."""
+_CHECKSUM = re.compile(r"^ +gitune\.dev/config-checksum: .*$", re.M)
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,14 @@ def files_then(
     if reason:
         return Earlier(commit, {}, reason)
     assert version.release is not None
-    texts = {path: _with_lock(text, version.release, release) for path, text in old.items()}
+    texts = {
+        path: _with_checksum(_with_lock(text, version.release, release), fresh.get(path, ""))
+        for path, text in old.items()
+    }
     if release.approval is not None and not any(texts[path] != old[path] for path in old if path != lock):
         return Earlier(commit, {}, "they do not carry the lock, and this environment checks its signature")
+    if wrong := _other_approval(texts, release):
+        return Earlier(commit, {}, wrong)
     files = texts | {lock: fresh[lock]}
     try:
         changes(files, Path(tree.folder, environments))
@@ -120,11 +129,7 @@ def _unlike_today(old: Files, app: Mapping[str, Any], folder: str, fresh: Files)
         if app.get(key) != today.get(key):
             return f"{APP} has {key} {app.get(key)}, and the environment {today.get(key)}"
     for path in (path for path in old if path.endswith(".yaml")):
-        try:
-            body = yaml.load(old[path], Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except yaml.YAMLError:
-            body = None
-        if not isinstance(body, dict):
+        if not (body := _object(old[path])):
             return f"{path} is not valid YAML"
         namespace = (body.get("metadata") or {}).get("namespace") if "kind" in body else None
         if "kind" in body and (body["kind"] not in KINDS or namespace != app.get("namespace")):
@@ -152,6 +157,33 @@ def _unshareable(wanted: set[str], then: Files, root: Path, name: str) -> str:
     return ""
 
 
+def _other_approval(texts: Files, release: Release) -> str:
+    """Return why pods of the manifests *texts* would refuse *release*'s lock; empty if they would not."""
+    number = None if release.approval is None else str(claimed_number(release.approval))
+    for path, text in texts.items():
+        body = _object(text) if path.endswith(".yaml") else {}
+        spec = body.get("spec") or {}
+        pods = {"Deployment": "template", "Rollout": "template", "InferenceService": "predictor"}
+        if body.get("kind") not in pods:
+            continue
+        found = spec.get(pods[body["kind"]]) or {}
+        annotations = (found.get("metadata") or found).get("annotations") or {}
+        if (stated := annotations.get(APPROVAL)) != number:
+            return (
+                f"the pods of {path} check approval {stated or 'none'}, and the lock has {number or 'none'}"
+            )
+    return ""
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Return the object of a YAML file; empty if it has none."""
+    try:
+        body = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
 def _app(text: str | None) -> dict[str, Any]:
     try:
         body = json.loads(text or "{}")
@@ -161,13 +193,20 @@ def _app(text: str | None) -> dict[str, Any]:
 
 
 def _with_lock(text: str, old: Release, new: Release) -> str:
-    """Return *text* with the lock that pods read replaced; it is a file, or a block of YAML."""
+    """Return *text* with the lock and its approval's number replaced; it is the lock, or YAML with both."""
     before, after = old.served().text(), new.served().text()
     if before == after or text == before:
         return after if text == before else text
     for margin in {line[: -len("{")] for line in text.splitlines() if line.strip() == "{"}:
         text = text.replace(_indented(before, margin), _indented(after, margin))
-    return text
+    numbers = [claimed_number(one.approval) for one in (old, new)]
+    pattern = rf'^( +{re.escape(APPROVAL)}: )"{numbers[0]}"$'
+    return re.sub(pattern, rf'\g<1>"{numbers[1]}"', text, flags=re.M)
+
+
+def _with_checksum(text: str, fresh: str) -> str:
+    """Return *fresh* if *text* differs from it only in the checksum of the pods' files, as by a new lock."""
+    return fresh if _CHECKSUM.sub("", text) == _CHECKSUM.sub("", fresh) else text
 
 
 def _indented(text: str, margin: str) -> str:

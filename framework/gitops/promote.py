@@ -74,7 +74,7 @@ def _write_promotion(tree: Repository, move: _Move) -> Change:
     mark = committed(release, source, move.takes_any, lacks_commit(move.target, release))
     answer = render_release(folder, release, move.end, move.environments, start=move.start)
     mark = mark.also(require_source(tree, source, release, move.start, answer, move.takes_any))
-    if has_lock(folder / path, release, move.end, answer):
+    if has_lock(tree, path, release, move.end, answer):
         raise GitError(f"{path}: {move.end} has {digest} already; there is nothing to promote")
     require_gates(answer, release, move.end)
     conditions = require_conditions(tree, move.environments, release, move.start, move.end, answer, move.skip)

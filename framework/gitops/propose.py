@@ -130,7 +130,7 @@ def _write_release(
     """
     answer = render_release(tree.folder, release, environment, environments)
     path = lock_path(environments, environment, release.name)
-    if has_lock(tree.folder / path, release, environment, answer):
+    if has_lock(tree, path, release, environment, answer):
         raise GitError(
             f"{path}: {environment} has {short_digest(release.digest)} already; nothing to propose"
         )

@@ -201,6 +201,8 @@ def _consequences(done: _Restored, target: Target) -> list[str]:
         lines.append("  Argo CD does not sync this target; restart the old release there yourself")
     else:
         seen = done.answer.config["environment"]["sync_seconds"]
+        if _is_new_version(done):
+            return [*lines, *_all_steps(done, seen), *_which_manifests(done)]
         by = "; these are the times of today's recipe" if done.rendered_at and done.differing else ""
         lines.append(
             sentence(
@@ -209,5 +211,30 @@ def _consequences(done: _Restored, target: Target) -> list[str]:
                 f"starting nodes come on top{by}"
             )
         )
-    lines.append(sentence(done.manifests))
-    return [*lines, *(f"    {file}" for file in done.differing)]
+    return [*lines, *_which_manifests(done)]
+
+
+def _is_new_version(done: _Restored) -> bool:
+    """Return whether Argo Rollouts has no pods' template like the one that was restored.
+
+    A new signature is a part of the template, and so is what today's recipe renders otherwise.
+    """
+    rollouts = {path for path in done.answer.files if PurePosixPath(path).name.startswith("rollout-")}
+    rendered = not done.rendered_at and not rollouts.isdisjoint(done.differing)
+    return bool(rollouts) and (done.release.approval is not None or rendered)
+
+
+def _all_steps(done: _Restored, seen: int) -> list[str]:
+    why = "its signature is new" if done.release.approval is not None else "its manifests are rendered anew"
+    namespace = done.answer.config["environment"]["namespace"]
+    return [
+        sentence(
+            f"Argo CD polls Git within {seen} s (at once with a webhook); then Argo Rollouts takes "
+            f"every step and analysis as for a new release, because {why}; to skip them, run once it begins:"
+        ),
+        f"    kubectl argo rollouts promote {done.release.name} -n {namespace} --full",
+    ]
+
+
+def _which_manifests(done: _Restored) -> list[str]:
+    return [sentence(done.manifests), *(f"    {file}" for file in done.differing)]

@@ -79,7 +79,10 @@ def findings(folder: Folder) -> Iterator[Finding]:
 
 def _approval(release: Release, folder: Folder) -> Finding:
     if release.approval is None:
-        return Finding("unproved", "approval", "the lock is not signed, so anybody can have written it")
+        # With a signer and an environment, the question is whether the release was admitted there.
+        asked = folder.accepted and folder.environment
+        text = "the lock is not signed, so anybody can have written it"
+        return Finding("refuted" if asked else "unproved", "approval", text)
     if not folder.accepted:
         claimed = claimed_approval(release)
         by = f"by {claimed.signer} for {claimed.environment}, as it says; " if claimed else ""

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from framework.config.compose_config import composed
 from framework.config.composition import Composition
 from framework.config.load import resolved
+from framework.config.options import option_file
 from framework.config.provenance import Places
 from framework.core.errors import ConfigError, invalid_config
 from framework.core.gates import Bound, Gates
@@ -39,12 +40,14 @@ def require_own_environment(composition: Composition) -> None:
         ConfigError: names each such key with its file and line.
     """
     name = composition.choices.get(_GROUP)
-    option = f"{name}.yaml"
+    if not name:
+        return
+    own_file = option_file(_GROUP, name)
     touched = any(
-        _GROUP in file.content if not package else package[0] == _GROUP and file.path.name != option
+        _GROUP in file.content if not package else package[0] == _GROUP and file.path != own_file
         for package, file in composition.files
     )
-    if not name or not touched:
+    if not touched:
         return
     # Without interpolations replaced: an option may refer to the release's name.
     asked, own = (config.config.get(_GROUP) or {} for config in (composition, composed([f"{_GROUP}={name}"])))
@@ -57,7 +60,7 @@ def require_own_environment(composition: Composition) -> None:
         problem = Problem(
             f"{_GROUP}.{key}",
             "a recipe cannot set this, since only the environment's option decides it",
-            advice=f"remove it, or set it in conf/{_GROUP}/{option}",
+            advice=f"remove it, or set it in conf/{_GROUP}/{name}.yaml",
         )
         problems.append(problem)
         lines.append(problem.at(place.text))

@@ -167,6 +167,22 @@ def test_lock_that_was_signed_once_cannot_be_put_back(signed, gitops, keys):
 
 
 @pytest.mark.slow
+def test_lock_that_a_revert_restored_is_signed_again(signed, gitops, keys, remote):
+    assert promote(signed, gitops, keys).returncode == 0
+    gitops.git(signed, "rm", "-q", "-r", "environments/staging/one", "environments/dev/one")
+    gitops.git(signed, "commit", "-q", "-m", "Remove it")
+    gitops.git(signed, "revert", "--no-edit", "HEAD")
+    gitops.git(signed, "push", "-q")
+    assert "replayed" in promote(signed, gitops, keys).stderr
+    words = ("propose", "push=direct", "release=one", "environment=dev", f"key={keys['ci'][0]}")
+    assert gitops.verb(signed, *words).returncode == 0
+    assert promote(signed, gitops, keys).returncode == 0
+    status = gitops.verb(signed, "status", "release=one", "check=true")
+    assert status.returncode == 0, status.stdout
+    assert status.stdout.count("number 2") == 2
+
+
+@pytest.mark.slow
 def test_signature_for_one_environment_is_none_for_another(signed, gitops, keys):
     lock = Release.read(signed / "environments" / "dev" / "one" / LOCK)
     _accept(signed, "staging", keys["ci"][1], keys["operators"][1])
@@ -215,8 +231,50 @@ def test_rollback_is_signed_anew(signed, gitops, keys, remote):
     (config,) = (yaml.safe_load(file.read_text()) for file in folder.glob("configmap-*.yaml"))
     assert Release.parse(config["data"][LOCK], LOCK) == lock
     assert "8080" not in (folder / "service-one.yaml").read_text()
+    # Pods and the admission policy compare the annotation with the lock: an old number starts no pod.
+    workload = yaml.safe_load((folder / "deployment-one.yaml").read_text())
+    for item in (workload, workload["spec"]["template"]):
+        assert item["metadata"]["annotations"]["gitune.dev/approval"] == "3"
     status = gitops.verb(signed, "status", "environment=staging", "release=one", "check=true")
     assert status.returncode == 0, status.stdout
+
+
+@pytest.mark.slow
+def test_rollback_of_a_judged_rollout_says_that_it_takes_all_steps(signed, gitops, keys):
+    recipe = signed / "recipes" / "served.yaml"
+    judged = "defaults:\n  - override /rollout: blue-green\n  - override /monitoring: prometheus\n"
+    recipe.write_text(recipe.read_text().replace("defaults:\n", judged))
+    gitops.git(signed, "commit", "-q", "-am", "Judge it")
+    gitops.git(signed, "push", "-q")
+    for digit in "bc":
+        release(signed, gitops, keys, digit)
+        assert promote(signed, gitops, keys).returncode == 0
+    words = ("rollback", "release=one", "environment=staging", f"key={keys['operators'][0]}")
+    done = gitops.verb(signed, *words)
+    assert done.returncode == 0, done.stderr
+    # The new number is in the pods' template, so Argo Rollouts knows none of the kept pods.
+    gitops.git(signed, "pull", "-q")
+    rollout = yaml.safe_load((signed / "environments/staging/one/rollout-one.yaml").read_text())
+    assert rollout["spec"]["template"]["metadata"]["annotations"]["gitune.dev/approval"] == "3"
+    assert "kubectl argo rollouts promote one -n gitune-staging --full" in done.stdout
+
+
+@pytest.mark.slow
+def test_rollback_renders_anew_what_would_check_a_signature_that_is_not_there(signed, gitops, keys, remote):
+    for digit in "ab":
+        if digit == "b":
+            release(signed, gitops, keys, "b")
+        assert promote(signed, gitops, keys).returncode == 0
+    option = signed / "conf" / "environment" / "staging.yaml"
+    option.write_text(yaml.safe_dump({**yaml.safe_load(option.read_text()), "signers": {}}))
+    gitops.git(signed, "commit", "-q", "-am", "Take unsigned releases in staging")
+    gitops.git(signed, "push", "-q")
+    done = gitops.verb(signed, "rollback", "release=one", "environment=staging")
+    assert done.returncode == 0, done.stderr
+    assert gitops.lock(remote, "main", "staging").approval is None
+    workload = yaml.safe_load((signed / "environments/staging/one/deployment-one.yaml").read_text())
+    assert "--signers" not in json.dumps(workload)
+    assert "rendered by today's recipe" in done.stdout
 
 
 @pytest.mark.slow

@@ -102,6 +102,21 @@ def test_environment_of_the_approval_is_compared(made, verify):
     assert (code, verdicts["approval"], "for staging" in error) == (1, "refuted", True)
 
 
+def test_private_key_in_place_of_a_public_one_is_named_with_the_command(made, verify):
+    code, _, error = verify(f"folder={made}/lock", f"key={made}/ours.pem")
+    assert (code, "-pubout" in error) == (2, True)
+
+
+def test_unsigned_lock_is_refuted_where_an_environment_is_asked_for(copy, verify):
+    root, _ = copy
+    lock = root / "lock" / LOCK
+    lock.write_text(Release.read(lock).model_copy(update={"approval": None}).text())
+    words = (f"folder={root}/lock", f"key={root}/ours.pub")
+    assert verify(*words)[0] == 0  # the key signed the model
+    code, verdicts, _ = verify(*words, "environment=staging")
+    assert (code, verdicts["approval"], verdicts["signature"]) == (1, "refuted", "proved")
+
+
 def test_tampered_metric_is_refuted_with_a_seal_made_again(copy, verify):
     root, _ = copy
     path = root / "lock" / LOCK

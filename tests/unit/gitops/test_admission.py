@@ -260,9 +260,14 @@ def test_files_have_the_signers_and_valid_policies(environment, signers):
     }
     dev = next(place for place in environments() if place.name == "dev")
     files = {name: yaml.safe_load(text) for name, text in render_files([dev, environment], settings).items()}
-    mine = files["configmap-gitune-production.yaml"]
+    mine = files["signers-gitune-production.yaml"]
     assert mine["metadata"]["namespace"] == environment.namespace
     assert Signers.model_validate(json.loads(mine["data"]["signers.json"])) == signers
+    # kubectl applies a folder in the order of its files' names.
+    inside = [
+        name for name, item in files.items() if item["metadata"].get("namespace") == environment.namespace
+    ]
+    assert min(inside) > "namespace-gitune-production.yaml"
     project = files["appproject-gitune-production.yaml"]["spec"]
     assert {"group": "", "kind": "ConfigMap", "name": "gitune-signers"} in project["orphanedResources"][
         "ignore"
@@ -306,7 +311,7 @@ def test_command_writes_them_for_environments_with_signers(tmp_path, monkeypatch
     signed = write(signers=accepted, images=["registry.example.com/"])
     assert "images" not in capsys.readouterr().out
     assert "validatingadmissionpolicy-gitune-staging-pods.yaml" in signed
-    assert write("none", signers=accepted) - plain == {"configmap-gitune-staging.yaml"}
+    assert write("none", signers=accepted) - plain == {"signers-gitune-staging.yaml"}
     assert "conf/environment/staging.yaml: images" in capsys.readouterr().out
     assert write() == plain
     with pytest.raises(ConfigError, match="admission=kyvern"):

@@ -41,6 +41,15 @@ def test_recipe_neither_loosens_nor_redirects_its_environment(team, compose, env
     assert f"conf/environment/{environment}.yaml" in str(error.value)
 
 
+def test_file_of_another_group_with_the_option_s_name_decides_nothing(team, compose):
+    team("conf/mine/production.yaml", "# @package environment\nnamespace: other\n")
+    team("recipes/x.yaml", "defaults: [tiny, /mine: production]\n")
+    with pytest.raises(ConfigError) as error:
+        called(compose("+recipe=x", "environment=production"), "run")
+    assert [problem.key for problem in error.value.problems] == ["environment.namespace"]
+    assert error.value.lines[0].startswith("conf/mine/production.yaml:2: ")
+
+
 def test_option_and_command_line_decide_about_their_environment(team, compose):
     option = (SHARE / "conf" / "environment" / "dev.yaml").read_text()
     team("conf/environment/dev.yaml", option.replace("gitune-dev", "team-${name}"))

@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 
 QUICK = ("startup", "composing", "cached", "rendering")
-LONG = ("choices", "data_memory", "exported", "methods", "quickstart", "serving", "training")
+LONG = ("choices", "cleaning", "data_memory", "exported", "methods", "quickstart", "serving", "training")
 
 
 def main(names: list[str]) -> int:

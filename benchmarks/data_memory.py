@@ -1,7 +1,7 @@
 """Memory of the data stages and of opening their rows: 200,000 rows over 10,000.
 
-Each figure is the peak resident memory of a process that does one thing: read a file, mix, encode, open
-for training, or iterate as an evaluation does. Python and the libraries are in both halves of a ratio.
+Each figure is the peak resident memory of a process that does one thing: read a file, mix, clean, encode,
+open for training, or iterate as an evaluation does. Python and the libraries are in both halves of a ratio.
 A row is a conversation of some 200 byte-level tokens. Mixing keeps an index of 50 bytes per row.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.process import environment
 
 _FEW, _MANY = 10_000, 200_000
-BOUNDS = {"read": 1.1, "mix": 1.3, "encode": 1.1, "open": 1.15, "evaluate": 1.15}
+BOUNDS = {"read": 1.1, "mix": 1.3, "exact": 1.6, "near": 3.0, "encode": 1.1, "open": 1.15, "evaluate": 1.15}
 
 
 def measure() -> Iterator[tuple[str, float, float | None]]:
@@ -39,9 +39,12 @@ def _peak(work: str, folder: Path, rows: int) -> float:
 
 
 def _work(work: str, folder: Path, count: int) -> None:
+    from framework.build.clean.exact import Exact
+    from framework.build.clean.near import Near
     from framework.build.data.files import Files
     from framework.build.data.mix import Mix, Part
     from framework.build.model.tiny import TinyCausalLM
+    from framework.build.stages.clean import CleanRows
     from framework.build.stages.encode import EncodeRows
     from framework.build.stages.read import ReadRows
     from framework.build.task import open_task
@@ -61,6 +64,10 @@ def _work(work: str, folder: Path, count: int) -> None:
         mixed = folder / f"mixed-{count}"
         mixed.mkdir()
         ReadRows.of(Mix(parts={"all": Part(data=files)})).run({}, mixed, Workspace(mixed))
+    elif work in ("exact", "near"):
+        cleaned, option = folder / f"{work}-{count}", Exact() if work == "exact" else Near()
+        cleaned.mkdir()
+        CleanRows.of(work, option, model).run({"rows": rows}, cleaned, Workspace(cleaned))
     elif work == "encode":
         encoded.mkdir()
         inputs = {"rows": rows, "model": folder / "model"}

@@ -6,9 +6,10 @@ It knows only the groups' base classes; the YAML names the option of each group.
 import re
 from typing import Annotated, Any, get_args
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from framework.build.clean import Clean, CorpusClean, RowClean
 from framework.build.compression import Compression, ExportCompression, ModelCompression
 from framework.build.data import Data
 from framework.build.evaluation import Evaluation
@@ -67,6 +68,9 @@ class Config(Component):
     """The seed of every random choice."""
     model: Model
     data: Data
+    clean: Annotated[dict[str, Clean], Field(min_length=1)]
+    """What removes and rewrites rows before they are encoded: one or more options, applied in this order to
+    the rows of every phase. With ``clean=[normalize,exact]`` a key is ``clean.exact.on``."""
     tuning: Tuning
     training: Training
     parallelism: Parallelism
@@ -110,6 +114,12 @@ class Config(Component):
     """Packages besides ``framework`` that ``_target_`` may name: installed, or in the working folder."""
 
     @property
+    def cleaning(self) -> dict[str, RowClean | CorpusClean]:
+        """The options that change rows, by name, in the order in which they are applied."""
+        options = self.clean.items()
+        return {name: option for name, option in options if isinstance(option, RowClean | CorpusClean)}
+
+    @property
     def reshapings(self) -> dict[str, ModelCompression]:
         """The options that change the model before its export, by candidate."""
         options = self.compression.values()
@@ -149,17 +159,18 @@ class Config(Component):
         groups = {"data": phase.data, "tuning": phase.tuning, "training": phase.training}
         return self.model_copy(update={**groups, "phases": {}})
 
-    @field_validator("compression", mode="before")
+    @field_validator("clean", "compression", mode="before")
     @classmethod
-    def _refuse_nameless(cls, compression: Any) -> Any:
+    def _refuse_nameless(cls, options: Any, info: ValidationInfo) -> Any:
         """Reject an option that Hydra placed as the whole group, since it names no package."""
-        if isinstance(compression, dict) and TARGET in compression:
+        if isinstance(options, dict) and TARGET in options:
             raise PydanticCustomError(
                 "nameless_option",
                 "options of this group are configured below their names; begin the option's file with "
-                "'# @package compression.<name>'",
+                "'# @package {group}.<name>'",
+                {"group": info.field_name},
             )
-        return compression
+        return options
 
     @field_validator("phases")
     @classmethod

@@ -10,6 +10,7 @@ from typing import cast
 
 from framework.build.export import Parity
 from framework.build.stages.benchmark import Measure
+from framework.build.stages.clean import CleanRows
 from framework.build.stages.compress import Compress, Reshape
 from framework.build.stages.encode import EncodeRows
 from framework.build.stages.evaluate import Evaluate
@@ -121,10 +122,14 @@ def _trained(config: Config, model: Step, bounds: GateBounds) -> tuple[Rows, lis
 
 
 def _encoded(config: Config, name: str, phase: Phase, model: Step) -> Step:
-    """Return the step that encodes the rows of phase *name*, behind the one that reads them."""
-    read = Step(f"read {name}".strip(), ReadRows.of(phase.data))
+    """Return the step that encodes the rows of phase *name*, behind those that read and clean them."""
+    rows = Step(f"read {name}".strip(), ReadRows.of(phase.data))
+    for option, clean in config.cleaning.items():
+        cleaned = CleanRows.of(option, clean, config.model)
+        needs = {"rows": rows} | ({"model": model} if clean.needs_tokenizer else {})
+        rows = Step(f"clean {option} {name}".strip(), cleaned, needs)
     stage = EncodeRows.of(phase.data, config.model)
-    return Step(f"encode {name}".strip(), stage, {"rows": read, "model": model})
+    return Step(f"encode {name}".strip(), stage, {"rows": rows, "model": model})
 
 
 def _slots(rows: Rows) -> dict[str, Step]:

@@ -87,6 +87,8 @@ class Facts:
     prompt_tokens: int
     """Tokens of the row that classifiers are timed with."""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    cleaning: Sequence[tuple[Step, Mapping[str, Any], Mapping[str, Any]]] = ()
+    """Each cleaning step with its counts by split, and its samples by rule."""
 
     @property
     def lost(self) -> str:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from framework.build.clean.removals import SAMPLES
 from framework.build.data.shards import SUMMARY, read_summary
 from framework.build.stages.benchmark import BATCHES
 from framework.build.stages.evaluate import EXAMPLES, METRICS, read_metrics
@@ -71,6 +72,7 @@ def gather(config: Config, recipe: str, label: str, plan: Plan, store: Store, bu
         price_per_hour=config.environment.hardware.price_per_hour,
         prompt_tokens=config.benchmark.prompt_tokens,
         libraries=_libraries(plan),
+        cleaning=artifacts.cleaning(),
     )
 
 
@@ -138,6 +140,13 @@ class _Artifacts:
                 counted.append((step, summary))
         return counted
 
+    def cleaning(self) -> list[tuple[Step, dict[str, Any], dict[str, Any]]]:
+        """Return each cleaning step with its counts by split, and its samples by rule."""
+        return [
+            (step, read_summary(folder), _printable_leaves(json.loads((folder / SAMPLES).read_text("utf-8"))))
+            for step, folder in self.with_file(SAMPLES)
+        ]
+
     def candidates(self) -> list[Candidate]:
         """Return the measured candidates in the order in which they were made."""
         made_by: dict[str, Step] = {}
@@ -195,6 +204,15 @@ def _quality(config: Config) -> list[str]:
 def _printable(text: str) -> str:
     """Return *text* without control characters, which a model may write and HTML must not contain."""
     return "".join(sign for sign in text if sign in "\n\t" or unicodedata.category(sign) != "Cc")
+
+
+def _printable_leaves(value: Any) -> Any:
+    """Return JSON data with every text passed through ``_printable``."""
+    if isinstance(value, dict):
+        return {key: _printable_leaves(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_printable_leaves(item) for item in value]
+    return _printable(value) if isinstance(value, str) else value
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[str]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from framework.report import narrative, tables
+from framework.report import cleaning, narrative, tables
 from framework.report.facts import Facts
 from framework.report.tables import Table
 
@@ -35,7 +35,7 @@ def markdown(facts: Sequence[Facts]) -> str:
         lines += [f"{label}{escaped(narrative.outcome(recipe))}", ""]
     shown = [tables.gates(facts), *tables.candidate_tables(facts, pooled)]
     shown += [table for recipe in facts for table in tables.forgetting(recipe)]
-    shown += [tables.data(facts), tables.settings(facts)]
+    shown += [tables.data(facts), cleaning.counts(facts), tables.settings(facts)]
     for table in shown:
         lines += _table(table)
     lines += _examples(narrative.examples(facts, pooled))

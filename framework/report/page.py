@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
-from framework.report import charts, narrative, tables
+from framework.report import charts, cleaning, narrative, tables
 from framework.report.facts import Facts
 from framework.report.tables import Cell, Table
 
@@ -80,10 +80,15 @@ def _sections(facts: Sequence[Facts]) -> list[Section]:
         Section("batches", "Batch sizes", [_labeled(each, tables.batches(each), facts) for each in facts]),
         Section("decisions", "Compression decisions", listings=_decisions(facts)),
         Section("data", "Data", [tables.data(facts)]),
+        Section("cleaning", "Cleaning", _cleaning(facts)),
         Section("settings", "Settings", [] if several else settings),
         Section("steps", "Steps", [_labeled(each, tables.steps(each), facts) for each in facts]),
         Section("libraries", "Libraries", listings=_libraries(facts)),
     ]
+
+
+def _cleaning(facts: Sequence[Facts]) -> list[Table]:
+    return [table for table in (cleaning.counts(facts), cleaning.samples(facts)) if table.rows]
 
 
 def _examples(answered: Sequence[narrative.Answered]) -> Section:

@@ -6,7 +6,10 @@ from typing import Any
 from framework.config.schema import Config
 from framework.core.component import Component
 
-_SHOWN = ("model", "data", "tuning", "training", "parallelism", "evaluation", "compression", "export")
+_SHOWN = (
+    *("model", "data", "clean", "tuning", "training", "parallelism", "evaluation"),
+    *("compression", "export"),
+)
 
 
 def settings(config: Config) -> dict[str, str]:

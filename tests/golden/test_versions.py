@@ -31,7 +31,17 @@ from framework.core.step import Stage
 FILE = Path(__file__).parent / "versions.json"
 ROOT = Path(framework.__file__).parent.parent
 UPDATE = "GITUNE_UPDATE_GOLDEN=1 pytest tests/golden/test_versions.py"
-GROUPS = ("data", "model", "tuning", "training", "parallelism", "evaluation", "compression", "export")
+GROUPS = (
+    "data",
+    "clean",
+    "model",
+    "tuning",
+    "training",
+    "parallelism",
+    "evaluation",
+    "compression",
+    "export",
+)
 ELSEWHERE = ("framework.core", "framework.config", "framework.plan")
 
 

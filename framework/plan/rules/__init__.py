@@ -7,6 +7,7 @@ from framework.config.schema import Config
 from framework.core.problem import Problem
 from framework.plan.rules.architecture import architecture_rules
 from framework.plan.rules.batches import batch_rules, elastic_rules
+from framework.plan.rules.clean import clean_rules
 from framework.plan.rules.compression import compression_cautions, compression_rules, plain_weight_rules
 from framework.plan.rules.conversations import loss_rules, template_rules
 from framework.plan.rules.data import data_rules, label_rules
@@ -31,6 +32,7 @@ def broken_rules(config: Config) -> list[Problem]:
         *source_rules(config),
         *license_rules(config),
         *in_each_phase(config, data_rules),
+        *clean_rules(config),
         *label_rules(config),
         *in_each_phase(config, preference_rules),
         *template_rules(config),

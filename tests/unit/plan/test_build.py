@@ -122,6 +122,7 @@ ALL = {"model", *PREPARED}
 REACH = {
     "model": ALL,
     "data": {"read", *PREPARED},
+    "clean": PREPARED,
     "tuning": TUNED,
     "training": TUNED,
     "parallelism": TUNED,

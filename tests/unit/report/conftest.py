@@ -63,6 +63,16 @@ def leave(step: Step, folder: Path, quality: dict[str, float]) -> None:
         log = [{"step": n, "loss": 4 / n, "learning_rate": 1e-3 / n} for n in range(1, 600)]
         log.insert(300, {"step": 300, "validation_loss": 0.5})
         (folder / "log.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in log))
+    elif stage.name == "clean":
+        counted = {"rows": 90, "before": 100, "removed_by": {"exact": 10}, "rewritten_by": {}, "rejected": 0}
+        kept = {**counted, "rows": 8, "before": 8, "removed_by": {}}
+        (folder / "summary.json").write_text(json.dumps({"train": counted, "test": kept}))
+        sample = {"rule": "exact", "file": "train.jsonl", "line": 7, "reason": "the same", "before": NASTY}
+        samples = {
+            "exact": [{**sample, "line": line} for line in range(7, 17)],
+            "other": [{**sample, "rule": "other"}],
+        }
+        (folder / "samples.json").write_text(json.dumps(samples))
     elif stage.name == "encode":
         counted = {"rows": 1234, "tokens": 56789, "rejected": 2, "longest": 9, "sha256": "5" * 64}
         (folder / "summary.json").write_text(json.dumps({"train": counted, "test": counted}))

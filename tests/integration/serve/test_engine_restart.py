@@ -1,8 +1,11 @@
 """The model's process dies while the server runs."""
 
 import concurrent.futures
+import contextlib
 import os
 import signal
+import time
+from collections.abc import Iterator
 
 import httpx
 import openai
@@ -21,13 +24,26 @@ def kill_engine(served: Served) -> None:
     os.kill(engine, signal.SIGKILL)
 
 
+@contextlib.contextmanager
+def stopped_within_an_answer(served: Served) -> Iterator[openai.Stream]:
+    """Suspend the model's process while it generates; yield that answer's stream."""
+    for _ in range(50):  # an answer can end before the process is suspended
+        stream = served.client.chat.completions.create(**LONG, stream=True)
+        next(iter(stream))
+        with stopped(served):
+            time.sleep(0.2)  # what was generated until now arrives
+            if served.sample(metrics.IN_FLIGHT) == 1:
+                yield stream
+                return
+        list(stream)
+    pytest.fail("every answer ended too early")
+
+
 def test_waiting_requests_go_on_and_begun_ones_fail(tiny_genai, tmp_path) -> None:
     options = {"max_new_tokens": 200, "max_batch_size": 4, "max_wait_seconds": 60}
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
         url = f"{served.url}/v1/chat/completions"
-        begun = served.client.chat.completions.create(**LONG, stream=True)
-        next(iter(begun))
-        with concurrent.futures.ThreadPoolExecutor(6) as pool, stopped(served):
+        with concurrent.futures.ThreadPoolExecutor(6) as pool, stopped_within_an_answer(served) as begun:
             short = {**LONG, "max_tokens": 8}
             waiting = [pool.submit(httpx.post, url, json=short, timeout=60) for _ in range(6)]
             assert eventually(lambda: served.sample(metrics.IN_FLIGHT) == 7)

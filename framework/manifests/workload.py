@@ -58,8 +58,16 @@ class Workload:
         """Seconds without progress after which a rollout is reported as failed."""
         return _NODE_SECONDS + self.start_seconds
 
+    @property
+    def carries_files(self) -> bool:
+        """Whether every template carries the files: a signed lock counts only for pods with its number."""
+        return APPROVAL in self.identity.annotations
+
     def template(self) -> Object:
         """Return the pods' template; a checksum changes it whenever the files change."""
+        return self.own_template() if self.carries_files else self._template()
+
+    def _template(self) -> Object:
         checksum = hashlib.sha256(json.dumps(dict(self.files), sort_keys=True).encode()).hexdigest()
         annotations = {
             "gitune.dev/config-checksum": f"sha256:{checksum}",
@@ -86,7 +94,7 @@ class Workload:
             )
             advice = "make the chat template smaller"
             raise ReleaseError(problems=[Problem(LOCK, reason, ("rollout=rolling",), advice)])
-        template = self.template()
+        template = self._template()
         files = {_annotation(name): text for name, text in self.files.items()}
         return {
             "metadata": {

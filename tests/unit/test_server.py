@@ -67,7 +67,7 @@ def start(tmp_path, render_with, environment):
 
     Args of the function:
         lock: the release's folder was rendered for it.
-        mounted: the lock that its ConfigMap has instead.
+        mounted: the lock that its pods carry instead.
     """
 
     def arguments(lock, mounted=None):
@@ -81,7 +81,9 @@ def start(tmp_path, render_with, environment):
         pod = template["spec"]
         (init,) = pod["initContainers"]
         assert init["command"] == list(COMMAND)
-        given = {"config": objects["ConfigMap"]["data"], "signers": signers["data"]}
+        carried = template["metadata"]["annotations"].items()
+        config = {key.partition("/")[2]: text for key, text in carried if key.startswith("files.")}
+        given = {"config": config or objects["ConfigMap"]["data"], "signers": signers["data"]}
         if mounted is not None:
             given["config"]["release.lock"] = mounted.text()
         for mount in init["volumeMounts"]:

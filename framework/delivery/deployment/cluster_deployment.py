@@ -119,7 +119,11 @@ class ClusterDeployment(Deployment, ServerSettings):
         for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers):
             callers += [] if peer in callers else [peer]
         return [
-            *([] if rollout.carries_files else [config_map(identity, workload.files)]),
+            *(
+                []
+                if rollout.carries_files or workload.carries_files
+                else [config_map(identity, workload.files)]
+            ),
             service_account(identity, self.image_pull_secret, account.annotations),
             network_policy(workload, callers, [] if named else [dns_egress(), *rules]),
             *([cilium_policy(workload, egress)] if named else []),

@@ -152,7 +152,7 @@ UNTOUCHED = {
     *("api_key_secret", "requests", "limits"),  # whole parts, where there are none
     *("subset", "split", "test_split"),  # of folders only
     *("cpu", "memory", "model_space", "temporary_space"),  # another text is no amount
-    "gates",  # of the environment, which has none: another text is no bound
+    *("gates", "images"),  # of the environment, which has none: another text is no bound, and no image here
 }
 BOUNDS = (
     "max_difference",

@@ -117,6 +117,12 @@ def gitops(monkeypatch, capsys, environ):
 
 
 @pytest.fixture(scope="session")
+def gitops_class():
+    """The class of ``gitops``, for fixtures of session scope."""
+    return GitOps
+
+
+@pytest.fixture(scope="session")
 def original(tmp_path_factory):
     """A team's repository: one recipe with a pinned image, gates in staging and production."""
     clone = tmp_path_factory.mktemp("team")

@@ -126,6 +126,7 @@ def test_rollback_restores_the_manifests_of_then(gitops, another_port, remote, m
     assert gitops.verb(another_port, *words).returncode == 1
 
 
+@pytest.mark.slow
 def test_rollback_renders_anew_where_it_is_asked_or_must(gitops, another_port, remote):
     tip = gitops.git(remote, "rev-parse", "main")
     port = f"{tip}:environments/production/one/service-one.yaml"

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from framework.core.approval import approve, check_approval
 from framework.core.release import LOCK, Release
 from framework.core.sign_statement import signer
 from framework.core.signers import Signers
+from framework.gitops.dispatch import perform
 from framework.gitops.locks import render_arguments
 from framework.gitops.remote_compose import ComposeRequest, compose_here
 from framework.render import write
@@ -27,18 +29,42 @@ def keys(tmp_path_factory):
     return {name: key_pair(folder, name) for name in ("ci", "operators", "attacker")}
 
 
-@pytest.fixture
-def signed(clone, remote, gitops, keys):
+@pytest.fixture(scope="session")
+def team(original, keys, gitops_class, tmp_path_factory):
     """A team whose dev takes what CI signs, and whose other environments take what operators sign."""
+    folder = tmp_path_factory.mktemp("signed")
+    clone, git = folder / "clone", gitops_class.git
+    shutil.copytree(original, clone)
     for name in ENVIRONMENTS:
         _accept(clone, name, keys["ci" if name == "dev" else "operators"][1])
-    gitops.git(clone, "add", "conf")
-    gitops.git(clone, "commit", "-q", "-m", "Name the signers")
-    gitops.git(clone, "push", "-q")
-    # Its lock is committed already, without a signature.
-    done = gitops.verb(clone, "propose", "push=direct", "release=one", f"key={keys['ci'][0]}")
-    assert done.returncode == 0, done.stderr
-    return clone
+    git(clone, "add", "conf")
+    git(clone, "commit", "-q", "-m", "Name the signers")
+    git(folder, "init", "-q", "--bare", "-b", "main", "remote.git")
+    git(clone, "remote", "add", "origin", str(folder / "remote.git"))
+    git(clone, "push", "-q", "-u", "origin", "main")
+    git(clone, "remote", "set-head", "origin", "main")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(clone)
+        for key, value in gitops_class.SETTINGS.items():
+            patch.setenv(key, value)
+        # Its lock is committed already, without a signature.
+        perform("propose", ["push=direct", "release=one", f"key={keys['ci'][0]}"])
+    return folder
+
+
+@pytest.fixture
+def signed(team, gitops, tmp_path):
+    """A clone of the team's repository, with a remote of its own, that a test can change."""
+    for name in ("clone", "remote.git"):
+        shutil.copytree(team / name, tmp_path / name)
+    gitops.git(tmp_path / "clone", "remote", "set-url", "origin", str(tmp_path / "remote.git"))
+    return tmp_path / "clone"
+
+
+@pytest.fixture
+def remote(signed):
+    """The bare repository that the clone pushes to."""
+    return signed.with_name("remote.git")
 
 
 def _accept(clone, environment, *public):
@@ -112,6 +138,7 @@ def test_release_is_signed_from_environment_to_environment(signed, gitops, keys,
     assert "nothing to promote" in promote(signed, gitops, keys).stderr
 
 
+@pytest.mark.slow
 def test_job_promotes_as_itself_where_its_identity_is_accepted(signed, gitops, remote, monkeypatch):
     instance = Instance()
     try:
@@ -154,6 +181,7 @@ def test_tampered_lock_is_refused(signed, gitops, keys):
         gitops.git(signed, "push", "-q", "--force")
 
 
+@pytest.mark.slow
 def test_foreign_signature_is_refused_everywhere(signed, gitops, keys):
     forge = signer(str(keys["attacker"][0]), Signers())
     assert "sign with an accepted key" in promote(signed, gitops, keys, key="attacker").stderr
@@ -162,6 +190,7 @@ def test_foreign_signature_is_refused_everywhere(signed, gitops, keys):
     assert gitops.verb(signed, "status", "release=one", "check=true").returncode == 1
 
 
+@pytest.mark.slow
 def test_lock_that_was_signed_once_cannot_be_put_back(signed, gitops, keys):
     old = (signed / "environments" / "dev" / "one" / LOCK).read_text()
     release(signed, gitops, keys, "b")
@@ -297,6 +326,7 @@ def test_unsigned_environment_marks_what_it_hands_on(signed, gitops, keys, remot
     assert "Gitune-Source: any" in message
 
 
+@pytest.mark.slow
 def test_recipe_cannot_name_other_signers(signed, gitops, keys):
     recipe = signed / "recipes" / "served.yaml"
     mine = json.dumps({"keys": [keys["attacker"][1].read_text()]})

@@ -1,5 +1,6 @@
 """Whether a commit alone gives a release, and what a proposal says of one whose source is not proved."""
 
+import sys
 from dataclasses import dataclass
 
 from framework.core.errors import GitError, ReleaseError
@@ -56,6 +57,22 @@ def lacks_commit(target: Target, release: Release) -> str:
             "unknown; fetch the history: git fetch --unshallow"
         )
     return target.remote
+
+
+def lost_commit(target: Target, release: Release) -> Mark:
+    """Return what a promotion says of a release whose commit the remote lacks, as after a squash merge.
+
+    Its lock is on the branch, so it was accepted there. The message says that nothing can be compared.
+    """
+    try:
+        remote = lacks_commit(target, release)
+    except GitError as error:
+        return Mark(body=f"Not known to have a commit: {error}.\n")
+    if not remote:
+        return Mark()
+    text = f"no branch of {remote} has commit {release.full_commit[:12]}, so its source cannot be compared"
+    print(f"warning: {release.name}: {text}; push its branch, or run the recipe again", file=sys.stderr)
+    return Mark(body=f"Not verifiable: {text}.\n")
 
 
 def committed(release: Release, path: str, takes_any: bool, lacking: str = "") -> Mark:

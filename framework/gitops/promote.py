@@ -11,7 +11,7 @@ from framework.core.release import Release, built_from
 from framework.gitops.approvals import has_lock, require_source, sign_and_render
 from framework.gitops.arguments import choice, name, parse_arguments, subfolder
 from framework.gitops.commit import Change, Target, find_target, land
-from framework.gitops.committed import SOURCE, committed, lacks_commit, source_choice
+from framework.gitops.committed import SOURCE, committed, lost_commit, source_choice
 from framework.gitops.history import rolled_back_in, versions
 from framework.gitops.locks import bounds_of, lock_path, read_lock, short_digest
 from framework.gitops.promotion_conditions import require_conditions, skip_reason
@@ -71,7 +71,7 @@ def _write_promotion(tree: Repository, move: _Move) -> Change:
     source = lock_path(move.environments, move.start, move.name)
     release = read_lock(folder, source, move.target.base)
     digest = short_digest(release.digest)
-    mark = committed(release, source, move.takes_any, lacks_commit(move.target, release))
+    mark = committed(release, source, move.takes_any).also(lost_commit(move.target, release))
     answer = render_release(folder, release, move.end, move.environments, start=move.start)
     mark = mark.also(require_source(tree, source, release, move.start, answer, move.takes_any))
     if has_lock(tree, path, release, move.end, answer):

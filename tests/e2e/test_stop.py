@@ -30,6 +30,7 @@ def read(runner: "subprocess.Popen[str]", until: str | None = None) -> str:
     raise AssertionError(text)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_the_current_training_step(
     start: Callable[..., "subprocess.Popen[str]"], built_tiny: Path, tmp_path: Path
 ) -> None:

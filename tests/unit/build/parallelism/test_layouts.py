@@ -118,6 +118,7 @@ def check(results: dict[str, Any]) -> None:
         assert case["configs"][0] == case["configs"][1], name
 
 
+@pytest.mark.slow
 def test_layouts_train_like_one_process(train_all: Callable[..., Any]) -> None:
     check(train_all(FEW))
 

@@ -178,6 +178,7 @@ training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=seed))
 """
 
 
+@pytest.mark.slow
 def test_kill_9_and_another_process_change_no_byte(
     fit: Fit, tiny_base: Path, tiny_data: Path, tmp_path: Path
 ) -> None:

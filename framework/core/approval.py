@@ -91,7 +91,7 @@ def claimed_approval(release: Release) -> Approval | None:
 
 
 def claimed_number(approval: Any) -> int:
-    """Return the number in a lock's field ``approval``, whoever signed it; 0 if there is none."""
+    """Return the number in a lock's field ``approval``, whose signature is not checked; 0 without one."""
     try:
         return max(int(json.loads(statement_of(approval))["predicate"]["number"]), 0)
     except (ReleaseError, ValueError, KeyError, TypeError):

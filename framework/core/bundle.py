@@ -38,7 +38,7 @@ def signed_with_key(statement: bytes, private_key: bytes) -> dict[str, Any]:
 
 
 def statement_of(bundle: Mapping[str, Any]) -> bytes:
-    """Return the statement in *bundle*, whoever signed it.
+    """Return the statement in *bundle*; its signature is not checked.
 
     Raises:
         ReleaseError: it is no bundle.

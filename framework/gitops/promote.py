@@ -64,8 +64,8 @@ def _write_promotion(tree: Repository, move: _Move) -> Change:
     """Write the promotion into *tree*.
 
     Raises:
-        FrameworkError: there is nothing to promote, no commit of the remote gives the release, it is not
-            signed, or it misses a gate or a condition.
+        FrameworkError: there is nothing to promote, no commit gives the release, it is not signed, or it
+            misses a gate or a condition.
     """
     folder, path = tree.folder, lock_path(move.environments, move.end, move.name)
     source = lock_path(move.environments, move.start, move.name)

@@ -7,7 +7,7 @@ It does not know how the release was built.
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.core.errors import FrameworkError, GitError
+from framework.core.errors import FrameworkError, GitError, ReleaseError
 from framework.core.git import Repository
 from framework.core.release import LOCK, Release, built_from
 from framework.gitops import proposal
@@ -49,6 +49,8 @@ def propose(words: Sequence[str]) -> None:
             lock.parent.as_posix() for lock in Path(environments).glob(f"{'/'.join(chosen)}/{LOCK}")
         )
     folders = [folder for folder in folders if Path(folder).match("/".join(chosen))]
+    if not folders and arguments["release"]:
+        raise ReleaseError(f"{environments}/{'/'.join(chosen)}/{LOCK}: no such lock in this folder")
     if not folders:
         print(f"Nothing to propose: every lock below {environments}/ is committed.")
         if Repository.around(Path()).run("status", "--porcelain", "--untracked-files=all", environments):

@@ -136,6 +136,7 @@ def test_release_is_signed_from_environment_to_environment(signed, gitops, keys,
     assert status.returncode == 0, status.stdout + status.stderr
     assert status.stdout.count("number 1") == len(ENVIRONMENTS)
     assert "nothing to promote" in promote(signed, gitops, keys).stderr
+    assert "dev/none/release.lock" in gitops.refused(signed, "propose", "release=none", "environment=dev")
 
 
 @pytest.mark.slow

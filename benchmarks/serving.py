@@ -23,7 +23,7 @@ import httpx
 from benchmarks.process import RUN, environment
 from framework.build.engine import Batches
 from framework.build.engine.batches import open_batches
-from framework.serving.tokenization import open_tokenizer, prompt_ids
+from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
 
 _EXPORTS = {"onnx-genai": ("genai", 0.8), "openvino": ("openvino", 0.4)}
 """Each export: its engine, and the bound of the CPU time a token with 16 clients relative to one."""

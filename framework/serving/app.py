@@ -18,16 +18,22 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from framework.build.engine.model_folder import context_length
+from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
-from framework.serving.accepted import Accepted
-from framework.serving.engine_supervisor import EngineSupervisor
+from framework.serving.answers.engine_answers import EngineAnswers
+from framework.serving.api.probes import Probes
+from framework.serving.api.service import Service
+from framework.serving.api_error import ApiError
+from framework.serving.engine.accepted import Accepted
+from framework.serving.engine.model_worker import Settings
+from framework.serving.engine.supervisor import EngineSupervisor
 from framework.serving.limits import Limits
-from framework.serving.model_worker import Settings
-from framework.serving.openai_api import ApiError
-from framework.serving.routes import ReleaseApi
+from framework.serving.routes import open_application
+from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5
@@ -64,19 +70,38 @@ class _Server(uvicorn.Server):
             serving.max_batch_size,
             serving.batch_timeout,
         )
-        self.api = ReleaseApi(release, limits, folder, self.accepted)
-        self.supervisor = EngineSupervisor(settings, self.accepted, self.api.count_step)
+        self.metrics = Metrics(release)
+        self._generates = open_task(release.task).generates
+        self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step)
+        self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
+        self.release = release
+        answers = EngineAnswers(self.accepted, self.metrics)
+        service = Service(release, limits, context_length(folder), answers, self.metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        app = Starlette(lifespan=self._lifespan)
-        self.api.open(app, self.supervisor)
+        app = open_application(service, Probes(self.is_ready, self.metrics), self._lifespan)
         super().__init__(
             uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS
             )
         )
+
+    def is_ready(self) -> bool:
+        """Return whether the model answers new requests."""
+        return self.supervisor.ready and self.accepted.refusal is None
+
+    def _watch(self) -> None:
+        self.metrics.ready.set_function(lambda: float(self.is_ready()))
+        self.metrics.watch_memory("server", os.getpid)
+        self.metrics.watch_memory("model", lambda: self.supervisor.pid)
+        self.metrics.engine_starts.set_function(lambda: float(self.supervisor.starts))
+
+    def _count_step(self, step: dict[str, Any]) -> None:
+        """Count the batch of one step of generation; a classifier's texts count theirs themselves."""
+        if self._generates and step["rows"]:
+            self.metrics.batch_rows.observe(step["rows"])
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on a signal; uvicorn calls it."""
@@ -105,7 +130,7 @@ class _Server(uvicorn.Server):
 
     async def _supervise(self) -> None:
         def announce() -> None:
-            print(f"serving {self.api.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+            print(f"serving {self.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
 
         try:
             await self.supervisor.run(announce)

@@ -20,8 +20,8 @@ from framework.delivery.monitoring.recording import groups
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.server_signals import GITUNE
-from framework.serving.metrics import Metrics
-from framework.serving.outputs import judge
+from framework.serving.telemetry.metrics import Metrics
+from framework.serving.telemetry.outputs import judge
 
 RELEASE = Release.read(Path(__file__).parents[1] / "golden" / "tiny.lock")
 WATCHED = MonitoredRelease("tiny", "staging", GITUNE)

@@ -6,7 +6,7 @@ import pytest
 from server_process import HELLO, Served, serving
 
 from framework.build.engine import open_engine
-from framework.serving.tokenization import open_tokenizer, prompt_ids
+from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from server_process import serving
 
 from framework.build.engine import open_engine
 from framework.core import metric_names as metrics
-from framework.serving.tokenization import open_tokenizer
+from framework.serving.engine.tokenization import open_tokenizer
 
 
 def test_classify_equals_the_engine_and_batches_requests(tiny_bert, tmp_path) -> None:

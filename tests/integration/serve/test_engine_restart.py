@@ -13,7 +13,7 @@ import pytest
 from server_process import HELLO, Served, descendants, eventually, serving, stopped
 
 from framework.core import metric_names as metrics
-from framework.serving.engine_supervisor import DEATHS
+from framework.serving.engine.supervisor import DEATHS
 
 LONG = {"model": "tiny", "messages": HELLO, "temperature": 2, "seed": 1}
 """Sampled tokens rarely end early."""

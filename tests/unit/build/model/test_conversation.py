@@ -11,7 +11,7 @@ from framework.build.model.chat import render_text, turn_ends
 from framework.build.model.conversation import encode_row, encode_rows
 from framework.build.task import LABEL_MASK
 from framework.core.errors import DataError
-from framework.serving.tokenization import prompt_ids
+from framework.serving.engine.tokenization import prompt_ids
 
 
 @pytest.fixture(scope="module")

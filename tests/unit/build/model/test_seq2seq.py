@@ -5,7 +5,7 @@ import pytest
 from framework.build.model.bytelevel import byte_tokenizer
 from framework.build.model.seq2seq import TEMPLATE, encode_answers
 from framework.core.errors import DataError
-from framework.serving.tokenization import prompt_ids
+from framework.serving.engine.tokenization import prompt_ids
 
 TURNS = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate("abcd")]
 

@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 from framework.build.model.causal_lm import CausalLM
 from framework.build.model.sequence_classification import SequenceClassification
 from framework.core.errors import StepError
-from framework.serving.tokenization import prompt_ids
+from framework.serving.engine.tokenization import prompt_ids
 
 LABELS = ("no", "perhaps", "yes")
 

@@ -20,7 +20,7 @@ from framework.delivery.monitoring.prometheus import Prometheus
 from framework.manifests.identity import Identity
 from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 from framework.manifests.workload import Workload
-from framework.serving.metrics import Metrics
+from framework.serving.telemetry.metrics import Metrics
 
 REPOSITORY = Path(__file__).parents[4]
 RELEASE = Release.read(REPOSITORY / "tests" / "golden" / "tiny.lock")

@@ -1,0 +1,61 @@
+"""Where answers come from: the seam between the routes and whatever answers.
+
+``EngineAnswers`` asks the model. Others wrap one ``Answers`` in another, as a cache does;
+``framework.serving.app`` puts them together. Routes know the protocol alone.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from framework.serving.caller import Caller
+
+Event = dict[str, Any]
+"""What is known of one answer, in this order: ``{"prompt_tokens"}`` once, ``{"text", "tokens"}`` several
+times, then ``{"finish_reason", "completion_tokens"}``."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A text that a client wants to have generated."""
+
+    payload: dict[str, Any]
+    """What the engine's process reads, as JSON: equal payloads ask for the same answer."""
+    limit: int
+    """Most tokens of the answer."""
+    limit_is_own: bool
+    """Whether the client set the limit."""
+    caller: Caller
+    arrived: float
+    """When the request arrived, by the monotonic clock."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Texts that a client wants to have classified."""
+
+    texts: Sequence[str]
+    caller: Caller
+    arrived: float
+    """When the request arrived, by the monotonic clock."""
+
+
+class Answers(Protocol):
+    """Answers requests of all routes. One event loop calls it."""
+
+    def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
+        """Yield what is known of the answer, as soon as it is; closing the generator cancels it.
+
+        Raises:
+            ApiError: it is refused, before the first event, or failed, at any time.
+        """
+
+    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+        """Return the answer to each text; cancelling the call cancels them.
+
+        Each has ``tokens`` and ``batch``, the number of texts that it shared a batch with, beside what the
+        client gets.
+
+        Raises:
+            ApiError: it is refused, or failed.
+        """

@@ -1,0 +1,48 @@
+"""Read the JSON body of a request.
+
+Unsupported fields that would change the answer are rejected, never ignored.
+"""
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from framework.serving.api_error import ApiError
+
+Body = TypeVar("Body", bound=BaseModel)
+
+
+class StrictBody(BaseModel):
+    """A body, or a part of it, without unknown fields and without conversions."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+def read_request(kind: type[Body], raw: bytes) -> Body:
+    """Read a request's body.
+
+    Raises:
+        ApiError: 400, with the first problem.
+    """
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise ApiError(400, f"Unrecognized request argument supplied: {where}", param=where) from None
+        if not where:
+            raise ApiError(400, f"The body is not a JSON object: {first['msg']}") from None
+        raise ApiError(400, f"{where}: {first['msg']}", param=where) from None
+
+
+def count_characters(value: Any) -> int:
+    """Return the characters of every text in a JSON value.
+
+    >>> count_characters([{"role": "user", "content": "hello"}, None, 3])
+    9
+    """
+    if isinstance(value, str):
+        return len(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(count_characters, parts))

@@ -1,0 +1,43 @@
+"""``POST /v1/classify``."""
+
+import time
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from framework.serving.answers import Classification
+from framework.serving.api.body import read_request
+from framework.serving.api.classify_request import ClassifyRequest
+from framework.serving.api.service import Service
+from framework.serving.caller import caller_of
+from framework.serving.middleware.disconnect import unless_disconnected
+
+PATH = "/v1/classify"
+_INTERNAL = ("tokens", "batch")
+
+
+class Classify:
+    """Classifies texts; they can share a batch with texts of other requests."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.routes = [Route(PATH, self.answer, methods=["POST"])]
+
+    async def answer(self, request: Request) -> Response:
+        """Classify one or more texts."""
+        arrived = time.monotonic()
+        service = self._service
+        body = read_request(ClassifyRequest, await request.body())
+        if body.model is not None:
+            service.check_model(body.model)
+        service.check_length(body.characters(), "input")
+        asked = Classification(body.texts(), caller_of(request), arrived)
+        answers = await unless_disconnected(request, service.answers.classify(asked))
+        data = [
+            {"index": index, **{key: value for key, value in answer.items() if key not in _INTERNAL}}
+            for index, answer in enumerate(answers)
+        ]
+        tokens = sum(answer["tokens"] for answer in answers)
+        used = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return JSONResponse({"object": "list", "model": service.release.name, "data": data, "usage": used})

@@ -1,0 +1,26 @@
+"""``POST /v1/feedback``."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from framework.serving.api.body import read_request
+from framework.serving.api.feedback_request import FeedbackRequest
+from framework.serving.api.service import Service
+
+PATH = "/v1/feedback"
+
+
+class Feedback:
+    """Takes applications' feedback on answers."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.routes = [Route(PATH, self.take, methods=["POST"])]
+
+    async def take(self, request: Request) -> Response:
+        """Count an application's feedback on an answer; only counts are kept."""
+        feedback = read_request(FeedbackRequest, await request.body())
+        version = feedback.version(self._service.release.digest)
+        self._service.metrics.reported(version, feedback.answers(), feedback.rating)
+        return Response(status_code=204)

@@ -1,0 +1,41 @@
+"""``/health``, ``/ready`` and ``/metrics``, for the cluster; they need no API key."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from framework.serving.telemetry.metrics import Metrics
+
+HEALTH, READY, METRICS = "/health", "/ready", "/metrics"
+PATHS = (HEALTH, READY, METRICS)
+
+
+class Probes:
+    """Tells how the server is."""
+
+    def __init__(self, is_ready: Callable[[], bool], metrics: Metrics) -> None:
+        self._is_ready, self._metrics = is_ready, metrics
+        self.routes = [
+            Route(HEALTH, self.health),
+            Route(READY, self.ready),
+            Route(METRICS, self.scrape),
+        ]
+
+    async def health(self, request: Request) -> Response:
+        """Answer 200 while the process runs, even if the model is still loading."""
+        return PlainTextResponse("ok")
+
+    async def ready(self, request: Request) -> Response:
+        """Answer 200 once the model has answered once, else 503."""
+        if self._is_ready():
+            return PlainTextResponse("ready")
+        return PlainTextResponse("the model is loading, or the server is shutting down", status_code=503)
+
+    async def scrape(self, request: Request) -> Response:
+        """Return the metrics in the format that the scraper prefers."""
+        from prometheus_client.exposition import choose_encoder
+
+        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self._metrics.registry), media_type=kind)

@@ -1,0 +1,189 @@
+"""The worker of language models: conversations become prompts, and tokens become text."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from framework.build.data.turns import Message
+from framework.build.engine import Progress, Sampling
+from framework.build.engine.batches import open_batches
+from framework.build.model.template_checks import refuse_lost_turns
+from framework.core.errors import DataError, ServeError
+from framework.serving.api_error import ApiError, error_event
+from framework.serving.engine.model_worker import ModelWorker, Settings, Step
+from framework.serving.engine.tokenization import StreamedText, UntilStop, open_tokenizer, prompt_ids
+
+WARM_UP_TOKENS = 8
+"""Tokens of each answer that the rate is first measured with."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A request that can be generated for."""
+
+    ids: list[int]
+    limit: int
+    """Most tokens of the answer."""
+    sampling: Sampling
+    stops: tuple[str, ...] = ()
+
+
+class _Answer:
+    """An answer that is being generated."""
+
+    def __init__(self, prompt: Prompt, tokenizer: Any) -> None:
+        self.prompt = prompt
+        self.count = 0
+        self.begun = False
+        self.until = UntilStop(prompt.stops)
+        self._text = StreamedText(
+            lambda ids: str(
+                tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            )
+        )
+
+    def add(self, tokens: list[int], ended: bool) -> str:
+        """Return the text that *tokens* add, up to a stop sequence."""
+        text = ""
+        for token in tokens:
+            self.count += 1
+            text += self.until.push(self._text.push(token))
+            if self.until.stopped:
+                return text
+        if ended:
+            text += self.until.push(self._text.finish()) + self.until.finish()
+        return text
+
+
+class ChatWorker(ModelWorker):
+    """Generates several answers together, as far as the release's engine can."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Open the folder.
+
+        Raises:
+            ServeError: it has no chat template, or the engine cannot open it.
+        """
+        super().__init__(settings)
+        if not self.tokenizer.chat_template:
+            raise ServeError(f"{self.folder}: the tokenizer has no chat template; add chat_template.jinja")
+        # The reader thread encodes with the one above while this one decodes: they are not shared.
+        self._decoder = open_tokenizer(self.folder)
+        self.batches = open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
+        self.width = self.batches.width
+        self.window = 2 * self.width
+        self._waiting: dict[int, Prompt] = {}
+        self._running: dict[int, _Answer] = {}
+        self._first_came = 0.0
+
+    def warm_up(self) -> float:
+        """Generate one short answer, then a full batch of them; see the base class."""
+        ids = prompt_ids(self.tokenizer, [{"role": "user", "content": "Hi"}])
+        limit = WARM_UP_TOKENS if self.context is None else min(WARM_UP_TOKENS, self.context - len(ids))
+        if limit < 1:
+            raise ServeError(f"{self.folder}: its context of {self.context} tokens has no room for an answer")
+        for answers in (1, self.width):
+            started, work = time.monotonic(), 0.0
+            for number in range(answers):
+                self.add(-1 - number, Prompt(ids, limit, Sampling()))
+            while self._waiting or self._running:
+                work += self.step().work
+        return max(work, 1.0) / (time.monotonic() - started)
+
+    def read(self, payload: Any) -> Prompt:
+        """Return the conversation as a prompt.
+
+        Raises:
+            ApiError: the chat template rejects or ignores a part, or the messages do not fit.
+        """
+        ids = self._prompt_ids(payload["messages"], payload["tools"])
+        limit, requested = payload["limit"]
+        if self.context is not None:
+            left = self.context - len(ids)
+            needed = limit if requested else 1
+            if needed > left:
+                raise ApiError(
+                    400,
+                    f"This model's context is {self.context} tokens, but the messages have {len(ids)} "
+                    f"and the answer needs {needed}; shorten them or set a lower max_tokens",
+                    param="messages",
+                    code="context_length_exceeded",
+                )
+            limit = min(limit, left)
+        return Prompt(ids, limit, Sampling(**payload["sampling"]), tuple(payload["stops"]))
+
+    def _prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[int]:
+        """Return the prompt's ids, if the template writes every turn and the tools, as training requires.
+
+        Raises:
+            ApiError: the chat template rejects or ignores a part.
+        """
+        try:
+            ids = prompt_ids(self.tokenizer, messages, tools)
+            if tools and ids == prompt_ids(self.tokenizer, messages):
+                raise ApiError(400, "This model's chat template ignores tools", param="tools")
+            refuse_lost_turns(self.tokenizer, messages, tools or None)
+        except (ValueError, DataError) as error:
+            raise ApiError(400, str(error), param="messages") from None
+        return ids
+
+    def add(self, number: int, request: Prompt) -> None:
+        """Hold a prompt; see the base class."""
+        if not self._waiting:
+            self._first_came = time.monotonic()
+        self._waiting[number] = request
+
+    def cancel(self, number: int) -> None:
+        """Forget a prompt or stop its answer; see the base class."""
+        self._waiting.pop(number, None)
+        if self._running.pop(number, None):
+            self.batches.cancel(number)
+
+    def patience(self) -> float | None:
+        """Return 0 while answers are generated; a batch that cannot be joined waits to be filled."""
+        if self._running:
+            return 0
+        if not self._waiting:
+            return None
+        if self.batches.joins or len(self._waiting) >= self.width:
+            return 0
+        return max(0.0, self._first_came + self.settings.batch_timeout - time.monotonic())
+
+    def step(self) -> Step:
+        """Generate the next token of each running answer."""
+        started, step = time.monotonic(), Step()
+        while self._waiting and len(self._running) < self.width:
+            number = next(iter(self._waiting))
+            self._begin(number, self._waiting.pop(number), step)
+        step.rows = len(self._running)
+        step.full = step.rows >= self.width
+        for progress in self.batches.step():
+            step.work += max(len(progress.tokens), 1)
+            self._advance(progress, step)
+        step.seconds = time.monotonic() - started
+        return step
+
+    def _begin(self, number: int, prompt: Prompt, step: Step) -> None:
+        try:
+            self.batches.submit(number, prompt.ids, prompt.limit, prompt.sampling)
+        except ServeError as error:
+            step.events.append((number, error_event(ApiError(500, str(error)))))
+            return
+        self._running[number] = _Answer(prompt, self._decoder)
+
+    def _advance(self, progress: Progress, step: Step) -> None:
+        """Add what one answer got to the events of *step*."""
+        number, answer = progress.request, self._running[progress.request]
+        if not answer.begun:
+            answer.begun = True
+            step.events.append((number, {"prompt_tokens": len(answer.prompt.ids)}))
+        if text := answer.add(progress.tokens, progress.ended):
+            step.events.append((number, {"text": text, "tokens": answer.count}))
+        stopped = answer.until.stopped
+        if not (progress.ended or stopped):
+            return
+        del self._running[number]
+        if not progress.ended:
+            self.batches.cancel(number)
+        reason = "length" if answer.count >= answer.prompt.limit and not stopped else "stop"
+        step.events.append((number, {"finish_reason": reason, "completion_tokens": answer.count}))

@@ -1,0 +1,1 @@
+"""ASGI middleware of all routes; it knows HTTP, but neither models nor queues."""

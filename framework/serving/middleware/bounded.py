@@ -1,0 +1,31 @@
+"""Middleware that bounds what one request can send."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from framework.serving.api_error import ApiError
+from framework.serving.limits import MAX_BODY
+
+
+class Bounded:
+    """Middleware: refuses bodies of more than ``MAX_BODY`` bytes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application; a body that is too long, or says that it will be, ends in 413."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        stated = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        size = 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MAX_BODY or (stated.isdigit() and int(stated) > MAX_BODY):
+                raise ApiError(413, f"The body has more than {MAX_BODY} bytes; send a smaller one")
+            return message
+
+        await self.app(scope, bounded, send)

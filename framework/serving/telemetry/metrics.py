@@ -1,0 +1,146 @@
+"""The server's Prometheus metrics, under the names of ``framework.core.metric_names``.
+
+It knows neither HTTP frameworks nor models.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from framework.core import metric_names as names
+from framework.core.release import Release
+from framework.serving.telemetry.outputs import BadStreak, Judgment
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+"""Bucket bounds of durations: classifiers answer in milliseconds, long answers take minutes."""
+TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+"""Bucket bounds of lengths; a mean comes from sum and count and does not depend on them."""
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Bucket bounds of batch sizes."""
+SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+"""Bucket bounds of diversity."""
+VERSIONS = 16
+"""Most versions that feedback can name while a server runs; later ones count as ``other``."""
+
+
+class Metrics:
+    """The metrics of one server process, in their own registry."""
+
+    def __init__(self, release: Release) -> None:
+        from prometheus_client import (
+            CollectorRegistry,
+            Counter,
+            Gauge,
+            Histogram,
+            disable_created_metrics,
+        )
+
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they add a second series to each metric
+        registry = self.registry = CollectorRegistry()
+
+        def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, about, labels, registry=registry, buckets=bounds)
+
+        self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
+        self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
+        self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
+        self.in_flight = Gauge(names.IN_FLIGHT, "Requests waiting or being answered.", registry=registry)
+        self.first_token = histogram(names.FIRST_TOKEN_SECONDS, "Seconds to the first text.", SECONDS)
+        self.prompt_tokens = Counter(names.PROMPT_TOKENS, "Tokens read.", registry=registry)
+        self.completion_tokens = Counter(names.COMPLETION_TOKENS, "Tokens generated.", registry=registry)
+        self.prompt_length = histogram(names.REQUEST_PROMPT_TOKENS, "Tokens read for one text.", TOKENS)
+        self.completion_length = histogram(names.REQUEST_COMPLETION_TOKENS, "Tokens of one answer.", TOKENS)
+        self.bad_outputs = Counter(names.BAD_OUTPUTS, "Bad answers.", ["reason"], registry=registry)
+        self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
+        self.batch_rows = histogram(names.BATCH_ROWS, "Requests in a batch.", ROWS)
+        self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
+        self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
+        self.feedback = Counter(
+            names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
+        )
+        self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
+        self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+
+        self.bad_streak = BadStreak()
+        in_a_row = Gauge(
+            names.BAD_OUTPUTS_IN_A_ROW, "Bad answers since the last good one.", registry=registry
+        )
+        in_a_row.set_function(lambda: self.bad_streak.length)
+        self.queue = Queue()
+        waiting = Gauge(names.WAITING, "Texts waiting for the model.", registry=registry)
+        waiting.set_function(lambda: float(len(self.queue)))
+        oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
+        oldest.set_function(lambda: self.queue.oldest())
+        self._versions: set[str] = set()
+        self._introduce(release)
+
+    def _introduce(self, release: Release) -> None:
+        """Expose the release, and its metrics from before publishing."""
+        from prometheus_client import Gauge
+
+        labels = ["release", "digest", "engine", "base_model"]
+        info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=self.registry)
+        info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
+        about = "Measured before publishing."
+        measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=self.registry)
+        for metric, value in sorted(release.metrics.items()):
+            measured.labels(metric).set(value)
+
+    def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
+        """Expose a process's resident memory; *pid* is called at each scrape."""
+        self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
+
+    def judged(self, judgment: Judgment, tokens: int) -> None:
+        """Count one complete answer of *tokens* tokens."""
+        self.completion_length.observe(tokens)
+        self.diversity.observe(judgment.diversity)
+        self.bad_streak.add(judgment)
+        if judgment.reason is not None:
+            self.bad_outputs.labels(judgment.reason).inc()
+
+    def reported(self, version: str, answers: dict[str, bool], rating: int | None) -> None:
+        """Count an application's feedback on an answer of *version*."""
+        if len(self._versions) < VERSIONS:
+            self._versions.add(version)
+        # Callers that invent versions must not create unlimited series.
+        label = version if version in self._versions else "other"
+        for question, answer in answers.items():
+            self.feedback.labels(question, "yes" if answer else "no", label).inc()
+        if rating is not None:
+            self.rating.labels(label).observe(rating)
+
+
+class Queue:
+    """The arrival time of each waiting text."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def enter(self, uid: str) -> None:
+        """Record that the text *uid* waits from now on."""
+        self._since[uid] = time.monotonic()
+
+    def leave(self, uid: str) -> None:
+        """Record that *uid* no longer waits; it may have left already."""
+        self._since.pop(uid, None)
+
+    def oldest(self) -> float:
+        """Return how many seconds the oldest has waited; 0 if none waits."""
+        first = next(iter(self._since.values()), None)  # a dict keeps insertion order
+        return 0.0 if first is None else time.monotonic() - first
+
+
+def resident_bytes(pid: int) -> float:
+    """Return the resident memory of a process in bytes; NaN if it is unknown.
+
+    Reads Linux's ``/proc``; pages shared by two processes count in both.
+    """
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return float("nan")
+    kib = next((line.split()[1] for line in text.splitlines() if line.startswith("VmRSS:")), None)
+    return float("nan") if kib is None else 1024.0 * float(kib)

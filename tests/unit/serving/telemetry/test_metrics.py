@@ -1,0 +1,60 @@
+"""The server's metrics, as a scrape shows them."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from framework.core import metric_names as names
+from framework.core.release import Release
+from framework.serving.telemetry.metrics import VERSIONS, Metrics, Queue, resident_bytes
+from framework.serving.telemetry.outputs import judge
+
+RELEASE = Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock")
+
+
+def scraped(metrics):
+    return {sample.name: sample.value for family in metrics.registry.collect() for sample in family.samples}
+
+
+def test_exactly_the_documented_metrics_are_exposed():
+    metrics = Metrics(RELEASE)
+    metrics.watch_memory("server", os.getpid)
+    metrics.reported("a", {"completed": True}, 5)
+    metrics.requests.labels("/", "200").inc()
+    metrics.seconds.labels("/").observe(1)
+    metrics.timeouts.labels("/").inc()
+    metrics.judged(judge("", cut=False), 0)
+    found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
+    assert {name for name in found if name in names.NAMES} == names.NAMES
+    exposed = {family.name for family in metrics.registry.collect()}
+    assert exposed == {name.removesuffix("_total") for name in names.NAMES}
+
+
+def test_queue_tracks_its_oldest_text():
+    queue = Queue()
+    assert queue.oldest() == 0
+    queue.enter("first")
+    queue.enter("second")
+    before = queue.oldest()
+    assert before >= queue.oldest() - 1
+    queue.leave("first")
+    queue.leave("first")
+    assert len(queue) == 1
+    queue.leave("second")
+    assert queue.oldest() == 0
+
+
+def test_invented_versions_do_not_create_series():
+    metrics = Metrics(RELEASE)
+    for number in range(3 * VERSIONS):
+        metrics.reported(f"{number:012x}", {"completed": True}, None)
+    (family,) = (each for each in metrics.registry.collect() if f"{each.name}_total" == names.FEEDBACK)
+    versions = {sample.labels["version"]: sample.value for sample in family.samples}
+    assert len(versions) == VERSIONS + 1
+    assert versions["other"] == 2 * VERSIONS
+
+
+def test_memory_of_an_ended_process_is_nan():
+    assert resident_bytes(os.getpid()) > 1e6
+    assert resident_bytes(2**22 + 1) == pytest.approx(float("nan"), nan_ok=True)

@@ -46,7 +46,13 @@ def parts(tiny_genai: Path, folder: Path, broker: str) -> Iterator[Parts]:
         options = {"max_new_tokens": 200, "max_batch_size": 4, "grace_seconds": 5, "jobs": jobs}
         server_of_model = serving(tiny_genai, "genai", "causal-lm", folder, **options)
         with server_of_model as served, working(folder, served.url) as worker:
-            yield Parts(served, worker, server, folder)
+            first = served.process
+            try:
+                yield Parts(served, worker, server, folder)
+            finally:
+                if served.process is not first:  # a test has started it again
+                    served.process.terminate()
+                    served.process.communicate(timeout=30)
     print((folder / "worker.log").read_text())  # pytest shows it if the test fails
 
 
@@ -130,7 +136,7 @@ def test_nothing_is_lost_or_answered_twice(tiny_genai, tmp_path, broker) -> None
         for kill in (kill_worker, restart_broker, kill_server, kill_child):
             with stopped(running.served):  # so that jobs run, and wait, when it happens
                 ids += [add(running.served, 24) for _ in range(12)]
-                assert eventually(lambda: running_jobs(running.served, ids) == 2)
+                assert eventually(lambda: running_jobs(running.served, ids) == 2)  # noqa: B023
             kill(running)
         assert all_ended(running.served, ids, 90)
         found = [httpx.get(f"{running.served.url}/v1/jobs/{each}").json() for each in ids]

@@ -24,6 +24,8 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
+from framework.serving.answers.answer_stack import AnswerStack
+from framework.serving.answers.cache_options import CacheOptions
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
@@ -40,14 +42,16 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+def run(
+    serving: Serving, limits: Limits, folder: Path, release: Release, cache: CacheOptions | None = None
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
         ServeError: the port is taken, the model cannot be opened, or its process died too often.
     """
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release)
+        server = _Server(serving, limits, folder, release, cache)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -59,7 +63,14 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
 class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
-    def __init__(self, serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        limits: Limits,
+        folder: Path,
+        release: Release,
+        cache: CacheOptions | None,
+    ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
         settings = Settings(
@@ -76,8 +87,10 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers = EngineAnswers(self.accepted, self.metrics)
+        self.stack = AnswerStack(cache, self.metrics)
+        answers = self.stack.over(EngineAnswers(self.accepted, self.metrics), release.digest)
         service = Service(release, limits, context_length(folder), answers, self.metrics)
+        service.keeps_answers = cache is not None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -121,6 +134,7 @@ class _Server(uvicorn.Server):
         self._start(self._supervise())
         yield
         await self.supervisor.stop()
+        await self.stack.close()
         self._loop = None
 
     def _start(self, work: Any) -> None:

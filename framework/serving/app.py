@@ -24,6 +24,8 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
+from framework.serving.answers.answer_stack import AnswerStack
+from framework.serving.answers.cache_options import CacheOptions
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
@@ -42,14 +44,21 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None = None) -> None:
+def run(
+    serving: Serving,
+    limits: Limits,
+    folder: Path,
+    release: Release,
+    cache: CacheOptions | None = None,
+    jobs: Jobs | None = None,
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
         ServeError: the port is taken, the model cannot be opened, or its process died too often.
     """
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release, jobs)
+        server = _Server(serving, limits, folder, release, cache, jobs)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -62,7 +71,13 @@ class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
     def __init__(
-        self, serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None
+        self,
+        serving: Serving,
+        limits: Limits,
+        folder: Path,
+        release: Release,
+        cache: CacheOptions | None,
+        jobs: Jobs | None,
     ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
@@ -80,11 +95,14 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers = EngineAnswers(self.accepted, self.metrics)
+        self.stack = AnswerStack(cache, self.metrics)
+        answers = self.stack.over(EngineAnswers(self.accepted, self.metrics), release.digest)
         self._background: Background | None = None
         if jobs is not None:
             self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
-        service = Service(release, limits, context_length(folder), answers, self.metrics, self._background)
+        service = Service(release, limits, context_length(folder), answers, self.metrics)
+        service.keeps_answers = cache is not None
+        service.background = self._background
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,6 +149,7 @@ class _Server(uvicorn.Server):
                 await stack.enter_async_context(self._background.running(app.state.unkeyed))
             yield
         await self.supervisor.stop()
+        await self.stack.close()
         self._loop = None
 
     def _start(self, work: Any) -> None:

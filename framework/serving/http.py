@@ -5,6 +5,7 @@ This module holds the options and checks that the packages are installed. The se
 """
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.answers.cache_options import CacheOptions
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 
@@ -37,9 +39,17 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+    cache: CacheOptions | None = None
+    """Keeps answers to deterministic requests; None computes every answer."""
 
     jobs: Jobs | None = None
     """Background work, for ``background: true`` of ``/v1/responses`` and for ``/v1/jobs``; null has none."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the addresses of the services that it calls; see the base class."""
+        redis = None if self.cache is None else self.cache.redis
+        jobs = {} if self.jobs is None else self.jobs.connections()
+        return jobs if redis is None else {"serving.cache.redis": redis, **jobs}
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -73,4 +83,4 @@ class HttpServing(Serving):
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
         )
-        run(self, limits, model, release, self.jobs)
+        run(self, limits, model, release, self.cache, self.jobs)

@@ -19,6 +19,7 @@ from framework.serving.api.models import Models
 from framework.serving.api.probes import PATHS, Probes
 from framework.serving.api.service import Service
 from framework.serving.middleware.bounded import Bounded
+from framework.serving.middleware.cacheable import Cacheable
 from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.keyed import Keyed
@@ -48,6 +49,11 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     if key := os.environ.get(API_KEY):
         middleware.append(Middleware(Keyed, key=key.strip(), open_paths=PATHS))
     middleware.append(Middleware(Bounded))
+    if service.keeps_answers:
+        paths = [route.path for route in model.routes]
+        middleware.append(
+            Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not key)
+        )
     app = Starlette(
         routes=[route for group in groups for route in group.routes],
         middleware=middleware,

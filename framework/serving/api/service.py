@@ -22,6 +22,8 @@ class Service:
     """The model's context in tokens."""
     answers: Answers
     metrics: Metrics
+    keeps_answers: bool = False
+    """Whether answers are cached, so that clients are told how long they can keep theirs."""
     background: Background | None = None
     """Background work; None refuses it."""
     created: int = field(default_factory=lambda: int(time.time()))

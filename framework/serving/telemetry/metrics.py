@@ -9,6 +9,7 @@ from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.cache_metrics import CacheMetrics, OutboundMetrics
 from framework.serving.telemetry.outputs import BadStreak, Judgment
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -65,6 +66,8 @@ class Metrics:
         )
         self.jobs_ended = Counter(names.JOBS_ENDED, "Background jobs ended.", ["status"], registry=registry)
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+        self.cache = CacheMetrics(registry)
+        self.outbound = OutboundMetrics(registry)
 
         self.bad_streak = BadStreak()
         in_a_row = Gauge(

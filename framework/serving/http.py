@@ -14,11 +14,13 @@ from pydantic import Field
 
 from framework.build.task import open_task
 from framework.core.errors import ServeError
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
 from framework.serving.answers.cache_options import CacheOptions
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.outbound.address import host_and_port, variable_of
 
 
 class HttpServing(Serving):
@@ -50,6 +52,19 @@ class HttpServing(Serving):
         redis = None if self.cache is None else self.cache.redis
         jobs = {} if self.jobs is None else self.jobs.connections()
         return jobs if redis is None else {"serving.cache.redis": redis, **jobs}
+
+    def worker(self) -> tuple[str, ...]:
+        """Return the command of a worker of background jobs; see the base class."""
+        module = "framework.serving.jobs.worker"
+        return ("python", "-m", module) if self.jobs is not None and self.jobs.broker else ()
+
+    def pod_problems(self) -> list[Problem]:
+        """Return that pods need a database for background jobs; see the base class."""
+        if self.jobs is None or variable_of(self.jobs.results) or host_and_port(self.jobs.results):
+            return []
+        reason = "a pod's own file is lost with the pod, and other pods do not see it"
+        overrides = ("serving.jobs.results=<variable with a postgresql:// URL>",)
+        return [Problem("serving.jobs.results", reason, overrides)]
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.

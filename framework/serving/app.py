@@ -99,7 +99,9 @@ class _Server(uvicorn.Server):
         self.metrics.engine_starts.set_function(lambda: float(self.supervisor.starts))
 
     def _count_step(self, step: dict[str, Any]) -> None:
-        """Count the batch of one step of generation; a classifier's texts count theirs themselves."""
+        """Count one step of the engine; a classifier's texts count their batches themselves."""
+        if step["rows"]:
+            self.metrics.step_seconds.observe(step["seconds"])
         if self._generates and step["rows"]:
             self.metrics.batch_rows.observe(step["rows"])
 

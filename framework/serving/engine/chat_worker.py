@@ -34,6 +34,7 @@ class _Answer:
     def __init__(self, prompt: Prompt, tokenizer: Any) -> None:
         self.prompt = prompt
         self.count = 0
+        self.since = time.monotonic()
         self.begun = False
         self.until = UntilStop(prompt.stops)
         self._text = StreamedText(
@@ -176,7 +177,8 @@ class ChatWorker(ModelWorker):
         number, answer = progress.request, self._running[progress.request]
         if not answer.begun:
             answer.begun = True
-            step.events.append((number, {"prompt_tokens": len(answer.prompt.ids)}))
+            known = {"prompt_tokens": len(answer.prompt.ids), "began": answer.since}
+            step.events.append((number, known))
         if text := answer.add(progress.tokens, progress.ended):
             step.events.append((number, {"text": text, "tokens": answer.count}))
         stopped = answer.until.stopped

@@ -25,6 +25,7 @@ from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
 from framework.serving.answers.engine_answers import EngineAnswers
+from framework.serving.answers.noted import Noted
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
@@ -76,7 +77,7 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers = EngineAnswers(self.accepted, self.metrics)
+        answers = Noted(EngineAnswers(self.accepted, self.metrics))
         service = Service(release, limits, context_length(folder), answers, self.metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0

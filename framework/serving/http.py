@@ -7,7 +7,7 @@ This module holds the options and checks that the packages are installed. The se
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,11 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+
+    access_log: Literal["none", "json"] = "none"
+    """``json`` writes one line to standard error for each request, without texts."""
+    page: bool = True
+    """Whether ``/`` is a page to try the model, and ``/docs`` one about its API."""
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -68,5 +73,7 @@ class HttpServing(Serving):
             max_prompt_characters=self.max_prompt_characters,
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
+            access_log=self.access_log,
+            page=self.page,
         )
         run(self, limits, model, release)

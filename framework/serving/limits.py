@@ -1,4 +1,4 @@
-"""What one server accepts, as numbers."""
+"""What one server accepts and shows."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ CHARACTERS_PER_TOKEN = 16
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits that ``framework.serving.http.HttpServing`` sets."""
+    """The options of ``framework.serving.http.HttpServing`` that routes and middleware read."""
 
     max_new_tokens: int
     """Most tokens of one answer."""
@@ -20,6 +20,10 @@ class Limits:
     """Longest expected wait of an accepted request."""
     grace_seconds: int
     """Seconds that accepted requests have after SIGTERM."""
+    access_log: str = "none"
+    """How requests are logged: ``none`` or ``json``."""
+    page: bool = True
+    """Whether there are pages for people."""
 
     def characters(self, context: int | None) -> int:
         """Return the most characters of one prompt for a model whose context has *context* tokens.

@@ -19,6 +19,7 @@ from framework.serving.api.service import Service
 from framework.serving.middleware.bounded import Bounded
 from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
+from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
 
 
@@ -34,7 +35,12 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     model = chat.Chat(service) if generates else classify.Classify(service)
     groups = (model, Feedback(service), Models(service), probes)
     # Outermost first: answers of 401 and 413 count too.
-    middleware = [Middleware(Counted, metrics=service.metrics, routes=[route.path for route in model.routes])]
+    log = log_to_stderr() if service.limits.access_log == "json" else None
+    counted = [route.path for route in model.routes]
+    middleware = [
+        Middleware(Identified, log=log),
+        Middleware(Counted, metrics=service.metrics, routes=counted),
+    ]
     if key := os.environ.get(API_KEY):
         middleware.append(Middleware(Keyed, key=key.strip(), open_paths=PATHS))
     middleware.append(Middleware(Bounded))

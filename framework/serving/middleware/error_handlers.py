@@ -1,5 +1,7 @@
 """Answer every error in OpenAI's format."""
 
+import logging
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -7,6 +9,10 @@ from starlette.responses import JSONResponse, Response
 
 from framework.serving.api_error import ApiError
 from framework.serving.middleware.disconnect import DISCONNECTED
+from framework.serving.middleware.identified import HEADER
+from framework.serving.request_record import current_request
+
+_log = logging.getLogger(__name__)
 
 
 def install_error_handlers(app: Starlette) -> None:
@@ -33,5 +39,10 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _answer_fault(request: Request, error: Exception) -> Response:
-    api_error = ApiError(500, "The server failed on this request; see its log")
-    return JSONResponse(api_error.body(), status_code=500)
+    # Starlette answers outside of the middleware, and the server then logs the traceback.
+    record = current_request()
+    name = "this request" if record is None else f"request {record.id}"
+    _log.error("failed on %s", name)
+    api_error = ApiError(500, f"The server failed on {name}; see its log")
+    headers = {} if record is None else {HEADER: record.id}
+    return JSONResponse(api_error.body(), status_code=500, headers=headers)

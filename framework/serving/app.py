@@ -73,16 +73,17 @@ class _Server(uvicorn.Server):
         )
         self.metrics = Metrics(release)
         self._generates = open_task(release.task).generates
-        self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step)
+        self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step, limits.engine_timeout)
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers = Noted(EngineAnswers(self.accepted, self.metrics))
+        answers = Noted(EngineAnswers(self.accepted, self.metrics, limits.queue_timeout))
         service = Service(release, limits, context_length(folder), answers, self.metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        app = open_application(service, Probes(self.is_ready, self.metrics), self._lifespan)
+        probes = Probes(lambda: self.supervisor.alive, self.is_ready, self.metrics)
+        app = open_application(service, probes, self._lifespan)
         super().__init__(
             uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS

@@ -24,9 +24,9 @@ class HttpServing(Serving):
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream. Decoding
     is greedy unless the request sets a ``temperature``, since the release's metrics were measured with
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
-    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
-    ``/ready`` (the model has answered once) and ``/metrics``. If the environment variable
-    ``GITUNE_API_KEY`` is set, every route except the last three needs that key.
+    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the model's
+    process runs, or is being started), ``/ready`` (the model has answered once) and ``/metrics``. If the
+    environment variable ``GITUNE_API_KEY`` is set, every route except the last three needs that key.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
@@ -36,6 +36,12 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+    engine_timeout: Annotated[float, Field(gt=0, le=86_400)] = 60
+    """Seconds after which the model's process is replaced if it neither computes nor answers. One that
+    computes has longer, by the time that a full batch of the longest prompts takes."""
+    queue_timeout: Annotated[float, Field(gt=0, le=86_400)] = 180
+    """Seconds after which an accepted request whose answer has not begun ends in 503; keep it above
+    ``engine_timeout``, so that requests wait for the new process."""
 
     access_log: Literal["none", "json"] = "none"
     """``json`` writes one line to standard error for each request, without texts."""
@@ -75,5 +81,7 @@ class HttpServing(Serving):
             grace_seconds=self.grace_seconds,
             access_log=self.access_log,
             page=self.page,
+            engine_timeout=self.engine_timeout,
+            queue_timeout=self.queue_timeout,
         )
         run(self, limits, model, release)

@@ -24,6 +24,10 @@ class Limits:
     """How requests are logged: ``none`` or ``json``."""
     page: bool = True
     """Whether there are pages for people."""
+    engine_timeout: float = 60
+    """Seconds without a sign of life after which the model's process is killed."""
+    queue_timeout: float = 180
+    """Longest wait of an accepted request for the first sign of its answer, from its arrival."""
 
     def characters(self, context: int | None) -> int:
         """Return the most characters of one prompt for a model whose context has *context* tokens.

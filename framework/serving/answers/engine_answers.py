@@ -1,12 +1,14 @@
 """Answers of the engine's process."""
 
+import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from framework.serving.answers import Classification, Event, Generation
-from framework.serving.api_error import read_error
-from framework.serving.engine.accepted import Accepted, is_last
+from framework.serving.api_error import ApiError, read_error
+from framework.serving.engine.accepted import Accepted, Ticket, is_last
 from framework.serving.telemetry.metrics import Metrics
 from framework.serving.telemetry.outputs import judge
 
@@ -14,8 +16,15 @@ from framework.serving.telemetry.outputs import judge
 class EngineAnswers:
     """Turns requests into tickets of the engine, and counts what becomes of them; see ``Answers``."""
 
-    def __init__(self, accepted: Accepted, metrics: Metrics) -> None:
-        self._accepted, self._metrics = accepted, metrics
+    def __init__(self, accepted: Accepted, metrics: Metrics, queue_timeout: float) -> None:
+        """Ask the engine that *accepted* is for.
+
+        Args:
+            accepted: holds the requests.
+            metrics: count them.
+            queue_timeout: seconds from a request's arrival in which its answer must begin.
+        """
+        self._accepted, self._metrics, self._queue_timeout = accepted, metrics, queue_timeout
 
     async def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
         """Yield the engine's events; see ``Answers``."""
@@ -25,8 +34,8 @@ class EngineAnswers:
         self._metrics.queue.enter(str(ticket.number))
         counted = _Counted(self._metrics, asked)
         try:
+            content = await self._first(ticket, asked.arrived)
             while True:
-                content = await ticket.events.get()
                 if "error" in content:
                     raise read_error(content)
                 self._metrics.queue.leave(str(ticket.number))
@@ -34,9 +43,27 @@ class EngineAnswers:
                 yield content
                 if is_last(content):
                     return
+                content = await ticket.events.get()
         finally:
             self._metrics.queue.leave(str(ticket.number))
             self._accepted.remove(ticket)
+
+    async def _first(self, ticket: Ticket, arrived: float) -> Event:
+        """Return a request's first event.
+
+        Raises:
+            ApiError: 503, it has waited too long; the estimate that it was accepted by was wrong.
+        """
+        try:
+            async with asyncio.timeout(arrived + self._queue_timeout - time.monotonic()):
+                return await ticket.events.get()
+        except TimeoutError:
+            raise ApiError(
+                503,
+                f"No answer has begun within {self._queue_timeout:g} seconds; retry later",
+                code="queue_timeout",
+                retry_after=max(1, math.ceil(self._accepted.expected_wait())),
+            ) from None
 
     async def classify(self, asked: Classification) -> list[dict[str, Any]]:
         """Return the engine's answers; see ``Answers``."""
@@ -47,7 +74,7 @@ class EngineAnswers:
         answers = []
         try:
             for ticket in tickets:
-                answer = await ticket.events.get()
+                answer = await self._first(ticket, asked.arrived)
                 if "error" in answer:
                     raise read_error(answer)
                 self._metrics.queue.leave(str(ticket.number))

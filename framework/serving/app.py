@@ -32,6 +32,8 @@ from framework.serving.api_error import ApiError
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
+from framework.serving.jobs.background import Background
+from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
@@ -41,14 +43,14 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None = None) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
         ServeError: the port is taken, the model cannot be opened, or its process died too often.
     """
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release)
+        server = _Server(serving, limits, folder, release, jobs)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -60,7 +62,9 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
 class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
-    def __init__(self, serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+    def __init__(
+        self, serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None
+    ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
         settings = Settings(
@@ -78,7 +82,10 @@ class _Server(uvicorn.Server):
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
         answers = Noted(EngineAnswers(self.accepted, self.metrics, limits.queue_timeout))
-        service = Service(release, limits, context_length(folder), answers, self.metrics)
+        self._background: Background | None = None
+        if jobs is not None:
+            self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
+        service = Service(release, limits, context_length(folder), answers, self.metrics, self._background)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,7 +130,10 @@ class _Server(uvicorn.Server):
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         self._start(self._supervise())
-        yield
+        async with contextlib.AsyncExitStack() as stack:
+            if self._background is not None:
+                await stack.enter_async_context(self._background.running(app.state.unkeyed))
+            yield
         await self.supervisor.stop()
         self._loop = None
 

@@ -15,6 +15,7 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 
 
@@ -48,6 +49,9 @@ class HttpServing(Serving):
     page: bool = True
     """Whether ``/`` is a page to try the model, and ``/docs`` one about its API."""
 
+    jobs: Jobs | None = None
+    """Background work, for ``background: true`` of ``/v1/responses`` and for ``/v1/jobs``; null has none."""
+
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
 
@@ -60,7 +64,7 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("prometheus_client", "starlette", "uvicorn"):
+        for package in ("httpx", "prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
         if not os.environ.get(API_KEY, "set").strip():
@@ -84,4 +88,4 @@ class HttpServing(Serving):
             engine_timeout=self.engine_timeout,
             queue_timeout=self.queue_timeout,
         )
-        run(self, limits, model, release)
+        run(self, limits, model, release, self.jobs)

@@ -12,7 +12,9 @@ from starlette.middleware import Middleware
 from framework.build.task import open_task
 from framework.serving import API_KEY
 from framework.serving.api import chat, classify
+from framework.serving.api.background_responses import BackgroundResponses
 from framework.serving.api.feedback import Feedback
+from framework.serving.api.jobs import JobRoutes
 from framework.serving.api.models import Models
 from framework.serving.api.probes import PATHS, Probes
 from framework.serving.api.service import Service
@@ -33,14 +35,18 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     """
     generates = open_task(service.release.task).generates
     model = chat.Chat(service) if generates else classify.Classify(service)
-    groups = (model, Feedback(service), Models(service), probes)
+    groups: list[Any] = [model, Feedback(service), Models(service), probes]
+    counted = Middleware(Counted, metrics=service.metrics, routes=[route.path for route in model.routes])
+    # Background jobs that run in this process ask the model's routes: they count, and need no key.
+    unkeyed = Starlette(routes=list(model.routes), middleware=[counted])
+    install_error_handlers(unkeyed)
+    if service.background is not None:
+        groups.append(JobRoutes(service.background, tuple(route.path for route in model.routes)))
+    if service.background is not None and generates:
+        groups.append(BackgroundResponses(service, service.background))
     # Outermost first: answers of 401 and 413 count too.
     log = log_to_stderr() if service.limits.access_log == "json" else None
-    counted = [route.path for route in model.routes]
-    middleware = [
-        Middleware(Identified, log=log),
-        Middleware(Counted, metrics=service.metrics, routes=counted),
-    ]
+    middleware = [Middleware(Identified, log=log), counted]
     if key := os.environ.get(API_KEY):
         middleware.append(Middleware(Keyed, key=key.strip(), open_paths=PATHS))
     middleware.append(Middleware(Bounded))
@@ -50,4 +56,5 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
         lifespan=lifespan,
     )
     install_error_handlers(app)
+    app.state.unkeyed = unkeyed
     return app

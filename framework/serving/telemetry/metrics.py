@@ -66,6 +66,11 @@ class Metrics:
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
         self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
+        self.jobs_queued = Gauge(names.JOBS_QUEUED, "Background jobs that wait.", registry=registry)
+        self.jobs_oldest = Gauge(
+            names.JOBS_OLDEST_SECONDS, "Seconds that the oldest job waits.", registry=registry
+        )
+        self.jobs_ended = Counter(names.JOBS_ENDED, "Background jobs ended.", ["status"], registry=registry)
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
 
         self.bad_streak = BadStreak()

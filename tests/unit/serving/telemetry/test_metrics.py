@@ -24,6 +24,7 @@ def test_exactly_the_documented_metrics_are_exposed():
     metrics.requests.labels("/", "200").inc()
     metrics.seconds.labels("/").observe(1)
     metrics.timeouts.labels("/").inc()
+    metrics.jobs_ended.labels("completed").inc()
     metrics.judged(judge("", cut=False), 0)
     found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
     everywhere = names.NAMES - names.OPTIONAL

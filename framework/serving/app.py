@@ -32,6 +32,7 @@ from framework.serving.api_error import ApiError
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
+from framework.serving.introduction import introduce
 from framework.serving.limits import Limits
 from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
@@ -75,10 +76,9 @@ class _Server(uvicorn.Server):
         self._generates = open_task(release.task).generates
         self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step)
         self._watch()
-        self.address = f"http://{serving.host}:{serving.port}"
-        self.release = release
         answers = Noted(EngineAnswers(self.accepted, self.metrics))
         service = Service(release, limits, context_length(folder), answers, self.metrics)
+        self.introduction = introduce(release, serving.host, serving.port, page=limits.page)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,7 +131,8 @@ class _Server(uvicorn.Server):
 
     async def _supervise(self) -> None:
         def announce() -> None:
-            print(f"serving {self.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+            for line in self.introduction:
+                print(line, file=sys.stderr)
 
         try:
             await self.supervisor.run(announce)

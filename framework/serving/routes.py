@@ -14,6 +14,8 @@ from framework.serving import API_KEY
 from framework.serving.api import chat, classify
 from framework.serving.api.feedback import Feedback
 from framework.serving.api.models import Models
+from framework.serving.api.openapi import Document
+from framework.serving.api.operation import Endpoint
 from framework.serving.api.probes import PATHS, Probes
 from framework.serving.api.service import Service
 from framework.serving.middleware.bounded import Bounded
@@ -21,6 +23,7 @@ from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
+from framework.serving.page import pages
 
 
 def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlette:
@@ -33,7 +36,13 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     """
     generates = open_task(service.release.task).generates
     model = chat.Chat(service) if generates else classify.Classify(service)
-    groups = (model, Feedback(service), Models(service), probes)
+    key = os.environ.get(API_KEY)
+    endpoints: list[Endpoint] = [model, Feedback(service), Models(service), probes]
+    open_paths: tuple[str, ...] = PATHS
+    if service.limits.page:
+        endpoints.append(pages.Pages())
+        open_paths += pages.PATHS
+    endpoints.append(Document(service, endpoints, keyed=key is not None))
     # Outermost first: answers of 401 and 413 count too.
     log = log_to_stderr() if service.limits.access_log == "json" else None
     counted = [route.path for route in model.routes]
@@ -41,11 +50,11 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
         Middleware(Identified, log=log),
         Middleware(Counted, metrics=service.metrics, routes=counted),
     ]
-    if key := os.environ.get(API_KEY):
-        middleware.append(Middleware(Keyed, key=key.strip(), open_paths=PATHS))
+    if key is not None:
+        middleware.append(Middleware(Keyed, key=key.strip(), open_paths=open_paths))
     middleware.append(Middleware(Bounded))
     app = Starlette(
-        routes=[route for group in groups for route in group.routes],
+        routes=[route for endpoint in endpoints for route in endpoint.routes],
         middleware=middleware,
         lifespan=lifespan,
     )

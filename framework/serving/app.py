@@ -32,6 +32,7 @@ from framework.serving.api_error import ApiError
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
+from framework.serving.introduction import introduce
 from framework.serving.jobs.background import Background
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
@@ -79,8 +80,7 @@ class _Server(uvicorn.Server):
         self._generates = open_task(release.task).generates
         self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step, limits.engine_timeout)
         self._watch()
-        self.address = f"http://{serving.host}:{serving.port}"
-        self.release = release
+        self.introduction = introduce(release, serving.host, serving.port, page=limits.page)
         answers = Noted(EngineAnswers(self.accepted, self.metrics, limits.queue_timeout))
         self._background: Background | None = None
         if jobs is not None:
@@ -144,7 +144,8 @@ class _Server(uvicorn.Server):
 
     async def _supervise(self) -> None:
         def announce() -> None:
-            print(f"serving {self.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+            for line in self.introduction:
+                print(line, file=sys.stderr)
 
         try:
             await self.supervisor.run(announce)

@@ -14,6 +14,8 @@ from framework.serving.answers import Event, Generation
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event, usage
 from framework.serving.api.chat_request import ChatRequest
+from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
+from framework.serving.api.replies import ChatCompletion, ChatCompletionChunk
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
@@ -24,6 +26,18 @@ PATH = "/v1/chat/completions"
 
 class Chat:
     """Answers conversations."""
+
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Answer a conversation",
+            ChatRequest,
+            replies={JSON: ChatCompletion, EVENTS: ChatCompletionChunk},
+            errors=ASKS_MODEL,
+            example={"messages": [{"role": "user", "content": "Hello"}]},
+        ),
+    )
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -6,14 +6,38 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from framework.serving.api.operation import TEXT, Operation
 from framework.serving.telemetry.metrics import Metrics
 
 HEALTH, READY, METRICS = "/health", "/ready", "/metrics"
+METRIC_FORMATS: dict[str, None] = {TEXT: None, "application/openmetrics-text": None}
 PATHS = (HEALTH, READY, METRICS)
 
 
 class Probes:
     """Tells how the server is."""
+
+    operations = (
+        Operation(
+            "GET",
+            HEALTH,
+            "Whether the server can help itself",
+            replies={TEXT: None},
+            errors=(503,),
+            public=True,
+            says_text=True,
+        ),
+        Operation(
+            "GET",
+            READY,
+            "Whether the model answers",
+            replies={TEXT: None},
+            errors=(503,),
+            public=True,
+            says_text=True,
+        ),
+        Operation("GET", METRICS, "Prometheus metrics", replies=METRIC_FORMATS, public=True),
+    )
 
     def __init__(self, is_alive: Callable[[], bool], is_ready: Callable[[], bool], metrics: Metrics) -> None:
         self._is_alive, self._is_ready, self._metrics = is_alive, is_ready, metrics
@@ -39,5 +63,8 @@ class Probes:
         """Return the metrics in the format that the scraper prefers."""
         from prometheus_client.exposition import choose_encoder
 
-        encode, kind = choose_encoder(request.headers.get("accept", ""))
+        try:
+            encode, kind = choose_encoder(request.headers.get("accept", ""))
+        except (TypeError, ValueError):  # the header asks for a version that is no version
+            encode, kind = choose_encoder("")
         return Response(encode(self._metrics.registry), media_type=kind)

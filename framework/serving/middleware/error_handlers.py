@@ -6,6 +6,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from framework.serving.api_error import ApiError
 from framework.serving.middleware.disconnect import DISCONNECTED
@@ -34,8 +35,22 @@ async def _answer_disconnect(request: Request, error: Exception) -> Response:
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        if request.method == "OPTIONS":  # no header allows a page of another origin: CORS is off
+            return Response(status_code=204, headers=headers)
     api_error = ApiError(error.status_code, f"{request.method} {request.url.path}: {error.detail}")
-    return JSONResponse(api_error.body(), status_code=error.status_code, headers=error.headers)
+    return JSONResponse(api_error.body(), status_code=error.status_code, headers=headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """Return the methods of the request's path, which several routes can share."""
+    methods = {"OPTIONS"}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE:
+            methods |= route.methods or set()
+    return methods
 
 
 async def _answer_fault(request: Request, error: Exception) -> Response:

@@ -57,6 +57,7 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     log = log_to_stderr() if service.limits.access_log == "json" else None
     middleware = [Middleware(Identified, log=log), counted]
     if key is not None:
+        middleware.append(Middleware(Keyed, key=key.strip(), open_paths=open_paths))
     middleware.append(Middleware(Bounded))
     app = Starlette(
         routes=[route for endpoint in endpoints for route in endpoint.routes],

@@ -5,7 +5,9 @@ It imports no Prometheus library, so rendering does not need one. ``framework.se
 """
 
 REQUESTS = "gitune_requests_total"
-"""Counter by ``route`` and HTTP status ``code``; 499 is a client that disconnected before the last byte."""
+"""Counter by ``route``, HTTP status ``code`` and ``refused``; 499 is a client that disconnected before the
+last byte. ``refused`` is why the server refused to begin, such as ``overloaded`` or ``shutting_down``; that
+is no failure. It is empty for all other requests."""
 REQUEST_SECONDS = "gitune_request_seconds"
 """Histogram by ``route``: seconds from a request's arrival to the response's last byte."""
 TIMEOUTS = "gitune_timeouts_total"
@@ -37,6 +39,9 @@ BATCH_ROWS = "gitune_batch_rows"
 """Histogram: answers that advance in one step of generation, or texts in one batch of a classifier."""
 ENGINE_STARTS = "gitune_engine_starts"
 """Gauge: how often an engine has become ready since the server started; above 1, one has died."""
+KEY_RELOADS = "gitune_key_reloads_total"
+"""Counter by ``result`` (``loaded``, ``refused``): changes of the file of API keys; after a refused one the
+earlier keys stay."""
 MEMORY_BYTES = "gitune_memory_bytes"
 """Gauge by ``process`` (``server``, ``model``): resident memory."""
 READY = "gitune_ready"

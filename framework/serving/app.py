@@ -23,8 +23,11 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
-from framework.serving import Serving
+from framework.serving import API_KEY, Serving
+from framework.serving.access.allowance import Allowances
+from framework.serving.access.keys import Keys
 from framework.serving.answers.engine_answers import EngineAnswers
+from framework.serving.answers.limited import LimitedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
@@ -44,7 +47,7 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        ServeError: the port is taken, the model cannot be opened, or its process died too often.
+        ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
     """
     with _bind(serving.host, serving.port) as listener:
         server = _Server(serving, limits, folder, release)
@@ -76,12 +79,18 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers = EngineAnswers(self.accepted, self.metrics)
+        self.keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
+        allowances = Allowances()
+        answers = LimitedAnswers(
+            EngineAnswers(self.accepted, self.metrics), allowances, self.accepted.expected_tokens
+        )
         service = Service(release, limits, context_length(folder), answers, self.metrics)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        app = open_application(service, Probes(self.is_ready, self.metrics), self._lifespan)
+        app = open_application(
+            service, Probes(self.is_ready, self.metrics), self.keys, allowances, self._lifespan
+        )
         super().__init__(
             uvicorn.Config(
                 app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS
@@ -103,6 +112,9 @@ class _Server(uvicorn.Server):
         if self._generates and step["rows"]:
             self.metrics.batch_rows.observe(step["rows"])
 
+    def _count_reload(self, result: str) -> None:
+        self.metrics.key_reloads.labels(result).inc()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on a signal; uvicorn calls it."""
         self.stop(sig)
@@ -119,6 +131,7 @@ class _Server(uvicorn.Server):
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         self._start(self._supervise())
+        self._start(self.keys.watch())
         yield
         await self.supervisor.stop()
         self._loop = None
@@ -150,7 +163,10 @@ class _Server(uvicorn.Server):
             if asyncio.get_running_loop().time() >= ends:
                 break
             await asyncio.sleep(0.02)
-        cut = self.accepted.fail_all(self.accepted.refusal)
+        # Unlike a request that is refused, one that was accepted has failed.
+        late = ApiError(503, "The server ended before this request did; retry it", code="cut", retry_after=1)
+        refusal, cut = self.accepted.refusal, self.accepted.fail_all(late)
+        self.accepted.refusal = refusal
         if accepted:
             advice = "; raise serving.grace_seconds to let them end" if cut else ""
             print(

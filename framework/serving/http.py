@@ -26,7 +26,7 @@ class HttpServing(Serving):
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
     applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
     ``/ready`` (the model has answered once) and ``/metrics``. If the environment variable
-    ``GITUNE_API_KEY`` is set, every route except the last three needs that key.
+    ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last three needs a key.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
@@ -36,6 +36,10 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+    keys: str | None = None
+    """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
+    changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
+    is needed. In pods it comes from ``deployment.keys_secret``."""
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -68,5 +72,6 @@ class HttpServing(Serving):
             max_prompt_characters=self.max_prompt_characters,
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
+            keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
         run(self, limits, model, release)

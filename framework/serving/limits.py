@@ -1,6 +1,8 @@
 """What one server accepts, as numbers."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 MAX_BODY = 4 * 2**20
 """Most bytes of a request's body; a larger one is answered with 413."""
@@ -20,6 +22,8 @@ class Limits:
     """Longest expected wait of an accepted request."""
     grace_seconds: int
     """Seconds that accepted requests have after SIGTERM."""
+    keys: Path | None = None
+    """The file with the hashes of API keys and their limits."""
 
     def characters(self, context: int | None) -> int:
         """Return the most characters of one prompt for a model whose context has *context* tokens.
@@ -29,3 +33,15 @@ class Limits:
         """
         automatic = MAX_BODY if context is None else CHARACTERS_PER_TOKEN * context
         return self.max_prompt_characters or automatic
+
+
+def count_characters(value: Any) -> int:
+    """Return the characters of every text in a JSON value.
+
+    >>> count_characters([{"role": "user", "content": "hello"}, None, 3])
+    9
+    """
+    if isinstance(value, str):
+        return len(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return sum(map(count_characters, parts))

@@ -41,7 +41,9 @@ class Metrics:
         def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(name, about, labels, registry=registry, buckets=bounds)
 
-        self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
+        self.requests = Counter(
+            names.REQUESTS, "Requests answered.", ["route", "code", "refused"], registry=registry
+        )
         self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
         self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
         self.in_flight = Gauge(names.IN_FLIGHT, "Requests waiting or being answered.", registry=registry)
@@ -59,6 +61,9 @@ class Metrics:
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
         self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
+        self.key_reloads = Counter(
+            names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
+        )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
 
         self.bad_streak = BadStreak()

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -31,6 +32,7 @@ from framework.serving.answers.limited import LimitedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
+from framework.serving.connection import bounded_by
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
@@ -39,6 +41,8 @@ from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+FILES = 256
+"""Open files beside the clients' connections."""
 FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
@@ -49,6 +53,7 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
     Raises:
         ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
     """
+    _allow_files(limits.max_connections + FILES)
     with _bind(serving.host, serving.port) as listener:
         server = _Server(serving, limits, folder, release)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
@@ -93,7 +98,13 @@ class _Server(uvicorn.Server):
         )
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS
+                app,
+                http=bounded_by(limits),
+                ws="none",
+                log_level="warning",
+                access_log=False,
+                timeout_keep_alive=limits.keep_alive_seconds,
+                timeout_graceful_shutdown=FLUSH_SECONDS,
             )
         )
 
@@ -179,6 +190,14 @@ class _Server(uvicorn.Server):
 def _no_second_interrupt(record: logging.LogRecord) -> bool:
     """Drop the traceback that uvicorn logs when Ctrl-C is pressed twice."""
     return "CancelledError" not in record.getMessage()
+
+
+def _allow_files(number: int) -> None:
+    """Allow this process *number* open files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _bind(host: str, port: int) -> socket.socket:

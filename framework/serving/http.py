@@ -36,6 +36,12 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+    receive_seconds: Annotated[float, Field(gt=0, le=3600)] = 20
+    """Seconds in which a client must have sent its whole request; a slower one gets 408."""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    """Seconds that a connection stays open for a next request."""
+    max_connections: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    """Most open connections; on one more, requests other than probes get 429."""
     keys: str | None = None
     """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
     changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
@@ -53,7 +59,7 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("prometheus_client", "starlette", "uvicorn"):
+        for package in ("httptools", "prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
         if not os.environ.get(API_KEY, "set").strip():
@@ -72,6 +78,9 @@ class HttpServing(Serving):
             max_prompt_characters=self.max_prompt_characters,
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
+            receive_seconds=self.receive_seconds,
+            keep_alive_seconds=self.keep_alive_seconds,
+            max_connections=self.max_connections,
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
         run(self, limits, model, release)

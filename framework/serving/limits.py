@@ -6,6 +6,10 @@ from typing import Any
 
 MAX_BODY = 4 * 2**20
 """Most bytes of a request's body; a larger one is answered with 413."""
+MAX_HEAD = 32 * 2**10
+"""Most bytes of a request's line and headers."""
+MAX_HEADERS = 100
+"""Most headers of a request."""
 CHARACTERS_PER_TOKEN = 16
 """Text has 3 to 6 characters a token: a prompt with this many for each token of the context cannot fit."""
 
@@ -22,6 +26,12 @@ class Limits:
     """Longest expected wait of an accepted request."""
     grace_seconds: int
     """Seconds that accepted requests have after SIGTERM."""
+    receive_seconds: float = 20
+    """Longest time from a request's first byte, or from the connection's begin, to its last byte."""
+    keep_alive_seconds: int = 5
+    """How long a connection without a request stays open after an answer."""
+    max_connections: int = 1000
+    """Most open connections."""
     keys: Path | None = None
     """The file with the hashes of API keys and their limits."""
 

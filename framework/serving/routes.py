@@ -44,7 +44,7 @@ def open_application(
     if keys:
         middleware.append(Middleware(Keyed, keys=keys, open_paths=PATHS))
         middleware.append(Middleware(Limited, allowances=allowances, routes=paths))
-    middleware.append(Middleware(Bounded))
+    middleware.append(Middleware(Bounded, open_paths=PATHS))
     app = Starlette(
         routes=[route for group in groups for route in group.routes],
         middleware=middleware,

@@ -5,7 +5,9 @@ It imports no Prometheus library, so rendering does not need one. ``framework.se
 """
 
 REQUESTS = "gitune_requests_total"
-"""Counter by ``route`` and HTTP status ``code``; 499 is a client that disconnected before the last byte."""
+"""Counter by ``route``, HTTP status ``code`` and ``refused``; 499 is a client that disconnected before the
+last byte. ``refused`` is why the server refused to begin, such as ``overloaded`` or ``shutting_down``; that
+is no failure. It is empty for all other requests."""
 REQUEST_SECONDS = "gitune_request_seconds"
 """Histogram by ``route``: seconds from a request's arrival to the response's last byte."""
 TIMEOUTS = "gitune_timeouts_total"
@@ -54,6 +56,9 @@ JOBS_OLDEST_SECONDS = "gitune_jobs_oldest_queued_seconds"
 JOBS_ENDED = "gitune_jobs_ended_total"
 """Counter by ``status`` (``completed``, ``failed``, ``cancelled``, ``incomplete``): background jobs that have
 ended; each is counted by one server."""
+KEY_RELOADS = "gitune_key_reloads_total"
+"""Counter by ``result`` (``loaded``, ``refused``): changes of the file of API keys; after a refused one the
+earlier keys stay."""
 MEMORY_BYTES = "gitune_memory_bytes"
 """Gauge by ``process`` (``server``, ``model``): resident memory."""
 READY = "gitune_ready"

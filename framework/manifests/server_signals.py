@@ -170,7 +170,8 @@ def _quantile(series: Series, kind: str, selector: str, quantile: float, window:
 
 GITUNE = Signals(
     requests=(Series(metrics.REQUESTS),),
-    failures=Series(metrics.REQUESTS, 'code=~"5.."'),
+    # A pod that drains refuses with 503, and another pod answers.
+    failures=Series(metrics.REQUESTS, 'code=~"5..",refused=""'),
     seconds=Series(metrics.REQUEST_SECONDS),
     waiting=(Series(metrics.IN_FLIGHT),),
     queued=Series(metrics.WAITING),

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -23,12 +24,16 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
-from framework.serving import Serving
+from framework.serving import API_KEY, Serving
+from framework.serving.access.allowance import Allowances
+from framework.serving.access.keys import Keys
 from framework.serving.answers.engine_answers import EngineAnswers
+from framework.serving.answers.limited import LimitedAnswers
 from framework.serving.answers.noted import Noted
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
+from framework.serving.connection import bounded_by
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
@@ -40,6 +45,8 @@ from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+FILES = 256
+"""Open files beside the clients' connections."""
 FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
@@ -48,8 +55,9 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: 
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        ServeError: the port is taken, the model cannot be opened, or its process died too often.
+        ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
     """
+    _allow_files(limits.max_connections + FILES)
     with _bind(serving.host, serving.port) as listener:
         server = _Server(serving, limits, folder, release, jobs)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
@@ -81,7 +89,10 @@ class _Server(uvicorn.Server):
         self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step, limits.engine_timeout)
         self._watch()
         self.introduction = introduce(release, serving.host, serving.port, page=limits.page)
-        answers = Noted(EngineAnswers(self.accepted, self.metrics, limits.queue_timeout))
+        self.keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
+        allowances = Allowances()
+        engine = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
+        answers = Noted(LimitedAnswers(engine, allowances, self.accepted.expected_tokens))
         self._background: Background | None = None
         if jobs is not None:
             self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
@@ -90,10 +101,16 @@ class _Server(uvicorn.Server):
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
         probes = Probes(lambda: self.supervisor.alive, self.is_ready, self.metrics)
-        app = open_application(service, probes, self._lifespan)
+        app = open_application(service, probes, self.keys, allowances, self._lifespan)
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS
+                app,
+                http=bounded_by(limits),
+                ws="none",
+                log_level="warning",
+                access_log=False,
+                timeout_keep_alive=limits.keep_alive_seconds,
+                timeout_graceful_shutdown=FLUSH_SECONDS,
             )
         )
 
@@ -114,6 +131,9 @@ class _Server(uvicorn.Server):
         if self._generates and step["rows"]:
             self.metrics.batch_rows.observe(step["rows"])
 
+    def _count_reload(self, result: str) -> None:
+        self.metrics.key_reloads.labels(result).inc()
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on a signal; uvicorn calls it."""
         self.stop(sig)
@@ -130,6 +150,7 @@ class _Server(uvicorn.Server):
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         self._start(self._supervise())
+        self._start(self.keys.watch())
         async with contextlib.AsyncExitStack() as stack:
             if self._background is not None:
                 await stack.enter_async_context(self._background.running(app.state.unkeyed))
@@ -165,7 +186,10 @@ class _Server(uvicorn.Server):
             if asyncio.get_running_loop().time() >= ends:
                 break
             await asyncio.sleep(0.02)
-        cut = self.accepted.fail_all(self.accepted.refusal)
+        # Unlike a request that is refused, one that was accepted has failed.
+        late = ApiError(503, "The server ended before this request did; retry it", code="cut", retry_after=1)
+        refusal, cut = self.accepted.refusal, self.accepted.fail_all(late)
+        self.accepted.refusal = refusal
         if accepted:
             advice = "; raise serving.grace_seconds to let them end" if cut else ""
             print(
@@ -178,6 +202,14 @@ class _Server(uvicorn.Server):
 def _no_second_interrupt(record: logging.LogRecord) -> bool:
     """Drop the traceback that uvicorn logs when Ctrl-C is pressed twice."""
     return "CancelledError" not in record.getMessage()
+
+
+def _allow_files(number: int) -> None:
+    """Allow this process *number* open files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _bind(host: str, port: int) -> socket.socket:

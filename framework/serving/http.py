@@ -27,7 +27,7 @@ class HttpServing(Serving):
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
     applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the model's
     process runs, or is being started), ``/ready`` (the model has answered once) and ``/metrics``. If the
-    environment variable ``GITUNE_API_KEY`` is set, every route except the last three needs that key.
+    environment variable ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last three needs a key.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
@@ -51,6 +51,16 @@ class HttpServing(Serving):
 
     jobs: Jobs | None = None
     """Background work, for ``background: true`` of ``/v1/responses`` and for ``/v1/jobs``; null has none."""
+    receive_seconds: Annotated[float, Field(gt=0, le=3600)] = 20
+    """Seconds in which a client must have sent its whole request; a slower one gets 408."""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    """Seconds that a connection stays open for a next request."""
+    max_connections: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    """Most open connections; on one more, requests other than probes get 429."""
+    keys: str | None = None
+    """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
+    changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
+    is needed. In pods it comes from ``deployment.keys_secret``."""
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -64,7 +74,7 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("httpx", "prometheus_client", "starlette", "uvicorn"):
+        for package in ("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
         if not os.environ.get(API_KEY, "set").strip():
@@ -87,5 +97,9 @@ class HttpServing(Serving):
             page=self.page,
             engine_timeout=self.engine_timeout,
             queue_timeout=self.queue_timeout,
+            receive_seconds=self.receive_seconds,
+            keep_alive_seconds=self.keep_alive_seconds,
+            max_connections=self.max_connections,
+            keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
         run(self, limits, model, release, self.jobs)

@@ -28,9 +28,9 @@ class EngineAnswers:
 
     async def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
         """Yield the engine's events; see ``Answers``."""
-        self._accepted.admit()
+        self._accepted.admit(caller=asked.caller)
         payload = {**asked.payload, "limit": [asked.limit, asked.limit_is_own]}
-        ticket = self._accepted.add(payload, self._accepted.expected_tokens(asked.limit))
+        ticket = self._accepted.add(payload, self._accepted.expected_tokens(asked.limit), asked.caller)
         self._metrics.queue.enter(str(ticket.number))
         counted = _Counted(self._metrics, asked)
         try:
@@ -67,8 +67,8 @@ class EngineAnswers:
 
     async def classify(self, asked: Classification) -> list[dict[str, Any]]:
         """Return the engine's answers; see ``Answers``."""
-        self._accepted.admit(len(asked.texts))
-        tickets = [self._accepted.add(text, 1.0) for text in asked.texts]
+        self._accepted.admit(len(asked.texts), asked.caller)
+        tickets = [self._accepted.add(text, 1.0, asked.caller) for text in asked.texts]
         for ticket in tickets:
             self._metrics.queue.enter(str(ticket.number))
         answers = []

@@ -72,7 +72,8 @@ class ChatWorker(ModelWorker):
         self._decoder = open_tokenizer(self.folder)
         self.batches = open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
         self.width = self.batches.width
-        self.window = 2 * self.width
+        # What waits here has left the server's fair order; a batch that nobody can join must begin full.
+        self.window = self.width + (max(1, self.width // 4) if self.batches.joins else self.width)
         self._waiting: dict[int, Prompt] = {}
         self._running: dict[int, _Answer] = {}
         self._first_came = 0.0

@@ -44,7 +44,9 @@ class Metrics:
         def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(name, about, labels, registry=registry, buckets=bounds)
 
-        self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
+        self.requests = Counter(
+            names.REQUESTS, "Requests answered.", ["route", "code", "refused"], registry=registry
+        )
         self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
         self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
         self.in_flight = Gauge(names.IN_FLIGHT, "Requests waiting or being answered.", registry=registry)
@@ -71,6 +73,9 @@ class Metrics:
             names.JOBS_OLDEST_SECONDS, "Seconds that the oldest job waits.", registry=registry
         )
         self.jobs_ended = Counter(names.JOBS_ENDED, "Background jobs ended.", ["status"], registry=registry)
+        self.key_reloads = Counter(
+            names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
+        )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
 
         self.bad_streak = BadStreak()

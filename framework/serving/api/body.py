@@ -3,7 +3,7 @@
 Unsupported fields that would change the answer are rejected, never ignored.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 

@@ -74,6 +74,12 @@ class Signals:
     """Histogram of the diversity of answers, 0 to 1."""
     offline: Series | None = None
     """Gauge of the metrics recorded before publishing, by label ``metric``."""
+    answers: Series | None = None
+    """Counter of answers by the label ``source``: the model, or a level of the cache."""
+    calls: Series | None = None
+    """Counter of calls to other services, by the labels ``destination`` and ``outcome``."""
+    breakers: Series | None = None
+    """Gauge that is 1 while a service is left alone, by the label ``destination``."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -187,6 +193,9 @@ GITUNE = Signals(
     completion_tokens=Series(metrics.REQUEST_COMPLETION_TOKENS),
     diversity=Series(metrics.OUTPUT_DIVERSITY),
     offline=Series(metrics.RELEASE_METRIC),
+    answers=Series(metrics.CACHE_ANSWERS),
+    calls=Series(metrics.OUTBOUND_CALLS),
+    breakers=Series(metrics.BREAKER_OPEN),
     ready=Series(metrics.READY),
 )
 """Our own server."""

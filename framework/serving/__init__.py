@@ -1,6 +1,7 @@
 """The base class of every serving option: how a release answers requests."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -31,6 +32,13 @@ class Serving(Component, ABC):
     """Most tokens of one answer; a request can ask for fewer."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads of the engine; 0 leaves the choice to the engine."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the address of each other service that the server calls, by the field that names it.
+
+        An address is a URL or the name of an environment variable that holds one.
+        """
+        return {}
 
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:

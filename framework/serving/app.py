@@ -27,6 +27,7 @@ from framework.core.signals import handling_signals
 from framework.serving import API_KEY, Serving
 from framework.serving.access.allowance import Allowances
 from framework.serving.access.keys import Keys
+from framework.serving.answers.answer_stack import AnswerStack
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.answers.limited import LimitedAnswers
 from framework.serving.answers.noted import Noted
@@ -37,9 +38,9 @@ from framework.serving.connection import bounded_by
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
+from framework.serving.features import Features
 from framework.serving.introduction import introduce
 from framework.serving.jobs.background import Background
-from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
@@ -51,7 +52,7 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None = None) -> None:
+def run(serving: Serving, limits: Limits, features: Features, folder: Path, release: Release) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
@@ -59,7 +60,7 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: 
     """
     _allow_files(limits.max_connections + FILES)
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release, jobs)
+        server = _Server(serving, limits, features, folder, release)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -72,7 +73,7 @@ class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
     def __init__(
-        self, serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None
+        self, serving: Serving, limits: Limits, features: Features, folder: Path, release: Release
     ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
@@ -91,12 +92,15 @@ class _Server(uvicorn.Server):
         self.introduction = introduce(release, serving.host, serving.port, page=limits.page)
         self.keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
         allowances = Allowances()
+        self.stack = AnswerStack(features.cache, self.metrics)
         engine = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
-        answers = Noted(LimitedAnswers(engine, allowances, self.accepted.expected_tokens))
+        cached = self.stack.over(engine, release.digest)
+        answers = Noted(LimitedAnswers(cached, allowances, self.accepted.expected_tokens))
         self._background: Background | None = None
-        if jobs is not None:
-            self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
+        if features.jobs is not None:
+            self._background = Background(features.jobs, release.name, folder.absolute().parent, self.metrics)
         service = Service(release, limits, context_length(folder), answers, self.metrics, self._background)
+        service.keeps_answers = features.cache is not None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +160,7 @@ class _Server(uvicorn.Server):
                 await stack.enter_async_context(self._background.running(app.state.unkeyed))
             yield
         await self.supervisor.stop()
+        await self.stack.close()
         self._loop = None
 
     def _start(self, work: Any) -> None:

@@ -5,6 +5,7 @@ This module holds the options and checks that the packages are installed. The se
 """
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,8 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.features import Features
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 
@@ -61,6 +64,13 @@ class HttpServing(Serving):
     """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
     changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
     is needed. In pods it comes from ``deployment.keys_secret``."""
+    cache: CacheOptions | None = None
+    """Keeps answers to deterministic requests; None computes every answer."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the addresses of the services that it calls; see the base class."""
+        redis = None if self.cache is None else self.cache.redis
+        return {} if redis is None else {"serving.cache.redis": redis}
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -102,4 +112,4 @@ class HttpServing(Serving):
             max_connections=self.max_connections,
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
-        run(self, limits, model, release, self.jobs)
+        run(self, limits, Features(jobs=self.jobs, cache=self.cache), model, release)

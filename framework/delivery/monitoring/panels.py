@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from framework.core import metric_names as metrics
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.server_signals import Series
+from framework.manifests.server_signals import Series, Signals
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,24 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
     if signals.completion_tokens is not None:
         tokens = signals.completion_tokens.rate(selector, "5m", "_sum")
         panels.append(Panel("Throughput", "Tokens generated a second.", "short", [(tokens, "tokens/s")]))
+    return [*panels, *_shared_parts(signals, selector)]
+
+
+def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
+    """Return the panels of the answer cache, and of the services that the server calls."""
+    panels = []
+    if signals.answers is not None:
+        rate = signals.answers.rate(selector, "5m", by="source")
+        about = "Answers a second, by where they came from: the model, or a level of the cache."
+        panels.append(Panel("Answers by source", about, "reqps", [(rate, "{{source}}")]))
+    if signals.calls is not None:
+        rate = signals.calls.rate(selector, "5m", by="destination, outcome")
+        about = "Attempts a second to call other services, such as Redis; the breaker refuses some."
+        panels.append(Panel("Other services", about, "reqps", [(rate, "{{destination}} {{outcome}}")]))
+    if signals.breakers is not None:
+        gauge = f"max by (pod, destination) ({signals.breakers.of(selector)})"
+        about = "1 while a service is left alone, because its calls failed."
+        panels.append(Panel("Open breakers", about, "short", [(gauge, "{{pod}} {{destination}}")]))
     return panels
 
 

@@ -24,6 +24,8 @@ class Service:
     metrics: Metrics
     background: Background | None = None
     """Background work; None refuses it."""
+    keeps_answers: bool = False
+    """Whether answers are cached, so that clients are told how long they can keep theirs."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

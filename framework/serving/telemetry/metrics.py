@@ -9,6 +9,7 @@ from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.cache_metrics import CacheMetrics, OutboundMetrics
 from framework.serving.telemetry.gpus import watch_gpus
 from framework.serving.telemetry.outputs import BadStreak, Judgment
 
@@ -77,6 +78,8 @@ class Metrics:
             names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
         )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+        self.cache = CacheMetrics(registry)
+        self.outbound = OutboundMetrics(registry)
 
         self.bad_streak = BadStreak()
         in_a_row = Gauge(

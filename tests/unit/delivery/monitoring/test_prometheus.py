@@ -101,6 +101,7 @@ def exposed():
     exported = Metrics(RELEASE)
     exported.watch_memory("server", os.getpid)
     exported.reported("a", {"completed": True}, 5)
+    exported.outbound.watch("redis", lambda: False)
     for counter in (exported.requests, exported.timeouts, exported.bad_outputs, exported.seconds):
         counter.labels(*["x"] * len(counter._labelnames))
     return {sample.name for family in exported.registry.collect() for sample in family.samples}

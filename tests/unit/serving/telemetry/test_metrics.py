@@ -26,6 +26,8 @@ def test_exactly_the_documented_metrics_are_exposed():
     metrics.seconds.labels("/").observe(1)
     metrics.timeouts.labels("/").inc()
     metrics.jobs_ended.labels("completed").inc()
+    metrics.outbound.watch("redis", lambda: False)
+    metrics.cache.watch_size(lambda: 0)
     metrics.judged(judge("", cut=False), 0)
     found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
     everywhere = names.NAMES - names.OPTIONAL

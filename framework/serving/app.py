@@ -24,7 +24,9 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
+from framework.serving.answers import Answers
 from framework.serving.answers.engine_answers import EngineAnswers
+from framework.serving.answers.logged_answers import LoggedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
@@ -32,6 +34,8 @@ from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
 from framework.serving.limits import Limits
+from framework.serving.observation import NOTHING, Observation
+from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
 
@@ -40,14 +44,16 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+def run(
+    serving: Serving, limits: Limits, folder: Path, release: Release, observation: Observation = NOTHING
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
         ServeError: the port is taken, the model cannot be opened, or its process died too often.
     """
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release)
+        server = _Server(serving, limits, folder, release, observation)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -59,7 +65,9 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
 class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
-    def __init__(self, serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+    def __init__(
+        self, serving: Serving, limits: Limits, folder: Path, release: Release, observation: Observation
+    ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
         settings = Settings(
@@ -76,8 +84,12 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers = EngineAnswers(self.accepted, self.metrics)
-        service = Service(release, limits, context_length(folder), answers, self.metrics)
+        answers: Answers = EngineAnswers(self.accepted, self.metrics)
+        self.log = None
+        if (kept := observation.request_log) is not None:
+            self.log = LogWriter(kept, self.metrics)
+            answers = LoggedAnswers(answers, self.log, kept.share, release)
+        service = Service(release, limits, context_length(folder), answers, self.metrics, self.log)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,6 +135,8 @@ class _Server(uvicorn.Server):
         self._start(self._supervise())
         yield
         await self.supervisor.stop()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
         self._loop = None
 
     def _start(self, work: Any) -> None:

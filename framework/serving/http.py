@@ -16,6 +16,8 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
 from framework.serving.limits import Limits
+from framework.serving.observation import Observation
+from framework.serving.request_log.options import RequestLog
 
 
 class HttpServing(Serving):
@@ -37,6 +39,10 @@ class HttpServing(Serving):
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
 
+    request_log: RequestLog | None = None
+    """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
+    texts of users: see ``docs/serving.md`` before you turn it on."""
+
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
 
@@ -49,9 +55,12 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("prometheus_client", "starlette", "uvicorn"):
+        needed = dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "serve")
+        if self.request_log is not None:
+            needed["pyarrow"] = "parquet"
+        for package, extra in needed.items():
             if find_spec(package) is None:
-                raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
+                raise ServeError(f"serving needs the package {package}: pip install 'gitune[{extra}]'")
         if not os.environ.get(API_KEY, "set").strip():
             raise ServeError(
                 f"{API_KEY} is empty, which would accept every request; set it to a key, or unset it"
@@ -69,4 +78,4 @@ class HttpServing(Serving):
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
         )
-        run(self, limits, model, release)
+        run(self, limits, model, release, Observation(self.request_log))

@@ -8,6 +8,7 @@ from framework.core.release import Release
 from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
 from framework.serving.limits import Limits
+from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.metrics import Metrics
 
 
@@ -21,6 +22,8 @@ class Service:
     """The model's context in tokens."""
     answers: Answers
     metrics: Metrics
+    log: LogWriter | None = None
+    """Keeps feedback; None if it is only counted."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

@@ -61,6 +61,9 @@ class Metrics:
         self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
         self.batch_rows = histogram(names.BATCH_ROWS, "Requests in a batch.", ROWS)
         self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
+        self.logged = Counter(
+            names.LOGGED_ROWS, "Rows of the request log.", ["table", "outcome"], registry=registry
+        )
         self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.feedback = Counter(
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry

@@ -25,6 +25,7 @@ def test_exactly_the_documented_metrics_are_exposed():
     metrics.seconds.labels("/").observe(1)
     metrics.timeouts.labels("/").inc()
     metrics.judged(judge("", cut=False), 0)
+    metrics.logged.labels("requests", "written").inc()
     found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
     everywhere = names.NAMES - names.OPTIONAL
     assert {name for name in found if name in names.NAMES} - names.OPTIONAL == everywhere

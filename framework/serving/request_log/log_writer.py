@@ -126,12 +126,12 @@ class LogWriter:
 
 
 def masked(row: Mapping[str, Any], kinds: tuple[Kind, ...]) -> dict[str, Any]:
-    """Return *row* with personal data of *kinds* replaced by its kind's name, in every text of users.
+    r"""Return *row* with personal data of *kinds* replaced by its kind's name, in every text of users.
 
     Lists become JSON after that: its escapes would hide what follows them.
 
-    >>> masked({"messages": [{"content": "My mail:\\na@example.com"}], "id": "x"}, ("email",))
-    {'messages': '[{"content": "My mail:\\\\n[EMAIL]"}]', 'id': 'x'}
+    >>> masked({"messages": [{"content": "My mail:\na@example.com"}], "id": "x"}, ("email",))
+    {'messages': '[{"content": "My mail:\\n[EMAIL]"}]', 'id': 'x'}
     """
     return {key: _written(_mask(value, kinds)) if key in _MASKED else value for key, value in row.items()}
 

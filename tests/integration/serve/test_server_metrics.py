@@ -109,7 +109,7 @@ def test_feedback_is_counted_by_version(chat) -> None:
     assert chat.sample(f"{metrics.RATING}_sum", version) == 4
     assert report(completed=True, system_fingerprint=f"fp_{'a' * 12}").status_code == 204
     assert chat.sample(metrics.FEEDBACK, f'version="{"a" * 12}"') == 1
-    for invalid in ({}, {"completed": "yes"}, {"rating": 6}, {"comment": "fine"}):
+    for invalid in ({}, {"completed": "yes"}, {"rating": 6}, {"correction": "fine"}):
         refused = report(**invalid)
         assert refused.status_code == 400
         assert refused.json()["error"]["message"]

@@ -7,6 +7,7 @@ import signal
 import httpx
 from server_process import HELLO, eventually, serving
 
+from framework.build.data.requests import Requests
 from framework.core import metric_names as metrics
 from framework.requestlog.log_folder import LogFolder
 
@@ -44,6 +45,11 @@ def test_answers_and_feedback_are_logged_masked_and_flushed_at_the_end(tiny_gena
     (report,) = rows(log, "feedback")
     assert (report["id"], report["rating"], report["comment"]) == (whole.id, 2, "no")
     assert report["correction"] == "ask [EMAIL]"
+    data = Requests(log=str(log))
+    (line,) = [*data.read("train"), *data.read("test")]
+    assert [turn["content"] for turn in line.raw["messages"]] == ["hello, I am\n[EMAIL]", "ask [EMAIL]"]
+    assert line.raw["metadata"] == {"id": whole.id, "digest": first["digest"], "source": "correction"}
+    assert sum(data.left_out().values()) == 1
 
 
 def test_a_killed_server_loses_only_what_was_not_written_yet(tiny_genai, tmp_path):

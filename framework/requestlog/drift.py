@@ -5,7 +5,7 @@ It works on samples in memory, and knows neither where they come from nor what i
 
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ class Reference:
 
 
 def psi(reference: Sequence[float], current: Sequence[float]) -> float:
-    """Return the population stability index over the deciles of *reference*.
+    """Return the population stability index over the deciles of *reference*, and what is beyond its ends.
 
     Siddiqi, "Credit Risk Scorecards" (2006): below 0.1 nothing has changed, above 0.25 much has. Without any
     change it is about 9 (1/n + 1/m) for n and m values.
@@ -106,10 +106,11 @@ def psi(reference: Sequence[float], current: Sequence[float]) -> float:
     (0.0, True)
     """
     ordered = sorted(reference)
-    edges = sorted({ordered[len(ordered) * number // BINS] for number in range(1, BINS)})
+    inner = {ordered[len(ordered) * number // BINS] for number in range(1, BINS)}
+    edges = sorted({ordered[0] - 0.5, *inner, ordered[-1]})  # also a reference of equal lengths has ends
 
     def counts(values: Sequence[float]) -> list[int]:
-        found = Counter(bisect_right(edges, value) for value in values)
+        found = Counter(bisect_left(edges, value) for value in values)
         return [found[place] for place in range(len(edges) + 1)]
 
     return index_of(counts(reference), counts(current))

@@ -27,9 +27,11 @@ from framework.serving import Serving
 from framework.serving.answers import Answers
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.answers.logged_answers import LoggedAnswers
+from framework.serving.answers.watched_answers import WatchedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
+from framework.serving.drift_options import usual
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
@@ -37,6 +39,7 @@ from framework.serving.limits import Limits
 from framework.serving.observation import NOTHING, Observation
 from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.routes import open_application
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -84,7 +87,9 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        answers: Answers = EngineAnswers(self.accepted, self.metrics)
+        watch = DriftWatch(observation.drift.window, usual(observation.drift))
+        self.metrics.watch_drift(watch)
+        answers: Answers = WatchedAnswers(EngineAnswers(self.accepted, self.metrics), watch)
         self.log = None
         if (kept := observation.request_log) is not None:
             self.log = LogWriter(kept, self.metrics)

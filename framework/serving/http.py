@@ -15,6 +15,7 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.drift_options import DriftOptions
 from framework.serving.limits import Limits
 from framework.serving.observation import Observation
 from framework.serving.request_log.options import RequestLog
@@ -39,6 +40,8 @@ class HttpServing(Serving):
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
 
+    drift: DriftOptions = DriftOptions()
+    """What the newest requests are compared with, in the metrics."""
     request_log: RequestLog | None = None
     """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
     texts of users: see ``docs/serving.md`` before you turn it on."""
@@ -56,7 +59,7 @@ class HttpServing(Serving):
                 release's task, the port is taken, or the model cannot be opened.
         """
         needed = dict.fromkeys(("prometheus_client", "starlette", "uvicorn"), "serve")
-        if self.request_log is not None:
+        if self.request_log is not None or self.drift.reference is not None:
             needed["pyarrow"] = "parquet"
         for package, extra in needed.items():
             if find_spec(package) is None:
@@ -78,4 +81,4 @@ class HttpServing(Serving):
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
         )
-        run(self, limits, model, release, Observation(self.request_log))
+        run(self, limits, model, release, Observation(self.drift, self.request_log))

@@ -1,14 +1,16 @@
 """What one server keeps and sends of its requests, beside counting them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from framework.serving.drift_options import DriftOptions
 from framework.serving.request_log.options import RequestLog
 
 
 @dataclass(frozen=True)
 class Observation:
-    """The options of ``framework.serving.http.HttpServing`` that observe; all are off by default."""
+    """The options of ``framework.serving.http.HttpServing`` that observe."""
 
+    drift: DriftOptions = field(default_factory=DriftOptions)
     request_log: RequestLog | None = None
 
 

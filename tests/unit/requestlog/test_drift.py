@@ -59,3 +59,4 @@ def test_index_equals_its_definition_and_constant_lengths_are_no_error():
     # Half a count is added to each: (50.5, 50.5) of 101 and (25.5, 75.5) of 101.
     assert index_of([50, 50], [25, 75]) == pytest.approx(0.2694, abs=1e-3)
     assert psi([3.0] * 100, [3.0] * 100) == 0
+    assert min(psi([3.0] * 100, [other] * 100) for other in (2.0, 4.0)) > 1

@@ -27,14 +27,18 @@ from framework.core.signals import handling_signals
 from framework.serving import API_KEY, Serving
 from framework.serving.access.allowance import Allowances
 from framework.serving.access.keys import Keys
+from framework.serving.answers import Answers
 from framework.serving.answers.answer_stack import AnswerStack
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.answers.limited import LimitedAnswers
+from framework.serving.answers.logged_answers import LoggedAnswers
 from framework.serving.answers.noted import Noted
+from framework.serving.answers.watched_answers import WatchedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.connection import bounded_by
+from framework.serving.drift_options import usual
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
@@ -42,7 +46,9 @@ from framework.serving.features import Features
 from framework.serving.introduction import introduce
 from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
+from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.routes import open_application
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -93,13 +99,13 @@ class _Server(uvicorn.Server):
         self.keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
         allowances = Allowances()
         self.stack = AnswerStack(features.cache, self.metrics)
-        engine = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
-        cached = self.stack.over(engine, release.digest)
-        answers = Noted(LimitedAnswers(cached, allowances, self.accepted.expected_tokens))
+        self.log = None if features.request_log is None else LogWriter(features.request_log, self.metrics)
+        answers = self._answers(features, release, allowances, limits.queue_timeout)
         self._background: Background | None = None
         if features.jobs is not None:
             self._background = Background(features.jobs, release.name, folder.absolute().parent, self.metrics)
-        service = Service(release, limits, context_length(folder), answers, self.metrics, self._background)
+        service = Service(release, limits, context_length(folder), answers, self.metrics)
+        service.background, service.log = self._background, self.log
         service.keeps_answers = features.cache is not None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
@@ -117,6 +123,19 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=FLUSH_SECONDS,
             )
         )
+
+    def _answers(
+        self, features: Features, release: Release, allowances: Allowances, queue_timeout: float
+    ) -> Answers:
+        """Return what answers: the engine, behind everything that the options turn on."""
+        engine = EngineAnswers(self.accepted, self.metrics, queue_timeout)
+        watch = DriftWatch(features.drift.window, usual(features.drift))
+        self.metrics.watch_drift(watch)
+        answers: Answers = WatchedAnswers(self.stack.over(engine, release.digest), watch)
+        answers = LimitedAnswers(answers, allowances, self.accepted.expected_tokens)
+        if self.log is not None and features.request_log is not None:
+            answers = LoggedAnswers(answers, self.log, features.request_log.share, release)
+        return Noted(answers)
 
     def is_ready(self) -> bool:
         """Return whether the model answers new requests."""
@@ -161,6 +180,8 @@ class _Server(uvicorn.Server):
             yield
         await self.supervisor.stop()
         await self.stack.close()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
         self._loop = None
 
     def _start(self, work: Any) -> None:

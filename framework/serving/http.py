@@ -17,9 +17,11 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
 from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.drift_options import DriftOptions
 from framework.serving.features import Features
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.request_log.options import RequestLog
 
 
 class HttpServing(Serving):
@@ -72,6 +74,12 @@ class HttpServing(Serving):
         redis = None if self.cache is None else self.cache.redis
         return {} if redis is None else {"serving.cache.redis": redis}
 
+    drift: DriftOptions = DriftOptions()
+    """What the newest requests are compared with, in the metrics."""
+    request_log: RequestLog | None = None
+    """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
+    texts of users: see ``docs/serving.md`` before you turn it on."""
+
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
 
@@ -84,9 +92,12 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"):
+        needed = dict.fromkeys(("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"), "serve")
+        if self.request_log is not None or self.drift.reference is not None:
+            needed["pyarrow"] = "parquet"
+        for package, extra in needed.items():
             if find_spec(package) is None:
-                raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
+                raise ServeError(f"serving needs the package {package}: pip install 'gitune[{extra}]'")
         if not os.environ.get(API_KEY, "set").strip():
             raise ServeError(
                 f"{API_KEY} is empty, which would accept every request; set it to a key, or unset it"
@@ -112,4 +123,5 @@ class HttpServing(Serving):
             max_connections=self.max_connections,
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
-        run(self, limits, Features(jobs=self.jobs, cache=self.cache), model, release)
+        features = Features(self.drift, self.request_log, self.jobs, self.cache)
+        run(self, limits, features, model, release)

@@ -163,6 +163,14 @@ def _model(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
         run = f"max by (pod) ({signals.bad_in_a_row.of(release.selector)})"
         about = "Bad answers since the last good one."
         panels.append(Panel("Bad in a row", about, "short", [(run, "{{pod}}")], bounds.bad_in_a_row))
+    if signals.drift is not None:
+        about = "Population stability index of the newest requests against what is usual."
+        lines = [(of(metrics.DRIFT_MAX), "{{feature}}")]
+        panels.append(Panel("Drift", about, "short", lines, bounds.drift_psi))
+    if signals.unseen_words is not None:
+        new = [(f"max({signals.unseen_words.of(release.selector)})", "new")]
+        about = "Share of the words in prompts that are new."
+        panels.append(Panel("New words", about, "percentunit", new, bounds.unseen_percent / 100))
     if signals.offline is not None:
         measured = f"max by (metric) ({signals.offline.of(release.selector)})"
         about = "Accuracy, F1, BLEU, ROUGE and the like, of the release that serves."

@@ -58,8 +58,8 @@ class Chat:
             "stops": body.stops(),
             "sampling": asdict(body.sampling()),
         }
-        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived)
         reply = Reply.new(service.release.name, service.created, service.release.digest)
+        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived, reply.id, PATH)
         events = service.answers.generate(asked)
         try:
             # The first event may be an error, which still has a status to send.

@@ -9,6 +9,7 @@ from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
 from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
+from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.metrics import Metrics
 
 
@@ -26,6 +27,8 @@ class Service:
     """Background work; None refuses it."""
     keeps_answers: bool = False
     """Whether answers are cached, so that clients are told how long they can keep theirs."""
+    log: LogWriter | None = None
+    """Keeps feedback; None if it is only counted."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

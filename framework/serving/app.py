@@ -10,9 +10,9 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import uvicorn
@@ -24,6 +24,7 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
+from framework.serving.adapters import Adapter
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
@@ -40,14 +41,27 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+def run(
+    serving: Serving,
+    limits: Limits,
+    folder: Path,
+    release: Release,
+    adapters: Mapping[str, Adapter] = MappingProxyType({}),
+) -> None:
     """Serve until SIGINT or SIGTERM.
+
+    Args:
+        serving: the options of every server.
+        limits: what is accepted.
+        folder: the model's.
+        release: what is served.
+        adapters: served beside it, by name.
 
     Raises:
         ServeError: the port is taken, the model cannot be opened, or its process died too often.
     """
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release)
+        server = _Server(serving, limits, folder, release, adapters)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -59,7 +73,14 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
 class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
-    def __init__(self, serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+    def __init__(
+        self,
+        serving: Serving,
+        limits: Limits,
+        folder: Path,
+        release: Release,
+        adapters: Mapping[str, Adapter],
+    ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
         settings = Settings(
@@ -69,6 +90,7 @@ class _Server(uvicorn.Server):
             serving.threads,
             serving.max_batch_size,
             serving.batch_timeout,
+            {adapter.digest: str(adapter.folder) for adapter in adapters.values()},
         )
         self.metrics = Metrics(release)
         self._generates = open_task(release.task).generates
@@ -77,7 +99,8 @@ class _Server(uvicorn.Server):
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
         answers = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
-        service = Service(release, limits, context_length(folder), answers, self.metrics)
+        digests = {name: adapter.digest for name, adapter in adapters.items()}
+        service = Service(release, limits, context_length(folder), answers, self.metrics, digests)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()

@@ -5,6 +5,7 @@ This module holds the options and checks that the packages are installed. The se
 """
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,7 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.adapters import Adapter, Name, fetch_adapters
 from framework.serving.limits import Limits
 
 
@@ -43,6 +45,21 @@ class HttpServing(Serving):
     """Seconds after which an accepted request whose answer has not begun ends in 503; keep it above
     ``engine_timeout``, so that requests wait for the new process."""
 
+    adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
+    """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
+    local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""
+
+    def beside(self) -> Mapping[str, str]:
+        """Return the adapters' URLs; see the base class."""
+        return {f"serving.adapters.{name}": source for name, source in self.adapters.items()}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch the adapters; see the base class."""
+        self._adapters(model)
+
+    def _adapters(self, model: Path) -> dict[str, Adapter]:
+        return fetch_adapters(self.adapters, model.parent / "adapters")
+
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
 
@@ -53,7 +70,8 @@ class HttpServing(Serving):
         Raises:
             ConfigError: the release's task is unknown.
             ServeError: a package is not installed, the API key is empty, there is no route for the
-                release's task, the port is taken, or the model cannot be opened.
+                release's task, the port is taken, or the model or an adapter cannot be opened.
+            SourceError: an adapter cannot be fetched.
         """
         for package in ("prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
@@ -67,6 +85,15 @@ class HttpServing(Serving):
                 f"release '{release.name}': serving=http has no route for task '{release.task}'; "
                 "use the model without a server"
             )
+        if release.name in self.adapters:
+            raise ServeError(
+                f"serving.adapters: '{release.name}' is the release itself; give the adapter another name"
+            )
+        if self.adapters and not open_task(release.task).generates:
+            raise ServeError(
+                f"release '{release.name}': serving.adapters is for language models, but its task is "
+                f"'{release.task}'; remove it"
+            )
         from framework.serving.app import run
 
         limits = Limits(
@@ -77,4 +104,4 @@ class HttpServing(Serving):
             engine_timeout=self.engine_timeout,
             queue_timeout=self.queue_timeout,
         )
-        run(self, limits, model, release)
+        run(self, limits, model, release, self._adapters(model))

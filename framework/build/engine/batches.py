@@ -1,15 +1,17 @@
 """Open a model folder to generate for many requests at once.
 
 An engine's module that can do this defines ``open_batches(folder, threads, width)``. Every other engine that
-generates answers one request after another.
+generates answers one request after another. One that can change its adapter between two answers defines
+``open_adapted(folder, threads, adapters)``.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.build.engine import (
     GREEDY,
+    AdaptedBatches,
     Batches,
     Generates,
     Progress,
@@ -18,6 +20,7 @@ from framework.build.engine import (
     open_engine,
     require,
 )
+from framework.core.errors import ServeError
 
 
 def open_batches(name: str, folder: Path, threads: int = 0, width: int = 1) -> Batches:
@@ -36,6 +39,28 @@ def open_batches(name: str, folder: Path, threads: int = 0, width: int = 1) -> B
     if opener is None:
         return OneByOne(require(open_engine(name, folder, threads), Generates))
     batches: Batches = opener(folder, threads, width)
+    return batches
+
+
+def open_adapted(name: str, folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
+    """Open *folder* with the engine *name*, and *adapters* beside it.
+
+    Args:
+        name: as for ``open_engine``.
+        folder: an exported language model.
+        threads: CPU threads; 0 leaves the choice to the runtime.
+        adapters: the folder of each, as peft writes it.
+
+    Raises:
+        ServeError: the engine cannot open the folder or an adapter, or has no adapters.
+    """
+    opener = getattr(engine_module(name), "open_adapted", None)
+    if opener is None:
+        raise ServeError(
+            f"the {name} engine has no adapters that can be changed between two answers; build the release "
+            "with export=transformers, or an adapter of its own as a merged release"
+        )
+    batches: AdaptedBatches = opener(folder, threads, adapters)
     return batches
 
 

@@ -34,7 +34,7 @@ class Chat:
         arrived = time.monotonic()
         service = self._service
         body = read_request(ChatRequest, await request.body())
-        service.check_model(body.model)
+        adapter = service.adapter(body.model)
         messages, tools = body.conversation()
         limit, limit_is_own = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
@@ -43,9 +43,10 @@ class Chat:
             "tools": tools,
             "stops": body.stops(),
             "sampling": asdict(body.sampling()),
+            **({} if adapter is None else {"adapter": adapter}),
         }
         asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived)
-        reply = Reply.new(service.release.name, service.created, service.release.digest)
+        reply = Reply.new(body.model, service.created, adapter or service.release.digest)
         events = service.answers.generate(asked)
         try:
             # The first event may be an error, which still has a status to send.

@@ -42,6 +42,41 @@ def open_batches(name: str, folder: Path, threads: int = 0, width: int = 1) -> B
     return batches
 
 
+def answers_together(name: str) -> bool:
+    """Return whether the engine *name* generates several answers at once.
+
+    Raises:
+        ServeError: there is no such engine.
+    """
+    return hasattr(engine_module(name), "open_batches")
+
+
+def generate_all(
+    batches: Batches, prompts: Sequence[Sequence[int]], limits: Sequence[int]
+) -> list[list[int]]:
+    """Return the greedy answer to each prompt, generated in batches as full as they can be.
+
+    Args:
+        batches: an opened folder without running requests.
+        prompts: token ids.
+        limits: most new tokens of each answer, at least 1.
+
+    Raises:
+        ServeError: the runtime failed.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    waiting, running = deque(range(len(prompts))), 0
+    while waiting or running:
+        while waiting and running < batches.width:
+            number = waiting.popleft()
+            batches.submit(number, prompts[number], limits[number])
+            running += 1
+        for progress in batches.step():
+            answers[progress.request] += progress.tokens
+            running -= progress.ended
+    return answers
+
+
 def open_adapted(name: str, folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
     """Open *folder* with the engine *name*, and *adapters* beside it.
 

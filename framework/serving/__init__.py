@@ -40,6 +40,18 @@ class Serving(Component, ABC):
         """
         return {}
 
+    def beside(self) -> Mapping[str, str]:
+        """Return the URLs of what pods fetch beside the model, by the option that names each."""
+        return {}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch what ``beside`` names, into a folder beside *model*.
+
+        Raises:
+            SourceError: it cannot be fetched, or does not match its digest.
+            ServeError: it is missing, or has no digest.
+        """
+
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.

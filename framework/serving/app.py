@@ -61,6 +61,13 @@ FLUSH_SECONDS = 5
 def run(serving: Serving, limits: Limits, features: Features, folder: Path, release: Release) -> None:
     """Serve until SIGINT or SIGTERM.
 
+    Args:
+        serving: the options of every server.
+        limits: what is accepted.
+        folder: the model's.
+        release: what is served.
+        adapters: served beside it, by name.
+
     Raises:
         ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
     """
@@ -90,6 +97,7 @@ class _Server(uvicorn.Server):
             serving.threads,
             serving.max_batch_size,
             serving.batch_timeout,
+            {adapter.digest: str(adapter.folder) for adapter in adapters.values()},
         )
         self.metrics = Metrics(release)
         self._generates = open_task(release.task).generates
@@ -105,6 +113,7 @@ class _Server(uvicorn.Server):
         if features.jobs is not None:
             self._background = Background(features.jobs, release.name, folder.absolute().parent, self.metrics)
         service = Service(release, limits, context_length(folder), answers, self.metrics)
+        service.adapters = {name: adapter.digest for name, adapter in features.adapters.items()}
         service.background, service.log = self._background, self.log
         service.keeps_answers = features.cache is not None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -48,7 +48,7 @@ class Chat:
         arrived = time.monotonic()
         service = self._service
         body = read_request(ChatRequest, await request.body())
-        service.check_model(body.model)
+        adapter = service.adapter(body.model)
         messages, tools = body.conversation()
         limit, limit_is_own = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
@@ -57,8 +57,9 @@ class Chat:
             "tools": tools,
             "stops": body.stops(),
             "sampling": asdict(body.sampling()),
+            **({} if adapter is None else {"adapter": adapter}),
         }
-        reply = Reply.new(service.release.name, service.created, service.release.digest)
+        reply = Reply.new(body.model, service.created, adapter or service.release.digest)
         asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived, reply.id, PATH)
         events = service.answers.generate(asked)
         try:

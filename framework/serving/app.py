@@ -66,7 +66,7 @@ def run(serving: Serving, limits: Limits, features: Features, folder: Path, rele
         limits: what is accepted.
         folder: the model's.
         release: what is served.
-        adapters: served beside it, by name.
+        features: what the options turn on beside answering.
 
     Raises:
         ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
@@ -97,7 +97,7 @@ class _Server(uvicorn.Server):
             serving.threads,
             serving.max_batch_size,
             serving.batch_timeout,
-            {adapter.digest: str(adapter.folder) for adapter in adapters.values()},
+            {adapter.digest: str(adapter.folder) for adapter in features.adapters.values()},
         )
         self.metrics = Metrics(release)
         self._generates = open_task(release.task).generates

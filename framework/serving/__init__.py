@@ -52,6 +52,18 @@ class Serving(Component, ABC):
         """Return what keeps it from serving in a pod, which has no disk of its own that stays."""
         return []
 
+    def beside(self) -> Mapping[str, str]:
+        """Return the URLs of what pods fetch beside the model, by the option that names each."""
+        return {}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch what ``beside`` names, into a folder beside *model*.
+
+        Raises:
+            SourceError: it cannot be fetched, or does not match its digest.
+            ServeError: it is missing, or has no digest.
+        """
+
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.

@@ -133,7 +133,7 @@ class ClusterDeployment(Deployment, ServerSettings):
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
             *([] if secrets.shared else secrets.objects(identity, self.wanted_secrets(delivery))),
-            *self.beside(workload, services, delivery),
+            *self.companions(workload, services, delivery),
         ]
 
     def _egress(self, url: str, delivery: Delivery) -> list[Egress]:
@@ -151,7 +151,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         """Return this target's own pods that connect to the server's."""
         return []
 
-    def beside(self, workload: Workload, services: Sequence[str], delivery: Delivery) -> list[Object]:
+    def companions(self, workload: Workload, services: Sequence[str], delivery: Delivery) -> list[Object]:
         """Return the objects of pods that run beside the server's.
 
         Args:

@@ -17,8 +17,13 @@ from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment, compose_services
 from framework.delivery.deployment.approved_pod import SIGNERS_FILE, SIGNERS_FOLDER, signer_arguments
 from framework.delivery.deployment.kubernetes import settings_text
-from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
-from framework.delivery.environment import Environment
+from framework.delivery.deployment.server_pod import (
+    MODEL,
+    MODEL_FOLDER,
+    fetches_beside,
+    is_remote,
+    store_folder,
+)
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
 from framework.manifests.server_signals import GITUNE
@@ -142,7 +147,7 @@ class Compose(Deployment):
             "networks": {"inside": {"internal": True}, "outside": {}},
             "secrets": {name: {"file": f"{_SECRETS}/{name}"} for name in secrets},
             "services": {
-                "fetch-model": self._fetch(release, delivery.environment, limits, labels),
+                "fetch-model": self._fetch(release, delivery, limits, labels),
                 "grafana": compose_services.grafana(self.grafana_image, labels, grafana_port, dashboards),
                 "prometheus": compose_services.prometheus(self.prometheus_image, labels),
                 "rabbitmq": compose_services.rabbitmq(self.rabbitmq_image, labels),
@@ -154,8 +159,9 @@ class Compose(Deployment):
         }
 
     def _fetch(
-        self, release: Release, environment: Environment, limits: Amounts, labels: Mapping[str, str]
+        self, release: Release, delivery: Delivery, limits: Amounts, labels: Mapping[str, str]
     ) -> Object:
+        environment = delivery.environment
         volumes: list[Object] = [{"source": "model", "target": MODEL_FOLDER, "type": "volume"}]
         if not is_remote(release.model_uri):
             target = store_folder(release.model_uri)
@@ -172,6 +178,9 @@ class Compose(Deployment):
                 }
             )
         configs, flags = [{"source": LOCK, "target": f"{CONFIG_FOLDER}/{LOCK}"}], ["--fetch-only"]
+        if fetches_beside(delivery, release.model_uri, mounted=False):
+            configs.append({"source": SETTINGS, "target": f"{CONFIG_FOLDER}/{SETTINGS}"})
+            flags += ["--config", f"{CONFIG_FOLDER}/{SETTINGS}"]
         if environment.signers:
             configs.append({"source": SIGNERS_FILE, "target": f"{SIGNERS_FOLDER}/{SIGNERS_FILE}"})
             flags += signer_arguments(environment.name)

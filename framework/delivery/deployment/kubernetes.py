@@ -9,7 +9,14 @@ import json
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.own_server import SETTINGS, OwnServer
-from framework.delivery.deployment.server_pod import MODEL, answering, container, server_command, server_pod
+from framework.delivery.deployment.server_pod import (
+    MODEL,
+    answering,
+    container,
+    fetches_beside,
+    server_command,
+    server_pod,
+)
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER
 from framework.manifests.server_signals import GITUNE
@@ -45,13 +52,15 @@ def own_workload(
         container: name of the server's container.
 
     Raises:
-        ReleaseError: no volume can be mounted for the release's model.
+        ReleaseError: no volume can be mounted for the release's model, or adapters are in another store.
     """
     identity, serving = target.identity(release, delivery), delivery.serving
     server = server_container(target, serving.port, container)
+    beside = fetches_beside(delivery, release.model_uri, mounted=target.model_image is not None)
+    flags = ("--config", f"{CONFIG_FOLDER}/{SETTINGS}") if beside else ()
     return Workload(
         identity=identity,
-        pod=server_pod(target, identity, release.model_uri, server),
+        pod=server_pod(target, identity, release.model_uri, server, fetch_flags=flags),
         files={
             LOCK: release.served().text(),
             SETTINGS: settings_text(serving, target.limits.cpu),

@@ -56,7 +56,7 @@ class OwnServer(ClusterDeployment):
         """Return the pods that run background jobs; see the base class."""
         return [Peer(pods=dict(worker_identity(identity).selector))] if delivery.serving.worker() else []
 
-    def beside(self, workload: Workload, services: Sequence[str], delivery: Delivery) -> list[Object]:
+    def companions(self, workload: Workload, services: Sequence[str], delivery: Delivery) -> list[Object]:
         """Return the pods that run background jobs; see the base class."""
         if not (command := delivery.serving.worker()):
             return []

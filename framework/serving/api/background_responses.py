@@ -15,6 +15,7 @@ from framework.serving.api import chat
 from framework.serving.api.body import StrictBody, count_characters, read_request
 from framework.serving.api.chat_request import ChatRequest
 from framework.serving.api.jobs import idempotency_key, reused_key
+from framework.serving.api.operation import Operation
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
@@ -86,6 +87,8 @@ class ResponseRequest(StrictBody):
 
 class BackgroundResponses:
     """Takes, shows and cancels background responses."""
+
+    operations: tuple[Operation, ...] = ()
 
     def __init__(self, service: Service, background: Background) -> None:
         self._service, self._background = service, background

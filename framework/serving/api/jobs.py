@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from framework.serving.api.body import StrictBody, read_request
+from framework.serving.api.operation import Operation
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
 from framework.serving.jobs.background import Background
@@ -37,6 +38,8 @@ class JobRoutes:
         background: background work.
         endpoints: the paths that a job can ask.
     """
+
+    operations: tuple[Operation, ...] = ()
 
     def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
         self._background, self._endpoints = background, endpoints

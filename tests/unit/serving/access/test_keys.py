@@ -145,6 +145,6 @@ def test_caller_is_found_by_name_while_its_key_is_accepted(tmp_path) -> None:
     keys, _ = opened(path)
     assert keys.caller_named("key-0").tokens_per_minute == 5
     assert keys.caller_named("key-1") is None
-    keys.renew(text(FIRST, expires="2001-01-01T00:00:00Z"))
+    keys.renew(text(FIRST, expires="2001-01-01T00:00:00Z").encode())
     assert keys.caller_named("key-0") is None
     assert opened(None)[0].caller_named("") == ANYBODY

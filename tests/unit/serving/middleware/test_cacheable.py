@@ -22,7 +22,7 @@ class App:
         paths = ["/v1/chat/completions", "/v1/classify"]
         routes = [Route(path, self.answer, methods=["POST"]) for path in [*paths, "/v1/feedback"]]
         cacheable = Middleware(Cacheable, routes=paths, digest=lambda: self.digest, shared=shared)
-        app = Starlette(routes=routes, middleware=[Middleware(Bounded), cacheable])
+        app = Starlette(routes=routes, middleware=[Middleware(Bounded, open_paths=()), cacheable])
         install_error_handlers(app)
         self.client = TestClient(app)
 

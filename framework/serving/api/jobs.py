@@ -1,5 +1,6 @@
 """``/v1/jobs``: any endpoint's request, answered in the background."""
 
+import json
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -56,6 +57,10 @@ class JobRoutes:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
         if body.body.get("stream") or body.body.get("background"):
             raise ApiError(400, "A job's body has neither stream nor background", param="body")
+        try:
+            json.dumps(body.body, allow_nan=False)
+        except ValueError:
+            raise ApiError(400, "body: NaN and Infinity are no JSON", param="body") from None
         shown = {"metadata": body.metadata or {}}
         new = NewJob(
             body.url, body.body, caller_of(request).name, shown, idempotency_key(request), body.webhook

@@ -64,12 +64,13 @@ def test_a_refused_request_is_a_failed_job(served) -> None:
     [
         ({"url": "/metrics", "body": {}}, "url"),
         ({"url": CHAT, "body": {**BODY, "stream": True}}, "body"),
+        ({"url": CHAT, "body": {**BODY, "temperature": float("nan")}}, "body"),
         ({"url": CHAT, "body": BODY, "webhook": "http://169.254.169.254/latest"}, "webhook"),
         ({"url": CHAT, "body": BODY, "priority": 1}, "priority"),
     ],
 )
 def test_what_cannot_be_a_job_is_refused_at_once(served, sent, param) -> None:
-    reply = httpx.post(f"{served.url}/v1/jobs", json=sent)
+    reply = httpx.post(f"{served.url}/v1/jobs", content=json.dumps(sent))
     assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
 
 

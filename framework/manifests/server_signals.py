@@ -84,6 +84,12 @@ class Signals:
     """Counter of calls to other services, by the labels ``destination`` and ``outcome``."""
     breakers: Series | None = None
     """Gauge that is 1 while a service is left alone, by the label ``destination``."""
+    jobs_age: Series | None = None
+    """Gauge of the seconds since the oldest queued background job was accepted."""
+    jobs_ended: Series | None = None
+    """Counter of the background jobs that have ended, by the label ``status``."""
+    jobs_queued: Series | None = None
+    """Gauge of the queued background jobs; each server exports the same number."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -202,6 +208,9 @@ GITUNE = Signals(
     answers=Series(metrics.CACHE_ANSWERS),
     calls=Series(metrics.OUTBOUND_CALLS),
     breakers=Series(metrics.BREAKER_OPEN),
+    jobs_age=Series(metrics.JOBS_OLDEST_SECONDS),
+    jobs_ended=Series(metrics.JOBS_ENDED),
+    jobs_queued=Series(metrics.JOBS_QUEUED),
     ready=Series(metrics.READY),
 )
 """Our own server."""

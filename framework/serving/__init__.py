@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.core.release import Release
 
 API_KEY = "GITUNE_API_KEY"
@@ -39,6 +40,17 @@ class Serving(Component, ABC):
         An address is a URL or the name of an environment variable that holds one.
         """
         return {}
+
+    def worker(self) -> tuple[str, ...]:
+        """Return the command of a worker beside the server; empty where there is none.
+
+        It takes the release as ``--release``, the server's options as ``--config`` and its URL as ``--url``.
+        """
+        return ()
+
+    def pod_problems(self) -> list[Problem]:
+        """Return what keeps it from serving in a pod, which has no disk of its own that stays."""
+        return []
 
     def beside(self) -> Mapping[str, str]:
         """Return the URLs of what pods fetch beside the model, by the option that names each."""

@@ -185,7 +185,9 @@ class _Server(uvicorn.Server):
         self._start(self.keys.watch())
         async with contextlib.AsyncExitStack() as stack:
             if self._background is not None:
-                await stack.enter_async_context(self._background.running(app.state.unkeyed))
+                await stack.enter_async_context(
+                    self._background.running(app.state.unkeyed, self.keys.caller_named)
+                )
             yield
         await self.supervisor.stop()
         await self.stack.close()

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from framework.build.task import open_task
 from framework.core.errors import ServeError
+from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
 from framework.serving.adapters import Adapter, Name, fetch_adapters
@@ -22,6 +23,7 @@ from framework.serving.drift_options import DriftOptions
 from framework.serving.features import Features
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.outbound.address import host_and_port, variable_of
 from framework.serving.request_log.options import RequestLog
 
 
@@ -70,11 +72,6 @@ class HttpServing(Serving):
     cache: CacheOptions | None = None
     """Keeps answers to deterministic requests; None computes every answer."""
 
-    def connections(self) -> Mapping[str, str]:
-        """Return the addresses of the services that it calls; see the base class."""
-        redis = None if self.cache is None else self.cache.redis
-        return {} if redis is None else {"serving.cache.redis": redis}
-
     drift: DriftOptions = DriftOptions()
     """What the newest requests are compared with, in the metrics."""
     request_log: RequestLog | None = None
@@ -83,6 +80,25 @@ class HttpServing(Serving):
     adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
     """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
     local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the addresses of the services that it calls; see the base class."""
+        redis = None if self.cache is None else self.cache.redis
+        jobs = {} if self.jobs is None else self.jobs.connections()
+        return jobs if redis is None else {"serving.cache.redis": redis, **jobs}
+
+    def worker(self) -> tuple[str, ...]:
+        """Return the command of a worker of background jobs; see the base class."""
+        module = "framework.serving.jobs.worker"
+        return ("python", "-m", module) if self.jobs is not None and self.jobs.broker else ()
+
+    def pod_problems(self) -> list[Problem]:
+        """Return that pods need a database for background jobs; see the base class."""
+        if self.jobs is None or variable_of(self.jobs.results) or host_and_port(self.jobs.results):
+            return []
+        reason = "a pod's own file is lost with the pod, and other pods do not see it"
+        overrides = ("serving.jobs.results=<variable with a postgresql:// URL>",)
+        return [Problem("serving.jobs.results", reason, overrides)]
 
     def beside(self) -> Mapping[str, str]:
         """Return the adapters' URLs; see the base class."""

@@ -47,8 +47,10 @@ def open_application(
     endpoints: list[Endpoint] = [model, Feedback(service), Models(service), probes]
     paths = [route.path for route in model.routes]
     counted = Middleware(Counted, metrics=service.metrics, routes=paths)
-    # Background jobs that run in this process ask the model's routes: they count, and need no key.
-    unkeyed = Starlette(routes=list(model.routes), middleware=[counted])
+    limited = Middleware(Limited, allowances=allowances, routes=paths)
+    # Background jobs that run in this process ask the model's routes: they count, also against the limits
+    # of their owners, and need no key.
+    unkeyed = Starlette(routes=list(model.routes), middleware=[counted, limited])
     install_error_handlers(unkeyed)
     if service.background is not None:
         endpoints.append(JobRoutes(service.background, tuple(paths)))
@@ -64,7 +66,7 @@ def open_application(
     middleware = [Middleware(Identified, log=log), counted]
     if keys:
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
-        middleware.append(Middleware(Limited, allowances=allowances, routes=paths))
+        middleware.append(limited)
     middleware.append(Middleware(Bounded, open_paths=PATHS))
     if service.keeps_answers:
         middleware.append(

@@ -39,9 +39,13 @@ SETTINGS = f"serving{_JSON}"
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
 _SIGNERS = "${GITUNE_SIGNERS:?set it to the JSON file of the accepted signers}"
 _USER = f"{USER}:{USER}"
+_PULSE = "/tmp/worker-runs"
+_WORKER_LIMITS = Amounts(cpu="1", memory="1Gi")
 _READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
 REDIS_URL = "GITUNE_REDIS_URL"
 """The variable that is set to the URL of this machine's Redis."""
+RABBITMQ_URL = "GITUNE_RABBITMQ_URL"
+"""The variable that is set to the URL of this machine's RabbitMQ."""
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -57,7 +61,8 @@ class Compose(Deployment):
     """Redis, a cache for the applications on this machine, and for the server's answers where
     ``serving.cache.redis`` is ``GITUNE_REDIS_URL``, which is set to it."""
     rabbitmq_image: Image = "rabbitmq:4.0.5"
-    """RabbitMQ, a queue for the applications on this machine; the server does not use it."""
+    """RabbitMQ, a queue for the applications on this machine, and for background jobs where
+    ``serving.jobs.broker`` is ``GITUNE_RABBITMQ_URL``, which is set to it."""
     prometheus_image: Image = "prom/prometheus:v3.1.0"
     """Prometheus, which scrapes the server and evaluates ``monitoring``'s alerts."""
     grafana_image: Image = "grafana/grafana:11.6.0"
@@ -109,7 +114,7 @@ class Compose(Deployment):
         """Return what one machine cannot do, and unpinned images."""
         environment = delivery.environment
         images = [*self.unpinned(environment), *self.foreign_images(environment)]
-        problems = [*delivery.monitoring.problems(), *images]
+        problems = [*delivery.monitoring.problems(), *delivery.serving.pod_problems(), *images]
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
@@ -148,6 +153,7 @@ class Compose(Deployment):
                 "rabbitmq": compose_services.rabbitmq(self.rabbitmq_image, labels),
                 "redis": compose_services.redis(self.redis_image, labels),
                 "server": self._server(delivery.serving, limits, labels),
+                **self._worker(delivery.serving, labels),
             },
             "volumes": {name: {} for name in ("grafana", "model", "prometheus", "rabbitmq", "redis")},
         }
@@ -195,21 +201,13 @@ class Compose(Deployment):
             "python", "-c", _READY.format(port=port), start=self.startup_seconds
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
-        variables = [*filter(None, map(variable_of, serving.connections().values()))]
-        secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
-        if REDIS_URL in variables:
-            secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'
-        if secret:
-            line = f"{' '.join(secret.values())} exec {shlex.join(more['command'])}"
-            more = {"entrypoint": ["sh", "-c", compose_services.escaped(line)], "secrets": [*secret]}
-        passed = [name for name in variables if name != REDIS_URL]
+        more |= self._variables(serving, more["command"])
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
         server = self._own(
             limits,
             labels,
             configs=[{"source": name, "target": f"{CONFIG_FOLDER}/{name}"} for name in (LOCK, SETTINGS)],
             depends_on={"fetch-model": {"condition": "service_completed_successfully"}},
-            environment=["HOME=/tmp", *passed] if passed else {"HOME": "/tmp"},
             healthcheck=check,
             networks=["inside", "outside"],
             ports=[self._published(port, port)],
@@ -217,10 +215,48 @@ class Compose(Deployment):
             volumes=[model],
             **more,
         )
+        if "entrypoint" in server:
+            del server["command"]
         if self.gpus:
             devices = [{"capabilities": ["gpu"], "count": self.gpus, "driver": "nvidia"}]
             server["deploy"]["resources"]["reservations"] = {"devices": devices}
         return server
+
+    def _worker(self, serving: Serving, labels: Mapping[str, str]) -> dict[str, Object]:
+        """Return the worker of background jobs by its name, where the server has any."""
+        if not serving.worker():
+            return {}
+        files = ["--release", f"{CONFIG_FOLDER}/{LOCK}", "--config", f"{CONFIG_FOLDER}/{SETTINGS}"]
+        command = [*serving.worker(), *files, "--url", f"http://server:{serving.port}", "--pulse", _PULSE]
+        more = {"command": command, **self._variables(serving, command)}
+        if "entrypoint" in more:
+            del more["command"]
+        worker = self._own(
+            _WORKER_LIMITS,
+            labels,
+            configs=[{"source": name, "target": f"{CONFIG_FOLDER}/{name}"} for name in (LOCK, SETTINGS)],
+            depends_on={"server": {"condition": "service_healthy"}},
+            healthcheck=compose_services.healthcheck(f'test -n "$(find {_PULSE} -mmin -5)"', start=60),
+            networks=["inside", "outside"],
+            stop_grace_period=f"{self.grace_seconds}s",
+            **more,
+        )
+        return {"worker": worker}
+
+    def _variables(self, serving: Serving, command: Sequence[str]) -> Object:
+        """Return how a service gets the variables that the server reads, and starts *command* with them."""
+        named = [*filter(None, map(variable_of, serving.connections().values()))]
+        secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
+        if REDIS_URL in named:
+            secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'
+        if RABBITMQ_URL in named:
+            secret["rabbitmq-password"] = f'{RABBITMQ_URL}="$({compose_services.RABBITMQ_URL_COMMAND})"'
+        passed = [name for name in named if name not in (REDIS_URL, RABBITMQ_URL)]
+        environment = ["HOME=/tmp", *passed] if passed else {"HOME": "/tmp"}
+        if not secret:
+            return {"environment": environment}
+        line = compose_services.escaped(f"{' '.join(secret.values())} exec {shlex.join(command)}")
+        return {"entrypoint": ["sh", "-c", line], "environment": environment, "secrets": [*secret]}
 
     def _own(self, limits: Amounts, labels: Mapping[str, str], **more: object) -> Object:
         memory = f"{int(amount(limits.memory)) // 2**20}m"

@@ -8,7 +8,7 @@ import json
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
-from framework.delivery.deployment.own_server import OwnServer
+from framework.delivery.deployment.own_server import SETTINGS, OwnServer
 from framework.delivery.deployment.server_pod import (
     MODEL,
     answering,
@@ -23,9 +23,6 @@ from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Image, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
-
-SETTINGS = "serving.json"
-"""The ConfigMap's file with the server's settings."""
 
 
 class Kubernetes(OwnServer):

@@ -3,19 +3,24 @@
 Which services those are, the serving option says (``Serving.connections``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from framework.core.problem import Problem
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
+from framework.delivery.deployment.job_workers import worker_identity, worker_objects
 from framework.delivery.deployment.store_hosts import host_problems
 from framework.manifests.egress import Egress
-from framework.manifests.values import ObjectName, like
+from framework.manifests.identity import Identity, Object
+from framework.manifests.values import ObjectName, Peer, like
+from framework.manifests.workload import Workload
 from framework.serving.outbound.address import host_and_port, variable_of
 
+SETTINGS = "serving.json"
+"""The file with the server's settings, among those of its pods."""
 HostPort = Annotated[
     str, AfterValidator(like(r"[-a-z0-9*_.]+:[1-9][0-9]{0,4}", "a host and a port such as 'redis.cache:80'"))
 ]
@@ -32,6 +37,9 @@ class OwnServer(ClusterDeployment):
     ``server_secret`` say. The network policy allows these ports; with
     ``environment.network_policies=cilium``, at these hosts only."""
 
+    job_workers: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Pods that run background jobs, where ``serving.jobs.broker`` is set."""
+
     def wanted_secrets(self, delivery: Delivery) -> Mapping[str, str]:
         """Return the type of each Secret that the objects refer to, by its name."""
         own = {} if self.server_secret is None else {self.server_secret: "Opaque"}
@@ -44,9 +52,34 @@ class OwnServer(ClusterDeployment):
         targets = [target for target in known if target] + [(host, int(port)) for host, _, port in named]
         return [Egress(port, (host,)) for host, port in dict.fromkeys(targets)]
 
+    def own_callers(self, identity: Identity, delivery: Delivery) -> list[Peer]:
+        """Return the pods that run background jobs; see the base class."""
+        return [Peer(pods=dict(worker_identity(identity).selector))] if delivery.serving.worker() else []
+
+    def companions(self, workload: Workload, services: Sequence[str], delivery: Delivery) -> list[Object]:
+        """Return the pods that run background jobs; see the base class."""
+        if not (command := delivery.serving.worker()):
+            return []
+        return worker_objects(
+            workload,
+            self,
+            command,
+            self.job_workers,
+            url=f"http://{services[0]}.{workload.identity.namespace}.svc:{workload.service_port}",
+            port=delivery.serving.port,
+            settings_file=SETTINGS,
+            secret=self.server_secret,
+            egress=self.calls(delivery),
+            by_name=delivery.environment.network_policies == "cilium",
+        )
+
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what keeps the server from calling what its options name; see the base class."""
-        problems = super().problems(delivery)
+        problems = super().problems(delivery) + delivery.serving.pod_problems()
+        if delivery.environment.signers and delivery.serving.worker():
+            reason = "the admission policies of an environment with signers refuse workers of background jobs"
+            advice = ("serving.jobs.broker=''", "environment.signers={}")
+            problems.append(Problem("serving.jobs.broker", reason, advice))
         for field, address in delivery.serving.connections().items():
             if (variable := variable_of(address)) is None:
                 continue

@@ -51,6 +51,8 @@ class Deployment(Component, ABC):
     """The only library whose engines it opens (``Export.library``), by engine."""
     has_api_keys: ClassVar[bool] = True
     """Whether its server can ask for an API key."""
+    has_key_files: ClassVar[bool] = False
+    """Whether its server reads a file of API keys with limits."""
     batches: ClassVar[bool] = False
     """Whether it sends up to ``serving.max_batch_size`` rows to the engine in one call."""
     remedy: ClassVar[str] = ""

@@ -71,7 +71,8 @@ class ClusterDeployment(Deployment, ServerSettings):
     def wanted_secrets(self, delivery: Delivery) -> Mapping[str, str]:
         """Return the type of each Secret that the objects refer to, by its name."""
         api_key = self.api_key_secret.name if self.api_key_secret is not None else None
-        opaque = (self.store_secret, api_key, *delivery.monitoring.secret_names)
+        keys = self.keys_secret.name if self.keys_secret is not None else None
+        opaque = (self.store_secret, api_key, keys, *delivery.monitoring.secret_names)
         types = {name: "Opaque" for name in opaque if name is not None}
         if self.image_pull_secret is not None:
             types[self.image_pull_secret] = "kubernetes.io/dockerconfigjson"
@@ -189,6 +190,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         return [
             *problems,
             *self._open_host(delivery),
+            *self._lost_keys(delivery),
             *self.unpinned(environment),
             *self.foreign_images(environment),
         ]
@@ -198,10 +200,24 @@ class ClusterDeployment(Deployment, ServerSettings):
         environment = delivery.environment
         if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
             return []
+        if self.has_key_files and self.keys_secret is not None:
+            return []
         reason = f"the host is public, and {environment.name} requires an API key"
         key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()
         overrides = (*key, "traffic=none", "environment.require_api_key=false")
         return [Problem("deployment.api_key_secret", reason, overrides)]
+
+    def _lost_keys(self, delivery: Delivery) -> list[Problem]:
+        """Return a file of API keys that the pods would not have, or not read."""
+        if self.keys_secret is not None and not self.has_key_files:
+            reason = "only our own server reads a file of API keys"
+            overrides = ("deployment.keys_secret=null", "deployment=kubernetes")
+            return [Problem("deployment.keys_secret", reason, overrides)]
+        if self.keys_secret is not None or getattr(delivery.serving, "keys", None) is None:
+            return []
+        secret = ("deployment.keys_secret={name:<name>,key:<key>}",) if self.has_key_files else ()
+        reason = "the pods do not have this machine's file"
+        return [Problem("serving.keys", reason, (*secret, "serving.keys=null"))]
 
     def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
         """Return what the pod has too little of for *size* bytes of weights: disk, memory, time to load."""

@@ -5,15 +5,24 @@ starts. ``framework.serving`` is the server.
 """
 
 import json
+from typing import ClassVar
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import MODEL, answering, container, server_command, server_pod
+from framework.delivery.deployment.server_pod import (
+    KEYS_FILE,
+    KEYS_FOLDER,
+    MODEL,
+    answering,
+    container,
+    server_command,
+    server_pod,
+)
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER
 from framework.manifests.server_signals import GITUNE
-from framework.manifests.values import Image, amount
+from framework.manifests.values import Image, SecretKey, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
 
@@ -23,6 +32,8 @@ SETTINGS = "serving.json"
 
 class Kubernetes(ClusterDeployment):
     """Pods of our own server."""
+
+    has_key_files: ClassVar[bool] = True
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""
@@ -52,12 +63,13 @@ def own_workload(
     """
     identity, serving = target.identity(release, delivery), delivery.serving
     server = server_container(target, serving.port, container)
+    keys = [keys_volume(target.keys_secret)] if target.keys_secret is not None else []
     return Workload(
         identity=identity,
-        pod=server_pod(target, identity, release.model_uri, server),
+        pod=server_pod(target, identity, release.model_uri, server, extra_volumes=keys),
         files={
             LOCK: release.served().text(),
-            SETTINGS: settings_text(serving, target.limits.cpu),
+            SETTINGS: settings_text(serving, target.limits.cpu, target.keys_file),
         },
         service_port=target.service_port,
         start_seconds=target.start_seconds,
@@ -65,11 +77,17 @@ def own_workload(
     )
 
 
-def settings_text(serving: Serving, cpu: str) -> str:
-    """Return the server's settings file for a container limited to *cpu* cores."""
+def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
+    """Return the server's settings file for a container limited to *cpu* cores.
+
+    Args:
+        serving: the settings.
+        cpu: the container's limit of cores.
+        keys: the path of the file of API keys in it; None has none.
+    """
     # A runtime that starts a thread per core of the node would be throttled.
     threads = serving.threads or max(1, int(amount(cpu)))
-    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
+    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads, "keys": keys})
     return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -86,4 +104,12 @@ def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
     server |= answering(target, port, alive="/health", ready="/ready")
     if target.api_key_secret is not None:
         server["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
+    if target.keys_secret is not None:
+        server["volumeMounts"].append({"mountPath": KEYS_FOLDER, "name": "keys", "readOnly": True})
     return server
+
+
+def keys_volume(secret: SecretKey) -> Object:
+    """Return the volume with the file of API keys, and nothing else of *secret*."""
+    items = [{"key": secret.key, "path": KEYS_FILE}]
+    return {"name": "keys", "secret": {"items": items, "secretName": secret.name}}

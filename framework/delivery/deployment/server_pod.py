@@ -33,6 +33,11 @@ MODEL_FOLDER = "/models"
 MODEL = f"{MODEL_FOLDER}/model"
 """The published folder, after verification."""
 
+KEYS_FOLDER = "/etc/gitune-keys"
+"""Mount path of the Secret with the hashes of API keys."""
+KEYS_FILE = "keys.yaml"
+"""The file in it; a path of its own, since a file that is mounted alone never changes."""
+
 _PRESTOP_SECONDS = 5
 
 
@@ -66,6 +71,10 @@ class ServerSettings(PodSettings):
     api_key_secret: SecretKey | None = None
     """The Secret, and its key, that holds the API key. Every request except probes and metrics must send it
     as ``Authorization: Bearer``. The key itself is not stored in Git. None accepts requests without a key."""
+    keys_secret: SecretKey | None = None
+    """The Secret, and its key, with the file of ``serving.keys``: hashes of API keys, their limits and
+    priorities. It is mounted read-only, and the server follows its changes. Set its ``key``, such as
+    ``keys.yaml``."""
     startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 50
     """Longest time to load the model, at least its size at ``load_mib_per_second``. Fetching it is allowed
     the same time again. Both count toward a rollback, together with the time until Argo CD sees the commit; a
@@ -80,6 +89,11 @@ class ServerSettings(PodSettings):
     def fetcher(self) -> str:
         """The image that fetches and verifies the model."""
         return self.fetch_image or self.image
+
+    @property
+    def keys_file(self) -> str | None:
+        """The path of the file of API keys in the server's container."""
+        return None if self.keys_secret is None else f"{KEYS_FOLDER}/{KEYS_FILE}"
 
     @property
     def space(self) -> str:

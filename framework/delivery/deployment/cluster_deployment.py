@@ -60,6 +60,11 @@ class ClusterDeployment(Deployment, ServerSettings):
         images = {"image": self.image, "fetch_image": self.fetch_image, "model_image": self.model_image}
         return {field: image for field, image in images.items() if image is not None}
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether the server gets a file of API keys."""
+        return self.keys_secret is not None
+
     @abstractmethod
     def workload(self, release: Release, delivery: Delivery) -> Workload:
         """Return the pods that serve *release*.
@@ -190,7 +195,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         return [
             *problems,
             *self._open_host(delivery),
-            *self._lost_keys(delivery),
+            *self._unread_keys(),
             *self.unpinned(environment),
             *self.foreign_images(environment),
         ]
@@ -200,24 +205,20 @@ class ClusterDeployment(Deployment, ServerSettings):
         environment = delivery.environment
         if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
             return []
-        if self.has_key_files and self.keys_secret is not None:
+        if self.has_keys and self.keys_override:
             return []
         reason = f"the host is public, and {environment.name} requires an API key"
         key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()
         overrides = (*key, "traffic=none", "environment.require_api_key=false")
         return [Problem("deployment.api_key_secret", reason, overrides)]
 
-    def _lost_keys(self, delivery: Delivery) -> list[Problem]:
-        """Return a file of API keys that the pods would not have, or not read."""
-        if self.keys_secret is not None and not self.has_key_files:
-            reason = "only our own server reads a file of API keys"
-            overrides = ("deployment.keys_secret=null", "deployment=kubernetes")
-            return [Problem("deployment.keys_secret", reason, overrides)]
-        if self.keys_secret is not None or getattr(delivery.serving, "keys", None) is None:
+    def _unread_keys(self) -> list[Problem]:
+        """Return a file of API keys that this server would not read."""
+        if self.keys_secret is None or self.keys_override:
             return []
-        secret = ("deployment.keys_secret={name:<name>,key:<key>}",) if self.has_key_files else ()
-        reason = "the pods do not have this machine's file"
-        return [Problem("serving.keys", reason, (*secret, "serving.keys=null"))]
+        reason = "only our own server reads a file of API keys"
+        overrides = ("deployment.keys_secret=null", "deployment=kubernetes")
+        return [Problem("deployment.keys_secret", reason, overrides)]
 
     def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
         """Return what the pod has too little of for *size* bytes of weights: disk, memory, time to load."""

@@ -45,7 +45,7 @@ class Compose(Deployment):
     """Docker Compose services on one machine, with our own server."""
 
     synced: ClassVar[bool] = False
-    has_key_files: ClassVar[bool] = True
+    keys_override: ClassVar[str] = "deployment.keys=true"
 
     image: Image = "gitune/server:0.1.0"
     """Our server's image; outside dev all images must be pinned, ``…@sha256:<64 hex digits>``."""
@@ -75,6 +75,11 @@ class Compose(Deployment):
     """Longest time to load the model."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
     """Longest time that the stopping server has to finish its answers."""
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the server gets a file of API keys."""
+        return self.keys
 
     @property
     def images(self) -> Mapping[str, str]:
@@ -111,11 +116,8 @@ class Compose(Deployment):
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
-        if getattr(delivery.serving, "keys", None) is not None and not self.keys:
-            reason = "the container does not have this file"
-            problems.append(Problem("serving.keys", reason, ("deployment.keys=true", "serving.keys=null")))
-        has_keys = self.api_key or self.keys
-        if self.address == "0.0.0.0" and not has_keys and delivery.environment.require_api_key:
+        open_to_all = self.address == "0.0.0.0" and not (self.api_key or self.keys)
+        if open_to_all and delivery.environment.require_api_key:
             reason = f"all interfaces are open, and {delivery.environment.name} requires an API key"
             overrides = ("deployment.api_key=true", "deployment.address=127.0.0.1")
             problems.append(Problem("deployment.api_key", reason, overrides))

@@ -13,6 +13,7 @@ from framework.core.release import Release
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.kubernetes import own_workload
+from framework.delivery.deployment.server_pod import KEYS_OVERRIDE
 from framework.manifests.identity import Object
 from framework.manifests.values import Image
 from framework.manifests.workload import Workload
@@ -24,7 +25,7 @@ CONTAINER = "kserve-container"
 class KServe(ClusterDeployment):
     """An InferenceService with our own server; KServe sets the pace of scaling."""
 
-    has_key_files: ClassVar[bool] = True
+    keys_override: ClassVar[str] = KEYS_OVERRIDE
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""

@@ -13,6 +13,7 @@ from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.server_pod import (
     KEYS_FILE,
     KEYS_FOLDER,
+    KEYS_OVERRIDE,
     MODEL,
     answering,
     container,
@@ -33,7 +34,7 @@ SETTINGS = "serving.json"
 class Kubernetes(ClusterDeployment):
     """Pods of our own server."""
 
-    has_key_files: ClassVar[bool] = True
+    keys_override: ClassVar[str] = KEYS_OVERRIDE
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""

@@ -37,6 +37,7 @@ KEYS_FOLDER = "/etc/gitune-keys"
 """Mount path of the Secret with the hashes of API keys."""
 KEYS_FILE = "keys.yaml"
 """The file in it; a path of its own, since a file that is mounted alone never changes."""
+KEYS_OVERRIDE = "deployment.keys_secret={name:<name>,key:<key>}"
 
 _PRESTOP_SECONDS = 5
 

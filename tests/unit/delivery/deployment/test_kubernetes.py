@@ -5,6 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from framework.core.errors import PlanError
 from framework.core.release import ORIGIN, Release
 from framework.delivery.deployment.compose import Compose
 from framework.delivery.deployment.kserve import KServe
@@ -103,10 +104,19 @@ def test_file_of_api_keys_is_a_folder_of_its_own_in_the_server_alone(built, pod,
 @pytest.mark.parametrize("target", [Kubernetes, KServe, Vllm, Triton, Compose])
 def test_file_of_this_machine_is_refused_where_pods_do_not_have_it(deliver, target):
     local = deliver(serving=HttpServing(keys="keys.yaml"))
-    (problem,) = (each for each in target().problems(local) if each.key == "serving.keys")
-    assert "serving.keys=null" in problem.overrides
-    named = any(override.startswith("deployment.keys") for override in problem.overrides)
-    assert named == target.has_key_files
+    (problem,) = target().lost_keys(local)
+    assert problem.key == "serving.keys"
+    named = {"deployment.keys=true", "deployment.keys_secret={name:<name>,key:<key>}"} & {*problem.overrides}
+    assert len(named) == (target not in (Vllm, Triton))
+    assert "serving.keys" not in {each.key for each in target().problems(local)}, "run serve reads it"
+    assert target().lost_keys(deliver()) == []
+    assert Kubernetes(keys_secret={"name": "keys"}).lost_keys(local) == []
+    assert Compose(keys=True).lost_keys(local) == []
+
+
+def test_file_of_this_machine_is_not_rendered(render_with):
+    with pytest.raises(PlanError, match=r"deployment\.keys_secret="):
+        render_with(environment="dev", serving=("http", {"keys": "keys.yaml"}))
 
 
 @pytest.mark.parametrize("target", [Vllm, Triton])

@@ -49,6 +49,16 @@ class Signals:
     """Gauge of the requests that the model has not started."""
     queue_age: Series
     """Waiting time of requests: a gauge of the oldest, a histogram, or a summary."""
+    first_token: Series | None = None
+    """Histogram of the seconds to the first token."""
+    inter_token: Series | None = None
+    """Histogram of the seconds between two tokens."""
+    queue_time: Series | None = None
+    """Histogram of the seconds until the model began a request."""
+    drift: Series | None = None
+    """Gauge of the drift by label ``feature``, as a population stability index."""
+    unseen_words: Series | None = None
+    """Gauge of the share of words that are new."""
     cache: Series | None = None
     """Gauge of the share of the KV cache in use, 0 to 1, of a server that runs a batch of any size. There,
     running requests are no sign of load, and autoscalers look at the waiting ones."""
@@ -68,6 +78,12 @@ class Signals:
     """Histogram of the diversity of answers, 0 to 1."""
     offline: Series | None = None
     """Gauge of the metrics recorded before publishing, by label ``metric``."""
+    answers: Series | None = None
+    """Counter of answers by the label ``source``: the model, or a level of the cache."""
+    calls: Series | None = None
+    """Counter of calls to other services, by the labels ``destination`` and ``outcome``."""
+    breakers: Series | None = None
+    """Gauge that is 1 while a service is left alone, by the label ``destination``."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -102,6 +118,10 @@ class Signals:
         A summary yields the slowest pod's quantile, since quantiles cannot be aggregated.
         """
         return self._scaled(_quantile(self.seconds, self.kind, selector, quantile, window))
+
+    def quantile(self, series: Series, selector: str, quantile: float, window: str = "5m") -> str:
+        """Return a quantile of a histogram of seconds."""
+        return _quantile(series, "histogram", selector, quantile, window)
 
     def in_flight(self, selector: str) -> str:
         """Return the number of waiting and running requests."""
@@ -166,6 +186,11 @@ GITUNE = Signals(
     waiting=(Series(metrics.IN_FLIGHT),),
     queued=Series(metrics.WAITING),
     queue_age=Series(metrics.OLDEST_WAITING_SECONDS),
+    first_token=Series(metrics.FIRST_TOKEN_SECONDS),
+    inter_token=Series(metrics.INTER_TOKEN_SECONDS),
+    queue_time=Series(metrics.QUEUE_TIME_SECONDS),
+    drift=Series(metrics.DRIFT_PSI),
+    unseen_words=Series(metrics.DRIFT_UNSEEN),
     timeouts=Series(metrics.TIMEOUTS),
     bad_outputs=Series(metrics.BAD_OUTPUTS),
     outputs=Series(f"{metrics.REQUEST_COMPLETION_TOKENS}_count"),
@@ -174,6 +199,9 @@ GITUNE = Signals(
     completion_tokens=Series(metrics.REQUEST_COMPLETION_TOKENS),
     diversity=Series(metrics.OUTPUT_DIVERSITY),
     offline=Series(metrics.RELEASE_METRIC),
+    answers=Series(metrics.CACHE_ANSWERS),
+    calls=Series(metrics.OUTBOUND_CALLS),
+    breakers=Series(metrics.BREAKER_OPEN),
     ready=Series(metrics.READY),
 )
 """Our own server."""
@@ -190,6 +218,9 @@ VLLM = Signals(
     cache=Series("vllm:kv_cache_usage_perc"),
     queue_age=Series("vllm:request_queue_time_seconds"),
     age_kind="histogram",
+    first_token=Series("vllm:time_to_first_token_seconds"),
+    inter_token=Series("vllm:inter_token_latency_seconds"),
+    queue_time=Series("vllm:request_queue_time_seconds"),
     timeouts=Series("vllm:request_success_total", 'finished_reason="abort"'),
     # vLLM does not inspect texts. An answer that reached its length limit or repeats itself is the closest
     # to a bad one.

@@ -5,9 +5,10 @@ This module holds the options and checks that the packages are installed. The se
 """
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,7 +16,13 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.adapters import Adapter, Name, fetch_adapters
+from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.drift_options import DriftOptions
+from framework.serving.features import Features
+from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.request_log.options import RequestLog
 
 
 class HttpServing(Serving):
@@ -24,9 +31,9 @@ class HttpServing(Serving):
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream. Decoding
     is greedy unless the request sets a ``temperature``, since the release's metrics were measured with
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
-    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
-    ``/ready`` (the model has answered once) and ``/metrics``. If the environment variable
-    ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last three needs a key.
+    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the model's
+    process runs, or is being started), ``/ready`` (the model has answered once) and ``/metrics``. If the
+    environment variable ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last three needs a key.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
@@ -36,6 +43,20 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+    engine_timeout: Annotated[float, Field(gt=0, le=86_400)] = 60
+    """Seconds after which the model's process is replaced if it neither computes nor answers. One that
+    computes has longer, by the time that a full batch of the longest prompts takes."""
+    queue_timeout: Annotated[float, Field(gt=0, le=86_400)] = 180
+    """Seconds after which an accepted request whose answer has not begun ends in 503; keep it above
+    ``engine_timeout``, so that requests wait for the new process."""
+
+    access_log: Literal["none", "json"] = "none"
+    """``json`` writes one line to standard error for each request, without texts."""
+    page: bool = True
+    """Whether ``/`` is a page to try the model, and ``/docs`` one about its API."""
+
+    jobs: Jobs | None = None
+    """Background work, for ``background: true`` of ``/v1/responses`` and for ``/v1/jobs``; null has none."""
     receive_seconds: Annotated[float, Field(gt=0, le=3600)] = 20
     """Seconds in which a client must have sent its whole request; a slower one gets 408."""
     keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
@@ -46,6 +67,33 @@ class HttpServing(Serving):
     """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
     changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
     is needed. In pods it comes from ``deployment.keys_secret``."""
+    cache: CacheOptions | None = None
+    """Keeps answers to deterministic requests; None computes every answer."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the addresses of the services that it calls; see the base class."""
+        redis = None if self.cache is None else self.cache.redis
+        return {} if redis is None else {"serving.cache.redis": redis}
+
+    drift: DriftOptions = DriftOptions()
+    """What the newest requests are compared with, in the metrics."""
+    request_log: RequestLog | None = None
+    """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
+    texts of users: see ``docs/serving.md`` before you turn it on."""
+    adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
+    """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
+    local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""
+
+    def beside(self) -> Mapping[str, str]:
+        """Return the adapters' URLs; see the base class."""
+        return {f"serving.adapters.{name}": source for name, source in self.adapters.items()}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch the adapters; see the base class."""
+        self._adapters(model)
+
+    def _adapters(self, model: Path) -> dict[str, Adapter]:
+        return fetch_adapters(self.adapters, model.parent / "adapters")
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -57,11 +105,15 @@ class HttpServing(Serving):
         Raises:
             ConfigError: the release's task is unknown.
             ServeError: a package is not installed, the API key is empty, there is no route for the
-                release's task, the port is taken, or the model cannot be opened.
+                release's task, the port is taken, or the model or an adapter cannot be opened.
+            SourceError: an adapter cannot be fetched.
         """
-        for package in ("httptools", "prometheus_client", "starlette", "uvicorn"):
+        needed = dict.fromkeys(("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"), "serve")
+        if self.request_log is not None or self.drift.reference is not None:
+            needed["pyarrow"] = "parquet"
+        for package, extra in needed.items():
             if find_spec(package) is None:
-                raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
+                raise ServeError(f"serving needs the package {package}: pip install 'gitune[{extra}]'")
         if not os.environ.get(API_KEY, "set").strip():
             raise ServeError(
                 f"{API_KEY} is empty, which would accept every request; set it to a key, or unset it"
@@ -71,6 +123,15 @@ class HttpServing(Serving):
                 f"release '{release.name}': serving=http has no route for task '{release.task}'; "
                 "use the model without a server"
             )
+        if release.name in self.adapters:
+            raise ServeError(
+                f"serving.adapters: '{release.name}' is the release itself; give the adapter another name"
+            )
+        if self.adapters and not open_task(release.task).generates:
+            raise ServeError(
+                f"release '{release.name}': serving.adapters is for language models, but its task is "
+                f"'{release.task}'; remove it"
+            )
         from framework.serving.app import run
 
         limits = Limits(
@@ -78,9 +139,14 @@ class HttpServing(Serving):
             max_prompt_characters=self.max_prompt_characters,
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
+            access_log=self.access_log,
+            page=self.page,
+            engine_timeout=self.engine_timeout,
+            queue_timeout=self.queue_timeout,
             receive_seconds=self.receive_seconds,
             keep_alive_seconds=self.keep_alive_seconds,
             max_connections=self.max_connections,
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
-        run(self, limits, model, release)
+        features = Features(self.drift, self.request_log, self.jobs, self.cache, self._adapters(model))
+        run(self, limits, features, model, release)

@@ -1,4 +1,4 @@
-"""What one server accepts, as numbers."""
+"""What one server accepts and shows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ CHARACTERS_PER_TOKEN = 16
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits that ``framework.serving.http.HttpServing`` sets."""
+    """The options of ``framework.serving.http.HttpServing`` that routes and middleware read."""
 
     max_new_tokens: int
     """Most tokens of one answer."""
@@ -26,6 +26,14 @@ class Limits:
     """Longest expected wait of an accepted request."""
     grace_seconds: int
     """Seconds that accepted requests have after SIGTERM."""
+    access_log: str = "none"
+    """How requests are logged: ``none`` or ``json``."""
+    page: bool = True
+    """Whether there are pages for people."""
+    engine_timeout: float = 60
+    """Seconds without a sign of life after which the model's process is killed."""
+    queue_timeout: float = 180
+    """Longest wait of an accepted request for the first sign of its answer, from its arrival."""
     receive_seconds: float = 20
     """Longest time from a request's first byte, or from the connection's begin, to its last byte."""
     keep_alive_seconds: int = 5

@@ -60,11 +60,6 @@ class ClusterDeployment(Deployment, ServerSettings):
         images = {"image": self.image, "fetch_image": self.fetch_image, "model_image": self.model_image}
         return {field: image for field, image in images.items() if image is not None}
 
-    @property
-    def has_keys(self) -> bool:
-        """Whether the server gets a file of API keys."""
-        return self.keys_secret is not None
-
     @abstractmethod
     def workload(self, release: Release, delivery: Delivery) -> Workload:
         """Return the pods that serve *release*.
@@ -76,8 +71,7 @@ class ClusterDeployment(Deployment, ServerSettings):
     def wanted_secrets(self, delivery: Delivery) -> Mapping[str, str]:
         """Return the type of each Secret that the objects refer to, by its name."""
         api_key = self.api_key_secret.name if self.api_key_secret is not None else None
-        keys = self.keys_secret.name if self.keys_secret is not None else None
-        opaque = (self.store_secret, api_key, keys, *delivery.monitoring.secret_names)
+        opaque = (self.store_secret, api_key, *delivery.monitoring.secret_names)
         types = {name: "Opaque" for name in opaque if name is not None}
         if self.image_pull_secret is not None:
             types[self.image_pull_secret] = "kubernetes.io/dockerconfigjson"
@@ -117,7 +111,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         if environment.signers:
             workload = replace(workload, pod=with_approval_check(workload.pod, environment.name))
         serving, services = self.serving_objects(workload, delivery)
-        egress = self._egress(release.model_uri, delivery)
+        egress = [*self._egress(release.model_uri, delivery), *self.calls(delivery)]
         named = bool(egress) and environment.network_policies == "cilium"
         rules = {str(rule := each.rule()): rule for each in egress}.values()
         rollout = self.rollout(delivery)
@@ -146,6 +140,10 @@ class ClusterDeployment(Deployment, ServerSettings):
             return []
         store = Egress(self.store_port, self.store_hosts or store_hosts(url))
         return [store, *delivery.environment.workload_identity.egress()]
+
+    def calls(self, delivery: Delivery) -> list[Egress]:
+        """Return where the pods connect to while they serve."""
+        return []
 
     def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
         """Return why the network policies would keep pods from fetching the model at *url*."""
@@ -195,7 +193,6 @@ class ClusterDeployment(Deployment, ServerSettings):
         return [
             *problems,
             *self._open_host(delivery),
-            *self._unread_keys(),
             *self.unpinned(environment),
             *self.foreign_images(environment),
         ]
@@ -205,20 +202,12 @@ class ClusterDeployment(Deployment, ServerSettings):
         environment = delivery.environment
         if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
             return []
-        if self.has_keys and self.keys_override:
+        if self.has_keys:
             return []
         reason = f"the host is public, and {environment.name} requires an API key"
         key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()
         overrides = (*key, "traffic=none", "environment.require_api_key=false")
         return [Problem("deployment.api_key_secret", reason, overrides)]
-
-    def _unread_keys(self) -> list[Problem]:
-        """Return a file of API keys that this server would not read."""
-        if self.keys_secret is None or self.keys_override:
-            return []
-        reason = "only our own server reads a file of API keys"
-        overrides = ("deployment.keys_secret=null", "deployment=kubernetes")
-        return [Problem("deployment.keys_secret", reason, overrides)]
 
     def size_problems(self, size: float, delivery: Delivery) -> list[Problem]:
         """Return what the pod has too little of for *size* bytes of weights: disk, memory, time to load."""

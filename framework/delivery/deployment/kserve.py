@@ -4,16 +4,15 @@ KServe creates the Deployment, the Service and the autoscaler from one object. T
 webhook's default values, so that Git and cluster are equal. ``kubernetes`` builds the pods.
 """
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from pydantic import Field
 
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery
-from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.kubernetes import own_workload
-from framework.delivery.deployment.server_pod import KEYS_OVERRIDE
+from framework.delivery.deployment.own_server import OwnServer
 from framework.manifests.identity import Object
 from framework.manifests.values import Image
 from framework.manifests.workload import Workload
@@ -22,10 +21,8 @@ CONTAINER = "kserve-container"
 """KServe's name for the server's container."""
 
 
-class KServe(ClusterDeployment):
+class KServe(OwnServer):
     """An InferenceService with our own server; KServe sets the pace of scaling."""
-
-    keys_override: ClassVar[str] = KEYS_OVERRIDE
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""

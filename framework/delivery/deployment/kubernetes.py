@@ -5,18 +5,15 @@ starts. ``framework.serving`` is the server.
 """
 
 import json
-from typing import ClassVar
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
-from framework.delivery.deployment.cluster_deployment import ClusterDeployment
+from framework.delivery.deployment.own_server import KEYS_FILE, KEYS_FOLDER, OwnServer
 from framework.delivery.deployment.server_pod import (
-    KEYS_FILE,
-    KEYS_FOLDER,
-    KEYS_OVERRIDE,
     MODEL,
     answering,
     container,
+    fetches_beside,
     server_command,
     server_pod,
 )
@@ -31,10 +28,8 @@ SETTINGS = "serving.json"
 """The ConfigMap's file with the server's settings."""
 
 
-class Kubernetes(ClusterDeployment):
+class Kubernetes(OwnServer):
     """Pods of our own server."""
-
-    keys_override: ClassVar[str] = KEYS_OVERRIDE
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""
@@ -49,7 +44,7 @@ class Kubernetes(ClusterDeployment):
 
 
 def own_workload(
-    target: ClusterDeployment, release: Release, delivery: Delivery, container: str = "server"
+    target: OwnServer, release: Release, delivery: Delivery, container: str = "server"
 ) -> Workload:
     """Return the pods of our own server, which fetch the model, verify it and serve it.
 
@@ -60,14 +55,16 @@ def own_workload(
         container: name of the server's container.
 
     Raises:
-        ReleaseError: no volume can be mounted for the release's model.
+        ReleaseError: no volume can be mounted for the release's model, or adapters are in another store.
     """
     identity, serving = target.identity(release, delivery), delivery.serving
     server = server_container(target, serving.port, container)
+    beside = fetches_beside(delivery, release.model_uri, mounted=target.model_image is not None)
+    flags = ("--config", f"{CONFIG_FOLDER}/{SETTINGS}") if beside else ()
     keys = [keys_volume(target.keys_secret)] if target.keys_secret is not None else []
     return Workload(
         identity=identity,
-        pod=server_pod(target, identity, release.model_uri, server, extra_volumes=keys),
+        pod=server_pod(target, identity, release.model_uri, server, fetch_flags=flags, extra_volumes=keys),
         files={
             LOCK: release.served().text(),
             SETTINGS: settings_text(serving, target.limits.cpu, target.keys_file),
@@ -92,11 +89,11 @@ def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
     return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
+def server_container(target: OwnServer, port: int, name: str) -> Object:
     """Return the container of our own server, which verifies the model once more.
 
     Args:
-        target: its image, resources and API key.
+        target: its image, resources, API key and environment.
         port: the TCP port that it binds.
         name: its name in the pod.
     """
@@ -105,6 +102,8 @@ def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
     server |= answering(target, port, alive="/health", ready="/ready")
     if target.api_key_secret is not None:
         server["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
+    if target.server_secret is not None:
+        server["envFrom"] = [{"secretRef": {"name": target.server_secret}}]
     if target.keys_secret is not None:
         server["volumeMounts"].append({"mountPath": KEYS_FOLDER, "name": "keys", "readOnly": True})
     return server

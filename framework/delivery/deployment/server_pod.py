@@ -11,6 +11,7 @@ from pydantic import Field
 
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
+from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.model_size import UNKNOWN_SPACE
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import (
@@ -32,12 +33,6 @@ MODEL_FOLDER = "/models"
 """Mount path of the volume with the model's copy."""
 MODEL = f"{MODEL_FOLDER}/model"
 """The published folder, after verification."""
-
-KEYS_FOLDER = "/etc/gitune-keys"
-"""Mount path of the Secret with the hashes of API keys."""
-KEYS_FILE = "keys.yaml"
-"""The file in it; a path of its own, since a file that is mounted alone never changes."""
-KEYS_OVERRIDE = "deployment.keys_secret={name:<name>,key:<key>}"
 
 _PRESTOP_SECONDS = 5
 
@@ -72,10 +67,6 @@ class ServerSettings(PodSettings):
     api_key_secret: SecretKey | None = None
     """The Secret, and its key, that holds the API key. Every request except probes and metrics must send it
     as ``Authorization: Bearer``. The key itself is not stored in Git. None accepts requests without a key."""
-    keys_secret: SecretKey | None = None
-    """The Secret, and its key, with the file of ``serving.keys``: hashes of API keys, their limits and
-    priorities. It is mounted read-only, and the server follows its changes. Set its ``key``, such as
-    ``keys.yaml``."""
     startup_seconds: Annotated[int, Field(ge=10, le=3600, multiple_of=PROBE_PERIOD)] = 50
     """Longest time to load the model, at least its size at ``load_mib_per_second``. Fetching it is allowed
     the same time again. Both count toward a rollback, together with the time until Argo CD sees the commit; a
@@ -90,11 +81,6 @@ class ServerSettings(PodSettings):
     def fetcher(self) -> str:
         """The image that fetches and verifies the model."""
         return self.fetch_image or self.image
-
-    @property
-    def keys_file(self) -> str | None:
-        """The path of the file of API keys in the server's container."""
-        return None if self.keys_secret is None else f"{KEYS_FOLDER}/{KEYS_FILE}"
 
     @property
     def space(self) -> str:
@@ -115,6 +101,32 @@ def is_remote(model_uri: str) -> bool:
     """
     scheme, separator, _ = model_uri.partition("://")
     return bool(separator) and scheme not in ("file", "local")
+
+
+def fetches_beside(delivery: Delivery, model_uri: str, *, mounted: bool) -> bool:
+    """Return whether the init container also fetches what the server's settings name.
+
+    Args:
+        delivery: the server's options and the environment.
+        model_uri: the release's model.
+        mounted: whether the model is an image, so that nothing is fetched.
+
+    Raises:
+        ReleaseError: nothing vouches for it, or it is not in the model's store, which alone pods can reach.
+    """
+    store, sources = model_uri.rpartition("/")[0], delivery.serving.beside()
+    for option, source in sources.items():
+        if delivery.environment.signers:
+            raise ReleaseError(
+                f"{option}: the lock's signature does not cover it; build a release with the merged adapter"
+            )
+        if mounted:
+            raise ReleaseError(f"{option}: pods fetch nothing with deployment.model_image; unset one")
+        if source.rstrip("/").rpartition("/")[0] != store:
+            raise ReleaseError(
+                f"{option}: pods reach the model's store alone; publish it there: {store}/<digest>"
+            )
+    return bool(sources)
 
 
 def server_pod(

@@ -3,9 +3,9 @@
 Unsupported fields that would change the answer are rejected, never ignored.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from framework.serving.api_error import ApiError
 from framework.serving.limits import count_characters as count_characters
@@ -17,6 +17,17 @@ class StrictBody(BaseModel):
     """A body, or a part of it, without unknown fields and without conversions."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, values: Any) -> Any:
+        """Read 1.0 as 1: JSON has one kind of number, and a whole one is an integer."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            key: int(value) if isinstance(value, float) and value.is_integer() else value
+            for key, value in values.items()
+        }
 
 
 def read_request(kind: type[Body], raw: bytes) -> Body:

@@ -14,6 +14,8 @@ from framework.serving.answers import Event, Generation
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event, usage
 from framework.serving.api.chat_request import ChatRequest
+from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
+from framework.serving.api.replies import ChatCompletion, ChatCompletionChunk
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
@@ -25,6 +27,18 @@ PATH = "/v1/chat/completions"
 class Chat:
     """Answers conversations."""
 
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Answer a conversation",
+            ChatRequest,
+            replies={JSON: ChatCompletion, EVENTS: ChatCompletionChunk},
+            errors=ASKS_MODEL,
+            example={"messages": [{"role": "user", "content": "Hello"}]},
+        ),
+    )
+
     def __init__(self, service: Service) -> None:
         self._service = service
         self.routes = [Route(PATH, self.answer, methods=["POST"])]
@@ -34,7 +48,7 @@ class Chat:
         arrived = time.monotonic()
         service = self._service
         body = read_request(ChatRequest, await request.body())
-        service.check_model(body.model)
+        adapter = service.adapter(body.model)
         messages, tools = body.conversation()
         limit, limit_is_own = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
@@ -43,9 +57,10 @@ class Chat:
             "tools": tools,
             "stops": body.stops(),
             "sampling": asdict(body.sampling()),
+            **({} if adapter is None else {"adapter": adapter}),
         }
-        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived)
-        reply = Reply.new(service.release.name, service.created, service.release.digest)
+        reply = Reply.new(body.model, service.created, adapter or service.release.digest)
+        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived, reply.id, PATH)
         events = service.answers.generate(asked)
         try:
             # The first event may be an error, which still has a status to send.

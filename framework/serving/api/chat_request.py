@@ -12,6 +12,7 @@ from framework.build.data.turns import Message, read_turn, spoken
 from framework.build.engine import Sampling
 from framework.core.errors import DataError
 from framework.serving.api.body import StrictBody, count_characters
+from framework.serving.api.turn_schema import TURNS
 from framework.serving.api_error import ApiError
 
 
@@ -28,7 +29,7 @@ class ChatRequest(StrictBody):
     """The body of ``POST /v1/chat/completions``."""
 
     model: str
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1), TURNS]
     tools: list[dict[str, Any]] | None = None
     tool_choice: Literal["auto", "none"] | None = None
     max_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -1,6 +1,7 @@
 """``POST /v1/classify``."""
 
 import time
+import uuid
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -9,6 +10,8 @@ from starlette.routing import Route
 from framework.serving.answers import Classification
 from framework.serving.api.body import read_request
 from framework.serving.api.classify_request import ClassifyRequest
+from framework.serving.api.operation import ASKS_MODEL, JSON, Operation
+from framework.serving.api.replies import Classified
 from framework.serving.api.service import Service
 from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
@@ -19,6 +22,18 @@ _INTERNAL = ("tokens", "batch")
 
 class Classify:
     """Classifies texts; they can share a batch with texts of other requests."""
+
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Classify texts",
+            ClassifyRequest,
+            replies={JSON: Classified},
+            errors=ASKS_MODEL,
+            example={"input": "Hello"},
+        ),
+    )
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -32,7 +47,8 @@ class Classify:
         if body.model is not None:
             service.check_model(body.model)
         service.check_length(body.characters(), "input")
-        asked = Classification(body.texts(), caller_of(request), arrived)
+        name = f"classify-{uuid.uuid4().hex}"
+        asked = Classification(body.texts(), caller_of(request), arrived, name, PATH)
         answers = await unless_disconnected(request, service.answers.classify(asked))
         data = [
             {"index": index, **{key: value for key, value in answer.items() if key not in _INTERNAL}}
@@ -40,4 +56,5 @@ class Classify:
         ]
         tokens = sum(answer["tokens"] for answer in answers)
         used = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return JSONResponse({"object": "list", "model": service.release.name, "data": data, "usage": used})
+        head = {"id": name, "object": "list", "model": service.release.name}
+        return JSONResponse({**head, "data": data, "usage": used})

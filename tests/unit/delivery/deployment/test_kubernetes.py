@@ -117,9 +117,3 @@ def test_file_of_this_machine_is_refused_where_pods_do_not_have_it(deliver, targ
 def test_file_of_this_machine_is_not_rendered(render_with):
     with pytest.raises(PlanError, match=r"deployment\.keys_secret="):
         render_with(environment="dev", serving=("http", {"keys": "keys.yaml"}))
-
-
-@pytest.mark.parametrize("target", [Vllm, Triton])
-def test_other_servers_read_no_file_of_api_keys(deliver, target):
-    problems = target(keys_secret={"name": "keys"}).problems(deliver())
-    assert "deployment.keys_secret" in {problem.key for problem in problems}

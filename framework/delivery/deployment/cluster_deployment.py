@@ -218,6 +218,8 @@ class ClusterDeployment(Deployment, ServerSettings):
         environment = delivery.environment
         if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
             return []
+        if self.has_keys:
+            return []
         reason = f"the host is public, and {environment.name} requires an API key"
         key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()
         overrides = (*key, "traffic=none", "environment.require_api_key=false")

@@ -50,10 +50,14 @@ RABBITMQ_URL = "GITUNE_RABBITMQ_URL"
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 
+_KEYS = "/run/secrets/keys.yaml"
+
+
 class Compose(Deployment):
     """Docker Compose services on one machine, with our own server."""
 
     synced: ClassVar[bool] = False
+    keys_override: ClassVar[str] = "deployment.keys=true"
 
     image: Image = "gitune/server:0.1.0"
     """Our server's image; outside dev all images must be pinned, ``…@sha256:<64 hex digits>``."""
@@ -75,6 +79,9 @@ class Compose(Deployment):
     """Grafana's port on this machine; the server's is ``serving.port``."""
     api_key: bool = False
     """Whether requests must send the key from the secret file ``api-key``."""
+    keys: bool = False
+    """Whether requests must send one of the keys whose hashes, limits and priorities are in the secret file
+    ``keys.yaml``; see ``serving.keys``."""
     store_variables: tuple[Variable, ...] = ()
     """Names of the environment variables with a remote model store's credentials, such as
     ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in."""
@@ -82,6 +89,11 @@ class Compose(Deployment):
     """Longest time to load the model."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
     """Longest time that the stopping server has to finish its answers."""
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the server gets a file of API keys."""
+        return self.keys
 
     @property
     def images(self) -> Mapping[str, str]:
@@ -101,7 +113,7 @@ class Compose(Deployment):
         # The labels that a cluster's Prometheus would add; rules and dashboards select by them.
         labels = {"namespace": identity.namespace, "release": identity.name, "service": identity.name}
         files: dict[str, Object | str] = {
-            SETTINGS: settings_text(delivery.serving, limits.cpu),
+            SETTINGS: settings_text(delivery.serving, limits.cpu, _KEYS if self.keys else None),
             compose_services.SCRAPE_CONFIG: compose_services.scrape_config(port, labels),
             compose_services.RULES: rules,
             **compose_services.provisioning(),
@@ -118,7 +130,8 @@ class Compose(Deployment):
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
-        if self.address == "0.0.0.0" and not self.api_key and delivery.environment.require_api_key:
+        open_to_all = self.address == "0.0.0.0" and not (self.api_key or self.keys)
+        if open_to_all and delivery.environment.require_api_key:
             reason = f"all interfaces are open, and {delivery.environment.name} requires an API key"
             overrides = ("deployment.api_key=true", "deployment.address=127.0.0.1")
             problems.append(Problem("deployment.api_key", reason, overrides))
@@ -137,6 +150,7 @@ class Compose(Deployment):
         limits = delivery.environment.limits or self.limits
         secrets = ["grafana-password", "rabbitmq-password", "redis-password"]
         secrets += ["api-key"] if self.api_key else []
+        secrets += ["keys.yaml"] if self.keys else []
         grafana_port = self._published(3000, self.grafana_port)
         configs = {name: {"file": f"./{name}"} for name in files}
         if delivery.environment.signers:
@@ -202,6 +216,8 @@ class Compose(Deployment):
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
         more |= self._variables(serving, more["command"])
+        if self.keys:
+            more["secrets"] = [*more.get("secrets", []), "keys.yaml"]
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
         server = self._own(
             limits,

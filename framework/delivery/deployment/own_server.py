@@ -4,7 +4,7 @@ Which services those are, the serving option says (``Serving.connections``).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -15,7 +15,7 @@ from framework.delivery.deployment.job_workers import worker_identity, worker_ob
 from framework.delivery.deployment.store_hosts import host_problems
 from framework.manifests.egress import Egress
 from framework.manifests.identity import Identity, Object
-from framework.manifests.values import ObjectName, Peer, like
+from framework.manifests.values import ObjectName, Peer, SecretKey, like
 from framework.manifests.workload import Workload
 from framework.serving.outbound.address import host_and_port, variable_of
 
@@ -26,9 +26,21 @@ HostPort = Annotated[
 ]
 
 
+KEYS_FOLDER = "/etc/gitune-keys"
+"""Mount path of the Secret with the hashes of API keys."""
+KEYS_FILE = "keys.yaml"
+"""The file in it; a path of its own, since a file that is mounted alone never changes."""
+
+
 class OwnServer(ClusterDeployment):
     """Pods of our own server, which can call Redis and the like."""
 
+    keys_override: ClassVar[str] = "deployment.keys_secret={name:<name>,key:<key>}"
+
+    keys_secret: SecretKey | None = None
+    """The Secret, and its key, with the file of ``serving.keys``: hashes of API keys, their limits and
+    priorities. It is mounted read-only, and the server follows its changes. Set its ``key``, such as
+    ``keys.yaml``."""
     server_secret: ObjectName | None = None
     """The Secret whose keys become environment variables of the server, such as ``GITUNE_REDIS_URL`` where
     ``serving.cache.redis`` names it."""
@@ -40,10 +52,21 @@ class OwnServer(ClusterDeployment):
     job_workers: Annotated[int, Field(ge=1, le=1000)] = 1
     """Pods that run background jobs, where ``serving.jobs.broker`` is set."""
 
+    @property
+    def keys_file(self) -> str | None:
+        """The path of the file of API keys in the server's container."""
+        return None if self.keys_secret is None else f"{KEYS_FOLDER}/{KEYS_FILE}"
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the server gets a file of API keys."""
+        return self.keys_secret is not None
+
     def wanted_secrets(self, delivery: Delivery) -> Mapping[str, str]:
         """Return the type of each Secret that the objects refer to, by its name."""
-        own = {} if self.server_secret is None else {self.server_secret: "Opaque"}
-        return {**super().wanted_secrets(delivery), **own}
+        keys = None if self.keys_secret is None else self.keys_secret.name
+        own = [name for name in (self.server_secret, keys) if name is not None]
+        return {**super().wanted_secrets(delivery), **dict.fromkeys(own, "Opaque")}
 
     def calls(self, delivery: Delivery) -> list[Egress]:
         """Return where the server connects to while it serves."""

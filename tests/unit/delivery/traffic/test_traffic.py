@@ -79,6 +79,9 @@ def test_public_host_without_an_api_key_is_refused(rendered, target):
     named = "deployment.api_key_secret={name:<name>}" in problem.overrides
     assert named == (target == "kubernetes")  # Triton has no keys
     assert problem.overrides[-2:] == ("traffic=none", "environment.require_api_key=false")
+    if target == "kubernetes":
+        keys = ("kubernetes", {**images, "keys_secret": {"name": "keys"}})
+        rendered(**{**given, "deployment": keys}, traffic="istio")
     rendered(**given, traffic="none")
     rendered(**given, traffic="istio", environment=(REACHED[0], {**REACHED[1], "require_api_key": False}))
     rendered(**given, traffic="istio", environment=("dev", REACHED[1]))

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from framework.serving.api import chat
 from framework.serving.api.body import StrictBody, count_characters, read_request
 from framework.serving.api.chat_request import ChatRequest
-from framework.serving.api.jobs import idempotency_key, reused_key
-from framework.serving.api.operation import Operation
+from framework.serving.api.jobs import ID, idempotency_key, reused_key
+from framework.serving.api.operation import JSON, Operation
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
@@ -88,7 +88,24 @@ class ResponseRequest(StrictBody):
 class BackgroundResponses:
     """Takes, shows and cancels background responses."""
 
-    operations: tuple[Operation, ...] = ()
+    operations = (
+        Operation(
+            "GET",
+            f"{PATH}/{{id}}",
+            "Show a background response",
+            replies={JSON: None},
+            errors=(404, 503),
+            parameters=ID,
+        ),
+        Operation(
+            "POST",
+            f"{PATH}/{{id}}/cancel",
+            "Cancel a background response",
+            replies={JSON: None},
+            errors=(404, 503),
+            parameters=ID,
+        ),
+    )
 
     def __init__(self, service: Service, background: Background) -> None:
         self._service, self._background = service, background
@@ -108,7 +125,7 @@ class BackgroundResponses:
         checked.conversation()
         checked.limit(self._service.limits.max_new_tokens)
         new = NewJob(chat.PATH, asked, caller_of(request).name, body.shown(), idempotency_key(request))
-        job, _ = await self._background.accept(new, "resp")
+        job = await self._background.accept(new, "resp")
         if (job.path, job.body) != (new.path, new.body):
             raise reused_key()
         return JSONResponse(response_of(job))

@@ -1,15 +1,15 @@
 """``/v1/jobs``: any endpoint's request, answered in the background."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from framework.serving.api.body import StrictBody, read_request
-from framework.serving.api.operation import Operation
+from framework.serving.api.operation import JSON, READS_BODY, Operation
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
 from framework.serving.jobs.background import Background
@@ -17,6 +17,8 @@ from framework.serving.jobs.job import Job, NewJob
 
 PATH = "/v1/jobs"
 KEY = "idempotency-key"
+ID = {"id": {"type": "string"}}
+"""The parameter in the path of one job."""
 _KEY_LENGTH = 255
 
 
@@ -32,6 +34,20 @@ class JobRequest(StrictBody):
     metadata: dict[str, str] | None = None
 
 
+class JobObject(BaseModel):
+    """A background job as clients see it."""
+
+    id: str
+    object: Literal["job"]
+    created_at: int = Field(description="Unix seconds")
+    ended_at: int | None
+    status: Literal["queued", "in_progress", "completed", "failed", "cancelled", "incomplete"]
+    url: str
+    metadata: dict[str, str]
+    result: dict[str, Any] | None = Field(description="the endpoint's answer")
+    error: dict[str, Any] | None = Field(description="why it failed: code and message")
+
+
 class JobRoutes:
     """Takes, shows and cancels jobs.
 
@@ -40,7 +56,33 @@ class JobRoutes:
         endpoints: the paths that a job can ask.
     """
 
-    operations: tuple[Operation, ...] = ()
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Answer a request in the background",
+            JobRequest,
+            status=202,
+            replies={JSON: JobObject},
+            errors=(*READS_BODY, 409, 429, 503),
+        ),
+        Operation(
+            "GET",
+            f"{PATH}/{{id}}",
+            "Show a background job",
+            replies={JSON: JobObject},
+            errors=(404, 503),
+            parameters=ID,
+        ),
+        Operation(
+            "POST",
+            f"{PATH}/{{id}}/cancel",
+            "Cancel a background job",
+            replies={JSON: JobObject},
+            errors=(404, 503),
+            parameters=ID,
+        ),
+    )
 
     def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
         self._background, self._endpoints = background, endpoints
@@ -51,7 +93,7 @@ class JobRoutes:
         ]
 
     async def add(self, request: Request) -> Response:
-        """Accept a job; answer with 202, or with 200 if the idempotency key is an earlier job's."""
+        """Accept a job, or find the earlier one with the same idempotency key."""
         body = read_request(JobRequest, await request.body())
         if body.url not in self._endpoints:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
@@ -65,10 +107,10 @@ class JobRoutes:
         new = NewJob(
             body.url, body.body, caller_of(request).name, shown, idempotency_key(request), body.webhook
         )
-        job, is_new = await self._background.accept(new, "job")
+        job = await self._background.accept(new, "job")
         if (job.path, job.body) != (new.path, new.body):
             raise reused_key()
-        return JSONResponse(_shown(job), status_code=202 if is_new else 200)
+        return JSONResponse(_shown(job), status_code=202)
 
     async def show(self, request: Request) -> Response:
         """Answer with the job as it is now."""

@@ -25,7 +25,8 @@ EVERYWHERE = (500,)
 ERRORS = {
     400: "The request is malformed, or asks for what this server cannot do",
     401: "The API key is missing or wrong",
-    404: "There is no such model",
+    404: "There is no such model, or nothing with this id",
+    409: "The idempotency key came with another request before",
     413: "The body is too large",
     429: "The server has too much to do; retry after the stated seconds",
     500: "The server failed",

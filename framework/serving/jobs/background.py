@@ -86,8 +86,8 @@ class Background:
         runner = JobRunner(self._table, inside(app, callers), holder_name())
         return InProcess(self._table, runner, self._settings.concurrency, self._sweeper.wake)
 
-    async def accept(self, new: NewJob, prefix: str) -> tuple[Job, bool]:
-        """Keep a job; return it, and whether it is new: its idempotency key may be an earlier one's.
+    async def accept(self, new: NewJob, prefix: str) -> Job:
+        """Keep a job and return it, or the earlier one with its idempotency key.
 
         Args:
             new: what to answer.
@@ -112,9 +112,9 @@ class Background:
                 retry_after=_RETRY_AFTER,
             )
         complete = NewJob(new.path, new.body, new.owner, new.shown, new.key, webhook)
-        job, is_new = await _asked(self._table.add, complete, new_id(prefix))
+        job, _ = await _asked(self._table.add, complete, new_id(prefix))
         self._sweeper.wake()
-        return job, is_new
+        return job
 
     async def get(self, job_id: str, owner: str) -> Job:
         """Return a job of *owner*.

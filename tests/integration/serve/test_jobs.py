@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import jsonschema
 import openai
 import pytest
 from server_process import HELLO, Served, eventually, serving, start, stopped
@@ -80,7 +81,7 @@ def test_an_idempotency_key_creates_one_job(served) -> None:
         return httpx.post(f"{served.url}/v1/jobs", json={"url": CHAT, "body": body}, headers=headers)
 
     first, second, other = post(BODY), post(BODY), post({**BODY, "max_tokens": 9})
-    assert (first.status_code, second.status_code, other.status_code) == (202, 200, 409)
+    assert (first.status_code, second.status_code, other.status_code) == (202, 202, 409)
     assert first.json()["id"] == second.json()["id"]
     empty = httpx.post(
         f"{served.url}/v1/jobs", json={"url": CHAT, "body": BODY}, headers={"Idempotency-Key": ""}
@@ -179,6 +180,18 @@ def test_jobs_survive_the_server(tiny_genai, tmp_path) -> None:
         assert eventually(lambda: second.process.poll() is not None)
     with started_again(tmp_path, served.port) as third:
         assert [ended(third, each)["status"] for each in ids] == ["incomplete"] * 4
+
+
+def test_the_document_has_the_jobs(served) -> None:
+    document = httpx.get(f"{served.url}/openapi.json").json()
+    paths = document["paths"]
+    assert {"post"} == set(paths["/v1/jobs"])
+    assert {"get"} == set(paths["/v1/jobs/{id}"])
+    schema = {
+        **document,
+        **paths["/v1/jobs/{id}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"],
+    }
+    jsonschema.validate(job(served, add(served)["id"]), schema)
 
 
 def test_without_the_option_there_are_no_jobs(chat) -> None:

@@ -70,7 +70,9 @@ class Browser:
 
     def until(self, condition: str) -> None:
         """Wait until an expression is true in the page."""
-        assert eventually(lambda: self.evaluate(f"Boolean({condition})") is True), f"{condition}: {self.text()}"
+        assert eventually(lambda: self.evaluate(f"Boolean({condition})") is True), (
+            f"{condition}: {self.text()}"
+        )
 
     def text(self, selector: str = "body") -> str:
         """Return what can be read in an element."""
@@ -91,6 +93,7 @@ class Browser:
         """Set the window's size in CSS pixels, and the color scheme."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
         self.send("Emulation.setDeviceMetricsOverride", **metrics)
+        self.send("Emulation.setScrollbarsHidden", hidden=True)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.send("Emulation.setEmulatedMedia", features=[scheme])
 

@@ -15,7 +15,7 @@ Body = TypeVar("Body", bound=BaseModel)
 class StrictBody(BaseModel):
     """A body, or a part of it, without unknown fields and without conversions."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod

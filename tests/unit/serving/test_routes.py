@@ -1,5 +1,6 @@
 """The whole application without an engine: what it documents, and what every path answers to every method."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,10 +59,7 @@ def test_schemas_are_valid_and_every_reference_is_there(app):
     schemas = document["components"]["schemas"]
     for schema in schemas.values():
         Draft202012Validator.check_schema(schema)
-    names = {
-        text.partition('"')[0] for text in str(document).replace("'", '"').split("#/components/schemas/")[1:]
-    }
-    assert names <= set(schemas)
+    assert set(re.findall(r"#/components/schemas/(\w+)", str(document))) <= set(schemas)
 
 
 def test_requests_are_narrowed_to_this_server(monkeypatch):
@@ -90,6 +88,8 @@ def test_turns_that_the_document_allows_are_those_that_are_read():
         [user],
         [{"role": "user", "content": [{"type": "text", "text": "hi"}]}],
         [{"role": "system", "content": ""}, user],
+        [{"role": "system", "content": "be kind"}],
+        [{"role": "system", "content": [{"type": "text", "text": "be kind"}]}],
         [user, {"role": "assistant", "content": None, "tool_calls": [call]}],
         [user, {"role": "tool", "content": "", "tool_call_id": "1", "extra": None}],
         [],

@@ -24,8 +24,6 @@ _CALL = {
     "type": "object",
     "required": ["function"],
     "properties": {
-        "id": {"type": "string"},
-        "type": {"const": "function"},
         "function": {
             "type": "object",
             "required": ["name"],

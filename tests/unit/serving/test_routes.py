@@ -96,6 +96,8 @@ def test_turns_that_the_document_allows_are_those_that_are_read():
         [{"role": "user"}],
         [{"role": "user", "content": None}],
         [{"role": "user", "content": 3}],
+        [{"role": "user", "content": {}}],
+        [{"role": "assistant", "content": {}, "tool_calls": [call]}],
         [{"role": "user", "content": "a\0b"}],
         [{"role": "user", "content": "hi", "extra": 1}],
         [{"role": "user", "content": "hi", "tool_calls": [call]}],

@@ -49,8 +49,10 @@ function fields(title, rows) {
 function answers(responses) {
   const rows = Object.entries(responses).map(([status, response]) => [
     status, response.description,
-    Object.entries(response.content ?? {}).map(([type, { schema, "x-event-schema": event }]) =>
-      `${type}: ${event ? `events of ${kind(event)}` : kind(schema)}`).join("; ") || "no body",
+    Object.entries(response.content ?? {}).map(([type, { schema }]) => {
+      const event = schema.properties?.data?.anyOf[0].contentSchema;
+      return `${type}: ${event ? `events of ${kind(event)}` : kind(schema)}`;
+    }).join("; ") || "no body",
   ]);
   return table("Answers", ["Status", "Meaning", "Content"], rows);
 }

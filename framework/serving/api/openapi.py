@@ -134,11 +134,14 @@ def _success(operation: Operation, references: References) -> dict[str, Any]:
 
 
 def _content(kind: str, model: type[BaseModel] | None, references: References) -> dict[str, Any]:
-    """Return a content's schema; a stream's is text, and the schema of its events is beside it."""
+    """Return a content's schema; of a stream it is that of each event, as OpenAPI 3.2 says it."""
     if model is None:
         return {"schema": {"type": "object" if kind == JSON else "string"}}
     if kind == EVENTS:
-        return {"schema": {"type": "string"}, "x-event-schema": references[model]}
+        either = {"anyOf": [references[model], references[Error]]}
+        data = {"anyOf": [{"contentMediaType": JSON, "contentSchema": either}, {"const": "[DONE]"}]}
+        fields = {"data": {"type": "string", **data}}
+        return {"schema": {"type": "object", "required": ["data"], "properties": fields}}
     return {"schema": references[model]}
 
 

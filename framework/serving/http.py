@@ -15,8 +15,9 @@ from pydantic import Field
 from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
-from framework.serving import API_KEY, Serving
+from framework.serving import API_KEY, Renewed, Serving
 from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.answers.fallback_options import FallbackOptions
 from framework.serving.limits import Limits
 
 
@@ -40,11 +41,20 @@ class HttpServing(Serving):
     context. A longer one is refused before it is tokenized."""
     cache: CacheOptions | None = None
     """Keeps answers to deterministic requests; None computes every answer."""
+    fallback: FallbackOptions | None = None
+    """Who answers a conversation that is shed, or whose engine fails; None answers with the error."""
 
     def connections(self) -> Mapping[str, str]:
         """Return the addresses of the services that it calls; see the base class."""
         redis = None if self.cache is None else self.cache.redis
-        return {} if redis is None else {"serving.cache.redis": redis}
+        model = None if self.fallback is None else self.fallback.url
+        named = {"serving.cache.redis": redis, "serving.fallback.url": model}
+        return {field: address for field, address in named.items() if address is not None}
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that it reads; see the base class."""
+        key = None if self.fallback is None else self.fallback.key
+        return super().variables() | ({} if key is None else {"serving.fallback.key": key})
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -58,6 +68,13 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
+        self._serve(model, release, None)
+
+    def serve_renewed(self, model: Path, release: Release, renewed: Renewed) -> None:
+        """Serve; on SIGHUP, let another release take the place of this one. See the base class."""
+        self._serve(model, release, renewed)
+
+    def _serve(self, model: Path, release: Release, renewed: Renewed | None) -> None:
         for package in ("prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
@@ -70,6 +87,10 @@ class HttpServing(Serving):
                 f"release '{release.name}': serving=http has no route for task '{release.task}'; "
                 "use the model without a server"
             )
+        if self.fallback is not None and not open_task(release.task).generates:
+            raise ServeError(
+                f"release '{release.name}': serving.fallback answers conversations only; leave it out"
+            )
         from framework.serving.app import run
 
         limits = Limits(
@@ -78,4 +99,4 @@ class HttpServing(Serving):
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
         )
-        run(self, limits, model, release, self.cache)
+        run(self, limits, model, release, self.cache, self.fallback, renewed)

@@ -21,6 +21,7 @@ from framework.serving.middleware.cacheable import Cacheable
 from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.keyed import Keyed
+from framework.serving.middleware.sourced import Sourced
 
 
 def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlette:
@@ -34,13 +35,14 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     generates = open_task(service.release.task).generates
     model = chat.Chat(service) if generates else classify.Classify(service)
     groups = (model, Feedback(service), Models(service), probes)
+    paths = [route.path for route in model.routes]
     # Outermost first: answers of 401 and 413 count too.
-    middleware = [Middleware(Counted, metrics=service.metrics, routes=[route.path for route in model.routes])]
+    middleware = [Middleware(Counted, metrics=service.metrics, routes=paths)]
     if key := os.environ.get(API_KEY):
         middleware.append(Middleware(Keyed, key=key.strip(), open_paths=PATHS))
     middleware.append(Middleware(Bounded))
+    middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
     if service.keeps_answers:
-        paths = [route.path for route in model.routes]
         middleware.append(
             Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not key)
         )

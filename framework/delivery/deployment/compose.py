@@ -25,7 +25,6 @@ from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
-from framework.serving.outbound.address import variable_of
 
 _JSON = ".generated.json"
 """Suffix by which ``render`` recognizes its own JSON files."""
@@ -186,7 +185,7 @@ class Compose(Deployment):
             "python", "-c", _READY.format(port=port), start=self.startup_seconds
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
-        variables = [*filter(None, map(variable_of, serving.connections().values()))]
+        variables = [*serving.variables().values()]
         secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
         if REDIS_URL in variables:
             secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'

@@ -14,7 +14,7 @@ from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.store_hosts import host_problems
 from framework.manifests.egress import Egress
 from framework.manifests.values import ObjectName, like
-from framework.serving.outbound.address import host_and_port, variable_of
+from framework.serving.outbound.address import host_and_port
 
 HostPort = Annotated[
     str, AfterValidator(like(r"[-a-z0-9*_.]+:[1-9][0-9]{0,4}", "a host and a port such as 'redis.cache:80'"))
@@ -47,17 +47,17 @@ class OwnServer(ClusterDeployment):
     def problems(self, delivery: Delivery) -> list[Problem]:
         """Return what keeps the server from calling what its options name; see the base class."""
         problems = super().problems(delivery)
-        for field, address in delivery.serving.connections().items():
-            if (variable := variable_of(address)) is None:
-                continue
-            if self.server_secret is None:
-                reason = f"{field} is in the environment variable {variable}, which the pods do not have"
-                overrides = ("deployment.server_secret=<name>",)
-                problems.append(Problem("deployment.server_secret", reason, overrides))
-            if not self.server_hosts:
-                reason = f"the network policy does not allow what {field} names by {variable}"
-                overrides = ("deployment.server_hosts=['<host>:<port>']",)
-                problems.append(Problem("deployment.server_hosts", reason, overrides))
+        variables = delivery.serving.variables()
+        if variables and self.server_secret is None:
+            listed = ", ".join(f"{variable} ({field})" for field, variable in variables.items())
+            reason = f"the pods do not have the environment variables {listed}"
+            overrides = ("deployment.server_secret=<name>",)
+            problems.append(Problem("deployment.server_secret", reason, overrides))
+        unknown = [field for field in delivery.serving.connections() if field in variables]
+        if unknown and not self.server_hosts:
+            reason = f"the network policy does not allow what {' and '.join(unknown)} name by a variable"
+            overrides = ("deployment.server_hosts=['<host>:<port>']",)
+            problems.append(Problem("deployment.server_hosts", reason, overrides))
         if delivery.environment.network_policies == "cilium":
             for call in self.calls(delivery):
                 problems += host_problems(call.hosts, call.hosts[0])

@@ -2,8 +2,10 @@
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from framework.serving.answers.answer_use import AnswerUse
 
 DONE = "data: [DONE]\n\n"
 
@@ -27,6 +29,13 @@ class Reply:
         """Return a reply with a new id; the fingerprint identifies the release's digest."""
         fingerprint = f"fp_{digest.removeprefix('sha256:')[:12]}"
         return cls(model, created, fingerprint, f"chatcmpl-{uuid.uuid4().hex}")
+
+    def answered(self, use: AnswerUse) -> "Reply":
+        """Return the reply of whoever answered: the release, or a substitute."""
+        if (substitute := use.substitute) is None:
+            return self
+        other = Reply.new(substitute.model, self.created, substitute.digest)
+        return replace(other, id=self.id)
 
     def complete(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
         """Return a complete ``chat.completion``."""

@@ -23,8 +23,15 @@ class Service:
     metrics: Metrics
     keeps_answers: bool = False
     """Whether answers are cached, so that clients are told how long they can keep theirs."""
+    under_way: set[object] = field(default_factory=set)
+    """The requests for answers that are being answered, one object each."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
+
+    def serve(self, release: Release, context: int | None, answers: Answers) -> None:
+        """Answer new requests with another release."""
+        self.release, self.context, self.answers = release, context, answers
+        self.created = int(time.time())
 
     def check_model(self, name: str) -> None:
         """Refuse a request for another model.

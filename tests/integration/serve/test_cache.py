@@ -9,8 +9,8 @@ from redis_process import needs_redis, running_redis
 from server_process import eventually, serving, stopped
 
 from framework.core import metric_names as metrics
+from framework.serving.answers.answer_use import SOURCE
 from framework.serving.answers.redis_cache import PREFIX
-from framework.serving.middleware.cacheable import SOURCE
 
 ROUTE = "/v1/chat/completions"
 pytestmark = needs_redis

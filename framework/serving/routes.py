@@ -27,6 +27,7 @@ from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
 from framework.serving.middleware.limited import Limited
+from framework.serving.middleware.sourced import Sourced
 from framework.serving.page import pages
 
 
@@ -68,6 +69,7 @@ def open_application(
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
         middleware.append(limited)
     middleware.append(Middleware(Bounded, open_paths=PATHS))
+    middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
     if service.keeps_answers:
         middleware.append(
             Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not keys)

@@ -30,7 +30,6 @@ from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
-from framework.serving.outbound.address import variable_of
 
 _JSON = ".generated.json"
 """Suffix by which ``render`` recognizes its own JSON files."""
@@ -261,7 +260,7 @@ class Compose(Deployment):
 
     def _variables(self, serving: Serving, command: Sequence[str]) -> Object:
         """Return how a service gets the variables that the server reads, and starts *command* with them."""
-        named = [*filter(None, map(variable_of, serving.connections().values()))]
+        named = [*serving.variables().values()]
         secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
         if REDIS_URL in named:
             secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'

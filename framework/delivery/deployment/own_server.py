@@ -17,7 +17,7 @@ from framework.manifests.egress import Egress
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import ObjectName, Peer, SecretKey, like
 from framework.manifests.workload import Workload
-from framework.serving.outbound.address import host_and_port, variable_of
+from framework.serving.outbound.address import host_and_port
 
 SETTINGS = "serving.json"
 """The file with the server's settings, among those of its pods."""
@@ -103,17 +103,17 @@ class OwnServer(ClusterDeployment):
             reason = "the admission policies of an environment with signers refuse workers of background jobs"
             advice = ("serving.jobs.broker=''", "environment.signers={}")
             problems.append(Problem("serving.jobs.broker", reason, advice))
-        for field, address in delivery.serving.connections().items():
-            if (variable := variable_of(address)) is None:
-                continue
-            if self.server_secret is None:
-                reason = f"{field} is in the environment variable {variable}, which the pods do not have"
-                overrides = ("deployment.server_secret=<name>",)
-                problems.append(Problem("deployment.server_secret", reason, overrides))
-            if not self.server_hosts:
-                reason = f"the network policy does not allow what {field} names by {variable}"
-                overrides = ("deployment.server_hosts=['<host>:<port>']",)
-                problems.append(Problem("deployment.server_hosts", reason, overrides))
+        variables = delivery.serving.variables()
+        if variables and self.server_secret is None:
+            listed = ", ".join(f"{variable} ({field})" for field, variable in variables.items())
+            reason = f"the pods do not have the environment variables {listed}"
+            overrides = ("deployment.server_secret=<name>",)
+            problems.append(Problem("deployment.server_secret", reason, overrides))
+        unknown = [field for field in delivery.serving.connections() if field in variables]
+        if unknown and not self.server_hosts:
+            reason = f"the network policy does not allow what {' and '.join(unknown)} name by a variable"
+            overrides = ("deployment.server_hosts=['<host>:<port>']",)
+            problems.append(Problem("deployment.server_hosts", reason, overrides))
         if delivery.environment.network_policies == "cilium":
             for call in self.calls(delivery):
                 problems += host_problems(call.hosts, call.hosts[0])

@@ -129,6 +129,10 @@ def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
         rate = signals.answers.rate(selector, "5m", by="source")
         about = "Answers a second, by where they came from: the model, or a level of the cache."
         panels.append(Panel("Answers by source", about, "reqps", [(rate, "{{source}}")]))
+    if signals.fallbacks is not None:
+        rate = signals.fallbacks.rate(selector, "5m", by="reason, outcome")
+        about = "Requests a second that another model was asked to answer, because they were shed or failed."
+        panels.append(Panel("Fallback", about, "reqps", [(rate, "{{reason}} {{outcome}}")]))
     if signals.calls is not None:
         rate = signals.calls.rate(selector, "5m", by="destination, outcome")
         about = "Attempts a second to call other services, such as Redis; the breaker refuses some."

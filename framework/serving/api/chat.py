@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from framework.serving.answers import Event, Generation
+from framework.serving.answers.answer_use import current_use
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event, usage
 from framework.serving.api.chat_request import ChatRequest
@@ -68,6 +69,7 @@ class Chat:
         except BaseException:
             await events.aclose()
             raise
+        reply = reply.answered(current_use())
         if body.stream:
             options = body.stream_options
             stream = _streamed(reply, events, prompt, options is not None and options.include_usage)

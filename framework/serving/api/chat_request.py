@@ -11,7 +11,7 @@ from framework.build.data.tool_calls import read_tools
 from framework.build.data.turns import Message, read_turn, spoken
 from framework.build.engine import Sampling
 from framework.core.errors import DataError
-from framework.serving.api.body import StrictBody, count_characters
+from framework.serving.api.body import OnlyFalse, OnlyTrue, StrictBody, count_characters
 from framework.serving.api.turn_schema import TURNS
 from framework.serving.api_error import ApiError
 
@@ -41,12 +41,12 @@ class ChatRequest(StrictBody):
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     # Accepted only with their defaults.
-    n: Literal[1] | None = None
-    logprobs: Literal[False] | None = None
+    n: Annotated[int, Field(ge=1, le=1)] | None = None
+    logprobs: OnlyFalse | None = None
     presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
     response_format: _TextFormat | None = None
-    parallel_tool_calls: Literal[True] | None = None
+    parallel_tool_calls: OnlyTrue | None = None
     # These do not change the answer.
     user: str | None = None
     metadata: dict[str, str] | None = None

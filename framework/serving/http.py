@@ -22,7 +22,7 @@ from framework.serving.answers.cache_options import CacheOptions
 from framework.serving.answers.fallback_options import FallbackOptions
 from framework.serving.drift_options import DriftOptions
 from framework.serving.features import Features
-from framework.serving.jobs.settings import Jobs
+from framework.serving.jobs.settings import WEBHOOK_SECRET, Jobs
 from framework.serving.limits import Limits
 from framework.serving.outbound.address import host_and_port, variable_of
 from framework.serving.request_log.options import RequestLog
@@ -96,7 +96,10 @@ class HttpServing(Serving):
     def variables(self) -> dict[str, str]:
         """Return the environment variables that it reads; see the base class."""
         key = None if self.fallback is None else self.fallback.key
-        return super().variables() | ({} if key is None else {"serving.fallback.key": key})
+        named = {} if key is None else {"serving.fallback.key": key}
+        if self.jobs is not None and self.jobs.webhook_hosts:
+            named["serving.jobs.webhook_hosts"] = WEBHOOK_SECRET
+        return super().variables() | named
 
     def worker(self) -> tuple[str, ...]:
         """Return the command of a worker of background jobs; see the base class."""

@@ -10,6 +10,7 @@ from framework.delivery.deployment.kserve import KServe
 from framework.delivery.deployment.kubernetes import Kubernetes
 from framework.serving import API_KEY
 from framework.serving.http import HttpServing
+from framework.serving.jobs.settings import WEBHOOK_SECRET
 
 JOBS = {"broker": "GITUNE_BROKER", "results": "postgresql://jobs.databases:6432/jobs"}
 SERVING = HttpServing(jobs=JOBS)
@@ -110,6 +111,15 @@ def test_what_the_worker_needs_and_does_not_have_is_a_problem(deliver):
     assert {"deployment.server_secret", "deployment.server_hosts"} <= keys(
         Kubernetes(), deliver(serving=SERVING)
     )
+
+
+def test_the_key_of_webhooks_comes_from_the_secret(deliver, release):
+    jobs = {"results": JOBS["results"], "webhook_hosts": ["hooks.example.com"]}
+    delivery = deliver(serving=HttpServing(jobs=jobs))
+    assert "deployment.server_secret" in keys(Kubernetes(), delivery)
+    assert Kubernetes(server_secret="jobs").problems(delivery) == Kubernetes().problems(deliver())
+    server = Compose().files(release(), delivery)["compose.yaml"]["services"]["server"]
+    assert server["environment"] == ["HOME=/tmp", WEBHOOK_SECRET]
 
 
 def test_compose_starts_a_worker_with_its_rabbitmq(release, deliver, tmp_path):

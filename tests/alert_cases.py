@@ -202,7 +202,6 @@ CASES = {
         fires=[{f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "0.3x60"}],
         silent=[
             {f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "0.1x60"},
-            {f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "NaNx60"},
         ],
     ),
     "GituneInputLengthDrift": length_case(metrics.REQUEST_PROMPT_TOKENS),

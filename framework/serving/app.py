@@ -27,6 +27,7 @@ from framework.serving import Serving
 from framework.serving.answers import Answers
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.answers.logged_answers import LoggedAnswers
+from framework.serving.answers.traced_answers import TracedAnswers
 from framework.serving.answers.watched_answers import WatchedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
@@ -41,6 +42,7 @@ from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.routes import open_application
 from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
+from framework.serving.telemetry.traces import Tracing
 
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5
@@ -94,7 +96,13 @@ class _Server(uvicorn.Server):
         if (kept := observation.request_log) is not None:
             self.log = LogWriter(kept, self.metrics)
             answers = LoggedAnswers(answers, self.log, kept.share, release)
-        service = Service(release, limits, context_length(folder), answers, self.metrics, self.log)
+        self.tracing = None
+        if observation.traces is not None:
+            self.tracing = Tracing(observation.traces, release)
+            answers = TracedAnswers(answers, release)
+        service = Service(
+            release, limits, context_length(folder), answers, self.metrics, self.log, self.tracing
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,6 +150,8 @@ class _Server(uvicorn.Server):
         await self.supervisor.stop()
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         self._loop = None
 
     def _start(self, work: Any) -> None:

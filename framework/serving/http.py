@@ -19,6 +19,7 @@ from framework.serving.drift_options import DriftOptions
 from framework.serving.limits import Limits
 from framework.serving.observation import Observation
 from framework.serving.request_log.options import RequestLog
+from framework.serving.trace_options import Traces
 
 
 class HttpServing(Serving):
@@ -45,6 +46,9 @@ class HttpServing(Serving):
     request_log: RequestLog | None = None
     """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
     texts of users: see ``docs/serving.md`` before you turn it on."""
+
+    traces: Traces | None = None
+    """Sends a trace of each request to an OpenTelemetry collector; off by default."""
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -81,4 +85,4 @@ class HttpServing(Serving):
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
         )
-        run(self, limits, model, release, Observation(self.drift, self.request_log))
+        run(self, limits, model, release, Observation(self.drift, self.request_log, self.traces))

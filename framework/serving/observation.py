@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from framework.serving.drift_options import DriftOptions
 from framework.serving.request_log.options import RequestLog
+from framework.serving.trace_options import Traces
 
 
 @dataclass(frozen=True)
@@ -12,6 +13,7 @@ class Observation:
 
     drift: DriftOptions = field(default_factory=DriftOptions)
     request_log: RequestLog | None = None
+    traces: Traces | None = None
 
 
 NOTHING = Observation()

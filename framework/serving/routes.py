@@ -20,6 +20,7 @@ from framework.serving.middleware.bounded import Bounded
 from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.keyed import Keyed
+from framework.serving.middleware.traced import Traced
 
 
 def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlette:
@@ -34,7 +35,10 @@ def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlet
     model = chat.Chat(service) if generates else classify.Classify(service)
     groups = (model, Feedback(service), Models(service), probes)
     # Outermost first: answers of 401 and 413 count too.
-    middleware = [Middleware(Counted, metrics=service.metrics, routes=[route.path for route in model.routes])]
+    paths = [route.path for route in model.routes]
+    middleware = [Middleware(Counted, metrics=service.metrics, routes=paths)]
+    if service.tracing is not None:
+        middleware.insert(0, Middleware(Traced, tracing=service.tracing, routes=paths))
     if key := os.environ.get(API_KEY):
         middleware.append(Middleware(Keyed, key=key.strip(), open_paths=PATHS))
     middleware.append(Middleware(Bounded))

@@ -10,6 +10,7 @@ from framework.serving.api_error import ApiError
 from framework.serving.limits import Limits
 from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.metrics import Metrics
+from framework.serving.telemetry.traces import Tracing
 
 
 @dataclass
@@ -24,6 +25,8 @@ class Service:
     metrics: Metrics
     log: LogWriter | None = None
     """Keeps feedback; None if it is only counted."""
+    tracing: Tracing | None = None
+    """Traces requests; None if they are not traced."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

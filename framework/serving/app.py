@@ -24,25 +24,18 @@ from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
 from framework.serving import Serving
-from framework.serving.answers import Answers
 from framework.serving.answers.engine_answers import EngineAnswers
-from framework.serving.answers.logged_answers import LoggedAnswers
-from framework.serving.answers.traced_answers import TracedAnswers
-from framework.serving.answers.watched_answers import WatchedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
-from framework.serving.drift_options import usual
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
 from framework.serving.limits import Limits
 from framework.serving.observation import NOTHING, Observation
-from framework.serving.request_log.log_writer import LogWriter
+from framework.serving.observed import Observed
 from framework.serving.routes import open_application
-from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
-from framework.serving.telemetry.traces import Tracing
 
 _log = logging.getLogger(__name__)
 FLUSH_SECONDS = 5
@@ -89,20 +82,10 @@ class _Server(uvicorn.Server):
         self._watch()
         self.address = f"http://{serving.host}:{serving.port}"
         self.release = release
-        watch = DriftWatch(observation.drift.window, usual(observation.drift))
-        self.metrics.watch_drift(watch)
-        answers: Answers = WatchedAnswers(EngineAnswers(self.accepted, self.metrics), watch)
-        self.log = None
-        if (kept := observation.request_log) is not None:
-            self.log = LogWriter(kept, self.metrics)
-            answers = LoggedAnswers(answers, self.log, kept.share, release)
-        self.tracing = None
-        if observation.traces is not None:
-            self.tracing = Tracing(observation.traces, release)
-            answers = TracedAnswers(answers, release)
-        service = Service(
-            release, limits, context_length(folder), answers, self.metrics, self.log, self.tracing
-        )
+        self.observed = Observed(observation, self.metrics, release)
+        answers = self.observed.wrap(EngineAnswers(self.accepted, self.metrics))
+        log, tracing = self.observed.log, self.observed.tracing
+        service = Service(release, limits, context_length(folder), answers, self.metrics, log, tracing)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -148,10 +131,7 @@ class _Server(uvicorn.Server):
         self._start(self._supervise())
         yield
         await self.supervisor.stop()
-        if self.log is not None:
-            await asyncio.to_thread(self.log.close)
-        if self.tracing is not None:
-            await asyncio.to_thread(self.tracing.close)
+        await asyncio.to_thread(self.observed.close)
         self._loop = None
 
     def _start(self, work: Any) -> None:

@@ -32,6 +32,10 @@ class Serving(Component, ABC):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads of the engine; 0 leaves the choice to the engine."""
 
+    def connects_to(self) -> tuple[str, ...]:
+        """Return the URLs of the servers and stores that it connects to; network policies let it."""
+        return ()
+
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.

@@ -50,6 +50,13 @@ class HttpServing(Serving):
     traces: Traces | None = None
     """Sends a trace of each request to an OpenTelemetry collector; off by default."""
 
+    def connects_to(self) -> tuple[str, ...]:
+        """Return the collector of traces, and the logs that are not folders."""
+        endpoint = None if self.traces is None else self.traces.endpoint
+        log = None if self.request_log is None else self.request_log.folder
+        urls = (url for url in (endpoint, log, self.drift.reference) if url is not None)
+        return tuple(dict.fromkeys(url for url in urls if "://" in url and not url.startswith("file:")))
+
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
 

@@ -7,7 +7,8 @@ disruption budget, and the objects of rollout, autoscaling, traffic, monitoring 
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Self
+from typing import ClassVar, Self
+from urllib.parse import urlsplit
 
 from framework.core.errors import ReleaseError
 from framework.core.problem import Problem
@@ -41,6 +42,9 @@ def _file(item: Object) -> str:
 
 class ClusterDeployment(Deployment, ServerSettings):
     """Pods in a cluster, with the objects that a platform requires of every workload."""
+
+    runs_serving: ClassVar[bool] = False
+    """Whether the pods run the ``serving`` option, so that it may connect where it has to."""
 
     image_pull_secret: ObjectName | None = None
     """The Secret with the credentials of a private image registry."""
@@ -111,7 +115,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         if environment.signers:
             workload = replace(workload, pod=with_approval_check(workload.pod, environment.name))
         serving, services = self.serving_objects(workload, delivery)
-        egress = self._egress(release.model_uri, delivery)
+        egress = [*self._egress(release.model_uri, delivery), *self._own_egress(delivery)]
         named = bool(egress) and environment.network_policies == "cilium"
         rules = {str(rule := each.rule()): rule for each in egress}.values()
         rollout = self.rollout(delivery)
@@ -140,6 +144,18 @@ class ClusterDeployment(Deployment, ServerSettings):
             return []
         store = Egress(self.store_port, self.store_hosts or store_hosts(url))
         return [store, *delivery.environment.workload_identity.egress()]
+
+    def _own_egress(self, delivery: Delivery) -> list[Egress]:
+        """Return where the server connects to while it runs: at a URL's port, or a store's."""
+        if not self.runs_serving:
+            return []
+        found = []
+        for url in delivery.serving.connects_to():
+            parts = urlsplit(url)
+            ports = {"http": 80, "https": 443}
+            port = parts.port or ports.get(parts.scheme) or self.store_port
+            found.append(Egress(port, store_hosts(url)))
+        return found
 
     def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
         """Return why the network policies would keep pods from fetching the model at *url*."""

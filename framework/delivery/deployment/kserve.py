@@ -4,7 +4,7 @@ KServe creates the Deployment, the Service and the autoscaler from one object. T
 webhook's default values, so that Git and cluster are equal. ``kubernetes`` builds the pods.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ CONTAINER = "kserve-container"
 
 class KServe(ClusterDeployment):
     """An InferenceService with our own server; KServe sets the pace of scaling."""
+
+    runs_serving: ClassVar[bool] = True
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""

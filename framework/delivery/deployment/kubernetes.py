@@ -5,6 +5,7 @@ starts. ``framework.serving`` is the server.
 """
 
 import json
+from typing import ClassVar
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
@@ -23,6 +24,8 @@ SETTINGS = "serving.json"
 
 class Kubernetes(ClusterDeployment):
     """Pods of our own server."""
+
+    runs_serving: ClassVar[bool] = True
 
     image: Image = "gitune/server:0.1.0"
     """The server's image; outside dev it must be pinned, ``…@sha256:<64 hex digits>``."""

@@ -22,9 +22,22 @@ if TYPE_CHECKING:
     import numpy as np
 
 __all__ = [
-    *("GREEDY", "Batches", "Classifies", "ClassifiesImages", "Engine", "Generates", "GeneratesScored"),
-    *("GeneratesTogether", "GivesAnswerLogits", "GivesLogits", "Progress", "Sampling", "Scored"),
-    *("engine_module", "open_engine", "require"),
+    "GREEDY",
+    "Batches",
+    "Classifies",
+    "ClassifiesImages",
+    "Engine",
+    "Generates",
+    "GeneratesScored",
+    "GeneratesTogether",
+    "GivesAnswerLogits",
+    "GivesLogits",
+    "Progress",
+    "Sampling",
+    "Scored",
+    "engine_module",
+    "open_engine",
+    "require",
 ]
 
 

@@ -20,7 +20,6 @@ from framework.build.engine import (
     open_engine,
     require,
 )
-
 from framework.build.engine.sampling import ALL, BASIC
 
 

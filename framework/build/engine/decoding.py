@@ -108,4 +108,6 @@ def scored(scores: "np.ndarray", token: int, top: int | None) -> Scored:
     logprobs = logits - logits.max()
     logprobs -= np.log(np.exp(logprobs).sum())
     likeliest = np.argsort(-logprobs, kind="stable")[:top]
-    return Scored(token, float(logprobs[token]), tuple((int(each), float(logprobs[each])) for each in likeliest))
+    return Scored(
+        token, float(logprobs[token]), tuple((int(each), float(logprobs[each])) for each in likeliest)
+    )

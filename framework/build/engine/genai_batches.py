@@ -40,12 +40,20 @@ def as_serve_error(folder: Path) -> Iterator[None]:
 
 def guidance(grammar: Sequence[Part]) -> tuple[str, str]:
     """Return *grammar* as the runtime's kind of grammar and its text."""
-    if [kind for kind, _ in grammar] == ["schema"]:
-        return "json_schema", grammar[0][1]
-    rules = [json.dumps(text) if kind == "text" else f"%json {text}" for kind, text in grammar]
+    parts = [(kind, _on_one_line(text) if kind == "schema" else json.dumps(text)) for kind, text in grammar]
+    if [kind for kind, _ in parts] == ["schema"]:
+        return "json_schema", parts[0][1]
+    rules = [text if kind == "text" else f"%json {text}" for kind, text in parts]
     names = [f"part{index}" for index in range(len(rules))]
     lines = [f"{name}: {rule}" for name, rule in zip(names, rules, strict=True)]
     return "lark_grammar", "\n".join([f"start: {' '.join(names)}", *lines])
+
+
+def _on_one_line(schema: str) -> str:
+    """Return *schema* for JSON as Python writes it: a weak model would write free blanks without end."""
+    read = json.loads(schema)
+    blanks = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    return json.dumps({**read, "x-guidance": blanks}) if isinstance(read, dict) else schema
 
 
 class GenaiBatches:

@@ -5,13 +5,14 @@ prompt prefixes are computed once.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.build.engine import GREEDY, Progress, Sampling, Scored
 from framework.build.engine.model_folder import end_of_sequence
+from framework.build.engine.openvino_grammar import Grammars, open_grammars
 from framework.build.engine.sampling import BASIC
 from framework.core.errors import ServeError
 
@@ -36,9 +37,22 @@ class OpenVinoBatches:
     joins = True
 
     def __init__(
-        self, pipeline: "openvino_genai.ContinuousBatchingPipeline", folder: Path, width: int
+        self,
+        pipeline: "openvino_genai.ContinuousBatchingPipeline",
+        folder: Path,
+        width: int,
+        grammars: Grammars | None,
     ) -> None:
+        """Generate with a pipeline.
+
+        Args:
+            pipeline: the runtime's.
+            folder: the model's.
+            width: most answers at once.
+            grammars: opens grammars; None if there can be none.
+        """
         self.width = width
+        self._grammars = grammars
         self._pipeline, self._folder = pipeline, folder
         self._ends = end_of_sequence(folder)
         self._running: dict[int, tuple[Any, Sampling]] = {}
@@ -46,7 +60,8 @@ class OpenVinoBatches:
 
     def refuses(self, sampling: Sampling) -> str | None:
         """Return the first field that the runtime does not know; see ``Batches``."""
-        if (field := sampling.first_beyond(_DOES)) is None or field != "top_logprobs":
+        does = _DOES if self._grammars is None else _DOES | {"grammar"}
+        if (field := sampling.first_beyond(does)) is None or field != "top_logprobs":
             return field
         # It gives the chosen token's, after penalties and temperature.
         plain = replace(sampling, top_logprobs=None, past_end=False) == GREEDY
@@ -95,7 +110,7 @@ class OpenVinoBatches:
         while handle.can_read():
             for output in handle.read().values():
                 for token, logprob in zip(output.generated_ids, output.generated_log_probs, strict=True):
-                    if sampling.past_end or token not in self._ends:
+                    if sampling.past_end or token not in self._ends_of(sampling):
                         pair = (int(token), float(logprob))
                         yield Scored(*pair, (pair,) if sampling.top_logprobs else ())
 
@@ -104,17 +119,22 @@ class OpenVinoBatches:
         if running := self._running.pop(request, None):
             running[0].cancel()
 
+    def _ends_of(self, sampling: Sampling) -> Set[int]:
+        return self._ends | {self._grammars.end} if sampling.grammar and self._grammars else self._ends
+
     def _config(self, max_new_tokens: int, sampling: Sampling) -> "openvino_genai.GenerationConfig":
         from openvino_genai import GenerationConfig
 
         config = GenerationConfig()
         config.max_new_tokens = max_new_tokens
-        config.stop_token_ids = set() if sampling.past_end else set(self._ends)
+        config.stop_token_ids = set() if sampling.past_end else set(self._ends_of(sampling))
         config.ignore_eos = sampling.past_end
         config.logprobs = int(sampling.top_logprobs is not None)
         config.presence_penalty = sampling.presence_penalty
         config.frequency_penalty = sampling.frequency_penalty
         config.repetition_penalty = sampling.repetition_penalty
+        if sampling.grammar and self._grammars:
+            config.structured_output_config = self._grammars.open(sampling.grammar)
         config.do_sample = sampling.temperature > 0
         if config.do_sample:
             config.temperature, config.top_p = sampling.temperature, sampling.top_p
@@ -147,11 +167,14 @@ def open_pipeline(folder: Path, properties: dict[str, str], width: int) -> OpenV
     scheduler.max_num_seqs = width
     scheduler.max_num_batched_tokens = max(PROMPT_TOKENS, width)
     scheduler.enable_prefix_caching = True
+    open_one, grammars = openvino_genai.ContinuousBatchingPipeline, open_grammars(folder)
     try:
-        pipeline = openvino_genai.ContinuousBatchingPipeline(str(folder), scheduler, "CPU", properties)
+        if grammars is None:
+            return OpenVinoBatches(open_one(str(folder), scheduler, "CPU", properties), folder, width, None)
+        pipeline = open_one(str(folder), grammars.tokenizer, scheduler, "CPU", **properties)
     except RuntimeError as error:
         raise ServeError(f"{folder}: OpenVINO GenAI cannot open it: {reason(error)}") from error
-    return OpenVinoBatches(pipeline, folder, width)
+    return OpenVinoBatches(pipeline, folder, width, grammars)
 
 
 def reason(error: Exception) -> str:

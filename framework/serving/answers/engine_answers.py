@@ -48,6 +48,7 @@ class EngineAnswers:
             self._metrics.prompt_length.observe(content["prompt_tokens"])
         if "text" in content:
             text.append(content["text"])
+            text += [str(call) for call in content.get("calls", ())]  # a call is an answer, too
         if "finish_reason" in content:
             self._metrics.completion_tokens.inc(content["completion_tokens"])
             cut = cut_is_bad and content["finish_reason"] == "length"

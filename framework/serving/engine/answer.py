@@ -27,9 +27,7 @@ class Answer:
         self._scores: list[dict[str, Any]] = []
 
     def _decode(self, ids: list[int]) -> str:
-        return str(
-            self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def add(self, tokens: Sequence[int], scores: Sequence[Scored], ended: bool) -> dict[str, Any] | None:
         """Return the event of what *tokens* add, up to a stop sequence; None if that is nothing yet.
@@ -49,7 +47,9 @@ class Answer:
             if self.stopped:
                 break
         if ended and not self.stopped:
-            text, calls = self._read(self._until.push(self._text.finish()) + self._until.finish(), text, calls)
+            text, calls = self._read(
+                self._until.push(self._text.finish()) + self._until.finish(), text, calls
+            )
         if self._parser and (ended or self.stopped) and not (calls and not self._parallel):
             text += self._parser.finish()
         if not (text or calls or (self._scores and (ended or self.stopped))):

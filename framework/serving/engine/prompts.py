@@ -77,7 +77,7 @@ class PromptReader:
             param, ids = "messages", self.conversation_ids(payload["messages"], payload["tools"])
             sampling, tools = self._with_tools(sampling, payload)
         self._check_sampling(sampling, payload)
-        limit = self._limit(len(ids), *payload["limit"], param)
+        limit = self._limit(len(ids), payload["limit"], param)
         echo = self.text(ids) if payload.get("echo") else None
         return Prompt(ids, limit, sampling, tuple(payload["stops"]), tools, echo)
 
@@ -152,8 +152,9 @@ class PromptReader:
             param=name,
         )
 
-    def _limit(self, length: int, limit: int, requested: bool, param: str) -> int:
+    def _limit(self, length: int, asked: tuple[int, bool], param: str) -> int:
         """Return the most tokens of an answer to a prompt of *length* tokens."""
+        limit, requested = asked
         if self.context is None:
             return limit
         left, needed = self.context - length, limit if requested else 1

@@ -1,8 +1,8 @@
 """How a model writes tool calls: derived from its own chat template, which writes a probe.
 
-Most templates write a call as a JSON object with the function's name and its arguments, between two markers, or
-as the whole answer. Forms without JSON, such as XML parameters or Python calls, are not derived: their text
-stays text.
+Most templates write a call as a JSON object with the function's name and its arguments, between two markers,
+or as the whole answer. Forms without JSON, such as XML parameters or Python calls, are not derived: their
+text stays text.
 """
 
 import json

@@ -99,5 +99,3 @@ class ToolParser:
         """Return the marker as text; what follows it is looked through again."""
         self._state = "before" if self._begin else "plain"
         return self._begin, []
-
-

@@ -39,7 +39,9 @@ def test_top_p_keeps_the_token_that_crosses_it() -> None:
 def test_answer_ends_before_an_end_token_or_at_the_limit() -> None:
     assert list(decode(counting, [0, 1], 20, {5}, Sampling())) == list(map(Scored, [2, 3, 4]))
     assert list(decode(counting, [0, 1], 2, {5}, Sampling())) == list(map(Scored, [2, 3]))
-    assert list(decode(counting, [0, 1], 5, {5}, Sampling(past_end=True))) == list(map(Scored, [2, 3, 4, 5, 6]))
+    assert list(decode(counting, [0, 1], 5, {5}, Sampling(past_end=True))) == list(
+        map(Scored, [2, 3, 4, 5, 6])
+    )
 
 
 def test_several_rows_are_decoded_together() -> None:

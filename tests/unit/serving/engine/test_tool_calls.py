@@ -28,8 +28,12 @@ FORMS = {
     "listed": (
         "{% if m.tool_calls %}<tool_call>[" + LOOP.replace("BODY", "{{ c.function | tojson }},") + "]"
         "</tool_call>{% endif %}"
-    ).replace(" },", " }}").replace("}},", "}}{{ ', ' if not loop.last }}"),
-    "special": "{% if m.tool_calls %}<|im_start|>[" + LOOP.replace("BODY", "{{ c.function | tojson }}") + "]{% endif %}",
+    )
+    .replace(" },", " }}")
+    .replace("}},", "}}{{ ', ' if not loop.last }}"),
+    "special": "{% if m.tool_calls %}<|im_start|>["
+    + LOOP.replace("BODY", "{{ c.function | tojson }}")
+    + "]{% endif %}",
 }
 XML = LOOP.replace("BODY", "<function={{ c.function.name }}>{{ c.function.arguments }}</function>")
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -98,7 +102,10 @@ def parsed(form: ToolFormat, text: str) -> tuple[str, list[tuple[str, str]]]:
 
 
 def test_text_and_several_calls_are_told_apart() -> None:
-    one, two = '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>', '<tool_call>{"name": "g"}</tool_call>'
+    one, two = (
+        '<tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>',
+        '<tool_call>{"name": "g"}</tool_call>',
+    )
     assert parsed(TAGGED, f"I look. {one}\n{two}\n") == ("I look. ", [("f", "{}"), ("g", "{}")])
     bare = '{"name": "f", "parameters": {"a": 1}}'
     assert parsed(BARE, f"{bare}; {bare}") == ("", [("f", '{"a": 1}')] * 2)

@@ -49,6 +49,12 @@ class Signals:
     """Gauge of the requests that the model has not started."""
     queue_age: Series
     """Waiting time of requests: a gauge of the oldest, a histogram, or a summary."""
+    first_token: Series | None = None
+    """Histogram of the seconds to the first token."""
+    inter_token: Series | None = None
+    """Histogram of the seconds between two tokens."""
+    queue_time: Series | None = None
+    """Histogram of the seconds until the model began a request."""
     cache: Series | None = None
     """Gauge of the share of the KV cache in use, 0 to 1, of a server that runs a batch of any size. There,
     running requests are no sign of load, and autoscalers look at the waiting ones."""
@@ -102,6 +108,10 @@ class Signals:
         A summary yields the slowest pod's quantile, since quantiles cannot be aggregated.
         """
         return self._scaled(_quantile(self.seconds, self.kind, selector, quantile, window))
+
+    def quantile(self, series: Series, selector: str, quantile: float, window: str = "5m") -> str:
+        """Return a quantile of a histogram of seconds."""
+        return _quantile(series, "histogram", selector, quantile, window)
 
     def in_flight(self, selector: str) -> str:
         """Return the number of waiting and running requests."""
@@ -160,11 +170,15 @@ def _quantile(series: Series, kind: str, selector: str, quantile: float, window:
 
 GITUNE = Signals(
     requests=(Series(metrics.REQUESTS),),
-    failures=Series(metrics.REQUESTS, 'code=~"5.."'),
+    # A pod that drains refuses with 503, and another pod answers.
+    failures=Series(metrics.REQUESTS, 'code=~"5..",refused=""'),
     seconds=Series(metrics.REQUEST_SECONDS),
     waiting=(Series(metrics.IN_FLIGHT),),
     queued=Series(metrics.WAITING),
     queue_age=Series(metrics.OLDEST_WAITING_SECONDS),
+    first_token=Series(metrics.FIRST_TOKEN_SECONDS),
+    inter_token=Series(metrics.INTER_TOKEN_SECONDS),
+    queue_time=Series(metrics.QUEUE_TIME_SECONDS),
     timeouts=Series(metrics.TIMEOUTS),
     bad_outputs=Series(metrics.BAD_OUTPUTS),
     outputs=Series(f"{metrics.REQUEST_COMPLETION_TOKENS}_count"),
@@ -189,6 +203,9 @@ VLLM = Signals(
     cache=Series("vllm:kv_cache_usage_perc"),
     queue_age=Series("vllm:request_queue_time_seconds"),
     age_kind="histogram",
+    first_token=Series("vllm:time_to_first_token_seconds"),
+    inter_token=Series("vllm:inter_token_latency_seconds"),
+    queue_time=Series("vllm:request_queue_time_seconds"),
     timeouts=Series("vllm:request_success_total", 'finished_reason="abort"'),
     # vLLM does not inspect texts. An answer that reached its length limit or repeats itself is the closest
     # to a bad one.

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -23,31 +24,42 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.core.signals import handling_signals
-from framework.serving import Serving
+from framework.serving import API_KEY, Serving
+from framework.serving.access.allowance import Allowances
+from framework.serving.access.keys import Keys
 from framework.serving.answers.engine_answers import EngineAnswers
+from framework.serving.answers.limited import LimitedAnswers
+from framework.serving.answers.noted import Noted
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
+from framework.serving.connection import bounded_by
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
+from framework.serving.introduction import introduce
+from framework.serving.jobs.background import Background
+from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 from framework.serving.routes import open_application
 from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
+FILES = 256
+"""Open files beside the clients' connections."""
 FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None = None) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Raises:
-        ServeError: the port is taken, the model cannot be opened, or its process died too often.
+        ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
     """
+    _allow_files(limits.max_connections + FILES)
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release)
+        server = _Server(serving, limits, folder, release, jobs)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -59,7 +71,9 @@ def run(serving: Serving, limits: Limits, folder: Path, release: Release) -> Non
 class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
-    def __init__(self, serving: Serving, limits: Limits, folder: Path, release: Release) -> None:
+    def __init__(
+        self, serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None
+    ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
         settings = Settings(
@@ -72,19 +86,31 @@ class _Server(uvicorn.Server):
         )
         self.metrics = Metrics(release)
         self._generates = open_task(release.task).generates
-        self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step)
+        self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step, limits.engine_timeout)
         self._watch()
-        self.address = f"http://{serving.host}:{serving.port}"
-        self.release = release
-        answers = EngineAnswers(self.accepted, self.metrics)
-        service = Service(release, limits, context_length(folder), answers, self.metrics)
+        self.introduction = introduce(release, serving.host, serving.port, page=limits.page)
+        self.keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
+        allowances = Allowances()
+        engine = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
+        answers = Noted(LimitedAnswers(engine, allowances, self.accepted.expected_tokens))
+        self._background: Background | None = None
+        if jobs is not None:
+            self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
+        service = Service(release, limits, context_length(folder), answers, self.metrics, self._background)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
-        app = open_application(service, Probes(self.is_ready, self.metrics), self._lifespan)
+        probes = Probes(lambda: self.supervisor.alive, self.is_ready, self.metrics)
+        app = open_application(service, probes, self.keys, allowances, self._lifespan)
         super().__init__(
             uvicorn.Config(
-                app, log_level="warning", access_log=False, timeout_graceful_shutdown=FLUSH_SECONDS
+                app,
+                http=bounded_by(limits),
+                ws="none",
+                log_level="warning",
+                access_log=False,
+                timeout_keep_alive=limits.keep_alive_seconds,
+                timeout_graceful_shutdown=FLUSH_SECONDS,
             )
         )
 
@@ -99,9 +125,14 @@ class _Server(uvicorn.Server):
         self.metrics.engine_starts.set_function(lambda: float(self.supervisor.starts))
 
     def _count_step(self, step: dict[str, Any]) -> None:
-        """Count the batch of one step of generation; a classifier's texts count theirs themselves."""
+        """Count one step of the engine; a classifier's texts count their batches themselves."""
+        if step["rows"]:
+            self.metrics.step_seconds.observe(step["seconds"])
         if self._generates and step["rows"]:
             self.metrics.batch_rows.observe(step["rows"])
+
+    def _count_reload(self, result: str) -> None:
+        self.metrics.key_reloads.labels(result).inc()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on a signal; uvicorn calls it."""
@@ -119,7 +150,11 @@ class _Server(uvicorn.Server):
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         self._loop = asyncio.get_running_loop()
         self._start(self._supervise())
-        yield
+        self._start(self.keys.watch())
+        async with contextlib.AsyncExitStack() as stack:
+            if self._background is not None:
+                await stack.enter_async_context(self._background.running(app.state.unkeyed))
+            yield
         await self.supervisor.stop()
         self._loop = None
 
@@ -130,7 +165,8 @@ class _Server(uvicorn.Server):
 
     async def _supervise(self) -> None:
         def announce() -> None:
-            print(f"serving {self.release.name} on {self.address}; Ctrl-C stops", file=sys.stderr)
+            for line in self.introduction:
+                print(line, file=sys.stderr)
 
         try:
             await self.supervisor.run(announce)
@@ -150,7 +186,10 @@ class _Server(uvicorn.Server):
             if asyncio.get_running_loop().time() >= ends:
                 break
             await asyncio.sleep(0.02)
-        cut = self.accepted.fail_all(self.accepted.refusal)
+        # Unlike a request that is refused, one that was accepted has failed.
+        late = ApiError(503, "The server ended before this request did; retry it", code="cut", retry_after=1)
+        refusal, cut = self.accepted.refusal, self.accepted.fail_all(late)
+        self.accepted.refusal = refusal
         if accepted:
             advice = "; raise serving.grace_seconds to let them end" if cut else ""
             print(
@@ -163,6 +202,14 @@ class _Server(uvicorn.Server):
 def _no_second_interrupt(record: logging.LogRecord) -> bool:
     """Drop the traceback that uvicorn logs when Ctrl-C is pressed twice."""
     return "CancelledError" not in record.getMessage()
+
+
+def _allow_files(number: int) -> None:
+    """Allow this process *number* open files, as far as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ This module holds the options and checks that the packages are installed. The se
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,7 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 
 
@@ -24,9 +25,9 @@ class HttpServing(Serving):
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream. Decoding
     is greedy unless the request sets a ``temperature``, since the release's metrics were measured with
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
-    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the process runs),
-    ``/ready`` (the model has answered once) and ``/metrics``. If the environment variable
-    ``GITUNE_API_KEY`` is set, every route except the last three needs that key.
+    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the model's
+    process runs, or is being started), ``/ready`` (the model has answered once) and ``/metrics``. If the
+    environment variable ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last three needs a key.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
@@ -36,6 +37,30 @@ class HttpServing(Serving):
     max_prompt_characters: Annotated[int, Field(ge=0)] = 0
     """Most characters of one request's messages, or of one text; 0 is 16 for each token of the model's
     context. A longer one is refused before it is tokenized."""
+    engine_timeout: Annotated[float, Field(gt=0, le=86_400)] = 60
+    """Seconds after which the model's process is replaced if it neither computes nor answers. One that
+    computes has longer, by the time that a full batch of the longest prompts takes."""
+    queue_timeout: Annotated[float, Field(gt=0, le=86_400)] = 180
+    """Seconds after which an accepted request whose answer has not begun ends in 503; keep it above
+    ``engine_timeout``, so that requests wait for the new process."""
+
+    access_log: Literal["none", "json"] = "none"
+    """``json`` writes one line to standard error for each request, without texts."""
+    page: bool = True
+    """Whether ``/`` is a page to try the model, and ``/docs`` one about its API."""
+
+    jobs: Jobs | None = None
+    """Background work, for ``background: true`` of ``/v1/responses`` and for ``/v1/jobs``; null has none."""
+    receive_seconds: Annotated[float, Field(gt=0, le=3600)] = 20
+    """Seconds in which a client must have sent its whole request; a slower one gets 408."""
+    keep_alive_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    """Seconds that a connection stays open for a next request."""
+    max_connections: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    """Most open connections; on one more, requests other than probes get 429."""
+    keys: str | None = None
+    """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
+    changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
+    is needed. In pods it comes from ``deployment.keys_secret``."""
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -49,7 +74,7 @@ class HttpServing(Serving):
             ServeError: a package is not installed, the API key is empty, there is no route for the
                 release's task, the port is taken, or the model cannot be opened.
         """
-        for package in ("prometheus_client", "starlette", "uvicorn"):
+        for package in ("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"):
             if find_spec(package) is None:
                 raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
         if not os.environ.get(API_KEY, "set").strip():
@@ -68,5 +93,13 @@ class HttpServing(Serving):
             max_prompt_characters=self.max_prompt_characters,
             max_wait_seconds=self.max_wait_seconds,
             grace_seconds=self.grace_seconds,
+            access_log=self.access_log,
+            page=self.page,
+            engine_timeout=self.engine_timeout,
+            queue_timeout=self.queue_timeout,
+            receive_seconds=self.receive_seconds,
+            keep_alive_seconds=self.keep_alive_seconds,
+            max_connections=self.max_connections,
+            keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
-        run(self, limits, model, release)
+        run(self, limits, model, release, self.jobs)

@@ -131,6 +131,27 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         2,
     )
 
+    signals = release.signals
+    for name, recorded, signal, most, until in (
+        (
+            "GituneFirstTokenSlow",
+            metrics.FIRST_TOKEN_P95,
+            signals.first_token,
+            bounds.first_token_seconds,
+            "its first token",
+        ),
+        (
+            "GituneQueueSlow",
+            metrics.QUEUE_TIME_P95,
+            signals.queue_time,
+            bounds.queue_p95_seconds,
+            "the model begins it",
+        ),
+    ):
+        if signal is not None:
+            summary = f"one of 20 requests waits over {{{{ $value | humanizeDuration }}}} until {until}"
+            yield Alert(name, "service", "warning", f"{release.recorded(recorded)} > {most:g}", summary, 5)
+
 
 def _traffic(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
     rate, left = release.recorded(metrics.REQUEST_RATE), 1 - bounds.fall_percent / 100

@@ -101,6 +101,17 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
         Panel("Queue", not_begun, "short", queue),
         Panel("Longest wait", "Until the model begins a request.", "s", waits, bounds.queue_seconds),
     ]
+    for title, series, about, bound in (
+        ("First token", signals.first_token, "Until an answer's first text.", bounds.first_token_seconds),
+        ("Between tokens", signals.inter_token, "From one token of an answer to the next.", None),
+        ("Time in the queue", signals.queue_time, "Until the model began.", bounds.queue_p95_seconds),
+    ):
+        if series is not None:
+            lines = [
+                (signals.quantile(series, selector, quantile), f"p{100 * quantile:g}")
+                for quantile in (0.5, 0.95, 0.99)
+            ]
+            panels.append(Panel(title, about, "s", lines, bound))
     if signals.timeouts is not None:
         given_up = [(of(metrics.TIMEOUT_SHARE), "given up")]
         about = "Share of the requests that somebody gave up before their answer was whole."

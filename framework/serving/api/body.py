@@ -5,9 +5,10 @@ Unsupported fields that would change the answer are rejected, never ignored.
 
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from framework.serving.api_error import ApiError
+from framework.serving.limits import count_characters as count_characters
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -16,6 +17,17 @@ class StrictBody(BaseModel):
     """A body, or a part of it, without unknown fields and without conversions."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole(cls, values: Any) -> Any:
+        """Read 1.0 as 1: JSON has one kind of number, and a whole one is an integer."""
+        if not isinstance(values, dict):
+            return values
+        return {
+            key: int(value) if isinstance(value, float) and value.is_integer() else value
+            for key, value in values.items()
+        }
 
 
 def read_request(kind: type[Body], raw: bytes) -> Body:
@@ -34,15 +46,3 @@ def read_request(kind: type[Body], raw: bytes) -> Body:
         if not where:
             raise ApiError(400, f"The body is not a JSON object: {first['msg']}") from None
         raise ApiError(400, f"{where}: {first['msg']}", param=where) from None
-
-
-def count_characters(value: Any) -> int:
-    """Return the characters of every text in a JSON value.
-
-    >>> count_characters([{"role": "user", "content": "hello"}, None, 3])
-    9
-    """
-    if isinstance(value, str):
-        return len(value)
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return sum(map(count_characters, parts))

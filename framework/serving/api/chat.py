@@ -13,6 +13,8 @@ from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event
 from framework.serving.api.chat_request import ChatRequest
 from framework.serving.api.choices import Choices, usage
+from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
+from framework.serving.api.replies import ChatCompletion, ChatCompletionChunk
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
@@ -23,6 +25,18 @@ PATH = "/v1/chat/completions"
 
 class Chat:
     """Answers conversations."""
+
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Answer a conversation",
+            ChatRequest,
+            replies={JSON: ChatCompletion, EVENTS: ChatCompletionChunk},
+            errors=ASKS_MODEL,
+            example={"messages": [{"role": "user", "content": "Hello"}]},
+        ),
+    )
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -11,6 +11,11 @@ from framework.serving.api.choices import Choice
 DONE = "data: [DONE]\n\n"
 
 
+def fingerprint(digest: str) -> str:
+    """Return the ``system_fingerprint`` of a release's digest."""
+    return f"fp_{digest.removeprefix('sha256:')[:12]}"
+
+
 @dataclass(frozen=True)
 class Reply:
     """The fields that every JSON object of one answer shares."""
@@ -23,8 +28,7 @@ class Reply:
     @classmethod
     def new(cls, model: str, created: int, digest: str) -> "Reply":
         """Return a reply with a new id; the fingerprint identifies the release's digest."""
-        fingerprint = f"fp_{digest.removeprefix('sha256:')[:12]}"
-        return cls(model, created, fingerprint, f"chatcmpl-{uuid.uuid4().hex}")
+        return cls(model, created, fingerprint(digest), f"chatcmpl-{uuid.uuid4().hex}")
 
     def complete(self, answers: Sequence[Choice], used: dict[str, int], *, logprobs: bool) -> dict[str, Any]:
         """Return a complete ``chat.completion``."""

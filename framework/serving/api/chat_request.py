@@ -16,13 +16,14 @@ from framework.serving.api.sampling_request import (
     checked_limit,
 )
 from framework.serving.api.tool_request import Calls, ToolChoice, read_choice
+from framework.serving.api.turn_schema import TURNS
 from framework.serving.api_error import ApiError
 
 
 class ChatRequest(SamplingRequest):
     """Every field of OpenAI's API, and some of vLLM's: done, accepted without a value, or refused."""
 
-    messages: Annotated[list[dict[str, Any]], Field(min_length=1)]
+    messages: Annotated[list[dict[str, Any]], Field(min_length=1), TURNS]
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None

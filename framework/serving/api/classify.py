@@ -9,6 +9,8 @@ from starlette.routing import Route
 from framework.serving.answers import Classification
 from framework.serving.api.body import read_request
 from framework.serving.api.classify_request import ClassifyRequest
+from framework.serving.api.operation import ASKS_MODEL, JSON, Operation
+from framework.serving.api.replies import Classified
 from framework.serving.api.service import Service
 from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
@@ -19,6 +21,18 @@ _INTERNAL = ("tokens", "batch")
 
 class Classify:
     """Classifies texts; they can share a batch with texts of other requests."""
+
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Classify texts",
+            ClassifyRequest,
+            replies={JSON: Classified},
+            errors=ASKS_MODEL,
+            example={"input": "Hello"},
+        ),
+    )
 
     def __init__(self, service: Service) -> None:
         self._service = service

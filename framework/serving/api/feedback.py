@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from framework.serving.api.body import read_request
 from framework.serving.api.feedback_request import FeedbackRequest
+from framework.serving.api.operation import READS_BODY, Operation
 from framework.serving.api.service import Service
 
 PATH = "/v1/feedback"
@@ -13,6 +14,18 @@ PATH = "/v1/feedback"
 
 class Feedback:
     """Takes applications' feedback on answers."""
+
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Report on an answer",
+            FeedbackRequest,
+            status=204,
+            errors=READS_BODY,
+            example={"completed": True},
+        ),
+    )
 
     def __init__(self, service: Service) -> None:
         self._service = service

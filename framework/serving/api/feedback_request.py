@@ -6,16 +6,25 @@ version, whichever pod receives it, so that two versions can be compared side by
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 from pydantic_core import PydanticCustomError
 
+from framework.serving.api.body import StrictBody
+
 QUESTIONS = ("completed", "converted", "returned")
+ANSWERS = (*QUESTIONS, "rating")
+"""The fields of which one is needed."""
 
 
-class FeedbackRequest(BaseModel):
+def _given(field: str) -> JsonDict:
+    return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
+
+
+class FeedbackRequest(StrictBody):
     """The body of ``POST /v1/feedback``; at least one field besides the fingerprint is needed."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(json_schema_extra={"anyOf": [*map(_given, ANSWERS)]})
 
     completed: bool | None = None
     """Whether the user's request succeeded: the success rate."""
@@ -27,6 +36,8 @@ class FeedbackRequest(BaseModel):
     """The user's rating, 5 is best."""
     system_fingerprint: Annotated[str, Field(pattern=r"^fp_[0-9a-f]{12}$")] | None = None
     """The answer's own; by default the version of the server that receives the feedback."""
+    id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """The answer's own ``id``."""
 
     @model_validator(mode="after")
     def _not_empty(self) -> "FeedbackRequest":
@@ -34,7 +45,7 @@ class FeedbackRequest(BaseModel):
             raise PydanticCustomError(
                 "empty_feedback",
                 "give at least one of {fields}",
-                {"fields": ", ".join((*QUESTIONS, "rating"))},
+                {"fields": ", ".join(ANSWERS)},
             )
         return self
 

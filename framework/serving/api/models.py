@@ -1,20 +1,46 @@
-"""``GET /v1/models``."""
+"""``GET /v1/models`` and ``GET /v1/release``."""
+
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from framework.build.task import open_task
+from framework.serving.api.chat_reply import fingerprint
+from framework.serving.api.operation import JSON, Operation
+from framework.serving.api.replies import ModelCard, ModelList, ServedRelease
 from framework.serving.api.service import Service
 
 PATH = "/v1/models"
+RELEASE = "/v1/release"
+_OWN = {"system_fingerprint", "answers", "context", "max_new_tokens"}
 
 
 class Models:
     """Describes the served model."""
 
+    operations = (
+        Operation("GET", PATH, "List the served model", replies={JSON: ModelList}),
+        Operation(
+            "GET",
+            f"{PATH}/{{name}}",
+            "Describe the served model",
+            replies={JSON: ModelCard},
+            errors=(404,),
+            parameters={"name": {"type": "string", "minLength": 1}},
+        ),
+        Operation("GET", RELEASE, "Describe the served release", replies={JSON: ServedRelease}),
+    )
+
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.routes = [Route(PATH, self.list), Route(f"{PATH}/{{name}}", self.describe)]
+        self._release = _describe(service)
+        self.routes = [
+            Route(PATH, self.list),
+            Route(f"{PATH}/{{name}}", self.describe),
+            Route(RELEASE, self.release),
+        ]
 
     async def list(self, request: Request) -> Response:
         """List the one model."""
@@ -24,3 +50,21 @@ class Models:
         """Describe the model, if the path names it."""
         self._service.check_model(request.path_params["name"])
         return JSONResponse(self._service.card())
+
+    async def release(self, request: Request) -> Response:
+        """Describe the release."""
+        return JSONResponse(self._release)
+
+
+def _describe(service: Service) -> dict[str, Any]:
+    """Return the release as ``ServedRelease`` does, without what only concerns its build."""
+    release, task = service.release, open_task(service.release.task)
+    entities = "entities" if task.labels_words else "labels"
+    described = ServedRelease(
+        **release.model_dump(include=set(ServedRelease.model_fields) - _OWN),
+        system_fingerprint=fingerprint(release.digest),
+        answers="chat" if task.generates else entities,
+        context=service.context,
+        max_new_tokens=service.limits.max_new_tokens,
+    )
+    return described.model_dump()

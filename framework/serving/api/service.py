@@ -7,6 +7,7 @@ from typing import Any
 from framework.core.release import Release
 from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
+from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
 from framework.serving.telemetry.metrics import Metrics
 
@@ -21,6 +22,8 @@ class Service:
     """The model's context in tokens."""
     answers: Answers
     metrics: Metrics
+    background: Background | None = None
+    """Background work; None refuses it."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

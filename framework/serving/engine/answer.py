@@ -1,5 +1,6 @@
 """An answer that is being generated: its tokens become text, calls and log probabilities."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ class Answer:
         self.prompt = prompt
         self.count = 0
         """Tokens so far."""
+        self.since = time.monotonic()
+        """When it began."""
         self.begun = False
         self.stopped = False
         """Whether the answer is complete, although the engine would go on."""

@@ -32,7 +32,8 @@ class ChatWorker(ModelWorker):
         self._decoder = open_tokenizer(self.folder)
         self.batches = open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
         self.width = self.batches.width
-        self.window = 2 * self.width
+        # What waits here has left the server's fair order; a batch that nobody can join must begin full.
+        self.window = self.width + (max(1, self.width // 4) if self.batches.joins else self.width)
         self._reader = PromptReader(self.tokenizer, self.context, settings.engine, self.batches.refuses)
         self._waiting: dict[int, Prompt] = {}
         self._running: dict[int, Answer] = {}
@@ -114,7 +115,8 @@ class ChatWorker(ModelWorker):
         if not answer.begun:
             answer.begun = True
             echo = {} if answer.prompt.echo is None else {"echo": answer.prompt.echo}
-            step.events.append((number, {"prompt_tokens": len(answer.prompt.ids), **echo}))
+            known = {"prompt_tokens": len(answer.prompt.ids), "began": answer.since, **echo}
+            step.events.append((number, known))
         if event := answer.add(progress.tokens, progress.scores, progress.ended):
             step.events.append((number, event))
         if not (progress.ended or answer.stopped):

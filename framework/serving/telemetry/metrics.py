@@ -9,6 +9,7 @@ from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.gpus import watch_gpus
 from framework.serving.telemetry.outputs import BadStreak, Judgment
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -17,6 +18,8 @@ TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 655
 """Bucket bounds of lengths; a mean comes from sum and count and does not depend on them."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Bucket bounds of batch sizes."""
+STEPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
+"""Bucket bounds of the time of one token."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Bucket bounds of diversity."""
 VERSIONS = 16
@@ -41,11 +44,17 @@ class Metrics:
         def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(name, about, labels, registry=registry, buckets=bounds)
 
-        self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
+        self.requests = Counter(
+            names.REQUESTS, "Requests answered.", ["route", "code", "refused"], registry=registry
+        )
         self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
         self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
         self.in_flight = Gauge(names.IN_FLIGHT, "Requests waiting or being answered.", registry=registry)
         self.first_token = histogram(names.FIRST_TOKEN_SECONDS, "Seconds to the first text.", SECONDS)
+        between = "Seconds between two tokens of an answer."
+        self.inter_token = histogram(names.INTER_TOKEN_SECONDS, between, STEPS)
+        self.queue_time = histogram(names.QUEUE_TIME_SECONDS, "Seconds until the engine began.", SECONDS)
+        self.step_seconds = histogram(names.ENGINE_STEP_SECONDS, "Seconds of a step of the engine.", STEPS)
         self.prompt_tokens = Counter(names.PROMPT_TOKENS, "Tokens read.", registry=registry)
         self.completion_tokens = Counter(names.COMPLETION_TOKENS, "Tokens generated.", registry=registry)
         self.prompt_length = histogram(names.REQUEST_PROMPT_TOKENS, "Tokens read for one text.", TOKENS)
@@ -59,6 +68,14 @@ class Metrics:
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
         self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
+        self.jobs_queued = Gauge(names.JOBS_QUEUED, "Background jobs that wait.", registry=registry)
+        self.jobs_oldest = Gauge(
+            names.JOBS_OLDEST_SECONDS, "Seconds that the oldest job waits.", registry=registry
+        )
+        self.jobs_ended = Counter(names.JOBS_ENDED, "Background jobs ended.", ["status"], registry=registry)
+        self.key_reloads = Counter(
+            names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
+        )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
 
         self.bad_streak = BadStreak()
@@ -72,6 +89,7 @@ class Metrics:
         oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
         oldest.set_function(lambda: self.queue.oldest())
         self._versions: set[str] = set()
+        watch_gpus(registry)
         self._introduce(release)
 
     def _introduce(self, release: Release) -> None:
@@ -89,6 +107,11 @@ class Metrics:
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
         """Expose a process's resident memory; *pid* is called at each scrape."""
         self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
+
+    def began(self, arrived: float, began: float | None) -> None:
+        """Count how long a request has waited for the engine; both times are the monotonic clock's."""
+        if began is not None:
+            self.queue_time.observe(max(0.0, began - arrived))
 
     def judged(self, judgment: Judgment, tokens: int) -> None:
         """Count one complete answer of *tokens* tokens."""

@@ -37,7 +37,9 @@ EXPORTERS = {
         "vllm:kv_cache_usage_perc",
         "vllm:num_requests_running",
         "vllm:num_requests_waiting",
+        "vllm:inter_token_latency_seconds_bucket",
         "vllm:request_queue_time_seconds_bucket",
+        "vllm:time_to_first_token_seconds_bucket",
         "vllm:request_success_total",
         *(
             f"vllm:request_{what}_tokens_{end}"

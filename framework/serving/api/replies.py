@@ -1,0 +1,159 @@
+"""The JSON of every answer, as models for the OpenAPI document.
+
+Routes write dictionaries. Tests compare what a real server answers with these models. Answers can get more
+fields, so unknown ones are allowed.
+"""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class ErrorFields(BaseModel):
+    """What went wrong."""
+
+    message: str = Field(description="where, what, and how to fix it")
+    type: Literal["invalid_request_error", "server_error"]
+    param: str | None = Field(description="the field of the request that is wrong")
+    code: str | None = Field(description="a name that programs can compare")
+
+
+class Error(BaseModel):
+    """Every error, in OpenAI's form."""
+
+    error: ErrorFields
+
+
+class ChatUsage(BaseModel):
+    """Tokens of a request and its answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class ChatAnswer(BaseModel):
+    """What the assistant says."""
+
+    role: Literal["assistant"]
+    content: str | None
+
+
+class ChatChoice(BaseModel):
+    """One answer."""
+
+    index: int
+    message: ChatAnswer
+    logprobs: dict[str, Any] | None
+    finish_reason: str
+
+
+class _ChatHead(BaseModel):
+    id: str
+    created: int = Field(description="Unix seconds")
+    model: str
+    system_fingerprint: str = Field(description="the model's version; feedback repeats it")
+
+
+class ChatCompletion(_ChatHead):
+    """A complete answer."""
+
+    object: Literal["chat.completion"]
+    choices: list[ChatChoice]
+    usage: ChatUsage
+
+
+class ChatDelta(BaseModel):
+    """What is new in an answer."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+
+
+class ChatChunkChoice(BaseModel):
+    """A piece of one answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: dict[str, Any] | None
+    finish_reason: str | None
+
+
+class ChatCompletionChunk(_ChatHead):
+    """The JSON of one server-sent event. The last event is the text ``[DONE]``."""
+
+    object: Literal["chat.completion.chunk"]
+    choices: list[ChatChunkChoice]
+    usage: ChatUsage | None = None
+
+
+class Entity(BaseModel):
+    """One entity of a text."""
+
+    label: str
+    text: str
+    start: int = Field(description="first character, counted from 0")
+    end: int = Field(description="the character after the last")
+    score: float
+
+
+class ClassifiedText(BaseModel):
+    """The answer to one text: a label, every label that applies, or entities."""
+
+    index: int
+    label: str | None = None
+    score: float | None = None
+    labels: list[str] | None = None
+    scores: dict[str, float] | None = None
+    entities: list[Entity] | None = None
+
+
+class TextUsage(BaseModel):
+    """Tokens of the texts."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Classified(BaseModel):
+    """The answers to all texts, in their order."""
+
+    object: Literal["list"]
+    model: str
+    data: list[ClassifiedText]
+    usage: TextUsage
+
+
+class ModelCard(BaseModel):
+    """The served model."""
+
+    id: str
+    object: Literal["model"]
+    created: int = Field(description="Unix seconds")
+    owned_by: str
+
+
+class ModelList(BaseModel):
+    """The one served model."""
+
+    object: Literal["list"]
+    data: list[ModelCard]
+
+
+class ServedRelease(BaseModel):
+    """The release that is served, and what was measured before it was published."""
+
+    name: str
+    digest: str
+    system_fingerprint: str
+    engine: str
+    task: str
+    answers: Literal["chat", "labels", "entities"] = Field(description="what the model returns")
+    base_model: str
+    base_model_license: str
+    recipe: str
+    commit: str | None
+    metrics: dict[str, float]
+    gates: dict[str, str] = Field(description="the bound of every passed gate, by metric")
+    context: int | None = Field(description="tokens of a prompt and its answer")
+    max_new_tokens: int

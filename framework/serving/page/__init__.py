@@ -1,0 +1,1 @@
+"""The pages for people: static files, the same for everybody; what they show comes from the API."""

@@ -96,7 +96,9 @@ class _Server(uvicorn.Server):
         self._background: Background | None = None
         if jobs is not None:
             self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
-        service = Service(release, limits, context_length(folder), answers, self.metrics, self._background)
+        service = Service(
+            release, limits, context_length(folder), answers, engine.tell, self.metrics, self._background
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()

@@ -8,6 +8,7 @@ from typing import Any
 
 from framework.serving.answers import Classification, Event, Generation
 from framework.serving.api_error import ApiError, read_error
+from framework.serving.caller import Caller
 from framework.serving.engine.accepted import Accepted, Ticket, is_last
 from framework.serving.telemetry.metrics import Metrics
 from framework.serving.telemetry.outputs import judge
@@ -47,6 +48,22 @@ class EngineAnswers:
         finally:
             self._metrics.queue.leave(str(ticket.number))
             self._accepted.remove(ticket)
+
+    async def tell(self, payload: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """Return what the engine's process tells without its model; see ``framework.serving.engine.told``.
+
+        Raises:
+            ApiError: it is refused, or failed.
+        """
+        self._accepted.admit(caller=caller)
+        ticket = self._accepted.add(payload, 1.0, caller)
+        try:
+            told = await self._first(ticket, time.monotonic())
+        finally:
+            self._accepted.remove(ticket)
+        if "error" in told:
+            raise read_error(told)
+        return told
 
     async def _first(self, ticket: Ticket, arrived: float) -> Event:
         """Return a request's first event.
@@ -108,6 +125,7 @@ class _Counted:
             metrics.began(self._asked.arrived, content.pop("began", None))
         if "text" in content:
             self._add_text(content["text"], content["tokens"])
+            self._text += [str(call) for call in content.get("calls", ())]  # a call is an answer, too
         if "finish_reason" in content:
             metrics.completion_tokens.inc(content["completion_tokens"])
             cut = content["finish_reason"] == "length" and not self._asked.limit_is_own

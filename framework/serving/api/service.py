@@ -1,15 +1,19 @@
 """What the routes share."""
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from framework.core.release import Release
 from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
+from framework.serving.caller import Caller
 from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
 from framework.serving.telemetry.metrics import Metrics
+
+Tell = Callable[[dict[str, Any], Caller], Awaitable[dict[str, Any]]]
 
 
 @dataclass
@@ -21,6 +25,8 @@ class Service:
     context: int | None
     """The model's context in tokens."""
     answers: Answers
+    tell: Tell
+    """Asks the engine's process what needs a tokenizer and no model."""
     metrics: Metrics
     background: Background | None = None
     """Background work; None refuses it."""

@@ -10,6 +10,7 @@ from framework.build.model.template_checks import refuse_lost_turns
 from framework.core.errors import DataError
 from framework.serving.api_error import ApiError
 from framework.serving.engine.tokenization import prompt_ids
+from framework.serving.engine.told import check_ids
 from framework.serving.engine.tool_format import ToolFormat, derive
 
 _NAMES = {"past_end": "ignore_eos", "top_logprobs": "logprobs", "grammar": "response_format"}
@@ -104,20 +105,10 @@ class PromptReader:
     def _text_ids(self, prompt: str | list[int]) -> list[int]:
         """Return *prompt* as ids: a text gets the special tokens that a document has in training."""
         ids = list(self.tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else prompt
-        self.check_ids(ids, "prompt")
+        check_ids(self.tokenizer, ids, "prompt")
         if not ids:
             raise ApiError(400, "prompt has no tokens", param="prompt")
         return ids
-
-    def check_ids(self, ids: list[int], param: str) -> None:
-        """Refuse ids that are not the tokenizer's.
-
-        Raises:
-            ApiError: 400.
-        """
-        size = len(self.tokenizer)
-        if unknown := next((token for token in ids if not 0 <= token < size), None):
-            raise ApiError(400, f"{param}: {unknown} is no token; they are 0 to {size - 1}", param=param)
 
     def _with_tools(self, sampling: Sampling, payload: dict[str, Any]) -> tuple[Sampling, Tools | None]:
         """Return the sampling, with a grammar if a call is required, and the tools to look for."""
@@ -139,7 +130,7 @@ class PromptReader:
         return sampling, Tools(self._form, frozenset(wanted["names"]), wanted["parallel"])
 
     def _check_sampling(self, sampling: Sampling, payload: dict[str, Any]) -> None:
-        self.check_ids([token for token, _ in sampling.logit_bias], "logit_bias")
+        check_ids(self.tokenizer, [token for token, _ in sampling.logit_bias], "logit_bias")
         field = self._refuses(sampling)
         if field is None:
             return

@@ -1,7 +1,6 @@
 """Fields of the chat endpoint through the openai client, on engines that do different ones."""
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,21 +8,9 @@ from typing import Any
 import jsonschema
 import openai
 import pytest
+from calling_model import SCHEMA, with_tools
 from server_process import HELLO, Served, serving
 
-TEMPLATE = (
-    "{% if tools %}{% for t in tools %}{{ t.function.name }} {% endfor %}{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}{% for c in m.tool_calls or [] %}"
-    '<tool_call>\n{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}\n'
-    "</tool_call>{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-SCHEMA = {
-    "type": "object",
-    "properties": {"word": {"enum": ["hello", "fox"]}, "n": {"type": "integer", "minimum": 0, "maximum": 9}},
-    "required": ["word", "n"],
-    "additionalProperties": False,
-}
 TOOLS: Any = [
     {"type": "function", "function": {"name": "find", "parameters": SCHEMA}},
     {"type": "function", "function": {"name": "stop", "parameters": {"type": "object", "properties": {}}}},
@@ -35,9 +22,8 @@ FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": SCH
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     if request.param == "openvino":
         pytest.importorskip("openvino_genai")
-    model = tmp_path_factory.mktemp("model") / "copy"
-    shutil.copytree(request.getfixturevalue(f"tiny_{request.param}"), model)
-    (model / "chat_template.jinja").write_text(TEMPLATE)
+    copy = tmp_path_factory.mktemp("model") / "copy"
+    model = with_tools(request.getfixturevalue(f"tiny_{request.param}"), copy)
     folder: Path = tmp_path_factory.mktemp("served")
     options = {"max_batch_size": 4, "max_new_tokens": 160, "max_wait_seconds": 60}
     with serving(model, request.param, "causal-lm", folder, **options) as server:

@@ -16,7 +16,12 @@ from framework.serving.engine.tokenization import open_tokenizer
 TOOL: Any = {
     "type": "function",
     "name": "find",
-    "parameters": {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]},
+    "parameters": {
+        "type": "object",
+        "properties": {"n": {"enum": [1, 2]}},
+        "required": ["n"],
+        "additionalProperties": False,
+    },
 }
 
 

@@ -45,10 +45,8 @@ def test_litellm_and_langchain_work(python: Path, tiny_genai: Path, tmp_path: Pa
         said = json.loads(done.stdout)
         create = served.client.chat.completions.create
         own = create(model="tiny", messages=HELLO, max_tokens=8).choices[0].message.content
-        text = (
-            served.client.completions.create(model="tiny", prompt="hello world", max_tokens=8).choices[0].text
-        )
+        continued = served.client.completions.create(model="tiny", prompt="hello world", max_tokens=8)
     first, second = said["litellm"], said["langchain"]
     assert [first["chat"], first["stream"], second["chat"], second["stream"], second["response"]] == [own] * 5
-    assert first["text"] == text
+    assert first["text"] == continued.choices[0].text
     assert {first["arguments"]["n"], second["schema"], second["call"]} <= {1, 2}

@@ -1,5 +1,6 @@
 """What each engine does with penalties, biases, bounds and log probabilities."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,8 @@ from framework.build.engine import Batches, Progress, Sampling, open_engine
 from framework.build.engine.batches import open_batches
 from framework.build.engine.decoding import choose, with_penalties
 from framework.build.engine.sampling import ALL, BASIC
+from framework.core.errors import ServeError
+from framework.serving.engine.tokenization import open_tokenizer
 
 PROMPT = [0, 5, 6, 7, 8]
 MINE = Sampling(repetition_penalty=1.3, presence_penalty=0.5, frequency_penalty=0.25, logit_bias=((3, 2.0),))
@@ -60,8 +63,6 @@ def test_top_k_and_min_p_bound_the_draw() -> None:
 
 
 def test_a_sampling_survives_json() -> None:
-    import json
-
     sampling = Sampling(1.0, seed=3, logit_bias=((3, 2.0),), grammar=(("text", "x"), ("schema", "{}")))
     assert Sampling.of(json.loads(json.dumps(asdict(sampling)))) == sampling
 
@@ -128,6 +129,34 @@ def test_log_probabilities_are_the_models(batches: tuple[str, Batches], tiny_lla
     if name == "openvino":
         assert engine.refuses(Sampling(top_logprobs=2)) == "top_logprobs"
         assert engine.refuses(Sampling(1.0, top_logprobs=0)) == "top_logprobs"
+
+
+GRAMMAR = (("text", "<call>"), ("schema", '{"enum": ["hello", 7]}'), ("text", "</call>"))
+
+
+@pytest.mark.parametrize("name", ["genai", "openvino"])
+def test_grammar_is_kept_and_a_broken_one_stops_nobody(name: str, request: pytest.FixtureRequest) -> None:
+    folder: Path = request.getfixturevalue(f"tiny_{name}")
+    engine, tokenizer = opened(name, folder), open_tokenizer(folder)
+    plain = tokens_of(answer(engine, Sampling()))
+    said = set()
+    for seed in range(4):
+        sampling = Sampling(2.0, seed=seed, grammar=GRAMMAR)
+        said.add(tokenizer.decode(tokens_of(answer(engine, sampling, 60))))
+    assert {json.loads(text.removeprefix("<call>").removesuffix("</call>")) for text in said} <= {"hello", 7}
+    engine.submit(7, PROMPT, 16, Sampling())
+    steps = engine.step()
+    for schema in ('{"type": "nothing"}', '{"$ref": "#/nowhere"}', '{"type": "string", "pattern": "(("}'):
+        with pytest.raises(ServeError):
+            engine.submit(8, PROMPT, 16, Sampling(grammar=(("schema", schema),)))
+        steps += engine.step()
+    while not steps[-1].ended:
+        steps += engine.step()
+    assert tokens_of(steps) == plain
+
+
+def test_an_engine_with_our_loop_has_no_grammar(tiny_llama: Path) -> None:
+    assert opened("torch", tiny_llama).refuses(Sampling(grammar=GRAMMAR)) == "grammar"
 
 
 def test_engine_of_a_plugin_knows_the_basic_fields_only() -> None:

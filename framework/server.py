@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             require_approval(release, arguments)
         if arguments.fetch_only:
             pull(release.model_uri, release.digest, arguments.model)
+            if arguments.config is not None:
+                read_serving(arguments.config).fetch(arguments.model)
         elif arguments.check_only:
             check(release.digest, arguments.model)
         elif arguments.config is None:

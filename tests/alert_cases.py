@@ -191,6 +191,20 @@ CASES = {
         silent=[{f"{metrics.BAD_OUTPUTS_IN_A_ROW}{{{OWN}}}": "0+1x9 0x60"}],
         at="10m",
     ),
+    "GituneDrift": Case(
+        fires=[{f'{metrics.DRIFT_PSI}{{{OWN},feature="label"}}': "0.3x60"}],
+        silent=[
+            {f'{metrics.DRIFT_PSI}{{{OWN},feature="label"}}': "0.15x60"},
+            {},
+        ],
+    ),
+    "GituneVocabularyDrift": Case(
+        fires=[{f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "0.3x60"}],
+        silent=[
+            {f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "0.1x60"},
+            {f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "NaN+0x60"},
+        ],
+    ),
     "GituneInputLengthDrift": length_case(metrics.REQUEST_PROMPT_TOKENS),
     "GituneOutputLengthDrift": length_case(metrics.REQUEST_COMPLETION_TOKENS),
     "GituneSuccessLow": Case(

@@ -55,6 +55,10 @@ class Signals:
     """Histogram of the seconds between two tokens."""
     queue_time: Series | None = None
     """Histogram of the seconds until the model began a request."""
+    drift: Series | None = None
+    """Gauge of the drift by label ``feature``, as a population stability index."""
+    unseen_words: Series | None = None
+    """Gauge of the share of words that are new."""
     cache: Series | None = None
     """Gauge of the share of the KV cache in use, 0 to 1, of a server that runs a batch of any size. There,
     running requests are no sign of load, and autoscalers look at the waiting ones."""
@@ -74,6 +78,12 @@ class Signals:
     """Histogram of the diversity of answers, 0 to 1."""
     offline: Series | None = None
     """Gauge of the metrics recorded before publishing, by label ``metric``."""
+    answers: Series | None = None
+    """Counter of answers by the label ``source``: the model, or a level of the cache."""
+    calls: Series | None = None
+    """Counter of calls to other services, by the labels ``destination`` and ``outcome``."""
+    breakers: Series | None = None
+    """Gauge that is 1 while a service is left alone, by the label ``destination``."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -179,6 +189,8 @@ GITUNE = Signals(
     first_token=Series(metrics.FIRST_TOKEN_SECONDS),
     inter_token=Series(metrics.INTER_TOKEN_SECONDS),
     queue_time=Series(metrics.QUEUE_TIME_SECONDS),
+    drift=Series(metrics.DRIFT_PSI),
+    unseen_words=Series(metrics.DRIFT_UNSEEN),
     timeouts=Series(metrics.TIMEOUTS),
     bad_outputs=Series(metrics.BAD_OUTPUTS),
     outputs=Series(f"{metrics.REQUEST_COMPLETION_TOKENS}_count"),
@@ -187,6 +199,9 @@ GITUNE = Signals(
     completion_tokens=Series(metrics.REQUEST_COMPLETION_TOKENS),
     diversity=Series(metrics.OUTPUT_DIVERSITY),
     offline=Series(metrics.RELEASE_METRIC),
+    answers=Series(metrics.CACHE_ANSWERS),
+    calls=Series(metrics.OUTBOUND_CALLS),
+    breakers=Series(metrics.BREAKER_OPEN),
     ready=Series(metrics.READY),
 )
 """Our own server."""

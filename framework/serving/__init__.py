@@ -1,6 +1,7 @@
 """The base class of every serving option: how a release answers requests."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -31,6 +32,25 @@ class Serving(Component, ABC):
     """Most tokens of one answer; a request can ask for fewer."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads of the engine; 0 leaves the choice to the engine."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the address of each other service that the server calls, by the field that names it.
+
+        An address is a URL or the name of an environment variable that holds one.
+        """
+        return {}
+
+    def beside(self) -> Mapping[str, str]:
+        """Return the URLs of what pods fetch beside the model, by the option that names each."""
+        return {}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch what ``beside`` names, into a folder beside *model*.
+
+        Raises:
+            SourceError: it cannot be fetched, or does not match its digest.
+            ServeError: it is missing, or has no digest.
+        """
 
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:

@@ -27,21 +27,28 @@ from framework.core.signals import handling_signals
 from framework.serving import API_KEY, Serving
 from framework.serving.access.allowance import Allowances
 from framework.serving.access.keys import Keys
+from framework.serving.answers import Answers
+from framework.serving.answers.answer_stack import AnswerStack
 from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.answers.limited import LimitedAnswers
+from framework.serving.answers.logged_answers import LoggedAnswers
 from framework.serving.answers.noted import Noted
+from framework.serving.answers.watched_answers import WatchedAnswers
 from framework.serving.api.probes import Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.connection import bounded_by
+from framework.serving.drift_options import usual
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
+from framework.serving.features import Features
 from framework.serving.introduction import introduce
 from framework.serving.jobs.background import Background
-from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.routes import open_application
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -51,15 +58,22 @@ FLUSH_SECONDS = 5
 """Seconds that clients have to read their answers after the last one has ended."""
 
 
-def run(serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None = None) -> None:
+def run(serving: Serving, limits: Limits, features: Features, folder: Path, release: Release) -> None:
     """Serve until SIGINT or SIGTERM.
+
+    Args:
+        serving: the options of every server.
+        limits: what is accepted.
+        folder: the model's.
+        release: what is served.
+        features: what the options turn on beside answering.
 
     Raises:
         ServeError: the port is taken, the keys or the model cannot be opened, or its process died too often.
     """
     _allow_files(limits.max_connections + FILES)
     with _bind(serving.host, serving.port) as listener:
-        server = _Server(serving, limits, folder, release, jobs)
+        server = _Server(serving, limits, features, folder, release)
         logging.getLogger("uvicorn.error").addFilter(_no_second_interrupt)
         # Also before and after uvicorn listens for signals.
         with handling_signals(server.stop):
@@ -72,7 +86,7 @@ class _Server(uvicorn.Server):
     """uvicorn, with a drain before its own shutdown."""
 
     def __init__(
-        self, serving: Serving, limits: Limits, folder: Path, release: Release, jobs: Jobs | None
+        self, serving: Serving, limits: Limits, features: Features, folder: Path, release: Release
     ) -> None:
         self.grace_seconds = limits.grace_seconds
         self.accepted = Accepted(limits.max_wait_seconds)
@@ -83,6 +97,7 @@ class _Server(uvicorn.Server):
             serving.threads,
             serving.max_batch_size,
             serving.batch_timeout,
+            {adapter.digest: str(adapter.folder) for adapter in features.adapters.values()},
         )
         self.metrics = Metrics(release)
         self._generates = open_task(release.task).generates
@@ -91,14 +106,18 @@ class _Server(uvicorn.Server):
         self.introduction = introduce(release, serving.host, serving.port, page=limits.page)
         self.keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
         allowances = Allowances()
-        engine = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
-        answers = Noted(LimitedAnswers(engine, allowances, self.accepted.expected_tokens))
+        self.stack = AnswerStack(features.cache, self.metrics)
+        self.log = None if features.request_log is None else LogWriter(features.request_log, self.metrics)
+        self._engine = EngineAnswers(self.accepted, self.metrics, limits.queue_timeout)
+        answers = self._answers(features, release, allowances)
         self._background: Background | None = None
-        if jobs is not None:
-            self._background = Background(jobs, release.name, folder.absolute().parent, self.metrics)
-        service = Service(
-            release, limits, context_length(folder), answers, engine.tell, self.metrics, self._background
-        )
+        if features.jobs is not None:
+            self._background = Background(features.jobs, release.name, folder.absolute().parent, self.metrics)
+        context, tell = context_length(folder), self._engine.tell
+        service = Service(release, limits, context, answers, tell, self.metrics)
+        service.adapters = {name: adapter.digest for name, adapter in features.adapters.items()}
+        service.background, service.log = self._background, self.log
+        service.keeps_answers = features.cache is not None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signals = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -115,6 +134,16 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=FLUSH_SECONDS,
             )
         )
+
+    def _answers(self, features: Features, release: Release, allowances: Allowances) -> Answers:
+        """Return what answers: the engine, behind everything that the options turn on."""
+        watch = DriftWatch(features.drift.window, usual(features.drift))
+        self.metrics.watch_drift(watch)
+        answers: Answers = WatchedAnswers(self.stack.over(self._engine, release.digest), watch)
+        answers = LimitedAnswers(answers, allowances, self.accepted.expected_tokens)
+        if self.log is not None and features.request_log is not None:
+            answers = LoggedAnswers(answers, self.log, features.request_log.share, release)
+        return Noted(answers)
 
     def is_ready(self) -> bool:
         """Return whether the model answers new requests."""
@@ -158,6 +187,9 @@ class _Server(uvicorn.Server):
                 await stack.enter_async_context(self._background.running(app.state.unkeyed))
             yield
         await self.supervisor.stop()
+        await self.stack.close()
+        if self.log is not None:
+            await asyncio.to_thread(self.log.close)
         self._loop = None
 
     def _start(self, work: Any) -> None:

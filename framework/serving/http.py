@@ -5,6 +5,7 @@ This module holds the options and checks that the packages are installed. The se
 """
 
 import os
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +16,13 @@ from framework.build.task import open_task
 from framework.core.errors import ServeError
 from framework.core.release import Release
 from framework.serving import API_KEY, Serving
+from framework.serving.adapters import Adapter, Name, fetch_adapters
+from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.drift_options import DriftOptions
+from framework.serving.features import Features
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.request_log.options import RequestLog
 
 
 class HttpServing(Serving):
@@ -61,6 +67,33 @@ class HttpServing(Serving):
     """The YAML or JSON file with the hashes of API keys, their limits and priorities. It is read when it
     changes, too. The key in ``GITUNE_API_KEY`` is accepted beside them, without limits; without both, no key
     is needed. In pods it comes from ``deployment.keys_secret``."""
+    cache: CacheOptions | None = None
+    """Keeps answers to deterministic requests; None computes every answer."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the addresses of the services that it calls; see the base class."""
+        redis = None if self.cache is None else self.cache.redis
+        return {} if redis is None else {"serving.cache.redis": redis}
+
+    drift: DriftOptions = DriftOptions()
+    """What the newest requests are compared with, in the metrics."""
+    request_log: RequestLog | None = None
+    """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
+    texts of users: see ``docs/serving.md`` before you turn it on."""
+    adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
+    """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
+    local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""
+
+    def beside(self) -> Mapping[str, str]:
+        """Return the adapters' URLs; see the base class."""
+        return {f"serving.adapters.{name}": source for name, source in self.adapters.items()}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch the adapters; see the base class."""
+        self._adapters(model)
+
+    def _adapters(self, model: Path) -> dict[str, Adapter]:
+        return fetch_adapters(self.adapters, model.parent / "adapters")
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -72,11 +105,15 @@ class HttpServing(Serving):
         Raises:
             ConfigError: the release's task is unknown.
             ServeError: a package is not installed, the API key is empty, there is no route for the
-                release's task, the port is taken, or the model cannot be opened.
+                release's task, the port is taken, or the model or an adapter cannot be opened.
+            SourceError: an adapter cannot be fetched.
         """
-        for package in ("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"):
+        needed = dict.fromkeys(("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"), "serve")
+        if self.request_log is not None or self.drift.reference is not None:
+            needed["pyarrow"] = "parquet"
+        for package, extra in needed.items():
             if find_spec(package) is None:
-                raise ServeError(f"serving needs the package {package}: pip install 'gitune[serve]'")
+                raise ServeError(f"serving needs the package {package}: pip install 'gitune[{extra}]'")
         if not os.environ.get(API_KEY, "set").strip():
             raise ServeError(
                 f"{API_KEY} is empty, which would accept every request; set it to a key, or unset it"
@@ -85,6 +122,15 @@ class HttpServing(Serving):
             raise ServeError(
                 f"release '{release.name}': serving=http has no route for task '{release.task}'; "
                 "use the model without a server"
+            )
+        if release.name in self.adapters:
+            raise ServeError(
+                f"serving.adapters: '{release.name}' is the release itself; give the adapter another name"
+            )
+        if self.adapters and not open_task(release.task).generates:
+            raise ServeError(
+                f"release '{release.name}': serving.adapters is for language models, but its task is "
+                f"'{release.task}'; remove it"
             )
         from framework.serving.app import run
 
@@ -102,4 +148,5 @@ class HttpServing(Serving):
             max_connections=self.max_connections,
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
-        run(self, limits, model, release, self.jobs)
+        features = Features(self.drift, self.request_log, self.jobs, self.cache, self._adapters(model))
+        run(self, limits, features, model, release)

@@ -26,6 +26,7 @@ from framework.serving.api.responses import Responses
 from framework.serving.api.service import Service
 from framework.serving.api.tokens import Tokens
 from framework.serving.middleware.bounded import Bounded
+from framework.serving.middleware.cacheable import Cacheable
 from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.identified import Identified, log_to_stderr
@@ -78,6 +79,10 @@ def open_application(
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
         middleware.append(Middleware(Limited, allowances=allowances, routes=paths))
     middleware.append(Middleware(Bounded, open_paths=PATHS))
+    if service.keeps_answers:
+        middleware.append(
+            Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not keys)
+        )
     app = Starlette(
         routes=[route for endpoint in endpoints for route in endpoint.routes],
         middleware=middleware,

@@ -111,7 +111,7 @@ class ClusterDeployment(Deployment, ServerSettings):
         if environment.signers:
             workload = replace(workload, pod=with_approval_check(workload.pod, environment.name))
         serving, services = self.serving_objects(workload, delivery)
-        egress = self._egress(release.model_uri, delivery)
+        egress = [*self._egress(release.model_uri, delivery), *self.calls(delivery)]
         named = bool(egress) and environment.network_policies == "cilium"
         rules = {str(rule := each.rule()): rule for each in egress}.values()
         rollout = self.rollout(delivery)
@@ -140,6 +140,10 @@ class ClusterDeployment(Deployment, ServerSettings):
             return []
         store = Egress(self.store_port, self.store_hosts or store_hosts(url))
         return [store, *delivery.environment.workload_identity.egress()]
+
+    def calls(self, delivery: Delivery) -> list[Egress]:
+        """Return where the pods connect to while they serve."""
+        return []
 
     def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
         """Return why the network policies would keep pods from fetching the model at *url*."""

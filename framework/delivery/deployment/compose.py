@@ -17,14 +17,20 @@ from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment, compose_services
 from framework.delivery.deployment.approved_pod import SIGNERS_FILE, SIGNERS_FOLDER, signer_arguments
 from framework.delivery.deployment.kubernetes import settings_text
-from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
-from framework.delivery.environment import Environment
+from framework.delivery.deployment.server_pod import (
+    MODEL,
+    MODEL_FOLDER,
+    fetches_beside,
+    is_remote,
+    store_folder,
+)
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
 from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
-from framework.serving import API_KEY
+from framework.serving import API_KEY, Serving
+from framework.serving.outbound.address import variable_of
 
 _JSON = ".generated.json"
 """Suffix by which ``render`` recognizes its own JSON files."""
@@ -34,6 +40,8 @@ _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords a
 _SIGNERS = "${GITUNE_SIGNERS:?set it to the JSON file of the accepted signers}"
 _USER = f"{USER}:{USER}"
 _READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
+REDIS_URL = "GITUNE_REDIS_URL"
+"""The variable that is set to the URL of this machine's Redis."""
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -46,7 +54,8 @@ class Compose(Deployment):
     image: Image = "gitune/server:0.1.0"
     """Our server's image; outside dev all images must be pinned, ``…@sha256:<64 hex digits>``."""
     redis_image: Image = "redis:7.4.2-bookworm"
-    """Redis, a cache for the applications on this machine; the server does not use it."""
+    """Redis, a cache for the applications on this machine, and for the server's answers where
+    ``serving.cache.redis`` is ``GITUNE_REDIS_URL``, which is set to it."""
     rabbitmq_image: Image = "rabbitmq:4.0.5"
     """RabbitMQ, a queue for the applications on this machine; the server does not use it."""
     prometheus_image: Image = "prom/prometheus:v3.1.0"
@@ -133,19 +142,20 @@ class Compose(Deployment):
             "networks": {"inside": {"internal": True}, "outside": {}},
             "secrets": {name: {"file": f"{_SECRETS}/{name}"} for name in secrets},
             "services": {
-                "fetch-model": self._fetch(release, delivery.environment, limits, labels),
+                "fetch-model": self._fetch(release, delivery, limits, labels),
                 "grafana": compose_services.grafana(self.grafana_image, labels, grafana_port, dashboards),
                 "prometheus": compose_services.prometheus(self.prometheus_image, labels),
                 "rabbitmq": compose_services.rabbitmq(self.rabbitmq_image, labels),
                 "redis": compose_services.redis(self.redis_image, labels),
-                "server": self._server(delivery.serving.port, limits, labels),
+                "server": self._server(delivery.serving, limits, labels),
             },
             "volumes": {name: {} for name in ("grafana", "model", "prometheus", "rabbitmq", "redis")},
         }
 
     def _fetch(
-        self, release: Release, environment: Environment, limits: Amounts, labels: Mapping[str, str]
+        self, release: Release, delivery: Delivery, limits: Amounts, labels: Mapping[str, str]
     ) -> Object:
+        environment = delivery.environment
         volumes: list[Object] = [{"source": "model", "target": MODEL_FOLDER, "type": "volume"}]
         if not is_remote(release.model_uri):
             target = store_folder(release.model_uri)
@@ -162,6 +172,9 @@ class Compose(Deployment):
                 }
             )
         configs, flags = [{"source": LOCK, "target": f"{CONFIG_FOLDER}/{LOCK}"}], ["--fetch-only"]
+        if fetches_beside(delivery, release.model_uri, mounted=False):
+            configs.append({"source": SETTINGS, "target": f"{CONFIG_FOLDER}/{SETTINGS}"})
+            flags += ["--config", f"{CONFIG_FOLDER}/{SETTINGS}"]
         if environment.signers:
             configs.append({"source": SIGNERS_FILE, "target": f"{SIGNERS_FOLDER}/{SIGNERS_FILE}"})
             flags += signer_arguments(environment.name)
@@ -176,21 +189,27 @@ class Compose(Deployment):
             volumes=volumes,
         )
 
-    def _server(self, port: int, limits: Amounts, labels: Mapping[str, str]) -> Object:
+    def _server(self, serving: Serving, limits: Amounts, labels: Mapping[str, str]) -> Object:
+        port = serving.port
         check = compose_services.healthcheck(
             "python", "-c", _READY.format(port=port), start=self.startup_seconds
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
-        if self.api_key:
-            line = f'{API_KEY}="$(cat /run/secrets/api-key)" exec {shlex.join(more["command"])}'
-            more = {"entrypoint": ["sh", "-c", compose_services.escaped(line)], "secrets": ["api-key"]}
+        variables = [*filter(None, map(variable_of, serving.connections().values()))]
+        secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
+        if REDIS_URL in variables:
+            secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'
+        if secret:
+            line = f"{' '.join(secret.values())} exec {shlex.join(more['command'])}"
+            more = {"entrypoint": ["sh", "-c", compose_services.escaped(line)], "secrets": [*secret]}
+        passed = [name for name in variables if name != REDIS_URL]
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
         server = self._own(
             limits,
             labels,
             configs=[{"source": name, "target": f"{CONFIG_FOLDER}/{name}"} for name in (LOCK, SETTINGS)],
             depends_on={"fetch-model": {"condition": "service_completed_successfully"}},
-            environment={"HOME": "/tmp"},
+            environment=["HOME=/tmp", *passed] if passed else {"HOME": "/tmp"},
             healthcheck=check,
             networks=["inside", "outside"],
             ports=[self._published(port, port)],

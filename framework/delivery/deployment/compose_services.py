@@ -57,6 +57,14 @@ def escaped(text: str) -> str:
     return text.replace("$", "$$")
 
 
+REDIS_URL_COMMAND = (
+    "python -c 'from urllib.parse import quote; "
+    'password = open("/run/secrets/redis-password").read().strip(); '
+    'print(f"redis://:{quote(password, safe=str())}@redis:6379/0")\''
+)
+"""Prints the URL of the Redis below, in a container that has its password."""
+
+
 def redis(image: str, labels: Mapping[str, str]) -> Object:
     """Return a Redis with persistent data."""
     start = f'exec redis-server --appendonly yes --dir /data --requirepass "{_REDIS_PASSWORD}"'

@@ -8,8 +8,15 @@ import json
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
-from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import MODEL, answering, container, server_command, server_pod
+from framework.delivery.deployment.own_server import OwnServer
+from framework.delivery.deployment.server_pod import (
+    MODEL,
+    answering,
+    container,
+    fetches_beside,
+    server_command,
+    server_pod,
+)
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER
 from framework.manifests.server_signals import GITUNE
@@ -21,7 +28,7 @@ SETTINGS = "serving.json"
 """The ConfigMap's file with the server's settings."""
 
 
-class Kubernetes(ClusterDeployment):
+class Kubernetes(OwnServer):
     """Pods of our own server."""
 
     image: Image = "gitune/server:0.1.0"
@@ -37,7 +44,7 @@ class Kubernetes(ClusterDeployment):
 
 
 def own_workload(
-    target: ClusterDeployment, release: Release, delivery: Delivery, container: str = "server"
+    target: OwnServer, release: Release, delivery: Delivery, container: str = "server"
 ) -> Workload:
     """Return the pods of our own server, which fetch the model, verify it and serve it.
 
@@ -48,13 +55,15 @@ def own_workload(
         container: name of the server's container.
 
     Raises:
-        ReleaseError: no volume can be mounted for the release's model.
+        ReleaseError: no volume can be mounted for the release's model, or adapters are in another store.
     """
     identity, serving = target.identity(release, delivery), delivery.serving
     server = server_container(target, serving.port, container)
+    beside = fetches_beside(delivery, release.model_uri, mounted=target.model_image is not None)
+    flags = ("--config", f"{CONFIG_FOLDER}/{SETTINGS}") if beside else ()
     return Workload(
         identity=identity,
-        pod=server_pod(target, identity, release.model_uri, server),
+        pod=server_pod(target, identity, release.model_uri, server, fetch_flags=flags),
         files={
             LOCK: release.served().text(),
             SETTINGS: settings_text(serving, target.limits.cpu),
@@ -73,11 +82,11 @@ def settings_text(serving: Serving, cpu: str) -> str:
     return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
+def server_container(target: OwnServer, port: int, name: str) -> Object:
     """Return the container of our own server, which verifies the model once more.
 
     Args:
-        target: its image, resources and API key.
+        target: its image, resources, API key and environment.
         port: the TCP port that it binds.
         name: its name in the pod.
     """
@@ -86,4 +95,6 @@ def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
     server |= answering(target, port, alive="/health", ready="/ready")
     if target.api_key_secret is not None:
         server["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
+    if target.server_secret is not None:
+        server["envFrom"] = [{"secretRef": {"name": target.server_secret}}]
     return server

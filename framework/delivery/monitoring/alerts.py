@@ -195,6 +195,24 @@ def _model(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
             f"max by (pod) ({signals.bad_in_a_row.of(release.selector)}) >= {bounds.bad_in_a_row}",
             "pod {{ $labels.pod }} gave {{ $value }} bad answers in a row",
         )
+    if signals.drift is not None:
+        yield Alert(
+            "GituneDrift",
+            "model",
+            "warning",
+            f"{release.recorded(metrics.DRIFT_MAX)} > {bounds.drift_psi:g}",
+            "'{{ $labels.feature }}' has moved by {{ $value | humanize }} (PSI) from what is usual",
+            10,
+        )
+    if signals.unseen_words is not None:
+        yield Alert(
+            "GituneVocabularyDrift",
+            "model",
+            "warning",
+            f"max({signals.unseen_words.of(release.selector)}) > {bounds.unseen_percent / 100:g}",
+            "{{ $value | humanizePercentage }} of the words in prompts are new",
+            10,
+        )
     lengths = (
         ("GituneInputLengthDrift", metrics.PROMPT_MEAN, "input", signals.prompt_tokens),
         ("GituneOutputLengthDrift", metrics.COMPLETION_MEAN, "output", signals.completion_tokens),

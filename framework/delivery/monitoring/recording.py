@@ -98,6 +98,10 @@ def _model(release: MonitoredRelease) -> list[Object]:
     }
     rules = {
         metrics.BAD_SHARE: signals.bad_share(selector),
+        # A pod without enough requests says NaN, which max passes over unless all do.
+        metrics.DRIFT_MAX: None
+        if signals.drift is None
+        else f"max by (feature) ({signals.drift.of(selector)} >= 0)",
         **{
             name: None if series is None else signals.mean(series, selector)
             for name, series in histograms.items()

@@ -44,6 +44,10 @@ class Bounds(Component):
     length_sigmas: Positive = 2.0
     """Largest distance between the mean input or output length of ten minutes and that of a day, in standard
     deviations of the day."""
+    drift_psi: Positive = 0.2
+    """Highest population stability index of lengths and labels; 0.1 is little, 0.25 is much."""
+    unseen_percent: Percent = 20
+    """Highest share of new words in prompts, beyond what is usual."""
     success_percent: Percent = 90
     """Lowest share of calls that are completed."""
     business_fall_percent: Percent = 15

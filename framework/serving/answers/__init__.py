@@ -18,6 +18,12 @@ The first has ``echo``, the prompt's text, if the payload asks for it. The secon
 with ``name`` and ``arguments`` as JSON, and ``logprobs``, as OpenAI's objects."""
 
 
+def said(content: Event) -> str:
+    """Return what an event with ``text`` adds to the answer: text and calls, for judges and logs."""
+    calls = (f"{call['name']}({call['arguments']})" for call in content.get("calls", ()))
+    return "".join((content["text"], *calls))
+
+
 @dataclass(frozen=True)
 class Generation:
     """A text that a client wants to have generated."""
@@ -31,6 +37,10 @@ class Generation:
     caller: Caller
     arrived: float
     """When the request arrived, by the monotonic clock."""
+    id: str = ""
+    """The answer's id, which feedback can name."""
+    route: str = ""
+    """The path that was asked."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,10 @@ class Classification:
     caller: Caller
     arrived: float
     """When the request arrived, by the monotonic clock."""
+    id: str = ""
+    """The answer's id, which feedback can name."""
+    route: str = ""
+    """The path that was asked."""
 
 
 class Answers(Protocol):

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from framework.serving.answers import Classification, Event, Generation
+from framework.serving.answers import Classification, Event, Generation, said
 from framework.serving.api_error import ApiError, read_error
 from framework.serving.caller import Caller
 from framework.serving.engine.accepted import Accepted, Ticket, is_last
@@ -124,8 +124,7 @@ class _Counted:
             metrics.prompt_length.observe(content["prompt_tokens"])
             metrics.began(self._asked.arrived, content.pop("began", None))
         if "text" in content:
-            self._add_text(content["text"], content["tokens"])
-            self._text += [str(call) for call in content.get("calls", ())]  # a call is an answer, too
+            self._add_text(said(content), content["tokens"])
         if "finish_reason" in content:
             metrics.completion_tokens.inc(content["completion_tokens"])
             cut = content["finish_reason"] == "length" and not self._asked.limit_is_own

@@ -12,7 +12,7 @@ from framework.serving.answers import Generation
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event
 from framework.serving.api.chat_request import ChatRequest
-from framework.serving.api.choices import Choices, usage
+from framework.serving.api.choices import Choices, choice_id, usage
 from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
 from framework.serving.api.replies import ChatCompletion, ChatCompletionChunk
 from framework.serving.api.service import Service
@@ -47,13 +47,16 @@ class Chat:
         arrived = time.monotonic()
         service = self._service
         body = read_request(ChatRequest, await request.body())
-        service.check_model(body.model)
-        payloads = body.payloads()
+        adapter = service.adapter(body.model)
+        payloads = service.adapted(body.payloads(), adapter)
         limit = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
+        reply = Reply.new(body.model, service.created, adapter or service.release.digest)
         caller = caller_of(request)
-        asked = [Generation(payload, *limit, caller, arrived) for payload in payloads]
-        reply = Reply.new(service.release.name, service.created, service.release.digest)
+        asked = [
+            Generation(payload, *limit, caller, arrived, choice_id(reply.id, index), PATH)
+            for index, payload in enumerate(payloads)
+        ]
         choices = await Choices.begin(request, service, asked)
         if body.stream:
             stream = _streamed(reply, choices, body.with_usage)

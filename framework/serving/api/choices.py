@@ -22,6 +22,11 @@ def usage(prompt: int, completion: int) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
+def choice_id(reply: str, index: int) -> str:
+    """Return the id of one answer in the log: the first has the reply's own, which feedback names."""
+    return f"{reply}-{index}" if index else reply
+
+
 @dataclass
 class Choice:
     """What is known of one answer."""

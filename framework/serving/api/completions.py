@@ -16,7 +16,7 @@ from framework.build.engine import Sampling
 from framework.serving.answers import Event, Generation
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, event, fingerprint
-from framework.serving.api.choices import Choices, usage
+from framework.serving.api.choices import Choices, choice_id, usage
 from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
 from framework.serving.api.replies import Completion
 from framework.serving.api.sampling_request import MOST_CHOICES, SamplingRequest, Unsupported
@@ -93,8 +93,8 @@ class Completions:
         arrived = time.monotonic()
         service = self._service
         body = read_request(CompletionRequest, await request.body())
-        service.check_model(body.model)
-        payloads = body.payloads()
+        adapter = service.adapter(body.model)
+        payloads = service.adapted(body.payloads(), adapter)
         most = service.limits.max_new_tokens
         limit, own = body.limit(most)
         limit = limit if own else min(DEFAULT_TOKENS, most)
@@ -102,14 +102,18 @@ class Completions:
         service.check_length(max(map(len, body.prompts())), "prompt")
         caller = caller_of(request)
         # 16 tokens are the API's limit, not the server's: an answer that it cuts is no bad one.
-        asked = [Generation(payload, limit, True, caller, arrived) for payload in payloads]
+        name = f"cmpl-{uuid.uuid4().hex}"
+        asked = [
+            Generation(payload, limit, True, caller, arrived, choice_id(name, index), PATH)
+            for index, payload in enumerate(payloads)
+        ]
         choices = await Choices.begin(request, service, asked)
         reply = {
-            "id": f"cmpl-{uuid.uuid4().hex}",
+            "id": name,
             "object": "text_completion",
             "created": service.created,
-            "model": service.release.name,
-            "system_fingerprint": fingerprint(service.release.digest),
+            "model": body.model,
+            "system_fingerprint": fingerprint(adapter or service.release.digest),
         }
         if body.stream:
             stream = _streamed(reply, choices, body)

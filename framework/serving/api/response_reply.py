@@ -12,16 +12,17 @@ from framework.serving.answers import Event
 class ResponseReply:
     """One response; each change returns the events that tell it to a stream."""
 
-    def __init__(self, model: str, shown: dict[str, Any], prompt_tokens: int) -> None:
+    def __init__(self, name: str, model: str, shown: dict[str, Any], prompt_tokens: int) -> None:
         """Begin a response.
 
         Args:
+            name: its id.
             model: the model's name.
             shown: the request's fields that it repeats.
             prompt_tokens: tokens of the prompt.
         """
         self._shown, self._prompt = {"model": model, **shown}, prompt_tokens
-        self._id, self._created = f"resp_{uuid.uuid4().hex}", int(time.time())
+        self._id, self._created = name, int(time.time())
         self._status, self._completion = "in_progress", 0
         self._output: list[dict[str, Any]] = []
         self._open: dict[str, Any] | None = None

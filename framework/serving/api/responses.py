@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -54,14 +55,15 @@ class Responses:
         if self._background is not None and _in_background(raw):
             return await self._background.add(request)
         body = read_request(ResponseRequest, raw)
-        service.check_model(body.model)
+        adapter = service.adapter(body.model)
         chat = body.chat()
-        (payload,) = chat.payloads()
+        (payload,) = service.adapted(chat.payloads(), adapter)
         limit = chat.limit(service.limits.max_new_tokens)
         service.check_length(chat.characters(), "input")
-        asked = Generation(payload, *limit, caller_of(request), arrived)
+        name = f"resp_{uuid.uuid4().hex}"
+        asked = Generation(payload, *limit, caller_of(request), arrived, name, PATH)
         choices = await Choices.begin(request, service, [asked])
-        reply = ResponseReply(service.release.name, body.shown(), choices.firsts[0]["prompt_tokens"])
+        reply = ResponseReply(name, body.model, body.shown(), choices.firsts[0]["prompt_tokens"])
         if body.stream:
             return StreamingResponse(_streamed(reply, choices), media_type="text/event-stream")
         await unless_disconnected(request, _complete(reply, choices))

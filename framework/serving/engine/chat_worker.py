@@ -1,10 +1,11 @@
 """The worker of language models: conversations become prompts, and tokens become text."""
 
 import time
+from pathlib import Path
 from typing import Any
 
-from framework.build.engine import Progress, Sampling
-from framework.build.engine.batches import open_batches
+from framework.build.engine import AdaptedBatches, Batches, Progress, Sampling
+from framework.build.engine.batches import open_adapted, open_batches
 from framework.core.errors import ServeError
 from framework.serving.api_error import ApiError, error_event
 from framework.serving.engine.answer import Answer
@@ -30,7 +31,7 @@ class ChatWorker(ModelWorker):
             raise ServeError(f"{self.folder}: the tokenizer has no chat template; add chat_template.jinja")
         # The reader thread encodes with the one above while this one decodes: they are not shared.
         self._decoder = open_tokenizer(self.folder)
-        self.batches = open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
+        self.batches = self._open()
         self.width = self.batches.width
         # What waits here has left the server's fair order; a batch that nobody can join must begin full.
         self.window = self.width + (max(1, self.width // 4) if self.batches.joins else self.width)
@@ -38,6 +39,18 @@ class ChatWorker(ModelWorker):
         self._waiting: dict[int, Prompt] = {}
         self._running: dict[int, Answer] = {}
         self._first_came = 0.0
+
+    def _open(self) -> Batches:
+        """Open the folder with the release's engine, and the adapters if there are any.
+
+        Raises:
+            ServeError: the engine cannot open it.
+        """
+        settings = self.settings
+        if not settings.adapters:
+            return open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
+        adapters = {digest: Path(folder) for digest, folder in settings.adapters.items()}
+        return open_adapted(settings.engine, self.folder, settings.threads, adapters)
 
     def warm_up(self) -> float:
         """Generate one short answer, then a full batch of them; see the base class."""
@@ -100,6 +113,8 @@ class ChatWorker(ModelWorker):
 
     def _begin(self, number: int, prompt: Prompt, step: Step) -> None:
         try:
+            if isinstance(self.batches, AdaptedBatches):
+                self.batches.use(prompt.adapter)
             self.batches.submit(number, prompt.ids, prompt.limit, prompt.sampling)
         except ServeError as error:
             refused = ApiError(500, str(error))

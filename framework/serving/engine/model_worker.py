@@ -33,6 +33,8 @@ class Settings:
     max_batch_size: int
     batch_timeout: float
     """Seconds, as the three above: see ``framework.serving.Serving``."""
+    adapters: dict[str, str] = field(default_factory=dict)
+    """The folder of each adapter, by its digest."""
 
 
 @dataclass

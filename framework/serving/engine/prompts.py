@@ -40,6 +40,8 @@ class Prompt:
     """None: calls are not looked for."""
     echo: str | None = None
     """The prompt's text, if the client wants to have it."""
+    adapter: str | None = None
+    """The digest of the adapter that answers; None for the release itself."""
 
 
 class PromptReader:
@@ -80,7 +82,7 @@ class PromptReader:
         self._check_sampling(sampling, payload)
         limit = self._limit(len(ids), payload["limit"], param)
         echo = self.text(ids) if payload.get("echo") else None
-        return Prompt(ids, limit, sampling, tuple(payload["stops"]), tools, echo)
+        return Prompt(ids, limit, sampling, tuple(payload["stops"]), tools, echo, payload.get("adapter"))
 
     def text(self, ids: list[int]) -> str:
         """Return the text of *ids*, without special tokens."""

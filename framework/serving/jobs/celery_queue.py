@@ -49,7 +49,9 @@ def open_celery(broker: str, release: str, *, publishes: bool) -> "Celery":
         task_default_queue=f"gitune.{release}",
         task_ignore_result=True,
         task_reject_on_worker_lost=True,
-        worker_enable_remote_control=False,
+        # Redis' connection for remote control is always read, so that a worker notices its loss. Without it,
+        # a worker whose slots are all in use does not, cannot acknowledge, and takes no job any more.
+        worker_enable_remote_control=not broker.startswith("amqp"),
         worker_prefetch_multiplier=1,
     )
     return app

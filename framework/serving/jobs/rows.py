@@ -28,6 +28,7 @@ class JobRows:
     """
 
     def __init__(self, url: str, release: str) -> None:
+        self.url = url
         self._engine, self._release = open_engine(url), release
         self.c = job_table().c
         """The table's columns."""

@@ -50,6 +50,8 @@ class JobRunner:
 
     def __init__(self, table: JobTable, connect: Callable[[Job], httpx.AsyncClient], holder: str) -> None:
         self._table, self._connect, self._holder = table, connect, holder
+        # A busy server is no news: each job would log each time that it asks.
+        logging.getLogger("stamina").setLevel(logging.ERROR)
 
     async def run(self, job_id: str) -> bool:
         """Begin the job, answer it, and write its result; False if it was not to be begun.

@@ -58,7 +58,7 @@ def sign(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     """Return the value of the header ``webhook-signature``.
 
     >>> sign(b"k" * 24, "evt_1", 0, b"{}")
-    'v1,WytlCyI0wuMWVJNX9jnBqpCB6HMQfqzKAwHUqvDEqdM='
+    'v1,tJSfM+2IAwMrj6X9TGRSFvdHI289iBD0GWxNoZ31BNU='
     """
     signed = f"{message_id}.{timestamp}.".encode() + body
     return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"

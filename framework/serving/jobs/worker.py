@@ -45,18 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FrameworkError as error:
         print(error, file=sys.stderr)
         return error.exit_code
-    app.worker_main(
-        [
-            "worker",
-            f"--concurrency={settings.concurrency}",
-            "--loglevel=WARNING",
-            "--pool=prefork",
-            "--without-gossip",
-            "--without-heartbeat",
-            "--without-mingle",
-        ]
+    worker = app.Worker(
+        concurrency=settings.concurrency,
+        loglevel="WARNING",
+        pool="prefork",
+        quiet=True,
+        without_gossip=True,
+        without_heartbeat=True,
+        without_mingle=True,
     )
-    return 0
+    worker.start()
+    return int(worker.exitcode or 0)
 
 
 def _read_settings(path: Path) -> Jobs:

@@ -38,8 +38,6 @@ class Patience:
 
 
 PATIENT = Patience()
-ONCE = Patience(attempts=1)
-"""For calls that somebody waits for and can do without."""
 
 
 class Destination:
@@ -70,14 +68,18 @@ class Destination:
         self._failures, self._patience, self._observe = failures, patience, observe
         self._ends: tuple[type[Exception], ...] = (BreakerOpen, *failures)
 
-    async def call(self, work: Callable[[], Awaitable[Result]]) -> Result:
-        """Return what *work* returns; each attempt calls it anew, so it has to have its own time-out.
+    async def call(self, work: Callable[[], Awaitable[Result]], attempts: int | None = None) -> Result:
+        """Return what *work* returns.
+
+        Args:
+            work: calls the service once, with a time-out of its own; it is called for each attempt.
+            attempts: most attempts of this call, where they are not those of ``patience``.
 
         Raises:
             Unreachable: every attempt failed, or the breaker is open.
         """
         try:
-            async for attempt in self._attempts():
+            async for attempt in self._attempts(attempts):
                 with attempt, self.breaker.watching(self._failures):
                     result = await work()
         except self._ends as error:
@@ -85,10 +87,10 @@ class Destination:
         self._observe(self.name, "ok")
         return result
 
-    def call_blocking(self, work: Callable[[], Result]) -> Result:
+    def call_blocking(self, work: Callable[[], Result], attempts: int | None = None) -> Result:
         """Do the same for code without an event loop."""
         try:
-            for attempt in self._attempts():
+            for attempt in self._attempts(attempts):
                 with attempt, self.breaker.watching(self._failures):
                     result = work()
         except self._ends as error:
@@ -96,13 +98,13 @@ class Destination:
         self._observe(self.name, "ok")
         return result
 
-    def _attempts(self) -> Any:
+    def _attempts(self, attempts: int | None) -> Any:
         from stamina import retry_context
 
         patience = self._patience
         return retry_context(
             self._failed,
-            attempts=patience.attempts,
+            attempts=attempts or patience.attempts,
             timeout=None,
             wait_initial=patience.first_wait,
             wait_max=patience.longest_wait,

@@ -5,10 +5,13 @@ It knows neither HTTP frameworks nor models.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.cache_metrics import CacheMetrics, OutboundMetrics
+from framework.serving.telemetry.drift_watch import FEATURES, DriftWatch
 from framework.serving.telemetry.gpus import watch_gpus
 from framework.serving.telemetry.outputs import BadStreak, Judgment
 
@@ -63,6 +66,9 @@ class Metrics:
         self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
         self.batch_rows = histogram(names.BATCH_ROWS, "Requests in a batch.", ROWS)
         self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
+        self.logged = Counter(
+            names.LOGGED_ROWS, "Rows of the request log.", ["table", "outcome"], registry=registry
+        )
         self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.feedback = Counter(
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
@@ -77,6 +83,8 @@ class Metrics:
             names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
         )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+        self.cache = CacheMetrics(registry)
+        self.outbound = OutboundMetrics(registry)
 
         self.bad_streak = BadStreak()
         in_a_row = Gauge(
@@ -107,6 +115,19 @@ class Metrics:
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
         """Expose a process's resident memory; *pid* is called at each scrape."""
         self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
+
+    def watch_drift(self, watch: DriftWatch) -> None:
+        """Expose how far the newest requests are from what is usual."""
+        from prometheus_client import Gauge
+
+        index = Gauge(names.DRIFT_PSI, "Drift of the newest requests.", ["feature"], registry=self.registry)
+        sigmas = Gauge(names.DRIFT_SIGMAS, "Shift of mean lengths.", ["feature"], registry=self.registry)
+        for feature in FEATURES:
+            index.labels(feature).set_function(partial(watch.psi, feature))
+            if feature != "label":
+                sigmas.labels(feature).set_function(partial(watch.sigmas, feature))
+        unseen = Gauge(names.DRIFT_UNSEEN, "Share of new words.", registry=self.registry)
+        unseen.set_function(watch.unseen)
 
     def began(self, arrived: float, began: float | None) -> None:
         """Count how long a request has waited for the engine; both times are the monotonic clock's."""

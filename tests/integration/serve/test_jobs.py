@@ -1,13 +1,15 @@
 """Background work of one server, without a broker."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
-from server_process import HELLO, Served, descendants, eventually, serving, start, stopped
+from server_process import HELLO, Served, eventually, serving, start, stopped
 
 from framework.core import metric_names as metrics
 
@@ -142,33 +144,38 @@ def test_wrong_responses_are_refused_at_once(served) -> None:
         responses.retrieve(add(served)["id"])
 
 
+@contextlib.contextmanager
+def started_again(folder: Path, port: int) -> Iterator[Served]:
+    """Start a server on the files of an ended one; end it with the block."""
+    process = start(folder)
+    served = Served(process, port)
+    try:
+        assert eventually(lambda: served.status("/ready") == 200 or process.poll() is not None)
+        yield served
+    finally:
+        process.terminate()
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0, errors
+
+
 def test_jobs_survive_the_server(tiny_genai, tmp_path) -> None:
     """One server is killed within its jobs, the next is stopped; the third answers all of them."""
+
+    def running(served):
+        return [job(served, each)["status"] for each in ids].count("in_progress")
+
     options = {"max_new_tokens": 200, "grace_seconds": 0, "jobs": {"concurrency": 2, "lease_seconds": 1}}
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served, stopped(served) as engine:
         ids = [add(served)["id"] for _ in range(4)]
-        assert eventually(lambda: [job(served, each)["status"] for each in ids].count("in_progress") == 2)
+        assert eventually(lambda: running(served) == 2)
         served.process.kill()
         os.kill(engine, signal.SIGKILL)
-    for ending in ("stopped", "answers"):
-        process = start(tmp_path)
-        again = Served(process, served.port)
-        try:
-            assert eventually(lambda: again.status("/ready") == 200 or process.poll() is not None)
-            if ending == "answers":
-                assert [ended(again, each)["status"] for each in ids] == ["incomplete"] * 4
-                continue
-            with stopped(again):
-                states = lambda: [job(again, each)["status"] for each in ids]  # noqa: E731
-                assert eventually(lambda: states().count("in_progress") == 2)
-                process.terminate()
-                assert eventually(lambda: process.poll() is not None)
-        finally:
-            for pid in (*descendants(process.pid),) if process.poll() is None else ():
-                os.kill(pid, signal.SIGCONT)
-            process.terminate()
-            _, errors = process.communicate(timeout=30)
-        assert process.returncode == 0, errors
+    with started_again(tmp_path, served.port) as second, stopped(second):
+        assert eventually(lambda: running(second) == 2)
+        second.process.terminate()
+        assert eventually(lambda: second.process.poll() is not None)
+    with started_again(tmp_path, served.port) as third:
+        assert [ended(third, each)["status"] for each in ids] == ["incomplete"] * 4
 
 
 def test_without_the_option_there_are_no_jobs(chat) -> None:

@@ -20,6 +20,7 @@ from framework.delivery.monitoring.prometheus import Prometheus
 from framework.manifests.identity import Identity
 from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 from framework.manifests.workload import Workload
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
 
 REPOSITORY = Path(__file__).parents[4]
@@ -100,7 +101,9 @@ def exposed():
     """Return all metrics that our own server exports."""
     exported = Metrics(RELEASE)
     exported.watch_memory("server", os.getpid)
+    exported.watch_drift(DriftWatch(50))
     exported.reported("a", {"completed": True}, 5)
+    exported.outbound.watch("redis", lambda: False)
     for counter in (exported.requests, exported.timeouts, exported.bad_outputs, exported.seconds):
         counter.labels(*["x"] * len(counter._labelnames))
     return {sample.name for family in exported.registry.collect() for sample in family.samples}

@@ -7,6 +7,7 @@ import pytest
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import VERSIONS, Metrics, Queue, resident_bytes
 from framework.serving.telemetry.outputs import judge
 
@@ -20,13 +21,17 @@ def scraped(metrics):
 def test_exactly_the_documented_metrics_are_exposed():
     metrics = Metrics(RELEASE)
     metrics.watch_memory("server", os.getpid)
+    metrics.watch_drift(DriftWatch(50))
     metrics.reported("a", {"completed": True}, 5)
     metrics.requests.labels("/", "200", "").inc()
     metrics.key_reloads.labels("loaded").inc()
     metrics.seconds.labels("/").observe(1)
     metrics.timeouts.labels("/").inc()
     metrics.jobs_ended.labels("completed").inc()
+    metrics.outbound.watch("redis", lambda: False)
+    metrics.cache.watch_size(lambda: 0)
     metrics.judged(judge("", cut=False), 0)
+    metrics.logged.labels("requests", "written").inc()
     found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
     everywhere = names.NAMES - names.OPTIONAL
     assert {name for name in found if name in names.NAMES} - names.OPTIONAL == everywhere

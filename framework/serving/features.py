@@ -1,0 +1,22 @@
+"""The optional parts of one server."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from framework.serving.adapters import Adapter
+from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.drift_options import DriftOptions
+from framework.serving.jobs.settings import Jobs
+from framework.serving.request_log.options import RequestLog
+
+
+@dataclass(frozen=True)
+class Features:
+    """What ``framework.serving.http.HttpServing`` turns on; None leaves a part out."""
+
+    drift: DriftOptions = field(default_factory=DriftOptions)
+    request_log: RequestLog | None = None
+    jobs: Jobs | None = None
+    cache: CacheOptions | None = None
+    adapters: Mapping[str, Adapter] = field(default_factory=dict)
+    """Those that are served beside the release, by name."""

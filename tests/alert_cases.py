@@ -144,6 +144,7 @@ CASES = {
         silent=[
             {**requests("0+99x60"), **requests("0+1x60", "500")},
             {**requests("0+90x60"), **requests("0+10x60", "404")},
+            {**requests("0+90x60"), **requests("0+10x60", "503", f'{OWN},refused="shutting_down"')},
             {**requests("0+90x60"), **requests("0+10x60", "500", OWN.replace("tiny", "other"))},
         ],
     ),

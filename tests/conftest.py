@@ -91,6 +91,12 @@ def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def export_genai() -> Callable[[Path, Path, str], Path]:
+    """Export a Hugging Face folder to onnxruntime-genai's format: ``export_genai(model, output, "fp32")``."""
+    return _genai
+
+
+@pytest.fixture(scope="session")
 def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Llama in OpenVINO's format, float32."""
     from framework.build.export.openvino import OpenVino

@@ -28,9 +28,10 @@ class Worker:
             "--config",
             str(self.folder / "serving.json"),
         ]
+        pulse = ["--pulse", f"{self.folder}/pulse"]
         with (self.folder / "worker.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "framework.serving.jobs.worker", *files, "--url", self.url],
+                [sys.executable, "-m", "framework.serving.jobs.worker", *files, "--url", self.url, *pulse],
                 cwd=self.folder,
                 env={**os.environ, "PYTHONPATH": str(ROOT)},
                 stdout=log,

@@ -37,11 +37,11 @@ class ScriptedAnswers:
         return [{"label": text.upper(), "tokens": 1, "batch": 1} for text in asked.texts]
 
 
-def asking(text="hi", temperature=0.0, seed=None, limit=8):
+def asking(text="hi", temperature=0.0, seed=None, limit=None):
     sampling = {"temperature": temperature, "top_p": 1.0, "seed": seed}
     messages = [{"role": "user", "content": text}]
     payload = {"messages": messages, "tools": [], "stops": (), "sampling": sampling}
-    return Generation(payload, limit, False, ANYBODY, 0.0)
+    return Generation(payload, limit or 8, limit is not None, ANYBODY, 0.0)
 
 
 def classifying(*texts):

@@ -80,10 +80,18 @@ class Signals:
     """Gauge of the metrics recorded before publishing, by label ``metric``."""
     answers: Series | None = None
     """Counter of answers by the label ``source``: the model, or a level of the cache."""
+    fallbacks: Series | None = None
+    """Counter of requests that another model answered, by the labels ``reason`` and ``outcome``."""
     calls: Series | None = None
     """Counter of calls to other services, by the labels ``destination`` and ``outcome``."""
     breakers: Series | None = None
     """Gauge that is 1 while a service is left alone, by the label ``destination``."""
+    jobs_age: Series | None = None
+    """Gauge of the seconds since the oldest queued background job was accepted."""
+    jobs_ended: Series | None = None
+    """Counter of the background jobs that have ended, by the label ``status``."""
+    jobs_queued: Series | None = None
+    """Gauge of the queued background jobs; each server exports the same number."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -131,7 +139,7 @@ class Signals:
         """Return the number of requests that autoscalers divide among the pods."""
         return self.in_flight(selector) if self.cache is None else self.queue_length(selector)
 
-    def cache_use(self, selector: str) -> str | None:
+    def answer_use(self, selector: str) -> str | None:
         """Return the shares of the KV caches in use, summed over all pods."""
         return None if self.cache is None else f"sum({_ONCE} ({self.cache.of(selector)}))"
 
@@ -200,8 +208,12 @@ GITUNE = Signals(
     diversity=Series(metrics.OUTPUT_DIVERSITY),
     offline=Series(metrics.RELEASE_METRIC),
     answers=Series(metrics.CACHE_ANSWERS),
+    fallbacks=Series(metrics.FALLBACKS),
     calls=Series(metrics.OUTBOUND_CALLS),
     breakers=Series(metrics.BREAKER_OPEN),
+    jobs_age=Series(metrics.JOBS_OLDEST_SECONDS),
+    jobs_ended=Series(metrics.JOBS_ENDED),
+    jobs_queued=Series(metrics.JOBS_QUEUED),
     ready=Series(metrics.READY),
 )
 """Our own server."""

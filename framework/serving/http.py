@@ -14,14 +14,17 @@ from pydantic import Field
 
 from framework.build.task import open_task
 from framework.core.errors import ServeError
+from framework.core.problem import Problem
 from framework.core.release import Release
-from framework.serving import API_KEY, Serving
+from framework.serving import API_KEY, Renewed, Serving
 from framework.serving.adapters import Adapter, Name, fetch_adapters
 from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.answers.fallback_options import FallbackOptions
 from framework.serving.drift_options import DriftOptions
 from framework.serving.features import Features
 from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
+from framework.serving.outbound.address import host_and_port, variable_of
 from framework.serving.request_log.options import RequestLog
 
 
@@ -31,9 +34,10 @@ class HttpServing(Serving):
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream. Decoding
     is greedy unless the request sets a ``temperature``, since the release's metrics were measured with
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
-    applies, or with the entities in the text. All have ``/v1/models``, ``/health`` (the model's
-    process runs, or is being started), ``/ready`` (the model has answered once) and ``/metrics``. If the
-    environment variable ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last three needs a key.
+    applies, or with the entities in the text. All have ``/v1/models``, ``/v1/release``, ``/v1/feedback``,
+    ``/openapi.json``, ``/health`` (the model's process runs, or is being started), ``/ready`` (the model has
+    answered once) and ``/metrics``, and the pages ``/`` and ``/docs``. If the environment variable
+    ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last five needs a key.
     """
 
     grace_seconds: Annotated[int, Field(ge=0, le=3600)] = 20
@@ -69,11 +73,8 @@ class HttpServing(Serving):
     is needed. In pods it comes from ``deployment.keys_secret``."""
     cache: CacheOptions | None = None
     """Keeps answers to deterministic requests; None computes every answer."""
-
-    def connections(self) -> Mapping[str, str]:
-        """Return the addresses of the services that it calls; see the base class."""
-        redis = None if self.cache is None else self.cache.redis
-        return {} if redis is None else {"serving.cache.redis": redis}
+    fallback: FallbackOptions | None = None
+    """Who answers a conversation that is shed, or whose engine fails; None answers with the error."""
 
     drift: DriftOptions = DriftOptions()
     """What the newest requests are compared with, in the metrics."""
@@ -83,6 +84,32 @@ class HttpServing(Serving):
     adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
     """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
     local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""
+
+    def connections(self) -> Mapping[str, str]:
+        """Return the addresses of the services that it calls; see the base class."""
+        redis = None if self.cache is None else self.cache.redis
+        model = None if self.fallback is None else self.fallback.url
+        named = {"serving.cache.redis": redis, "serving.fallback.url": model}
+        jobs = {} if self.jobs is None else self.jobs.connections()
+        return {field: address for field, address in named.items() if address is not None} | jobs
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that it reads; see the base class."""
+        key = None if self.fallback is None else self.fallback.key
+        return super().variables() | ({} if key is None else {"serving.fallback.key": key})
+
+    def worker(self) -> tuple[str, ...]:
+        """Return the command of a worker of background jobs; see the base class."""
+        module = "framework.serving.jobs.worker"
+        return ("python", "-m", module) if self.jobs is not None and self.jobs.broker else ()
+
+    def pod_problems(self) -> list[Problem]:
+        """Return that pods need a database for background jobs; see the base class."""
+        if self.jobs is None or variable_of(self.jobs.results) or host_and_port(self.jobs.results):
+            return []
+        reason = "a pod's own file is lost with the pod, and other pods do not see it"
+        overrides = ("serving.jobs.results=<variable with a postgresql:// URL>",)
+        return [Problem("serving.jobs.results", reason, overrides)]
 
     def beside(self) -> Mapping[str, str]:
         """Return the adapters' URLs; see the base class."""
@@ -108,6 +135,13 @@ class HttpServing(Serving):
                 release's task, the port is taken, or the model or an adapter cannot be opened.
             SourceError: an adapter cannot be fetched.
         """
+        self._serve(model, release, None)
+
+    def serve_renewed(self, model: Path, release: Release, renewed: Renewed) -> None:
+        """Serve; on SIGHUP, let another release take the place of this one. See the base class."""
+        self._serve(model, release, renewed)
+
+    def _serve(self, model: Path, release: Release, renewed: Renewed | None) -> None:
         needed = dict.fromkeys(("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"), "serve")
         if self.request_log is not None or self.drift.reference is not None:
             needed["pyarrow"] = "parquet"
@@ -132,6 +166,10 @@ class HttpServing(Serving):
                 f"release '{release.name}': serving.adapters is for language models, but its task is "
                 f"'{release.task}'; remove it"
             )
+        if self.fallback is not None and not open_task(release.task).generates:
+            raise ServeError(
+                f"release '{release.name}': serving.fallback answers conversations only; leave it out"
+            )
         from framework.serving.app import run
 
         limits = Limits(
@@ -148,5 +186,7 @@ class HttpServing(Serving):
             max_connections=self.max_connections,
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
-        features = Features(self.drift, self.request_log, self.jobs, self.cache, self._adapters(model))
-        run(self, limits, features, model, release)
+        features = Features(
+            self._adapters(model), self.cache, self.drift, self.fallback, self.jobs, self.request_log
+        )
+        run(self, limits, features, model, release, renewed)

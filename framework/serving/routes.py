@@ -32,6 +32,7 @@ from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
 from framework.serving.middleware.limited import Limited
+from framework.serving.middleware.sourced import Sourced
 from framework.serving.page import pages
 
 
@@ -60,8 +61,10 @@ def open_application(
     routes = [route for endpoint in answering for route in endpoint.routes]
     paths = [route.path for route in routes]
     counted = Middleware(Counted, metrics=service.metrics, routes=paths)
-    # Background jobs that run in this process ask the model's routes: they count, and need no key.
-    unkeyed = Starlette(routes=routes, middleware=[counted])
+    limited = Middleware(Limited, allowances=allowances, routes=paths)
+    # Background jobs that run in this process ask the model's routes: they count, also against the limits
+    # of their owners, and need no key.
+    unkeyed = Starlette(routes=routes, middleware=[counted, limited])
     install_error_handlers(unkeyed)
     if service.background is not None:
         endpoints.append(JobRoutes(service.background, tuple(paths)))
@@ -77,8 +80,9 @@ def open_application(
     middleware = [Middleware(Identified, log=log), counted]
     if keys:
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
-        middleware.append(Middleware(Limited, allowances=allowances, routes=paths))
+        middleware.append(limited)
     middleware.append(Middleware(Bounded, open_paths=PATHS))
+    middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
     if service.keeps_answers:
         middleware.append(
             Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not keys)

@@ -57,12 +57,19 @@ def escaped(text: str) -> str:
     return text.replace("$", "$$")
 
 
-REDIS_URL_COMMAND = (
-    "python -c 'from urllib.parse import quote; "
-    'password = open("/run/secrets/redis-password").read().strip(); '
-    'print(f"redis://:{quote(password, safe=str())}@redis:6379/0")\''
-)
+def _url_command(secret: str, url: str) -> str:
+    """Return what prints *url* with the password of *secret* in place of ``{}``."""
+    return (
+        "python -c 'from urllib.parse import quote; "
+        f'password = open("/run/secrets/{secret}").read().strip(); '
+        f'print("{url}".format(quote(password, safe=str())))\''
+    )
+
+
+REDIS_URL_COMMAND = _url_command("redis-password", "redis://:{}@redis:6379/0")
 """Prints the URL of the Redis below, in a container that has its password."""
+RABBITMQ_URL_COMMAND = _url_command("rabbitmq-password", "amqp://gitune:{}@rabbitmq:5672//")
+"""Prints the URL of the RabbitMQ below, in a container that has its password."""
 
 
 def redis(image: str, labels: Mapping[str, str]) -> Object:

@@ -8,7 +8,7 @@ import json
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
-from framework.delivery.deployment.own_server import OwnServer
+from framework.delivery.deployment.own_server import KEYS_FILE, KEYS_FOLDER, SETTINGS, OwnServer
 from framework.delivery.deployment.server_pod import (
     MODEL,
     answering,
@@ -20,12 +20,9 @@ from framework.delivery.deployment.server_pod import (
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER
 from framework.manifests.server_signals import GITUNE
-from framework.manifests.values import Image, amount
+from framework.manifests.values import Image, SecretKey, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
-
-SETTINGS = "serving.json"
-"""The ConfigMap's file with the server's settings."""
 
 
 class Kubernetes(OwnServer):
@@ -61,12 +58,13 @@ def own_workload(
     server = server_container(target, serving.port, container)
     beside = fetches_beside(delivery, release.model_uri, mounted=target.model_image is not None)
     flags = ("--config", f"{CONFIG_FOLDER}/{SETTINGS}") if beside else ()
+    keys = [keys_volume(target.keys_secret)] if target.keys_secret is not None else []
     return Workload(
         identity=identity,
-        pod=server_pod(target, identity, release.model_uri, server, fetch_flags=flags),
+        pod=server_pod(target, identity, release.model_uri, server, fetch_flags=flags, extra_volumes=keys),
         files={
             LOCK: release.served().text(),
-            SETTINGS: settings_text(serving, target.limits.cpu),
+            SETTINGS: settings_text(serving, target.limits.cpu, target.keys_file),
         },
         service_port=target.service_port,
         start_seconds=target.start_seconds,
@@ -74,11 +72,17 @@ def own_workload(
     )
 
 
-def settings_text(serving: Serving, cpu: str) -> str:
-    """Return the server's settings file for a container limited to *cpu* cores."""
+def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
+    """Return the server's settings file for a container limited to *cpu* cores.
+
+    Args:
+        serving: the settings.
+        cpu: the container's limit of cores.
+        keys: the path of the file of API keys in it; None has none.
+    """
     # A runtime that starts a thread per core of the node would be throttled.
     threads = serving.threads or max(1, int(amount(cpu)))
-    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
+    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads, "keys": keys})
     return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -97,4 +101,12 @@ def server_container(target: OwnServer, port: int, name: str) -> Object:
         server["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
     if target.server_secret is not None:
         server["envFrom"] = [{"secretRef": {"name": target.server_secret}}]
+    if target.keys_secret is not None:
+        server["volumeMounts"].append({"mountPath": KEYS_FOLDER, "name": "keys", "readOnly": True})
     return server
+
+
+def keys_volume(secret: SecretKey) -> Object:
+    """Return the volume with the file of API keys, and nothing else of *secret*."""
+    items = [{"key": secret.key, "path": KEYS_FILE}]
+    return {"name": "keys", "secret": {"items": items, "secretName": secret.name}}

@@ -129,6 +129,10 @@ def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
         rate = signals.answers.rate(selector, "5m", by="source")
         about = "Answers a second, by where they came from: the model, or a level of the cache."
         panels.append(Panel("Answers by source", about, "reqps", [(rate, "{{source}}")]))
+    if signals.fallbacks is not None:
+        rate = signals.fallbacks.rate(selector, "5m", by="reason, outcome")
+        about = "Requests a second that another model was asked to answer, because they were shed or failed."
+        panels.append(Panel("Fallback", about, "reqps", [(rate, "{{reason}} {{outcome}}")]))
     if signals.calls is not None:
         rate = signals.calls.rate(selector, "5m", by="destination, outcome")
         about = "Attempts a second to call other services, such as Redis; the breaker refuses some."
@@ -137,6 +141,23 @@ def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
         gauge = f"max by (pod, destination) ({signals.breakers.of(selector)})"
         about = "1 while a service is left alone, because its calls failed."
         panels.append(Panel("Open breakers", about, "short", [(gauge, "{{pod}} {{destination}}")]))
+    return panels + _jobs(signals, selector)
+
+
+def _jobs(signals: Signals, selector: str) -> list[Panel]:
+    """Return the panels of background jobs."""
+    panels = []
+    if signals.jobs_queued is not None:
+        queued = f"max({signals.jobs_queued.of(selector)})"
+        panels.append(Panel("Background jobs", "Those that nobody has begun.", "short", [(queued, "queued")]))
+    if signals.jobs_age is not None:
+        age = f"max({signals.jobs_age.of(selector)})"
+        panels.append(Panel("Oldest background job", "Since it was accepted.", "s", [(age, "waits")]))
+    if signals.jobs_ended is not None:
+        rate = signals.jobs_ended.rate(selector, "5m", by="status")
+        panels.append(
+            Panel("Ended jobs", "Background jobs a second, by status.", "reqps", [(rate, "{{status}}")])
+        )
     return panels
 
 

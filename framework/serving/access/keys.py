@@ -9,6 +9,7 @@ from pathlib import Path
 
 from framework.core.errors import ServeError
 from framework.serving.access.key_file import ENVIRONMENT, KeyEntry, hash_of, load, read_keys
+from framework.serving.caller import ANYBODY, Caller
 
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
@@ -52,6 +53,13 @@ class Keys:
             if hmac.compare_digest(digest, expected):
                 found = entry
         return found
+
+    def caller_named(self, name: str) -> Caller | None:
+        """Return the caller whose key has *name*; None if there is no such key any more."""
+        if not self:
+            return ANYBODY
+        known = (entry for entry in self._entries if entry.name == name and not entry.expired())
+        return next((entry.caller() for entry in known), None)
 
     async def watch(self) -> None:
         """Read the file again whenever it changes, until the task is canceled.

@@ -8,8 +8,8 @@ from contextlib import aclosing
 from typing import Any
 
 from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers.answer_use import AnswerUse, current_use
 from framework.serving.answers.cache_key import generation_key, is_deterministic, text_key
-from framework.serving.answers.cache_use import CacheUse, current_use
 from framework.serving.answers.flight import Flight
 from framework.serving.answers.memory_cache import MemoryCache
 from framework.serving.answers.redis_cache import RedisCache
@@ -60,7 +60,7 @@ class CachedAnswers:
                 answers |= zip(missing, [answer async for answer in found], strict=True)
         return [answers[text_key(self._digest, text)] for text in asked.texts]
 
-    async def _answer(self, asked: Generation, use: CacheUse) -> AsyncGenerator[Event, None]:
+    async def _answer(self, asked: Generation, use: AnswerUse) -> AsyncGenerator[Event, None]:
         key = generation_key(self._digest, asked)
         known = self._recalled(key) if use.read else None
         if known is not None:
@@ -78,7 +78,7 @@ class CachedAnswers:
         return events
 
     def _shared(
-        self, key: str, events: AsyncGenerator[Event, None], use: CacheUse, answers: int = 1
+        self, key: str, events: AsyncGenerator[Event, None], use: AnswerUse, answers: int = 1
     ) -> AsyncGenerator[Event, None]:
         """Return the events of the computation for *key* that is under way, or begin it with *events*."""
         if not use.read:
@@ -90,7 +90,7 @@ class CachedAnswers:
         flight = self._flights[key] = Flight(events, lambda: self._flights.pop(key, None))
         return flight.read()
 
-    async def _generate(self, key: str, asked: Generation, use: CacheUse) -> AsyncGenerator[Event, None]:
+    async def _generate(self, key: str, asked: Generation, use: AnswerUse) -> AsyncGenerator[Event, None]:
         """Yield what Redis knows, or else a new answer, which is kept."""
         (known,) = await self._fetched([key], use)
         if known is not None:
@@ -107,7 +107,7 @@ class CachedAnswers:
         self._keep(key, events)
 
     async def _classify(
-        self, texts: dict[str, str], asked: Classification, use: CacheUse
+        self, texts: dict[str, str], asked: Classification, use: AnswerUse
     ) -> AsyncGenerator[Event, None]:
         """Yield the answer to each text of *texts*, by key: Redis's, or else a new one, which is kept."""
         fetched = await self._fetched([*texts], use)
@@ -127,7 +127,7 @@ class CachedAnswers:
         body = self._memory.get(key)
         return None if body is None else _events(body)
 
-    async def _fetched(self, keys: list[str], use: CacheUse) -> list[list[Event] | None]:
+    async def _fetched(self, keys: list[str], use: AnswerUse) -> list[list[Event] | None]:
         """Return what Redis knows, and keep it in memory."""
         if self._redis is None or not use.read:
             return [None] * len(keys)
@@ -144,7 +144,7 @@ class CachedAnswers:
         if self._redis is not None:
             self._redis.put(key, body)
 
-    def _count(self, use: CacheUse, source: Source, answers: int = 1) -> None:
+    def _count(self, use: AnswerUse, source: Source, answers: int = 1) -> None:
         if answers:
             use.came_from(source)
             self._metrics.cache.answers.labels(source).inc(answers)

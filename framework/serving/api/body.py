@@ -3,9 +3,10 @@
 Unsupported fields that would change the answer are rejected, never ignored.
 """
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from framework.serving.api_error import ApiError
 from framework.serving.limits import count_characters as count_characters
@@ -13,10 +14,21 @@ from framework.serving.limits import count_characters as count_characters
 Body = TypeVar("Body", bound=BaseModel)
 
 
+def _boolean(value: Any) -> Any:
+    """Refuse 0 and 1, which ``Literal`` takes for booleans because Python compares them as equal."""
+    if value is None or isinstance(value, bool):
+        return value
+    raise PydanticCustomError("bool_type", "Input should be a valid boolean")
+
+
+OnlyFalse = Annotated[Literal[False], BeforeValidator(_boolean)]
+OnlyTrue = Annotated[Literal[True], BeforeValidator(_boolean)]
+
+
 class StrictBody(BaseModel):
     """A body, or a part of it, without unknown fields and without conversions."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod

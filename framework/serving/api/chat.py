@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from framework.serving.answers import Generation
+from framework.serving.answers.answer_use import current_use
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event
 from framework.serving.api.chat_request import ChatRequest
@@ -58,6 +59,7 @@ class Chat:
             for index, payload in enumerate(payloads)
         ]
         choices = await Choices.begin(request, service, asked)
+        reply = reply.answered(current_use())
         if body.stream:
             stream = _streamed(reply, choices, body.with_usage)
             return StreamingResponse(stream, media_type="text/event-stream")

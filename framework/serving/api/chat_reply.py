@@ -3,9 +3,10 @@
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from framework.serving.answers.answer_use import AnswerUse
 from framework.serving.api.choices import Choice
 
 DONE = "data: [DONE]\n\n"
@@ -29,6 +30,13 @@ class Reply:
     def new(cls, model: str, created: int, digest: str) -> "Reply":
         """Return a reply with a new id; the fingerprint identifies the release's digest."""
         return cls(model, created, fingerprint(digest), f"chatcmpl-{uuid.uuid4().hex}")
+
+    def answered(self, use: AnswerUse) -> "Reply":
+        """Return the reply of whoever answered: the release, or a substitute."""
+        if (substitute := use.substitute) is None:
+            return self
+        other = Reply.new(substitute.model, self.created, substitute.digest)
+        return replace(other, id=self.id)
 
     def complete(self, answers: Sequence[Choice], used: dict[str, int], *, logprobs: bool) -> dict[str, Any]:
         """Return a complete ``chat.completion``."""

@@ -35,7 +35,6 @@ class Models:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._release = _describe(service)
         self.routes = [
             Route(PATH, self.list),
             Route(f"{PATH}/{{name}}", self.describe),
@@ -55,7 +54,7 @@ class Models:
 
     async def release(self, request: Request) -> Response:
         """Describe the release."""
-        return JSONResponse(self._release)
+        return JSONResponse(_describe(self._service))
 
 
 def _describe(service: Service) -> dict[str, Any]:

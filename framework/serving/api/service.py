@@ -37,8 +37,15 @@ class Service:
     """Keeps feedback; None if it is only counted."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """The digest of each adapter that is served beside the release, by its name."""
+    under_way: set[object] = field(default_factory=set)
+    """The requests for answers that are being answered, one object each."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
+
+    def serve(self, release: Release, context: int | None, answers: Answers) -> None:
+        """Answer new requests with another release."""
+        self.release, self.context, self.answers = release, context, answers
+        self.created = int(time.time())
 
     def check_model(self, name: str) -> None:
         """Refuse a request for another model than the release itself.

@@ -24,8 +24,6 @@ _CALL = {
     "type": "object",
     "required": ["function"],
     "properties": {
-        "id": {"type": "string"},
-        "type": {"const": "function"},
         "function": {
             "type": "object",
             "required": ["name"],
@@ -51,7 +49,21 @@ def _turn(title: str, roles: list[str], required: list[str], **properties: Any) 
 
 
 _ASSISTANT = {"reasoning_content": _WORDS_OR_NOTHING}
-_ASKED = ["user", "tool", "assistant"]
+_SPEAKS = {"required": ["role"], "properties": {"role": {"enum": ["user", "tool", "assistant"]}}}
+_SAYS = {
+    "required": ["content"],
+    "properties": {
+        "content": {
+            "anyOf": [
+                _WORDS,
+                {
+                    "type": "array",
+                    "contains": {"required": ["text"], "properties": {"text": _WORDS}},
+                },
+            ]
+        }
+    },
+}
 TURNS = WithJsonSchema(
     {
         "type": "array",
@@ -72,6 +84,6 @@ TURNS = WithJsonSchema(
                 ),
             ]
         },
-        "contains": {"properties": {"role": {"enum": _ASKED}}, "required": ["role"]},
+        "contains": {"anyOf": [_SPEAKS, _SAYS]},
     }
 )

@@ -7,6 +7,7 @@ when the engine dies. It knows neither HTTP nor processes. One event loop calls 
 import asyncio
 import heapq
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,8 @@ class Accepted:
         self._send: Callable[[dict[str, Any]], object] | None = None
         self._width, self._window = 1, 1
         self._work, self._seconds = 1.0, 1.0
+        self._full_at: float | None = None
+        """When the last step came, if its batch was full and the engine had work after it."""
         self._mean: float | None = None
         loading = "The model is still loading; retry in a moment"
         self._loading = ApiError(503, loading, code="loading", retry_after=1)
@@ -144,9 +147,12 @@ class Accepted:
 
     def received(self, step: dict[str, Any]) -> None:
         """Pass the events of one step of the engine on to their requests, and learn its rate."""
+        now = time.monotonic()
         if step["full"]:
+            # What passes between two steps counts too, but not the time in which the process hung.
+            between = now - self._full_at if self._full_at is not None else 0.0
             self._work = _KEPT * self._work + step["work"]
-            self._seconds = _KEPT * self._seconds + step["seconds"]
+            self._seconds = _KEPT * self._seconds + min(max(step["seconds"], between), 2 * step["seconds"])
         for number, event in step["events"]:
             ticket = self._tickets.get(number)
             if ticket is None:
@@ -160,6 +166,7 @@ class Accepted:
                 self._in_engine.pop(number, None)
             ticket.events.put_nowait(event)
         self._dispatch()
+        self._full_at = now if step["full"] and self._in_engine else None
 
     def lost_engine(self, retry_after: int) -> tuple[int, int]:
         """Fail the begun requests, keep the others for the next engine; return how many of each."""

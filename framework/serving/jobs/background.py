@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from framework.core.errors import ServeError
 from framework.serving.api_error import ApiError
+from framework.serving.caller import Caller
 from framework.serving.jobs.celery_queue import CeleryQueue, open_celery
 from framework.serving.jobs.in_process import InProcess, inside
 from framework.serving.jobs.job import Job, NewJob, new_id
@@ -59,13 +60,14 @@ class Background:
         self._sweeper = Sweeper(self._upkeep, settings, metrics, self._webhooks)
 
     @contextlib.asynccontextmanager
-    async def running(self, app: ASGIApp) -> AsyncIterator[None]:
+    async def running(self, app: ASGIApp, callers: Callable[[str], Caller | None]) -> AsyncIterator[None]:
         """Keep jobs going until the block ends.
 
         Args:
             app: the server's routes without keys, for jobs that run in this process.
+            callers: return the caller with a name, None if its key has been withdrawn.
         """
-        queue = self._queue(app)
+        queue = self._queue(app, callers)
         sweeping = asyncio.ensure_future(self._sweeper.run(queue))
         try:
             yield
@@ -77,11 +79,11 @@ class Background:
                 await self._webhooks.close()
             await asyncio.to_thread(self._rows.close)
 
-    def _queue(self, app: ASGIApp) -> JobQueue:
+    def _queue(self, app: ASGIApp, callers: Callable[[str], Caller | None]) -> JobQueue:
         if self._broker:
             celery = open_celery(self._broker, self._release, publishes=True)
             return CeleryQueue(self._upkeep, celery, self._settings.republish_seconds)
-        runner = JobRunner(self._table, inside(app), holder_name())
+        runner = JobRunner(self._table, inside(app, callers), holder_name())
         return InProcess(self._table, runner, self._settings.concurrency, self._sweeper.wake)
 
     async def accept(self, new: NewJob, prefix: str) -> tuple[Job, bool]:

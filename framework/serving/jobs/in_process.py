@@ -7,10 +7,12 @@ from functools import partial
 import httpx
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from framework.serving.api_error import ApiError
 from framework.serving.caller import Caller
 from framework.serving.jobs.job import Job
 from framework.serving.jobs.runner import JobRunner
 from framework.serving.jobs.table import JobTable
+from framework.serving.middleware.error_handlers import error_response
 
 
 class InProcess:
@@ -53,12 +55,21 @@ class InProcess:
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def inside(app: ASGIApp) -> Callable[[Job], httpx.AsyncClient]:
-    """Return what connects to *app*, the server's own routes, in the name of a job's owner."""
+def inside(app: ASGIApp, callers: Callable[[str], Caller | None]) -> Callable[[Job], httpx.AsyncClient]:
+    """Return what connects to the server's own routes in the name of a job's owner.
+
+    Args:
+        app: the routes.
+        callers: return the caller with a name, with its limits, or None if its key has been withdrawn.
+    """
 
     def connect(job: Job) -> httpx.AsyncClient:
         async def as_owner(scope: Scope, receive: Receive, send: Send) -> None:
-            scope["state"] = {"caller": Caller(job.owner)}
+            if (caller := callers(job.owner)) is None:
+                error = ApiError(401, "The job's API key is not accepted any more", code="invalid_api_key")
+                await error_response(scope, error)(scope, receive, send)
+                return
+            scope["state"] = {"caller": caller}
             await app(scope, receive, send)
 
         transport = httpx.ASGITransport(as_owner, raise_app_exceptions=False)

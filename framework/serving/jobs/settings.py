@@ -1,6 +1,5 @@
 """The options of background work, under ``serving.jobs``."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Self
@@ -10,16 +9,15 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from framework.core.component import Component
-from framework.core.errors import ServeError
+from framework.serving.outbound.address import resolve, variable_of
 
 WEBHOOK_SECRET = "GITUNE_WEBHOOK_SECRET"
 """The environment variable with the key that signs webhooks, as ``whsec_<base64>``."""
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?")
 
 
 def _location(value: str) -> str:
-    if not value or _VARIABLE.fullmatch(value):
+    if not value or variable_of(value):
         return value
     if "://" not in value:
         raise PydanticCustomError(
@@ -111,7 +109,8 @@ class Jobs(Component):
         Raises:
             ServeError: the environment variable is not set.
         """
-        return _resolve(self.results, "results") or f"sqlite:///{folder.absolute()}/jobs.sqlite"
+        results = resolve(self.results, "serving.jobs.results") if self.results else ""
+        return results or f"sqlite:///{folder.absolute()}/jobs.sqlite"
 
     def broker_url(self) -> str:
         """Return the broker's URL, empty without a broker.
@@ -119,12 +118,13 @@ class Jobs(Component):
         Raises:
             ServeError: the environment variable is not set.
         """
-        return _resolve(self.broker, "broker")
+        return resolve(self.broker, "serving.jobs.broker") if self.broker else ""
 
-
-def _resolve(value: str, field: str) -> str:
-    if not value or "://" in value:
-        return value
-    if url := os.environ.get(value, "").strip():
-        return url
-    raise ServeError(f"serving.jobs.{field}: the environment variable {value} is not set; set it to a URL")
+    def connections(self) -> dict[str, str]:
+        """Return the addresses of what is called from the server; see ``Serving.connections``."""
+        named = {"serving.jobs.results": self.results, "serving.jobs.broker": self.broker}
+        called = {field: address for field, address in named.items() if address}
+        for number, host in enumerate(self.webhook_hosts):
+            scheme = "http" if ":" in host else "https"
+            called[f"serving.jobs.webhook_hosts.{number}"] = f"{scheme}://{host}"
+        return called

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 _CONNECT_SECONDS = 10.0
+_PULSE_SECONDS = 10.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FrameworkError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    if arguments.pulse is not None:
+        app.steps["worker"].add(pulse(arguments.pulse))
     worker = app.Worker(
         concurrency=settings.concurrency,
         loglevel="WARNING",
@@ -56,6 +59,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     worker.start()
     return int(worker.exitcode or 0)
+
+
+def pulse(file: Path) -> type:
+    """Return a part of the worker that touches *file* while the worker's loop runs, for a probe to see."""
+    from celery import bootsteps
+
+    class Pulse(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.components:Timer",)
+
+        def start(self, parent: Any) -> None:
+            """Touch the file now and from now on."""
+            file.touch()
+            parent.timer.call_repeatedly(_PULSE_SECONDS, file.touch)
+
+    return Pulse
 
 
 def _read_settings(path: Path) -> Jobs:
@@ -128,6 +146,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--release", type=Path, required=True, help="the release.lock")
     parser.add_argument("--config", type=Path, required=True, help="the server's options as JSON")
     parser.add_argument("--url", required=True, help="base URL of the server, such as http://x.models.svc")
+    parser.add_argument("--pulse", type=Path, metavar="FILE", help="touch this file while the worker runs")
     return parser
 
 

@@ -2,26 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from framework.serving.answers.answer_use import current_use
 from framework.serving.answers.cache_key import is_deterministic
-from framework.serving.answers.cache_use import CacheUse, begin_use
 from framework.serving.api_error import ApiError
 
 CLIENT_SECONDS, CDN_SECONDS = 300, 3600
 """For how long a client, and a shared cache, can use an answer without asking again."""
-_FRESH = {"no-cache", "no-store", "max-age=0"}
-"""What a client's ``Cache-Control`` says if no earlier answer will do."""
-SOURCE = "x-cache"
-"""The header that says where an answer came from."""
 
 
 class Cacheable:
-    """Middleware: validates, by entity tag, what clients have kept, and reads their ``Cache-Control``.
+    """Middleware: validates, by entity tag, what clients have kept; ``Sourced`` is before it.
 
     The tag is the digest of the model and the request, so a client that sends both again has the answer, and
     gets 304 without a computation.
@@ -46,10 +42,7 @@ class Cacheable:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self.routes:
             await self.app(scope, receive, send)
             return
-        headers, digest = Headers(scope=scope), self.digest()
-        wishes = {wish.strip().lower() for wish in headers.get("cache-control", "").split(",")}
-        use = CacheUse(read=not wishes & _FRESH, write="no-store" not in wishes)
-        begin_use(use)
+        headers, digest, use = Headers(scope=scope), self.digest(), current_use()
         body, again = await _read(receive)
         tag = _tag(scope["path"], digest, body) if use.write else None
         kept = {"etag": tag, "cache-control": self.validity} if tag else {}
@@ -62,18 +55,14 @@ class Cacheable:
             return
 
         async def tagged(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                self._add(message, use, kept if self.digest() == digest else {})
+            if message["type"] == "http.response.start" and message["status"] == HTTPStatus.OK:
+                added = MutableHeaders(scope=message)
+                whole = "application/json" in added.get("content-type", "")
+                if whole and use.substitute is None and self.digest() == digest:
+                    added.update(kept)
             await send(message)
 
         await self.app(scope, again, tagged)
-
-    def _add(self, message: Message, use: CacheUse, kept: Mapping[str, str]) -> None:
-        added = MutableHeaders(scope=message)
-        if use.sources:
-            added[SOURCE] = ", ".join(use.sources)
-        if message["status"] == HTTPStatus.OK and "application/json" in added.get("content-type", ""):
-            added.update(kept)
 
 
 async def _read(receive: Receive) -> tuple[bytes, Receive]:

@@ -12,6 +12,8 @@ from framework.core.errors import ServeError
 
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _PORTS = {"http": 80, "https": 443, "redis": 6379, "rediss": 6379}
+_OTHER_PORTS = {"amqp": 5672, "amqps": 5671, "postgres": 5432, "postgresql": 5432}
+"""Ports of services that have their own options."""
 
 
 def _check(value: str) -> str:
@@ -45,15 +47,20 @@ def variable_of(address: str | None) -> str | None:
 
 
 def host_and_port(address: str | None) -> tuple[str, int] | None:
-    """Return where a URL leads to; None for an environment variable.
+    """Return where a URL leads to; None for an environment variable, and for a file.
 
     >>> host_and_port("redis://cache/0"), host_and_port("GITUNE_REDIS_URL")
     (('cache', 6379), None)
+    >>> host_and_port("postgresql://jobs/x"), host_and_port("sqlite:////data/jobs.sqlite")
+    (('jobs', 5432), None)
     """
     if address is None or variable_of(address):
         return None
     parts = urlsplit(address)
-    return str(parts.hostname), parts.port or _PORTS[parts.scheme]
+    if parts.hostname is None:
+        return None
+    scheme = parts.scheme.partition("+")[0]
+    return parts.hostname, parts.port or {**_PORTS, **_OTHER_PORTS}[scheme]
 
 
 def resolve(address: str, field: str) -> str:

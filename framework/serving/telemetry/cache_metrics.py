@@ -1,4 +1,4 @@
-"""Metrics of the answer cache, and of calls to other services."""
+"""Metrics of the answer cache, of the fallback, and of calls to other services."""
 
 from collections.abc import Callable
 from typing import Literal, get_args
@@ -9,6 +9,8 @@ from framework.serving.outbound.destination import Outcome
 Source = Literal["memory", "redis", "joined", "model", "bypassed"]
 """Where an answer came from; ``joined`` is an equal request that was being answered already, ``bypassed`` the
 model, without a look into the cache."""
+FallbackReason = Literal["shed", "failed"]
+"""Why a fallback answers: the request would have waited too long, or the engine failed."""
 Failure = Literal["unreachable", "refused", "damaged", "unwritten"]
 """Why a look at Redis failed: no answer, an error as answer, a value that is not what was written, or too
 many answers that still have to be written."""
@@ -36,6 +38,25 @@ class CacheMetrics:
     def watch_size(self, size: Callable[[], float]) -> None:
         """Expose the bytes in memory; *size* is called at each scrape."""
         self._bytes.set_function(size)
+
+
+class FallbackMetrics:
+    """Who answers in place of the release."""
+
+    def __init__(self, registry: object) -> None:
+        from prometheus_client import CollectorRegistry, Counter
+
+        assert isinstance(registry, CollectorRegistry)
+        self._answers = Counter(
+            names.FALLBACKS, "Requests for the fallback.", ["reason", "outcome"], registry=registry
+        )
+        for reason in get_args(FallbackReason):
+            for outcome in ("answered", "unanswered"):
+                self._answers.labels(reason, outcome)
+
+    def count(self, reason: FallbackReason, *, answered: bool) -> None:
+        """Count a request that the fallback was asked to answer."""
+        self._answers.labels(reason, "answered" if answered else "unanswered").inc()
 
 
 class OutboundMetrics:

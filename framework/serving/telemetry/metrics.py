@@ -10,7 +10,7 @@ from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
-from framework.serving.telemetry.cache_metrics import CacheMetrics, OutboundMetrics
+from framework.serving.telemetry.cache_metrics import CacheMetrics, FallbackMetrics, OutboundMetrics
 from framework.serving.telemetry.drift_watch import FEATURES, DriftWatch
 from framework.serving.telemetry.gpus import watch_gpus
 from framework.serving.telemetry.outputs import BadStreak, Judgment
@@ -84,6 +84,7 @@ class Metrics:
         )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
         self.cache = CacheMetrics(registry)
+        self.fallback = FallbackMetrics(registry)
         self.outbound = OutboundMetrics(registry)
 
         self.bad_streak = BadStreak()
@@ -98,19 +99,19 @@ class Metrics:
         oldest.set_function(lambda: self.queue.oldest())
         self._versions: set[str] = set()
         watch_gpus(registry)
-        self._introduce(release)
-
-    def _introduce(self, release: Release) -> None:
-        """Expose the release, and its metrics from before publishing."""
-        from prometheus_client import Gauge
-
         labels = ["release", "digest", "engine", "base_model"]
-        info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=self.registry)
-        info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
+        self._info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=registry)
         about = "Measured before publishing."
-        measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=self.registry)
+        self._measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=registry)
+        self.introduce(release)
+
+    def introduce(self, release: Release) -> None:
+        """Expose the release, and its metrics from before publishing, in place of an earlier one's."""
+        self._info.clear()
+        self._measured.clear()
+        self._info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
         for metric, value in sorted(release.metrics.items()):
-            measured.labels(metric).set(value)
+            self._measured.labels(metric).set(value)
 
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
         """Expose a process's resident memory; *pid* is called at each scrape."""

@@ -2,6 +2,9 @@
 
 import concurrent.futures
 import json
+import random
+import threading
+import time
 
 import httpx
 import pytest
@@ -9,8 +12,8 @@ from redis_process import needs_redis, running_redis
 from server_process import eventually, serving, stopped
 
 from framework.core import metric_names as metrics
+from framework.serving.answers.answer_use import SOURCE
 from framework.serving.answers.redis_cache import PREFIX
-from framework.serving.middleware.cacheable import SOURCE
 
 ROUTE = "/v1/chat/completions"
 pytestmark = needs_redis
@@ -141,3 +144,36 @@ def test_client_that_leaves_does_not_end_the_others_answer(cached) -> None:
         leader.result()
         assert eventually(lambda: cached.sample(metrics.IN_FLIGHT) == 1)
     assert (follower.result().status_code, follower.result().headers[SOURCE]) == (200, "joined")
+
+
+@pytest.mark.slow
+def test_answers_are_right_while_redis_comes_and_goes(redis, tiny_genai, tmp_path) -> None:
+    chance, texts = random.Random(12), [f"number {number}" for number in range(8)]
+    done = threading.Event()
+
+    def ask_on(served, seed):
+        order, answers = random.Random(seed), []
+        while not done.is_set():
+            text = order.choice(texts)
+            answers.append((text, json.dumps(content(ask(served, text)))))
+        return answers
+
+    cache = {"memory_mib": 0, "redis": redis.url}
+    with (
+        serving(tiny_genai, "genai", "causal-lm", tmp_path, cache=cache, max_new_tokens=64) as served,
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+    ):
+        loops = [pool.submit(ask_on, served, seed) for seed in range(4)]
+        for _ in range(10):
+            with redis.suspended():
+                time.sleep(chance.uniform(0, 1))
+            redis.kill()
+            time.sleep(chance.uniform(0, 1))
+            redis.start()
+            time.sleep(chance.uniform(0, 1))
+        done.set()
+        answers = [answer for loop in loops for answer in loop.result()]
+        assert served.sample(metrics.REQUESTS, 'code="5') == 0
+        # The breaker lets one call through after its pause.
+        assert eventually(lambda: ask(served, texts[0]).headers[SOURCE] == "redis")
+    assert len({*answers}) == len(texts)  # one answer to each

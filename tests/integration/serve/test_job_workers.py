@@ -77,6 +77,7 @@ def test_a_worker_answers_and_cancels(tiny_genai, tmp_path) -> None:
         ]
         assert eventually(lambda: served.sample(metrics.JOBS_ENDED, "cancelled") == 3)
         assert eventually(lambda: served.sample(metrics.JOBS_ENDED, "incomplete") == 2)
+        assert (tmp_path / "pulse").exists()
         assert running.worker.stop() == 0
 
 

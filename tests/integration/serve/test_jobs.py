@@ -1,6 +1,8 @@
 """Background work of one server, without a broker."""
 
 import contextlib
+import hashlib
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -180,3 +182,29 @@ def test_jobs_survive_the_server(tiny_genai, tmp_path) -> None:
 
 def test_without_the_option_there_are_no_jobs(chat) -> None:
     assert httpx.post(f"{chat.url}/v1/jobs", json={"url": CHAT, "body": BODY}).status_code == 404
+
+
+def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> None:
+    def entry(name, secret, **limits):
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        return {"name": name, "hash": f"sha256:{digest}", **limits}
+
+    def call(method, path, secret="a-secret", **sent):
+        headers = {"Authorization": f"Bearer {secret}"}
+        return httpx.request(method, f"{served.url}{path}", headers=headers, **sent)
+
+    keys = tmp_path / "keys.json"
+    both = [entry("a", "a-secret", requests_per_minute=2), entry("b", "b-secret")]
+    keys.write_text(json.dumps({"keys": both}))
+    options = {"jobs": {"max_seconds": 600}, "keys": str(keys)}
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
+        sent = {"json": {"url": CHAT, "body": BODY}}
+        ids = [call("POST", "/v1/jobs", **sent).json()["id"] for _ in range(3)]
+
+        def statuses():
+            return sorted(call("GET", f"/v1/jobs/{each}").json()["status"] for each in ids)
+
+        assert eventually(lambda: statuses() == ["in_progress", "incomplete", "incomplete"])
+        assert call("POST", CHAT, json=BODY).status_code == 429  # the jobs have used it up
+        assert call("GET", f"/v1/jobs/{ids[0]}", "b-secret").status_code == 404
+        assert call("POST", CHAT, "b-secret", json=BODY).status_code == 200

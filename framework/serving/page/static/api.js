@@ -53,7 +53,7 @@ export async function unlock(open) {
       if (problem.status !== 401) return explain(problem);
       form.hidden = false;
       byId("key").focus();
-      if (tried) explain(problem);
+      if (tried) explain(new Error("The server does not accept this key."));
       sessionStorage.removeItem(KEY);
     }
   };

@@ -2,6 +2,7 @@
 import { byId, call, element, unlock } from "./api.js";
 
 let root;
+const inline = new Map();  // objects that have a title, but no name in the document
 
 await unlock(async () => {
   root = await (await call("openapi.json")).json();
@@ -10,7 +11,14 @@ await unlock(async () => {
   byId("about").textContent = `version ${root.info.version}`;
   const operations = Object.entries(root.paths).flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => describe(method.toUpperCase(), path, operation)));
-  byId("operations").replaceChildren(...operations);
+  const schemas = Object.entries(root.components.schemas).filter(([, schema]) => schema.properties);
+  const parts = [...schemas, ...inline].map(([name, schema]) => {
+    const article = element("article", "", { class: "operation" });
+    article.append(element("h2", name.replace(/^_/, "")), element("p", schema.description ?? ""));
+    article.append(fields("Fields", properties(schema)));
+    return article;
+  });
+  byId("operations").replaceChildren(...operations, ...parts);
 });
 
 function describe(method, path, operation) {
@@ -41,8 +49,10 @@ function fields(title, rows) {
 function answers(responses) {
   const rows = Object.entries(responses).map(([status, response]) => [
     status, response.description,
-    Object.entries(response.content ?? {}).map(([type, { schema, "x-event-schema": event }]) =>
-      `${type}: ${event ? `events of ${kind(event)}` : kind(schema)}`).join("; ") || "no body",
+    Object.entries(response.content ?? {}).map(([type, { schema }]) => {
+      const event = schema.properties?.data?.anyOf[0].contentSchema;
+      return `${type}: ${event ? `events of ${kind(event)}` : kind(schema)}`;
+    }).join("; ") || "no body",
   ]);
   return table("Answers", ["Status", "Meaning", "Content"], rows);
 }
@@ -65,6 +75,7 @@ function resolve(schema) {
 
 /** Return a schema in a few words. */
 function kind(schema) {
+  if (schema.title && schema.properties) inline.set(schema.title, schema);
   if (schema.$ref) return schema.$ref.split("/").pop().replace(/^_/, "");
   if (schema.anyOf) return [...new Set(schema.anyOf.map(kind))].join(" or ");
   if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" or ");

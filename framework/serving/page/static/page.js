@@ -50,8 +50,9 @@ byId("ask").addEventListener("submit", async (event) => {
   try {
     await (release.answers === "chat" ? converse(text) : classify(text));
   } catch (problem) {
-    byId("status").textContent = "";
-    explain(problem);
+    const stopped = problem.name === "AbortError";
+    byId("status").textContent = stopped ? "Stopped." : "";
+    explain(stopped ? undefined : problem);
   } finally {
     running = undefined;
     busy(false);
@@ -94,7 +95,7 @@ async function converse(text) {
   show("You", text);
   const turn = show(release.name, "", "answer");
   const said = turn.querySelector("p");
-  let first, last, tokens, id, fingerprint, ending;
+  let first, tokens, id, fingerprint, ending;
   try {
     for await (const chunk of events(response)) {
       if (chunk.error) throw new Error(chunk.error.message);
@@ -103,8 +104,7 @@ async function converse(text) {
       ending = chunk.choices[0]?.finish_reason ?? ending;
       const piece = chunk.choices[0]?.delta.content;
       if (!piece) continue;
-      last = performance.now();
-      first ??= last;
+      first ??= performance.now();
       said.textContent += piece;
     }
   } catch (problem) {
@@ -112,10 +112,10 @@ async function converse(text) {
     ending = "stopped";
   }
   if (turns === conversation) turns = [...messages, { role: "assistant", content: said.textContent }];
+  const seconds = (performance.now() - started) / 1000;
   const figures = [
     first === undefined ? "no text" : `first token after ${Math.round(first - started)} ms`,
-    tokens === undefined ? "" : `${tokens} tokens`,
-    tokens > 1 && last > first ? `${((tokens - 1) / (last - first) * 1000).toFixed(1)} tokens/s` : "",
+    tokens === undefined ? "" : `${tokens} tokens, ${(tokens / seconds).toFixed(1)} tokens/s`,
     { length: "cut at the longest answer", stopped: "stopped" }[ending] ?? "",
   ].filter(Boolean).join(", ");
   finish(turn, figures, { id, system_fingerprint: fingerprint });

@@ -104,7 +104,8 @@ def exposed():
     exported.watch_drift(DriftWatch(50))
     exported.reported("a", {"completed": True}, 5)
     exported.outbound.watch("redis", lambda: False)
-    for counter in (exported.requests, exported.timeouts, exported.bad_outputs, exported.seconds):
+    counters = (exported.requests, exported.timeouts, exported.bad_outputs, exported.jobs_ended)
+    for counter in (*counters, exported.seconds):
         counter.labels(*["x"] * len(counter._labelnames))
     return {sample.name for family in exported.registry.collect() for sample in family.samples}
 

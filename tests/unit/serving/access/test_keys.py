@@ -13,6 +13,7 @@ from framework.serving.access import keys as module
 from framework.serving.access.key_file import hash_of, read_keys
 from framework.serving.access.keys import Keys
 from framework.serving.access.new_key import main
+from framework.serving.caller import ANYBODY
 
 FIRST, SECOND = "first-key-ä", "second-key"
 
@@ -136,3 +137,14 @@ def test_mounted_secret_is_read_again_and_a_broken_one_keeps_the_keys(tmp_path, 
     asyncio.run(asyncio.wait_for(change(), 20))
     assert results == ["loaded", "refused", "refused", "loaded"], "each change counts once"
     assert "keys.0.hash" in caplog.text
+
+
+def test_caller_is_found_by_name_while_its_key_is_accepted(tmp_path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_text(text(FIRST, tokens_per_minute=5))
+    keys, _ = opened(path)
+    assert keys.caller_named("key-0").tokens_per_minute == 5
+    assert keys.caller_named("key-1") is None
+    keys.renew(text(FIRST, expires="2001-01-01T00:00:00Z").encode())
+    assert keys.caller_named("key-0") is None
+    assert opened(None)[0].caller_named("") == ANYBODY

@@ -9,7 +9,7 @@ from scripted_answers import ScriptedAnswers, asking, classifying, everything, s
 
 from framework.core import metric_names as names
 from framework.core.release import Release
-from framework.serving.answers.cache_use import CacheUse, begin_use
+from framework.serving.answers.answer_use import AnswerUse, begin_use
 from framework.serving.answers.cached_answers import CachedAnswers
 from framework.serving.answers.memory_cache import MemoryCache
 from framework.serving.api_error import ApiError
@@ -88,13 +88,13 @@ def test_sampled_answers_are_computed_each_time():
 def test_clients_can_refuse_earlier_answers_and_keeping_theirs():
     async def scenario():
         cached = opened()
-        begin_use(CacheUse(read=False, write=False))
+        begin_use(AnswerUse(read=False, write=False))
         await cached.generate()
         assert cached.memory.size == 0
-        begin_use(CacheUse(read=False))
+        begin_use(AnswerUse(read=False))
         await cached.generate()
         refreshed = await cached.generate()
-        begin_use(use := CacheUse())
+        begin_use(use := AnswerUse())
         assert await cached.generate() == refreshed
         assert cached.inner.begun == 3
         assert use.sources == ["memory"]

@@ -8,10 +8,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from framework.serving.answers.cache_use import current_use
+from framework.serving.answers.answer_use import current_use
 from framework.serving.middleware.bounded import Bounded
 from framework.serving.middleware.cacheable import Cacheable
 from framework.serving.middleware.error_handlers import install_error_handlers
+from framework.serving.middleware.sourced import Sourced
 
 
 class App:
@@ -22,7 +23,9 @@ class App:
         paths = ["/v1/chat/completions", "/v1/classify"]
         routes = [Route(path, self.answer, methods=["POST"]) for path in [*paths, "/v1/feedback"]]
         cacheable = Middleware(Cacheable, routes=paths, digest=lambda: self.digest, shared=shared)
-        app = Starlette(routes=routes, middleware=[Middleware(Bounded, open_paths=()), cacheable])
+        sourced = Middleware(Sourced, routes=paths, under_way=set())
+        bounded = Middleware(Bounded, open_paths=())
+        app = Starlette(routes=routes, middleware=[bounded, sourced, cacheable])
         install_error_handlers(app)
         self.client = TestClient(app)
 

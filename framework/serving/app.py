@@ -129,6 +129,7 @@ class _Server(uvicorn.Server):
             self._limits,
             model.context,
             model.answers,
+            model.tell,
             self.metrics,
             background=self._background,
             keeps_answers=self._features.cache is not None,

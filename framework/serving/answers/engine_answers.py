@@ -6,8 +6,9 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from framework.serving.answers import Classification, Event, Generation
+from framework.serving.answers import Classification, Event, Generation, said
 from framework.serving.api_error import ApiError, read_error
+from framework.serving.caller import Caller
 from framework.serving.engine.accepted import Accepted, Ticket, is_last
 from framework.serving.telemetry.metrics import Metrics
 from framework.serving.telemetry.outputs import judge
@@ -49,6 +50,22 @@ class EngineAnswers:
             self._metrics.queue.leave(str(ticket.number))
             self._accepted.remove(ticket)
             counted.trace()
+
+    async def tell(self, payload: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """Return what the engine's process tells without its model; see ``framework.serving.engine.told``.
+
+        Raises:
+            ApiError: it is refused, or failed.
+        """
+        self._accepted.admit(caller=caller)
+        ticket = self._accepted.add(payload, 1.0, caller)
+        try:
+            told = await self._first(ticket, time.monotonic())
+        finally:
+            self._accepted.remove(ticket)
+        if "error" in told:
+            raise read_error(told)
+        return told
 
     async def _first(self, ticket: Ticket, arrived: float) -> Event:
         """Return a request's first event.
@@ -116,7 +133,7 @@ class _Counted:
             self._began = content.pop("began", None)
             metrics.began(self._asked.arrived, self._began)
         if "text" in content:
-            self._add_text(content["text"], content["tokens"])
+            self._add_text(said(content), content["tokens"])
         if "finish_reason" in content:
             metrics.completion_tokens.inc(content["completion_tokens"])
             cut = content["finish_reason"] == "length" and not self._asked.limit_is_own

@@ -17,6 +17,8 @@ from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
 
 PATH = "/v1/classify"
+ALIAS = "/classify"
+"""vLLM's path."""
 _INTERNAL = ("tokens", "batch")
 
 
@@ -37,7 +39,7 @@ class Classify:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.routes = [Route(PATH, self.answer, methods=["POST"])]
+        self.routes = [Route(path, self.answer, methods=["POST"]) for path in (PATH, ALIAS)]
 
     async def answer(self, request: Request) -> Response:
         """Classify one or more texts."""

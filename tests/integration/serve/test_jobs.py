@@ -124,6 +124,12 @@ def test_openai_clients_use_background_responses(served) -> None:
     assert (done.incomplete_details.reason, done.usage.output_tokens) == ("max_output_tokens", 8)
     assert done.metadata == {"k": "v"}
 
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    text = {"format": {"type": "json_schema", "name": "x", "schema": schema}}
+    asked = responses.create(model="tiny", input="hello", background=True, text=text)
+    assert eventually(lambda: responses.retrieve(asked.id).status == "completed")
+    assert isinstance(json.loads(responses.retrieve(asked.id).output_text)["a"], bool)
+
     parts = [{"role": "user", "content": [{"type": "input_text", "text": "hello world"}]}]
     again = responses.create(model="tiny", input=parts, background=True, max_output_tokens=8)
     assert eventually(lambda: responses.retrieve(again.id).output_text == done.output_text)

@@ -1,9 +1,12 @@
 """Answers whose events a test sends itself."""
 
 import asyncio
+import itertools
 
 from framework.serving.answers import Classification, Generation
 from framework.serving.caller import ANYBODY
+
+_numbers = itertools.count()
 
 
 class ScriptedAnswers:
@@ -41,7 +44,8 @@ def asking(text="hi", temperature=0.0, seed=None, limit=None):
     sampling = {"temperature": temperature, "top_p": 1.0, "seed": seed}
     messages = [{"role": "user", "content": text}]
     payload = {"messages": messages, "tools": [], "stops": (), "sampling": sampling}
-    return Generation(payload, limit or 8, limit is not None, ANYBODY, 0.0)
+    # Each request has an id of its own, as the routes give it.
+    return Generation(payload, limit or 8, limit is not None, ANYBODY, 0.0, id=f"chatcmpl-{next(_numbers)}")
 
 
 def classifying(*texts):

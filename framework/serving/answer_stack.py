@@ -52,10 +52,11 @@ class AnswerStack:
         answers: Answers = EngineAnswers(accepted, self._metrics, self._queue_timeout)
         if self._memory is not None:
             answers = CachedAnswers(answers, release.digest, self._memory, self._redis, self._metrics)
-        if self._fallback is not None:
-            answers = FallbackAnswers(answers, self._fallback, self._metrics.fallback)
         answers = LimitedAnswers(answers, self.allowances, accepted.expected_tokens)
-        return Noted(self.observed.wrap(answers, release))
+        answers = self.observed.wrap(answers, release)
+        if self._fallback is not None:  # outside of the log and the drift, which are the release's own
+            answers = FallbackAnswers(answers, self._fallback, self._metrics.fallback)
+        return Noted(answers)
 
     async def close(self) -> None:
         """Write what waits, and end the connections."""

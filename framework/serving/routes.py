@@ -87,9 +87,7 @@ def open_application(
     middleware.append(Middleware(Bounded, open_paths=PATHS))
     middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
     if service.keeps_answers:
-        middleware.append(
-            Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not keys)
-        )
+        middleware.append(Middleware(Cacheable, routes=paths, digest=service.digest, shared=not keys))
     app = Starlette(
         routes=[route for endpoint in endpoints for route in endpoint.routes],
         middleware=middleware,

@@ -50,6 +50,10 @@ class Service:
         self.release, self.context, self.answers = release, context, answers
         self.created = int(time.time())
 
+    def digest(self) -> str:
+        """Return what tells the answers of the release and its adapters from others'."""
+        return ",".join([self.release.digest, *sorted(self.adapters.values())])
+
     def check_model(self, name: str) -> None:
         """Refuse a request for another model than the release itself.
 

@@ -33,6 +33,7 @@ from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
 from framework.serving.middleware.limited import Limited
 from framework.serving.middleware.sourced import Sourced
+from framework.serving.middleware.traced import Traced
 from framework.serving.page import pages
 
 
@@ -78,6 +79,8 @@ def open_application(
     # Outermost first: answers of 401 and 413 count too.
     log = log_to_stderr() if service.limits.access_log == "json" else None
     middleware = [Middleware(Identified, log=log), counted]
+    if service.tracing is not None:
+        middleware.insert(1, Middleware(Traced, tracing=service.tracing, routes=paths))
     if keys:
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
         middleware.append(limited)

@@ -1,7 +1,7 @@
 """OpenVINO GenAI's scheduler: answers join and leave one running batch between two tokens.
 
-It computes in float32, as the engine ``openvino`` does, so that the served model is the evaluated one. Equal
-prompt prefixes are computed once.
+It computes as the engine ``openvino`` does, so that the served model is the evaluated one. Equal prompt
+prefixes are computed once.
 """
 
 import secrets

@@ -13,6 +13,7 @@ from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
 from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.metrics import Metrics
+from framework.serving.telemetry.traces import Tracing
 
 Tell = Callable[[dict[str, Any], Caller], Awaitable[dict[str, Any]]]
 
@@ -39,6 +40,8 @@ class Service:
     """The digest of each adapter that is served beside the release, by its name."""
     under_way: set[object] = field(default_factory=set)
     """The requests for answers that are being answered, one object each."""
+    tracing: Tracing | None = None
+    """Traces requests; None if they are not traced."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 

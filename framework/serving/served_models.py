@@ -146,6 +146,7 @@ class ServedModels:
         """Let *model* answer new requests, and end the one before when its requests have ended."""
         old, self.current = self.current, model
         service.serve(model.release, model.context, model.answers)
+        service.tell = model.tell
         service.metrics.introduce(model.release)
         begun = set(service.under_way)
         print(

@@ -23,9 +23,7 @@ def is_deterministic(sampling: dict[str, Any]) -> bool:
 
 def generation_key(digest: str, asked: Generation) -> str:
     """Return the key of the model *digest*'s answer to a request, 64 hex digits."""
-    who = ("caller", "arrived", "id", "route")
-    asked_for = [(each.name, getattr(asked, each.name)) for each in fields(asked) if each.name not in who]
-    return _key("generate", digest, asked_for)
+    return _key("generate", digest, [asked.payload, asked.limit, asked.limit_is_own])
 
 
 def text_key(digest: str, text: str) -> str:

@@ -66,6 +66,8 @@ class ChatRequest(StrictBody):
         messages = []
         for index, raw in enumerate(self.messages):
             param, unused = f"messages.{index}", set[str]()
+            if isinstance(raw.get("content"), dict):  # in a row an empty one is a missing text
+                raise ApiError(400, f"{param}.content must be text, not an object", param=param)
             try:
                 messages.append(read_turn(raw, param, param, unused, blank=True))
             except DataError as error:

@@ -1,26 +1,27 @@
-"""The server under load: tokens a CPU-second with 16 clients, beside one client and beside the bare engine.
+"""The server under load, beside one client, beside the bare engine, and beside itself at less load.
 
 The model is the quickstart's, tuned for one step, since only its speed matters. Servers run as a user starts
-them, on one thread; their CPU time is that of the server and the model's process together. Takes minutes, and
-downloads the model once.
+them, on one thread; their CPU time is that of the server and the model's process together. Takes a quarter of
+an hour, and downloads the model once.
 """
 
-import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import httpx
 
 from benchmarks.process import RUN, environment
+from benchmarks.serving_load import TOKENS, Seen, at_rate, from_clients, prompt
 from framework.build.engine import Batches
 from framework.build.engine.batches import open_batches
 from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
@@ -29,117 +30,111 @@ _EXPORTS = {"onnx-genai": ("genai", 0.8), "openvino": ("openvino", 0.4)}
 """Each export: its engine, and the bound of the CPU time a token with 16 clients relative to one."""
 _CLIENTS = 16
 _REQUESTS = 32
-_TOKENS = 64
-_WORDS = (
-    "river",
-    "stone",
-    "cloud",
-    "bread",
-    "music",
-    "window",
-    "garden",
-    "paper",
-    "engine",
-    "silver",
-    "bottle",
-)
+_ACCEPTED = 24
+"""Requests that are open when the server is told to end."""
+_SECONDS = 40.0
+"""How long requests arrive at each rate."""
 _CUT = ["training.max_steps=1", "gates.exact_match.min=0", "gates.stops.min=0", "gates.int4.agreement.min=0"]
+Row = tuple[str, float, float | None]
 
 
 @dataclass(frozen=True)
-class Load:
-    """What a number of clients measured together."""
+class _Server:
+    """A running server of the quickstart's model."""
 
-    cpu_seconds_per_token: float
-    first_token_seconds: float
-    """The median."""
-    tokens_per_second: float
+    url: str
+    model: str
+    process: subprocess.Popen[bytes]
+
+    def resident_mib(self) -> float:
+        """Return the memory of the server and the model's process."""
+        return sum(map(_resident_mib, _family(self.process.pid)))
 
 
-def measure() -> Iterator[tuple[str, float, float | None]]:
-    """Yield the figures of each export's server."""
+def measure() -> Iterator[Row]:
+    """Yield the figures of each export's server, then those of a loaded one."""
     with tempfile.TemporaryDirectory() as name:
         for export, (engine, bound) in _EXPORTS.items():
-            folder = Path(name)
-            command = ["+recipe=quickstart", f"export={export}", f"name={engine}", *_CUT]
+            folder, command = Path(name), ["+recipe=quickstart", f"export={export}", f"name={engine}", *_CUT]
             subprocess.run(
                 [*RUN, *command], cwd=folder, check=True, env=environment(), stdout=subprocess.DEVNULL
             )
-            lock = json.loads(
-                (folder / f"environments/dev/{engine}/release.lock").read_text(encoding="utf-8")
-            )
-            with _served(folder, command) as (url, pid):
-                one, many = (load(url, pid, engine, clients) for clients in (1, _CLIENTS))
+            lock = json.loads((folder / f"environments/dev/{engine}/release.lock").read_text("utf-8"))
             model = folder / str(lock["model_uri"]).removeprefix("file://")
-            bare = _bare(open_batches(engine, model, 1, _CLIENTS), model)
-            yield f"{export}: CPU seconds a token, {_CLIENTS} clients / 1", _over(many, one), bound
-            yield (
-                f"{export}: CPU seconds a token, server / bare engine",
-                many.cpu_seconds_per_token / bare,
-                1 / 0.95,
-            )
-            yield f"{export}: tokens a CPU second, 1 client", 1 / one.cpu_seconds_per_token, None
-            yield f"{export}: tokens a CPU second, {_CLIENTS} clients", 1 / many.cpu_seconds_per_token, None
-            yield f"{export}: seconds to the first token, {_CLIENTS} clients", many.first_token_seconds, None
+            with _served(folder, command, engine, "serving.max_wait_seconds=600") as server:
+                yield from _together(server, export, bound, open_batches(engine, model, 1, _CLIENTS), model)
+        yield from _loaded(folder, command, engine)
 
 
-def load(url: str, pid: int, model: str, clients: int) -> Load:
-    """Send ``_REQUESTS`` requests from *clients* clients; each sends its next when one is answered.
-
-    Args:
-        url: the server's.
-        pid: its process.
-        model: the release's name.
-        clients: how many requests are open at once.
-    """
-    before, started = _cpu_seconds(pid), time.monotonic()
-    tokens, first = asyncio.run(_ask_all(url, model, clients))
-    seconds = time.monotonic() - started
-    return Load((_cpu_seconds(pid) - before) / tokens, median(first), tokens / seconds)
+def _together(server: _Server, export: str, bound: float, batches: Batches, model: Path) -> Iterator[Row]:
+    """Compare 16 clients with one, and the server with its engine alone."""
+    (one, _), (many, seen) = (_cost(server, clients) for clients in (1, _CLIENTS))
+    bare = _bare(batches, model)
+    yield f"{export}: CPU seconds a token, {_CLIENTS} clients / 1", many / one, bound
+    yield f"{export}: CPU seconds a token, server / bare engine", many / bare, 1 / 0.95
+    yield f"{export}: tokens a CPU second, 1 client", 1 / one, None
+    yield f"{export}: tokens a CPU second, {_CLIENTS} clients", 1 / many, None
+    yield f"{export}: seconds to the first token, {_CLIENTS} clients", seen.first_token(50), None
 
 
-async def _ask_all(url: str, model: str, clients: int) -> tuple[int, list[float]]:
-    free, tokens, first = asyncio.Semaphore(clients), 0, list[float]()
-
-    async def ask(client: httpx.AsyncClient, number: int) -> None:
-        nonlocal tokens
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": _prompt(number)}],
-            "max_tokens": _TOKENS,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        async with free:
-            started, seen = time.monotonic(), False
-            async with client.stream("POST", f"{url}/v1/chat/completions", json=body) as answer:
-                answer.raise_for_status()
-                async for line in answer.aiter_lines():
-                    if not seen and '"content"' in line and '"content": ""' not in line:
-                        seen = True
-                        first.append(time.monotonic() - started)
-                    if '"usage": {' in line:
-                        tokens += json.loads(line.removeprefix("data: "))["usage"]["completion_tokens"]
-
-    async with httpx.AsyncClient(timeout=600) as client:
-        await asyncio.gather(*(ask(client, number) for number in range(_REQUESTS)))
-    return tokens, first
+def _loaded(folder: Path, command: list[str], engine: str) -> Iterator[Row]:
+    """Measure latencies below saturation, answers above it, and a shutdown, at the default limits."""
+    with _served(folder, command, engine) as server:
+        peak = from_clients(server.url, engine, _ACCEPTED, 4 * _ACCEPTED)
+        rate = len(peak.answered) / peak.seconds
+        for share in (0.5, 0.8):
+            seen = at_rate(server.url, engine, share * rate, _SECONDS)
+            for percent in (50, 99):
+                name = f"{share:.0%} load, p{percent}: seconds"
+                yield f"{name} to the first token", seen.first_token(percent), None
+                yield f"{name} between pieces of text", seen.between_tokens(percent), None
+        before = server.resident_mib()
+        seen = at_rate(server.url, engine, 3 * rate, _SECONDS)
+        yield (
+            "3x load: peak's answers a second / answered",
+            rate / (len(seen.answered) / seen.seconds),
+            1 / 0.8,
+        )
+        yield "3x load: requests that failed", len(seen.failed), 0
+        yield "3x load: memory after / before", server.resident_mib() / before, 1.1
+    with _served(
+        folder, command, engine, "serving.grace_seconds=120", "serving.max_wait_seconds=600"
+    ) as server:
+        yield f"shutdown: lost of {_ACCEPTED} accepted", _lost_in_shutdown(server), 0
 
 
-def _prompt(number: int) -> str:
-    first, second = _WORDS[number % len(_WORDS)], _WORDS[(number * 7 + 3) % len(_WORDS)]
-    return f"Write a long story, number {number}, with a {first} and a {second} in it."
+def _cost(server: _Server, clients: int) -> tuple[float, Seen]:
+    """Return the server's CPU seconds a token with *clients*, and what these saw."""
+    before = sum(map(_cpu_seconds, _family(server.process.pid)))
+    seen = from_clients(server.url, server.model, clients, _REQUESTS)
+    if len(seen.answered) < _REQUESTS:
+        raise RuntimeError(f"{_REQUESTS - len(seen.answered)} of {_REQUESTS} requests were not answered")
+    return (sum(map(_cpu_seconds, _family(server.process.pid))) - before) / seen.tokens, seen
+
+
+def _lost_in_shutdown(server: _Server) -> float:
+    """Return how many accepted requests a SIGTERM cut."""
+    results: list[Seen] = []
+    load = threading.Thread(
+        target=lambda: results.append(from_clients(server.url, server.model, _ACCEPTED, _ACCEPTED))
+    )
+    load.start()
+    while httpx.get(f"{server.url}/metrics").text.find(f"gitune_requests_in_flight {_ACCEPTED}.0") < 0:
+        time.sleep(0.05)
+    server.process.send_signal(signal.SIGTERM)
+    load.join()
+    return _ACCEPTED - len(results[0].answered)
 
 
 def _bare(batches: Batches, folder: Path) -> float:
     """Return the CPU seconds a token of the engine without a server, on the same requests."""
     tokenizer = open_tokenizer(folder)
-    prompts = [prompt_ids(tokenizer, [{"role": "user", "content": _prompt(n)}]) for n in range(_REQUESTS)]
+    prompts = [prompt_ids(tokenizer, [{"role": "user", "content": prompt(n)}]) for n in range(_REQUESTS)]
     waiting, running, tokens = list(enumerate(prompts)), 0, 0
     started = time.process_time()
     while waiting or running:
         while waiting and running < batches.width:
-            batches.submit(*waiting.pop(0), _TOKENS)
+            batches.submit(*waiting.pop(0), TOKENS)
             running += 1
         for progress in batches.step():
             tokens += len(progress.tokens)
@@ -148,13 +143,13 @@ def _bare(batches: Batches, folder: Path) -> float:
 
 
 @contextlib.contextmanager
-def _served(folder: Path, command: list[str]) -> Iterator[tuple[str, int]]:
-    """Serve what *command* built, as a user does; yield the URL and the process."""
+def _served(folder: Path, command: list[str], model: str, *options: str) -> Iterator[_Server]:
+    """Serve what *command* built, as a user does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = [f"serving.port={port}", "serving.threads=1", "serving.max_wait_seconds=600"]
-    process = subprocess.Popen([*RUN, "serve", *command, *options], cwd=folder, env=environment())
+    ours = [f"serving.port={port}", "serving.threads=1", *options]
+    process = subprocess.Popen([*RUN, "serve", *command, *ours], cwd=folder, env=environment())
     url = f"http://127.0.0.1:{port}"
     try:
         while process.poll() is None:
@@ -162,19 +157,24 @@ def _served(folder: Path, command: list[str]) -> Iterator[tuple[str, int]]:
                 if httpx.get(f"{url}/ready").status_code == 200:
                     break
             time.sleep(0.2)
-        yield url, process.pid
+        yield _Server(url, model, process)
     finally:
         process.terminate()
-        process.wait(60)
+        process.wait(180)
 
 
-def _over(one: Load, other: Load) -> float:
-    return one.cpu_seconds_per_token / other.cpu_seconds_per_token
+def _family(pid: int) -> list[int]:
+    """Return a process and all that it has started and that run."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    return [pid, *(member for child in children for member in _family(int(child)))]
 
 
 def _cpu_seconds(pid: int) -> float:
-    """Return the user and system seconds of a process and of all that it has started and that run."""
+    """Return the user and system seconds of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return own + sum(_cpu_seconds(int(child)) for child in children)
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

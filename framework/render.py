@@ -64,7 +64,7 @@ def render(release: Release, deployment: Deployment, delivery: Delivery) -> dict
         raise ReleaseError(
             f"{LOCK}: name: '{SHARED}' is the folder of objects that releases share; rename it"
         )
-    if problems := deployment.problems(delivery):
+    if problems := [*deployment.problems(delivery), *deployment.lost_keys(delivery)]:
         raise PlanError(problems=problems)
     environment = delivery.environment
     folder = f"{environment.name}/{release.name}"

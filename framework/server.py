@@ -6,6 +6,7 @@ neither plan nor recipe. It writes only the model's folder and files beside it.
 
 import argparse
 import json
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,9 +19,10 @@ from framework.core.component import Component
 from framework.core.errors import ConfigError, FrameworkError, ReleaseError
 from framework.core.modelstore import check, pull
 from framework.core.release import Release
+from framework.core.signals import ignore_signals
 from framework.core.signers import Signers
 from framework.core.streams import print_any_text
-from framework.serving import Serving
+from framework.serving import Renewed, Serving
 from framework.serving.triton_repository import DESCRIPTION, lay_out
 
 C = TypeVar("C", bound=Component)
@@ -39,12 +41,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             require_approval(release, arguments)
         if arguments.fetch_only:
             pull(release.model_uri, release.digest, arguments.model)
+            if arguments.config is not None:
+                read_serving(arguments.config).fetch(arguments.model)
         elif arguments.check_only:
             check(release.digest, arguments.model)
         elif arguments.config is None:
             raise ConfigError("the server's options are missing; add --config <file>, or --fetch-only")
         else:
-            serve_release(release, read_serving(arguments.config), arguments.model)
+            ignore_signals((signal.SIGHUP,))  # until there is a server that can reload
+            serve_release(release, read_serving(arguments.config), arguments.model, _renewed(arguments))
         if arguments.triton_repository is not None:
             description = arguments.release.parent / DESCRIPTION
             lay_out(arguments.model, arguments.triton_repository, release.name, description)
@@ -54,20 +59,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def serve_release(release: Release, serving: Serving, folder: Path) -> None:
+def serve_release(release: Release, serving: Serving, folder: Path, renewed: Renewed | None = None) -> None:
     """Fetch the release's model into *folder*, verify it, and serve it until SIGINT or SIGTERM.
 
     Args:
         release: the release to serve.
         serving: the server's options.
         folder: the model's folder; to fetch the model, its parent must be writable.
+        renewed: returns the release to serve after SIGHUP; None leaves that signal alone.
 
     Raises:
         SourceError: the model cannot be fetched, or its digest differs from the release's.
         ServeError: it cannot be served.
     """
     pull(release.model_uri, release.digest, folder)
-    serving.serve(folder, release)
+    if renewed is None:
+        serving.serve(folder, release)
+    else:
+        serving.serve_renewed(folder, release, renewed)
+
+
+def _renewed(arguments: argparse.Namespace) -> Renewed:
+    """Return what reads the lock again, with the checks that the first one passed."""
+
+    def read() -> tuple[Release, Path]:
+        release = Release.read(arguments.release)
+        if arguments.signers is not None:
+            require_approval(release, arguments)
+        # Beside the folder that is in use, which a reload must not touch.
+        name = f"{arguments.model.name}-{release.digest.removeprefix('sha256:')[:12]}"
+        folder: Path = arguments.model.with_name(name)
+        pull(release.model_uri, release.digest, folder)
+        return release, folder
+
+    return read
 
 
 def require_approval(release: Release, arguments: argparse.Namespace) -> None:

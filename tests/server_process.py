@@ -132,7 +132,7 @@ def serving(model: Path, engine: str, task: str, folder: Path, **options: object
     process = start(folder)
     served = Served(process, port)
     try:
-        assert eventually(lambda: served.status("/ready") == 200 or process.poll() is not None)
+        assert eventually(lambda: served.status("/ready") == 200 or process.poll() is not None, 120)
         assert process.poll() is None, process.communicate()[1]
         yield served
     finally:

@@ -36,6 +36,7 @@ from framework.core.streams import print_any_text
 from framework.core.suggest import nearest
 
 GIT_VERBS = ("propose", "promote", "rollback", "status", "verify", "log", "diff", "argocd", "changed")
+LOG_VERBS = ("drift", "compare-live")
 _HELP = {"-h", "--help"}
 
 
@@ -63,12 +64,18 @@ def main() -> None:
 
 def _dispatch(verb: str, words: list[str], typed: str) -> None:
     """Hand the command to Git's verbs, to one composed config, or to Hydra's application."""
-    if verb not in GIT_VERBS or verb == "diff":  # the others check their own words
+    if verb not in (*GIT_VERBS, *LOG_VERBS) or verb == "diff":  # the others check their own words
         _refuse_stray_words(words)
     if verb in GIT_VERBS and not FLAGS & {*words}:
         from framework.gitops.dispatch import perform as perform_git
 
         perform_git(verb, words)
+        return
+    if verb in LOG_VERBS and not FLAGS & {*words}:
+        from framework.learning.dispatch import perform as perform_log
+
+        add_folders(words)
+        perform_log(verb, words)
         return
     add_folders(words)
     words = _each_recipe(words)

@@ -101,6 +101,7 @@ KINDS: Mapping[str, Kind] = {
         ".spec.rules",
         unnamed=True,
     ),
+    "BackendTrafficPolicy": Kind("gateway.envoyproxy.io/v1alpha1", "backendtrafficpolicies"),
     "ScaledObject": Kind(
         "keda.sh/v1alpha1",
         "scaledobjects",

@@ -49,6 +49,16 @@ class Signals:
     """Gauge of the requests that the model has not started."""
     queue_age: Series
     """Waiting time of requests: a gauge of the oldest, a histogram, or a summary."""
+    first_token: Series | None = None
+    """Histogram of the seconds to the first token."""
+    inter_token: Series | None = None
+    """Histogram of the seconds between two tokens."""
+    queue_time: Series | None = None
+    """Histogram of the seconds until the model began a request."""
+    drift: Series | None = None
+    """Gauge of the drift by label ``feature``, as a population stability index."""
+    unseen_words: Series | None = None
+    """Gauge of the share of words that are new."""
     cache: Series | None = None
     """Gauge of the share of the KV cache in use, 0 to 1, of a server that runs a batch of any size. There,
     running requests are no sign of load, and autoscalers look at the waiting ones."""
@@ -68,6 +78,20 @@ class Signals:
     """Histogram of the diversity of answers, 0 to 1."""
     offline: Series | None = None
     """Gauge of the metrics recorded before publishing, by label ``metric``."""
+    answers: Series | None = None
+    """Counter of answers by the label ``source``: the model, or a level of the cache."""
+    fallbacks: Series | None = None
+    """Counter of requests that another model answered, by the labels ``reason`` and ``outcome``."""
+    calls: Series | None = None
+    """Counter of calls to other services, by the labels ``destination`` and ``outcome``."""
+    breakers: Series | None = None
+    """Gauge that is 1 while a service is left alone, by the label ``destination``."""
+    jobs_age: Series | None = None
+    """Gauge of the seconds since the oldest queued background job was accepted."""
+    jobs_ended: Series | None = None
+    """Counter of the background jobs that have ended, by the label ``status``."""
+    jobs_queued: Series | None = None
+    """Gauge of the queued background jobs; each server exports the same number."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -103,6 +127,10 @@ class Signals:
         """
         return self._scaled(_quantile(self.seconds, self.kind, selector, quantile, window))
 
+    def quantile(self, series: Series, selector: str, quantile: float, window: str = "5m") -> str:
+        """Return a quantile of a histogram of seconds."""
+        return _quantile(series, "histogram", selector, quantile, window)
+
     def in_flight(self, selector: str) -> str:
         """Return the number of waiting and running requests."""
         return _sum([f"sum({_ONCE} ({series.of(selector)}))" for series in self.waiting])
@@ -111,7 +139,7 @@ class Signals:
         """Return the number of requests that autoscalers divide among the pods."""
         return self.in_flight(selector) if self.cache is None else self.queue_length(selector)
 
-    def cache_use(self, selector: str) -> str | None:
+    def answer_use(self, selector: str) -> str | None:
         """Return the shares of the KV caches in use, summed over all pods."""
         return None if self.cache is None else f"sum({_ONCE} ({self.cache.of(selector)}))"
 
@@ -160,11 +188,17 @@ def _quantile(series: Series, kind: str, selector: str, quantile: float, window:
 
 GITUNE = Signals(
     requests=(Series(metrics.REQUESTS),),
-    failures=Series(metrics.REQUESTS, 'code=~"5.."'),
+    # A pod that drains refuses with 503, and another pod answers.
+    failures=Series(metrics.REQUESTS, 'code=~"5..",refused=""'),
     seconds=Series(metrics.REQUEST_SECONDS),
     waiting=(Series(metrics.IN_FLIGHT),),
     queued=Series(metrics.WAITING),
     queue_age=Series(metrics.OLDEST_WAITING_SECONDS),
+    first_token=Series(metrics.FIRST_TOKEN_SECONDS),
+    inter_token=Series(metrics.INTER_TOKEN_SECONDS),
+    queue_time=Series(metrics.QUEUE_TIME_SECONDS),
+    drift=Series(metrics.DRIFT_PSI),
+    unseen_words=Series(metrics.DRIFT_UNSEEN),
     timeouts=Series(metrics.TIMEOUTS),
     bad_outputs=Series(metrics.BAD_OUTPUTS),
     outputs=Series(f"{metrics.REQUEST_COMPLETION_TOKENS}_count"),
@@ -173,6 +207,13 @@ GITUNE = Signals(
     completion_tokens=Series(metrics.REQUEST_COMPLETION_TOKENS),
     diversity=Series(metrics.OUTPUT_DIVERSITY),
     offline=Series(metrics.RELEASE_METRIC),
+    answers=Series(metrics.CACHE_ANSWERS),
+    fallbacks=Series(metrics.FALLBACKS),
+    calls=Series(metrics.OUTBOUND_CALLS),
+    breakers=Series(metrics.BREAKER_OPEN),
+    jobs_age=Series(metrics.JOBS_OLDEST_SECONDS),
+    jobs_ended=Series(metrics.JOBS_ENDED),
+    jobs_queued=Series(metrics.JOBS_QUEUED),
     ready=Series(metrics.READY),
 )
 """Our own server."""
@@ -189,6 +230,9 @@ VLLM = Signals(
     cache=Series("vllm:kv_cache_usage_perc"),
     queue_age=Series("vllm:request_queue_time_seconds"),
     age_kind="histogram",
+    first_token=Series("vllm:time_to_first_token_seconds"),
+    inter_token=Series("vllm:inter_token_latency_seconds"),
+    queue_time=Series("vllm:request_queue_time_seconds"),
     timeouts=Series("vllm:request_success_total", 'finished_reason="abort"'),
     # vLLM does not inspect texts. An answer that reached its length limit or repeats itself is the closest
     # to a bad one.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from framework.build.stages.benchmark import Measure
 from framework.build.stages.evaluate import METRIC_LOSS
 from framework.build.stages.evaluate_phases import EvaluatePhases
-from framework.build.stages.parity import CompareExports, width_metric
+from framework.build.stages.parity import BATCHED, CompareExports, width_metric
 from framework.build.task import open_task
 from framework.build.task.answers import STOPS
 from framework.config.schema import REFERENCE, Config
@@ -53,11 +53,16 @@ def measured_metrics(config: Config) -> Mapping[str, Sequence[str]]:
     *earlier, _ = config.phases or ("",)
     held_out = EvaluatePhases.metrics(tuple(earlier), config.evaluation.metrics(task))
     timed = Measure.metrics(task)
-    exported = (*CompareExports.metrics(task, config.export.parity), *timed)
+    exported = (*CompareExports.metrics(task, config.export.parity, _engine(config)), *timed)
     measured = dict.fromkeys(("base", *earlier), held_out)
     measured |= {TUNED: (*held_out, *timed), REFERENCE: exported}
     measured |= {label: (*held_out, METRIC_LOSS, *timed) for label in config.reshapings}
     return measured | dict.fromkeys((config.shipped, *config.reductions), (*held_out, METRIC_LOSS, *exported))
+
+
+def _engine(config: Config) -> str:
+    """Return the engine that the exports are judged with."""
+    return config.export.engine_on(config.environment.hardware.device)
 
 
 def bare_bindings(config: Config) -> list[Binding]:
@@ -133,6 +138,9 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
         shares = {REFERENCE: parity.reference_generation_agreement, **least}
         asked = {label: share for label, share in shares.items() if share}
         bounds |= {f"{label}.generation_agreement": Bound(min=share) for label, share in asked.items()}
+    if parity.batched_agreement and BATCHED in measured_metrics(config)[REFERENCE]:
+        together = Bound(min=parity.batched_agreement)
+        bounds |= {f"{label}.{BATCHED}": together for label in (REFERENCE, *config.reductions)}
     if parity.max_metric_loss is not None:
         for label in [*config.reductions] or [REFERENCE]:
             bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)

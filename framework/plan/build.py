@@ -241,7 +241,8 @@ def _exported(
     judging = [*config.reductions] or [REFERENCE]
     tuned = passed[0].needs["evaluate tuned"]
     evaluated = [_evaluate(config, label, engine, candidates[label], rows, model, tuned) for label in judging]
-    extent = Parity(rows=config.export.parity.rows, generations=config.export.parity.generations)
+    asked = config.export.parity
+    extent = Parity(rows=asked.rows, generations=asked.generations, batched=asked.batched)
     parity_stage = CompareExports(
         parity=extent, task=config.model.task, engine=engine, candidates=tuple(candidates)
     )

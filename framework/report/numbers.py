@@ -24,6 +24,7 @@ _TITLES = {
     "metric_loss": "loss vs tuned",
     "agreement": "same argmax",
     "generation_agreement": "identical generations",
+    "batched_agreement": "identical in a batch",
 }
 _SHARES = ("accuracy", "stops", "exact_match", "agreement", "spread", "share", "metric_loss")
 _LESS_IS_BETTER = ("_bytes", "_ms", "_seconds", "perplexity", "loss", "difference", "spread", "cost_per")

@@ -1,16 +1,24 @@
 """The base class of every serving option: how a release answers requests."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from framework.core.component import Component
+from framework.core.problem import Problem
 from framework.core.release import Release
+from framework.serving.outbound.address import variable_of
 
 API_KEY = "GITUNE_API_KEY"
 """The environment variable with the API key that requests must send; unset, no key is needed."""
+
+
+Renewed = Callable[[], tuple[Release, Path]]
+"""Returns the release that is to be served now, and a folder of its own with the verified model, which the
+server removes when another release has taken its place; raises a ``FrameworkError`` where there is none."""
 
 
 class Serving(Component, ABC):
@@ -32,6 +40,41 @@ class Serving(Component, ABC):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads of the engine; 0 leaves the choice to the engine."""
 
+    def connections(self) -> Mapping[str, str]:
+        """Return the address of each other service that the server calls, by the field that names it.
+
+        An address is a URL or the name of an environment variable that holds one.
+        """
+        return {}
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that the server reads, by the field that names each."""
+        named = {field: variable_of(address) for field, address in self.connections().items()}
+        return {field: variable for field, variable in named.items() if variable is not None}
+
+    def worker(self) -> tuple[str, ...]:
+        """Return the command of a worker beside the server; empty where there is none.
+
+        It takes the release as ``--release``, the server's options as ``--config`` and its URL as ``--url``.
+        """
+        return ()
+
+    def pod_problems(self) -> list[Problem]:
+        """Return what keeps it from serving in a pod, which has no disk of its own that stays."""
+        return []
+
+    def beside(self) -> Mapping[str, str]:
+        """Return the URLs of what pods fetch beside the model, by the option that names each."""
+        return {}
+
+    def fetch(self, model: Path) -> None:
+        """Fetch what ``beside`` names, into a folder beside *model*.
+
+        Raises:
+            SourceError: it cannot be fetched, or does not match its digest.
+            ServeError: it is missing, or has no digest.
+        """
+
     @abstractmethod
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -43,3 +86,16 @@ class Serving(Component, ABC):
         Raises:
             ServeError: the server cannot run, or does not answer the release's task.
         """
+
+    def serve_renewed(self, model: Path, release: Release, renewed: Renewed) -> None:
+        """Serve, and take another release while running, where the server can; else as ``serve`` does.
+
+        Args:
+            model: the published folder, already verified against ``release.digest``.
+            release: the release to serve first.
+            renewed: called on SIGHUP, in a thread.
+
+        Raises:
+            ServeError: the server cannot run, or does not answer the release's task.
+        """
+        self.serve(model, release)

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+REFUSALS = ("loading", "overloaded", "rate_limit_exceeded", "shutting_down", "too_many_connections")
+"""Codes of requests that were refused before any work: no failure of the model or of the release."""
+
 
 class ApiError(Exception):
     """An error with its HTTP status, in OpenAI's format."""
@@ -20,6 +23,11 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.retry_after = retry_after
+
+    @property
+    def refusal(self) -> str:
+        """Why the request was refused before any work; empty if it was not."""
+        return self.code if self.code in REFUSALS else ""
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body."""

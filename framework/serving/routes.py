@@ -3,60 +3,82 @@
 It runs in the server process, which has neither model nor tokenizer.
 """
 
-import os
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 from framework.build.task import open_task
-from framework.serving import API_KEY
+from framework.serving.access.allowance import Allowances
+from framework.serving.access.keys import Keys
 from framework.serving.api import chat, classify
+from framework.serving.api.background_responses import BackgroundResponses
 from framework.serving.api.feedback import Feedback
+from framework.serving.api.jobs import JobRoutes
 from framework.serving.api.models import Models
 from framework.serving.api.openapi import Document
 from framework.serving.api.operation import Endpoint
 from framework.serving.api.probes import PATHS, Probes
 from framework.serving.api.service import Service
 from framework.serving.middleware.bounded import Bounded
+from framework.serving.middleware.cacheable import Cacheable
 from framework.serving.middleware.counted import Counted
 from framework.serving.middleware.error_handlers import install_error_handlers
 from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
+from framework.serving.middleware.limited import Limited
+from framework.serving.middleware.sourced import Sourced
 from framework.serving.page import pages
 
 
-def open_application(service: Service, probes: Probes, lifespan: Any) -> Starlette:
+def open_application(
+    service: Service, probes: Probes, keys: Keys, allowances: Allowances, lifespan: Any
+) -> Starlette:
     """Return the application that answers for *service*.
 
     Args:
         service: what the routes share.
         probes: the routes that tell how the server is.
+        keys: those that requests must have one of; none of them accepts every request.
+        allowances: what each key may still ask for.
         lifespan: Starlette's, which starts and ends the engine.
     """
     generates = open_task(service.release.task).generates
     model = chat.Chat(service) if generates else classify.Classify(service)
-    key = os.environ.get(API_KEY)
     endpoints: list[Endpoint] = [model, Feedback(service), Models(service), probes]
+    paths = [route.path for route in model.routes]
+    counted = Middleware(Counted, metrics=service.metrics, routes=paths)
+    limited = Middleware(Limited, allowances=allowances, routes=paths)
+    # Background jobs that run in this process ask the model's routes: they count, also against the limits
+    # of their owners, and need no key.
+    unkeyed = Starlette(routes=list(model.routes), middleware=[counted, limited])
+    install_error_handlers(unkeyed)
+    if service.background is not None:
+        endpoints.append(JobRoutes(service.background, tuple(paths)))
+    if service.background is not None and generates:
+        endpoints.append(BackgroundResponses(service, service.background))
     open_paths: tuple[str, ...] = PATHS
     if service.limits.page:
         endpoints.append(pages.Pages())
         open_paths += pages.PATHS
-    endpoints.append(Document(service, endpoints, keyed=key is not None))
+    endpoints.append(Document(service, endpoints, keyed=bool(keys)))
     # Outermost first: answers of 401 and 413 count too.
     log = log_to_stderr() if service.limits.access_log == "json" else None
-    counted = [route.path for route in model.routes]
-    middleware = [
-        Middleware(Identified, log=log),
-        Middleware(Counted, metrics=service.metrics, routes=counted),
-    ]
-    if key is not None:
-        middleware.append(Middleware(Keyed, key=key.strip(), open_paths=open_paths))
-    middleware.append(Middleware(Bounded))
+    middleware = [Middleware(Identified, log=log), counted]
+    if keys:
+        middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
+        middleware.append(limited)
+    middleware.append(Middleware(Bounded, open_paths=PATHS))
+    middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
+    if service.keeps_answers:
+        middleware.append(
+            Middleware(Cacheable, routes=paths, digest=lambda: service.release.digest, shared=not keys)
+        )
     app = Starlette(
         routes=[route for endpoint in endpoints for route in endpoint.routes],
         middleware=middleware,
         lifespan=lifespan,
     )
     install_error_handlers(app)
+    app.state.unkeyed = unkeyed
     return app

@@ -22,6 +22,8 @@ TARGETS = {
     "kserve": ({"image": OURS}, {}),
 }
 """Fields of each target, and of a release that it can serve."""
+NO_MIRROR = ("gateway-api", "envoy-gateway")
+"""Argo Rollouts' plugin for these mirrors nothing."""
 JUDGED = ("canary", "blue-green", "shadow", "ab")
 
 
@@ -75,7 +77,7 @@ def test_schemas_accept_every_combination(target, render_with, measured, refused
         judged = rollout in JUDGED and environment != "dev"
         refusals = [
             judged and rollout != "blue-green" and traffic == "none",
-            judged and rollout == "shadow" and traffic == "gateway-api",  # its plugin mirrors nothing
+            judged and rollout == "shadow" and traffic in NO_MIRROR,
             target == "vllm" and autoscaling == "hpa",  # by default on CPU use
             target == "kserve" and (judged or autoscaling != "hpa"),
         ]

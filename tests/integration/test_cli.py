@@ -10,6 +10,7 @@ import pytest
 
 from framework import __version__
 from framework.cli.help import verb_help
+from framework.cli.main import LOG_VERBS
 from framework.cli.verbs import NAMES, VERBS
 from framework.config.schema import GROUPS
 from framework.core.errors import ConfigError
@@ -97,7 +98,8 @@ def test_verb_prints_its_own_help(run, tmp_path):
 
 @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb.words], ids=lambda verb: verb.name)
 def test_help_lists_the_arguments_that_a_verb_reads(verb, monkeypatch):
-    module = importlib.import_module(f"framework.gitops.{verb.name}")
+    half, name = ("learning" if verb.name in LOG_VERBS else "gitops"), verb.name.replace("-", "_")
+    module = importlib.import_module(f"framework.{half}.{name}")
     reads = {}
 
     def read(name, words, required, optional):
@@ -106,7 +108,7 @@ def test_help_lists_the_arguments_that_a_verb_reads(verb, monkeypatch):
 
     monkeypatch.setattr(module, "parse_arguments", read)
     with pytest.raises(ConfigError, match="enough"):
-        getattr(module, verb.name)([])
+        getattr(module, name)([])
     assert {word.key: word.default for word in verb.words} == reads
 
 

@@ -80,7 +80,7 @@ def server_metrics():
     counters = Metrics(RELEASE)
     counters.ready.set(1)
     for number in range(30):
-        counters.requests.labels("/v1/chat/completions", "500" if number < 3 else "200").inc()
+        counters.requests.labels("/v1/chat/completions", "500" if number < 3 else "200", "").inc()
         counters.seconds.labels("/v1/chat/completions").observe(0.2)
     for _ in range(12):
         counters.judged(judge("", cut=False), 0)
@@ -114,8 +114,8 @@ def test_prometheus_loads_all_rules_and_answers_all_panels(server_metrics, tmp_p
     with exposing(server_metrics) as target, prometheus(tmp_path, target) as url:
         assert eventually(lambda: value_of(url, f"{metrics.READY}") == 1), (tmp_path / "log").read_text()
         # A rate needs growth between two scrapes.
-        server_metrics.requests.labels("/v1/chat/completions", "500").inc(10)
-        server_metrics.requests.labels("/v1/chat/completions", "200").inc(30)
+        server_metrics.requests.labels("/v1/chat/completions", "500", "").inc(10)
+        server_metrics.requests.labels("/v1/chat/completions", "200", "").inc(30)
         failed = WATCHED.recorded(metrics.FAILURE_SHARE)
         assert eventually(lambda: value_of(url, failed) == pytest.approx(0.25, abs=0.01))
         firing = 'ALERTS{alertname="GituneBadOutputs",alertstate="firing",severity="critical"}'

@@ -1,12 +1,11 @@
 """Environments that name their signers, with real Git and keys: what was tampered with is refused by name."""
 
-import contextlib
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import yaml
+from signed_team import ENVIRONMENTS, accept, carried, promote, release, render, rewrite
 from signing_keys import key_pair
 from sigstore_instance import GITHUB, Instance
 
@@ -15,12 +14,6 @@ from framework.core.release import LOCK, Release
 from framework.core.sign_statement import signer
 from framework.core.signers import Signers
 from framework.gitops.dispatch import perform
-from framework.gitops.locks import render_arguments
-from framework.gitops.remote_compose import ComposeRequest, compose_here
-from framework.render import write
-
-ROOT = Path(__file__).parents[2]
-ENVIRONMENTS = ("dev", "staging", "production")
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +29,7 @@ def team(original, keys, gitops_class, tmp_path_factory):
     clone, git = folder / "clone", gitops_class.git
     shutil.copytree(original, clone)
     for name in ENVIRONMENTS:
-        _accept(clone, name, keys["ci" if name == "dev" else "operators"][1])
+        accept(clone, name, keys["ci" if name == "dev" else "operators"][1])
     git(clone, "add", "conf")
     git(clone, "commit", "-q", "-m", "Name the signers")
     git(folder, "init", "-q", "--bare", "-b", "main", "remote.git")
@@ -65,61 +58,6 @@ def signed(team, gitops, tmp_path):
 def remote(signed):
     """The bare repository that the clone pushes to."""
     return signed.with_name("remote.git")
-
-
-def _accept(clone, environment, *public):
-    own = clone / "conf" / "environment" / f"{environment}.yaml"
-    bundled = ROOT / "conf" / "environment" / own.name
-    option = yaml.safe_load((own if own.exists() else bundled).read_text())
-    option["signers"] = {"keys": [key.read_text() for key in public], "identities": []}
-    own.write_text(yaml.safe_dump(option))
-
-
-def release(clone, gitops, keys, digit, **metrics):
-    """Bring a new release to dev as CI does: signed, without a pull request."""
-    lock = clone / "environments" / "dev" / "one" / LOCK
-    lock.write_text(gitops.release("one", digit, **metrics).text())
-    done = gitops.verb(clone, "propose", "push=direct", f"key={keys['ci'][0]}")
-    assert done.returncode == 0, done.stderr
-    gitops.git(clone, "checkout", "-q", ".")
-    gitops.git(clone, "pull", "-q")
-
-
-def promote(clone, gitops, keys, start="dev", end="staging", key="operators"):
-    return gitops.verb(
-        clone,
-        "promote",
-        "release=one",
-        f"from={start}",
-        f"to={end}",
-        "push=direct",
-        f"key={keys[key][0]}",
-    )
-
-
-def carried(folder):
-    """Return the release that the pods of *folder* carry: each keeps its own, whatever comes later."""
-    assert not list(folder.glob("configmap-*.yaml"))
-    template = yaml.safe_load((folder / "deployment-one.yaml").read_text())["spec"]["template"]
-    return Release.parse(template["metadata"]["annotations"][f"files.gitune.dev/{LOCK}"], LOCK)
-
-
-def render(clone, release, environment):
-    with contextlib.chdir(clone):
-        answer = compose_here(
-            ComposeRequest(render_arguments(release, environment, "environments"), release.text())
-        )
-        write(answer.checked().files, Path("environments"))
-
-
-def rewrite(clone, gitops, environment, change):
-    """Commit what an attacker makes of a lock: changed, its seal made again, rendered again."""
-    path = clone / "environments" / environment / "one" / LOCK
-    path.write_text(change(Release.read(path)).text())
-    render(clone, Release.read(path), environment)
-    gitops.git(clone, "add", "environments")
-    gitops.git(clone, "commit", "-q", "-m", "Numbers")
-    gitops.git(clone, "push", "-q")
 
 
 def test_release_is_signed_from_environment_to_environment(signed, gitops, keys, remote):
@@ -221,7 +159,7 @@ def test_lock_that_a_revert_restored_is_signed_again(signed, gitops, keys, remot
 @pytest.mark.slow
 def test_signature_for_one_environment_is_none_for_another(signed, gitops, keys):
     lock = Release.read(signed / "environments" / "dev" / "one" / LOCK)
-    _accept(signed, "staging", keys["ci"][1], keys["operators"][1])
+    accept(signed, "staging", keys["ci"][1], keys["operators"][1])
     path = signed / "environments" / "staging" / "one"
     path.mkdir(parents=True)
     (path / LOCK).write_text(lock.text())

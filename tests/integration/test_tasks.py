@@ -171,7 +171,7 @@ def test_task_runs_through_every_stage(kind: dict[str, Any]) -> None:
     stage = CompareExports(parity=Parity(), task=task, engine=engine, candidates=("fp32",))
     inputs = {"model": merged, "data": kind["rows"], "fp32": exported}
     compared = read_metrics(build(stage, inputs, kind["folder"] / "parity"))
-    assert set(compared) == {f"fp32.{name}" for name in CompareExports.metrics(task, Parity())}
+    assert set(compared) == {f"fp32.{name}" for name in CompareExports.metrics(task, Parity(), engine)}
     assert compared["fp32.max_difference"] < 1e-4
     assert compared["fp32.agreement"] == 1.0
     timing = Benchmark(prompt_tokens=8, new_tokens=3, repeats=1, batch_sizes=(1, 2))

@@ -1,7 +1,7 @@
 """The base class of data options: where rows come from, and the limits that they must keep."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -73,6 +73,10 @@ class Data(Component, ABC):
         Keys are those of its fields. Nothing is downloaded.
         """
         return []
+
+    def left_out(self) -> Mapping[str, int]:
+        """Return how many rows of its source are in no split on purpose, by reason."""
+        return {}
 
     def when_empty(self, split: Split) -> str:
         """Return what to do where *split* has no rows, for the message."""

@@ -121,6 +121,14 @@ class Mix(Data):
             problems += [problem.below(f"parts.{name}.data", fields) for problem in data.problems()]
         return problems
 
+    def left_out(self) -> Mapping[str, int]:
+        """Return those of every part, with the part's name."""
+        return {
+            f"{name}: {reason}": count
+            for name, part in self.parts.items()
+            for reason, count in part.data.left_out().items()
+        }
+
     def guess_size(self) -> DataSize:
         """Guess from every part's own guess, and its share."""
         sizes = {

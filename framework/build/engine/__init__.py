@@ -138,6 +138,14 @@ class Batches(Protocol):
 
 
 @runtime_checkable
+class AdaptedBatches(Batches, Protocol):
+    """Generates with one of several adapters."""
+
+    def use(self, adapter: str | None) -> None:
+        """Generate later requests with *adapter*, None with the bare model; no request may be running."""
+
+
+@runtime_checkable
 class Classifies(Protocol):
     """Scores the classes of a whole row: sequence classifiers."""
 

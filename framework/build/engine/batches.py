@@ -1,15 +1,17 @@
 """Open a model folder to generate for many requests at once.
 
 An engine's module that can do this defines ``open_batches(folder, threads, width)``. Every other engine that
-generates answers one request after another.
+generates answers one request after another. One that can change its adapter between two answers defines
+``open_adapted(folder, threads, adapters)``.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.build.engine import (
     GREEDY,
+    AdaptedBatches,
     Batches,
     Generates,
     Progress,
@@ -18,6 +20,7 @@ from framework.build.engine import (
     open_engine,
     require,
 )
+from framework.core.errors import ServeError
 
 
 def open_batches(name: str, folder: Path, threads: int = 0, width: int = 1) -> Batches:
@@ -36,6 +39,63 @@ def open_batches(name: str, folder: Path, threads: int = 0, width: int = 1) -> B
     if opener is None:
         return OneByOne(require(open_engine(name, folder, threads), Generates))
     batches: Batches = opener(folder, threads, width)
+    return batches
+
+
+def answers_together(name: str) -> bool:
+    """Return whether the engine *name* generates several answers at once.
+
+    Raises:
+        ServeError: there is no such engine.
+    """
+    return hasattr(engine_module(name), "open_batches")
+
+
+def generate_all(
+    batches: Batches, prompts: Sequence[Sequence[int]], limits: Sequence[int]
+) -> list[list[int]]:
+    """Return the greedy answer to each prompt, generated in batches as full as they can be.
+
+    Args:
+        batches: an opened folder without running requests.
+        prompts: token ids.
+        limits: most new tokens of each answer, at least 1.
+
+    Raises:
+        ServeError: the runtime failed.
+    """
+    answers: list[list[int]] = [[] for _ in prompts]
+    waiting, running = deque(range(len(prompts))), 0
+    while waiting or running:
+        while waiting and running < batches.width:
+            number = waiting.popleft()
+            batches.submit(number, prompts[number], limits[number])
+            running += 1
+        for progress in batches.step():
+            answers[progress.request] += progress.tokens
+            running -= progress.ended
+    return answers
+
+
+def open_adapted(name: str, folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
+    """Open *folder* with the engine *name*, and *adapters* beside it.
+
+    Args:
+        name: as for ``open_engine``.
+        folder: an exported language model.
+        threads: CPU threads; 0 leaves the choice to the runtime.
+        adapters: the folder of each, as peft writes it.
+
+    Raises:
+        ServeError: the engine cannot open the folder or an adapter, or has no adapters.
+    """
+    opener = getattr(engine_module(name), "open_adapted", None)
+    if opener is None:
+        raise ServeError(
+            f"the {name} engine has no adapters that can be changed between two answers; build the release "
+            "with export=transformers, or an adapter of its own as a merged release"
+        )
+    batches: AdaptedBatches = opener(folder, threads, adapters)
     return batches
 
 

@@ -4,10 +4,11 @@ It computes in float32, except where a compression stored fewer bits. An adapter
 ``adapter/`` below it is attached. It does not know where the folder came from.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.build.engine import Engine
+from framework.build.engine import AdaptedBatches, Engine
 from framework.build.engine.attached_adapter import attach
 from framework.build.engine.dequantize import is_quantized, open_quantized
 from framework.build.engine.model_folder import ADAPTER, read_json
@@ -50,6 +51,28 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
         torch.set_num_threads(threads)
     _, kind = _kind(folder)
     return kind(open_model(folder), folder)
+
+
+def open_adapted(folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
+    """Open a language model with several adapters, none of which is merged.
+
+    Args:
+        folder: as for ``open_folder``.
+        threads: CPU threads for the whole process; 0 leaves the choice to torch.
+        adapters: the folder of each.
+
+    Raises:
+        ServeError: the folder or an adapter cannot be opened, or the folder is no language model.
+    """
+    from framework.build.engine.named_adapters import AdaptedOneByOne, attach_all
+
+    if (folder / ADAPTER).is_dir() or is_quantized(folder):
+        raise ServeError(f"{folder}: adapters need a float model without an adapter of its own")
+    engine = open_folder(folder, threads)
+    if not isinstance(engine, TorchDecoder):
+        raise ServeError(f"{folder}: adapters need a language model")
+    engine.model, names = attach_all(engine.model, adapters)
+    return AdaptedOneByOne(engine, names)
 
 
 def open_model(folder: Path) -> Any:

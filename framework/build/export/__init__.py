@@ -21,6 +21,9 @@ class Parity(Component):
     """Number of held-out rows to compare."""
     generations: Annotated[int, Field(ge=0)] = 4
     """Number of these rows whose greedy generations are compared too."""
+    batched: Annotated[int, Field(ge=0)] = 8
+    """Number of these rows whose greedy generations are made alone and in one batch, as the server makes
+    them, where the engine can; 0 disables it."""
     max_difference: Annotated[float, Field(gt=0)] = 1e-2
     """Largest difference of a logit between the uncompressed export and PyTorch, both in float32."""
     reference_agreement: Share = 0.99
@@ -32,6 +35,9 @@ class Parity(Component):
     tie between two tokens can make them differ."""
     generation_agreement: Share = 0.0
     """The same for a compressed export, where one different token changes all later ones; 0 disables it."""
+    batched_agreement: Share = 0.5
+    """Minimum share of greedy generations in a batch that are identical to those alone. Floating-point sums
+    depend on the batch's shape, so a near tie can turn; 0 disables it."""
     max_metric_loss: Annotated[float, Field(ge=0)] | None = None
     """Largest relative loss of the task's first metric (accuracy, exact match) against the tuned model: 0.02
     allows an accuracy of 0.80 to drop to 0.784. Where the tuned model answers no row exactly, as in free

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from framework.build.engine import Generates, open_engine, require
+from framework.build.engine.batches import answers_together, generate_all, open_batches
 from framework.build.engine.bit_width import count_widths
+from framework.build.engine.model_folder import context_length, room
 from framework.build.export import Parity
 from framework.build.stages.evaluate import write_metrics
 from framework.build.task import Example, open_task
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _NEW_TOKENS = 32
+BATCHED = "batched_agreement"
+"""The metric's name for how answers alone and in a batch agree."""
 WIDTHS = (4, 8, 16)
 """Bit widths that a compressed file can claim."""
 
@@ -46,12 +50,14 @@ class CompareExports(Stage):
 
     Metrics of each candidate: ``max_difference`` and ``mean_difference`` (of logits, absolute),
     ``agreement`` (share of labels with the same argmax), ``generation_agreement`` (share of greedy answers
-    that are equal; only where the task generates), and ``weights_4_bit_share``, ``weights_8_bit_share``
-    and ``weights_16_bit_share`` (share of weights in its files that take at most so many bits).
+    that are equal; only where the task generates), ``batched_agreement`` (share of the candidate's own
+    greedy answers that are equal alone and in a batch; only where its engine batches), and
+    ``weights_4_bit_share``, ``weights_8_bit_share`` and ``weights_16_bit_share`` (share of weights in its
+    files that take at most so many bits).
     """
 
     name: ClassVar[str] = "parity"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     parity: Parity
@@ -68,11 +74,22 @@ class CompareExports(Stage):
         return {name: name for name in self.candidates}
 
     @staticmethod
-    def metrics(task: str, parity: Parity) -> tuple[str, ...]:
-        """Return each candidate's metrics for *task*, so that a gate can be checked before anything runs."""
-        names = ("max_difference", "mean_difference", "agreement", *map(width_metric, WIDTHS))
-        generates = open_task(task).generates and parity.generations
-        return (*names, "generation_agreement") if generates else names
+    def metrics(task: str, parity: Parity, engine: str) -> tuple[str, ...]:
+        """Return each candidate's metrics, so that a gate can be checked before anything runs.
+
+        Args:
+            task: the model's.
+            parity: how many rows are compared.
+            engine: the candidates'.
+
+        Raises:
+            ServeError: there is no such engine.
+        """
+        names = ["max_difference", "mean_difference", "agreement", *map(width_metric, WIDTHS)]
+        if open_task(task).generates:
+            names += ["generation_agreement"] if parity.generations else []
+            names += [BATCHED] if batched_rows(parity, engine) else []
+        return tuple(names)
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
         """Compare each candidate's input with input ``model`` on the test rows of input ``data``.
@@ -81,13 +98,18 @@ class CompareExports(Stage):
             ServeError: a folder cannot be opened, or cannot do what the task needs.
         """
         rows = read_examples(inputs["data"] / "test")[: self.parity.rows]
-        reference = self._answers("torch", inputs["model"], rows)
+        reference = self._answers("torch", inputs["model"], rows, self.parity.generations)
+        together = batched_rows(self.parity, self.engine) if open_task(self.task).generates else 0
         metrics: dict[str, float] = {}
         for candidate in self.candidates:
-            answers = self._answers(self.engine, inputs[candidate], rows)
-            widths = count_widths(inputs[candidate])
+            folder, generations = inputs[candidate], max(self.parity.generations, together)
+            answers = self._answers(self.engine, folder, rows, generations)
+            widths = count_widths(folder)
             shares = {width_metric(bits): widths.share(bits) for bits in WIDTHS}
             compared = _compare(reference, answers) | shares
+            if together:
+                alone = answers.generations[:together]
+                compared[BATCHED] = self._batched_agreement(folder, rows[:together], alone)
             metrics |= {f"{candidate}.{name}": value for name, value in compared.items()}
         write_metrics(output, metrics)
 
@@ -96,10 +118,11 @@ class CompareExports(Stage):
         size, weights = workload.data["data"], workload.weight_bytes
         compared = min(size.test, self.parity.rows)
         seconds = 3 + 3 * 2 * workload.parameters * compared * size.length / workload.flops
-        seconds += 3 * self.parity.generations * _NEW_TOKENS * weights / 1e10
+        alone = max(self.parity.generations, batched_rows(self.parity, self.engine))
+        seconds += 3 * alone * _NEW_TOKENS * weights / 1e10
         return Estimate(seconds, LIBRARIES + 3 * weights)
 
-    def _answers(self, engine_name: str, folder: Path, rows: Sequence[Example]) -> Answers:
+    def _answers(self, engine_name: str, folder: Path, rows: Sequence[Example], generations: int) -> Answers:
         """Return one engine's outputs; the engine is freed on return, so only one model is open at a time."""
         engine, task = open_engine(engine_name, folder), open_task(self.task)
         # Row by row, so that only the labels' logits stay in memory.
@@ -107,10 +130,36 @@ class CompareExports(Stage):
         if not task.generates:
             return Answers(logits, [])
         generator = require(engine, Generates)
-        compared = rows[: self.parity.generations]
-        # A document has no prompt; its first token serves as one.
-        prompts = [task.prompt_and_answer(row)[0] or row[0][:1].tolist() for row in compared]
+        prompts = self._prompts(rows[:generations])
         return Answers(logits, [list(generator.generate(prompt, _NEW_TOKENS)) for prompt in prompts])
+
+    def _prompts(self, rows: Sequence[Example]) -> list[list[int]]:
+        """Return each row's prompt; a document has none, and its first token serves as one."""
+        task = open_task(self.task)
+        return [task.prompt_and_answer(row)[0] or row[0][:1].tolist() for row in rows]
+
+    def _batched_agreement(self, folder: Path, rows: Sequence[Example], alone: Sequence[list[int]]) -> float:
+        """Return the share of answers that are the same in a batch as *alone*.
+
+        Raises:
+            ServeError: the engine cannot open the folder for several answers at once.
+        """
+        prompts, context = self._prompts(rows), context_length(folder)
+        limits = [room(len(prompt), _NEW_TOKENS, context) for prompt in prompts]
+        open_ended = [number for number, limit in enumerate(limits) if limit]  # others fill the context
+        batches = open_batches(self.engine, folder, width=len(prompts))
+        together = generate_all(batches, [prompts[n] for n in open_ended], [limits[n] for n in open_ended])
+        same = [alone[number] == answer for number, answer in zip(open_ended, together, strict=True)]
+        return sum(same) / len(same) if same else 1.0
+
+
+def batched_rows(parity: Parity, engine: str) -> int:
+    """Return how many rows *parity* compares in batches; 0 if the engine has none.
+
+    Raises:
+        ServeError: there is no such engine.
+    """
+    return parity.batched if answers_together(engine) else 0
 
 
 def _compare(reference: Answers, answers: Answers) -> dict[str, float]:
@@ -123,8 +172,8 @@ def _compare(reference: Answers, answers: Answers) -> dict[str, float]:
         "mean_difference": float(differences.mean()),
         "agreement": float((expected.argmax(-1) == actual.argmax(-1)).mean()),
     }
-    if reference.generations:
-        pairs = zip(reference.generations, answers.generations, strict=True)
+    if compared := len(reference.generations):
+        pairs = zip(reference.generations, answers.generations[:compared], strict=True)
         same = [expected_ids == ids for expected_ids, ids in pairs]
         metrics["generation_agreement"] = sum(same) / len(same)
     return metrics

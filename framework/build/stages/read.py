@@ -1,5 +1,6 @@
 """Stage ``read``: from a data option to checked canonical rows, in shards; it needs no model."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,10 @@ class ReadRows(Stage):
         overlap = find_overlap(output)
         overlap.require(self.max_overlap)
         summary["test"]["in_train"] = overlap.count
+        if left_out := self.data.left_out():
+            summary["left_out"] = dict(left_out)
+            counted = ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+            print(f"left out: {counted}", file=sys.stderr)
         write_summary(output, summary)
         rejects.report()
         keys.report()

@@ -79,7 +79,7 @@ class Keda(Elastic):
         signals, identity = workload.signals, workload.identity
         # A pod's name ends in two suffixes without a dash, so a release with a longer name does not match.
         pods = f'namespace="{identity.namespace}",pod=~"{identity.name}-[^-]+-[^-]+"'
-        cache = signals.cache_use(pods)
+        cache = signals.answer_use(pods)
         queries = (
             ("waiting", signals.load(pods), self.waiting_per_pod, "AverageValue"),
             ("cache", cache or "", self.cache_per_pod if cache else None, "AverageValue"),

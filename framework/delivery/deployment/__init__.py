@@ -51,6 +51,8 @@ class Deployment(Component, ABC):
     """The only library whose engines it opens (``Export.library``), by engine."""
     has_api_keys: ClassVar[bool] = True
     """Whether its server can ask for an API key."""
+    keys_override: ClassVar[str] = ""
+    """The override that gives its server a file of API keys; empty if it reads none."""
     batches: ClassVar[bool] = False
     """Whether it sends up to ``serving.max_batch_size`` rows to the engine in one call."""
     remedy: ClassVar[str] = ""
@@ -123,6 +125,22 @@ class Deployment(Component, ABC):
             for field, image in self.images.items()
             if re.search(pattern, image) is None
         ]
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the server gets a file of API keys."""
+        return False
+
+    def lost_keys(self, delivery: Delivery) -> list[Problem]:
+        """Return a file of API keys that only this machine has, so that rendered servers would ask for none.
+
+        It is no problem of the plan: ``run serve`` reads the file.
+        """
+        if getattr(delivery.serving, "keys", None) is None or self.has_keys:
+            return []
+        reason = "a rendered server does not have this machine's file"
+        overrides = filter(None, (self.keys_override, "serving.keys=null"))
+        return [Problem("serving.keys", reason, tuple(overrides))]
 
     def refuse(self, release: Release) -> None:
         """Raise unless this target serves *release*.

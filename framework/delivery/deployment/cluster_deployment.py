@@ -5,7 +5,7 @@ disruption budget, and the objects of rollout, autoscaling, traffic, monitoring 
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -111,12 +111,13 @@ class ClusterDeployment(Deployment, ServerSettings):
         if environment.signers:
             workload = replace(workload, pod=with_approval_check(workload.pod, environment.name))
         serving, services = self.serving_objects(workload, delivery)
-        egress = self._egress(release.model_uri, delivery)
+        egress = [*self._egress(release.model_uri, delivery), *self.calls(delivery)]
         named = bool(egress) and environment.network_policies == "cilium"
         rules = {str(rule := each.rule()): rule for each in egress}.values()
         rollout = self.rollout(delivery)
         callers = list(self.ingress_from)
-        for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers):
+        own = self.own_callers(identity, delivery)
+        for peer in (*delivery.traffic.callers, *rollout.callers, *delivery.monitoring.callers, *own):
             callers += [] if peer in callers else [peer]
         return [
             *(
@@ -132,6 +133,7 @@ class ClusterDeployment(Deployment, ServerSettings):
             *delivery.traffic.objects(workload, services, environment),
             *delivery.monitoring.objects(workload, environment),
             *([] if secrets.shared else secrets.objects(identity, self.wanted_secrets(delivery))),
+            *self.companions(workload, services, delivery),
         ]
 
     def _egress(self, url: str, delivery: Delivery) -> list[Egress]:
@@ -140,6 +142,24 @@ class ClusterDeployment(Deployment, ServerSettings):
             return []
         store = Egress(self.store_port, self.store_hosts or store_hosts(url))
         return [store, *delivery.environment.workload_identity.egress()]
+
+    def calls(self, delivery: Delivery) -> list[Egress]:
+        """Return where the pods connect to while they serve."""
+        return []
+
+    def own_callers(self, identity: Identity, delivery: Delivery) -> list[Peer]:
+        """Return this target's own pods that connect to the server's."""
+        return []
+
+    def companions(self, workload: Workload, services: Sequence[str], delivery: Delivery) -> list[Object]:
+        """Return the objects of pods that run beside the server's.
+
+        Args:
+            workload: the server's pods.
+            services: the Services that receive their requests.
+            delivery: all options.
+        """
+        return []
 
     def store_problems(self, url: str, delivery: Delivery) -> list[Problem]:
         """Return why the network policies would keep pods from fetching the model at *url*."""
@@ -197,6 +217,8 @@ class ClusterDeployment(Deployment, ServerSettings):
         """Return a public host that answers everybody."""
         environment = delivery.environment
         if not delivery.traffic.routes or not environment.require_api_key or self.api_key_secret is not None:
+            return []
+        if self.has_keys:
             return []
         reason = f"the host is public, and {environment.name} requires an API key"
         key = ("deployment.api_key_secret={name:<name>}",) if self.has_api_keys else ()

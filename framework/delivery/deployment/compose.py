@@ -17,14 +17,19 @@ from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery, Deployment, compose_services
 from framework.delivery.deployment.approved_pod import SIGNERS_FILE, SIGNERS_FOLDER, signer_arguments
 from framework.delivery.deployment.kubernetes import settings_text
-from framework.delivery.deployment.server_pod import MODEL, MODEL_FOLDER, is_remote, store_folder
-from framework.delivery.environment import Environment
+from framework.delivery.deployment.server_pod import (
+    MODEL,
+    MODEL_FOLDER,
+    fetches_beside,
+    is_remote,
+    store_folder,
+)
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
 from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
 from framework.manifests.workload import Workload
-from framework.serving import API_KEY
+from framework.serving import API_KEY, Serving
 
 _JSON = ".generated.json"
 """Suffix by which ``render`` recognizes its own JSON files."""
@@ -33,22 +38,34 @@ SETTINGS = f"serving{_JSON}"
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
 _SIGNERS = "${GITUNE_SIGNERS:?set it to the JSON file of the accepted signers}"
 _USER = f"{USER}:{USER}"
+_PULSE = "/tmp/worker-runs"
+_WORKER_LIMITS = Amounts(cpu="1", memory="1Gi")
 _READY = "import urllib.request as u; u.urlopen('http://127.0.0.1:{port}/ready', timeout=4)"
+REDIS_URL = "GITUNE_REDIS_URL"
+"""The variable that is set to the URL of this machine's Redis."""
+RABBITMQ_URL = "GITUNE_RABBITMQ_URL"
+"""The variable that is set to the URL of this machine's RabbitMQ."""
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+
+
+_KEYS = "/run/secrets/keys.yaml"
 
 
 class Compose(Deployment):
     """Docker Compose services on one machine, with our own server."""
 
     synced: ClassVar[bool] = False
+    keys_override: ClassVar[str] = "deployment.keys=true"
 
     image: Image = "gitune/server:0.1.0"
     """Our server's image; outside dev all images must be pinned, ``…@sha256:<64 hex digits>``."""
     redis_image: Image = "redis:7.4.2-bookworm"
-    """Redis, a cache for the applications on this machine; the server does not use it."""
+    """Redis, a cache for the applications on this machine, and for the server's answers where
+    ``serving.cache.redis`` is ``GITUNE_REDIS_URL``, which is set to it."""
     rabbitmq_image: Image = "rabbitmq:4.0.5"
-    """RabbitMQ, a queue for the applications on this machine; the server does not use it."""
+    """RabbitMQ, a queue for the applications on this machine, and for background jobs where
+    ``serving.jobs.broker`` is ``GITUNE_RABBITMQ_URL``, which is set to it."""
     prometheus_image: Image = "prom/prometheus:v3.1.0"
     """Prometheus, which scrapes the server and evaluates ``monitoring``'s alerts."""
     grafana_image: Image = "grafana/grafana:11.6.0"
@@ -61,6 +78,9 @@ class Compose(Deployment):
     """Grafana's port on this machine; the server's is ``serving.port``."""
     api_key: bool = False
     """Whether requests must send the key from the secret file ``api-key``."""
+    keys: bool = False
+    """Whether requests must send one of the keys whose hashes, limits and priorities are in the secret file
+    ``keys.yaml``; see ``serving.keys``."""
     store_variables: tuple[Variable, ...] = ()
     """Names of the environment variables with a remote model store's credentials, such as
     ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in."""
@@ -68,6 +88,11 @@ class Compose(Deployment):
     """Longest time to load the model."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
     """Longest time that the stopping server has to finish its answers."""
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether the server gets a file of API keys."""
+        return self.keys
 
     @property
     def images(self) -> Mapping[str, str]:
@@ -87,7 +112,7 @@ class Compose(Deployment):
         # The labels that a cluster's Prometheus would add; rules and dashboards select by them.
         labels = {"namespace": identity.namespace, "release": identity.name, "service": identity.name}
         files: dict[str, Object | str] = {
-            SETTINGS: settings_text(delivery.serving, limits.cpu),
+            SETTINGS: settings_text(delivery.serving, limits.cpu, _KEYS if self.keys else None),
             compose_services.SCRAPE_CONFIG: compose_services.scrape_config(port, labels),
             compose_services.RULES: rules,
             **compose_services.provisioning(),
@@ -100,11 +125,12 @@ class Compose(Deployment):
         """Return what one machine cannot do, and unpinned images."""
         environment = delivery.environment
         images = [*self.unpinned(environment), *self.foreign_images(environment)]
-        problems = [*delivery.monitoring.problems(), *images]
+        problems = [*delivery.monitoring.problems(), *delivery.serving.pod_problems(), *images]
         if delivery.environment.progressive and delivery.rollout.progressive:
             reason = "Docker Compose runs one server at a time"
             problems.append(Problem("deployment", reason, ("rollout=rolling",)))
-        if self.address == "0.0.0.0" and not self.api_key and delivery.environment.require_api_key:
+        open_to_all = self.address == "0.0.0.0" and not (self.api_key or self.keys)
+        if open_to_all and delivery.environment.require_api_key:
             reason = f"all interfaces are open, and {delivery.environment.name} requires an API key"
             overrides = ("deployment.api_key=true", "deployment.address=127.0.0.1")
             problems.append(Problem("deployment.api_key", reason, overrides))
@@ -123,6 +149,7 @@ class Compose(Deployment):
         limits = delivery.environment.limits or self.limits
         secrets = ["grafana-password", "rabbitmq-password", "redis-password"]
         secrets += ["api-key"] if self.api_key else []
+        secrets += ["keys.yaml"] if self.keys else []
         grafana_port = self._published(3000, self.grafana_port)
         configs = {name: {"file": f"./{name}"} for name in files}
         if delivery.environment.signers:
@@ -133,19 +160,21 @@ class Compose(Deployment):
             "networks": {"inside": {"internal": True}, "outside": {}},
             "secrets": {name: {"file": f"{_SECRETS}/{name}"} for name in secrets},
             "services": {
-                "fetch-model": self._fetch(release, delivery.environment, limits, labels),
+                "fetch-model": self._fetch(release, delivery, limits, labels),
                 "grafana": compose_services.grafana(self.grafana_image, labels, grafana_port, dashboards),
                 "prometheus": compose_services.prometheus(self.prometheus_image, labels),
                 "rabbitmq": compose_services.rabbitmq(self.rabbitmq_image, labels),
                 "redis": compose_services.redis(self.redis_image, labels),
-                "server": self._server(delivery.serving.port, limits, labels),
+                "server": self._server(delivery.serving, limits, labels),
+                **self._worker(delivery.serving, labels),
             },
             "volumes": {name: {} for name in ("grafana", "model", "prometheus", "rabbitmq", "redis")},
         }
 
     def _fetch(
-        self, release: Release, environment: Environment, limits: Amounts, labels: Mapping[str, str]
+        self, release: Release, delivery: Delivery, limits: Amounts, labels: Mapping[str, str]
     ) -> Object:
+        environment = delivery.environment
         volumes: list[Object] = [{"source": "model", "target": MODEL_FOLDER, "type": "volume"}]
         if not is_remote(release.model_uri):
             target = store_folder(release.model_uri)
@@ -162,6 +191,9 @@ class Compose(Deployment):
                 }
             )
         configs, flags = [{"source": LOCK, "target": f"{CONFIG_FOLDER}/{LOCK}"}], ["--fetch-only"]
+        if fetches_beside(delivery, release.model_uri, mounted=False):
+            configs.append({"source": SETTINGS, "target": f"{CONFIG_FOLDER}/{SETTINGS}"})
+            flags += ["--config", f"{CONFIG_FOLDER}/{SETTINGS}"]
         if environment.signers:
             configs.append({"source": SIGNERS_FILE, "target": f"{SIGNERS_FOLDER}/{SIGNERS_FILE}"})
             flags += signer_arguments(environment.name)
@@ -176,21 +208,21 @@ class Compose(Deployment):
             volumes=volumes,
         )
 
-    def _server(self, port: int, limits: Amounts, labels: Mapping[str, str]) -> Object:
+    def _server(self, serving: Serving, limits: Amounts, labels: Mapping[str, str]) -> Object:
+        port = serving.port
         check = compose_services.healthcheck(
             "python", "-c", _READY.format(port=port), start=self.startup_seconds
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
-        if self.api_key:
-            line = f'{API_KEY}="$(cat /run/secrets/api-key)" exec {shlex.join(more["command"])}'
-            more = {"entrypoint": ["sh", "-c", compose_services.escaped(line)], "secrets": ["api-key"]}
+        more |= self._variables(serving, more["command"])
+        if self.keys:
+            more["secrets"] = [*more.get("secrets", []), "keys.yaml"]
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
         server = self._own(
             limits,
             labels,
             configs=[{"source": name, "target": f"{CONFIG_FOLDER}/{name}"} for name in (LOCK, SETTINGS)],
             depends_on={"fetch-model": {"condition": "service_completed_successfully"}},
-            environment={"HOME": "/tmp"},
             healthcheck=check,
             networks=["inside", "outside"],
             ports=[self._published(port, port)],
@@ -198,10 +230,48 @@ class Compose(Deployment):
             volumes=[model],
             **more,
         )
+        if "entrypoint" in server:
+            del server["command"]
         if self.gpus:
             devices = [{"capabilities": ["gpu"], "count": self.gpus, "driver": "nvidia"}]
             server["deploy"]["resources"]["reservations"] = {"devices": devices}
         return server
+
+    def _worker(self, serving: Serving, labels: Mapping[str, str]) -> dict[str, Object]:
+        """Return the worker of background jobs by its name, where the server has any."""
+        if not serving.worker():
+            return {}
+        files = ["--release", f"{CONFIG_FOLDER}/{LOCK}", "--config", f"{CONFIG_FOLDER}/{SETTINGS}"]
+        command = [*serving.worker(), *files, "--url", f"http://server:{serving.port}", "--pulse", _PULSE]
+        more = {"command": command, **self._variables(serving, command)}
+        if "entrypoint" in more:
+            del more["command"]
+        worker = self._own(
+            _WORKER_LIMITS,
+            labels,
+            configs=[{"source": name, "target": f"{CONFIG_FOLDER}/{name}"} for name in (LOCK, SETTINGS)],
+            depends_on={"server": {"condition": "service_healthy"}},
+            healthcheck=compose_services.healthcheck(f'test -n "$(find {_PULSE} -mmin -5)"', start=60),
+            networks=["inside", "outside"],
+            stop_grace_period=f"{self.grace_seconds}s",
+            **more,
+        )
+        return {"worker": worker}
+
+    def _variables(self, serving: Serving, command: Sequence[str]) -> Object:
+        """Return how a service gets the variables that the server reads, and starts *command* with them."""
+        named = [*serving.variables().values()]
+        secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
+        if REDIS_URL in named:
+            secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'
+        if RABBITMQ_URL in named:
+            secret["rabbitmq-password"] = f'{RABBITMQ_URL}="$({compose_services.RABBITMQ_URL_COMMAND})"'
+        passed = [name for name in named if name not in (REDIS_URL, RABBITMQ_URL)]
+        environment = ["HOME=/tmp", *passed] if passed else {"HOME": "/tmp"}
+        if not secret:
+            return {"environment": environment}
+        line = compose_services.escaped(f"{' '.join(secret.values())} exec {shlex.join(command)}")
+        return {"entrypoint": ["sh", "-c", line], "environment": environment, "secrets": [*secret]}
 
     def _own(self, limits: Amounts, labels: Mapping[str, str], **more: object) -> Object:
         memory = f"{int(amount(limits.memory)) // 2**20}m"

@@ -57,6 +57,21 @@ def escaped(text: str) -> str:
     return text.replace("$", "$$")
 
 
+def _url_command(secret: str, url: str) -> str:
+    """Return what prints *url* with the password of *secret* in place of ``{}``."""
+    return (
+        "python -c 'from urllib.parse import quote; "
+        f'password = open("/run/secrets/{secret}").read().strip(); '
+        f'print("{url}".format(quote(password, safe=str())))\''
+    )
+
+
+REDIS_URL_COMMAND = _url_command("redis-password", "redis://:{}@redis:6379/0")
+"""Prints the URL of the Redis below, in a container that has its password."""
+RABBITMQ_URL_COMMAND = _url_command("rabbitmq-password", "amqp://gitune:{}@rabbitmq:5672//")
+"""Prints the URL of the RabbitMQ below, in a container that has its password."""
+
+
 def redis(image: str, labels: Mapping[str, str]) -> Object:
     """Return a Redis with persistent data."""
     start = f'exec redis-server --appendonly yes --dir /data --requirepass "{_REDIS_PASSWORD}"'

@@ -8,20 +8,24 @@ import json
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
-from framework.delivery.deployment.cluster_deployment import ClusterDeployment
-from framework.delivery.deployment.server_pod import MODEL, answering, container, server_command, server_pod
+from framework.delivery.deployment.own_server import KEYS_FILE, KEYS_FOLDER, SETTINGS, OwnServer
+from framework.delivery.deployment.server_pod import (
+    MODEL,
+    answering,
+    container,
+    fetches_beside,
+    server_command,
+    server_pod,
+)
 from framework.manifests.identity import Object
 from framework.manifests.pod import CONFIG_FOLDER
 from framework.manifests.server_signals import GITUNE
-from framework.manifests.values import Image, amount
+from framework.manifests.values import Image, SecretKey, amount
 from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
 
-SETTINGS = "serving.json"
-"""The ConfigMap's file with the server's settings."""
 
-
-class Kubernetes(ClusterDeployment):
+class Kubernetes(OwnServer):
     """Pods of our own server."""
 
     image: Image = "gitune/server:0.1.0"
@@ -37,7 +41,7 @@ class Kubernetes(ClusterDeployment):
 
 
 def own_workload(
-    target: ClusterDeployment, release: Release, delivery: Delivery, container: str = "server"
+    target: OwnServer, release: Release, delivery: Delivery, container: str = "server"
 ) -> Workload:
     """Return the pods of our own server, which fetch the model, verify it and serve it.
 
@@ -48,16 +52,19 @@ def own_workload(
         container: name of the server's container.
 
     Raises:
-        ReleaseError: no volume can be mounted for the release's model.
+        ReleaseError: no volume can be mounted for the release's model, or adapters are in another store.
     """
     identity, serving = target.identity(release, delivery), delivery.serving
     server = server_container(target, serving.port, container)
+    beside = fetches_beside(delivery, release.model_uri, mounted=target.model_image is not None)
+    flags = ("--config", f"{CONFIG_FOLDER}/{SETTINGS}") if beside else ()
+    keys = [keys_volume(target.keys_secret)] if target.keys_secret is not None else []
     return Workload(
         identity=identity,
-        pod=server_pod(target, identity, release.model_uri, server),
+        pod=server_pod(target, identity, release.model_uri, server, fetch_flags=flags, extra_volumes=keys),
         files={
             LOCK: release.served().text(),
-            SETTINGS: settings_text(serving, target.limits.cpu),
+            SETTINGS: settings_text(serving, target.limits.cpu, target.keys_file),
         },
         service_port=target.service_port,
         start_seconds=target.start_seconds,
@@ -65,19 +72,25 @@ def own_workload(
     )
 
 
-def settings_text(serving: Serving, cpu: str) -> str:
-    """Return the server's settings file for a container limited to *cpu* cores."""
+def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
+    """Return the server's settings file for a container limited to *cpu* cores.
+
+    Args:
+        serving: the settings.
+        cpu: the container's limit of cores.
+        keys: the path of the file of API keys in it; None has none.
+    """
     # A runtime that starts a thread per core of the node would be throttled.
     threads = serving.threads or max(1, int(amount(cpu)))
-    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads})
+    settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads, "keys": keys})
     return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
+def server_container(target: OwnServer, port: int, name: str) -> Object:
     """Return the container of our own server, which verifies the model once more.
 
     Args:
-        target: its image, resources and API key.
+        target: its image, resources, API key and environment.
         port: the TCP port that it binds.
         name: its name in the pod.
     """
@@ -86,4 +99,14 @@ def server_container(target: ClusterDeployment, port: int, name: str) -> Object:
     server |= answering(target, port, alive="/health", ready="/ready")
     if target.api_key_secret is not None:
         server["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
+    if target.server_secret is not None:
+        server["envFrom"] = [{"secretRef": {"name": target.server_secret}}]
+    if target.keys_secret is not None:
+        server["volumeMounts"].append({"mountPath": KEYS_FOLDER, "name": "keys", "readOnly": True})
     return server
+
+
+def keys_volume(secret: SecretKey) -> Object:
+    """Return the volume with the file of API keys, and nothing else of *secret*."""
+    items = [{"key": secret.key, "path": KEYS_FILE}]
+    return {"name": "keys", "secret": {"items": items, "secretName": secret.name}}

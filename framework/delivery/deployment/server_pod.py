@@ -11,6 +11,7 @@ from pydantic import Field
 
 from framework.core.errors import ReleaseError
 from framework.core.release import LOCK
+from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.model_size import UNKNOWN_SPACE
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import (
@@ -100,6 +101,32 @@ def is_remote(model_uri: str) -> bool:
     """
     scheme, separator, _ = model_uri.partition("://")
     return bool(separator) and scheme not in ("file", "local")
+
+
+def fetches_beside(delivery: Delivery, model_uri: str, *, mounted: bool) -> bool:
+    """Return whether the init container also fetches what the server's settings name.
+
+    Args:
+        delivery: the server's options and the environment.
+        model_uri: the release's model.
+        mounted: whether the model is an image, so that nothing is fetched.
+
+    Raises:
+        ReleaseError: nothing vouches for it, or it is not in the model's store, which alone pods can reach.
+    """
+    store, sources = model_uri.rpartition("/")[0], delivery.serving.beside()
+    for option, source in sources.items():
+        if delivery.environment.signers:
+            raise ReleaseError(
+                f"{option}: the lock's signature does not cover it; build a release with the merged adapter"
+            )
+        if mounted:
+            raise ReleaseError(f"{option}: pods fetch nothing with deployment.model_image; unset one")
+        if source.rstrip("/").rpartition("/")[0] != store:
+            raise ReleaseError(
+                f"{option}: pods reach the model's store alone; publish it there: {store}/<digest>"
+            )
+    return bool(sources)
 
 
 def server_pod(

@@ -131,6 +131,27 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         2,
     )
 
+    signals = release.signals
+    for name, recorded, signal, most, until in (
+        (
+            "GituneFirstTokenSlow",
+            metrics.FIRST_TOKEN_P95,
+            signals.first_token,
+            bounds.first_token_seconds,
+            "its first token",
+        ),
+        (
+            "GituneQueueSlow",
+            metrics.QUEUE_TIME_P95,
+            signals.queue_time,
+            bounds.queue_p95_seconds,
+            "the model begins it",
+        ),
+    ):
+        if signal is not None:
+            summary = f"one of 20 requests waits over {{{{ $value | humanizeDuration }}}} until {until}"
+            yield Alert(name, "service", "warning", f"{release.recorded(recorded)} > {most:g}", summary, 5)
+
 
 def _traffic(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
     rate, left = release.recorded(metrics.REQUEST_RATE), 1 - bounds.fall_percent / 100
@@ -173,6 +194,24 @@ def _model(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
             "critical",
             f"max by (pod) ({signals.bad_in_a_row.of(release.selector)}) >= {bounds.bad_in_a_row}",
             "pod {{ $labels.pod }} gave {{ $value }} bad answers in a row",
+        )
+    if signals.drift is not None:
+        yield Alert(
+            "GituneDrift",
+            "model",
+            "warning",
+            f"{release.recorded(metrics.DRIFT_MAX)} > {bounds.drift_psi:g}",
+            "'{{ $labels.feature }}' has moved by {{ $value | humanize }} (PSI) from what is usual",
+            10,
+        )
+    if signals.unseen_words is not None:
+        yield Alert(
+            "GituneVocabularyDrift",
+            "model",
+            "warning",
+            f"max({signals.unseen_words.of(release.selector)}) > {bounds.unseen_percent / 100:g}",
+            "{{ $value | humanizePercentage }} of the words in prompts are new",
+            10,
         )
     lengths = (
         ("GituneInputLengthDrift", metrics.PROMPT_MEAN, "input", signals.prompt_tokens),

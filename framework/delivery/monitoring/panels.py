@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from framework.core import metric_names as metrics
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.server_signals import Series
+from framework.manifests.server_signals import Series, Signals
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,17 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
         Panel("Queue", not_begun, "short", queue),
         Panel("Longest wait", "Until the model begins a request.", "s", waits, bounds.queue_seconds),
     ]
+    for title, series, about, bound in (
+        ("First token", signals.first_token, "Until an answer's first text.", bounds.first_token_seconds),
+        ("Between tokens", signals.inter_token, "From one token of an answer to the next.", None),
+        ("Time in the queue", signals.queue_time, "Until the model began.", bounds.queue_p95_seconds),
+    ):
+        if series is not None:
+            lines = [
+                (signals.quantile(series, selector, quantile), f"p{100 * quantile:g}")
+                for quantile in (0.5, 0.95, 0.99)
+            ]
+            panels.append(Panel(title, about, "s", lines, bound))
     if signals.timeouts is not None:
         given_up = [(of(metrics.TIMEOUT_SHARE), "given up")]
         about = "Share of the requests that somebody gave up before their answer was whole."
@@ -108,6 +119,45 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
     if signals.completion_tokens is not None:
         tokens = signals.completion_tokens.rate(selector, "5m", "_sum")
         panels.append(Panel("Throughput", "Tokens generated a second.", "short", [(tokens, "tokens/s")]))
+    return [*panels, *_shared_parts(signals, selector)]
+
+
+def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
+    """Return the panels of the answer cache, and of the services that the server calls."""
+    panels = []
+    if signals.answers is not None:
+        rate = signals.answers.rate(selector, "5m", by="source")
+        about = "Answers a second, by where they came from: the model, or a level of the cache."
+        panels.append(Panel("Answers by source", about, "reqps", [(rate, "{{source}}")]))
+    if signals.fallbacks is not None:
+        rate = signals.fallbacks.rate(selector, "5m", by="reason, outcome")
+        about = "Requests a second that another model was asked to answer, because they were shed or failed."
+        panels.append(Panel("Fallback", about, "reqps", [(rate, "{{reason}} {{outcome}}")]))
+    if signals.calls is not None:
+        rate = signals.calls.rate(selector, "5m", by="destination, outcome")
+        about = "Attempts a second to call other services, such as Redis; the breaker refuses some."
+        panels.append(Panel("Other services", about, "reqps", [(rate, "{{destination}} {{outcome}}")]))
+    if signals.breakers is not None:
+        gauge = f"max by (pod, destination) ({signals.breakers.of(selector)})"
+        about = "1 while a service is left alone, because its calls failed."
+        panels.append(Panel("Open breakers", about, "short", [(gauge, "{{pod}} {{destination}}")]))
+    return panels + _jobs(signals, selector)
+
+
+def _jobs(signals: Signals, selector: str) -> list[Panel]:
+    """Return the panels of background jobs."""
+    panels = []
+    if signals.jobs_queued is not None:
+        queued = f"max({signals.jobs_queued.of(selector)})"
+        panels.append(Panel("Background jobs", "Those that nobody has begun.", "short", [(queued, "queued")]))
+    if signals.jobs_age is not None:
+        age = f"max({signals.jobs_age.of(selector)})"
+        panels.append(Panel("Oldest background job", "Since it was accepted.", "s", [(age, "waits")]))
+    if signals.jobs_ended is not None:
+        rate = signals.jobs_ended.rate(selector, "5m", by="status")
+        panels.append(
+            Panel("Ended jobs", "Background jobs a second, by status.", "reqps", [(rate, "{{status}}")])
+        )
     return panels
 
 
@@ -134,6 +184,14 @@ def _model(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
         run = f"max by (pod) ({signals.bad_in_a_row.of(release.selector)})"
         about = "Bad answers since the last good one."
         panels.append(Panel("Bad in a row", about, "short", [(run, "{{pod}}")], bounds.bad_in_a_row))
+    if signals.drift is not None:
+        about = "Population stability index of the newest requests against what is usual."
+        lines = [(of(metrics.DRIFT_MAX), "{{feature}}")]
+        panels.append(Panel("Drift", about, "short", lines, bounds.drift_psi))
+    if signals.unseen_words is not None:
+        new = [(f"max({signals.unseen_words.of(release.selector)})", "new")]
+        about = "Share of the words in prompts that are new."
+        panels.append(Panel("New words", about, "percentunit", new, bounds.unseen_percent / 100))
     if signals.offline is not None:
         measured = f"max by (metric) ({signals.offline.of(release.selector)})"
         about = "Accuracy, F1, BLEU, ROUGE and the like, of the release that serves."

@@ -58,6 +58,14 @@ def _service(release: MonitoredRelease) -> list[Object]:
         (metrics.TIMEOUT_SHARE, signals.timeout_share(selector)),
         (metrics.LATENCY_P99, signals.latency(selector)),
         (metrics.QUEUE_SECONDS, signals.queue_seconds(selector)),
+        *(
+            (name, signals.quantile(series, selector, 0.95))
+            for name, series in (
+                (metrics.FIRST_TOKEN_P95, signals.first_token),
+                (metrics.QUEUE_TIME_P95, signals.queue_time),
+            )
+            if series is not None
+        ),
     ]
     return [record(release, name, query) for name, query in rules if query is not None]
 
@@ -90,6 +98,10 @@ def _model(release: MonitoredRelease) -> list[Object]:
     }
     rules = {
         metrics.BAD_SHARE: signals.bad_share(selector),
+        # A pod without enough requests says NaN, which max passes over unless all do.
+        metrics.DRIFT_MAX: None
+        if signals.drift is None
+        else f"max by (feature) ({signals.drift.of(selector)} >= 0)",
         **{
             name: None if series is None else signals.mean(series, selector)
             for name, series in histograms.items()

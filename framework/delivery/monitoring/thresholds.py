@@ -34,11 +34,20 @@ class Bounds(Component):
     """Highest share of requests that time out or are canceled by the caller."""
     queue_seconds: Positive = 30.0
     """Longest time that a request waits before the model starts on it, in seconds."""
+    first_token_seconds: Positive = 10.0
+    """Highest 95th percentile of the time to the first token, in seconds."""
+    queue_p95_seconds: Positive = 5.0
+    """Highest 95th percentile of the time until the model begins a request, in seconds; below
+    ``serving.max_wait_seconds``, at which requests are refused."""
     bad_in_a_row: Annotated[int, Field(ge=2)] = 10
     """Consecutive bad answers at which the alert fires."""
     length_sigmas: Positive = 2.0
     """Largest distance between the mean input or output length of ten minutes and that of a day, in standard
     deviations of the day."""
+    drift_psi: Positive = 0.2
+    """Highest population stability index of lengths and labels; 0.1 is little, 0.25 is much."""
+    unseen_percent: Percent = 20
+    """Highest share of new words in prompts, beyond what is usual."""
     success_percent: Percent = 90
     """Lowest share of calls that are completed."""
     business_fall_percent: Percent = 15

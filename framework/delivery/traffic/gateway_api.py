@@ -2,8 +2,7 @@
 
 The standard (v1, channel ``standard`` of Gateway API 1.6) has weights, header matches and timeouts. It lacks
 outlier detection and connection pools, and its retries are experimental, so none of them is rendered here.
-Use ``traffic=istio`` for them, or an implementation's own objects, such as Envoy Gateway's
-``BackendTrafficPolicy`` (``healthCheck.passive``, ``retry``).
+Use ``traffic=istio`` or ``traffic=envoy-gateway`` for them.
 
 Argo Rollouts changes the weights through its plugin ``argoproj-labs/gatewayAPI``. The plugin silently ignores
 the mirror step (its issue 32), so nothing is mirrored although the standard supports it.

@@ -28,6 +28,10 @@ class Generation:
     caller: Caller
     arrived: float
     """When the request arrived, by the monotonic clock."""
+    id: str = ""
+    """The answer's id, which feedback can name."""
+    route: str = ""
+    """The path that was asked."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,10 @@ class Classification:
     caller: Caller
     arrived: float
     """When the request arrived, by the monotonic clock."""
+    id: str = ""
+    """The answer's id, which feedback can name."""
+    route: str = ""
+    """The path that was asked."""
 
 
 class Answers(Protocol):

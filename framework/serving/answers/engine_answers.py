@@ -1,12 +1,14 @@
 """Answers of the engine's process."""
 
+import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
 from framework.serving.answers import Classification, Event, Generation
-from framework.serving.api_error import read_error
-from framework.serving.engine.accepted import Accepted, is_last
+from framework.serving.api_error import ApiError, read_error
+from framework.serving.engine.accepted import Accepted, Ticket, is_last
 from framework.serving.telemetry.metrics import Metrics
 from framework.serving.telemetry.outputs import judge
 
@@ -14,55 +16,65 @@ from framework.serving.telemetry.outputs import judge
 class EngineAnswers:
     """Turns requests into tickets of the engine, and counts what becomes of them; see ``Answers``."""
 
-    def __init__(self, accepted: Accepted, metrics: Metrics) -> None:
-        self._accepted, self._metrics = accepted, metrics
+    def __init__(self, accepted: Accepted, metrics: Metrics, queue_timeout: float) -> None:
+        """Ask the engine that *accepted* is for.
+
+        Args:
+            accepted: holds the requests.
+            metrics: count them.
+            queue_timeout: seconds from a request's arrival in which its answer must begin.
+        """
+        self._accepted, self._metrics, self._queue_timeout = accepted, metrics, queue_timeout
 
     async def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
         """Yield the engine's events; see ``Answers``."""
-        self._accepted.admit()
+        self._accepted.admit(caller=asked.caller)
         payload = {**asked.payload, "limit": [asked.limit, asked.limit_is_own]}
-        ticket = self._accepted.add(payload, self._accepted.expected_tokens(asked.limit))
+        ticket = self._accepted.add(payload, self._accepted.expected_tokens(asked.limit), asked.caller)
         self._metrics.queue.enter(str(ticket.number))
-        first, text = True, list[str]()
+        counted = _Counted(self._metrics, asked)
         try:
+            content = await self._first(ticket, asked.arrived)
             while True:
-                content = await ticket.events.get()
                 if "error" in content:
                     raise read_error(content)
                 self._metrics.queue.leave(str(ticket.number))
-                if first and "text" in content:
-                    first = False
-                    self._metrics.first_token.observe(time.monotonic() - asked.arrived)
-                self._count(content, text, cut_is_bad=not asked.limit_is_own)
+                counted.add(content)
                 yield content
                 if is_last(content):
                     return
+                content = await ticket.events.get()
         finally:
             self._metrics.queue.leave(str(ticket.number))
             self._accepted.remove(ticket)
 
-    def _count(self, content: Event, text: list[str], *, cut_is_bad: bool) -> None:
-        """Count one event of an answer; *text* are the answer's pieces so far, and is extended."""
-        if "prompt_tokens" in content:
-            self._metrics.prompt_tokens.inc(content["prompt_tokens"])
-            self._metrics.prompt_length.observe(content["prompt_tokens"])
-        if "text" in content:
-            text.append(content["text"])
-        if "finish_reason" in content:
-            self._metrics.completion_tokens.inc(content["completion_tokens"])
-            cut = cut_is_bad and content["finish_reason"] == "length"
-            self._metrics.judged(judge("".join(text), cut=cut), content["completion_tokens"])
+    async def _first(self, ticket: Ticket, arrived: float) -> Event:
+        """Return a request's first event.
+
+        Raises:
+            ApiError: 503, it has waited too long; the estimate that it was accepted by was wrong.
+        """
+        try:
+            async with asyncio.timeout(arrived + self._queue_timeout - time.monotonic()):
+                return await ticket.events.get()
+        except TimeoutError:
+            raise ApiError(
+                503,
+                f"No answer has begun within {self._queue_timeout:g} seconds; retry later",
+                code="queue_timeout",
+                retry_after=max(1, math.ceil(self._accepted.expected_wait())),
+            ) from None
 
     async def classify(self, asked: Classification) -> list[dict[str, Any]]:
         """Return the engine's answers; see ``Answers``."""
-        self._accepted.admit(len(asked.texts))
-        tickets = [self._accepted.add(text, 1.0) for text in asked.texts]
+        self._accepted.admit(len(asked.texts), asked.caller)
+        tickets = [self._accepted.add(text, 1.0, asked.caller) for text in asked.texts]
         for ticket in tickets:
             self._metrics.queue.enter(str(ticket.number))
         answers = []
         try:
             for ticket in tickets:
-                answer = await ticket.events.get()
+                answer = await self._first(ticket, asked.arrived)
                 if "error" in answer:
                     raise read_error(answer)
                 self._metrics.queue.leave(str(ticket.number))
@@ -74,5 +86,39 @@ class EngineAnswers:
         for answer in answers:
             self._metrics.batch_rows.observe(answer["batch"])
             self._metrics.prompt_length.observe(answer["tokens"])
+            self._metrics.began(asked.arrived, answer.pop("began", None))
         self._metrics.prompt_tokens.inc(sum(answer["tokens"] for answer in answers))
         return answers
+
+
+class _Counted:
+    """Counts the events of one answer as they come."""
+
+    def __init__(self, metrics: Metrics, asked: Generation) -> None:
+        self._metrics, self._asked = metrics, asked
+        self._text: list[str] = []
+        self._tokens, self._last = 0, 0.0
+
+    def add(self, content: Event) -> None:
+        """Count the next event."""
+        metrics = self._metrics
+        if "prompt_tokens" in content:
+            metrics.prompt_tokens.inc(content["prompt_tokens"])
+            metrics.prompt_length.observe(content["prompt_tokens"])
+            metrics.began(self._asked.arrived, content.pop("began", None))
+        if "text" in content:
+            self._add_text(content["text"], content["tokens"])
+        if "finish_reason" in content:
+            metrics.completion_tokens.inc(content["completion_tokens"])
+            cut = content["finish_reason"] == "length" and not self._asked.limit_is_own
+            metrics.judged(judge("".join(self._text), cut=cut), content["completion_tokens"])
+
+    def _add_text(self, text: str, tokens: int) -> None:
+        now = time.monotonic()
+        if not self._text:
+            self._metrics.first_token.observe(now - self._asked.arrived)
+        elif new := tokens - self._tokens:
+            for _ in range(new):
+                self._metrics.inter_token.observe((now - self._last) / new)
+        self._text.append(text)
+        self._tokens, self._last = tokens, now

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, mo
 from pydantic_core import PydanticCustomError
 
 from framework.serving.api_error import ApiError
+from framework.serving.limits import count_characters as count_characters
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -57,15 +58,3 @@ def read_request(kind: type[Body], raw: bytes) -> Body:
         if not where:
             raise ApiError(400, f"The body is not a JSON object: {first['msg']}") from None
         raise ApiError(400, f"{where}: {first['msg']}", param=where) from None
-
-
-def count_characters(value: Any) -> int:
-    """Return the characters of every text in a JSON value.
-
-    >>> count_characters([{"role": "user", "content": "hello"}, None, 3])
-    9
-    """
-    if isinstance(value, str):
-        return len(value)
-    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return sum(map(count_characters, parts))

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from framework.serving.answers import Event, Generation
+from framework.serving.answers.answer_use import current_use
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event, usage
 from framework.serving.api.chat_request import ChatRequest
@@ -48,7 +49,7 @@ class Chat:
         arrived = time.monotonic()
         service = self._service
         body = read_request(ChatRequest, await request.body())
-        service.check_model(body.model)
+        adapter = service.adapter(body.model)
         messages, tools = body.conversation()
         limit, limit_is_own = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
@@ -57,9 +58,10 @@ class Chat:
             "tools": tools,
             "stops": body.stops(),
             "sampling": asdict(body.sampling()),
+            **({} if adapter is None else {"adapter": adapter}),
         }
-        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived)
-        reply = Reply.new(service.release.name, service.created, service.release.digest)
+        reply = Reply.new(body.model, service.created, adapter or service.release.digest)
+        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived, reply.id, PATH)
         events = service.answers.generate(asked)
         try:
             # The first event may be an error, which still has a status to send.
@@ -67,6 +69,7 @@ class Chat:
         except BaseException:
             await events.aclose()
             raise
+        reply = reply.answered(current_use())
         if body.stream:
             options = body.stream_options
             stream = _streamed(reply, events, prompt, options is not None and options.include_usage)

@@ -2,8 +2,10 @@
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from framework.serving.answers.answer_use import AnswerUse
 
 DONE = "data: [DONE]\n\n"
 
@@ -31,6 +33,13 @@ class Reply:
     def new(cls, model: str, created: int, digest: str) -> "Reply":
         """Return a reply with a new id; the fingerprint identifies the release's digest."""
         return cls(model, created, fingerprint(digest), f"chatcmpl-{uuid.uuid4().hex}")
+
+    def answered(self, use: AnswerUse) -> "Reply":
+        """Return the reply of whoever answered: the release, or a substitute."""
+        if (substitute := use.substitute) is None:
+            return self
+        other = Reply.new(substitute.model, self.created, substitute.digest)
+        return replace(other, id=self.id)
 
     def complete(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
         """Return a complete ``chat.completion``."""

@@ -1,6 +1,7 @@
 """``POST /v1/classify``."""
 
 import time
+import uuid
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -46,7 +47,8 @@ class Classify:
         if body.model is not None:
             service.check_model(body.model)
         service.check_length(body.characters(), "input")
-        asked = Classification(body.texts(), caller_of(request), arrived)
+        name = f"classify-{uuid.uuid4().hex}"
+        asked = Classification(body.texts(), caller_of(request), arrived, name, PATH)
         answers = await unless_disconnected(request, service.answers.classify(asked))
         data = [
             {"index": index, **{key: value for key, value in answer.items() if key not in _INTERNAL}}
@@ -54,4 +56,5 @@ class Classify:
         ]
         tokens = sum(answer["tokens"] for answer in answers)
         used = {"prompt_tokens": tokens, "total_tokens": tokens}
-        return JSONResponse({"object": "list", "model": service.release.name, "data": data, "usage": used})
+        head = {"id": name, "object": "list", "model": service.release.name}
+        return JSONResponse({**head, "data": data, "usage": used})

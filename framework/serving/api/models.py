@@ -18,7 +18,7 @@ _OWN = {"system_fingerprint", "answers", "context", "max_new_tokens"}
 
 
 class Models:
-    """Describes the served model."""
+    """Describes the served models."""
 
     operations = (
         Operation("GET", PATH, "List the served model", replies={JSON: ModelList}),
@@ -35,7 +35,6 @@ class Models:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._release = _describe(service)
         self.routes = [
             Route(PATH, self.list),
             Route(f"{PATH}/{{name}}", self.describe),
@@ -43,17 +42,19 @@ class Models:
         ]
 
     async def list(self, request: Request) -> Response:
-        """List the one model."""
-        return JSONResponse({"object": "list", "data": [self._service.card()]})
+        """List the release and its adapters."""
+        return JSONResponse({"object": "list", "data": self._service.cards()})
 
     async def describe(self, request: Request) -> Response:
-        """Describe the model, if the path names it."""
-        self._service.check_model(request.path_params["name"])
-        return JSONResponse(self._service.card())
+        """Describe the model that the path names."""
+        name = request.path_params["name"]
+        self._service.adapter(name)
+        own = name.removeprefix(f"{self._service.release.name}:")
+        return JSONResponse(next(card for card in self._service.cards() if card["id"] == own))
 
     async def release(self, request: Request) -> Response:
         """Describe the release."""
-        return JSONResponse(self._release)
+        return JSONResponse(_describe(self._service))
 
 
 def _describe(service: Service) -> dict[str, Any]:

@@ -49,12 +49,16 @@ class Document:
 
     def __init__(self, service: Service, endpoints: Iterable[Endpoint], *, keyed: bool) -> None:
         self.routes = [Route(PATH, self.show)]
-        operations = [operation for endpoint in (*endpoints, self) for operation in endpoint.operations]
-        self._content = write_document(service, operations, keyed=keyed)
+        self._service, self._keyed = service, keyed
+        self._operations = [operation for endpoint in (*endpoints, self) for operation in endpoint.operations]
+        self._written: tuple[str, dict[str, Any]] | None = None
 
     async def show(self, request: Request) -> Response:
-        """Return the document."""
-        return JSONResponse(self._content)
+        """Return the document of the release that is served now."""
+        digest = self._service.release.digest
+        if self._written is None or self._written[0] != digest:
+            self._written = digest, write_document(self._service, self._operations, keyed=self._keyed)
+        return JSONResponse(self._written[1])
 
 
 def write_document(service: Service, operations: Iterable[Operation], *, keyed: bool) -> dict[str, Any]:

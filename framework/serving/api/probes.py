@@ -18,7 +18,15 @@ class Probes:
     """Tells how the server is."""
 
     operations = (
-        Operation("GET", HEALTH, "Whether the process runs", replies={TEXT: None}, public=True),
+        Operation(
+            "GET",
+            HEALTH,
+            "Whether the server can help itself",
+            replies={TEXT: None},
+            errors=(503,),
+            public=True,
+            says_text=True,
+        ),
         Operation(
             "GET",
             READY,
@@ -31,8 +39,8 @@ class Probes:
         Operation("GET", METRICS, "Prometheus metrics", replies=METRIC_FORMATS, public=True),
     )
 
-    def __init__(self, is_ready: Callable[[], bool], metrics: Metrics) -> None:
-        self._is_ready, self._metrics = is_ready, metrics
+    def __init__(self, is_alive: Callable[[], bool], is_ready: Callable[[], bool], metrics: Metrics) -> None:
+        self._is_alive, self._is_ready, self._metrics = is_alive, is_ready, metrics
         self.routes = [
             Route(HEALTH, self.health),
             Route(READY, self.ready),
@@ -40,8 +48,10 @@ class Probes:
         ]
 
     async def health(self, request: Request) -> Response:
-        """Answer 200 while the process runs, even if the model is still loading."""
-        return PlainTextResponse("ok")
+        """Answer 200 while the model runs or will run; 503 if only a restart of the server helps."""
+        if self._is_alive():
+            return PlainTextResponse("ok")
+        return PlainTextResponse("the model's process cannot be started again", status_code=503)
 
     async def ready(self, request: Request) -> Response:
         """Answer 200 once the model has answered once, else 503."""

@@ -1,13 +1,16 @@
 """What the routes share."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from framework.core.release import Release
 from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
+from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
+from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.metrics import Metrics
 
 
@@ -21,22 +24,52 @@ class Service:
     """The model's context in tokens."""
     answers: Answers
     metrics: Metrics
+    background: Background | None = None
+    """Background work; None refuses it."""
+    keeps_answers: bool = False
+    """Whether answers are cached, so that clients are told how long they can keep theirs."""
+    log: LogWriter | None = None
+    """Keeps feedback; None if it is only counted."""
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    """The digest of each adapter that is served beside the release, by its name."""
+    under_way: set[object] = field(default_factory=set)
+    """The requests for answers that are being answered, one object each."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
+    def serve(self, release: Release, context: int | None, answers: Answers) -> None:
+        """Answer new requests with another release."""
+        self.release, self.context, self.answers = release, context, answers
+        self.created = int(time.time())
+
     def check_model(self, name: str) -> None:
-        """Refuse a request for another model.
+        """Refuse a request for another model than the release itself.
 
         Raises:
             ApiError: 404.
         """
         if name != self.release.name:
-            raise ApiError(
-                404,
-                f"The model '{name}' does not exist; this server has '{self.release.name}'",
-                param="model",
-                code="model_not_found",
-            )
+            raise self._unknown(name, [self.release.name])
+
+    def adapter(self, name: str) -> str | None:
+        """Return the digest of the adapter that a request's model *name* means; None for the release itself.
+
+        An adapter is named alone, or after the release's name and a colon.
+
+        Raises:
+            ApiError: 404, there is no such model.
+        """
+        if name == self.release.name:
+            return None
+        digest = self.adapters.get(name.removeprefix(f"{self.release.name}:"))
+        if digest is None:
+            raise self._unknown(name, [self.release.name, *self.adapters])
+        return digest
+
+    def _unknown(self, name: str, served: Sequence[str]) -> ApiError:
+        listed = ", ".join(f"'{each}'" for each in served)
+        message = f"The model '{name}' does not exist; this server has {listed}"
+        return ApiError(404, message, param="model", code="model_not_found")
 
     def check_length(self, characters: int, param: str) -> None:
         """Refuse a prompt that cannot fit, before it costs the time to tokenize it.
@@ -54,6 +87,8 @@ class Service:
                 code="context_length_exceeded",
             )
 
-    def card(self) -> dict[str, Any]:
-        """Return the model as ``/v1/models`` describes it."""
-        return {"id": self.release.name, "object": "model", "created": self.created, "owned_by": "gitune"}
+    def cards(self) -> list[dict[str, Any]]:
+        """Return the release and its adapters as ``/v1/models`` describes them."""
+        shared = {"object": "model", "created": self.created, "owned_by": "gitune"}
+        adapters = [{"id": name, **shared, "parent": self.release.name} for name in self.adapters]
+        return [{"id": self.release.name, **shared}, *adapters]

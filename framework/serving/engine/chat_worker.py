@@ -2,11 +2,12 @@
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from framework.build.data.turns import Message
-from framework.build.engine import Progress, Sampling
-from framework.build.engine.batches import open_batches
+from framework.build.engine import AdaptedBatches, Batches, Progress, Sampling
+from framework.build.engine.batches import open_adapted, open_batches
 from framework.build.model.template_checks import refuse_lost_turns
 from framework.core.errors import DataError, ServeError
 from framework.serving.api_error import ApiError, error_event
@@ -26,6 +27,8 @@ class Prompt:
     """Most tokens of the answer."""
     sampling: Sampling
     stops: tuple[str, ...] = ()
+    adapter: str | None = None
+    """The digest of the adapter that answers; None for the release itself."""
 
 
 class _Answer:
@@ -34,6 +37,7 @@ class _Answer:
     def __init__(self, prompt: Prompt, tokenizer: Any) -> None:
         self.prompt = prompt
         self.count = 0
+        self.since = time.monotonic()
         self.begun = False
         self.until = UntilStop(prompt.stops)
         self._text = StreamedText(
@@ -69,12 +73,25 @@ class ChatWorker(ModelWorker):
             raise ServeError(f"{self.folder}: the tokenizer has no chat template; add chat_template.jinja")
         # The reader thread encodes with the one above while this one decodes: they are not shared.
         self._decoder = open_tokenizer(self.folder)
-        self.batches = open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
+        self.batches = self._open()
         self.width = self.batches.width
-        self.window = 2 * self.width
+        # What waits here has left the server's fair order; a batch that nobody can join must begin full.
+        self.window = self.width + (max(1, self.width // 4) if self.batches.joins else self.width)
         self._waiting: dict[int, Prompt] = {}
         self._running: dict[int, _Answer] = {}
         self._first_came = 0.0
+
+    def _open(self) -> Batches:
+        """Open the folder with the release's engine, and the adapters if there are any.
+
+        Raises:
+            ServeError: the engine cannot open it.
+        """
+        settings = self.settings
+        if not settings.adapters:
+            return open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
+        adapters = {digest: Path(folder) for digest, folder in settings.adapters.items()}
+        return open_adapted(settings.engine, self.folder, settings.threads, adapters)
 
     def warm_up(self) -> float:
         """Generate one short answer, then a full batch of them; see the base class."""
@@ -110,7 +127,8 @@ class ChatWorker(ModelWorker):
                     code="context_length_exceeded",
                 )
             limit = min(limit, left)
-        return Prompt(ids, limit, Sampling(**payload["sampling"]), tuple(payload["stops"]))
+        sampling, stops = Sampling(**payload["sampling"]), tuple(payload["stops"])
+        return Prompt(ids, limit, sampling, stops, payload.get("adapter"))
 
     def _prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[int]:
         """Return the prompt's ids, if the template writes every turn and the tools, as training requires.
@@ -165,6 +183,8 @@ class ChatWorker(ModelWorker):
 
     def _begin(self, number: int, prompt: Prompt, step: Step) -> None:
         try:
+            if isinstance(self.batches, AdaptedBatches):
+                self.batches.use(prompt.adapter)
             self.batches.submit(number, prompt.ids, prompt.limit, prompt.sampling)
         except ServeError as error:
             step.events.append((number, error_event(ApiError(500, str(error)))))
@@ -176,7 +196,8 @@ class ChatWorker(ModelWorker):
         number, answer = progress.request, self._running[progress.request]
         if not answer.begun:
             answer.begun = True
-            step.events.append((number, {"prompt_tokens": len(answer.prompt.ids)}))
+            known = {"prompt_tokens": len(answer.prompt.ids), "began": answer.since}
+            step.events.append((number, known))
         if text := answer.add(progress.tokens, progress.ended):
             step.events.append((number, {"text": text, "tokens": answer.count}))
         stopped = answer.until.stopped

@@ -104,7 +104,7 @@ class TextWorker(ModelWorker):
             _log.exception("the model failed on a batch of %d texts", len(texts))
             return Step([(number, error_event(ApiError(500, FAULT))) for number in numbers])
         events: list[tuple[int, Mapping[str, Any]]] = [
-            (number, {**answer, "tokens": len(text.ids), "batch": len(texts)})
+            (number, {**answer, "tokens": len(text.ids), "batch": len(texts), "began": started})
             for number, text, answer in zip(numbers, texts, answers, strict=True)
         ]
         full = len(texts) >= self.width

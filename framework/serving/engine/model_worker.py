@@ -15,6 +15,8 @@ from framework.build.engine.model_folder import context_length
 from framework.serving.engine.tokenization import open_tokenizer
 
 FAULT = "The model failed on this request; see the server's log"
+_LONG = 2**15
+"""Tokens of a long prompt, for a model that names no context."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Settings:
     max_batch_size: int
     batch_timeout: float
     """Seconds, as the three above: see ``framework.serving.Serving``."""
+    adapters: dict[str, str] = field(default_factory=dict)
+    """The folder of each adapter, by its digest."""
 
 
 @dataclass
@@ -68,6 +72,14 @@ class ModelWorker(ABC):
         self.folder = Path(settings.folder)
         self.tokenizer = open_tokenizer(self.folder)
         self.context = context_length(self.folder)
+
+    def longest_call(self, rate: float) -> float:
+        """Return how many seconds one call may take: a full batch of prompts as long as the context.
+
+        Args:
+            rate: what ``warm_up`` returned. A token of a prompt takes no longer than one of an answer.
+        """
+        return self.width * (self.context or _LONG) / rate
 
     @abstractmethod
     def warm_up(self) -> float:

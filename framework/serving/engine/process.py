@@ -1,8 +1,9 @@
 """``python -m framework.serving.engine.process``: the process that holds the model.
 
 ``framework.serving.engine.supervisor`` starts it with a socket. Both sides write JSON lines. The server
-sends ``{"number", "request"}`` and ``{"number"}``, which cancels. This process sends ``{"ready"}`` or
-``{"failure"}`` once, then the steps of its worker. It ends when the server has closed the socket.
+sends ``{"number", "request"}``, ``{"number"}``, which cancels, and ``{"ping"}``. This process sends
+``{"ready"}`` or ``{"failure"}`` once, then the steps of its worker, and ``{"alive"}`` for each ping that its
+loop has read. It ends when the server has closed the socket.
 """
 
 import json
@@ -26,6 +27,8 @@ from framework.serving.engine.entity_worker import EntityWorker
 from framework.serving.engine.model_worker import FAULT, ModelWorker, Settings, Step
 
 _log = logging.getLogger(__name__)
+PING = 0
+"""In place of a request's number: the loop shall show that it goes on."""
 
 
 def main(settings: str, descriptor: str) -> NoReturn:
@@ -80,11 +83,15 @@ class EngineProcess:
         worker = open_worker(settings)
         rate = worker.warm_up()
         self._worker = worker
-        self.send({"ready": {"rate": rate, "width": worker.width, "window": worker.window}})
+        ready = {"rate": rate, "width": worker.width, "window": worker.window}
+        self.send({"ready": {**ready, "longest_call": worker.longest_call(rate)}})
         while True:
             step = Step()
             for number, request in self._taken(worker.patience()):
-                self._hand_over(worker, number, request, step)
+                if number == PING:
+                    self.send({"alive": True})
+                else:
+                    self._hand_over(worker, number, request, step)
             if worker.patience() == 0:
                 done = worker.step()
                 done.events[:0] = step.events
@@ -116,6 +123,9 @@ class EngineProcess:
         """
         for line in lines:
             message = json.loads(line)
+            if "ping" in message:
+                self._inbox.put((PING, None))
+                continue
             if "request" not in message:
                 self._inbox.put((message["number"], None))
                 continue

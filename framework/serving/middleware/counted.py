@@ -6,6 +6,7 @@ from collections.abc import Collection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from framework.serving.middleware.disconnect import DISCONNECTED
+from framework.serving.middleware.error_handlers import REFUSED
 from framework.serving.telemetry.metrics import Metrics
 
 TIMED_OUT = (408, DISCONNECTED, 504)
@@ -52,5 +53,6 @@ class Counted:
                 code = code if complete or failed else DISCONNECTED
                 if code in TIMED_OUT and uploaded:  # else the client never finished asking
                     self.metrics.timeouts.labels(route).inc()
-                self.metrics.requests.labels(route, str(code)).inc()
+                refused = scope.get("state", {}).get(REFUSED, "")
+                self.metrics.requests.labels(route, str(code), refused).inc()
                 self.metrics.seconds.labels(route).observe(time.monotonic() - started)

@@ -26,12 +26,14 @@ async def unless_disconnected(request: Request, answer: Awaitable[Answer]) -> An
             pass
 
     work, watch = asyncio.ensure_future(answer), asyncio.ensure_future(disconnected())
-    await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (work, watch):
-        if not task.done():
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+    finally:  # also where the route itself is cancelled, as a background job's is
+        for task in (work, watch):
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
     if work.cancelled():
         raise ApiError(DISCONNECTED, "The client closed the connection")
     return work.result()

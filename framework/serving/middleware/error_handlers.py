@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from framework.serving.api_error import ApiError
 from framework.serving.middleware.disconnect import DISCONNECTED
@@ -14,6 +15,9 @@ from framework.serving.middleware.identified import HEADER
 from framework.serving.request_record import current_request
 
 _log = logging.getLogger(__name__)
+
+REFUSED = "refused"
+"""Where a request's state has the reason for which it was refused; empty where it was not."""
 
 
 def install_error_handlers(app: Starlette) -> None:
@@ -24,9 +28,15 @@ def install_error_handlers(app: Starlette) -> None:
     app.add_exception_handler(Exception, _answer_fault)
 
 
+def error_response(scope: Scope, error: ApiError, **headers: str) -> Response:
+    """Return *error* as the response to the request of *scope*, and note there why it was refused."""
+    scope.setdefault("state", {})[REFUSED] = error.refusal
+    return JSONResponse(error.body(), status_code=error.status, headers={**error.headers(), **headers})
+
+
 async def _answer_api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body(), status_code=error.status, headers=error.headers())
+    return error_response(request.scope, error)
 
 
 async def _answer_disconnect(request: Request, error: Exception) -> Response:

@@ -5,10 +5,14 @@ It knows neither HTTP frameworks nor models.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.cache_metrics import CacheMetrics, FallbackMetrics, OutboundMetrics
+from framework.serving.telemetry.drift_watch import FEATURES, DriftWatch
+from framework.serving.telemetry.gpus import watch_gpus
 from framework.serving.telemetry.outputs import BadStreak, Judgment
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -17,6 +21,8 @@ TOKENS = (1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 655
 """Bucket bounds of lengths; a mean comes from sum and count and does not depend on them."""
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128)
 """Bucket bounds of batch sizes."""
+STEPS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5)
+"""Bucket bounds of the time of one token."""
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Bucket bounds of diversity."""
 VERSIONS = 16
@@ -41,11 +47,17 @@ class Metrics:
         def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(name, about, labels, registry=registry, buckets=bounds)
 
-        self.requests = Counter(names.REQUESTS, "Requests answered.", ["route", "code"], registry=registry)
+        self.requests = Counter(
+            names.REQUESTS, "Requests answered.", ["route", "code", "refused"], registry=registry
+        )
         self.seconds = histogram(names.REQUEST_SECONDS, "Seconds to the last byte.", SECONDS, "route")
         self.timeouts = Counter(names.TIMEOUTS, "Requests that took too long.", ["route"], registry=registry)
         self.in_flight = Gauge(names.IN_FLIGHT, "Requests waiting or being answered.", registry=registry)
         self.first_token = histogram(names.FIRST_TOKEN_SECONDS, "Seconds to the first text.", SECONDS)
+        between = "Seconds between two tokens of an answer."
+        self.inter_token = histogram(names.INTER_TOKEN_SECONDS, between, STEPS)
+        self.queue_time = histogram(names.QUEUE_TIME_SECONDS, "Seconds until the engine began.", SECONDS)
+        self.step_seconds = histogram(names.ENGINE_STEP_SECONDS, "Seconds of a step of the engine.", STEPS)
         self.prompt_tokens = Counter(names.PROMPT_TOKENS, "Tokens read.", registry=registry)
         self.completion_tokens = Counter(names.COMPLETION_TOKENS, "Tokens generated.", registry=registry)
         self.prompt_length = histogram(names.REQUEST_PROMPT_TOKENS, "Tokens read for one text.", TOKENS)
@@ -54,12 +66,26 @@ class Metrics:
         self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
         self.batch_rows = histogram(names.BATCH_ROWS, "Requests in a batch.", ROWS)
         self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
+        self.logged = Counter(
+            names.LOGGED_ROWS, "Rows of the request log.", ["table", "outcome"], registry=registry
+        )
         self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.feedback = Counter(
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
         self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
+        self.jobs_queued = Gauge(names.JOBS_QUEUED, "Background jobs that wait.", registry=registry)
+        self.jobs_oldest = Gauge(
+            names.JOBS_OLDEST_SECONDS, "Seconds that the oldest job waits.", registry=registry
+        )
+        self.jobs_ended = Counter(names.JOBS_ENDED, "Background jobs ended.", ["status"], registry=registry)
+        self.key_reloads = Counter(
+            names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
+        )
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+        self.cache = CacheMetrics(registry)
+        self.fallback = FallbackMetrics(registry)
+        self.outbound = OutboundMetrics(registry)
 
         self.bad_streak = BadStreak()
         in_a_row = Gauge(
@@ -72,23 +98,42 @@ class Metrics:
         oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
         oldest.set_function(lambda: self.queue.oldest())
         self._versions: set[str] = set()
-        self._introduce(release)
-
-    def _introduce(self, release: Release) -> None:
-        """Expose the release, and its metrics from before publishing."""
-        from prometheus_client import Gauge
-
+        watch_gpus(registry)
         labels = ["release", "digest", "engine", "base_model"]
-        info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=self.registry)
-        info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
+        self._info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=registry)
         about = "Measured before publishing."
-        measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=self.registry)
+        self._measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=registry)
+        self.introduce(release)
+
+    def introduce(self, release: Release) -> None:
+        """Expose the release, and its metrics from before publishing, in place of an earlier one's."""
+        self._info.clear()
+        self._measured.clear()
+        self._info.labels(release.name, release.digest, release.engine, release.base_model).set(1)
         for metric, value in sorted(release.metrics.items()):
-            measured.labels(metric).set(value)
+            self._measured.labels(metric).set(value)
 
     def watch_memory(self, process: str, pid: Callable[[], int]) -> None:
         """Expose a process's resident memory; *pid* is called at each scrape."""
         self.memory.labels(process).set_function(lambda: resident_bytes(pid()))
+
+    def watch_drift(self, watch: DriftWatch) -> None:
+        """Expose how far the newest requests are from what is usual."""
+        from prometheus_client import Gauge
+
+        index = Gauge(names.DRIFT_PSI, "Drift of the newest requests.", ["feature"], registry=self.registry)
+        sigmas = Gauge(names.DRIFT_SIGMAS, "Shift of mean lengths.", ["feature"], registry=self.registry)
+        for feature in FEATURES:
+            index.labels(feature).set_function(partial(watch.psi, feature))
+            if feature != "label":
+                sigmas.labels(feature).set_function(partial(watch.sigmas, feature))
+        unseen = Gauge(names.DRIFT_UNSEEN, "Share of new words.", registry=self.registry)
+        unseen.set_function(watch.unseen)
+
+    def began(self, arrived: float, began: float | None) -> None:
+        """Count how long a request has waited for the engine; both times are the monotonic clock's."""
+        if began is not None:
+            self.queue_time.observe(max(0.0, began - arrived))
 
     def judged(self, judgment: Judgment, tokens: int) -> None:
         """Count one complete answer of *tokens* tokens."""

@@ -95,6 +95,7 @@ def routes_of(manifests: dict) -> list[dict]:
             for route in manifests["VirtualService"]["spec"]["http"]
         ]
     rules = []
+    policy = manifests.get("BackendTrafficPolicy", {"spec": {}})["spec"]
     for rule in manifests["HTTPRoute"]["spec"]["rules"]:
         timeouts = rule.get("timeouts", {})
         rules.append(
@@ -103,13 +104,37 @@ def routes_of(manifests: dict) -> list[dict]:
                     {"method": m.get("method"), "headers": m.get("headers", [])} for m in rule["matches"]
                 ],
                 "to": {ref["name"]: ref["weight"] for ref in rule["backendRefs"]},
-                "retries": {"perTryTimeout": timeouts.get("backendRequest"), "attempts": 0, "retryOn": "5xx"},
+                "retries": _retries(policy.get("retry"), timeouts.get("backendRequest")),
                 "timeout": timeouts.get("request"),
                 "mirror": None,
             }
         )
     # Gateway API tries more specific rules first; all paths are equal here.
     return sorted(rules, key=lambda r: (r["match"][0]["method"] is None, -len(r["match"][0]["headers"])))
+
+
+def _retries(retry: dict | None, timeout: str | None) -> dict:
+    """Return Envoy Gateway's retries as Istio spells them; without a policy there are none."""
+    if retry is None:
+        return {"perTryTimeout": timeout, "attempts": 0, "retryOn": "5xx"}
+    return {
+        "perTryTimeout": retry["perRetry"]["timeout"],
+        "attempts": retry["numRetries"],
+        "retryOn": ",".join(retry["retryOn"]["triggers"]),
+        "backoff": retry["perRetry"]["backOff"]["baseInterval"],
+    }
+
+
+def _as_rule(policy: dict) -> dict:
+    """Return Envoy Gateway's policy as a DestinationRule."""
+    passive, breaker = policy["spec"]["healthCheck"]["passive"], policy["spec"]["circuitBreaker"]
+    outlier = {**passive, "consecutive5xxErrors": passive["consecutive5XxErrors"]}
+    pool = {
+        "http": {"http1MaxPendingRequests": breaker["maxPendingRequests"]},
+        "tcp": {"connectTimeout": "10s", "maxConnections": breaker["maxConnections"]},
+    }
+    balancer = {"simple": "LEAST_REQUEST"}
+    return {"trafficPolicy": {"connectionPool": pool, "loadBalancer": balancer, "outlierDetection": outlier}}
 
 
 def _istio_match(match: dict) -> dict:
@@ -142,6 +167,8 @@ def envoy_config(manifests: dict, pods: dict[str, list[Backend]]) -> dict:
     chain = {"filters": [{"name": "http", "typed_config": manager}]}
     anywhere = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
     rules = {rule["spec"]["host"].split(".")[0]: rule["spec"] for rule in manifests["DestinationRules"]}
+    if "BackendTrafficPolicy" in manifests:  # of the route, so of every Service behind it
+        rules = dict.fromkeys(pods, _as_rule(manifests["BackendTrafficPolicy"]))
     return {
         "admin": {"address": anywhere},
         "static_resources": {

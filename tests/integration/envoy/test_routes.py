@@ -14,6 +14,8 @@ import yaml
 pytest.importorskip("envoy")
 IMAGE = f"registry.example.com/server@sha256:{'5' * 64}"
 PINNED = ("kubernetes", {"image": IMAGE, "api_key_secret": {"name": "api-keys"}})
+RESILIENT = ["istio", "envoy-gateway"]
+GATEWAYS = [*RESILIENT, "gateway-api"]
 REACHED = ("production", {"domain": "models.example.com"})
 
 
@@ -74,30 +76,34 @@ def canary_steps(manifests: dict) -> list[dict]:
     return manifests["Rollout"]["spec"]["strategy"]["canary"]["steps"]
 
 
-def test_failed_request_is_retried_with_exponential_backoff(rendered, backend, proxy):
+@pytest.mark.parametrize("traffic", RESILIENT)
+def test_failed_request_is_retried_with_exponential_backoff(rendered, backend, proxy, traffic):
     pod = backend(503)
-    through = proxy(rendered(traffic="istio"), {"tiny": [pod]})
+    through = proxy(rendered(traffic=traffic), {"tiny": [pod]})
     assert through.ask() == [503]
     assert pod.calls == 4
     assert through.count("cluster.tiny.upstream_rq_retry_backoff_exponential$") == 3
     assert '"base_interval": "0.100s"' in urlopen(f"http://{through.admin}/config_dump").read().decode()
 
 
-def test_pod_that_recovers_within_three_retries_is_hidden(rendered, backend, proxy):
+@pytest.mark.parametrize("traffic", RESILIENT)
+def test_pod_that_recovers_within_three_retries_is_hidden(rendered, backend, proxy, traffic):
     pod = backend(503, 503, 503, 200)
-    assert proxy(rendered(traffic="istio"), {"tiny": [pod]}).ask() == [200]
+    assert proxy(rendered(traffic=traffic), {"tiny": [pod]}).ask() == [200]
 
 
-def test_model_error_is_not_retried(rendered, backend, proxy):
+@pytest.mark.parametrize("traffic", RESILIENT)
+def test_model_error_is_not_retried(rendered, backend, proxy, traffic):
     pod = backend(500)
-    assert proxy(rendered(traffic="istio"), {"tiny": [pod]}).ask() == [500]
+    assert proxy(rendered(traffic=traffic), {"tiny": [pod]}).ask() == [500]
     assert pod.calls == 1
 
 
-def test_pod_is_ejected_after_five_consecutive_errors(rendered, backend, proxy):
+@pytest.mark.parametrize("traffic", RESILIENT)
+def test_pod_is_ejected_after_five_consecutive_errors(rendered, backend, proxy, traffic):
     bad, good = backend(500), backend()
     # Longer than the test; the default returns the pod after 30 s.
-    manifests = rendered(traffic=("istio", {"eject_seconds": 3600}))
+    manifests = rendered(traffic=(traffic, {"eject_seconds": 3600}))
     through = proxy(manifests, {"tiny": [bad, good]})
     answers: list[int] = []
     while bad.calls < 5 and len(answers) < 1000:
@@ -111,7 +117,7 @@ def test_pod_is_ejected_after_five_consecutive_errors(rendered, backend, proxy):
     assert bad.calls == 5
 
 
-@pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
+@pytest.mark.parametrize("traffic", GATEWAYS)
 def test_hanging_request_times_out(rendered, backend, proxy, traffic):
     pod = backend()
     pod.hangs = True
@@ -119,10 +125,11 @@ def test_hanging_request_times_out(rendered, backend, proxy, traffic):
     assert through.ask() == [504]
 
 
-def test_hanging_try_is_retried_on_another_pod(rendered, backend, proxy):
+@pytest.mark.parametrize("traffic", RESILIENT)
+def test_hanging_try_is_retried_on_another_pod(rendered, backend, proxy, traffic):
     slow, quick = backend(), backend()
     slow.hangs = True
-    manifests = rendered(traffic=("istio", {"try_seconds": 1, "timeout_seconds": 60}))
+    manifests = rendered(traffic=(traffic, {"try_seconds": 1, "timeout_seconds": 60}))
     through = proxy(manifests, {"tiny": [slow, quick]})
     answers: list[int] = []
     while not slow.calls and len(answers) < 1000:
@@ -131,7 +138,7 @@ def test_hanging_try_is_retried_on_another_pod(rendered, backend, proxy):
     assert through.count("cluster.tiny.upstream_rq_per_try_timeout$") == 1
 
 
-@pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
+@pytest.mark.parametrize("traffic", GATEWAYS)
 def test_canary_gets_its_share_and_nothing_after_an_abort(rendered, backend, proxy, traffic):
     manifests = rendered(traffic=traffic, rollout="canary")
     first, _, second, _ = canary_steps(manifests)
@@ -146,7 +153,7 @@ def test_canary_gets_its_share_and_nothing_after_an_abort(rendered, backend, pro
     assert new.calls == before
 
 
-@pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
+@pytest.mark.parametrize("traffic", GATEWAYS)
 def test_header_chooses_the_arm(rendered, backend, proxy, traffic):
     manifests = rendered(traffic=traffic, rollout=("ab", {"header": "x-arm", "value": "new"}))
     a, b = backend(201), backend(202)

@@ -57,7 +57,8 @@ def test_waiting_requests_go_on_and_begun_ones_fail(tiny_genai, tmp_path) -> Non
         assert served.status("/ready") == 200
         served.process.terminate()
         _, errors = served.process.communicate(timeout=20)
-        assert (served.process.returncode, errors.count("\n")) == (0, 4)
+        assert served.process.returncode == 0
+        assert "Traceback" not in errors
         assert "SIGKILL" in errors
         assert "1 running requests failed, 6 waiting ones go on" in errors
 

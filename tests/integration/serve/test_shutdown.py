@@ -83,6 +83,8 @@ def test_every_accepted_request_is_answered_after_sigterm(tiny_genai, tmp_path) 
             refused = httpx.post(url, json=body)
             assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
             assert int(refused.headers["Retry-After"]) >= 1
+            assert served.sample(metrics.REQUESTS, 'code="503"', 'refused="shutting_down"') == 1
+            assert served.sample(metrics.REQUESTS, 'code="503"', 'refused=""') == 0, "no failure"
             os.kill(engine, signal.SIGCONT)
             assert [answer.result().status_code for answer in asked] == [200] * 24
         _, errors = served.process.communicate(timeout=20)
@@ -102,5 +104,6 @@ def test_what_the_grace_time_cuts_is_counted(tiny_genai, tmp_path) -> None:
         _, errors = served.process.communicate(timeout=20)
         assert [answer.status_code for answer in cut] == [503] * 3
         assert all("Retry-After" in answer.headers for answer in cut)
+        assert {answer.json()["error"]["code"] for answer in cut} == {"cut"}, "a failure, not a refusal"
         assert served.process.returncode == 0
         assert "0 accepted requests ended, 3 were cut" in errors

@@ -118,7 +118,7 @@ def test_queries_of_each_server_give_the_same_values(name, tmp_path):
             (signals.mean(signals.completion_tokens, SELECTOR), 20),
         ]
     if name == "vllm":
-        expected.append((signals.cache_use(SELECTOR), 0.5))
+        expected.append((signals.answer_use(SELECTOR), 0.5))
     promtool(tmp_path, twice(series(A)) | series(B), expected)
 
 

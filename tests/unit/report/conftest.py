@@ -50,7 +50,7 @@ def leave(step: Step, folder: Path, quality: dict[str, float]) -> None:
         example = {"prompt": f"asked {NASTY}", "expected": "yes", "answer": f"{name} says {NASTY}"}
         (folder / "examples.jsonl").write_text(json.dumps(example) + "\n")
     elif isinstance(stage, CompareExports):
-        names = CompareExports.metrics(stage.task, stage.parity)
+        names = CompareExports.metrics(stage.task, stage.parity, stage.engine)
         values = {name: 0.001 if name.endswith("difference") else 0.995 for name in names}
         metrics = {f"{each}.{name}": value for each in stage.candidates for name, value in values.items()}
     elif isinstance(stage, Measure):

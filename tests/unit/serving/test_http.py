@@ -32,7 +32,10 @@ def release(**changes) -> Release:
     return Release.model_validate({**fields, **changes})
 
 
-@pytest.mark.parametrize("package", ["prometheus_client", "starlette", "uvicorn"])
+PACKAGES = ["httptools", "httpx", "prometheus_client", "starlette", "uvicorn"]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_missing_extra_is_reported_in_one_line(package, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(http, "find_spec", lambda name: None if name == package else object())
     with pytest.raises(ServeError, match=rf"{package}: pip install 'gitune\[serve\]'"):

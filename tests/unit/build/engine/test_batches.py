@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from framework.build.engine import Batches, Generates, Sampling, open_engine
-from framework.build.engine.batches import OneByOne, open_batches
+from framework.build.engine.batches import OneByOne, generate_all, open_batches
 from framework.core.errors import ServeError
 
 PROMPTS = [[0, *range(5, 5 + length)] for length in (3, 9, 4, 20, 7, 2)]
@@ -51,9 +51,9 @@ def test_answers_equal_those_of_evaluation(opened: tuple[Batches, Generates]) ->
     batches, single = opened
     assert isinstance(batches, Batches)
     requests = [(prompt, 24, Sampling()) for prompt in PROMPTS]
-    assert run(batches, requests) == {
-        number: list(single.generate(*request)) for number, request in enumerate(requests)
-    }
+    alone = [list(single.generate(*request)) for request in requests]
+    assert run(batches, requests) == dict(enumerate(alone))
+    assert generate_all(batches, PROMPTS, [24] * len(PROMPTS)) == alone
 
 
 def test_seed_gives_the_same_answer_in_any_company(opened: tuple[Batches, Generates]) -> None:

@@ -34,11 +34,12 @@ def test_exports_are_compared_with_pytorch(
     exported: dict[str, Path], tiny_tuned: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
     found = compare({"model": tiny_tuned, "data": tiny_data, **exported}, tmp_path)
-    measured = CompareExports.metrics("causal-lm", Parity())
+    measured = CompareExports.metrics("causal-lm", Parity(), "genai")
     assert set(found) == {f"{candidate}.{metric}" for candidate in CANDIDATES for metric in measured}
     assert found["fp32.max_difference"] < 1e-3
     assert found["fp32.agreement"] == 1.0
     assert found["fp32.generation_agreement"] == 1.0
+    assert found["fp32.batched_agreement"] == 1.0
     assert 1e-3 < found["int4.mean_difference"] < found["int4.max_difference"]  # 4 bits do lose something
     assert found["int4.agreement"] > 0.8
     # Embeddings are not counted; all that is multiplied has four bits, and none of it in the float export.
@@ -84,3 +85,31 @@ def test_differences_are_those_of_labeled_positions(
     assert found["int4.max_difference"] == pytest.approx(float(np.max(apart)), abs=1e-5)
     assert found["int4.mean_difference"] == pytest.approx(float(np.mean(apart)), abs=1e-5)
     assert found["int4.agreement"] == pytest.approx(float(np.mean(alike)))
+
+
+def test_batches_that_answer_otherwise_are_found(
+    exported: dict[str, Path], tiny_base: Path, tiny_tuned: Path, tiny_data: Path, tmp_path: Path, monkeypatch
+) -> None:
+    from framework.build.engine import genai
+
+    folder, other = tmp_path / "measured", tmp_path / "other"
+    OnnxGenai().write(tiny_base, other, "fp32")
+    alone = CompareExports(parity=Parity(batched=6), task="causal-lm", engine="genai", candidates=("fp32",))
+    inputs, open_batches = (
+        {"model": tiny_tuned, "data": tiny_data, "fp32": exported["fp32"]},
+        genai.open_batches,
+    )
+    folder.mkdir()
+    # The batches are those of the model before its training, which says other things.
+    monkeypatch.setattr(genai, "open_batches", lambda _, threads, width: open_batches(other, threads, width))
+    alone.run(inputs, folder, Workspace(folder))
+    found = read_metrics(folder)
+    assert found["fp32.batched_agreement"] < 1
+    assert found["fp32.generation_agreement"] == 1
+
+
+def test_batches_are_compared_only_where_there_are_any() -> None:
+    assert "batched_agreement" in CompareExports.metrics("causal-lm", Parity(), "openvino")
+    assert "batched_agreement" not in CompareExports.metrics("causal-lm", Parity(), "torch")
+    assert "batched_agreement" not in CompareExports.metrics("causal-lm", Parity(batched=0), "genai")
+    assert "batched_agreement" not in CompareExports.metrics("sequence-classification", Parity(), "openvino")

@@ -3,6 +3,7 @@
 ``GITUNE_UPDATE_GOLDEN=1 pytest tests/unit/delivery/deployment/test_compose.py`` updates them.
 """
 
+import json
 import os
 import re
 import shutil
@@ -186,6 +187,15 @@ def test_production_has_key_gpu_and_store_variables(render_with):
     assert devices == [{"capabilities": ["gpu"], "count": 1, "driver": "nvidia"}]
     assert "AWS_ACCESS_KEY_ID" in services["fetch-model"]["environment"]
     assert [each["type"] for each in services["fetch-model"]["volumes"]] == ["volume"]
+
+
+def test_file_of_api_keys_is_a_secret_file(render_with):
+    target = {"keys": True, "api_key": True, "address": "0.0.0.0"}
+    files = render_with(environment="dev", deployment=("compose", target))
+    project = yaml.safe_load(files["dev/tiny/compose.yaml"])
+    assert project["services"]["server"]["secrets"] == ["api-key", "keys.yaml"]
+    assert {"api-key", "keys.yaml"} <= set(project["secrets"])
+    assert json.loads(files["dev/tiny/serving.generated.json"])["keys"] == "/run/secrets/keys.yaml"
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")

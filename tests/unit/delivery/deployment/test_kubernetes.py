@@ -5,8 +5,13 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from framework.core.errors import PlanError
 from framework.core.release import ORIGIN, Release
+from framework.delivery.deployment.compose import Compose
+from framework.delivery.deployment.kserve import KServe
 from framework.delivery.deployment.kubernetes import Kubernetes
+from framework.delivery.deployment.triton import Triton
+from framework.delivery.deployment.vllm import Vllm
 from framework.serving.http import HttpServing
 
 
@@ -80,3 +85,35 @@ def test_api_key_reaches_only_the_server_as_a_reference(pod, remote, deliver):
     assert {"name": "GITUNE_API_KEY", "valueFrom": reference} in spec["containers"][0]["env"]
     assert all(item["name"] != "GITUNE_API_KEY" for item in spec["initContainers"][0]["env"])
     assert target.wanted_secrets(deliver()) == {"store": "Opaque", "tiny-api": "Opaque"}
+
+
+def test_file_of_api_keys_is_a_folder_of_its_own_in_the_server_alone(built, pod, remote, deliver):
+    target = Kubernetes(keys_secret={"name": "tiny-keys", "key": "team.yaml"})
+    spec = pod(target, remote())
+    (volume,) = (volume for volume in spec["volumes"] if "secret" in volume)
+    items = [{"key": "team.yaml", "path": "keys.yaml"}]
+    assert volume["secret"] == {"items": items, "secretName": "tiny-keys"}
+    (mount,) = (each for each in spec["containers"][0]["volumeMounts"] if each["name"] == volume["name"])
+    assert mount == {"mountPath": "/etc/gitune-keys", "name": "keys", "readOnly": True}
+    assert volume["name"] not in {each["name"] for each in spec["initContainers"][0]["volumeMounts"]}
+    settings = json.loads(built(target)["ConfigMap"]["data"]["serving.json"])
+    assert settings["keys"] == "/etc/gitune-keys/keys.yaml"
+    assert target.wanted_secrets(deliver()) == {"tiny-keys": "Opaque"}
+
+
+@pytest.mark.parametrize("target", [Kubernetes, KServe, Vllm, Triton, Compose])
+def test_file_of_this_machine_is_refused_where_pods_do_not_have_it(deliver, target):
+    local = deliver(serving=HttpServing(keys="keys.yaml"))
+    (problem,) = target().lost_keys(local)
+    assert problem.key == "serving.keys"
+    named = {"deployment.keys=true", "deployment.keys_secret={name:<name>,key:<key>}"} & {*problem.overrides}
+    assert len(named) == (target not in (Vllm, Triton))
+    assert "serving.keys" not in {each.key for each in target().problems(local)}, "run serve reads it"
+    assert target().lost_keys(deliver()) == []
+    assert Kubernetes(keys_secret={"name": "keys"}).lost_keys(local) == []
+    assert Compose(keys=True).lost_keys(local) == []
+
+
+def test_file_of_this_machine_is_not_rendered(render_with):
+    with pytest.raises(PlanError, match=r"deployment\.keys_secret="):
+        render_with(environment="dev", serving=("http", {"keys": "keys.yaml"}))

@@ -20,6 +20,7 @@ from framework.delivery.monitoring.prometheus import Prometheus
 from framework.manifests.identity import Identity
 from framework.manifests.server_signals import GITUNE, TRITON, VLLM
 from framework.manifests.workload import Workload
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import Metrics
 
 REPOSITORY = Path(__file__).parents[4]
@@ -37,7 +38,9 @@ EXPORTERS = {
         "vllm:kv_cache_usage_perc",
         "vllm:num_requests_running",
         "vllm:num_requests_waiting",
+        "vllm:inter_token_latency_seconds_bucket",
         "vllm:request_queue_time_seconds_bucket",
+        "vllm:time_to_first_token_seconds_bucket",
         "vllm:request_success_total",
         *(
             f"vllm:request_{what}_tokens_{end}"
@@ -98,8 +101,11 @@ def exposed():
     """Return all metrics that our own server exports."""
     exported = Metrics(RELEASE)
     exported.watch_memory("server", os.getpid)
+    exported.watch_drift(DriftWatch(50))
     exported.reported("a", {"completed": True}, 5)
-    for counter in (exported.requests, exported.timeouts, exported.bad_outputs, exported.seconds):
+    exported.outbound.watch("redis", lambda: False)
+    counters = (exported.requests, exported.timeouts, exported.bad_outputs, exported.jobs_ended)
+    for counter in (*counters, exported.seconds):
         counter.labels(*["x"] * len(counter._labelnames))
     return {sample.name for family in exported.registry.collect() for sample in family.samples}
 

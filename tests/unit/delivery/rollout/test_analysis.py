@@ -85,6 +85,13 @@ def test_failures_are_compared_with_the_old_release(judge, new, old, verdict):
     assert judge("error-share", [*requests(NEW, *new), *requests(OLD, *old)]) == verdict
 
 
+def test_requests_that_a_draining_pod_refused_are_no_failures(judge):
+    refused = counter("gitune_requests_total", NEW, 10, code="503", refused="shutting_down")
+    series = [*requests(NEW, 90), refused, *requests(OLD, 99, 1)]
+    assert judge("error-share", series) == 0
+    assert judge("error-share", [*series, counter("gitune_requests_total", NEW, 10, code="503")]) == 1
+
+
 def test_pod_behind_two_services_counts_once(judge):
     twice = [*requests(NEW, 1, 1), *requests(NEW, 1, 1, service="tiny-canary")]
     assert judge("error-share", [*twice, *requests(OLD, 99, 1)]) == -1

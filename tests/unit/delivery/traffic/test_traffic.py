@@ -5,6 +5,7 @@ import yaml
 from pydantic import ValidationError
 
 from framework.core.errors import PlanError
+from framework.delivery.traffic.envoy_gateway import EnvoyGateway
 from framework.delivery.traffic.gateway_api import GatewayApi
 from framework.delivery.traffic.istio import Istio
 
@@ -54,14 +55,35 @@ def test_httproute_has_gateway_host_and_timeouts(rendered):
     assert "retry" not in rule  # not in the standard channel
 
 
-@pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
+def test_envoy_gateway_retries_and_ejects_as_istio_does(rendered):
+    options = {
+        "retries": 2,
+        "backoff_milliseconds": 50,
+        "eject_after": 4,
+        "eject_seconds": 9,
+        "try_seconds": 7,
+    }
+    objects = rendered(traffic=("envoy-gateway", options))
+    (rule,) = objects["HTTPRoute", "tiny"]["spec"]["rules"]
+    assert rule["timeouts"] == {"request": "180s"}
+    policy = objects["BackendTrafficPolicy", "tiny"]["spec"]
+    target = {"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "tiny"}
+    assert policy["targetRefs"] == [target]
+    assert policy["retry"]["numRetries"] == 2
+    assert policy["retry"]["perRetry"] == {"backOff": {"baseInterval": "50ms"}, "timeout": "7s"}
+    passive = policy["healthCheck"]["passive"]
+    assert (passive["consecutive5XxErrors"], passive["baseEjectionTime"]) == (4, "9s")
+    assert policy["circuitBreaker"]["maxConnections"] == 1024
+
+
+@pytest.mark.parametrize("traffic", ["istio", "gateway-api", "envoy-gateway"])
 def test_network_policy_lets_the_gateway_in(rendered, traffic):
     objects = rendered(traffic=(traffic, {"gateway": "edge/main"}))
     peers = objects["NetworkPolicy", "tiny"]["spec"]["ingress"][0]["from"]
     assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "edge"}}} in peers
 
 
-@pytest.mark.parametrize("traffic", ["istio", "gateway-api"])
+@pytest.mark.parametrize("traffic", ["istio", "gateway-api", "envoy-gateway"])
 def test_gateway_without_domain_is_refused(rendered, traffic):
     with pytest.raises(PlanError, match=r"environment\.domain="):
         rendered(traffic=traffic, environment="production")
@@ -79,12 +101,15 @@ def test_public_host_without_an_api_key_is_refused(rendered, target):
     named = "deployment.api_key_secret={name:<name>}" in problem.overrides
     assert named == (target == "kubernetes")  # Triton has no keys
     assert problem.overrides[-2:] == ("traffic=none", "environment.require_api_key=false")
+    if target == "kubernetes":
+        keys = ("kubernetes", {**images, "keys_secret": {"name": "keys"}})
+        rendered(**{**given, "deployment": keys}, traffic="istio")
     rendered(**given, traffic="none")
     rendered(**given, traffic="istio", environment=(REACHED[0], {**REACHED[1], "require_api_key": False}))
     rendered(**given, traffic="istio", environment=("dev", REACHED[1]))
 
 
-@pytest.mark.parametrize("option", [Istio, GatewayApi])
+@pytest.mark.parametrize("option", [Istio, GatewayApi, EnvoyGateway])
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

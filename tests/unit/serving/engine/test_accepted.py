@@ -3,6 +3,7 @@
 import pytest
 
 from framework.serving.api_error import ApiError
+from framework.serving.engine import accepted as module
 from framework.serving.engine.accepted import MOST, Accepted
 
 
@@ -42,6 +43,27 @@ def test_expected_wait_is_the_time_until_a_row_is_free() -> None:
     assert accepted.expected_wait() == pytest.approx(8.5)
     accepted.received(step(work=1e6, seconds=5e3, full=True))  # twice the rate
     assert accepted.expected_wait() == pytest.approx(8.5 / 2, rel=1e-3)
+
+
+def test_time_between_full_steps_counts_but_neither_a_pause_nor_a_hang(monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+
+    def wait(*, pause: bool, between: float) -> float:
+        accepted, _ = running(rate=1, width=1)
+        first = accepted.add("a", 100)
+        for _ in range(500):
+            now[0] += between
+            ended = {"finish_reason": "stop", "completion_tokens": 100}
+            accepted.received(step(*([(first.number, ended)] if pause else []), work=1, seconds=1, full=True))
+        accepted.remove(first)
+        accepted.add("b", 100)
+        return accepted.expected_wait()
+
+    assert wait(pause=False, between=1.0) == pytest.approx(100, rel=0.01)
+    assert wait(pause=False, between=1.5) == pytest.approx(150, rel=0.01)
+    assert wait(pause=True, between=1.5) == pytest.approx(100, rel=0.01)
+    assert wait(pause=False, between=3600) == pytest.approx(200, rel=0.01)
 
 
 def test_refused_requests_learn_when_to_retry() -> None:

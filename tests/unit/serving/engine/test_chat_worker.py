@@ -68,7 +68,7 @@ def test_canceled_answer_ends_and_others_go_on(worker: ChatWorker) -> None:
             worker.cancel(7)  # never came
 
     first, canceled, third = answered(
-        worker, CALL, {"sampling": {**GREEDY, "temperature": 2.0}}, CALL, after_step=cancel
+        worker, CALL, {"sampling": {**GREEDY, "temperature": 2.0, "seed": 1}}, CALL, after_step=cancel
     )
     assert "finish_reason" in first[-1]
     assert text(first) == text(third), "one seed, one answer"

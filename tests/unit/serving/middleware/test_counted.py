@@ -45,7 +45,9 @@ def counted(*messages, failure=None, uploaded=True):
     labels = {"route": "/chat"}
     codes = ("200", "408", "499", "500", "504")
     requests = {
-        code for code in codes if metrics.registry.get_sample_value(names.REQUESTS, {**labels, "code": code})
+        code
+        for code in codes
+        if metrics.registry.get_sample_value(names.REQUESTS, {**labels, "code": code, "refused": ""})
     }
     return requests, metrics.registry.get_sample_value(names.TIMEOUTS, labels) or 0
 

@@ -7,6 +7,7 @@ import pytest
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import VERSIONS, Metrics, Queue, resident_bytes
 from framework.serving.telemetry.outputs import judge
 
@@ -20,15 +21,33 @@ def scraped(metrics):
 def test_exactly_the_documented_metrics_are_exposed():
     metrics = Metrics(RELEASE)
     metrics.watch_memory("server", os.getpid)
+    metrics.watch_drift(DriftWatch(50))
     metrics.reported("a", {"completed": True}, 5)
-    metrics.requests.labels("/", "200").inc()
+    metrics.requests.labels("/", "200", "").inc()
+    metrics.key_reloads.labels("loaded").inc()
     metrics.seconds.labels("/").observe(1)
     metrics.timeouts.labels("/").inc()
+    metrics.jobs_ended.labels("completed").inc()
+    metrics.outbound.watch("redis", lambda: False)
+    metrics.cache.watch_size(lambda: 0)
     metrics.judged(judge("", cut=False), 0)
+    metrics.logged.labels("requests", "written").inc()
     found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
-    assert {name for name in found if name in names.NAMES} == names.NAMES
-    exposed = {family.name for family in metrics.registry.collect()}
-    assert exposed == {name.removesuffix("_total") for name in names.NAMES}
+    everywhere = names.NAMES - names.OPTIONAL
+    assert {name for name in found if name in names.NAMES} - names.OPTIONAL == everywhere
+    exposed = {family.name for family in metrics.registry.collect()} - names.OPTIONAL
+    assert exposed == {name.removesuffix("_total") for name in everywhere}
+
+
+def test_gpus_are_shown_where_the_driver_counts_them():
+    pynvml = pytest.importorskip("pynvml")
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        count = 0
+    families = {family.name: family.samples for family in Metrics(RELEASE).registry.collect()}
+    assert [len(families.get(name, ())) for name in sorted(names.OPTIONAL)] == [count, count]
 
 
 def test_queue_tracks_its_oldest_text():

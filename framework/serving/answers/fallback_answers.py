@@ -1,0 +1,98 @@
+"""Answers of somebody else, where the engine has none."""
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Protocol
+
+from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers.answer_use import Substitute, current_use
+from framework.serving.api_error import ApiError
+from framework.serving.telemetry.cache_metrics import FallbackMetrics, FallbackReason
+
+_FAILED = (None, "engine_failed", "queue_timeout")
+"""Codes of 503 that another model may answer in place of."""
+_log = logging.getLogger(__name__)
+
+
+class Unanswered(Exception):
+    """The fallback has no answer to this request."""
+
+
+class Fallback(Protocol):
+    """Somebody who can answer in place of the release."""
+
+    model: str
+    """The name that replies give."""
+    digest: str
+    """What tells its answers from others', as ``sha256:<hex>``."""
+
+    async def answer(self, asked: Generation) -> list[Event]:
+        """Return all events of an answer.
+
+        Raises:
+            Unanswered: it has none.
+        """
+
+    async def close(self) -> None:
+        """End its connections."""
+
+
+class FallbackAnswers:
+    """Lets a fallback answer what was shed or failed before its first token; see ``Answers``.
+
+    Its answers are marked in the ``AnswerUse`` of the request, and are never cached. What the client did
+    wrong, a limit of its key, and a server that starts or stops are no reasons: there, another replica
+    answers better.
+    """
+
+    def __init__(self, inner: Answers, fallback: Fallback, metrics: FallbackMetrics) -> None:
+        self._inner, self._fallback, self._metrics = inner, fallback, metrics
+
+    async def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
+        """Yield the model's events, or else the fallback's; see ``Answers``."""
+        use = current_use()
+        async with aclosing(self._inner.generate(asked)) as events:
+            held: list[Event] = []
+            try:
+                async for event in events:
+                    held.append(event)
+                    if "prompt_tokens" not in event:
+                        break  # the answer has begun
+            except ApiError as error:
+                reason = _reason(error)
+                if reason is None or not use.falls_back:
+                    raise
+                held = await self._substitute(asked, error, reason)
+                use.substitute = Substitute(self._fallback.model, self._fallback.digest, reason)
+            for event in held:
+                yield event
+            async for event in events:
+                yield event
+
+    async def _substitute(self, asked: Generation, error: ApiError, reason: FallbackReason) -> list[Event]:
+        """Return the fallback's answer.
+
+        Raises:
+            ApiError: *error*, if there is none.
+        """
+        try:
+            answer = await self._fallback.answer(asked)
+        except Unanswered as problem:
+            self._metrics.count(reason, answered=False)
+            _log.warning("the fallback has no answer: %s", problem)
+            raise error.with_traceback(None) from None
+        self._metrics.count(reason, answered=True)
+        return answer
+
+    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+        """Return the model's answers: there is no fallback for them."""
+        return await self._inner.classify(asked)
+
+
+def _reason(error: ApiError) -> FallbackReason | None:
+    """Return why a fallback may answer in place of *error*; None if it may not."""
+    if error.status == 429 and error.code == "overloaded":
+        return "shed"
+    failed = error.status == 500 or (error.status == 503 and error.code in _FAILED)
+    return "failed" if failed else None

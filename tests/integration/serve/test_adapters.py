@@ -1,0 +1,92 @@
+"""LoRA adapters that are served by name beside their base."""
+
+import concurrent.futures
+from pathlib import Path
+
+import openai
+import pytest
+from lora_adapters import write_adapter
+from server_process import HELLO, Served, run_to_end, serving, write_release
+
+from framework.build.engine import open_engine
+from framework.core.filesystem import tree_digest
+from framework.core.modelstore import push
+from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
+
+NAMES = ("tiny", "first", "second")
+PROMPTS = ["hello world", "the quick brown fox", "fox", "hello hello hello"]
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The model that each name answers like; beside a merged one is its adapter's own folder."""
+    folder = tmp_path_factory.mktemp("adapters")
+    for seed, name in enumerate(NAMES[1:]):
+        write_adapter(tiny_llama, folder / name / "adapter", folder / name / "merged", seed)
+    return {"tiny": tiny_llama, **{name: folder / name / "merged" for name in NAMES[1:]}}
+
+
+@pytest.fixture(scope="module")
+def expected(folders: dict[str, Path]) -> dict[tuple[str, str], str]:
+    """Each model's own greedy answer to each prompt, by the torch engine on its merged weights."""
+    answers = {}
+    for name, folder in folders.items():
+        engine, tokenizer = open_engine("torch", folder, 1), open_tokenizer(folder)
+        for prompt in PROMPTS:
+            ids = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
+            tokens = list(engine.generate(ids, 16))
+            answers[name, prompt] = tokenizer.decode(tokens, skip_special_tokens=True)
+    assert len(set(answers.values())) > len(PROMPTS), "the adapters must change the answers"
+    return answers
+
+
+@pytest.fixture(scope="module")
+def served(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
+    """A server of the base with one adapter from a folder, and one from a store."""
+    folder = tmp_path_factory.mktemp("adapted")
+    uri, _ = push(folders["second"].parent / "adapter", f"file://{folder}/published")
+    adapters = {"first": str(folders["first"].parent / "adapter"), "second": uri}
+    options = {"adapters": adapters, "max_wait_seconds": 120, "max_batch_size": 8}
+    with serving(folders["tiny"], "torch", "causal-lm", folder, **options) as running:
+        yield running
+
+
+def ask(served: Served, model: str, prompt: str) -> str:
+    messages = [{"role": "user", "content": prompt}]
+    answer = served.client.chat.completions.create(model=model, messages=messages, max_tokens=16)
+    assert answer.model == model
+    return answer.choices[0].message.content
+
+
+def test_each_adapter_answers_like_its_merged_model(served: Served, expected) -> None:
+    asked = [(name, prompt) for prompt in PROMPTS for name in NAMES]
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:  # names alternate, and wait for each other
+        answers = list(pool.map(lambda pair: ask(served, *pair), asked))
+    assert dict(zip(asked, answers, strict=True)) == expected
+    assert ask(served, "tiny:second", PROMPTS[0]) == expected["second", PROMPTS[0]]
+    assert ask(served, "tiny", PROMPTS[0]) == expected["tiny", PROMPTS[0]]
+
+
+def test_adapters_are_listed(served: Served) -> None:
+    assert [model.id for model in served.client.models.list()] == list(NAMES)
+    assert served.client.models.retrieve("tiny:first").id == "first"
+    with pytest.raises(openai.NotFoundError, match="'third' does not exist"):
+        served.client.chat.completions.create(model="third", messages=HELLO)
+
+
+def test_pods_fetch_published_adapters_before_the_server_starts(folders, tmp_path: Path) -> None:
+    uri, digest = push(folders["first"].parent / "adapter", f"file://{tmp_path}/published")
+    write_release(folders["tiny"], "torch", "causal-lm", tmp_path, adapters={"first": uri})
+    assert run_to_end(tmp_path, "--fetch-only") == (0, "")
+    assert tree_digest(tmp_path / "adapters" / digest.removeprefix("sha256:")) == digest
+
+
+def test_published_adapter_is_verified(folders: dict[str, Path], tmp_path: Path) -> None:
+    uri, _ = push(folders["first"].parent / "adapter", f"file://{tmp_path}/published")
+    config = Path(uri.removeprefix("file://")) / "adapter_config.json"
+    config.write_text(config.read_text() + " ")
+    write_release(folders["tiny"], "torch", "causal-lm", tmp_path, adapters={"first": uri})
+    code, errors = run_to_end(tmp_path)
+    assert code != 0
+    assert "adapter_config.json" in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,70 @@
+"""Another server answers what this one sheds."""
+
+import concurrent.futures
+
+import httpx
+import pytest
+from server_process import HELLO, Served, eventually, free_port, serving, start, stopped, write_release
+
+from framework.core import metric_names as metrics
+from framework.serving.answers.answer_use import FALLBACK
+
+ROUTE = "/v1/chat/completions"
+BODY = {"model": "tiny", "messages": HELLO, "temperature": 2}
+BUSY = {"max_wait_seconds": 0.05, "max_new_tokens": 200}
+
+
+def overload(served, **fields):
+    """Return the answers of a server whose model stands still until eight requests are shed."""
+    with concurrent.futures.ThreadPoolExecutor(16) as pool, stopped(served):
+        bodies = [{**BODY, **fields, "seed": seed} for seed in range(16)]
+        asked = [pool.submit(httpx.post, f"{served.url}{ROUTE}", json=body, timeout=60) for body in bodies]
+        assert eventually(lambda: sum(answer.done() for answer in asked) >= 8)
+    return [answer.result() for answer in asked]
+
+
+@pytest.fixture(scope="module")
+def backed(tiny_genai, chat, tmp_path_factory):
+    """A busy server whose fallback is another one."""
+    fallback = {"url": f"{chat.url}/v1", "model": "tiny"}
+    folder = tmp_path_factory.mktemp("backed")
+    with serving(tiny_genai, "genai", "causal-lm", folder, fallback=fallback, cache={}, **BUSY) as served:
+        yield served
+
+
+def test_other_server_answers_what_is_shed(backed, chat) -> None:
+    answers = overload(backed)
+    assert {answer.status_code for answer in answers} == {200}
+    marked = [answer for answer in answers if FALLBACK in answer.headers]
+    own = {answer.json()["system_fingerprint"] for answer in answers if FALLBACK not in answer.headers}
+    assert len(marked) >= 8
+    assert {answer.headers[FALLBACK] for answer in marked} == {"shed"}
+    assert not {answer.json()["system_fingerprint"] for answer in marked} & own
+    assert all(answer.json()["choices"][0]["message"]["content"] for answer in marked)
+    assert not any("etag" in answer.headers for answer in marked)
+    assert backed.sample(metrics.FALLBACKS, 'outcome="answered"', 'reason="shed"') == len(marked)
+    assert backed.sample(metrics.OUTBOUND_CALLS, 'destination="fallback"', 'outcome="ok"') == len(marked)
+
+
+def test_streams_have_a_fallback_too(backed) -> None:
+    answers = overload(backed, stream=True, temperature=1)
+    marked = [answer for answer in answers if FALLBACK in answer.headers]
+    assert marked
+    assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
+
+
+def test_server_that_is_its_own_fallback_does_not_ask_itself_forever(tiny_genai, tmp_path) -> None:
+    port = free_port()
+    options = {**BUSY, "port": port, "fallback": {"url": f"http://127.0.0.1:{port}/v1", "model": "tiny"}}
+    write_release(tiny_genai, "genai", "causal-lm", tmp_path, **options)
+    served = Served(start(tmp_path), port)
+    try:
+        assert eventually(lambda: served.status("/ready") == 200)
+        answers = overload(served)
+        assert {answer.status_code for answer in answers} == {200, 429}
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert all("Retry-After" in answer.headers for answer in refused)
+        assert served.sample(metrics.FALLBACKS, 'outcome="unanswered"', 'reason="shed"') == len(refused)
+    finally:
+        served.process.terminate()
+        served.process.communicate(timeout=30)

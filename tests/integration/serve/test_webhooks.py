@@ -1,0 +1,105 @@
+"""Webhooks of background jobs: real calls, checked by OpenAI's client."""
+
+import base64
+import contextlib
+import http.server
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import httpx
+import openai
+import pytest
+from server_process import HELLO, Served, eventually, serving
+
+from framework.serving.jobs.settings import WEBHOOK_SECRET
+
+SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
+BODY = {"model": "tiny", "messages": HELLO, "max_tokens": 8}
+
+
+@dataclass
+class Receiver:
+    """A server that keeps the calls it gets and answers with *codes*, then with 204."""
+
+    port: int
+    codes: list[int] = field(default_factory=list)
+    calls: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def receiving() -> Iterator[Receiver]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            receiver.calls.append((self.path, dict(self.headers), body))
+            self.send_response(receiver.codes.pop(0) if receiver.codes else 204)
+            self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        receiver = Receiver(server.server_port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield receiver
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def served(tiny_genai, tmp_path_factory, receiver) -> Iterator[Served]:
+    url = f"http://127.0.0.1:{receiver.port}/responses"
+    jobs = {"webhook_hosts": [f"127.0.0.1:{receiver.port}"], "webhook_url": url}
+    folder = tmp_path_factory.mktemp("webhooks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WEBHOOK_SECRET, SECRET)
+        with serving(tiny_genai, "genai", "causal-lm", folder, jobs=jobs) as served:
+            yield served
+
+
+def test_openai_clients_accept_the_call(served, receiver) -> None:
+    receiver.calls.clear()
+    created = served.client.responses.create(
+        model="tiny", input="hello world", background=True, max_output_tokens=8
+    )
+    assert eventually(lambda: len(receiver.calls) == 1)
+    [(path, headers, body)] = receiver.calls
+    event = served.client.webhooks.unwrap(body, headers, secret=SECRET)
+    assert (path, event.type, event.data.id) == ("/responses", "response.incomplete", created.id)
+    with pytest.raises(openai.InvalidWebhookSignatureError):
+        served.client.webhooks.unwrap(body.replace(b"resp_", b"resp-"), headers, secret=SECRET)
+    assert b"content" not in body  # the answer is fetched with a key
+
+
+def test_a_failed_call_is_made_again_and_a_redirect_is_not_followed(served, receiver) -> None:
+    receiver.calls.clear()
+    receiver.codes[:] = [307]
+    sent = {"url": "/v1/chat/completions", "body": BODY}
+    own = f"http://127.0.0.1:{receiver.port}/own"
+    reply = httpx.post(f"{served.url}/v1/jobs", json={**sent, "webhook": own})
+    assert reply.status_code == 202
+    assert eventually(lambda: len(receiver.calls) == 2)
+    first, second = (served.client.webhooks.unwrap(c[2], c[1], secret=SECRET) for c in receiver.calls)
+    assert [path for path, _, _ in receiver.calls] == ["/own", "/own"]
+    assert first.id == second.id
+    assert first.data.id == reply.json()["id"]
+    assert first.type == "job.incomplete"
+
+
+def test_other_hosts_are_refused(served) -> None:
+    for url in ("http://127.0.0.1/", "http://localhost:1/", "ftp://127.0.0.1/", "http://[::1]/", "x"):
+        sent = {"url": "/v1/chat/completions", "body": BODY, "webhook": url}
+        reply = httpx.post(f"{served.url}/v1/jobs", json=sent)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "webhook_refused")

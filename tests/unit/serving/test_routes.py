@@ -1,5 +1,6 @@
 """The whole application without an engine: what it documents, and what every path answers to every method."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from starlette.testclient import TestClient
 
 from framework.core.release import Release
 from framework.serving import API_KEY
+from framework.serving.access.allowance import Allowances
+from framework.serving.access.keys import Keys
 from framework.serving.api.probes import PATHS, Probes
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
@@ -36,7 +39,9 @@ def application(task="causal-lm", **limits):
     release = RELEASE.model_copy(update={"task": task})
     metrics = Metrics(release)
     service = Service(release, Limits(64, 0, 10, 20, **limits), 2048, Full(), metrics)
-    return open_application(service, Probes(lambda: True, metrics), None)
+    probes = Probes(lambda: True, lambda: True, metrics)
+    keys = Keys(os.environ.get(API_KEY), None, print)
+    return open_application(service, probes, keys, Allowances(), None)
 
 
 @pytest.fixture(params=["causal-lm", "sequence-classification", "token-classification"])

@@ -86,8 +86,8 @@ lists count as missing.
 """
 SERVER = """
 `/v1/chat/completions` reads messages, tools and calls with the code that reads rows, so the template gets
-the same. The answer is text: a call is returned as the model writes it, in `content`. `tool_choice` is
-`auto`, or `none`, which leaves the tools out of the prompt.
+the same. A call in the answer is read in the form in which the template writes calls, and returned in
+`tool_calls`; `tool_choice: none` leaves the tools out of the prompt. See [Serving](serving.md).
 """
 CALL = {"name": "weather", "arguments": {"city": "Oslo"}}
 CALLING = {

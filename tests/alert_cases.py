@@ -203,7 +203,6 @@ CASES = {
         fires=[{f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "0.3x60"}],
         silent=[
             {f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "0.1x60"},
-            {f"{metrics.DRIFT_UNSEEN}{{{OWN}}}": "NaN+0x60"},
         ],
     ),
     "GituneInputLengthDrift": length_case(metrics.REQUEST_PROMPT_TOKENS),

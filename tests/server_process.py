@@ -60,6 +60,7 @@ class Served:
 
     process: subprocess.Popen[str]
     port: int
+    engine: str = ""
 
     @property
     def url(self) -> str:
@@ -130,7 +131,7 @@ def serving(model: Path, engine: str, task: str, folder: Path, **options: object
     """Serve *model* until the block ends."""
     port = write_release(model, engine, task, folder, **options)
     process = start(folder)
-    served = Served(process, port)
+    served = Served(process, port, engine)
     try:
         assert eventually(lambda: served.status("/ready") == 200 or process.poll() is not None, 120)
         assert process.poll() is None, process.communicate()[1]

@@ -8,7 +8,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
-from framework.cli.verbs import VERBS, Verb
+from framework.cli.verb import Verb
+from framework.cli.verbs import VERBS
 from framework.config.options import GROUP, groups, options
 
 _WIDTH = 80

@@ -136,11 +136,13 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
     if parity.generations and open_task(config.model.task).generates:
         least = dict.fromkeys(config.reductions, parity.generation_agreement)
         shares = {REFERENCE: parity.reference_generation_agreement, **least}
-        asked = {label: share for label, share in shares.items() if share}
-        bounds |= {f"{label}.generation_agreement": Bound(min=share) for label, share in asked.items()}
-    if parity.batched_agreement and BATCHED in measured_metrics(config)[REFERENCE]:
-        together = Bound(min=parity.batched_agreement)
-        bounds |= {f"{label}.{BATCHED}": together for label in (REFERENCE, *config.reductions)}
+        bounds |= {
+            f"{label}.generation_agreement": Bound(min=share) for label, share in shares.items() if share
+        }
+    if BATCHED in measured_metrics(config)[REFERENCE]:
+        least = dict.fromkeys(config.reductions, parity.batched_agreement)
+        shares = {REFERENCE: parity.reference_batched_agreement, **least}
+        bounds |= {f"{label}.{BATCHED}": Bound(min=share) for label, share in shares.items() if share}
     if parity.max_metric_loss is not None:
         for label in [*config.reductions] or [REFERENCE]:
             bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)

@@ -5,6 +5,7 @@ It works on samples in memory, and knows neither where they come from nor what i
 
 import math
 import re
+import sys
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -63,7 +64,8 @@ def words(text: str) -> tuple[str, ...]:
     >>> words("Is it 12 o'clock?")
     ('is', 'it', '12', 'o', 'clock')
     """
-    return tuple(_WORD.findall(text.lower())[-MOST_WORDS:])
+    # Interned: samples are kept, and share most of their words.
+    return tuple(map(sys.intern, _WORD.findall(text.lower())[-MOST_WORDS:]))
 
 
 class Reference:

@@ -52,6 +52,10 @@ class Serving(Component, ABC):
         named = {field: variable_of(address) for field, address in self.connections().items()}
         return {field: variable for field, variable in named.items() if variable is not None}
 
+    def stores(self) -> tuple[str, ...]:
+        """Return the URLs of the stores that the server reads and writes while it serves."""
+        return ()
+
     def worker(self) -> tuple[str, ...]:
         """Return the command of a worker beside the server; empty where there is none.
 

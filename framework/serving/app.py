@@ -129,10 +129,12 @@ class _Server(uvicorn.Server):
             self._limits,
             model.context,
             model.answers,
+            model.tell,
             self.metrics,
             background=self._background,
             keeps_answers=self._features.cache is not None,
             log=self.stack.observed.log,
+            tracing=self.stack.observed.tracing,
             adapters={name: adapter.digest for name, adapter in self._features.adapters.items()},
         )
 

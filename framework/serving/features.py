@@ -9,6 +9,7 @@ from framework.serving.answers.fallback_options import FallbackOptions
 from framework.serving.drift_options import DriftOptions
 from framework.serving.jobs.settings import Jobs
 from framework.serving.request_log.options import RequestLog
+from framework.serving.trace_options import Traces
 
 
 @dataclass(frozen=True)
@@ -22,3 +23,4 @@ class Features:
     fallback: FallbackOptions | None = None
     jobs: Jobs | None = None
     request_log: RequestLog | None = None
+    traces: Traces | None = None

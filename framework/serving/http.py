@@ -26,6 +26,7 @@ from framework.serving.jobs.settings import Jobs
 from framework.serving.limits import Limits
 from framework.serving.outbound.address import host_and_port, variable_of
 from framework.serving.request_log.options import RequestLog
+from framework.serving.trace_options import ENDPOINT, Traces
 
 
 class HttpServing(Serving):
@@ -89,7 +90,12 @@ class HttpServing(Serving):
         """Return the addresses of the services that it calls; see the base class."""
         redis = None if self.cache is None else self.cache.redis
         model = None if self.fallback is None else self.fallback.url
-        named = {"serving.cache.redis": redis, "serving.fallback.url": model}
+        collector = None if self.traces is None else self.traces.endpoint or ENDPOINT
+        named = {
+            "serving.cache.redis": redis,
+            "serving.fallback.url": model,
+            "serving.traces.endpoint": collector,
+        }
         jobs = {} if self.jobs is None else self.jobs.connections()
         return {field: address for field, address in named.items() if address is not None} | jobs
 
@@ -121,6 +127,15 @@ class HttpServing(Serving):
 
     def _adapters(self, model: Path) -> dict[str, Adapter]:
         return fetch_adapters(self.adapters, model.parent / "adapters")
+
+    traces: Traces | None = None
+    """Sends a trace of each request to an OpenTelemetry collector; off by default."""
+
+    def stores(self) -> tuple[str, ...]:
+        """Return the stores of the request log and of drift's reference; see the base class."""
+        log = None if self.request_log is None else self.request_log.folder
+        urls = (url for url in (log, self.drift.reference) if url is not None)
+        return tuple(dict.fromkeys(url for url in urls if "://" in url and not url.startswith("file:")))
 
     def serve(self, model: Path, release: Release) -> None:
         """Answer requests until SIGINT or SIGTERM; leave no child process and no bound port.
@@ -187,6 +202,12 @@ class HttpServing(Serving):
             keys=None if self.keys is None else Path(self.keys).expanduser(),
         )
         features = Features(
-            self._adapters(model), self.cache, self.drift, self.fallback, self.jobs, self.request_log
+            adapters=self._adapters(model),
+            cache=self.cache,
+            drift=self.drift,
+            fallback=self.fallback,
+            jobs=self.jobs,
+            request_log=self.request_log,
+            traces=self.traces,
         )
         run(self, limits, features, model, release, renewed)

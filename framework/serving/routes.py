@@ -11,15 +11,20 @@ from starlette.middleware import Middleware
 from framework.build.task import open_task
 from framework.serving.access.allowance import Allowances
 from framework.serving.access.keys import Keys
-from framework.serving.api import chat, classify
 from framework.serving.api.background_responses import BackgroundResponses
+from framework.serving.api.chat import Chat
+from framework.serving.api.classify import Classify
+from framework.serving.api.completions import Completions
 from framework.serving.api.feedback import Feedback
 from framework.serving.api.jobs import JobRoutes
+from framework.serving.api.missing_task import MissingTask
 from framework.serving.api.models import Models
 from framework.serving.api.openapi import Document
 from framework.serving.api.operation import Endpoint
 from framework.serving.api.probes import PATHS, Probes
+from framework.serving.api.responses import Responses
 from framework.serving.api.service import Service
+from framework.serving.api.tokens import Tokens
 from framework.serving.middleware.bounded import Bounded
 from framework.serving.middleware.cacheable import Cacheable
 from framework.serving.middleware.counted import Counted
@@ -28,6 +33,7 @@ from framework.serving.middleware.identified import Identified, log_to_stderr
 from framework.serving.middleware.keyed import Keyed
 from framework.serving.middleware.limited import Limited
 from framework.serving.middleware.sourced import Sourced
+from framework.serving.middleware.traced import Traced
 from framework.serving.page import pages
 
 
@@ -44,19 +50,27 @@ def open_application(
         lifespan: Starlette's, which starts and ends the engine.
     """
     generates = open_task(service.release.task).generates
-    model = chat.Chat(service) if generates else classify.Classify(service)
-    endpoints: list[Endpoint] = [model, Feedback(service), Models(service), probes]
-    paths = [route.path for route in model.routes]
+    background = None
+    if generates and service.background is not None:
+        background = BackgroundResponses(service, service.background)
+    answering: list[Endpoint] = [Tokens(service), MissingTask(service)]
+    if generates:
+        answering[:0] = [Chat(service), Completions(service), Responses(service, background)]
+    else:
+        answering.insert(0, Classify(service))
+    endpoints = [*answering, Feedback(service), Models(service), probes]
+    routes = [route for endpoint in answering for route in endpoint.routes]
+    paths = [route.path for route in routes]
     counted = Middleware(Counted, metrics=service.metrics, routes=paths)
     limited = Middleware(Limited, allowances=allowances, routes=paths)
     # Background jobs that run in this process ask the model's routes: they count, also against the limits
     # of their owners, and need no key.
-    unkeyed = Starlette(routes=list(model.routes), middleware=[counted, limited])
+    unkeyed = Starlette(routes=routes, middleware=[counted, limited])
     install_error_handlers(unkeyed)
     if service.background is not None:
         endpoints.append(JobRoutes(service.background, tuple(paths)))
-    if service.background is not None and generates:
-        endpoints.append(BackgroundResponses(service, service.background))
+    if background is not None:
+        endpoints.append(background)
     open_paths: tuple[str, ...] = PATHS
     if service.limits.page:
         endpoints.append(pages.Pages())
@@ -65,6 +79,8 @@ def open_application(
     # Outermost first: answers of 401 and 413 count too.
     log = log_to_stderr() if service.limits.access_log == "json" else None
     middleware = [Middleware(Identified, log=log), counted]
+    if service.tracing is not None:
+        middleware.insert(1, Middleware(Traced, tracing=service.tracing, routes=paths))
     if keys:
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
         middleware.append(limited)

@@ -11,6 +11,7 @@ from framework.build.task import open_task
 from framework.core.release import Release
 from framework.serving import Serving
 from framework.serving.answer_stack import AnswerStack
+from framework.serving.answers.engine_answers import EngineAnswers
 from framework.serving.engine.accepted import Accepted
 from framework.serving.engine.model_worker import Settings
 from framework.serving.engine.supervisor import EngineSupervisor
@@ -48,6 +49,8 @@ class ServedModel:
         self._generates = open_task(release.task).generates
         self.supervisor = EngineSupervisor(settings, self.accepted, self._count_step, limits.engine_timeout)
         self.answers = stack.over(self.accepted, release)
+        self.tell = EngineAnswers(self.accepted, metrics, limits.queue_timeout).tell
+        """See ``Service.tell``."""
 
     @property
     def is_ready(self) -> bool:

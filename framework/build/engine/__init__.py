@@ -9,33 +9,36 @@ This module knows token ids and arrays. Text, templates and metrics belong to it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, runtime_checkable
 
+from framework.build.engine.sampling import GREEDY, Sampling, Scored
 from framework.core.errors import ServeError
 from framework.core.plugin_module import import_named
 
 if TYPE_CHECKING:
     import numpy as np
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How the next token is drawn from its distribution."""
-
-    temperature: float = 0.0
-    """Divides the logits; 0 is greedy decoding."""
-    top_p: float = 1.0
-    """Nucleus sampling: draw from the smallest set of tokens whose probabilities sum to this."""
-    seed: int | None = None
-    """Seed of the draw; None draws differently each time."""
-    past_end: bool = False
-    """Ignore end-of-sequence tokens. A benchmark needs this to time a fixed number of tokens."""
-
-
-GREEDY = Sampling()
+__all__ = [
+    "GREEDY",
+    "Batches",
+    "Classifies",
+    "ClassifiesImages",
+    "Engine",
+    "Generates",
+    "GeneratesScored",
+    "GeneratesTogether",
+    "GivesAnswerLogits",
+    "GivesLogits",
+    "Progress",
+    "Sampling",
+    "Scored",
+    "engine_module",
+    "open_engine",
+    "require",
+]
 
 
 class Engine(Protocol):
@@ -83,6 +86,16 @@ class Generates(Protocol):
 
 
 @runtime_checkable
+class GeneratesScored(Protocol):
+    """Generates text, and respects every field of ``Sampling`` but ``grammar``."""
+
+    def generate_scored(
+        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> Iterator[Scored]:
+        """Yield the tokens that ``Generates.generate`` yields, with the log probabilities asked for."""
+
+
+@runtime_checkable
 class GeneratesTogether(Protocol):
     """Generates from several prompts at once; only the benchmark uses it, and only where it exists."""
 
@@ -100,6 +113,8 @@ class Progress:
     """The new token ids; never an end-of-sequence token."""
     ended: bool
     """Whether these are the last."""
+    scores: list[Scored] = field(default_factory=list)
+    """The same tokens with log probabilities, if the request's sampling asks for them; else empty."""
 
 
 @runtime_checkable
@@ -111,10 +126,13 @@ class Batches(Protocol):
     joins: bool
     """Whether a request can join running ones; otherwise it waits until those have ended."""
 
+    def refuses(self, sampling: Sampling) -> str | None:
+        """Return the first field of *sampling* that this engine cannot respect; None if it can."""
+
     def submit(
         self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> None:
-        """Add a request; the next steps generate for it.
+        """Add a request that is not refused; the next steps generate for it.
 
         Args:
             request: the caller's number of it, unique among the running ones.

@@ -14,12 +14,15 @@ from framework.build.engine import (
     AdaptedBatches,
     Batches,
     Generates,
+    GeneratesScored,
     Progress,
     Sampling,
+    Scored,
     engine_module,
     open_engine,
     require,
 )
+from framework.build.engine.sampling import ALL, BASIC
 from framework.core.errors import ServeError
 
 
@@ -107,24 +110,34 @@ class OneByOne:
 
     def __init__(self, engine: Generates) -> None:
         self._engine = engine
-        self._running: deque[tuple[int, Iterator[int]]] = deque()
+        self._running: deque[tuple[int, Iterator[Scored], bool]] = deque()
+
+    def refuses(self, sampling: Sampling) -> str | None:
+        """Return the first field that the engine does not know; see ``Batches``."""
+        scores = isinstance(self._engine, GeneratesScored)
+        return sampling.first_beyond(ALL - {"grammar"} if scores else BASIC)
 
     def submit(
         self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> None:
         """Add a request; see ``Batches``."""
-        self._running.append((request, self._engine.generate(prompt, max_new_tokens, sampling)))
+        if isinstance(self._engine, GeneratesScored):
+            tokens = self._engine.generate_scored(prompt, max_new_tokens, sampling)
+        else:
+            tokens = map(Scored, self._engine.generate(prompt, max_new_tokens, sampling))
+        self._running.append((request, tokens, sampling.top_logprobs is not None))
 
     def step(self) -> list[Progress]:
         """Generate the next token of the first request; see ``Batches``."""
         if not self._running:
             return []
-        request, tokens = self._running[0]
-        token = next(tokens, None)
-        if token is None:
+        request, tokens, with_scores = self._running[0]
+        chosen = next(tokens, None)
+        if chosen is None:
             self._running.popleft()
-        return [Progress(request, [] if token is None else [token], token is None)]
+            return [Progress(request, [], True)]
+        return [Progress(request, [chosen.token], False, [chosen] if with_scores else [])]
 
     def cancel(self, request: int) -> None:
         """Remove a request; see ``Batches``."""
-        self._running = deque(pair for pair in self._running if pair[0] != request)
+        self._running = deque(each for each in self._running if each[0] != request)

@@ -6,7 +6,7 @@ Every runtime uses it except onnxruntime-genai, which has its own loop.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from framework.build.engine import Sampling
+from framework.build.engine.sampling import Sampling, Scored
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ def decode(
     limit: int,
     ends: Collection[int],
     sampling: Sampling,
-) -> Iterator[int]:
+) -> Iterator[Scored]:
     """Yield the tokens that follow *prompt*, up to *limit* of them.
 
     Args:
@@ -30,17 +30,20 @@ def decode(
         prompt: token ids.
         limit: most tokens to yield.
         ends: tokens that end the answer; they are not yielded, unless ``sampling.past_end``.
-        sampling: how a token is drawn.
+        sampling: how a token is drawn; it has no grammar.
     """
     import numpy as np
 
     random = np.random.default_rng(sampling.seed)
     ids = np.asarray([prompt], np.int64)
+    answer: list[int] = []
     for _ in range(limit):
-        token = choose(step(ids)[0], sampling, random)
+        scores = step(ids)[0]
+        token = choose(with_penalties(scores, prompt, answer, sampling), sampling, random)
         if token in ends and not sampling.past_end:
             return
-        yield token
+        answer.append(token)
+        yield scored(scores, token, sampling.top_logprobs)
         ids = np.asarray([[token]], np.int64)
 
 
@@ -54,8 +57,28 @@ def decode_together(step: Step, prompts: Sequence[Sequence[int]], new_tokens: in
         yield ids[:, 0].tolist()
 
 
+def with_penalties(
+    scores: "np.ndarray", prompt: Sequence[int], answer: Sequence[int], sampling: Sampling
+) -> "np.ndarray":
+    """Return logits (vocabulary,) with penalties and biases; *scores* themselves if there are none."""
+    import numpy as np
+
+    repetition, presence = sampling.repetition_penalty, sampling.presence_penalty
+    if repetition == 1 and not (presence or sampling.frequency_penalty or sampling.logit_bias):
+        return scores
+    changed = scores.astype(np.float64)
+    if repetition != 1:
+        seen = np.unique(np.asarray([*prompt, *answer], np.int64))
+        changed[seen] = np.where(changed[seen] > 0, changed[seen] / repetition, changed[seen] * repetition)
+    written, times = np.unique(np.asarray(answer, np.int64), return_counts=True)
+    changed[written] -= presence + sampling.frequency_penalty * times
+    for token, bias in sampling.logit_bias:
+        changed[token] += bias
+    return changed
+
+
 def choose(scores: "np.ndarray", sampling: Sampling, random: "np.random.Generator") -> int:
-    """Return the next token id for logits of shape (vocabulary,)."""
+    """Return the next token id for logits of shape (vocabulary,), which have their penalties."""
     import numpy as np
 
     if sampling.temperature == 0:
@@ -65,7 +88,26 @@ def choose(scores: "np.ndarray", sampling: Sampling, random: "np.random.Generato
     probabilities /= probabilities.sum()
     ids = np.argsort(-probabilities, kind="stable")
     probabilities = probabilities[ids]
+    if sampling.top_k or sampling.min_p:
+        probabilities[sampling.top_k or len(ids) :] = 0
+        probabilities[probabilities < sampling.min_p * probabilities[0]] = 0
+        probabilities /= probabilities.sum()
     # The token that crosses top_p is kept, so at least one remains.
     probabilities[probabilities.cumsum() - probabilities >= sampling.top_p] = 0
     cumulative = probabilities.cumsum()
     return int(ids[np.searchsorted(cumulative, random.random() * cumulative[-1], side="right")])
+
+
+def scored(scores: "np.ndarray", token: int, top: int | None) -> Scored:
+    """Return *token* with its log probability under logits of shape (vocabulary,); None asks for none."""
+    import numpy as np
+
+    if top is None:
+        return Scored(token)
+    logits = scores.astype(np.float64)
+    logprobs = logits - logits.max()
+    logprobs -= np.log(np.exp(logprobs).sum())
+    likeliest = np.argsort(-logprobs, kind="stable")[:top]
+    return Scored(
+        token, float(logprobs[token]), tuple((int(each), float(logprobs[each])) for each in likeliest)
+    )

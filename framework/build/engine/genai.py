@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import GREEDY, Sampling
-from framework.build.engine.genai_batches import WIDTH, GenaiBatches, as_serve_error
+from framework.build.engine.genai_batches import WIDTH, GenaiBatches, as_serve_error, guidance
 from framework.build.engine.model_folder import GENAI, context_length, end_of_sequence, read_json, room
 from framework.build.engine.onnx_session import PAST, open_session
 from framework.core.error_text import first_line
@@ -124,7 +124,8 @@ class GenaiEngine:
             return
         min_length = {"min_length": length} if sampling.past_end else {}
         options = {"max_length": length, **min_length, **_search(sampling)}
-        for (token,) in self._generated(np.asarray(prompt, np.int32), options):
+        grammar = guidance(sampling.grammar) if sampling.grammar else None
+        for (token,) in self._generated(np.asarray(prompt, np.int32), options, grammar):
             if token in self.ends and not sampling.past_end:
                 return
             yield token
@@ -137,7 +138,9 @@ class GenaiEngine:
         options = {"max_length": length, "min_length": length, "batch_size": len(prompts), **_search(GREEDY)}
         yield from self._generated(np.asarray(prompts, np.int32), options)
 
-    def _generated(self, prompts: "np.ndarray", options: dict[str, Any]) -> Iterator[list[int]]:
+    def _generated(
+        self, prompts: "np.ndarray", options: dict[str, Any], grammar: tuple[str, str] | None = None
+    ) -> Iterator[list[int]]:
         """Yield the next token of every prompt until the runtime is done.
 
         Raises:
@@ -148,6 +151,8 @@ class GenaiEngine:
         with as_serve_error(self.folder):
             params = og.GeneratorParams(self.model)
             params.set_search_options(**options)
+            if grammar:
+                params.set_guidance(*grammar)
             generator = og.Generator(self.model, params)
             generator.append_tokens(prompts)
         while not generator.is_done():
@@ -172,14 +177,16 @@ class GenaiEngine:
 
 def _search(sampling: Sampling) -> dict[str, Any]:
     """Return the runtime's search options; all are set, since the folder has its own defaults."""
+    penalty = {"repetition_penalty": sampling.repetition_penalty}
     if sampling.temperature == 0:
-        return {"do_sample": False, "num_beams": 1}
+        return {"do_sample": False, "num_beams": 1, **penalty}
     seed = {} if sampling.seed is None else {"random_seed": sampling.seed}
     return {
         "do_sample": True,
         "num_beams": 1,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "top_k": 0,
+        "top_k": sampling.top_k,
+        **penalty,
         **seed,
     }

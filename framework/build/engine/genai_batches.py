@@ -5,11 +5,13 @@ one random generator, so a request with a seed runs beside it with a generator o
 """
 
 import contextlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from framework.build.engine import GREEDY, Generates, Progress, Sampling
+from framework.build.engine.sampling import BASIC, Part
 from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
@@ -17,6 +19,7 @@ WIDTH = 4
 """Most rows of a static batch, as the runtime has it."""
 _EVENTS = 64
 """Most events of one step; each row has at most two."""
+_DOES = BASIC | {"top_k", "repetition_penalty", "grammar"}
 
 
 @contextlib.contextmanager
@@ -33,6 +36,24 @@ def as_serve_error(folder: Path) -> Iterator[None]:
             f"{folder}: onnxruntime-genai cannot run it: {first_line(error)}; choose another export, such as "
             "export=transformers"
         ) from error
+
+
+def guidance(grammar: Sequence[Part]) -> tuple[str, str]:
+    """Return *grammar* as the runtime's kind of grammar and its text."""
+    parts = [(kind, _on_one_line(text) if kind == "schema" else json.dumps(text)) for kind, text in grammar]
+    if [kind for kind, _ in parts] == ["schema"]:
+        return "json_schema", parts[0][1]
+    rules = [text if kind == "text" else f"%json {text}" for kind, text in parts]
+    names = [f"part{index}" for index in range(len(rules))]
+    lines = [f"{name}: {rule}" for name, rule in zip(names, rules, strict=True)]
+    return "lark_grammar", "\n".join([f"start: {' '.join(names)}", *lines])
+
+
+def _on_one_line(schema: str) -> str:
+    """Return *schema* for JSON as Python writes it: a weak model would write free blanks without end."""
+    read = json.loads(schema)
+    blanks = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+    return json.dumps({**read, "x-guidance": blanks}) if isinstance(read, dict) else schema
 
 
 class GenaiBatches:
@@ -63,6 +84,10 @@ class GenaiBatches:
         self._running: dict[int, tuple[Any, int]] = {}
         self._seeded: dict[int, Iterator[int]] = {}
 
+    def refuses(self, sampling: Sampling) -> str | None:
+        """Return the first field that the runtime does not know; see ``Batches``."""
+        return sampling.first_beyond(_DOES)
+
     def submit(
         self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> None:
@@ -83,7 +108,13 @@ class GenaiBatches:
             if sampling.temperature:
                 options.set_temperature(sampling.temperature)
                 options.set_top_p(sampling.top_p)
-                options.set_top_k(0)
+                options.set_top_k(sampling.top_k)
+            if sampling.repetition_penalty != 1:
+                options.set_repetition_penalty(sampling.repetition_penalty)
+            if sampling.past_end:
+                options.set_min_generated_tokens(max_new_tokens)
+            if sampling.grammar:
+                options.set_guidance(*guidance(sampling.grammar))
             self._running[request] = turn, turn.begin_turn(np.asarray(prompt, np.int32), options)
         self._numbers[turn] = request
 

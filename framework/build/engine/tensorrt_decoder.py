@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import GREEDY, Sampling
+from framework.build.engine import GREEDY, Sampling, Scored
 from framework.build.engine.onnx_decoder import OnnxDecoder
 from framework.build.engine.tensorrt_session import Session, check_length
 
@@ -36,16 +36,16 @@ class TensorRTDecoder(OnnxDecoder):
         batches = [rows[first : first + self.most_rows] for first in range(0, len(rows), self.most_rows)]
         return [scores for batch in batches for scores in super(TensorRTDecoder, self).logits(batch)]
 
-    def generate(
+    def generate_scored(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
-    ) -> Iterator[int]:
-        """Yield the token ids that follow *prompt*; see ``OnnxDecoder``.
+    ) -> Iterator[Scored]:
+        """Yield the tokens that follow *prompt*; see ``OnnxDecoder``.
 
         Raises:
             ServeError: the prompt is longer than the engine was built for.
         """
         check_length(len(prompt), self.longest)
-        yield from super().generate(prompt, max_new_tokens, sampling)
+        yield from super().generate_scored(prompt, max_new_tokens, sampling)
 
     def _forward(
         self, ids: "np.ndarray", mask: "np.ndarray", cache: dict[str, Any], outputs: list[str]

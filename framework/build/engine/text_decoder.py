@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from framework.build.engine import GREEDY, Sampling
+from framework.build.engine import GREEDY, Sampling, Scored
 from framework.build.engine.decoding import Step, decode, decode_together
 from framework.build.engine.model_folder import room
 from framework.build.engine.padded_batches import batches, padded
@@ -35,7 +35,13 @@ class TextDecoder(ABC):
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:
-        """Yield the token ids that follow *prompt*, one forward pass a token.
+        """Yield the token ids that follow *prompt*; see ``generate_scored``."""
+        return (each.token for each in self.generate_scored(prompt, max_new_tokens, sampling))
+
+    def generate_scored(
+        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> Iterator[Scored]:
+        """Yield the tokens that follow *prompt*, one forward pass a token.
 
         Stops before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from framework.build.engine import GREEDY, Sampling
+from framework.build.engine import GREEDY, Sampling, Scored
 from framework.build.engine.attached_adapter import following
 from framework.build.engine.decoding import Step, decode, decode_together
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token, room
@@ -100,7 +100,13 @@ class TorchEncoderDecoder(TorchModel):
     def generate(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[int]:
-        """Yield the token ids of the answer to *prompt*, one forward pass a token.
+        """Yield the token ids of the answer to *prompt*; see ``generate_scored``."""
+        return (each.token for each in self.generate_scored(prompt, max_new_tokens, sampling))
+
+    def generate_scored(
+        self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
+    ) -> Iterator[Scored]:
+        """Yield the tokens of the answer to *prompt*, one forward pass a token.
 
         Stops before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
 

@@ -12,7 +12,7 @@ from framework.core.problem import Problem
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.job_workers import worker_identity, worker_objects
-from framework.delivery.deployment.store_hosts import host_problems
+from framework.delivery.deployment.store_hosts import host_problems, store_hosts
 from framework.manifests.egress import Egress
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import ObjectName, Peer, SecretKey, like
@@ -73,7 +73,8 @@ class OwnServer(ClusterDeployment):
         known = [host_and_port(address) for address in delivery.serving.connections().values()]
         named = [each.rpartition(":") for each in self.server_hosts]
         targets = [target for target in known if target] + [(host, int(port)) for host, _, port in named]
-        return [Egress(port, (host,)) for host, port in dict.fromkeys(targets)]
+        stores = [Egress(self.store_port, store_hosts(url)) for url in delivery.serving.stores()]
+        return [*(Egress(port, (host,)) for host, port in dict.fromkeys(targets)), *stores]
 
     def own_callers(self, identity: Identity, delivery: Delivery) -> list[Peer]:
         """Return the pods that run background jobs; see the base class."""

@@ -12,7 +12,16 @@ from framework.serving.caller import Caller
 
 Event = dict[str, Any]
 """What is known of one answer, in this order: ``{"prompt_tokens"}`` once, ``{"text", "tokens"}`` several
-times, then ``{"finish_reason", "completion_tokens"}``."""
+times, then ``{"finish_reason", "completion_tokens"}``.
+
+The first has ``echo``, the prompt's text, if the payload asks for it. The second may have ``calls``, each
+with ``name`` and ``arguments`` as JSON, and ``logprobs``, as OpenAI's objects."""
+
+
+def said(content: Event) -> str:
+    """Return what an event with ``text`` adds to the answer: text and calls, for judges and logs."""
+    calls = (f"{call['name']}({call['arguments']})" for call in content.get("calls", ()))
+    return "".join((content["text"], *calls))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from framework.serving.answers import Classification, Event, Generation
+from framework.serving.answers import Classification, Event, Generation, said
 from framework.serving.api_error import ApiError, read_error
+from framework.serving.caller import Caller
 from framework.serving.engine.accepted import Accepted, Ticket, is_last
 from framework.serving.telemetry.metrics import Metrics
 from framework.serving.telemetry.outputs import judge
+from framework.serving.telemetry.traces import active_trace
 
 
 class EngineAnswers:
@@ -47,6 +49,23 @@ class EngineAnswers:
         finally:
             self._metrics.queue.leave(str(ticket.number))
             self._accepted.remove(ticket)
+            counted.trace()
+
+    async def tell(self, payload: dict[str, Any], caller: Caller) -> dict[str, Any]:
+        """Return what the engine's process tells without its model; see ``framework.serving.engine.told``.
+
+        Raises:
+            ApiError: it is refused, or failed.
+        """
+        self._accepted.admit(caller=caller)
+        ticket = self._accepted.add(payload, 1.0, caller)
+        try:
+            told = await self._first(ticket, time.monotonic())
+        finally:
+            self._accepted.remove(ticket)
+        if "error" in told:
+            raise read_error(told)
+        return told
 
     async def _first(self, ticket: Ticket, arrived: float) -> Event:
         """Return a request's first event.
@@ -83,6 +102,10 @@ class EngineAnswers:
             for ticket in tickets:
                 self._metrics.queue.leave(str(ticket.number))
                 self._accepted.remove(ticket)
+        began = [answer["began"] for answer in answers if "began" in answer]
+        if (trace := active_trace()) is not None and began:
+            trace.add("queue", asked.arrived, min(began))
+            trace.add("batch", min(began), time.monotonic(), texts=len(answers))
         for answer in answers:
             self._metrics.batch_rows.observe(answer["batch"])
             self._metrics.prompt_length.observe(answer["tokens"])
@@ -98,6 +121,8 @@ class _Counted:
         self._metrics, self._asked = metrics, asked
         self._text: list[str] = []
         self._tokens, self._last = 0, 0.0
+        self._began: float | None = None
+        self._first: float | None = None
 
     def add(self, content: Event) -> None:
         """Count the next event."""
@@ -105,9 +130,10 @@ class _Counted:
         if "prompt_tokens" in content:
             metrics.prompt_tokens.inc(content["prompt_tokens"])
             metrics.prompt_length.observe(content["prompt_tokens"])
-            metrics.began(self._asked.arrived, content.pop("began", None))
+            self._began = content.pop("began", None)
+            metrics.began(self._asked.arrived, self._began)
         if "text" in content:
-            self._add_text(content["text"], content["tokens"])
+            self._add_text(said(content), content["tokens"])
         if "finish_reason" in content:
             metrics.completion_tokens.inc(content["completion_tokens"])
             cut = content["finish_reason"] == "length" and not self._asked.limit_is_own
@@ -116,9 +142,21 @@ class _Counted:
     def _add_text(self, text: str, tokens: int) -> None:
         now = time.monotonic()
         if not self._text:
+            self._first = now
             self._metrics.first_token.observe(now - self._asked.arrived)
         elif new := tokens - self._tokens:
             for _ in range(new):
                 self._metrics.inter_token.observe((now - self._last) / new)
         self._text.append(text)
         self._tokens, self._last = tokens, now
+
+    def trace(self) -> None:
+        """Add what the engine did to the request's trace, as far as it came."""
+        if (trace := active_trace()) is None:
+            return
+        now = time.monotonic()
+        trace.add("queue", self._asked.arrived, now if self._began is None else self._began)
+        if self._began is not None:
+            trace.add("prefill", self._began, now if self._first is None else self._first)
+        if self._first is not None:
+            trace.add("decode", self._first, now, tokens=self._tokens)

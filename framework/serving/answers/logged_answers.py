@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from framework.core.release import Release
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Classification, Event, Generation, said
 from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.outputs import judge
 
@@ -38,7 +38,7 @@ class LoggedAnswers:
                 if "text" in content:
                     if not text:
                         row["first_token_seconds"] = time.monotonic() - asked.arrived
-                    text.append(content["text"])
+                    text.append(said(content))
                 if "finish_reason" in content:
                     row["finish_reason"] = content["finish_reason"]
                     row["completion_tokens"] = content["completion_tokens"]

@@ -7,7 +7,7 @@ from typing import Any
 
 from framework.requestlog.drift import Sample, words
 from framework.requestlog.samples import conversation
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Classification, Event, Generation, said
 from framework.serving.telemetry.drift_watch import DriftWatch
 
 
@@ -23,7 +23,7 @@ class WatchedAnswers:
         async with aclosing(self._answers.generate(asked)) as events:
             async for content in events:
                 if "text" in content:
-                    text.append(content["text"])
+                    text.append(said(content))
                 if "finish_reason" in content:
                     self._watch.add(conversation(asked.payload.get("messages") or (), "".join(text)))
                 yield content

@@ -3,18 +3,17 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import asdict
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from framework.serving.answers import Event, Generation
+from framework.serving.answers import Generation
 from framework.serving.answers.answer_use import current_use
 from framework.serving.api.body import read_request
-from framework.serving.api.chat_reply import DONE, Reply, event, usage
+from framework.serving.api.chat_reply import DONE, Reply, event
 from framework.serving.api.chat_request import ChatRequest
+from framework.serving.api.choices import Choices, choice_id, usage
 from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
 from framework.serving.api.replies import ChatCompletion, ChatCompletionChunk
 from framework.serving.api.service import Service
@@ -50,62 +49,44 @@ class Chat:
         service = self._service
         body = read_request(ChatRequest, await request.body())
         adapter = service.adapter(body.model)
-        messages, tools = body.conversation()
-        limit, limit_is_own = body.limit(service.limits.max_new_tokens)
+        payloads = service.adapted(body.payloads(), adapter)
+        limit = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
-        payload = {
-            "messages": messages,
-            "tools": tools,
-            "stops": body.stops(),
-            "sampling": asdict(body.sampling()),
-            **({} if adapter is None else {"adapter": adapter}),
-        }
         reply = Reply.new(body.model, service.created, adapter or service.release.digest)
-        asked = Generation(payload, limit, limit_is_own, caller_of(request), arrived, reply.id, PATH)
-        events = service.answers.generate(asked)
-        try:
-            # The first event may be an error, which still has a status to send.
-            prompt = (await unless_disconnected(request, anext(events)))["prompt_tokens"]
-        except BaseException:
-            await events.aclose()
-            raise
+        caller = caller_of(request)
+        asked = [
+            Generation(payload, *limit, caller, arrived, choice_id(reply.id, index), PATH)
+            for index, payload in enumerate(payloads)
+        ]
+        choices = await Choices.begin(request, service, asked)
         reply = reply.answered(current_use())
         if body.stream:
-            options = body.stream_options
-            stream = _streamed(reply, events, prompt, options is not None and options.include_usage)
+            stream = _streamed(reply, choices, body.with_usage)
             return StreamingResponse(stream, media_type="text/event-stream")
-        return JSONResponse(await unless_disconnected(request, _answer(reply, events, prompt)))
+        answers = await unless_disconnected(request, choices.complete())
+        used = usage(choices.firsts[0]["prompt_tokens"], choices.completion_tokens)
+        return JSONResponse(reply.complete(answers, used, logprobs=bool(body.logprobs)))
 
 
-async def _answer(reply: Reply, events: AsyncGenerator[Event, None], prompt: int) -> dict[str, Any]:
-    text: list[str] = []
-    last: Event = {}
-    async with aclosing(events):
-        async for content in events:
-            if "text" in content:
-                text.append(content["text"])
-            else:
-                last = content
-    used = usage(prompt, last["completion_tokens"])
-    return reply.complete("".join(text), last["finish_reason"], used)
-
-
-async def _streamed(
-    reply: Reply, events: AsyncGenerator[Event, None], prompt: int, with_usage: bool
-) -> AsyncGenerator[str, None]:
+async def _streamed(reply: Reply, choices: Choices, with_usage: bool) -> AsyncGenerator[str, None]:
     """Yield the server-sent events; if usage was requested, it is ``null`` in all but the last."""
-    extra: dict[str, Any] = {"usage": None} if with_usage else {}
-    async with aclosing(events):
-        yield reply.chunk({"role": "assistant", "content": ""}, **extra)
+    extra = {"usage": None} if with_usage else {}
+    async with aclosing(choices.events()) as events:
+        for index in range(len(choices.choices)):
+            yield reply.chunk(index, {"role": "assistant", "content": ""}, **extra)
         try:
-            async for content in events:
+            async for index, content in events:
+                choice = choices.choices[index]
+                at = len(choice.calls)
+                calls = choice.add(content)
                 if "text" in content:
-                    yield reply.chunk({"content": content["text"]}, **extra)
+                    delta = reply.delta(content["text"], calls, at)
+                    yield reply.chunk(index, delta, logprobs=content.get("logprobs"), **extra)
                     continue
-                yield reply.chunk({}, content["finish_reason"], **extra)
-                if with_usage:
-                    yield reply.usage_chunk(usage(prompt, content["completion_tokens"]))
+                yield reply.chunk(index, {}, content["finish_reason"], **extra)
         except ApiError as error:  # the status was sent already; clients raise on an error event
             yield event(error.body())
             return
+        if with_usage:
+            yield reply.usage_chunk(usage(choices.firsts[0]["prompt_tokens"], choices.completion_tokens))
         yield DONE

@@ -2,17 +2,14 @@
 
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from framework.serving.answers.answer_use import AnswerUse
+from framework.serving.api.choices import Choice
 
 DONE = "data: [DONE]\n\n"
-
-
-def usage(prompt: int, completion: int) -> dict[str, int]:
-    """Return the usage object."""
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def fingerprint(digest: str) -> str:
@@ -41,19 +38,47 @@ class Reply:
         other = Reply.new(substitute.model, self.created, substitute.digest)
         return replace(other, id=self.id)
 
-    def complete(self, text: str, finish_reason: str, used: dict[str, int]) -> dict[str, Any]:
+    def complete(self, answers: Sequence[Choice], used: dict[str, int], *, logprobs: bool) -> dict[str, Any]:
         """Return a complete ``chat.completion``."""
+        choices = []
+        for index, answer in enumerate(answers):
+            message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+            if answer.calls:
+                message |= {"content": answer.text or None, "tool_calls": answer.calls}
+            choices.append(
+                {
+                    "index": index,
+                    "message": message,
+                    "logprobs": {"content": answer.logprobs, "refusal": None} if logprobs else None,
+                    "finish_reason": answer.finish_reason,
+                }
+            )
+        return {**self._head("chat.completion"), "choices": choices, "usage": used}
+
+    @staticmethod
+    def delta(text: str, calls: Sequence[dict[str, Any]], first: int) -> dict[str, Any]:
+        """Return what a chunk adds: text, and calls from the index *first* on."""
+        numbered = [{"index": first + index, **call} for index, call in enumerate(calls)]
+        return {
+            **({"content": text} if text or not calls else {}),
+            **({"tool_calls": numbered} if calls else {}),
+        }
+
+    def chunk(
+        self,
+        index: int,
+        delta: dict[str, Any],
+        finish_reason: str | None = None,
+        logprobs: Sequence[dict[str, Any]] | None = None,
+        **extra: Any,
+    ) -> str:
+        """Return a ``chat.completion.chunk`` of one answer as one server-sent event."""
         choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": text},
-            "logprobs": None,
+            "index": index,
+            "delta": delta,
+            "logprobs": None if logprobs is None else {"content": logprobs, "refusal": None},
             "finish_reason": finish_reason,
         }
-        return {**self._head("chat.completion"), "choices": [choice], "usage": used}
-
-    def chunk(self, delta: dict[str, str], finish_reason: str | None = None, **extra: Any) -> str:
-        """Return a ``chat.completion.chunk`` as one server-sent event."""
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         return event({**self._head("chat.completion.chunk"), "choices": [choice], **extra})
 
     def usage_chunk(self, used: dict[str, int]) -> str:

@@ -17,27 +17,30 @@ from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
 
 PATH = "/v1/classify"
+ALIAS = "/classify"
+"""vLLM's path."""
 _INTERNAL = ("tokens", "batch")
 
 
 class Classify:
     """Classifies texts; they can share a batch with texts of other requests."""
 
-    operations = (
+    operations = tuple(
         Operation(
             "POST",
-            PATH,
+            path,
             "Classify texts",
             ClassifyRequest,
             replies={JSON: Classified},
             errors=ASKS_MODEL,
             example={"input": "Hello"},
-        ),
+        )
+        for path in (PATH, ALIAS)
     )
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.routes = [Route(PATH, self.answer, methods=["POST"])]
+        self.routes = [Route(path, self.answer, methods=["POST"]) for path in (PATH, ALIAS)]
 
     async def answer(self, request: Request) -> Response:
         """Classify one or more texts."""

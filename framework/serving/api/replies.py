@@ -32,11 +32,28 @@ class ChatUsage(BaseModel):
     total_tokens: int
 
 
+class CalledFunction(BaseModel):
+    """What is called."""
+
+    name: str
+    arguments: str = Field(description="JSON of an object")
+
+
+class ToolCall(BaseModel):
+    """A call that the client is asked to make."""
+
+    id: str
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class ChatAnswer(BaseModel):
     """What the assistant says."""
 
     role: Literal["assistant"]
     content: str | None
+    refusal: None = None
+    tool_calls: list[ToolCall] | None = None
 
 
 class ChatChoice(BaseModel):
@@ -46,6 +63,45 @@ class ChatChoice(BaseModel):
     message: ChatAnswer
     logprobs: dict[str, Any] | None
     finish_reason: str
+
+
+class TokenList(BaseModel):
+    """The tokens of a text."""
+
+    count: int
+    max_model_len: int | None = Field(description="tokens of a prompt and its answer")
+    tokens: list[int]
+    token_strs: list[str] | None = None
+
+
+class TokenText(BaseModel):
+    """The text of tokens."""
+
+    prompt: str
+
+
+class Completion(BaseModel):
+    """The continuations of prompts; of a stream, a piece of one."""
+
+    id: str
+    object: Literal["text_completion"]
+    created: int = Field(description="Unix seconds")
+    model: str
+    system_fingerprint: str
+    choices: list[dict[str, Any]]
+    usage: ChatUsage | None = None
+
+
+class ResponseObject(BaseModel):
+    """An answer in the form of OpenAI's responses."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    status: Literal["completed", "incomplete", "in_progress", "failed", "queued", "cancelled"]
+    model: str
+    output: list[dict[str, Any]]
+    usage: dict[str, Any] | None
 
 
 class _ChatHead(BaseModel):
@@ -68,6 +124,7 @@ class ChatDelta(BaseModel):
 
     role: Literal["assistant"] | None = None
     content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 class ChatChunkChoice(BaseModel):

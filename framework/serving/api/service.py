@@ -1,17 +1,21 @@
 """What the routes share."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from framework.core.release import Release
 from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
+from framework.serving.caller import Caller
 from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
 from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.metrics import Metrics
+from framework.serving.telemetry.traces import Tracing
+
+Tell = Callable[[dict[str, Any], Caller], Awaitable[dict[str, Any]]]
 
 
 @dataclass
@@ -23,6 +27,8 @@ class Service:
     context: int | None
     """The model's context in tokens."""
     answers: Answers
+    tell: Tell
+    """Asks the engine's process what needs a tokenizer and no model."""
     metrics: Metrics
     background: Background | None = None
     """Background work; None refuses it."""
@@ -34,6 +40,8 @@ class Service:
     """The digest of each adapter that is served beside the release, by its name."""
     under_way: set[object] = field(default_factory=set)
     """The requests for answers that are being answered, one object each."""
+    tracing: Tracing | None = None
+    """Traces requests; None if they are not traced."""
     created: int = field(default_factory=lambda: int(time.time()))
     """Unix seconds."""
 
@@ -65,6 +73,11 @@ class Service:
         if digest is None:
             raise self._unknown(name, [self.release.name, *self.adapters])
         return digest
+
+    @staticmethod
+    def adapted(payloads: list[dict[str, Any]], adapter: str | None) -> list[dict[str, Any]]:
+        """Return what the engine's process reads, with the digest of the adapter that answers."""
+        return payloads if adapter is None else [{**payload, "adapter": adapter} for payload in payloads]
 
     def _unknown(self, name: str, served: Sequence[str]) -> ApiError:
         listed = ", ".join(f"'{each}'" for each in served)

@@ -1,62 +1,20 @@
 """The worker of language models: conversations become prompts, and tokens become text."""
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.build.data.turns import Message
 from framework.build.engine import AdaptedBatches, Batches, Progress, Sampling
 from framework.build.engine.batches import open_adapted, open_batches
-from framework.build.model.template_checks import refuse_lost_turns
-from framework.core.errors import DataError, ServeError
+from framework.core.errors import ServeError
 from framework.serving.api_error import ApiError, error_event
+from framework.serving.engine.answer import Answer
 from framework.serving.engine.model_worker import ModelWorker, Settings, Step
-from framework.serving.engine.tokenization import StreamedText, UntilStop, open_tokenizer, prompt_ids
+from framework.serving.engine.prompts import Prompt, PromptReader
+from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
 
 WARM_UP_TOKENS = 8
 """Tokens of each answer that the rate is first measured with."""
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A request that can be generated for."""
-
-    ids: list[int]
-    limit: int
-    """Most tokens of the answer."""
-    sampling: Sampling
-    stops: tuple[str, ...] = ()
-    adapter: str | None = None
-    """The digest of the adapter that answers; None for the release itself."""
-
-
-class _Answer:
-    """An answer that is being generated."""
-
-    def __init__(self, prompt: Prompt, tokenizer: Any) -> None:
-        self.prompt = prompt
-        self.count = 0
-        self.since = time.monotonic()
-        self.begun = False
-        self.until = UntilStop(prompt.stops)
-        self._text = StreamedText(
-            lambda ids: str(
-                tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            )
-        )
-
-    def add(self, tokens: list[int], ended: bool) -> str:
-        """Return the text that *tokens* add, up to a stop sequence."""
-        text = ""
-        for token in tokens:
-            self.count += 1
-            text += self.until.push(self._text.push(token))
-            if self.until.stopped:
-                return text
-        if ended:
-            text += self.until.push(self._text.finish()) + self.until.finish()
-        return text
 
 
 class ChatWorker(ModelWorker):
@@ -77,8 +35,9 @@ class ChatWorker(ModelWorker):
         self.width = self.batches.width
         # What waits here has left the server's fair order; a batch that nobody can join must begin full.
         self.window = self.width + (max(1, self.width // 4) if self.batches.joins else self.width)
+        self._reader = PromptReader(self.tokenizer, self.context, settings.engine, self.batches.refuses)
         self._waiting: dict[int, Prompt] = {}
-        self._running: dict[int, _Answer] = {}
+        self._running: dict[int, Answer] = {}
         self._first_came = 0.0
 
     def _open(self) -> Batches:
@@ -108,42 +67,13 @@ class ChatWorker(ModelWorker):
         return max(work, 1.0) / (time.monotonic() - started)
 
     def read(self, payload: Any) -> Prompt:
-        """Return the conversation as a prompt.
+        """Return the conversation or the text as a prompt; see ``PromptReader``.
 
         Raises:
-            ApiError: the chat template rejects or ignores a part, or the messages do not fit.
+            ApiError: it cannot be answered.
         """
-        ids = self._prompt_ids(payload["messages"], payload["tools"])
-        limit, requested = payload["limit"]
-        if self.context is not None:
-            left = self.context - len(ids)
-            needed = limit if requested else 1
-            if needed > left:
-                raise ApiError(
-                    400,
-                    f"This model's context is {self.context} tokens, but the messages have {len(ids)} "
-                    f"and the answer needs {needed}; shorten them or set a lower max_tokens",
-                    param="messages",
-                    code="context_length_exceeded",
-                )
-            limit = min(limit, left)
-        sampling, stops = Sampling(**payload["sampling"]), tuple(payload["stops"])
-        return Prompt(ids, limit, sampling, stops, payload.get("adapter"))
-
-    def _prompt_ids(self, messages: list[Message], tools: list[dict[str, Any]]) -> list[int]:
-        """Return the prompt's ids, if the template writes every turn and the tools, as training requires.
-
-        Raises:
-            ApiError: the chat template rejects or ignores a part.
-        """
-        try:
-            ids = prompt_ids(self.tokenizer, messages, tools)
-            if tools and ids == prompt_ids(self.tokenizer, messages):
-                raise ApiError(400, "This model's chat template ignores tools", param="tools")
-            refuse_lost_turns(self.tokenizer, messages, tools or None)
-        except (ValueError, DataError) as error:
-            raise ApiError(400, str(error), param="messages") from None
-        return ids
+        self._reader.context = self.context
+        return self._reader.read(payload)
 
     def add(self, number: int, request: Prompt) -> None:
         """Hold a prompt; see the base class."""
@@ -187,24 +117,27 @@ class ChatWorker(ModelWorker):
                 self.batches.use(prompt.adapter)
             self.batches.submit(number, prompt.ids, prompt.limit, prompt.sampling)
         except ServeError as error:
-            step.events.append((number, error_event(ApiError(500, str(error)))))
+            refused = ApiError(500, str(error))
+            if prompt.sampling.grammar:  # the runtime reads the schema here
+                refused = ApiError(400, f"The schema cannot be used: {error}", param="response_format")
+            step.events.append((number, error_event(refused)))
             return
-        self._running[number] = _Answer(prompt, self._decoder)
+        self._running[number] = Answer(prompt, self._decoder)
 
     def _advance(self, progress: Progress, step: Step) -> None:
         """Add what one answer got to the events of *step*."""
         number, answer = progress.request, self._running[progress.request]
         if not answer.begun:
             answer.begun = True
-            known = {"prompt_tokens": len(answer.prompt.ids), "began": answer.since}
+            echo = {} if answer.prompt.echo is None else {"echo": answer.prompt.echo}
+            known = {"prompt_tokens": len(answer.prompt.ids), "began": answer.since, **echo}
             step.events.append((number, known))
-        if text := answer.add(progress.tokens, progress.ended):
-            step.events.append((number, {"text": text, "tokens": answer.count}))
-        stopped = answer.until.stopped
-        if not (progress.ended or stopped):
+        if event := answer.add(progress.tokens, progress.scores, progress.ended):
+            step.events.append((number, event))
+        if not (progress.ended or answer.stopped):
             return
         del self._running[number]
         if not progress.ended:
             self.batches.cancel(number)
-        reason = "length" if answer.count >= answer.prompt.limit and not stopped else "stop"
-        step.events.append((number, {"finish_reason": reason, "completion_tokens": answer.count}))
+        limited = answer.count >= answer.prompt.limit and not answer.stopped
+        step.events.append((number, answer.last(limited)))

@@ -25,6 +25,7 @@ from framework.serving.engine.chat_worker import ChatWorker
 from framework.serving.engine.classify_worker import ClassifyWorker
 from framework.serving.engine.entity_worker import EntityWorker
 from framework.serving.engine.model_worker import FAULT, ModelWorker, Settings, Step
+from framework.serving.engine.told import Told, tell
 
 _log = logging.getLogger(__name__)
 PING = 0
@@ -104,6 +105,8 @@ class EngineProcess:
             worker.cancel(number)
         elif isinstance(request, ApiError):
             step.events.append((number, error_event(request)))
+        elif isinstance(request, Told):
+            step.events.append((number, request.event))
         else:
             worker.add(number, request)
 
@@ -131,8 +134,12 @@ class EngineProcess:
                 continue
             assert self._worker is not None, "the server sends nothing before it has read 'ready'"
             request: Any
+            payload = message["request"]
             try:
-                request = self._worker.read(message["request"])
+                if isinstance(payload, dict) and not payload.keys().isdisjoint(("tokenize", "detokenize")):
+                    request = tell(self._worker.tokenizer, payload)
+                else:
+                    request = self._worker.read(payload)
             except ApiError as error:
                 request = error
             except Exception:

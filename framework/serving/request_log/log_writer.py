@@ -49,7 +49,10 @@ class LogWriter:
             self._folder.prepare()
             self._prune()
         except Exception as error:  # every store's client has its own errors
-            raise ServeError(f"serving.request_log.folder={options.folder}: {first_line(error)}") from error
+            raise ServeError(
+                f"serving.request_log.folder={options.folder}: {first_line(error)}; "
+                "name a folder, or a URL, that the server may write to"
+            ) from error
         self._thread = threading.Thread(target=self._run, name="request-log", daemon=True)
         self._thread.start()
 

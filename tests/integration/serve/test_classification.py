@@ -36,4 +36,9 @@ def test_classify_equals_the_engine_and_batches_requests(tiny_bert, tmp_path) ->
         assert long.status_code == 400
         assert "32" in long.json()["error"]["message"]
         assert ask([]).status_code == 400
+        alias = httpx.post(f"{served.url}/classify", json={"input": texts}).json()
+        assert [row["label"] for row in alias["data"]] == [row["label"] for row in together["data"]]
+        assert served.sample(metrics.REQUESTS, 'route="/classify"', "200") == 1
+        told = httpx.post(f"{served.url}/tokenize", json={"prompt": "a good film"}).json()
+        assert (told["tokens"], told["max_model_len"]) == (rows[0], 32)
         assert httpx.post(f"{served.url}/v1/chat/completions", json={}).status_code == 404

@@ -35,6 +35,8 @@ def test_every_option_validates_and_is_documented(options, config):
         words.append("model.entities=[city]")
     if "data/files" in options:
         words.append("data.train=rows.jsonl")
+    if "data/requests" in options:
+        words.append("data.log=requests")
     if "data/mix" in options:
         words.append("+data@data.parts.only.data=tiny")
     composed = config(*words)

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from framework.core.errors import ConfigError, ServeError
 from framework.core.release import Release
@@ -89,3 +90,22 @@ def test_missing_options_are_named(capsys, tmp_path):
     (line,) = capsys.readouterr().err.splitlines()
     assert "--config" in line
     assert "--fetch-only" in line
+
+
+@pytest.mark.parametrize(
+    ("adapters", "changes", "why"),
+    [
+        ({"tiny": "x"}, {}, "'tiny' is the release itself"),
+        ({"support": "x"}, {"task": "sequence-classification"}, "for language models"),
+        ({"support": "nowhere"}, {}, r"serving\.adapters\.support: nowhere: no such folder"),
+        ({"support": "s3://bucket/support"}, {}, "nothing to verify it by"),
+    ],
+)
+def test_adapters_that_cannot_be_served_are_named(adapters, changes, why, tmp_path) -> None:
+    with pytest.raises(ServeError, match=why):
+        HttpServing(adapters=adapters).serve(tmp_path / "model", release(**changes))
+
+
+def test_names_of_adapters_have_no_colon() -> None:
+    with pytest.raises(ValidationError, match="adapters"):
+        HttpServing(adapters={"a:b": "x"})

@@ -2,7 +2,7 @@ from collections import Counter
 
 import numpy as np
 
-from framework.build.engine import Sampling
+from framework.build.engine import Sampling, Scored
 from framework.build.engine.decoding import choose, decode, decode_together
 
 SHARES = np.array([0.1, 0.4, 0.3, 0.2])
@@ -37,9 +37,11 @@ def test_top_p_keeps_the_token_that_crosses_it() -> None:
 
 
 def test_answer_ends_before_an_end_token_or_at_the_limit() -> None:
-    assert list(decode(counting, [0, 1], 20, {5}, Sampling())) == [2, 3, 4]
-    assert list(decode(counting, [0, 1], 2, {5}, Sampling())) == [2, 3]
-    assert list(decode(counting, [0, 1], 5, {5}, Sampling(past_end=True))) == [2, 3, 4, 5, 6]
+    assert list(decode(counting, [0, 1], 20, {5}, Sampling())) == list(map(Scored, [2, 3, 4]))
+    assert list(decode(counting, [0, 1], 2, {5}, Sampling())) == list(map(Scored, [2, 3]))
+    assert list(decode(counting, [0, 1], 5, {5}, Sampling(past_end=True))) == list(
+        map(Scored, [2, 3, 4, 5, 6])
+    )
 
 
 def test_several_rows_are_decoded_together() -> None:

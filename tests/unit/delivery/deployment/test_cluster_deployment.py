@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from framework.core.errors import ReleaseError
 from framework.delivery.autoscaling.fixed import Fixed
+from framework.delivery.deployment.kserve import KServe
 from framework.delivery.deployment.kubernetes import Kubernetes
 from framework.delivery.environment.cluster import Cluster
 from framework.delivery.monitoring.prometheus import Prometheus
 from framework.delivery.secrets.external_secret import ExternalSecret
+from framework.serving.http import HttpServing
 
 PINNED = f"gitune/server:0.1.0@sha256:{'a' * 64}"
 SMALL = {"cpu": "2", "memory": "8Gi"}
@@ -117,6 +119,28 @@ def test_only_a_remote_store_opens_egress_and_gets_the_secret(built, remote):
     assert "envFrom" not in spec["containers"][0]
     assert "store" not in {volume["name"] for volume in spec["volumes"]}
     assert "envFrom" not in local["Deployment"]["spec"]["template"]["spec"]["initContainers"][0]
+
+
+@pytest.mark.parametrize("target", [Kubernetes, KServe])
+def test_servers_may_connect_to_their_collector_and_log(built, target):
+    options = {"traces": {"endpoint": "http://collector.example.com:4318"}}
+    options["request_log"] = {"folder": "s3://bucket/log"}
+    serving = HttpServing.model_validate(options)
+    ports = [
+        rule["ports"][0]["port"]
+        for rule in built(target(store_port=9000), serving=serving)["NetworkPolicy"]["spec"]["egress"][1:]
+    ]
+    assert ports == [4318, 9000]
+    folder = HttpServing.model_validate({"request_log": {"folder": "/var/log/gitune"}})
+    assert len(built(target(), serving=folder)["NetworkPolicy"]["spec"]["egress"]) == 1
+
+
+def test_cilium_opens_the_collector_by_name(built, environment):
+    serving = HttpServing.model_validate({"traces": {"endpoint": "https://collector.example.com"}})
+    objects = built(serving=serving, environment=environment(network_policies="cilium"))
+    rules = objects["CiliumNetworkPolicy"]["spec"]["egress"]
+    assert rules[1]["toFQDNs"] == [{"matchName": "collector.example.com"}]
+    assert rules[1]["toPorts"][0]["ports"] == [{"port": "443", "protocol": "TCP"}]
 
 
 def test_empty_ingress_from_denies_all(built):

@@ -24,3 +24,13 @@ def test_feedback_is_for_this_server_unless_it_names_another():
 def test_empty_or_invalid_feedback_is_rejected(text):
     with pytest.raises(ValidationError):
         read(text)
+
+
+def test_what_users_say_needs_no_rating_and_a_correction_needs_its_answer():
+    said = FeedbackRequest.model_validate({"comment": "too long"})
+    assert (said.answers(), said.rating, said.id) == ({}, None, None)
+    corrected = FeedbackRequest.model_validate({"id": "chatcmpl-1", "correction": "Paris"})
+    assert (corrected.id, corrected.correction) == ("chatcmpl-1", "Paris")
+    for broken in ({"correction": "Paris"}, {"id": "chatcmpl-1"}, {"id": "", "rating": 1}, {"comment": ""}):
+        with pytest.raises(ValidationError):
+            FeedbackRequest.model_validate(broken)

@@ -1,0 +1,185 @@
+"""``POST /v1/completions``."""
+
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from typing import Annotated, Any
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from framework.build.engine import Sampling
+from framework.serving.answers import Event, Generation
+from framework.serving.api.body import read_request
+from framework.serving.api.chat_reply import DONE, event, fingerprint
+from framework.serving.api.choices import Choices, choice_id, usage
+from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
+from framework.serving.api.replies import Completion
+from framework.serving.api.sampling_request import MOST_CHOICES, SamplingRequest, Unsupported
+from framework.serving.api.service import Service
+from framework.serving.api_error import ApiError
+from framework.serving.caller import caller_of
+from framework.serving.middleware.disconnect import unless_disconnected
+
+PATH = "/v1/completions"
+DEFAULT_TOKENS = 16
+"""OpenAI's limit of an answer that asks for none."""
+Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class CompletionRequest(SamplingRequest):
+    """Every field of OpenAI's API, and some of vLLM's."""
+
+    prompt: str | Ids | Annotated[list[str] | list[Ids], Field(min_length=1, max_length=MOST_CHOICES)]
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=1)] | None = None
+    suffix: Unsupported = None
+
+    def prompts(self) -> list[str | list[int]]:
+        """Return each prompt, as text or as token ids."""
+        prompt: Any = self.prompt
+        several = isinstance(prompt, list) and not isinstance(prompt[0], int)
+        return list(prompt) if several else [prompt]
+
+    def sampling(self) -> Sampling:
+        """Return the sampling; see the base class."""
+        return replace(super().sampling(), top_logprobs=self.logprobs)
+
+    def payloads(self) -> list[dict[str, Any]]:
+        """Return what the engine's process reads, for each answer to each prompt.
+
+        Raises:
+            ApiError: 400, fields contradict each other, or there are too many answers.
+        """
+        if self.echo and self.logprobs is not None:
+            raise ApiError(400, "echo has no logprobs of the prompt; leave out one of both", param="echo")
+        prompts, samplings = self.prompts(), self.samplings()
+        if len(prompts) * len(samplings) > MOST_CHOICES:
+            raise ApiError(400, f"a request has at most {MOST_CHOICES} answers", param="n")
+        shared = {"stops": self.stops(), "echo": bool(self.echo)}
+        return [
+            {"prompt": prompt, **shared, "sampling": asdict(sampling)}
+            for prompt in prompts
+            for sampling in samplings
+        ]
+
+
+class Completions:
+    """Continues texts."""
+
+    operations = (
+        Operation(
+            "POST",
+            PATH,
+            "Continue a text",
+            CompletionRequest,
+            replies={JSON: Completion, EVENTS: Completion},
+            errors=ASKS_MODEL,
+            example={"prompt": "Hello"},
+        ),
+    )
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.routes = [Route(PATH, self.answer, methods=["POST"])]
+
+    async def answer(self, request: Request) -> Response:
+        """Continue one or more texts, in one response or as a stream."""
+        arrived = time.monotonic()
+        service = self._service
+        body = read_request(CompletionRequest, await request.body())
+        adapter = service.adapter(body.model)
+        payloads = service.adapted(body.payloads(), adapter)
+        most = service.limits.max_new_tokens
+        limit, own = body.limit(most)
+        limit = limit if own else min(DEFAULT_TOKENS, most)
+        # A token has at least one character, so this bounds ids, too.
+        service.check_length(max(map(len, body.prompts())), "prompt")
+        caller = caller_of(request)
+        # 16 tokens are the API's limit, not the server's: an answer that it cuts is no bad one.
+        name = f"cmpl-{uuid.uuid4().hex}"
+        asked = [
+            Generation(payload, limit, True, caller, arrived, choice_id(name, index), PATH)
+            for index, payload in enumerate(payloads)
+        ]
+        choices = await Choices.begin(request, service, asked)
+        reply = {
+            "id": name,
+            "object": "text_completion",
+            "created": service.created,
+            "model": body.model,
+            "system_fingerprint": fingerprint(adapter or service.release.digest),
+        }
+        if body.stream:
+            stream = _streamed(reply, choices, body)
+            return StreamingResponse(stream, media_type="text/event-stream")
+        answers = await unless_disconnected(request, choices.complete())
+        listed = [
+            _choice(
+                index,
+                choices.firsts[index].get("echo", "") + answer.text,
+                _logprobs(answer.logprobs, 0) if body.logprobs is not None else None,
+                answer.finish_reason,
+            )
+            for index, answer in enumerate(answers)
+        ]
+        return JSONResponse({**reply, "choices": listed, "usage": _used(choices, body)})
+
+
+def _used(choices: Choices, body: CompletionRequest) -> dict[str, int]:
+    prompts = choices.firsts[:: body.n or 1]
+    return usage(sum(first["prompt_tokens"] for first in prompts), choices.completion_tokens)
+
+
+async def _streamed(
+    reply: dict[str, Any], choices: Choices, body: CompletionRequest
+) -> AsyncGenerator[str, None]:
+    extra = {"usage": None} if body.with_usage else {}
+    async with aclosing(choices.events()) as events:
+        for index, first in enumerate(choices.firsts):
+            if "echo" in first:
+                yield event({**reply, "choices": [_choice(index, first["echo"], None, None)], **extra})
+        try:
+            async for index, content in events:
+                piece = _piece(index, content, len(choices.choices[index].text))
+                choices.choices[index].add(content)
+                yield event({**reply, "choices": [piece], **extra})
+        except ApiError as error:  # the status was sent already; clients raise on an error event
+            yield event(error.body())
+            return
+        if body.with_usage:
+            yield event({**reply, "choices": [], "usage": _used(choices, body)})
+        yield DONE
+
+
+def _piece(index: int, content: Event, start: int) -> dict[str, Any]:
+    """Return a chunk's choice, whose text begins at the character *start*."""
+    scores = _logprobs(content["logprobs"], start) if "logprobs" in content else None
+    return _choice(index, content.get("text", ""), scores, content.get("finish_reason"))
+
+
+def _choice(
+    index: int, text: str, logprobs: dict[str, Any] | None, finish_reason: str | None
+) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _logprobs(scores: list[dict[str, Any]], start: int) -> dict[str, Any]:
+    """Return the object of this older API."""
+    tokens, offsets = [score["token"] for score in scores], []
+    for token in tokens:
+        offsets.append(start)
+        start += len(token)
+    return {
+        "tokens": tokens,
+        "token_logprobs": [score["logprob"] for score in scores],
+        "top_logprobs": [
+            {each["token"]: each["logprob"] for each in [*score["top_logprobs"], score]} for score in scores
+        ],
+        "text_offset": offsets,
+    }

@@ -26,7 +26,7 @@ def introduce(release: Release, host: str, port: int, *, page: bool) -> list[str
     if page:
         lines.append(f"  a page to try it: {here}/")
     model = chat.Chat if open_task(release.task).generates else classify.Classify
-    (operation,) = model.operations
+    operation = model.operations[0]
     body = {"model": release.name, **(operation.example or {})}
     key = f' -H "Authorization: Bearer ${API_KEY}"' if API_KEY in os.environ else ""
     content = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"

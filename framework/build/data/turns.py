@@ -91,8 +91,6 @@ def read_turn(turn: Any, label: str, path: str, unused: set[str], *, blank: bool
         raise DataError(f"{label} has 'tool_calls', but only the assistant calls tools")
     if turn.get(text_key) is None and not calls:
         raise DataError(f"{label} must be an object with '{role_key}' and '{text_key}'")
-    if isinstance(turn.get(text_key), Mapping):  # an empty one would be missing
-        raise DataError(f"{text_key} in {label} must be text, not an object")
     content = _joined(rest.pop(text_key, ""), f"{text_key} in {label}", f"{path}.{text_key}", unused)
     content = require_text(
         content, f"{text_key} in {label}", blank=blank or bool(calls) or role in ("system", "tool")

@@ -117,6 +117,8 @@ def read_messages(raw: list[dict[str, Any]], name: str) -> list[Message]:
     messages = []
     for index, turn in enumerate(raw):
         param, unused = f"{name}.{index}", set[str]()
+        if isinstance(turn.get("content"), dict):  # in a row an empty one is a missing text
+            raise ApiError(400, f"{param}.content must be text, not an object", param=param)
         if turn.get("role") in ("assistant", "function") and turn.get("content") is None:
             turn = {**turn, "content": None if turn.get("tool_calls") or turn.get("function_call") else ""}
         try:

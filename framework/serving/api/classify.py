@@ -25,16 +25,17 @@ _INTERNAL = ("tokens", "batch")
 class Classify:
     """Classifies texts; they can share a batch with texts of other requests."""
 
-    operations = (
+    operations = tuple(
         Operation(
             "POST",
-            PATH,
+            path,
             "Classify texts",
             ClassifyRequest,
             replies={JSON: Classified},
             errors=ASKS_MODEL,
             example={"input": "Hello"},
-        ),
+        )
+        for path in (PATH, ALIAS)
     )
 
     def __init__(self, service: Service) -> None:

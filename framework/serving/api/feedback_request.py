@@ -23,10 +23,13 @@ def _given(field: str) -> JsonDict:
     return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
 
 
+_HAS_ID: JsonDict = {"anyOf": [{"properties": {"correction": {"type": "null"}}}, _given("id")]}
+
+
 class FeedbackRequest(StrictBody):
     """The body of ``POST /v1/feedback``; at least one field besides id and fingerprint is needed."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [*map(_given, ANSWERS)]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [{"anyOf": [*map(_given, ANSWERS)]}, _HAS_ID]})
 
     completed: bool | None = None
     """Whether the user's request succeeded: the success rate."""

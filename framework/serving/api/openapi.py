@@ -178,7 +178,7 @@ def _schemas(service: Service, operations: Iterable[Operation]) -> tuple[Referen
 def _narrow(properties: Mapping[str, dict[str, Any]], service: Service) -> None:
     """Add what this server accepts to the properties of a request."""
     most = {"maximum": service.limits.max_new_tokens}
-    limits: dict[str, dict[str, Any]] = {"model": {"enum": [service.release.name]}}
+    limits: dict[str, dict[str, Any]] = {"model": {"enum": [service.release.name, *service.adapters]}}
     limits |= dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), most)
     for name, limit in limits.items():
         if name in properties:

@@ -20,6 +20,7 @@ _PART = {
     "additionalProperties": _NOTHING,
 }
 _CONTENT = {"anyOf": [_TEXT, {"type": "array", "items": _PART}]}
+_MAYBE = {"anyOf": [_CONTENT, {"type": "null"}]}
 _CALL = {
     "type": "object",
     "required": ["function"],
@@ -73,12 +74,12 @@ TURNS = WithJsonSchema(
             "anyOf": [
                 _turn("Prompt", ["user", "system", "developer"], ["content"], content=_CONTENT),
                 _turn("ToolResult", ["tool"], ["content"], content=_CONTENT, tool_call_id=_WORDS_OR_NOTHING),
-                _turn("Answer", ["assistant"], ["content"], content=_CONTENT, **_ASSISTANT),
+                _turn("Answer", ["assistant"], [], content=_MAYBE, **_ASSISTANT),
                 _turn(
                     "Calls",
                     ["assistant"],
                     ["tool_calls"],
-                    content={"anyOf": [_CONTENT, {"type": "null"}]},
+                    content=_MAYBE,
                     tool_calls={"type": "array", "minItems": 1, "items": _CALL},
                     **_ASSISTANT,
                 ),

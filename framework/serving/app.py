@@ -135,6 +135,7 @@ class _Server(uvicorn.Server):
             keeps_answers=self._features.cache is not None,
             log=self.stack.observed.log,
             tracing=self.stack.observed.tracing,
+            can=lambda: self.models.current.supervisor.can,
             adapters={name: adapter.digest for name, adapter in self._features.adapters.items()},
         )
 

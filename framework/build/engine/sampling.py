@@ -1,6 +1,6 @@
 """How the tokens of an answer are chosen, as data."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -61,8 +61,26 @@ class Sampling:
 
 
 GREEDY = Sampling()
+_ASKED: dict[str, Any] = {
+    **dict.fromkeys(("min_p", "presence_penalty", "frequency_penalty"), 0.5),
+    "top_k": 1,
+    "repetition_penalty": 1.5,
+    "logit_bias": ((0, 1.0),),
+    "top_logprobs": 0,
+    "grammar": (("schema", "{}"),),
+}
+"""A value that is not its default, for each field that an engine may refuse."""
 ALL = frozenset(field.name for field in fields(Sampling))
 """Every field."""
+
+
+def refused_fields(refuses: Callable[[Sampling], str | None]) -> list[str]:
+    """Return the fields that an engine cannot respect at all; *refuses* is its ``Batches.refuses``.
+
+    >>> refused_fields(lambda sampling: sampling.first_beyond(ALL - {"min_p"}))
+    ['min_p']
+    """
+    return [name for name, value in _ASKED.items() if refuses(Sampling(**{name: value})) is not None]
 
 
 @dataclass(frozen=True)

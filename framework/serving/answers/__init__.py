@@ -68,7 +68,7 @@ class Answers(Protocol):
         """
 
     async def classify(self, asked: Classification) -> list[dict[str, Any]]:
-        """Return the answer to each text; cancelling the call cancels them.
+        """Return the answer to each text; canceling the call cancels them.
 
         Each has ``tokens`` and ``batch``, the number of texts that it shared a batch with, beside what the
         client gets.

@@ -36,10 +36,14 @@ class StrictBody(BaseModel):
         """Read 1.0 as 1: JSON has one kind of number, and a whole one is an integer."""
         if not isinstance(values, dict):
             return values
-        return {
-            key: int(value) if isinstance(value, float) and value.is_integer() else value
-            for key, value in values.items()
-        }
+        return {key: _whole_numbers(value) for key, value in values.items()}
+
+
+def _whole_numbers(value: Any) -> Any:
+    """Return a number, or the numbers of a list, with whole ones as integers."""
+    if isinstance(value, list):
+        return [_whole_numbers(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def read_request(kind: type[Body], raw: bytes) -> Body:

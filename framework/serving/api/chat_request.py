@@ -3,7 +3,8 @@
 from dataclasses import asdict, replace
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from framework.build.data.turns import Message, read_turn, spoken
 from framework.build.engine import Sampling
@@ -20,8 +21,19 @@ from framework.serving.api.turn_schema import TURNS
 from framework.serving.api_error import ApiError
 
 
+_SCORED: JsonDict = {
+    "anyOf": [
+        {"properties": {"top_logprobs": {"enum": [None, 0]}}},
+        {"required": ["logprobs"], "properties": {"logprobs": {"const": True}}},
+    ]
+}
+"""``top_logprobs`` needs ``logprobs``."""
+
+
 class ChatRequest(SamplingRequest):
     """Every field of OpenAI's API, and some of vLLM's: done, accepted without a value, or refused."""
+
+    model_config = ConfigDict(json_schema_extra=_SCORED)
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1), TURNS]
     tools: list[dict[str, Any]] | None = None

@@ -7,7 +7,8 @@ from contextlib import aclosing
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -30,11 +31,17 @@ DEFAULT_TOKENS = 16
 """OpenAI's limit of an answer that asks for none."""
 Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
+SEVERAL = Field(min_length=1, max_length=MOST_CHOICES)
+_NO_ECHO: JsonDict = {"properties": {"echo": {"enum": [None, False]}}}
+_NO_SCORES: JsonDict = {"properties": {"logprobs": {"type": "null"}}}
+
 
 class CompletionRequest(SamplingRequest):
     """Every field of OpenAI's API, and some of vLLM's."""
 
-    prompt: str | Ids | Annotated[list[str] | list[Ids], Field(min_length=1, max_length=MOST_CHOICES)]
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_NO_ECHO, _NO_SCORES]})
+
+    prompt: str | Ids | Annotated[list[str], SEVERAL] | Annotated[list[Ids], SEVERAL]
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
     best_of: Annotated[int, Field(ge=1, le=1)] | None = None

@@ -1,10 +1,10 @@
 """The OpenAPI 3.1 document of a server, made from the operations that its routes declare.
 
 The schemas come from the pydantic models that parse the requests, narrowed to what this server accepts: its
-one model's name, and its limits.
+one model's name, its limits, and what its engine can do.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from framework.serving.api.narrowed import narrow
 from framework.serving.api.operation import EVENTS, JSON, TEXT, Endpoint, Operation
 from framework.serving.api.replies import Error
 from framework.serving.api.service import Service
@@ -52,13 +53,13 @@ class Document:
         self.routes = [Route(PATH, self.show)]
         self._service, self._keyed = service, keyed
         self._operations = [operation for endpoint in (*endpoints, self) for operation in endpoint.operations]
-        self._written: tuple[str, dict[str, Any]] | None = None
+        self._written: tuple[Any, dict[str, Any]] | None = None
 
     async def show(self, request: Request) -> Response:
         """Return the document of the release that is served now."""
-        digest = self._service.release.digest
-        if self._written is None or self._written[0] != digest:
-            self._written = digest, write_document(self._service, self._operations, keyed=self._keyed)
+        made_for = self._service.release.digest, self._service.can()
+        if self._written is None or self._written[0] != made_for:
+            self._written = made_for, write_document(self._service, self._operations, keyed=self._keyed)
         return JSONResponse(self._written[1])
 
 
@@ -171,16 +172,5 @@ def _schemas(service: Service, operations: Iterable[Operation]) -> tuple[Referen
     references = {model: by_mode[model, mode] for model, mode in modes.items()}
     schemas: dict[str, Any] = schema["$defs"]
     for request in requests:
-        _narrow(schemas[references[request]["$ref"].rpartition("/")[2]]["properties"], service)
+        narrow(schemas[references[request]["$ref"].rpartition("/")[2]]["properties"], service)
     return references, schemas
-
-
-def _narrow(properties: Mapping[str, dict[str, Any]], service: Service) -> None:
-    """Add what this server accepts to the properties of a request."""
-    most = {"maximum": service.limits.max_new_tokens}
-    limits: dict[str, dict[str, Any]] = {"model": {"enum": [service.release.name, *service.adapters]}}
-    limits |= dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), most)
-    for name, limit in limits.items():
-        if name in properties:
-            for branch in properties[name].get("anyOf", [properties[name]]):
-                branch |= {} if branch.get("type") == "null" else limit

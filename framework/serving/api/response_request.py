@@ -3,11 +3,12 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from framework.serving.api.body import StrictBody, read_request
 from framework.serving.api.chat_request import ChatRequest
 from framework.serving.api.sampling_request import Unsupported
+from framework.serving.api.turn_schema import JSON_OBJECT
 
 
 class _Part(StrictBody):
@@ -30,7 +31,7 @@ class _CallItem(StrictBody):
     type: Literal["function_call"]
     call_id: str
     name: str
-    arguments: str
+    arguments: Annotated[str, WithJsonSchema({"type": "string", "format": JSON_OBJECT})]
     id: str | None = None
     status: str | None = None
 

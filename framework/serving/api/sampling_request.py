@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from framework.build.engine import Sampling
 from framework.serving.api.body import StrictBody
@@ -17,13 +17,18 @@ MOST_SCHEMA = 16_384
 
 
 def _nothing(value: Any) -> None:
-    if value not in (None, False, [], {}, ""):
+    if not (value is None or value is False or value in ([], {}, "")):  # 0 == False
         raise ValueError("this server does not support it; leave it out")
 
 
-Unsupported = Annotated[None, BeforeValidator(_nothing)]
+Unsupported = Annotated[
+    None, BeforeValidator(_nothing), WithJsonSchema({"enum": [None, False, [], {}, ""]})
+]
 """A field of OpenAI's API that only null, false or an empty value may be given for."""
-Bias = Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)]
+Bias = Annotated[
+    dict[str, Annotated[float, Field(ge=-100, le=100)]],
+    Field(max_length=1024, json_schema_extra={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
+]
 
 
 class StreamOptions(StrictBody):

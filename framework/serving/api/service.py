@@ -9,6 +9,7 @@ from framework.core.release import Release
 from framework.serving.answers import Answers
 from framework.serving.api_error import ApiError
 from framework.serving.caller import Caller
+from framework.serving.engine.model_worker import Abilities
 from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
 from framework.serving.request_log.log_writer import LogWriter
@@ -36,6 +37,8 @@ class Service:
     """Whether answers are cached, so that clients are told how long they can keep theirs."""
     log: LogWriter | None = None
     """Keeps feedback; None if it is only counted."""
+    can: Callable[[], Abilities | None] = lambda: None
+    """What the engine can do; None until it is ready."""
     adapters: Mapping[str, str] = field(default_factory=dict)
     """The digest of each adapter that is served beside the release, by its name."""
     under_way: set[object] = field(default_factory=set)

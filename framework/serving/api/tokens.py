@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -21,8 +22,17 @@ from framework.serving.middleware.disconnect import unless_disconnected
 TOKENIZE, DETOKENIZE = "/tokenize", "/detokenize"
 
 
+def _only(field: str, other: str) -> JsonDict:
+    given: JsonDict = {field: {"not": {"type": "null"}}, other: {"type": "null"}}
+    return {"required": [field], "properties": given}
+
+
 class TokenizeRequest(StrictBody):
     """A text, or a conversation."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [_only("prompt", "messages"), _only("messages", "prompt")]}
+    )
 
     model: str | None = None
     prompt: str | None = None

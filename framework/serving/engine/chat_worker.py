@@ -6,6 +6,7 @@ from typing import Any
 
 from framework.build.engine import AdaptedBatches, Batches, Progress, Sampling
 from framework.build.engine.batches import open_adapted, open_batches
+from framework.build.engine.sampling import refused_fields
 from framework.core.errors import ServeError
 from framework.serving.api_error import ApiError, error_event
 from framework.serving.engine.answer import Answer
@@ -36,6 +37,7 @@ class ChatWorker(ModelWorker):
         # What waits here has left the server's fair order; a batch that nobody can join must begin full.
         self.window = self.width + (max(1, self.width // 4) if self.batches.joins else self.width)
         self._reader = PromptReader(self.tokenizer, self.context, settings.engine, self.batches.refuses)
+        self.refused = refused_fields(self.batches.refuses)
         self._waiting: dict[int, Prompt] = {}
         self._running: dict[int, Answer] = {}
         self._first_came = 0.0

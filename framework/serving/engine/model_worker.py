@@ -6,7 +6,7 @@ called by the one thread that runs the model.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,16 @@ class Settings:
     """The folder of each adapter, by its digest."""
 
 
+@dataclass(frozen=True)
+class Abilities:
+    """What an engine can do, as it says when it is ready."""
+
+    vocabulary: int
+    """Its tokens are smaller numbers."""
+    refused: Sequence[str]
+    """Fields of ``Sampling`` that it cannot respect."""
+
+
 @dataclass
 class Step:
     """What one step did, as the server reads it."""
@@ -60,6 +70,8 @@ class ModelWorker(ABC):
     """Most requests that it answers together."""
     window: int
     """Most requests that it should hold; the server keeps the others."""
+    refused: Sequence[str] = ()
+    """Fields of ``Sampling`` that the engine cannot respect."""
 
     def __init__(self, settings: Settings) -> None:
         """Open the tokenizer; a subclass opens the model.

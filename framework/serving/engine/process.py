@@ -85,7 +85,8 @@ class EngineProcess:
         rate = worker.warm_up()
         self._worker = worker
         ready = {"rate": rate, "width": worker.width, "window": worker.window}
-        self.send({"ready": {**ready, "longest_call": worker.longest_call(rate)}})
+        can = {"vocabulary": len(worker.tokenizer), "refused": list(worker.refused)}
+        self.send({"ready": {**ready, "can": can, "longest_call": worker.longest_call(rate)}})
         while True:
             step = Step()
             for number, request in self._taken(worker.patience()):

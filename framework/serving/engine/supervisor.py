@@ -15,7 +15,7 @@ from typing import Any
 
 from framework.core.signals import describe_exit
 from framework.serving.engine.accepted import Accepted
-from framework.serving.engine.model_worker import Settings
+from framework.serving.engine.model_worker import Abilities, Settings
 from framework.serving.engine.pulse import Pulse, cpu_seconds
 
 DEATHS = 3
@@ -59,6 +59,8 @@ class EngineSupervisor:
         """Whether the engine answers."""
         self.starts = 0
         """How often an engine has become ready."""
+        self.can: Abilities | None = None
+        """What the engine can do; None until it has been ready."""
         self.failure: str | None = None
         """Why no engine runs any more."""
 
@@ -199,7 +201,7 @@ class EngineSupervisor:
             writer.write(json.dumps(message).encode() + b"\n")
 
         self.ready = True
-        self._longest_call = ready["longest_call"]
+        self._longest_call, self.can = ready["longest_call"], Abilities(**ready["can"])
         self.starts += 1
         if self.starts == 1:
             on_ready()

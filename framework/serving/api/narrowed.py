@@ -1,0 +1,52 @@
+"""The schemas of requests, narrowed to what this server accepts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from framework.serving.api.service import Service
+
+Properties = Mapping[str, dict[str, Any]]
+_ANY_TEXT = {"properties": {"type": {"enum": ["text", None]}}}
+_BY_ITSELF: dict[str, dict[str, dict[str, Any]]] = {
+    "min_p": {"min_p": {"enum": [None, 0]}},
+    "presence_penalty": {"presence_penalty": {"enum": [None, 0]}},
+    "frequency_penalty": {"frequency_penalty": {"enum": [None, 0]}},
+    "repetition_penalty": {"repetition_penalty": {"enum": [None, 1]}},
+    "top_k": {"top_k": {"enum": [None, -1, 0]}},
+    "logit_bias": {"logit_bias": {"additionalProperties": {"const": 0}}},
+    "top_logprobs": {"logprobs": {"enum": [None, False]}, "include": {"maxItems": 0}},
+    "grammar": {
+        "response_format": _ANY_TEXT,
+        "text": {"properties": {"format": _ANY_TEXT}},
+        "tool_choice": {"enum": [None, "none", "auto"]},
+    },
+}
+"""What is left of the properties of requests without a field of ``Sampling``."""
+
+
+def narrow(properties: Properties, service: Service) -> None:
+    """Add what this server accepts to the properties of a request."""
+    most = {"maximum": service.limits.max_new_tokens}
+    limits: dict[str, dict[str, Any]] = {"model": {"enum": [service.release.name, *service.adapters]}}
+    limits |= dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), most)
+    for name, limit in limits.items():
+        if name in properties:
+            for branch in properties[name].get("anyOf", [properties[name]]):
+                branch |= {} if branch.get("type") == "null" else limit
+    if (can := service.can()) is None:
+        return
+    for field in can.refused:
+        for name, rest in _BY_ITSELF[field].items():
+            if name in properties:
+                properties[name] |= rest
+    for name in ("prompt", "tokens"):
+        _bound_ids(properties.get(name, {}), can.vocabulary)
+
+
+def _bound_ids(schema: dict[str, Any], vocabulary: int) -> None:
+    """Let the token ids in *schema* be smaller than *vocabulary*."""
+    if schema.get("type") == "integer":
+        schema["maximum"] = vocabulary - 1
+    items = [schema["items"]] if "items" in schema else []
+    for part in (*schema.get("anyOf", ()), *items):
+        _bound_ids(part, vocabulary)

@@ -20,7 +20,6 @@ from framework.serving.api.tool_request import Calls, ToolChoice, read_choice
 from framework.serving.api.turn_schema import TURNS
 from framework.serving.api_error import ApiError
 
-
 _SCORED: JsonDict = {
     "anyOf": [
         {"properties": {"top_logprobs": {"enum": [None, 0]}}},

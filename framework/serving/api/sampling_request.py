@@ -21,9 +21,7 @@ def _nothing(value: Any) -> None:
         raise ValueError("this server does not support it; leave it out")
 
 
-Unsupported = Annotated[
-    None, BeforeValidator(_nothing), WithJsonSchema({"enum": [None, False, [], {}, ""]})
-]
+Unsupported = Annotated[None, BeforeValidator(_nothing), WithJsonSchema({"enum": [None, False, [], {}, ""]})]
 """A field of OpenAI's API that only null, false or an empty value may be given for."""
 Bias = Annotated[
     dict[str, Annotated[float, Field(ge=-100, le=100)]],

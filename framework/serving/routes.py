@@ -68,7 +68,9 @@ def open_application(
     unkeyed = Starlette(routes=routes, middleware=[counted, limited])
     install_error_handlers(unkeyed)
     if service.background is not None:
-        endpoints.append(JobRoutes(service.background, tuple(paths)))
+        able = [each for each in answering if not isinstance(each, MissingTask)]
+        asked = tuple(route.path for each in able for route in each.routes if not route.param_convertors)
+        endpoints.append(JobRoutes(service.background, asked))
     if background is not None:
         endpoints.append(background)
     open_paths: tuple[str, ...] = PATHS

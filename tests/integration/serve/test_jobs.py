@@ -64,6 +64,7 @@ def test_a_refused_request_is_a_failed_job(served) -> None:
     ("sent", "param"),
     [
         ({"url": "/metrics", "body": {}}, "url"),
+        ({"url": "/v1/embeddings", "body": {}}, "url"),
         ({"url": CHAT, "body": {**BODY, "stream": True}}, "body"),
         ({"url": CHAT, "body": {**BODY, "temperature": float("nan")}}, "body"),
         ({"url": CHAT, "body": BODY, "webhook": "http://169.254.169.254/latest"}, "webhook"),

@@ -97,6 +97,9 @@ def _loaded(folder: Path, command: list[str], engine: str) -> Iterator[Row]:
         )
         yield "3x load: requests that failed", len(seen.failed), 0
         yield "3x load: memory after / before", server.resident_mib() / before, 1.1
+    with _served(folder, command, engine, "serving.cache={}") as server:
+        miss, hit = (_cost(server, 1)[0] for _ in range(2))
+        yield "cache: CPU seconds of a hit / of a miss", hit / miss, 1 / 50
     with _served(
         folder, command, engine, "serving.grace_seconds=120", "serving.max_wait_seconds=600"
     ) as server:

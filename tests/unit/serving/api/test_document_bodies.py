@@ -1,4 +1,4 @@
-"""A body that the document allows is one that the server reads, and no other, for engines of every ability."""
+"""A body that the document allows is one that the server reads, and no other, whatever its engine can do."""
 
 import json
 from types import SimpleNamespace

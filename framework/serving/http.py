@@ -159,7 +159,12 @@ class HttpServing(Serving):
         """Serve; on SIGHUP, let another release take the place of this one. See the base class."""
         self._serve(model, release, renewed)
 
-    def _serve(self, model: Path, release: Release, renewed: Renewed | None) -> None:
+    def _check(self, release: Release) -> None:
+        """Refuse what cannot be served.
+
+        Raises:
+            ServeError: a package or a key is missing, or an option does not fit the release.
+        """
         needed = dict.fromkeys(("httptools", "httpx", "prometheus_client", "starlette", "uvicorn"), "serve")
         if self.request_log is not None or self.drift.reference is not None:
             needed["pyarrow"] = "parquet"
@@ -188,6 +193,9 @@ class HttpServing(Serving):
             raise ServeError(
                 f"release '{release.name}': serving.fallback answers conversations only; leave it out"
             )
+
+    def _serve(self, model: Path, release: Release, renewed: Renewed | None) -> None:
+        self._check(release)
         from framework.serving.app import run
 
         limits = Limits(

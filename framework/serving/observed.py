@@ -43,3 +43,5 @@ class Observed:
         """Write and send what waits; it takes some seconds at most."""
         if self.log is not None:
             self.log.close()
+        if self.tracing is not None:
+            self.tracing.close()

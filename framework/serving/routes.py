@@ -68,7 +68,9 @@ def open_application(
     unkeyed = Starlette(routes=routes, middleware=[counted, limited])
     install_error_handlers(unkeyed)
     if service.background is not None:
-        endpoints.append(JobRoutes(service.background, tuple(paths)))
+        able = [each for each in answering if not isinstance(each, MissingTask)]
+        asked = tuple(route.path for each in able for route in each.routes if not route.param_convertors)
+        endpoints.append(JobRoutes(service.background, asked))
     if background is not None:
         endpoints.append(background)
     open_paths: tuple[str, ...] = PATHS
@@ -76,7 +78,26 @@ def open_application(
         endpoints.append(pages.Pages())
         open_paths += pages.PATHS
     endpoints.append(Document(service, endpoints, keyed=bool(keys)))
-    # Outermost first: answers of 401 and 413 count too.
+    middleware = _middleware(service, keys, counted, limited, paths, open_paths)
+    app = Starlette(
+        routes=[route for endpoint in endpoints for route in endpoint.routes],
+        middleware=middleware,
+        lifespan=lifespan,
+    )
+    install_error_handlers(app)
+    app.state.unkeyed = unkeyed
+    return app
+
+
+def _middleware(
+    service: Service,
+    keys: Keys,
+    counted: Middleware,
+    limited: Middleware,
+    paths: list[str],
+    open_paths: tuple[str, ...],
+) -> list[Middleware]:
+    """Return what stands before the routes, outermost first: answers of 401 and 413 count too."""
     log = log_to_stderr() if service.limits.access_log == "json" else None
     middleware = [Middleware(Identified, log=log), counted]
     if service.tracing is not None:
@@ -88,11 +109,4 @@ def open_application(
     middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
     if service.keeps_answers:
         middleware.append(Middleware(Cacheable, routes=paths, digest=service.digest, shared=not keys))
-    app = Starlette(
-        routes=[route for endpoint in endpoints for route in endpoint.routes],
-        middleware=middleware,
-        lifespan=lifespan,
-    )
-    install_error_handlers(app)
-    app.state.unkeyed = unkeyed
-    return app
+    return middleware

@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -61,19 +62,25 @@ class Chat:
         choices = await Choices.begin(request, service, asked)
         reply = reply.answered(current_use())
         if body.stream:
-            stream = _streamed(reply, choices, body.with_usage)
+            stream = _streamed(reply, choices, body)
             return StreamingResponse(stream, media_type="text/event-stream")
         answers = await unless_disconnected(request, choices.complete())
         used = usage(choices.firsts[0]["prompt_tokens"], choices.completion_tokens)
         return JSONResponse(reply.complete(answers, used, logprobs=bool(body.logprobs)))
 
 
-async def _streamed(reply: Reply, choices: Choices, with_usage: bool) -> AsyncGenerator[str, None]:
-    """Yield the server-sent events; if usage was requested, it is ``null`` in all but the last."""
-    extra = {"usage": None} if with_usage else {}
+async def _streamed(reply: Reply, choices: Choices, body: ChatRequest) -> AsyncGenerator[str, None]:
+    """Yield the server-sent events; usage is ``null`` in all but the last, or runs along, if it is wanted."""
+
+    def used() -> dict[str, int]:
+        return usage(choices.firsts[0]["prompt_tokens"], choices.completion_tokens)
+
+    def extra() -> dict[str, Any]:
+        return {"usage": used() if body.with_running_usage else None} if body.with_usage else {}
+
     async with aclosing(choices.events()) as events:
         for index in range(len(choices.choices)):
-            yield reply.chunk(index, {"role": "assistant", "content": ""}, **extra)
+            yield reply.chunk(index, {"role": "assistant", "content": ""}, **extra())
         try:
             async for index, content in events:
                 choice = choices.choices[index]
@@ -81,12 +88,12 @@ async def _streamed(reply: Reply, choices: Choices, with_usage: bool) -> AsyncGe
                 calls = choice.add(content)
                 if "text" in content:
                     delta = reply.delta(content["text"], calls, at)
-                    yield reply.chunk(index, delta, logprobs=content.get("logprobs"), **extra)
+                    yield reply.chunk(index, delta, logprobs=content.get("logprobs"), **extra())
                     continue
-                yield reply.chunk(index, {}, content["finish_reason"], **extra)
+                yield reply.chunk(index, {}, content["finish_reason"], **extra())
         except ApiError as error:  # the status was sent already; clients raise on an error event
             yield event(error.body())
             return
-        if with_usage:
-            yield reply.usage_chunk(usage(choices.firsts[0]["prompt_tokens"], choices.completion_tokens))
+        if body.with_usage:
+            yield reply.usage_chunk(used())
         yield DONE

@@ -43,7 +43,8 @@ class Choice:
         self.text += event.get("text", "")
         self.logprobs += event.get("logprobs", ())
         self.finish_reason = event.get("finish_reason", self.finish_reason)
-        self.completion_tokens = event.get("completion_tokens", self.completion_tokens)
+        tokens: int = event.get("tokens", self.completion_tokens)
+        self.completion_tokens = event.get("completion_tokens", tokens)
         calls = [
             {"id": f"call_{uuid.uuid4().hex[:24]}", "type": "function", "function": call}
             for call in event.get("calls", ())
@@ -83,7 +84,7 @@ class Choices:
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens of all answers that have ended."""
+        """Tokens of all answers so far."""
         return sum(choice.completion_tokens for choice in self.choices)
 
     async def complete(self) -> list[Choice]:

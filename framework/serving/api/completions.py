@@ -156,16 +156,19 @@ def _used(choices: Choices, body: CompletionRequest) -> dict[str, int]:
 async def _streamed(
     reply: dict[str, Any], choices: Choices, body: CompletionRequest
 ) -> AsyncGenerator[str, None]:
-    extra = {"usage": None} if body.with_usage else {}
+    def extra() -> dict[str, Any]:
+        running = _used(choices, body) if body.with_running_usage else None
+        return {"usage": running} if body.with_usage else {}
+
     async with aclosing(choices.events()) as events:
         for index, first in enumerate(choices.firsts):
             if "echo" in first:
-                yield event({**reply, "choices": [_choice(index, first["echo"], None, None)], **extra})
+                yield event({**reply, "choices": [_choice(index, first["echo"], None, None)], **extra()})
         try:
             async for index, content in events:
                 piece = _piece(index, content, len(choices.choices[index].text))
                 choices.choices[index].add(content)
-                yield event({**reply, "choices": [piece], **extra})
+                yield event({**reply, "choices": [piece], **extra()})
         except ApiError as error:  # the status was sent already; clients raise on an error event
             yield event(error.body())
             return

@@ -38,6 +38,9 @@ class StreamOptions(StrictBody):
     """How a stream ends."""
 
     include_usage: bool | None = None
+    """Send the usage in a last chunk."""
+    continuous_usage_stats: bool | None = None
+    """With ``include_usage``, send the usage so far in every chunk, as vLLM does."""
     include_obfuscation: bool | None = None
 
 
@@ -116,6 +119,11 @@ class SamplingRequest(StrictBody):
     def with_usage(self) -> bool:
         """Whether a stream ends with the usage."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def with_running_usage(self) -> bool:
+        """Whether every chunk of a stream has the usage so far."""
+        return bool(self.with_usage and self.stream_options and self.stream_options.continuous_usage_stats)
 
 
 def checked_limit(name: str, limit: int | None, most: int) -> tuple[int, bool]:

@@ -35,6 +35,10 @@ class _Busy(Exception):
         self.seconds = seconds
 
 
+class _Limited(_Busy):
+    """The limit of the owner's key is used up; others' jobs must not wait for it."""
+
+
 class _Lost(Exception):
     """The server, or the model's process, died on the request."""
 
@@ -91,6 +95,10 @@ class JobRunner:
         try:
             async with self._connect(job) as client:
                 response = await self._ask(client, job)
+        except _Limited as limited:
+            wait = min(limited.seconds or _LOST_WAIT, _LONGEST_WAIT)
+            await self._write(self._table.release, job.id, self._holder, wait)
+            return
         except _Busy:
             return  # its deadline has passed, and the sweeper fails it
         except _Lost as lost:
@@ -128,10 +136,11 @@ class JobRunner:
             raise _Lost(f"the server ended the connection ({type(error).__name__})") from error
         if response.status_code not in _BUSY:
             return response
-        if _error(response).get("code") == "engine_failed":
+        code, seconds = _error(response).get("code"), response.headers.get("Retry-After", "")
+        if code == "engine_failed":
             raise _Lost("the model's process died")
-        seconds = response.headers.get("Retry-After", "")
-        raise _Busy(float(seconds) if seconds.isdecimal() else None)
+        busy = _Limited if code == "rate_limit_exceeded" else _Busy
+        raise busy(float(seconds) if seconds.isdecimal() else None)
 
     async def _write(self, write: Callable[..., bool], *arguments: Any, **options: Any) -> bool:
         """Write to the table, again and again for as long as the lease is."""
@@ -148,7 +157,7 @@ class JobRunner:
 
 def _wait(error: Exception) -> bool | float:
     """Return whether to ask again after *error*, or in how many seconds the server says to."""
-    if not isinstance(error, _Busy):
+    if not isinstance(error, _Busy) or isinstance(error, _Limited):
         return False
     return True if error.seconds is None else min(max(error.seconds, 0.5), _LONGEST_WAIT)
 

@@ -97,7 +97,7 @@ def _tag(path: str, digest: str, body: bytes) -> str | None:
     """
     try:
         request = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(request, dict) or request.get("stream") or request.get("background"):
         return None

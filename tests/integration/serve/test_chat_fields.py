@@ -104,6 +104,15 @@ def test_several_answers_have_their_own_index(served: Served) -> None:
     assert chunks[-1].usage == answer.usage
 
 
+def test_usage_runs_along_a_stream(served: Served) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    chunks = list(ask(served, max_tokens=12, stream=True, stream_options=options))
+    running = [chunk.usage.completion_tokens for chunk in chunks]
+    assert running == sorted(running)
+    assert running[0] == 0 < running[-1] == running[-2]
+    assert len(set(running)) > 3
+
+
 def test_extra_fields_change_the_answer(served: Served) -> None:
     plain = ask(served, max_tokens=24).choices[0].message.content
     assert (

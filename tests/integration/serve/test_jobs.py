@@ -64,6 +64,7 @@ def test_a_refused_request_is_a_failed_job(served) -> None:
     ("sent", "param"),
     [
         ({"url": "/metrics", "body": {}}, "url"),
+        ({"url": "/v1/embeddings", "body": {}}, "url"),
         ({"url": CHAT, "body": {**BODY, "stream": True}}, "body"),
         ({"url": CHAT, "body": {**BODY, "temperature": float("nan")}}, "body"),
         ({"url": CHAT, "body": BODY, "webhook": "http://169.254.169.254/latest"}, "webhook"),
@@ -216,7 +217,7 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
     keys = tmp_path / "keys.json"
     both = [entry("a", "a-secret", requests_per_minute=2), entry("b", "b-secret")]
     keys.write_text(json.dumps({"keys": both}))
-    options = {"jobs": {"max_seconds": 600}, "keys": str(keys)}
+    options = {"jobs": {"max_seconds": 600, "concurrency": 1}, "keys": str(keys)}
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
         sent = {"json": {"url": CHAT, "body": BODY}}
         ids = [call("POST", "/v1/jobs", **sent).json()["id"] for _ in range(3)]
@@ -224,7 +225,10 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
         def statuses():
             return sorted(call("GET", f"/v1/jobs/{each}").json()["status"] for each in ids)
 
-        assert eventually(lambda: statuses() == ["in_progress", "incomplete", "incomplete"])
+        assert eventually(lambda: statuses() == ["incomplete", "incomplete", "queued"])
         assert call("POST", CHAT, json=BODY).status_code == 429  # the jobs have used it up
         assert call("GET", f"/v1/jobs/{ids[0]}", "b-secret").status_code == 404
         assert call("POST", CHAT, "b-secret", json=BODY).status_code == 200
+        other = call("POST", "/v1/jobs", "b-secret", **sent).json()["id"]  # does not wait for a's limit
+        path = f"/v1/jobs/{other}"
+        assert eventually(lambda: call("GET", path, "b-secret").json()["status"] == "incomplete", 10)

@@ -73,6 +73,11 @@ def test_only_repeatable_answers_are_tagged(app):
     assert "etag" not in app.client.post("/v1/classify", content=b"[1]").headers
 
 
+def test_deeply_nested_body_is_the_applications_to_refuse(app):
+    assert app.client.post("/v1/classify", content=b"[" * 100_000).status_code == 200
+    assert app.answered == 1
+
+
 def test_answer_of_another_model_than_at_the_start_is_not_tagged(app):
     assert "etag" not in app.ask(text="reload").headers
 

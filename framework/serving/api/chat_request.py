@@ -17,7 +17,7 @@ from framework.serving.api.sampling_request import (
     checked_limit,
 )
 from framework.serving.api.tool_request import Calls, ToolChoice, read_choice
-from framework.serving.api.turn_schema import TURNS
+from framework.serving.api.turn_schema import ANY_TEXT, CALLABLE, TOOLS, TURNS, no_calls_in
 from framework.serving.api_error import ApiError
 
 _SCORED: JsonDict = {
@@ -32,10 +32,12 @@ _SCORED: JsonDict = {
 class ChatRequest(SamplingRequest):
     """Every field of OpenAI's API, and some of vLLM's: done, accepted without a value, or refused."""
 
-    model_config = ConfigDict(json_schema_extra=_SCORED)
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [_SCORED, CALLABLE, no_calls_in(response_format=ANY_TEXT)]}
+    )
 
     messages: Annotated[list[dict[str, Any]], Field(min_length=1), TURNS]
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], TOOLS] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
-from pydantic.config import JsonDict
+from pydantic.config import JsonDict, JsonValue
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -33,13 +33,23 @@ Ids = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 SEVERAL = Field(min_length=1, max_length=MOST_CHOICES)
 _NO_ECHO: JsonDict = {"properties": {"echo": {"enum": [None, False]}}}
+_ONE: list[JsonDict] = [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}]
 _NO_SCORES: JsonDict = {"properties": {"logprobs": {"type": "null"}}}
+
+_FEW: list[JsonValue] = [
+    {"properties": {"n": {"maximum": n}, "prompt": {"anyOf": [*_ONE, {"maxItems": MOST_CHOICES // n}]}}}
+    for n in range(1, MOST_CHOICES + 1)
+    if MOST_CHOICES // n > MOST_CHOICES // (n + 1)
+]
+"""Prompts times answers to each are at most ``MOST_CHOICES``."""
 
 
 class CompletionRequest(SamplingRequest):
     """Every field of OpenAI's API, and some of vLLM's."""
 
-    model_config = ConfigDict(json_schema_extra={"anyOf": [_NO_ECHO, _NO_SCORES]})
+    model_config = ConfigDict(
+        json_schema_extra={"allOf": [{"anyOf": [_NO_ECHO, _NO_SCORES]}, {"anyOf": _FEW}]}
+    )
 
     prompt: str | Ids | Annotated[list[str], SEVERAL] | Annotated[list[Ids], SEVERAL]
     echo: bool | None = None

@@ -1,12 +1,11 @@
 """The schemas of requests, narrowed to what this server accepts."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from framework.serving.api.service import Service
+from framework.serving.api.turn_schema import ANY_TEXT
 
-Properties = Mapping[str, dict[str, Any]]
-_ANY_TEXT = {"properties": {"type": {"enum": ["text", None]}}}
+Properties = dict[str, dict[str, Any]]
 _BY_ITSELF: dict[str, dict[str, dict[str, Any]]] = {
     "min_p": {"min_p": {"enum": [None, 0]}},
     "presence_penalty": {"presence_penalty": {"enum": [None, 0]}},
@@ -16,8 +15,8 @@ _BY_ITSELF: dict[str, dict[str, dict[str, Any]]] = {
     "logit_bias": {"logit_bias": {"additionalProperties": {"const": 0}}},
     "top_logprobs": {"logprobs": {"enum": [None, False]}, "include": {"maxItems": 0}},
     "grammar": {
-        "response_format": _ANY_TEXT,
-        "text": {"properties": {"format": _ANY_TEXT}},
+        "response_format": ANY_TEXT,
+        "text": {"properties": {"format": ANY_TEXT}},
         "tool_choice": {"enum": [None, "none", "auto"]},
     },
 }
@@ -39,6 +38,10 @@ def narrow(properties: Properties, service: Service) -> None:
         for name, rest in _BY_ITSELF[field].items():
             if name in properties:
                 properties[name] |= rest
+    if not can.chats and "messages" in properties:
+        properties["messages"] = {"type": "null"}
+    if not can.starts and "echo" in properties:
+        _fill_texts(properties["prompt"])
     for name in ("prompt", "tokens"):
         _bound_ids(properties.get(name, {}), can.vocabulary)
 
@@ -47,6 +50,18 @@ def _bound_ids(schema: dict[str, Any], vocabulary: int) -> None:
     """Let the token ids in *schema* be smaller than *vocabulary*."""
     if schema.get("type") == "integer":
         schema["maximum"] = vocabulary - 1
-    items = [schema["items"]] if "items" in schema else []
-    for part in (*schema.get("anyOf", ()), *items):
+    for part in _parts(schema):
         _bound_ids(part, vocabulary)
+
+
+def _fill_texts(schema: dict[str, Any]) -> None:
+    """Let no text in *schema* be empty."""
+    if schema.get("type") == "string":
+        schema["minLength"] = 1
+    for part in _parts(schema):
+        _fill_texts(part)
+
+
+def _parts(schema: dict[str, Any]) -> list[dict[str, Any]]:
+    items = [schema["items"]] if "items" in schema else []
+    return [*schema.get("anyOf", ()), *items]

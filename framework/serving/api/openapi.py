@@ -141,13 +141,13 @@ def _success(operation: Operation, references: References) -> dict[str, Any]:
 
 def _content(kind: str, model: type[BaseModel] | None, references: References) -> dict[str, Any]:
     """Return a content's schema; of a stream it is that of each event, as OpenAPI 3.2 says it."""
-    if model is None:
-        return {"schema": {"type": "object" if kind == JSON else "string"}}
     if kind == EVENTS:
-        either = {"anyOf": [references[model], references[Error]]}
+        either = {"anyOf": [references[model], references[Error]]} if model else {"type": "object"}
         data = {"anyOf": [{"contentMediaType": JSON, "contentSchema": either}, {"const": "[DONE]"}]}
         fields = {"data": {"type": "string", **data}}
         return {"schema": {"type": "object", "required": ["data"], "properties": fields}}
+    if model is None:
+        return {"schema": {"type": "object" if kind == JSON else "string"}}
     return {"schema": references[model]}
 
 

@@ -3,17 +3,25 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import ConfigDict, Field
 
 from framework.serving.api.body import StrictBody, read_request
 from framework.serving.api.chat_request import ChatRequest
-from framework.serving.api.sampling_request import Unsupported
-from framework.serving.api.turn_schema import JSON_OBJECT
+from framework.serving.api.sampling_request import HAS_SCHEMA, SMALLEST, Unsupported
+from framework.serving.api.turn_schema import (
+    ANY_TEXT,
+    ARGUMENTS,
+    CALL_ID,
+    CALLABLE,
+    SPOKEN,
+    TEXT,
+    no_calls_in,
+)
 
 
 class _Part(StrictBody):
     type: Literal["input_text", "output_text"]
-    text: str
+    text: Annotated[str, TEXT]
     annotations: list[Any] | None = None
     logprobs: list[Any] | None = None
 
@@ -21,7 +29,7 @@ class _Part(StrictBody):
 class _MessageItem(StrictBody):
     type: Literal["message"] | None = None
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[_Part]
+    content: Annotated[str, TEXT] | list[_Part]
     id: str | None = None
     status: str | None = None
     phase: str | None = None
@@ -31,15 +39,15 @@ class _CallItem(StrictBody):
     type: Literal["function_call"]
     call_id: str
     name: str
-    arguments: Annotated[str, WithJsonSchema({"type": "string", "format": JSON_OBJECT})]
+    arguments: Annotated[str, ARGUMENTS]
     id: str | None = None
     status: str | None = None
 
 
 class _OutputItem(StrictBody):
     type: Literal["function_call_output"]
-    call_id: str
-    output: str | list[_Part]
+    call_id: Annotated[str, CALL_ID]
+    output: Annotated[str, TEXT] | list[_Part]
     id: str | None = None
     status: str | None = None
 
@@ -48,6 +56,10 @@ Item = _MessageItem | _CallItem | _OutputItem
 
 
 class _Format(StrictBody):
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"properties": {"type": {"enum": ["text", "json_object"]}}}, HAS_SCHEMA]}
+    )
+
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
@@ -86,12 +98,18 @@ class _StreamOptions(StrictBody):
 class ResponseRequest(StrictBody):
     """Every field of OpenAI's API: done, accepted without a value, or refused."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [SPOKEN, CALLABLE, no_calls_in(text={"properties": {"format": ANY_TEXT}})]
+        }
+    )
+
     model: str
-    input: str | Annotated[list[Item], Field(min_length=1)]
-    instructions: str | None = None
+    input: Annotated[str, TEXT] | Annotated[list[Item], Field(min_length=1)]
+    instructions: Annotated[str, TEXT] | None = None
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=SMALLEST, le=1)] | None = None
     text: _Text | None = None
     tools: list[_Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | _Named | _AllowedTools | None = None

@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
 
 from framework.build.engine import Sampling
 from framework.serving.api.body import StrictBody
@@ -12,6 +13,8 @@ from framework.serving.api_error import ApiError
 
 MOST_CHOICES = 16
 """Most answers to one request."""
+SMALLEST = 1e-6
+"""Smallest value of what must be above 0: runtimes round to 32 bits."""
 MOST_SCHEMA = 16_384
 """Most characters of a JSON schema: the engine compiles it between two tokens."""
 
@@ -27,6 +30,8 @@ Bias = Annotated[
     dict[str, Annotated[float, Field(ge=-100, le=100)]],
     Field(max_length=1024, json_schema_extra={"propertyNames": {"pattern": "^[0-9]{1,9}$"}}),
 ]
+
+HAS_SCHEMA: JsonDict = {"required": ["schema"], "properties": {"schema": {"type": "object"}}}
 
 
 class StreamOptions(StrictBody):
@@ -45,7 +50,7 @@ class SamplingRequest(StrictBody):
     model: str
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=SMALLEST, le=1)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     n: Annotated[int, Field(ge=1, le=MOST_CHOICES)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -57,7 +62,7 @@ class SamplingRequest(StrictBody):
     # vLLM's.
     top_k: Annotated[int, Field(ge=-1, lt=2**31)] | None = None
     min_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=SMALLEST, le=10)] | None = None
     ignore_eos: bool | None = None
     # Does not change the answer.
     user: str | None = None
@@ -139,8 +144,20 @@ class _JsonSchema(StrictBody):
     strict: bool | None = None
 
 
+_NAMED: JsonDict = {"type": "object", **HAS_SCHEMA}
+
+
 class ResponseFormat(StrictBody):
     """What the text of an answer must be."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"properties": {"type": {"enum": [None, "text", "json_object"]}}},
+                {"required": ["json_schema"], "properties": {"json_schema": _NAMED}},
+            ]
+        }
+    )
 
     type: Literal["text", "json_object", "json_schema"] | None = None
     json_schema: _JsonSchema | None = None

@@ -14,7 +14,7 @@ from framework.serving.api.operation import ASKS_MODEL, JSON, Operation
 from framework.serving.api.replies import TokenList, TokenText
 from framework.serving.api.service import Service
 from framework.serving.api.tool_request import read_choice
-from framework.serving.api.turn_schema import TURNS
+from framework.serving.api.turn_schema import TOOLS, TURNS
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
@@ -37,7 +37,7 @@ class TokenizeRequest(StrictBody):
     model: str | None = None
     prompt: str | None = None
     messages: Annotated[list[dict[str, Any]], Field(min_length=1), TURNS] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: Annotated[list[dict[str, Any]], TOOLS] | None = None
     add_special_tokens: bool | None = None
     add_generation_prompt: bool | None = None
     return_token_strs: bool | None = None
@@ -50,12 +50,12 @@ class TokenizeRequest(StrictBody):
         """
         if (self.prompt is None) == (self.messages is None):
             raise ApiError(400, "Send either prompt or messages", param="prompt")
+        tools, _ = read_choice(self.tools, None, True)
         asked: dict[str, Any] = {"names": bool(self.return_token_strs)}
         if self.messages is None:
             return {
                 "tokenize": {**asked, "text": self.prompt, "special": self.add_special_tokens is not False}
             }
-        tools, _ = read_choice(self.tools, None, True)
         messages = read_messages(self.messages, "messages")
         answer = self.add_generation_prompt is not False
         return {"tokenize": {**asked, "messages": messages, "tools": tools, "answer": answer}}

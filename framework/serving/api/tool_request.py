@@ -83,12 +83,12 @@ def _functions(raw: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         raise ApiError(400, str(error), param="tools") from None
     for index, tool in enumerate(tools):
         function = tool.get("function")
-        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-            kind = tool.get("type")
+        kind = tool.get("type", "function")
+        if kind != "function" or not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise ApiError(
                 400, f"tools.{index} is of type {kind!r}; only functions can be called", param="tools"
             )
-        if not isinstance(parameters := function.get("parameters") or {}, dict):
+        if not isinstance(parameters := function.get("parameters", {}), dict):
             raise ApiError(400, f"tools.{index}: parameters must be a JSON schema", param="tools")
         schema_text(parameters, "tools")
     return tools

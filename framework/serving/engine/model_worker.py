@@ -43,6 +43,10 @@ class Abilities:
 
     vocabulary: int
     """Its tokens are smaller numbers."""
+    starts: bool
+    """Whether an empty text has a token, which begins every text."""
+    chats: bool
+    """Whether it has a chat template."""
     refused: Sequence[str]
     """Fields of ``Sampling`` that it cannot respect."""
 
@@ -92,6 +96,12 @@ class ModelWorker(ABC):
             rate: what ``warm_up`` returned. A token of a prompt takes no longer than one of an answer.
         """
         return self.width * (self.context or _LONG) / rate
+
+    def abilities(self) -> Abilities:
+        """Return what clients can ask of this engine."""
+        tokenizer = self.tokenizer
+        starts = bool(tokenizer("")["input_ids"])
+        return Abilities(len(tokenizer), starts, bool(tokenizer.chat_template), self.refused)
 
     @abstractmethod
     def warm_up(self) -> float:

@@ -85,7 +85,7 @@ class EngineProcess:
         rate = worker.warm_up()
         self._worker = worker
         ready = {"rate": rate, "width": worker.width, "window": worker.window}
-        can = {"vocabulary": len(worker.tokenizer), "refused": list(worker.refused)}
+        can = asdict(worker.abilities())
         self.send({"ready": {**ready, "can": can, "longest_call": worker.longest_call(rate)}})
         while True:
             step = Step()

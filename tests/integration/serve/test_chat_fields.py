@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jsonschema
 import openai
 import pytest
@@ -127,6 +128,8 @@ def test_field_that_the_engine_lacks_is_refused_by_name(served: Served) -> None:
         with pytest.raises(openai.BadRequestError) as caught:
             ask(served, **{field: value}, **extra)
         assert caught.value.param in (field, "logprobs")
+    schemas = httpx.get(f"{served.url}/openapi.json").json()["components"]["schemas"]
+    assert schemas["ChatRequest"]["properties"]["logit_bias"]["additionalProperties"] == {"const": 0}
 
 
 @pytest.fixture(scope="module")

@@ -59,7 +59,7 @@ def test_chat_answers_as_documented(schemathesis, tiny_llama, export_genai, tmp_
     monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
     model = shutil.copytree(tiny_llama, tmp_path / "llama")
     config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 16384}))
+    (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 65536}))
     (model / "chat_template.jinja").write_text(TEMPLATE)
     exported = export_genai(model, tmp_path / "exported", "fp32")
     options = {"max_new_tokens": 4, "max_wait_seconds": 60}

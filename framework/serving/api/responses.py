@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from framework.serving.answers import Generation
+from framework.serving.answers.answer_use import current_use
 from framework.serving.api.background_responses import BackgroundResponses
 from framework.serving.api.body import read_request
 from framework.serving.api.choices import Choices
@@ -63,7 +64,9 @@ class Responses:
         name = f"resp_{uuid.uuid4().hex}"
         asked = Generation(payload, *limit, caller_of(request), arrived, name, PATH)
         choices = await Choices.begin(request, service, [asked])
-        reply = ResponseReply(name, body.model, body.shown(), choices.firsts[0]["prompt_tokens"])
+        substitute = current_use().substitute
+        model = body.model if substitute is None else substitute.model
+        reply = ResponseReply(name, model, body.shown(), choices.firsts[0]["prompt_tokens"])
         if body.stream:
             return StreamingResponse(_streamed(reply, choices), media_type="text/event-stream")
         await unless_disconnected(request, _complete(reply, choices))

@@ -89,7 +89,7 @@ class Responses:
 
 
 def _name(request: Request) -> str:
-    """Return the response's id: a background job's own, which its client can give feedback on, or a new one."""
+    """Return the response's id: a background job's own, which its client knows, or a new one."""
     wanted = request.headers.get(HEADER, "")
     return wanted if _JOB.fullmatch(wanted) else f"resp_{uuid.uuid4().hex}"
 

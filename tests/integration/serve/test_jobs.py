@@ -216,7 +216,8 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
     keys = tmp_path / "keys.json"
     both = [entry("a", "a-secret", requests_per_minute=2), entry("b", "b-secret")]
     keys.write_text(json.dumps({"keys": both}))
-    options = {"jobs": {"max_seconds": 600, "concurrency": 1}, "keys": str(keys)}
+    jobs = {"max_seconds": 600, "concurrency": 1, "max_queued": 3}
+    options = {"jobs": jobs, "keys": str(keys)}
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
         sent = {"json": {"url": CHAT, "body": BODY}}
         ids = [call("POST", "/v1/jobs", **sent).json()["id"] for _ in range(3)]
@@ -228,6 +229,8 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
         assert call("POST", CHAT, json=BODY).status_code == 429  # the jobs have used it up
         assert call("GET", f"/v1/jobs/{ids[0]}", "b-secret").status_code == 404
         assert call("POST", CHAT, "b-secret", json=BODY).status_code == 200
+        for status in (202, 202, 429):
+            assert call("POST", "/v1/jobs", **sent).status_code == status
         other = call("POST", "/v1/jobs", "b-secret", **sent).json()["id"]  # does not wait for a's limit
         path = f"/v1/jobs/{other}"
         assert eventually(lambda: call("GET", path, "b-secret").json()["status"] == "incomplete", 10)

@@ -1,6 +1,7 @@
 """Background work of one server, without a broker."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -234,3 +235,18 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
         other = call("POST", "/v1/jobs", "b-secret", **sent).json()["id"]  # does not wait for a's limit
         path = f"/v1/jobs/{other}"
         assert eventually(lambda: call("GET", path, "b-secret").json()["status"] == "incomplete", 10)
+
+
+def test_a_background_response_counts_once_against_the_limit(tiny_genai, tmp_path) -> None:
+    digest = hashlib.sha256(b"secret").hexdigest()
+    keys = tmp_path / "keys.json"
+    entry = {"name": "a", "hash": f"sha256:{digest}", "requests_per_minute": 2}
+    keys.write_text(json.dumps({"keys": [entry]}))
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, jobs={}, keys=str(keys)) as served:
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="secret", max_retries=0)
+        create = functools.partial(client.responses.create, model="tiny", input="a", max_output_tokens=4)
+        names = [create(background=True).id for _ in range(2)]
+        for name in names:
+            assert eventually(lambda name=name: client.responses.retrieve(name).status == "incomplete", 10)
+        with pytest.raises(openai.RateLimitError):
+            create()

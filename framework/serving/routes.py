@@ -65,7 +65,8 @@ def open_application(
     limited = Middleware(Limited, allowances=allowances, routes=paths)
     # Background jobs that run in this process ask the model's routes: they count, also against the limits
     # of their owners, and need no key.
-    unkeyed = Starlette(routes=routes, middleware=[counted, limited])
+    sourced = Middleware(Sourced, routes=paths, under_way=service.under_way)
+    unkeyed = Starlette(routes=routes, middleware=[counted, limited, sourced])
     install_error_handlers(unkeyed)
     if service.background is not None:
         able = [each for each in answering if not isinstance(each, MissingTask)]
@@ -106,7 +107,7 @@ def _middleware(
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
         middleware.append(limited)
     middleware.append(Middleware(Bounded, open_paths=PATHS))
-    middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
+    middleware.append(sourced)
     if service.keeps_answers:
         middleware.append(Middleware(Cacheable, routes=paths, digest=service.digest, shared=not keys))
     return middleware

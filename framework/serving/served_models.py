@@ -68,7 +68,7 @@ class ServedModels:
 
     async def stop(self) -> None:
         """End the engines."""
-        for model in self._all:
+        for model in tuple(self._all):  # a reload removes its old one meanwhile
             await model.supervisor.stop()
 
     async def reload(self, renewed: Renewed, service: Service, features: Features) -> None:

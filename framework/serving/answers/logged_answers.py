@@ -70,6 +70,7 @@ class LoggedAnswers:
             "messages": asked.payload.get("messages"),
             "tools": asked.payload.get("tools") or None,
             "answer": answer,
+            "digest": asked.payload.get("adapter") or self._release.digest,
             "bad": judgment.reason,
             "diversity": judgment.diversity,
         }

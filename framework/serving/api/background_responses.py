@@ -20,6 +20,7 @@ from framework.serving.caller import caller_of
 from framework.serving.jobs import job as states
 from framework.serving.jobs.background import Background
 from framework.serving.jobs.job import Job, NewJob
+from framework.serving.middleware.limited import DEFERRED
 
 PATH = "/v1/responses"
 
@@ -80,6 +81,7 @@ class BackgroundResponses:
         job = await self._background.accept(new, "resp")
         if (job.path, job.body) != (new.path, new.body):
             raise reused_key()
+        setattr(request.state, DEFERRED, True)
         return JSONResponse(response_of(job))
 
     async def show(self, request: Request) -> Response:

@@ -52,6 +52,7 @@ class Classify:
         service.check_length(body.characters(), "input")
         name = f"classify-{uuid.uuid4().hex}"
         asked = Classification(body.texts(), caller_of(request), arrived, name, PATH)
+        model = service.release.name  # a reload can change it meanwhile
         answers = await unless_disconnected(request, service.answers.classify(asked))
         data = [
             {"index": index, **{key: value for key, value in answer.items() if key not in _INTERNAL}}
@@ -59,5 +60,5 @@ class Classify:
         ]
         tokens = sum(answer["tokens"] for answer in answers)
         used = {"prompt_tokens": tokens, "total_tokens": tokens}
-        head = {"id": name, "object": "list", "model": service.release.name}
+        head = {"id": name, "object": "list", "model": model}
         return JSONResponse({**head, "data": data, "usage": used})

@@ -124,7 +124,6 @@ class Completions:
             Generation(payload, limit, True, caller, arrived, choice_id(name, index), PATH)
             for index, payload in enumerate(payloads)
         ]
-        choices = await Choices.begin(request, service, asked)
         reply = {
             "id": name,
             "object": "text_completion",
@@ -132,6 +131,8 @@ class Completions:
             "model": body.model,
             "system_fingerprint": fingerprint(adapter or service.release.digest),
         }
+        # From here on, another release can take over; this one answers.
+        choices = await Choices.begin(request, service, asked)
         if body.stream:
             stream = _streamed(reply, choices, body)
             return StreamingResponse(stream, media_type="text/event-stream")

@@ -1,6 +1,7 @@
 """``/v1/responses``: OpenAI's newer form of a conversation. Without ``background`` nothing is kept."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -11,6 +12,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from framework.serving.answers import Generation
+from framework.serving.answers.answer_use import current_use
 from framework.serving.api.background_responses import BackgroundResponses
 from framework.serving.api.body import read_request
 from framework.serving.api.choices import Choices
@@ -22,8 +24,10 @@ from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
+from framework.serving.middleware.identified import HEADER
 
 PATH = "/v1/responses"
+_JOB = re.compile("resp_[0-9a-f]{32}")
 
 
 class Responses:
@@ -60,10 +64,12 @@ class Responses:
         (payload,) = service.adapted(chat.payloads(), adapter)
         limit = chat.limit(service.limits.max_new_tokens)
         service.check_length(chat.characters(), "input")
-        name = f"resp_{uuid.uuid4().hex}"
+        name = _name(request)
         asked = Generation(payload, *limit, caller_of(request), arrived, name, PATH)
         choices = await Choices.begin(request, service, [asked])
-        reply = ResponseReply(name, body.model, body.shown(), choices.firsts[0]["prompt_tokens"])
+        substitute = current_use().substitute
+        model = body.model if substitute is None else substitute.model
+        reply = ResponseReply(name, model, body.shown(), choices.firsts[0]["prompt_tokens"])
         if body.stream:
             return StreamingResponse(_streamed(reply, choices), media_type="text/event-stream")
         await unless_disconnected(request, _complete(reply, choices))
@@ -80,6 +86,12 @@ class Responses:
             f"There is no response '{request.path_params['id']}': responses are kept if they were asked for "
             "with background: true, which needs serving.jobs",
         )
+
+
+def _name(request: Request) -> str:
+    """Return the response's id: a background job's own, which its client knows, or a new one."""
+    wanted = request.headers.get(HEADER, "")
+    return wanted if _JOB.fullmatch(wanted) else f"resp_{uuid.uuid4().hex}"
 
 
 def _in_background(raw: bytes) -> bool:

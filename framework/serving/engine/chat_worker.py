@@ -7,6 +7,7 @@ from typing import Any
 from framework.build.engine import AdaptedBatches, Batches, Progress, Sampling
 from framework.build.engine.batches import open_adapted, open_batches
 from framework.build.engine.sampling import refused_fields
+from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 from framework.serving.api_error import ApiError, error_event
 from framework.serving.engine.answer import Answer
@@ -121,7 +122,8 @@ class ChatWorker(ModelWorker):
         except ServeError as error:
             refused = ApiError(500, str(error))
             if prompt.sampling.grammar:  # the runtime reads the schema here
-                refused = ApiError(400, f"The schema cannot be used: {error}", param="response_format")
+                reason = first_line(error.__cause__ or error)  # without this server's paths
+                refused = ApiError(400, f"The schema cannot be used: {reason}", param="response_format")
             step.events.append((number, error_event(refused)))
             return
         self._running[number] = Answer(prompt, self._decoder)

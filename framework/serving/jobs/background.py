@@ -104,7 +104,7 @@ class Background:
                 param="webhook",
                 code="webhook_refused",
             )
-        if await _asked(self._table.open_jobs) >= self._settings.max_queued:
+        if not _has_room(await _asked(self._table.open_jobs), new.owner, self._settings.max_queued):
             raise ApiError(
                 429,
                 f"{self._settings.max_queued} background jobs wait already; retry later",
@@ -157,6 +157,18 @@ def check_broker(url: str) -> None:
             raise ServeError(
                 f"serving.jobs.broker needs the package {package}: pip install 'gitune[{extra}]'"
             )
+
+
+def _has_room(open_jobs: dict[str, int], owner: str, most: int) -> bool:
+    """Return whether *owner* may add a job: when there are too many, those with less than their share may.
+
+    >>> [_has_room({"a": 4, "b": 1}, owner, 4) for owner in "abc"], _has_room({"": 4}, "", 4)
+    ([False, True, True], False)
+    """
+    if sum(open_jobs.values()) < most:
+        return True
+    others = open_jobs.keys() - {owner}
+    return bool(others) and open_jobs.get(owner, 0) < most // (len(others) + 1)
 
 
 def _known(job: Job | None, job_id: str) -> Job:

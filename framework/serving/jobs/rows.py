@@ -61,12 +61,17 @@ class JobRows:
         return [Job(*row) for row in self.select(*self._columns, which=which)]
 
     def select(
-        self, *columns: Any, which: "ColumnElement[bool]", order: Any = None, most: int | None = None
+        self,
+        *columns: Any,
+        which: "ColumnElement[bool]",
+        group: Any = None,
+        order: Any = None,
+        most: int | None = None,
     ) -> list[Any]:
-        """Return *columns* of at most *most* rows that match."""
+        """Return *columns* of at most *most* rows, or groups of rows, that match."""
         from sqlalchemy import select
 
-        query = select(*columns).where(self._own(which)).order_by(order).limit(most)
+        query = select(*columns).where(self._own(which)).group_by(group).order_by(order).limit(most)
         with self._open().connect() as connection:
             return list(connection.execute(query).all())
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from framework.serving.answers.answer_use import FALLBACK
 from framework.serving.jobs import job as states
 from framework.serving.jobs.job import Job, outcome
 from framework.serving.jobs.table import JobTable
@@ -129,7 +130,9 @@ class JobRunner:
 
     async def _ask_once(self, client: httpx.AsyncClient, job: Job) -> httpx.Response:
         try:
-            response = await client.post(job.path, json=job.body, headers={"X-Request-ID": job.id})
+            # A job can wait for the model itself, so no fallback answers in its place.
+            headers = {"X-Request-ID": job.id, FALLBACK: "1"}
+            response = await client.post(job.path, json=job.body, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout):
             raise _Busy(None) from None  # the request did not reach it
         except httpx.TransportError as error:

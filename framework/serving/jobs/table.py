@@ -49,11 +49,17 @@ class JobTable:
         found = self._rows.read((self._rows.c.id == job_id) & (self._rows.c.owner == owner))
         return found[0] if found else None
 
-    def open_jobs(self) -> int:
-        """Return how many jobs have no result."""
+    def open_jobs(self) -> dict[str, int]:
+        """Return how many jobs of each owner have no result."""
         from sqlalchemy import func
 
-        return int(self._rows.select(func.count(), which=self._rows.c.status.in_(states.OPEN))[0][0])
+        c = self._rows.c
+        return dict(
+            map(
+                tuple,
+                self._rows.select(c.owner, func.count(), which=c.status.in_(states.OPEN), group=c.owner),
+            )
+        )
 
     def claim(self, job_id: str, holder: str) -> Job | None:
         """Begin a queued job; None if it is not queued any more, or not due yet."""

@@ -9,6 +9,9 @@ from framework.serving.api_error import ApiError
 from framework.serving.caller import ANYBODY
 from framework.serving.middleware.error_handlers import error_response
 
+DEFERRED = "deferred"
+"""Where a request's state says that it is answered, and counted, later: by a background job."""
+
 
 class Limited:
     """Middleware: refuses requests over their key's limit, and tells how much is left."""
@@ -27,7 +30,9 @@ class Limited:
 
         async def informed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                if message["status"] in (429, 503) and taken and allowance.requests is not None:
+                later = scope.get("state", {}).get(DEFERRED, False)
+                refused = message["status"] in (429, 503)
+                if (refused or later) and taken and allowance.requests is not None:
                     allowance.requests.give(1)
                 own = [(name.encode(), value.encode()) for name, value in allowance.headers().items()]
                 message = {**message, "headers": [*message["headers"], *own]}

@@ -11,6 +11,8 @@ from server_process import HELLO, Served, run_to_end, serving, write_release
 from framework.build.engine import open_engine
 from framework.core.filesystem import tree_digest
 from framework.core.modelstore import push
+from framework.requestlog import version_of
+from framework.requestlog.log_folder import LogFolder
 from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
 
 NAMES = ("tiny", "first", "second")
@@ -65,6 +67,19 @@ def test_each_adapter_answers_like_its_merged_model(served: Served, expected) ->
     assert dict(zip(asked, answers, strict=True)) == expected
     assert ask(served, "tiny:second", PROMPTS[0]) == expected["second", PROMPTS[0]]
     assert ask(served, "tiny", PROMPTS[0]) == expected["tiny", PROMPTS[0]]
+
+
+def test_log_names_the_adapter_that_answered(folders, tmp_path: Path) -> None:
+    adapters, log = {"first": str(folders["first"].parent / "adapter")}, tmp_path / "log"
+    options = {"adapters": adapters, "request_log": {"folder": str(log)}, "max_wait_seconds": 120}
+    with serving(folders["tiny"], "torch", "causal-lm", tmp_path, **options) as running:
+        complete = running.client.chat.completions.create
+        answers = [complete(model=name, messages=HELLO, max_tokens=4) for name in ("tiny", "first")]
+    named = {
+        row["id"]: f"fp_{version_of(row['digest'])}" for _, _, row in LogFolder(str(log)).read("requests")
+    }
+    assert named == {answer.id: answer.system_fingerprint for answer in answers}
+    assert len({*named.values()}) == 2
 
 
 def test_adapters_are_listed(served: Served) -> None:

@@ -53,6 +53,31 @@ def test_streams_have_a_fallback_too(backed) -> None:
     assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
 
 
+def test_a_substitute_is_named_in_responses_and_answers_no_jobs(tiny_genai, tmp_path) -> None:
+    options = {**BUSY, "fallback": {"text": "Busy"}, "jobs": {}}
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
+        responses = f"{served.url}/v1/responses"
+        sent = {"model": "tiny", "input": "hello world", "max_output_tokens": 8}
+        with concurrent.futures.ThreadPoolExecutor(16) as pool, stopped(served):
+            asked = [
+                pool.submit(httpx.post, f"{served.url}{ROUTE}", json=BODY, timeout=60) for _ in range(16)
+            ]
+            assert eventually(lambda: any(answer.done() for answer in asked))
+            shed = httpx.post(responses, json=sent)
+            assert (shed.headers[FALLBACK], shed.json()["model"]) == ("shed", "fallback")
+            created = httpx.post(responses, json={**sent, "background": True}).json()["id"]
+            counted = served.sample(metrics.REQUESTS, 'route="/v1/responses"', 'code="429"')
+            assert eventually(
+                lambda: served.sample(metrics.REQUESTS, 'route="/v1/responses"', 'code="429"') > counted
+            )
+
+        def job():
+            return httpx.get(f"{responses}/{created}").json()
+
+        assert eventually(lambda: job()["status"] == "incomplete")
+        assert (job()["model"], job()["usage"]["output_tokens"]) == ("tiny", 8)
+
+
 def test_server_that_is_its_own_fallback_does_not_ask_itself_forever(tiny_genai, tmp_path) -> None:
     port = free_port()
     options = {**BUSY, "port": port, "fallback": {"url": f"http://127.0.0.1:{port}/v1", "model": "tiny"}}

@@ -1,6 +1,7 @@
 """Background work of one server, without a broker."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -217,7 +218,8 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
     keys = tmp_path / "keys.json"
     both = [entry("a", "a-secret", requests_per_minute=2), entry("b", "b-secret")]
     keys.write_text(json.dumps({"keys": both}))
-    options = {"jobs": {"max_seconds": 600, "concurrency": 1}, "keys": str(keys)}
+    jobs = {"max_seconds": 600, "concurrency": 1, "max_queued": 3}
+    options = {"jobs": jobs, "keys": str(keys)}
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
         sent = {"json": {"url": CHAT, "body": BODY}}
         ids = [call("POST", "/v1/jobs", **sent).json()["id"] for _ in range(3)]
@@ -229,6 +231,23 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
         assert call("POST", CHAT, json=BODY).status_code == 429  # the jobs have used it up
         assert call("GET", f"/v1/jobs/{ids[0]}", "b-secret").status_code == 404
         assert call("POST", CHAT, "b-secret", json=BODY).status_code == 200
+        for status in (202, 202, 429):
+            assert call("POST", "/v1/jobs", **sent).status_code == status
         other = call("POST", "/v1/jobs", "b-secret", **sent).json()["id"]  # does not wait for a's limit
         path = f"/v1/jobs/{other}"
         assert eventually(lambda: call("GET", path, "b-secret").json()["status"] == "incomplete", 10)
+
+
+def test_a_background_response_counts_once_against_the_limit(tiny_genai, tmp_path) -> None:
+    digest = hashlib.sha256(b"secret").hexdigest()
+    keys = tmp_path / "keys.json"
+    entry = {"name": "a", "hash": f"sha256:{digest}", "requests_per_minute": 2}
+    keys.write_text(json.dumps({"keys": [entry]}))
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, jobs={}, keys=str(keys)) as served:
+        client = openai.OpenAI(base_url=f"{served.url}/v1", api_key="secret", max_retries=0)
+        create = functools.partial(client.responses.create, model="tiny", input="a", max_output_tokens=4)
+        names = [create(background=True).id for _ in range(2)]
+        for name in names:
+            assert eventually(lambda name=name: client.responses.retrieve(name).status == "incomplete", 10)
+        with pytest.raises(openai.RateLimitError):
+            create()

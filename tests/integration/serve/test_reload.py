@@ -9,7 +9,7 @@ import threading
 
 import httpx
 import pytest
-from server_process import HELLO, Served, alive, descendants, eventually, start, write_release
+from server_process import HELLO, Served, alive, descendants, eventually, start, stopped, write_release
 
 from framework.core import metric_names as metrics
 from framework.core.modelstore import push
@@ -162,3 +162,14 @@ def test_server_ends_in_the_middle_of_a_reload(server, tiny_genai, tmp_path) -> 
     server.end()
     assert server.served.process.returncode == 0
     assert eventually(lambda: not any(map(alive, engines)))
+
+
+def test_completion_names_the_release_that_it_waited_for(server, tiny_genai, tmp_path) -> None:
+    served, first = server.served, Release.read(server.lock)
+    body = {"model": "tiny", "prompt": "hello", "max_tokens": 4}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool, stopped(served):
+        asked = pool.submit(httpx.post, f"{served.url}/v1/completions", json=body, timeout=60)
+        assert eventually(lambda: served.sample(metrics.IN_FLIGHT) == 1)
+        second = server.release(**changed(tiny_genai, tmp_path))
+        assert eventually(lambda: server.serves(second), 60)
+    assert asked.result().json()["system_fingerprint"] == fingerprint(first)

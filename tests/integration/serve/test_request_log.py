@@ -79,3 +79,13 @@ def test_classified_texts_are_logged_one_by_one(tiny_bert, tmp_path):
     assert [row["answer"] for row in found] == [each["label"] for each in (*one["data"], *two["data"])]
     assert [row["score"] for row in found] == [each["score"] for each in (*one["data"], *two["data"])]
     assert [row["id"] for row in found] == [one["id"], f"{two['id']}-0", f"{two['id']}-1"]
+
+
+def test_background_response_is_logged_with_the_id_that_its_client_knows(tiny_genai, tmp_path):
+    log = tmp_path / "log"
+    options = {"request_log": {"folder": str(log)}, "jobs": {}, "max_new_tokens": 4}
+    with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
+        responses = served.client.responses
+        name = responses.create(model="tiny", input="hello world", background=True).id
+        assert eventually(lambda: responses.retrieve(name).status == "incomplete")
+    assert [row["id"] for row in rows(log)] == [name]

@@ -44,7 +44,7 @@ def test_one_idempotency_key_creates_one_job_of_an_owner(table):
     assert table.add(NewJob("/v1/x", {}, "another", key="k"), "job_other")[1]
     assert table.add(NewJob("/v1/x", {}, "owner"), "job_without")[1]
     assert table.add(NewJob("/v1/x", {}, "owner"), "job_without_too")[1]
-    assert table.open_jobs() == 4
+    assert sum(table.open_jobs().values()) == 4
 
 
 def test_one_holder_begins_a_job(table, add):
@@ -89,7 +89,7 @@ def test_a_job_is_given_back_by_its_holder_alone(table, add):
 
 def test_oldest_jobs_first(table, add):
     ids = [add(number) for number in range(3)]
-    assert (table.waiting(2), table.open_jobs()) == (ids[:2], 3)
+    assert (table.waiting(2), sum(table.open_jobs().values())) == (ids[:2], 3)
 
 
 def test_a_silent_holder_loses_its_job(rows, add):

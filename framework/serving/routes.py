@@ -107,7 +107,7 @@ def _middleware(
         middleware.append(Middleware(Keyed, keys=keys, open_paths=open_paths))
         middleware.append(limited)
     middleware.append(Middleware(Bounded, open_paths=PATHS))
-    middleware.append(sourced)
+    middleware.append(Middleware(Sourced, routes=paths, under_way=service.under_way))
     if service.keeps_answers:
         middleware.append(Middleware(Cacheable, routes=paths, digest=service.digest, shared=not keys))
     return middleware

@@ -34,6 +34,10 @@ TEMPLATE = (
 )
 
 
+# Programs that tests run in environments of their own, with packages that this one lacks.
+collect_ignore = ["data/schemathesis_hooks.py", "other_clients.py"]
+
+
 def pytest_collection_finish() -> None:
     """Keep the garbage collector from the objects of modules and tests: half a second for each step built."""
     gc.collect()

@@ -1,9 +1,10 @@
 """Who sends a request."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from starlette.requests import Request
+if TYPE_CHECKING:
+    from starlette.requests import Request
 
 Priority = Literal["low", "normal", "high"]
 _WEIGHTS = {"low": 0.25, "normal": 1.0, "high": 4.0}
@@ -36,7 +37,7 @@ ANYBODY = Caller("")
 """The caller of a server without API keys."""
 
 
-def caller_of(request: Request) -> Caller:
+def caller_of(request: "Request") -> Caller:
     """Return who sent *request*, as the middleware that read its key found out."""
     caller = getattr(request.state, "caller", ANYBODY)
     assert isinstance(caller, Caller)

@@ -11,6 +11,7 @@ from pydantic import Field
 from framework.core.problem import Problem
 from framework.core.release import Release
 from framework.delivery.deployment import Delivery
+from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.kubernetes import own_workload
 from framework.delivery.deployment.own_server import OwnServer
 from framework.manifests.identity import Object
@@ -21,7 +22,7 @@ CONTAINER = "kserve-container"
 """KServe's name for the server's container."""
 
 
-class KServe(OwnServer):
+class KServe(OwnServer, ClusterDeployment):
     """An InferenceService with our own server; KServe sets the pace of scaling."""
 
     image: Image = "gitune/server:0.1.0"

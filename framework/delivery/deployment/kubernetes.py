@@ -8,6 +8,7 @@ import json
 
 from framework.core.release import LOCK, Release
 from framework.delivery.deployment import Delivery
+from framework.delivery.deployment.cluster_deployment import ClusterDeployment
 from framework.delivery.deployment.own_server import KEYS_FILE, KEYS_FOLDER, SETTINGS, OwnServer
 from framework.delivery.deployment.server_pod import (
     MODEL,
@@ -25,7 +26,7 @@ from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
 
 
-class Kubernetes(OwnServer):
+class Kubernetes(OwnServer, ClusterDeployment):
     """Pods of our own server."""
 
     image: Image = "gitune/server:0.1.0"

@@ -1,13 +1,14 @@
-"""The base of the targets that run our own server: what it needs to call other services.
+"""What the targets that run our own server have in common: what it needs to call other services.
 
 Which services those are, the serving option says (``Serving.connections``).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
+from framework.core.component import Component
 from framework.core.problem import Problem
 from framework.delivery.deployment import Delivery
 from framework.delivery.deployment.cluster_deployment import ClusterDeployment
@@ -32,7 +33,13 @@ KEYS_FILE = "keys.yaml"
 """The file in it; a path of its own, since a file that is mounted alone never changes."""
 
 
-class OwnServer(ClusterDeployment):
+if TYPE_CHECKING:
+    _Target = ClusterDeployment
+else:  # a part of targets, not a target: what it calls on ``super()`` is the target's base
+    _Target = Component
+
+
+class OwnServer(_Target):
     """Pods of our own server, which can call Redis and the like."""
 
     keys_override: ClassVar[str] = "deployment.keys_secret={name:<name>,key:<key>}"

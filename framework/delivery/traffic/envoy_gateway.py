@@ -8,8 +8,9 @@ take precedence, and are not rendered.
 from collections.abc import Sequence
 
 from framework.delivery.environment import Environment
-from framework.delivery.traffic.gateway_api import GatewayApi
-from framework.delivery.traffic.resilient import ResilientTraffic
+from framework.delivery.traffic.gateway import GatewayTraffic
+from framework.delivery.traffic.gateway_api import http_route, plugin_routing
+from framework.delivery.traffic.resilient import Resilience
 from framework.manifests.identity import Identity, Object
 from framework.manifests.workload import Workload
 
@@ -17,16 +18,20 @@ _PARALLEL = 1024
 """Requests and retries that run at the same time, at most: the API server's default."""
 
 
-class EnvoyGateway(ResilientTraffic, GatewayApi):
+class EnvoyGateway(Resilience, GatewayTraffic):
     """An HTTPRoute, with retries and outlier detection by Envoy Gateway's own policy."""
 
     def objects(self, workload: Workload, services: Sequence[str], environment: Environment) -> list[Object]:
         """Return the HTTPRoute and its policy."""
-        (route,) = super().objects(workload, services, environment)
+        route = http_route(self, workload, services, environment)
         # The policy has the time of one attempt; beside it, this would be a second word on the same.
         for rule in route["spec"]["rules"]:
             del rule["timeouts"]["backendRequest"]
         return [route, self._policy(workload.identity)]
+
+    def routing(self, identity: Identity) -> Object:
+        """Return the plugin's reference to the HTTPRoute."""
+        return plugin_routing(identity)
 
     def _policy(self, identity: Identity) -> Object:
         """Return the policy, with the API server's default values."""

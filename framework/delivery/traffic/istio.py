@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from framework.delivery.environment import Environment
-from framework.delivery.traffic.gateway import ROUTE
-from framework.delivery.traffic.resilient import ResilientTraffic
+from framework.delivery.traffic.gateway import ROUTE, GatewayTraffic
+from framework.delivery.traffic.resilient import Resilience
 from framework.manifests.identity import Identity, Object
 from framework.manifests.workload import Workload
 
 _API = "networking.istio.io/v1"
 
 
-class Istio(ResilientTraffic):
+class Istio(Resilience, GatewayTraffic):
     """Retries with exponential backoff, timeouts, a connection pool and outlier detection."""
 
     mirrors: ClassVar[bool] = True

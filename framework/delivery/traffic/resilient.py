@@ -1,13 +1,13 @@
-"""The base of the traffic options that retry requests and eject pods: one set of fields for all of them."""
+"""What traffic options that retry requests and eject pods have in common, as one set of fields."""
 
 from typing import Annotated
 
 from pydantic import Field
 
-from framework.delivery.traffic.gateway import GatewayTraffic
+from framework.core.component import Component
 
 
-class ResilientTraffic(GatewayTraffic):
+class Resilience(Component):
     """Retries with exponential backoff, a connection pool and outlier detection."""
 
     retries: Annotated[int, Field(ge=0, le=10)] = 3

@@ -102,13 +102,17 @@ def test_feedback_is_counted_by_version(chat) -> None:
 
     completion = chat.client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=2)
     version = f'version="{str(completion.system_fingerprint).removeprefix("fp_")}"'
+    names = [("completed", "yes"), ("completed", "no"), ("converted", "no")]
+
+    def counts() -> list[float]:
+        asked = [(f'question="{question}"', f'answer="{answer}"', version) for question, answer in names]
+        given = [chat.sample(metrics.FEEDBACK, *labels) for labels in asked]
+        return [*given, chat.sample(f"{metrics.RATING}_sum", version)]
+
+    before = counts()  # other tests use this server
     assert report(completed=True, converted=False, rating=4).status_code == 204
     assert report(completed=False, system_fingerprint=completion.system_fingerprint).status_code == 204
-    for answer in ("yes", "no"):
-        labels = ('question="completed"', f'answer="{answer}"', version)
-        assert chat.sample(metrics.FEEDBACK, *labels) == 1
-    assert chat.sample(metrics.FEEDBACK, 'question="converted"', 'answer="no"') == 1
-    assert chat.sample(f"{metrics.RATING}_sum", version) == 4
+    assert [after - earlier for after, earlier in zip(counts(), before, strict=True)] == [1, 1, 1, 4]
     assert report(completed=True, system_fingerprint=f"fp_{'a' * 12}").status_code == 204
     assert chat.sample(metrics.FEEDBACK, f'version="{"a" * 12}"') == 1
     for invalid in ({}, {"completed": "yes"}, {"rating": 6}, {"correction": "fine"}):

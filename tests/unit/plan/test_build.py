@@ -11,7 +11,13 @@ from framework.config.schema import GROUPS, Config
 from framework.core.component import Component
 from framework.core.paths import SHARE
 from framework.core.step import Step
+from framework.manifests.values import SecretKey
 from framework.plan.build import Plan, make_plan
+from framework.serving.answers.cache_options import CacheOptions
+from framework.serving.answers.fallback_options import FallbackOptions
+from framework.serving.jobs.settings import Jobs
+from framework.serving.request_log.options import RequestLog
+from framework.serving.trace_options import Traces
 
 RECIPES = [name for name in recipe_names(SHARE / "recipes") if not listed(name)]
 ROWS = '{"prompt": "a", "completion": "b"}\n'
@@ -36,6 +42,17 @@ def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield path
 
 
+EXAMPLES: dict[Any, Component] = {
+    CacheOptions: CacheOptions(),
+    FallbackOptions: FallbackOptions(text="Later."),
+    RequestLog: RequestLog(folder="log"),
+    Traces: Traces(endpoint="http://collector:4318"),
+    Jobs: Jobs(results="postgresql://database/jobs"),
+    SecretKey: SecretKey(name="keys", key="keys.yaml"),
+}
+"""Parts that rules look into, where there are any."""
+
+
 def other(value: Any, annotation: Any) -> Any:
     """Another value of the same kind."""
     if get_origin(annotation) is None and isinstance(value, bool):
@@ -51,7 +68,8 @@ def other(value: Any, annotation: Any) -> Any:
         return (*value, "x")
     if isinstance(value, dict):
         return {**value, "x": "y"}
-    return 7  # it was None
+    # It was None.
+    return next((example for kind, example in EXAMPLES.items() if kind in get_args(annotation)), 7)
 
 
 def changed(value: Any, path: tuple[Any, ...]) -> Any:

@@ -95,6 +95,7 @@ def lock(folder: Path) -> Path:
     return folder / "environments/dev/tiny/release.lock"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_commands_of_a_page_can_be_planned(run, team: Path, page: Path) -> None:
     assert commands(page)
@@ -104,6 +105,7 @@ def test_commands_of_a_page_can_be_planned(run, team: Path, page: Path) -> None:
             assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_options_of_the_pages_are_in_the_help(run, team: Path) -> None:
     shown = run(team, "--help").stdout
     for page in PAGES:
@@ -112,6 +114,7 @@ def test_options_of_the_pages_are_in_the_help(run, team: Path) -> None:
                 assert Path(path).stem in shown
 
 
+@pytest.mark.slow
 def test_a_data_source_is_read_and_split(team: Path) -> None:
     (summary,) = (team / ".gitune/store/read").glob("*/summary.json")
     splits = json.loads(summary.read_text())
@@ -120,6 +123,7 @@ def test_a_data_source_is_read_and_split(team: Path) -> None:
     assert 0 < splits["test"]["rows"] < rows / 2
 
 
+@pytest.mark.slow
 def test_a_tuning_method_saves_its_weights_only(team: Path) -> None:
     from safetensors import safe_open
 
@@ -129,6 +133,7 @@ def test_a_tuning_method_saves_its_weights_only(team: Path) -> None:
     assert all("norm" in name for name in names)
 
 
+@pytest.mark.slow
 def test_an_export_is_measured_and_published(team: Path) -> None:
     index = artifact(team, "export", "model.safetensors.index.json")
     assert len(set(json.loads(index.read_text())["weight_map"].values())) > 1
@@ -138,6 +143,7 @@ def test_an_export_is_measured_and_published(team: Path) -> None:
     assert (team / release.model_uri.removeprefix("file://") / index.name).is_file()
 
 
+@pytest.mark.slow
 def test_a_launcher_ran_the_worker(team: Path) -> None:
     (job,) = (team / ".gitune/store/jobs").glob("*.json")
     steps = json.loads(job.read_text())
@@ -156,6 +162,7 @@ def test_a_signal_ends_the_worker_of_a_launcher(start, team: Path) -> None:
     assert "Stopped by SIGTERM" in output
 
 
+@pytest.mark.slow
 def test_a_launcher_command_that_fails_is_reported(run, team: Path) -> None:
     words = [*overrides("launcher")[:-2], "seed=1"]
     missing = run(team, *words, "launcher.command=[no-such-command]")
@@ -177,6 +184,7 @@ def test_an_engine_measures_what_the_export_names_it_for(run, team: Path, tmp_pa
     assert release.metrics["fp32.generation_agreement"] == 1
 
 
+@pytest.mark.slow
 def test_a_deployment_target_is_rendered(run, team: Path, tmp_path: Path) -> None:
     shutil.copytree(team, tmp_path, dirs_exist_ok=True)
     (words,) = (

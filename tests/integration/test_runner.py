@@ -208,6 +208,7 @@ def test_model_missing_from_the_store_is_published_again(folder: Path, run: Run)
     assert (published / "tokenizer.json").is_file()
 
 
+@pytest.mark.slow
 def test_altered_artifact_is_reported_with_the_fix(folder: Path, run: Run) -> None:
     weights = artifact(folder, "tune") / "model.safetensors"
     body = bytearray(weights.read_bytes())

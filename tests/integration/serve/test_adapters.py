@@ -15,6 +15,8 @@ from framework.requestlog import version_of
 from framework.requestlog.log_folder import LogFolder
 from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("tiny", "first", "second")
 PROMPTS = ["hello world", "the quick brown fox", "fox", "hello hello hello"]
 

@@ -1,9 +1,12 @@
 """The drift that a running server shows."""
 
 import httpx
+import pytest
 from server_process import eventually, serving
 
 from framework.core import metric_names as metrics
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_gauges_follow_what_users_ask(tiny_bert, tmp_path):

@@ -61,6 +61,7 @@ def test_stopped_process_is_replaced_and_waiting_requests_go_on(watched: Served)
     assert watched.status("/ready") == 200
 
 
+@pytest.mark.slow
 def test_process_that_stops_without_requests_is_replaced(watched: Served) -> None:
     starts, engine = watched.sample(metrics.ENGINE_STARTS), engine_of(watched)
     os.kill(engine, signal.SIGSTOP)
@@ -69,6 +70,7 @@ def test_process_that_stops_without_requests_is_replaced(watched: Served) -> Non
     assert ask(watched, max_tokens=2).status_code == 200
 
 
+@pytest.mark.slow
 def test_idle_process_lives_on(watched: Served) -> None:
     engine = engine_of(watched)
     time.sleep(3)  # longer than the timeout

@@ -53,6 +53,7 @@ def test_streams_have_a_fallback_too(backed) -> None:
     assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
 
 
+@pytest.mark.slow
 def test_a_substitute_is_named_in_responses_and_answers_no_jobs(tiny_genai, tmp_path) -> None:
     options = {**BUSY, "fallback": {"text": "Busy"}, "jobs": {}}
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, **options) as served:
@@ -78,6 +79,7 @@ def test_a_substitute_is_named_in_responses_and_answers_no_jobs(tiny_genai, tmp_
         assert (job()["model"], job()["usage"]["output_tokens"]) == ("tiny", 8)
 
 
+@pytest.mark.slow
 def test_server_that_is_its_own_fallback_does_not_ask_itself_forever(tiny_genai, tmp_path) -> None:
     port = free_port()
     options = {**BUSY, "port": port, "fallback": {"url": f"http://127.0.0.1:{port}/v1", "model": "tiny"}}

@@ -18,6 +18,8 @@ from server_process import Served, descendants, eventually, serving, start, stop
 from framework.core import metric_names as metrics
 from framework.serving.jobs.schema import NAME
 
+pytestmark = pytest.mark.slow
+
 BROKERS = {"rabbitmq": debian_servers.rabbitmq, "redis": debian_servers.redis}
 JOBS = {
     "broker": "GITUNE_BROKER",

@@ -170,6 +170,7 @@ def started_again(folder: Path, port: int) -> Iterator[Served]:
     assert process.returncode == 0, errors
 
 
+@pytest.mark.slow
 def test_jobs_survive_the_server(tiny_genai, tmp_path) -> None:
     """One server is killed within its jobs, the next is stopped; the third answers all of them."""
 
@@ -206,6 +207,7 @@ def test_without_the_option_there_are_no_jobs(chat) -> None:
     assert httpx.post(f"{chat.url}/v1/jobs", json={"url": CHAT, "body": BODY}).status_code == 404
 
 
+@pytest.mark.slow
 def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> None:
     def entry(name, secret, **limits):
         digest = hashlib.sha256(secret.encode()).hexdigest()
@@ -238,6 +240,7 @@ def test_jobs_count_against_the_limits_of_their_key(tiny_genai, tmp_path) -> Non
         assert eventually(lambda: call("GET", path, "b-secret").json()["status"] == "incomplete", 10)
 
 
+@pytest.mark.slow
 def test_a_background_response_counts_once_against_the_limit(tiny_genai, tmp_path) -> None:
     digest = hashlib.sha256(b"secret").hexdigest()
     keys = tmp_path / "keys.json"

@@ -110,6 +110,7 @@ def test_keyboard_reaches_what_is_needed(browser, chat) -> None:
     assert reached == ["A", "A", "text", "SUMMARY", "send", "clear"]
 
 
+@pytest.mark.slow
 def test_page_asks_for_the_key(browser, tiny_bert, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
     with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path) as served:

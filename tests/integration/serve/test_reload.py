@@ -109,6 +109,7 @@ def test_no_request_is_lost_while_another_release_takes_over(server, tiny_genai,
     assert len(descendants(served.process.pid)) == 1
 
 
+@pytest.mark.slow
 def test_cache_and_name_follow_the_release(server, tiny_genai, tmp_path) -> None:
     served = server.served
     body = {"model": "tiny", "messages": HELLO, "max_tokens": 4}

@@ -5,6 +5,7 @@ import os
 import signal
 
 import httpx
+import pytest
 from server_process import HELLO, eventually, serving
 
 from framework.build.data.requests import Requests
@@ -66,6 +67,7 @@ def test_a_killed_server_loses_only_what_was_not_written_yet(tiny_genai, tmp_pat
     assert not [file for file in log.rglob("*") if file.is_file() and file.suffix != ".parquet"]
 
 
+@pytest.mark.slow
 def test_classified_texts_are_logged_one_by_one(tiny_bert, tmp_path):
     log = tmp_path / "log"
     options = {"request_log": {"folder": str(log)}}
@@ -81,6 +83,7 @@ def test_classified_texts_are_logged_one_by_one(tiny_bert, tmp_path):
     assert [row["id"] for row in found] == [one["id"], f"{two['id']}-0", f"{two['id']}-1"]
 
 
+@pytest.mark.slow
 def test_background_response_is_logged_with_the_id_that_its_client_knows(tiny_genai, tmp_path):
     log = tmp_path / "log"
     options = {"request_log": {"folder": str(log)}, "jobs": {}, "max_new_tokens": 4}

@@ -92,6 +92,7 @@ def test_every_accepted_request_is_answered_after_sigterm(tiny_genai, tmp_path) 
         assert "24 accepted requests ended, 0 were cut" in errors
 
 
+@pytest.mark.slow
 def test_what_the_grace_time_cuts_is_counted(tiny_genai, tmp_path) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path, grace_seconds=0, max_batch_size=4) as served:
         body = {"model": "tiny", "messages": HELLO}

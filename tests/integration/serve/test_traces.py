@@ -89,6 +89,7 @@ def test_a_request_is_one_trace_from_its_caller_to_the_engine(tiny_genai, tmp_pa
     assert statuses == [200, 200, 400]
 
 
+@pytest.mark.slow
 def test_a_collector_that_is_not_there_costs_no_request(tiny_genai, tmp_path, monkeypatch):
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")

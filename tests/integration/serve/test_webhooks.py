@@ -14,6 +14,8 @@ from server_process import HELLO, Served, eventually, serving
 
 from framework.serving.jobs.settings import WEBHOOK_SECRET
 
+pytestmark = pytest.mark.slow
+
 SECRET = f"whsec_{base64.b64encode(b'k' * 32).decode()}"
 BODY = {"model": "tiny", "messages": HELLO, "max_tokens": 8}
 

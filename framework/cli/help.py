@@ -20,7 +20,7 @@ Gitune: from one YAML recipe to a checked model and the manifests that serve it.
 Usage: run [verb] [+recipe=<name>] [group=<option>] [key=value] ...
 
 Verbs (run <verb> --help has words and examples)
-  (none)   build what is missing, render the manifests, show the numbers
+  (none)       build what is missing, render the manifests, show the numbers
 {verbs}
 
 Examples
@@ -44,7 +44,7 @@ def help_text() -> str:
     """Return the help with every group and option of the working folder and of the framework."""
     lines = [f"{group}: {', '.join(_shortened(options(group)))}" for group in sorted([*groups(), GROUP])]
     wrapped = (_fill(line, "", "    ") for line in lines)
-    verbs = (f"  {verb.name:<8} {verb.summary}" for verb in VERBS)
+    verbs = (f"  {verb.name:<12} {verb.summary}" for verb in VERBS)
     return TEXT.format(groups="\n".join(wrapped), verbs="\n".join(verbs))
 
 

@@ -4,7 +4,7 @@ from framework.cli.verb import Verb, Word
 
 DRIFT = Verb(
     "drift",
-    "measure how far requests have moved from rows or from earlier ones",
+    "measure how far requests have moved, from rows or earlier ones",
     "Compares the newest requests of one release in a log (serving.request_log) with the rows of a "
     "recipe, with another log, or with the requests before: lengths and labels (PSI), mean lengths, "
     "new words, bad answers in a row. json=<file> is what promotion.verify reads.",

@@ -128,7 +128,7 @@ VERBS = (
     ),
     Verb(
         "status",
-        "compare locks, manifests and cluster; trace an object to its release",
+        "compare locks, manifests, cluster; trace an object's release",
         "Renders every lock again and compares. With a cluster in KUBECONFIG, compares its objects too.",
         ("run status check=true", "run status object=deployment/support environment=staging"),
         (
@@ -144,7 +144,7 @@ VERBS = (
     ),
     Verb(
         "verify",
-        "prove what a release in Git, or a folder, is, and who vouches for it",
+        "prove what a release in Git or a folder is, and who signed it",
         "Of a release in Git: composes and plans the recipe with the lock's overrides in a worktree of its "
         "commit, compares the config's digest and the key of every step, and checks who signed lock and "
         "model. Of a folder with a lock or a published model: checks seal, signatures, every byte of the "
@@ -182,7 +182,7 @@ VERBS = (
     ),
     Verb(
         "log",
-        "show what happened to a release: who released, promoted, rolled back",
+        "show what happened to a release, and who did it",
         "Reads the history of the branch that Argo CD follows, newest first: each change of a lock with its "
         "commit, people, gates and skipped conditions. Trailers count as far as the lock agrees; commits of "
         "other tools are compared lock by lock.",
@@ -241,7 +241,7 @@ VERBS = (
     ),
     Verb(
         "changed",
-        "list the recipes that commits since base=<commit> changed, as JSON",
+        "list recipes that commits since base=<commit> changed, as JSON",
         "For workflows: a recipe counts as changed if its file, options or local rows changed.",
         ("run changed base=origin/main", "run changed base=HEAD~1"),
         (Word("base", "the commit to compare with"),),

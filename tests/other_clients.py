@@ -36,7 +36,7 @@ def through_litellm(url: str) -> dict[str, object]:
     return {
         "chat": litellm.completion(**chat, max_tokens=8).choices[0].message.content,
         "stream": "".join(chunk.choices[0].delta.content or "" for chunk in chunks),
-        "arguments": json.loads(called.choices[0].message.tool_calls[0].function.arguments),
+        "arguments": json.loads(called.tool_calls[0].function.arguments),
         "text": text.choices[0].text,
     }
 

@@ -82,7 +82,7 @@ class CachedAnswers:
     ) -> AsyncGenerator[Event, None]:
         """Return the events of the computation for *key* that is under way, or begin it with *events*."""
         if not use.read:
-            return events  # whoever refuses earlier answers does not join one either
+            return events  # a request that refuses earlier answers does not join one either
         flight = self._flights.get(key)
         if flight is not None:
             self._count(use, "joined", answers)

@@ -71,7 +71,7 @@ class RedisCache:
             values: list[bytes | None] = await self._redis.mget(names)
             return values
 
-        # Once: whoever waits for it is served faster by the model than by a second attempt.
+        # Once: the model answers sooner than a second attempt would.
         values = await self._tried(read, attempts=1)
         if values is None:
             return [None] * len(keys)

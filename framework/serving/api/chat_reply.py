@@ -32,7 +32,7 @@ class Reply:
         return cls(model, created, fingerprint(digest), f"chatcmpl-{uuid.uuid4().hex}")
 
     def answered(self, use: AnswerUse) -> "Reply":
-        """Return the reply of whoever answered: the release, or a substitute."""
+        """Return the reply with the name of what answered: the release, or a substitute."""
         if (substitute := use.substitute) is None:
             return self
         other = Reply.new(substitute.model, self.created, substitute.digest)

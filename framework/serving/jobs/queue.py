@@ -1,4 +1,4 @@
-"""How queued jobs get to whoever runs them: in this process, or by a broker."""
+"""How queued jobs reach what runs them: this process, or workers behind a broker."""
 
 from typing import Protocol
 

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 from pydantic import Field
 
@@ -109,3 +109,17 @@ class CorpusClean(Clean):
             folder: holds the columns, one Parquet file a shard, with ``number`` (the row's in the split),
                 ``file`` and ``line``. Temporary files may be written into it.
         """
+
+
+class Decides(Protocol):
+    """A rule over all rows: a ``CorpusClean``, or a selecting option."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that share the shards."""
+
+    def columns(self, batch: Batch) -> "Mapping[str, np.ndarray]":
+        """Return columns with one value for each row of *batch*."""
+
+    def decide(self, folder: Path) -> Iterator[Removal]:
+        """Yield the rows to remove, in order, each once."""

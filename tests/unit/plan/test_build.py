@@ -141,6 +141,7 @@ REACH = {
     "model": ALL,
     "data": {"read", *PREPARED},
     "clean": PREPARED,
+    "select": PREPARED,
     "tuning": TUNED,
     "training": TUNED,
     "parallelism": TUNED,

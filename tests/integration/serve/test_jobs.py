@@ -67,6 +67,7 @@ def test_a_refused_request_is_a_failed_job(served) -> None:
         ({"url": "/metrics", "body": {}}, "url"),
         ({"url": "/v1/embeddings", "body": {}}, "url"),
         ({"url": CHAT, "body": {**BODY, "stream": True}}, "body"),
+        ({"url": "/v1/responses", "body": {"model": "tiny", "input": "x", "store": True}}, "body"),
         ({"url": CHAT, "body": {**BODY, "temperature": float("nan")}}, "body"),
         ({"url": CHAT, "body": BODY, "webhook": "http://169.254.169.254/latest"}, "webhook"),
         ({"url": CHAT, "body": BODY, "priority": 1}, "priority"),

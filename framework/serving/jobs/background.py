@@ -56,7 +56,7 @@ class Background:
         self._rows = JobRows(settings.results_url(folder), release)
         self._table = JobTable(self._rows, settings.max_seconds, settings.lease_seconds)
         self._upkeep = Upkeep(self._rows)
-        self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key)
+        self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key, metrics.jobs)
         self._sweeper = Sweeper(self._upkeep, settings, metrics, self._webhooks)
 
     @contextlib.asynccontextmanager

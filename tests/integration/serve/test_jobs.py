@@ -185,6 +185,7 @@ def test_jobs_survive_the_server(tiny_genai, tmp_path) -> None:
         served.process.kill()
         os.kill(engine, signal.SIGKILL)
     with started_again(tmp_path, served.port) as second, stopped(second):
+        assert eventually(lambda: second.sample(metrics.JOBS_TAKEN_BACK) == 2)
         assert eventually(lambda: running(second) == 2)
         second.process.terminate()
         assert eventually(lambda: second.process.poll() is not None)

@@ -11,12 +11,12 @@ from starlette.middleware import Middleware
 from framework.build.task import open_task
 from framework.serving.access.allowance import Allowances
 from framework.serving.access.keys import Keys
-from framework.serving.api.background_responses import BackgroundResponses
 from framework.serving.api.chat import Chat
 from framework.serving.api.classify import Classify
 from framework.serving.api.completions import Completions
 from framework.serving.api.feedback import Feedback
 from framework.serving.api.jobs import JobRoutes
+from framework.serving.api.kept_responses import KeptResponses
 from framework.serving.api.missing_task import MissingTask
 from framework.serving.api.models import Models
 from framework.serving.api.openapi import Document
@@ -50,12 +50,12 @@ def open_application(
         lifespan: Starlette's, which starts and ends the engine.
     """
     generates = open_task(service.release.task).generates
-    background = None
+    kept = None
     if generates and service.background is not None:
-        background = BackgroundResponses(service, service.background)
+        kept = KeptResponses(service, service.background)
     answering: list[Endpoint] = [Tokens(service), MissingTask(service)]
     if generates:
-        answering[:0] = [Chat(service), Completions(service), Responses(service, background)]
+        answering[:0] = [Chat(service), Completions(service), Responses(service, kept)]
     else:
         answering.insert(0, Classify(service))
     endpoints = [*answering, Feedback(service), Models(service), probes]
@@ -72,8 +72,8 @@ def open_application(
         able = [each for each in answering if not isinstance(each, MissingTask)]
         asked = tuple(route.path for each in able for route in each.routes if not route.param_convertors)
         endpoints.append(JobRoutes(service.background, asked))
-    if background is not None:
-        endpoints.append(background)
+    if kept is not None:
+        endpoints.append(kept)
     open_paths: tuple[str, ...] = PATHS
     if service.limits.page:
         endpoints.append(pages.Pages())

@@ -21,6 +21,7 @@ from framework.build.clean.heuristics import Heuristics
 from framework.build.clean.language import Language
 from framework.build.clean.near import Near
 from framework.build.clean.normalize import Normalize
+from framework.build.clean.perplexity import Perplexity
 from framework.build.clean.pii import Pii
 from framework.build.clean.removals import REMOVED
 from framework.build.data.rejects import REJECTED
@@ -56,6 +57,7 @@ def _steps() -> dict[str, Clean]:
         "exact": Exact(),
         "near": Near(),
         "pii": Pii(),
+        "perplexity": Perplexity(),
         "decontaminate": Decontaminate(),
     }
 

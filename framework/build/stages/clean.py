@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from framework.build.clean import Batch, CorpusClean, Reason, Removal, RowClean
 from framework.build.clean.column_files import write_columns
@@ -25,6 +25,8 @@ from framework.core.component import UNKEYED
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
 from framework.core.workload import LIBRARIES, DataSize, Estimate, Workload
+
+_Option = TypeVar("_Option", RowClean, CorpusClean)
 
 
 class CleanRows(Stage):
@@ -108,7 +110,7 @@ class CleanRows(Stage):
     ) -> Iterator[SourcedRow]:
         if isinstance(self.clean, RowClean):
             return self._applied(self._opened(self.clean, inputs), inputs["rows"], "train", removals)
-        return self._decided(self.clean, inputs["rows"], removals, workspace)
+        return self._decided(self._opened(self.clean, inputs), inputs["rows"], removals, workspace)
 
     def _test(self, inputs: Mapping[str, Path], removals: Removals) -> Iterator[SourcedRow]:
         rewriter = self.clean.for_test_rows() if isinstance(self.clean, RowClean) else None
@@ -116,7 +118,7 @@ class CleanRows(Stage):
             return read_shards(inputs["rows"], "test")
         return self._applied(self._opened(rewriter, inputs), inputs["rows"], "test", removals)
 
-    def _opened(self, clean: RowClean, inputs: Mapping[str, Path]) -> RowClean:
+    def _opened(self, clean: _Option, inputs: Mapping[str, Path]) -> _Option:
         return clean.opened(inputs["rows"], self.model.tokenizer(inputs["model"]) if self.model else None)
 
     def _applied(self, clean: RowClean, rows: Path, split: Split, removals: Removals) -> Iterator[SourcedRow]:

@@ -24,6 +24,7 @@ from framework.build.clean.normalize import Normalize
 from framework.build.clean.perplexity import Perplexity
 from framework.build.clean.pii import Pii
 from framework.build.clean.removals import REMOVED
+from framework.build.clean.substring import Substring
 from framework.build.data.rejects import REJECTED
 from framework.build.data.shards import SourcedRow, to_json, write_shards, write_summary
 from framework.build.stages.clean import CleanRows
@@ -58,6 +59,7 @@ def _steps() -> dict[str, Clean]:
         "near": Near(),
         "pii": Pii(),
         "perplexity": Perplexity(),
+        "substring": Substring(),
         "decontaminate": Decontaminate(),
     }
 

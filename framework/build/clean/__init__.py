@@ -39,7 +39,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Removal:
-    """A row that ``CorpusClean.decide`` removes."""
+    """A row that ``CorpusClean.decide`` removes, or rewrites by ``CorpusClean.result``."""
 
     number: int
     """The row's number in the split, from 0."""
@@ -109,3 +109,7 @@ class CorpusClean(Clean):
             folder: holds the columns, one Parquet file a shard, with ``number`` (the row's in the split),
                 ``file`` and ``line``. Temporary files may be written into it.
         """
+
+    def result(self, source: SourcedRow, removal: Removal) -> SourcedRow | None:
+        """Return what stays of a row that ``decide`` names; None, as by default, removes it."""
+        return None

@@ -139,7 +139,10 @@ class CleanRows(Stage):
             if removal is None or removal.number != number:
                 yield row
                 continue
-            removals.add("train", Reason(row, removal.rule, removal.text))
+            result = clean.result(row, removal)
+            removals.add("train", Reason(row, removal.rule, removal.text, result))
+            if result is not None:
+                yield result
             removal = next(decided, None)
         shutil.rmtree(folder)
 

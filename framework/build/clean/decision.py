@@ -11,7 +11,7 @@ from framework.build.data.shards import SourcedRow, in_shards, read_shards
 
 
 def kept_rows(rule: Decides, rows: Path, removals: Removals, scratch: Path) -> Iterator[SourcedRow]:
-    """Yield the training rows that *rule* keeps, in order, and record the others.
+    """Yield the training rows that *rule* keeps or rewrites, in order, and record the others.
 
     Args:
         rule: decides over all rows.
@@ -27,6 +27,9 @@ def kept_rows(rule: Decides, rows: Path, removals: Removals, scratch: Path) -> I
         if removal is None or removal.number != number:
             yield row
             continue
-        removals.add("train", Reason(row, removal.rule, removal.text))
+        result = rule.result(row, removal)
+        removals.add("train", Reason(row, removal.rule, removal.text, result))
+        if result is not None:
+            yield result
         removal = next(decided, None)
     shutil.rmtree(folder)

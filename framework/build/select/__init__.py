@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 from pydantic import Field
 
 from framework.build.clean import Batch, Removal
+from framework.build.data.shards import SourcedRow
 from framework.core.component import UNKEYED, Component
 
 if TYPE_CHECKING:
@@ -45,3 +46,7 @@ class Select(Component, ABC):
     @abstractmethod
     def decide(self, folder: Path) -> Iterator[Removal]:
         """Yield the rows to leave out, in order; see ``framework.build.clean.CorpusClean.decide``."""
+
+    def result(self, source: SourcedRow, removal: Removal) -> SourcedRow | None:
+        """Return None: a row is taken as it is, or left out."""
+        return None

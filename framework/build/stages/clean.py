@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from framework.build.clean import Batch, CorpusClean, RowClean
 from framework.build.clean.decision import kept_rows
@@ -24,6 +24,8 @@ from framework.core.component import UNKEYED
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
 from framework.core.workload import LIBRARIES, DataSize, Estimate, Workload
+
+_Option = TypeVar("_Option", RowClean, CorpusClean)
 
 
 class CleanRows(Stage):
@@ -107,7 +109,7 @@ class CleanRows(Stage):
     ) -> Iterator[SourcedRow]:
         if isinstance(self.clean, RowClean):
             return self._applied(self._opened(self.clean, inputs), inputs["rows"], "train", removals)
-        return kept_rows(self.clean, inputs["rows"], removals, workspace.scratch)
+        return kept_rows(self._opened(self.clean, inputs), inputs["rows"], removals, workspace.scratch)
 
     def _test(self, inputs: Mapping[str, Path], removals: Removals) -> Iterator[SourcedRow]:
         rewriter = self.clean.for_test_rows() if isinstance(self.clean, RowClean) else None
@@ -115,7 +117,7 @@ class CleanRows(Stage):
             return read_shards(inputs["rows"], "test")
         return self._applied(self._opened(rewriter, inputs), inputs["rows"], "test", removals)
 
-    def _opened(self, clean: RowClean, inputs: Mapping[str, Path]) -> RowClean:
+    def _opened(self, clean: _Option, inputs: Mapping[str, Path]) -> _Option:
         return clean.opened(inputs["rows"], self.model.tokenizer(inputs["model"]) if self.model else None)
 
     def _applied(self, clean: RowClean, rows: Path, split: Split, removals: Removals) -> Iterator[SourcedRow]:

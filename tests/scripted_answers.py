@@ -31,7 +31,7 @@ class ScriptedAnswers:
             self.canceled += 1
             raise
 
-    async def classify(self, asked):
+    async def answer_each(self, asked):
         self.begun += 1
         self.texts.append(list(asked.texts))
         await self.gate.wait()

@@ -32,7 +32,7 @@ class Full:
         raise ApiError(429, "The server is busy", retry_after=3)
         yield
 
-    async def classify(self, asked):
+    async def answer_each(self, asked):
         raise ApiError(429, "The server is busy", retry_after=3)
 
 

@@ -79,7 +79,7 @@ class Answered:
         yield {"text": "a", "tokens": 3}
         yield {"finish_reason": "stop", "completion_tokens": 7}
 
-    async def classify(self, asked):
+    async def answer_each(self, asked):
         return [{"tokens": 12, "batch": 1} for _ in asked.texts]
 
 
@@ -109,7 +109,7 @@ def test_reserved_tokens_are_settled_by_those_used() -> None:
     asyncio.run(ask(events=2))  # the client leaves
     assert left(allowances) == 600 - 37 - 33
     texts = Classification(["a", "b"], ASKER, 0.0)
-    asyncio.run(answers.classify(texts))
+    asyncio.run(answers.answer_each(texts))
     assert left(allowances) == 600 - 37 - 33 - 24
 
 

@@ -102,7 +102,7 @@ class ServedModels:
         """
         again, old = "start the server again", self.current.release
         new_task, old_task = open_task(release.task), open_task(old.task)
-        if (new_task.generates, new_task.reads_images) != (old_task.generates, old_task.reads_images):
+        if _routes(new_task) != _routes(old_task):
             raise ServeError(f"its task '{release.task}' has other routes; {again}")
         if features.adapters:
             raise ServeError(f"serving.adapters were made for the release before; {again} with its own")

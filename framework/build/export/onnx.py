@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
-from framework.build.export.tracing import Traceable, classifier, decoder, unsupported_cache
+from framework.build.export.tracing import Traceable, decoder, encoder, unsupported_cache
 from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
@@ -36,6 +36,7 @@ class Onnx(Export):
         "sequence-classification",
         "multi-label-classification",
         "token-classification",
+        "text-embedding",
     )
     unmerged: ClassVar[tuple[str, ...]] = tasks[1:]
 
@@ -57,7 +58,7 @@ class Onnx(Export):
                 source.set_attn_implementation("eager")
                 traceable = decoder(source, "onnx")
             else:
-                traceable = classifier(source)
+                traceable = encoder(source)
             program = self._trace(traceable, type(source).__name__)
         _name_axes(program, traceable)
         for node in program.model.graph.all_nodes():

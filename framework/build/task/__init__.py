@@ -48,6 +48,8 @@ class Task(ABC):
     """Whether each label is a binary decision, instead of one choice among several."""
     reads_images: ClassVar[bool] = False
     """Whether a row has an image beside its text."""
+    embeds: ClassVar[bool] = False
+    """Whether the model turns a text into a vector, so that it has no classes."""
     has_decoder_stack: ClassVar[bool] = False
     """Whether its models have an encoder and a decoder, each with layers of its own."""
     packs: ClassVar[bool] = False

@@ -69,7 +69,7 @@ class Classification(Texts):
 
 @dataclass(frozen=True)
 class Embedding(Texts):
-    """Texts that a client wants to have embedded: each gets ``embedding``, of ``answers.vectors``."""
+    """Texts that a client wants to have embedded: each gets ``embedding``, a vector of ``write_vector``."""
 
     most_tokens: int | None = None
     """Tokens of a text that are read; None refuses a text that does not fit into the model's context."""

@@ -71,8 +71,8 @@ class EmbeddingRequest(ReadsTexts):
         if None not in (self.dimensions, dimensions) and self.dimensions != dimensions:
             raise ApiError(
                 400,
-                f"dimensions is {self.dimensions}, but this model's vectors have {dimensions} numbers, and it was "
-                "not trained to have them cut; leave dimensions out",
+                f"dimensions is {self.dimensions}, but this model's vectors have {dimensions} numbers, and "
+                "it was not trained to have them cut; leave dimensions out",
                 param="dimensions",
             )
 

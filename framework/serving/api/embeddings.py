@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from framework.serving.answers import Embedding
-from framework.serving.answers.vectors import read_vectors
 from framework.serving.api.body import read_request
 from framework.serving.api.embedding_request import EmbeddingRequest, ReadsTexts
 from framework.serving.api.operation import ASKS_MODEL, JSON, Operation
@@ -18,6 +17,7 @@ from framework.serving.api.replies import Embedded
 from framework.serving.api.service import Service
 from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
+from framework.serving.vectors import read_vectors
 
 PATH = "/v1/embeddings"
 
@@ -52,7 +52,8 @@ class Embeddings:
         if body.encoding_format != "base64":
             vectors = read_vectors(vectors).tolist()
         data = [
-            {"object": "embedding", "index": index, "embedding": vector} for index, vector in enumerate(vectors)
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors)
         ]
         head = {"id": name, "object": "list", "model": model}
         return JSONResponse({**head, "data": data, "usage": usage(answers)})

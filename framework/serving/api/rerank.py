@@ -6,13 +6,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from framework.serving.answers.vectors import read_vectors
 from framework.serving.api.body import read_request
 from framework.serving.api.embedding_request import RerankRequest
 from framework.serving.api.embeddings import embed, usage
 from framework.serving.api.operation import ASKS_MODEL, JSON, Operation
 from framework.serving.api.replies import Reranked
 from framework.serving.api.service import Service
+from framework.serving.vectors import read_vectors
 
 PATH = "/v1/rerank"
 ALIAS = "/rerank"

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from framework.build.engine import Embeds, require
-from framework.serving.answers.vectors import write_vector
 from framework.serving.api_error import ApiError
 from framework.serving.engine.classify_worker import Text, TextWorker
 from framework.serving.engine.model_worker import Abilities, Settings
 from framework.serving.engine.told import check_ids
+from framework.serving.vectors import write_vector
 
 
 class EmbedWorker(TextWorker):

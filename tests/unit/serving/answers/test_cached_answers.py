@@ -5,7 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from scripted_answers import ScriptedAnswers, asking, classifying, everything, settle
+from scripted_answers import ScriptedAnswers, asking, classifying, embedding, everything, settle
 
 from framework.core import metric_names as names
 from framework.core.release import Release
@@ -186,5 +186,22 @@ def test_equal_texts_are_classified_once_and_a_failure_is_not_kept():
         assert cached.inner.begun == 1
         cached.inner.failure = None
         assert len(await cached.answers.answer_each(classifying("a", "b"))) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_vector_is_kept_for_the_text_and_the_tokens_that_are_read():
+    async def scenario():
+        cached = opened()
+        for asked in (
+            classifying("a"),
+            embedding("a"),
+            embedding("a", most=4),
+            embedding("a"),
+            embedding("a", "b"),
+        ):
+            await cached.answers.answer_each(asked)
+        assert cached.inner.texts == [["a"], ["a"], ["a"], ["b"]]
+        assert (cached.count("model"), cached.count("memory")) == (4, 2)
 
     asyncio.run(scenario())

@@ -67,7 +67,9 @@ class Evaluate(Stage):
             tuned = {name.removeprefix("tuned."): value for name, value in before.items()}
             measured[METRIC_LOSS] = metric_loss(task, measured, tuned)
         write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
-        if task.generates:
+        if task.embeds:
+            examples = self._retrieved(task, engine, base, rows)
+        elif task.generates:
             examples = self._answers(engine, base, rows)
         else:
             examples = self._choices(engine, base, rows, label_names(inputs["data_model"]))
@@ -98,6 +100,13 @@ class Evaluate(Stage):
                 }
             )
         return answers
+
+    def _retrieved(
+        self, task: Task, engine: Engine, base: Base, rows: Sequence[Example]
+    ) -> list[dict[str, str]]:
+        found = task.retrieve(engine, rows[: self.evaluation.rows], 4 * self.examples)
+        names = ("prompt", "expected", "answer")
+        return [dict(zip(names, map(base.decode, texts), strict=True)) for texts in found]
 
     def _choices(
         self, engine: Engine, base: Base, rows: Sequence[Example], names: Sequence[str]

@@ -8,10 +8,11 @@ import httpx
 import numpy as np
 import pytest
 from browser import chromium, needs_chromium
-from server_process import serving, stopped
+from server_process import eventually, serving, stopped
 
 from framework.build.engine import Embeds, open_engine, require
 from framework.core import metric_names as metrics
+from framework.requestlog.log_folder import LogFolder
 from framework.serving.answers.answer_use import SOURCE
 from framework.serving.engine.tokenization import open_tokenizer
 from framework.serving.vectors import read_vectors
@@ -23,7 +24,9 @@ TEXTS = ["a good film", "a bad film", "fine", "nothing is as it was before"]
 def embedder(tiny_embedding, tmp_path_factory):
     options = {"max_batch_size": 8, "batch_timeout": 0.05, "cache": {}}
     folder = tmp_path_factory.mktemp("embedder")
+    options["request_log"] = {"folder": str(folder / "log"), "flush_seconds": 0.1}
     with serving(tiny_embedding, "onnxruntime", "text-embedding", folder, **options) as served:
+        served.log = folder / "log"
         yield served
 
 
@@ -157,6 +160,19 @@ def test_server_describes_what_it_does(embedder) -> None:
     assert embedder.sample(metrics.PROMPT_TOKENS) > 0
     for path in ("/v1/classify", "/v1/chat/completions"):
         assert post(embedder, path, input="a").status_code == 404
+
+
+def test_log_has_texts_and_no_vectors(embedder) -> None:
+    asked = post(embedder, "/v1/embeddings", input=["mail ann@example.com", "kept"]).json()["id"]
+    post(embedder, "/v1/embeddings", input=[[5, 6]])
+
+    def rows():
+        return {row["id"]: row for _, _, row in LogFolder(str(embedder.log)).read("requests")}
+
+    assert eventually(lambda: f"{asked}-1" in rows() and any(row["text"] is None for row in rows().values()))
+    first, second = (rows()[f"{asked}-{number}"] for number in range(2))
+    assert (first["text"], second["text"]) == ("mail [EMAIL]", "kept")
+    assert (second["answer"], second["prompt_tokens"], second["route"]) == (None, 6, "/v1/embeddings")
 
 
 @needs_chromium

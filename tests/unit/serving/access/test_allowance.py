@@ -6,7 +6,7 @@ import math
 import pytest
 
 from framework.serving.access.allowance import Allowances
-from framework.serving.answers import Classification, Generation
+from framework.serving.answers import Classification, Embedding, Generation
 from framework.serving.answers.limited import LimitedAnswers
 from framework.serving.api_error import ApiError
 from framework.serving.caller import ANYBODY, Caller
@@ -111,6 +111,19 @@ def test_reserved_tokens_are_settled_by_those_used() -> None:
     texts = Classification(["a", "b"], ASKER, 0.0)
     asyncio.run(answers.answer_each(texts))
     assert left(allowances) == 600 - 37 - 33 - 24
+
+
+def test_token_ids_are_reserved_as_many_as_there_are() -> None:
+    allowances, during = Allowances(Clock()), []
+
+    class Looks(Answered):
+        async def answer_each(self, asked):
+            during.append(left(allowances))
+            return await super().answer_each(asked)
+
+    answers = LimitedAnswers(Looks(), allowances, float)
+    asyncio.run(answers.answer_each(Embedding([[1] * 100, "x" * 40], ASKER, 0.0)))
+    assert (during, left(allowances)) == ([600 - 100 - 40 / 4], 600 - 24)
 
 
 def test_estimate_of_a_prompt_is_learned() -> None:

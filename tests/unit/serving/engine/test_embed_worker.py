@@ -45,11 +45,13 @@ def test_texts_are_read_whole_or_as_many_tokens_as_asked(tiny_embedding: Path) -
     assert worker.read(asked("a good film", 2)).ids == whole[:2]
     assert worker.read(asked(whole, 5)).ids == whole[:5]
     assert worker.read(asked("a good film")).ids == whole, "no limit is left behind"
+    long = "word " * 100
+    assert worker.read(asked(long, 128)).ids == [*worker.encode(long).ids[:127], whole[-1]]
     for payload in (
-        asked("word " * 100),
+        asked(long),
         asked([5] * 129),
         asked([len(worker.tokenizer)]),
-        asked("a" * 200, 129),
+        asked(long, 129),
     ):
         with pytest.raises(ApiError) as refusal:
             worker.read(payload)

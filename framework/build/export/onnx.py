@@ -1,4 +1,4 @@
-"""Export classifiers and language models to plain ONNX with PyTorch's exporter."""
+"""Export classifiers, embedding models and language models to plain ONNX with PyTorch's exporter."""
 
 import re
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ class Onnx(Export):
     """``model.onnx`` for ONNX Runtime, with dynamic batch and sequence sizes.
 
     Classifiers have the inputs ``input_ids`` and ``attention_mask``, int64 (batch, sequence). Their output
-    ``logits`` is float32 (batch, classes), or (batch, sequence, tags) for token classification. Language
-    models also have their key-value cache as inputs and outputs: see
+    ``logits`` is float32 (batch, classes), or (batch, sequence, tags) for token classification. A
+    text-embedding model has ``embeddings`` instead, (batch, dimensions), each of length 1. Language models also have their key-value cache as inputs and outputs: see
     ``framework.build.export.tracing.decoder``.
 
     Tracing takes about 4 s per layer on one core: 112 s for the 30 layers of SmolLM2-135M.

@@ -18,6 +18,8 @@ from framework.core.workload import LIBRARIES, VOCABULARY, Estimate, Workload
 
 METRICS = "metrics.json"
 EXAMPLES = "examples.jsonl"
+_AMONG = 1000
+"""Rows among whose passages those of the examples are found: they are embedded a second time."""
 METRIC_LOSS = "metric_loss"
 """The candidate's relative loss of ``main_metric`` against the tuned model: 0.25 from 0.8 to 0.6."""
 
@@ -104,7 +106,8 @@ class Evaluate(Stage):
     def _retrieved(
         self, task: Task, engine: Engine, base: Base, rows: Sequence[Example]
     ) -> list[dict[str, str]]:
-        found = task.retrieve(engine, rows[: self.evaluation.rows], 4 * self.examples)
+        among = rows[: min(self.evaluation.rows or _AMONG, _AMONG)]
+        found = task.retrieve(engine, among, 4 * self.examples)
         names = ("prompt", "expected", "answer")
         return [dict(zip(names, map(base.decode, texts), strict=True)) for texts in found]
 

@@ -77,6 +77,11 @@ class Task(ABC):
         """Return how many tokens a row has, prompt and answer together."""
         return len(ids)
 
+    def read_together(self, row: Example) -> list[int]:
+        """Return tokens of *row* that the model reads in one pass, to calibrate on."""
+        ids: list[int] = row[0].tolist()
+        return ids
+
     def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]] | None:
         """Truncate a row's two lists to *limit* tokens; None if no label would be left."""
         shorter = labels[:limit]

@@ -71,6 +71,10 @@ class TextEmbeddings(Task):
         """Return the tokens of the longest text: each is read alone."""
         return max(Counter(labels).values())
 
+    def read_together(self, row: Example) -> list[int]:
+        """Return the passage."""
+        return [*texts_of(row)[1]]
+
     def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]]:
         """Truncate each text, but keep its end token."""
         texts = _split(ids, labels)
@@ -149,7 +153,9 @@ class _Search:
         self.texts = [texts_of(row) for row in rows]
         self.numbers = {passage: number for number, passage in enumerate(_distinct(self.texts))}
         """The number of each passage, in the order of ``passages``."""
-        self.queries = embedded(engine, [query for query, *_ in self.texts])
+        queries = dict.fromkeys(query for query, *_ in self.texts)
+        places = {query: place for place, query in enumerate(queries)}
+        self.queries = embedded(engine, [*queries])[[places[query] for query, *_ in self.texts]]
         self.passages = embedded(engine, [*self.numbers])
 
     def ranks(self) -> "np.ndarray":

@@ -140,6 +140,38 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text-embedding BERT: a Hugging Face folder that also has the exported model.onnx.
+
+    It opens with the engines torch and onnxruntime.
+    """
+    import torch
+    from transformers import BertConfig, BertModel
+
+    from framework.build.export.onnx import Onnx
+    from framework.build.model.bytelevel import byte_tokenizer
+
+    folder, exported = (tmp_path_factory.mktemp(f"tiny-embedding-{part}") for part in ("torch", "onnx"))
+    tokenizer = byte_tokenizer("[CLS]", "[SEP]", surround=True)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=128,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.5,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    Onnx().write(folder, exported)
+    (exported / "model.onnx").rename(folder / "model.onnx")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Environment variables of child processes: this checkout, one thread, a separate cache."""
     cache = str(tmp_path_factory.mktemp("cache"))

@@ -76,6 +76,9 @@ def own_workload(
 def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
     """Return the server's settings file for a container limited to *cpu* cores.
 
+    It has what differs from the defaults, so that an image of an earlier version reads it, too: one refuses
+    fields that it does not know, and the image and the runner are not replaced at once.
+
     Args:
         serving: the settings.
         cpu: the container's limit of cores.
@@ -84,7 +87,7 @@ def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
     # A runtime that starts a thread per core of the node would be throttled.
     threads = serving.threads or max(1, int(amount(cpu)))
     settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads, "keys": keys})
-    return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(settings.changes(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def server_container(target: OwnServer, port: int, name: str) -> Object:

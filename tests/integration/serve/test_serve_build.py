@@ -61,7 +61,7 @@ def test_new_build_of_the_recipe_is_served(run, start, folder: Path) -> None:
     (folder / "recipes" / "own.yaml").write_text(changed)
     second = built(run, folder)
     assert second.digest != first.digest
-    assert eventually(lambda: serves(served, second), 60)
+    assert eventually(lambda: serves(served, second), 120)
     assert served.client.models.list().data[0].id == "tiny"
     (folder / "recipes" / "own.yaml").write_text(changed.replace("none", "int8-weight"))
     process.send_signal(signal.SIGHUP)  # it is not built

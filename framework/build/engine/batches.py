@@ -22,6 +22,7 @@ from framework.build.engine import (
     open_engine,
     require,
 )
+from framework.build.engine.guidance import GrammarError, Guided
 from framework.build.engine.sampling import ALL, BASIC
 from framework.core.errors import ServeError
 
@@ -113,8 +114,9 @@ class OneByOne:
 
     def refuses(self, sampling: Sampling) -> str | None:
         """Return the first field that the engine does not know; see ``Batches``."""
-        scores = isinstance(self._engine, GeneratesScored)
-        return sampling.first_beyond(ALL - {"grammar"} if scores else BASIC)
+        does = ALL if isinstance(self._engine, GeneratesScored) else BASIC
+        guided = isinstance(self._engine, Guided) and self._engine.grammars() is not None
+        return sampling.first_beyond(does if guided else does - {"grammar"})
 
     def submit(
         self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
@@ -131,7 +133,11 @@ class OneByOne:
         if not self._running:
             return []
         request, tokens, with_scores = self._running[0]
-        chosen = next(tokens, None)
+        try:
+            chosen = next(tokens, None)
+        except GrammarError as error:
+            self._running.popleft()
+            return [Progress(request, [], True, failure=str(error))]
         if chosen is None:
             self._running.popleft()
             return [Progress(request, [], True)]

@@ -91,7 +91,7 @@ class OpenVinoGraph:
         self.compiled = compiled
         self.inputs = inputs
         self.pad = pad_token(folder)
-        self.ends = end_of_sequence(folder)
+        self.folder, self.ends = folder, end_of_sequence(folder)
         self.context = context_length(folder)
 
     def _forward(self, request: Any, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":

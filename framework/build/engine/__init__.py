@@ -166,7 +166,10 @@ class AdaptedBatches(Batches, Protocol):
     """Generates with one of several adapters."""
 
     def use(self, adapter: str | None) -> None:
-        """Generate later requests with *adapter*, None with the bare model; no request may be running."""
+        """Generate requests that are submitted next with *adapter*, None with the bare model.
+
+        Where the engine has a width of 1, no request may be running.
+        """
 
 
 @runtime_checkable

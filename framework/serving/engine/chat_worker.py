@@ -53,7 +53,8 @@ class ChatWorker(ModelWorker):
         if not settings.adapters:
             return open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
         adapters = {digest: Path(folder) for digest, folder in settings.adapters.items()}
-        return open_adapted(settings.engine, self.folder, settings.threads, adapters)
+        width = settings.max_batch_size
+        return open_adapted(settings.engine, self.folder, settings.threads, adapters, width)
 
     def warm_up(self) -> float:
         """Generate one short answer, then a full batch of them; see the base class."""

@@ -152,6 +152,8 @@ def restarted_parts(model: Path, folder: Path, **jobs: object) -> Iterator[Parts
             "max_wait_seconds": 60,
         }
         server = Server(folder, write_release(model, "genai", "causal-lm", folder, **options))
+        # pytest shows it if the test fails
+        stack.callback(lambda: print(server.errors, (folder / "worker.log").read_text()))
         stack.callback(server.end)
         worker = Worker(folder, server.served.url)
         worker.start()
@@ -159,4 +161,3 @@ def restarted_parts(model: Path, folder: Path, **jobs: object) -> Iterator[Parts
         parts = Parts(server, {"worker": worker, "redis": redis, "rabbitmq": rabbitmq})
         stack.callback(parts.close)
         yield parts
-    print(server.errors, (folder / "worker.log").read_text())  # pytest shows it if the test fails

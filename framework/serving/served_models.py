@@ -17,6 +17,8 @@ from framework.serving.features import Features
 from framework.serving.served_model import ServedModel
 
 _log = logging.getLogger(__name__)
+_RESTART_SECONDS = 10
+"""What clients are told to wait when the server ends itself, for whoever starts it again."""
 OpenModel = Callable[[Path, Release], ServedModel]
 
 
@@ -148,7 +150,8 @@ class ServedModels:
             _log.exception("the supervisor failed")
             supervisor.failure = "the server cannot start its model's process; the cause is logged above"
         if supervisor.failure:
-            model.accepted.fail_all(ApiError(503, "The model's process failed; see the server's log"))
+            failed = "The model's process failed; see the server's log"
+            model.accepted.fail_all(ApiError(503, failed, retry_after=_RESTART_SECONDS))
         if model is self.current:
             self._on_end()
 

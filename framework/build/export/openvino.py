@@ -26,7 +26,7 @@ class OpenVino(Export):
 
     Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence). The output ``logits`` is
     float32; of text embedding it is ``embeddings``, each of length 1. A language model keeps its key-value
-    cache as state. It also has the inputs ``position_ids``, if the model uses them, and ``beam_idx`` (batch,),
+    cache as state. It has the inputs ``position_ids``, if the model uses them, and ``beam_idx`` (batch,),
     the row of the state that each row continues.
     """
 

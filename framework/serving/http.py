@@ -82,7 +82,7 @@ class HttpServing(Serving):
     """What the newest requests are compared with, in the metrics."""
     request_log: RequestLog | None = None
     """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
-    texts of users: see ``docs/serving.md`` before you turn it on."""
+    texts of users: see ``docs/serving-telemetry.md`` before you turn it on."""
     adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
     """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
     local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""

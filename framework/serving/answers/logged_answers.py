@@ -30,11 +30,15 @@ class LoggedAnswers:
     async def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
         """Yield the other's events; a finished answer is logged."""
         row: dict[str, Any] = {}
+        if isinstance(prompt := asked.payload.get("prompt"), str):
+            row["text"] = prompt
         text: list[str] = []
         async with aclosing(self._answers.generate(asked)) as events:
             async for content in events:
                 if "prompt_tokens" in content:
                     row["prompt_tokens"] = content["prompt_tokens"]
+                    if "echo" in content:  # the text of a prompt of token ids
+                        row["text"] = content["echo"]
                 if "text" in content:
                     if not text:
                         row["first_token_seconds"] = time.monotonic() - asked.arrived

@@ -21,6 +21,12 @@ _BY_ITSELF: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """What is left of the properties of requests without a field of ``Sampling``."""
+_KEPT: dict[str, dict[str, Any]] = {
+    "background": {"enum": [None, False]},
+    "store": {"enum": [None, False]},
+    "previous_response_id": {"type": "null"},
+}
+"""What is left of the properties of a response on a server that keeps none."""
 
 
 def narrow(properties: Properties, service: Service) -> None:
@@ -34,6 +40,9 @@ def narrow(properties: Properties, service: Service) -> None:
         if name in properties:
             for branch in properties[name].get("anyOf", [properties[name]]):
                 branch |= {} if branch.get("type") == "null" else limit
+    if service.background is None and "previous_response_id" in properties:
+        for name, rest in _KEPT.items():
+            properties[name] |= rest
     if (can := service.can()) is None:
         return
     if "dimensions" in properties:

@@ -104,6 +104,24 @@ class ResponseObject(BaseModel):
     usage: dict[str, Any] | None
 
 
+class DeletedResponse(BaseModel):
+    """That a kept response was erased."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+class ItemList(BaseModel):
+    """A page of what a kept response was asked."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class _ChatHead(BaseModel):
     id: str
     created: int = Field(description="Unix seconds")

@@ -1,5 +1,6 @@
 """A body that the document allows is one that the server reads, and no other, whatever its engine can do."""
 
+import itertools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -67,7 +68,9 @@ ITEMS: list[dict[str, Any]] = [
 WORDS: list[dict[str, Any]] = [{}, {"prompt": "x"}, {"prompt": "x", "messages": TALK}, {"messages": TALK}]
 
 
-def allowed(kind: Any, body: dict[str, Any], refused: list[str], chats: bool = True) -> bool:
+def allowed(
+    kind: Any, body: dict[str, Any], refused: list[str], chats: bool = True, keeps: bool = False
+) -> bool:
     """Return whether the schema of a server allows *body*."""
     schema = kind.model_json_schema()
     service = SimpleNamespace(
@@ -75,17 +78,20 @@ def allowed(kind: Any, body: dict[str, Any], refused: list[str], chats: bool = T
         release=SimpleNamespace(name="tiny"),
         adapters={},
         context=128,
+        background=object() if keeps else None,
         can=lambda: Abilities(100, True, chats, refused, dimensions=32),
     )
     narrow(schema["properties"], service)
     return bool(Draft202012Validator(schema).is_valid(body))
 
 
-def is_read(kind: Any, body: dict[str, Any], does: frozenset[str]) -> bool:
+def is_read(kind: Any, body: dict[str, Any], does: frozenset[str], keeps: bool = False) -> bool:
     """Return whether the server reads *body* for an engine that *does* these fields of a sampling."""
     try:
         read = read_request(kind, json.dumps(body).encode())
-        read = read.chat() if kind is ResponseRequest else read
+        if kind is ResponseRequest:
+            read.check_kept(keeps=keeps)
+            read = read.chat()
         payloads = [read.payload()] if kind is TokenizeRequest else read.payloads()
     except ApiError:
         return False
@@ -109,6 +115,20 @@ def test_document_allows_what_is_read(kind, needed, bodies, does):
     told = {str(body): allowed(kind, {**needed, **body}, refused) for body in bodies}
     assert told == {str(body): is_read(kind, {**needed, **body}, does) for body in bodies}
     assert {*told.values()} == {True, False}
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_document_allows_responses_to_be_kept_where_they_are(keeps):
+    values = {"background": (None, False, True), "store": (None, False, True), "stream": (None, True)}
+    named = ({}, {"previous_response_id": None}, {"previous_response_id": "resp_1"})
+    bodies = [
+        {"model": "tiny", "input": "hi", **dict(zip(values, fields, strict=True)), **more}
+        for fields in itertools.product(*values.values())
+        for more in named
+    ]
+    told = [allowed(ResponseRequest, body, [], keeps=keeps) for body in bodies]
+    assert told == [is_read(ResponseRequest, body, ALL, keeps) for body in bodies]
+    assert sum(told) == (42 if keeps else 12)
 
 
 def test_document_knows_tokens_and_templates():

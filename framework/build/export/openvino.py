@@ -25,7 +25,8 @@ class OpenVino(Export):
     """``openvino_model.xml`` and ``.bin``, compatible with OpenVINO Model Server and OpenVINO GenAI.
 
     Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence). The output ``logits`` is
-    float32; of text embedding it is ``embeddings``, each of length 1. A language model keeps its key-value cache as state. It also has the inputs ``position_ids``, if
+    float32; of text embedding it is ``embeddings``, each of length 1. A language model keeps
+    its key-value cache as state. It also has the inputs ``position_ids``, if
     the model uses them, and ``beam_idx`` (batch,), the row of the state that each row continues.
     """
 

@@ -15,11 +15,14 @@ from typing import Any, Self
 from pydantic import (
     BaseModel,
     ConfigDict,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, to_jsonable_python
+from pydantic_core import CoreSchema, PydanticCustomError, to_jsonable_python
+
+from framework.core.docstrings import described_schema
 
 TARGET = "_target_"
 
@@ -37,11 +40,15 @@ class Component(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=True,
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe each field by the docstring below it."""
+        return described_schema(cls, core, handler)
 
     @model_validator(mode="wrap")
     @classmethod

@@ -48,8 +48,8 @@ COLUMNS: dict[Table, dict[str, str]] = {
 
 ``messages`` and ``tools`` are JSON, as the request had them. A text that is continued, and a classifier's
 input, is ``text`` instead; a classifier's ``answer`` is a label, or JSON of labels or entities, and has no
-``finish_reason``. ``time`` is the arrival. ``bad`` says why an answer
-is bad, ``version`` has the first twelve digits of the digest that the feedback is about.
+``finish_reason``. Vectors are not kept. ``time`` is the arrival. ``bad`` says why an answer is bad,
+``version`` has the first twelve digits of the digest that the feedback is about.
 """
 
 

@@ -101,8 +101,7 @@ class ServedModels:
             ServeError: it has other routes, or jobs or adapters that belong to the current one.
         """
         again, old = "start the server again", self.current.release
-        new_task, old_task = open_task(release.task), open_task(old.task)
-        if (new_task.generates, new_task.reads_images) != (old_task.generates, old_task.reads_images):
+        if _answers(release) != _answers(old):
             raise ServeError(f"its task '{release.task}' has other routes; {again}")
         if features.adapters:
             raise ServeError(f"serving.adapters were made for the release before; {again} with its own")
@@ -161,6 +160,12 @@ class ServedModels:
         await old.supervisor.stop()
         if old.folder != self._first_folder:  # fetched for a reload
             await asyncio.to_thread(shutil.rmtree, old.folder, ignore_errors=True)
+
+
+def _answers(release: Release) -> tuple[bool, ...]:
+    """Return what decides over a release's routes."""
+    task = open_task(release.task)
+    return task.generates, task.embeds, task.reads_images
 
 
 def _short(release: Release) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "Batches",
     "Classifies",
     "ClassifiesImages",
+    "Embeds",
     "Engine",
     "Generates",
     "GeneratesScored",
@@ -184,6 +185,25 @@ class ClassifiesImages(Protocol):
         """
 
 
+@runtime_checkable
+class Embeds(Protocol):
+    """Turns a whole row into a vector: text-embedding models.
+
+    A folder is one if config.json names an architecture without a head, such as ``BertModel``. An exported
+    graph has the output ``embeddings``. Its task says ``embeds``.
+    """
+
+    dimensions: int
+    """The length of a vector."""
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return float32 (rows, dimensions): the mean over each row's tokens, of length 1.
+
+        So the product of two vectors is the cosine of their angle. Padding does not change a vector. An
+        exported graph runs the rows as one batch.
+        """
+
+
 _CAPABILITIES: dict[type, tuple[str, str]] = {
     GivesLogits: ("score the tokens of a row", "open a language model or a token classifier"),
     GivesAnswerLogits: (
@@ -193,6 +213,10 @@ _CAPABILITIES: dict[type, tuple[str, str]] = {
     Generates: ("generate text", "open a language model"),
     GeneratesTogether: ("generate from several prompts at once", "open a language model"),
     Classifies: ("classify texts", "open a classifier with the torch, onnxruntime or openvino engine"),
+    Embeds: (
+        "embed texts",
+        "open a text-embedding model with the torch, onnxruntime or openvino engine",
+    ),
     ClassifiesImages: (
         "classify images",
         "open such a model with the torch engine (export=transformers)",

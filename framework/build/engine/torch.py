@@ -15,6 +15,7 @@ from framework.build.engine.model_folder import ADAPTER, read_json
 from framework.build.engine.torch_models import (
     TorchClassifier,
     TorchDecoder,
+    TorchEmbedder,
     TorchEncoderDecoder,
     TorchImageClassifier,
     TorchModel,
@@ -30,6 +31,7 @@ _KINDS: dict[str, tuple[str, type[TorchModel]]] = {
     "ForTokenClassification": ("AutoModelForTokenClassification", TorchTokenClassifier),
     "ForConditionalGeneration": ("AutoModelForSeq2SeqLM", TorchEncoderDecoder),
     "ViltForQuestionAnswering": ("AutoModelForVisualQuestionAnswering", TorchImageClassifier),
+    "Model": ("AutoModel", TorchEmbedder),  # after LMHeadModel
 }
 """The suffix of an architecture's name: the class of transformers that opens it, and ours."""
 _HALVES = ("float16", "bfloat16")
@@ -39,7 +41,7 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
     """Open a folder that ``save_pretrained`` wrote.
 
     Args:
-        folder: config.json and safetensors of a language model or a classifier.
+        folder: config.json and safetensors of a language model, a classifier or an embedding model.
         threads: CPU threads for the whole process; 0 leaves the choice to torch.
 
     Raises:

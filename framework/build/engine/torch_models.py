@@ -12,6 +12,7 @@ from framework.build.engine.attached_adapter import following
 from framework.build.engine.decoding import Step, decode, decode_together
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token, room
 from framework.build.engine.padded_batches import batches, padded, without_padding
+from framework.build.engine.pooling import mean_pooled
 from framework.build.engine.text_decoder import TextDecoder
 
 if TYPE_CHECKING:
@@ -157,6 +158,28 @@ class TorchClassifier(TorchModel):
         for indices in batches(rows):
             scores[indices] = self._forward(*padded([rows[index] for index in indices], self.pad))
         return scores
+
+
+class TorchEmbedder(TorchModel):
+    """An open text-embedding model."""
+
+    def __init__(self, model: Any, folder: Path) -> None:
+        super().__init__(model, folder)
+        self.dimensions = int(model.config.hidden_size)
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return float32 vectors of length 1, (rows, dimensions)."""
+        import numpy as np
+        import torch
+
+        vectors = np.zeros((len(rows), self.dimensions), np.float32)
+        for indices in batches(rows):
+            arrays = padded([rows[index] for index in indices], self.pad)
+            ids, mask = (torch.from_numpy(array) for array in arrays)
+            with torch.inference_mode():
+                hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+                vectors[indices] = mean_pooled(hidden, mask).numpy()
+        return vectors
 
 
 class TorchImageClassifier(TorchModel):

@@ -26,17 +26,14 @@ from framework.delivery.deployment.server_pod import (
 )
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
-from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
-from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
 
-_JSON = ".generated.json"
-"""Suffix by which ``render`` recognizes its own JSON files."""
-SETTINGS = f"serving{_JSON}"
+SETTINGS = f"serving{compose_services.JSON}"
 """File of the server's settings."""
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
 _SIGNERS = "${GITUNE_SIGNERS:?set it to the JSON file of the accepted signers}"
+_KEYS = "/run/secrets/keys.yaml"
 _USER = f"{USER}:{USER}"
 _PULSE = "/tmp/worker-runs"
 _WORKER_LIMITS = Amounts(cpu="1", memory="1Gi")
@@ -47,9 +44,6 @@ RABBITMQ_URL = "GITUNE_RABBITMQ_URL"
 """The variable that is set to the URL of this machine's RabbitMQ."""
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-_KEYS = "/run/secrets/keys.yaml"
 
 
 class Compose(Deployment):
@@ -108,7 +102,7 @@ class Compose(Deployment):
         self.refuse(release)
         identity = Identity.of(release, delivery.environment.namespace)
         port, limits = delivery.serving.port, delivery.environment.limits or self.limits
-        rules, dashboards = _monitoring(identity, port, delivery)
+        rules, dashboards = compose_services.rules_and_dashboards(identity, port, delivery)
         # The labels that a cluster's Prometheus would add; rules and dashboards select by them.
         labels = {"namespace": identity.namespace, "release": identity.name, "service": identity.name}
         files: dict[str, Object | str] = {
@@ -285,17 +279,3 @@ class Compose(Deployment):
 def _command(*flags: str) -> list[str]:
     server = ["python", "-m", "framework.server", "--release", f"{CONFIG_FOLDER}/{LOCK}", "--model", MODEL]
     return [*server, *flags]
-
-
-def _monitoring(identity: Identity, port: int, delivery: Delivery) -> tuple[Object, dict[str, str]]:
-    """Return Prometheus' rules and Grafana's dashboards by file, taken from a cluster's objects."""
-    server = Workload(identity, pod={}, files={}, service_port=port, start_seconds=0, signals=GITUNE)
-    rules: Object = {"groups": []}
-    dashboards: dict[str, str] = {}
-    for item in delivery.monitoring.objects(server, delivery.environment):
-        if item["kind"] == "PrometheusRule":
-            rules = {"groups": item["spec"]["groups"]}
-        elif item["kind"] == "ConfigMap":
-            boards = {name: text for name, text in item["data"].items() if name.endswith(".json")}
-            dashboards |= {f"{name.removesuffix('.json')}{_JSON}": text for name, text in boards.items()}
-    return rules, dashboards

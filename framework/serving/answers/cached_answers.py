@@ -5,9 +5,10 @@ import json
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Event, Generation, Texts
 from framework.serving.answers.answer_use import AnswerUse, current_use
 from framework.serving.answers.cache_key import generation_key, is_deterministic, text_key
 from framework.serving.answers.flight import Flight
@@ -43,22 +44,23 @@ class CachedAnswers:
             async for event in events:
                 yield event
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the answers, of which only those to unknown texts are computed; see ``Answers``."""
         use = current_use()
         if not use.write:
             self._count(use, "bypassed", len(asked.texts))
-            return await self._inner.classify(asked)
-        texts = {text_key(self._digest, text): text for text in asked.texts}
+            return await self._inner.answer_each(asked)
+        keys = [text_key(self._digest, asked.payload(text)) for text in asked.texts]
+        texts = dict(zip(keys, asked.texts, strict=True))
         known = {key: self._recalled(key) if use.read else None for key in texts}
         answers = {key: found[0] for key, found in known.items() if found}
         self._count(use, "memory", len(answers))
         if missing := [key for key in texts if key not in answers]:
             group = hashlib.sha256("".join(missing).encode()).hexdigest()
-            new = self._classify({key: texts[key] for key in missing}, asked, use)
+            new = self._computed({key: texts[key] for key in missing}, asked, use)
             async with aclosing(self._shared(group, new, use, len(missing))) as found:
                 answers |= zip(missing, [answer async for answer in found], strict=True)
-        return [answers[text_key(self._digest, text)] for text in asked.texts]
+        return [answers[key] for key in keys]
 
     async def _answer(self, asked: Generation, use: AnswerUse) -> AsyncGenerator[Event, None]:
         key = generation_key(self._digest, asked)
@@ -106,8 +108,8 @@ class CachedAnswers:
                 yield event
         self._keep(key, events)
 
-    async def _classify(
-        self, texts: dict[str, str], asked: Classification, use: AnswerUse
+    async def _computed(
+        self, texts: dict[str, str | Sequence[int]], asked: Texts, use: AnswerUse
     ) -> AsyncGenerator[Event, None]:
         """Yield the answer to each text of *texts*, by key: Redis's, or else a new one, which is kept."""
         fetched = await self._fetched([*texts], use)
@@ -115,9 +117,8 @@ class CachedAnswers:
         self._count(use, "redis", len(answers))
         if missing := [key for key in texts if key not in answers]:
             self._count(use, "model", len(missing))
-            new = [texts[key] for key in missing]
-            asked = Classification(new, asked.caller, asked.arrived)
-            for key, answer in zip(missing, await self._inner.classify(asked), strict=True):
+            asked = replace(asked, texts=[texts[key] for key in missing])
+            for key, answer in zip(missing, await self._inner.answer_each(asked), strict=True):
                 answers[key] = answer
                 self._keep(key, [answer])
         for key in texts:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Protocol
 
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Event, Generation, Texts
 from framework.serving.answers.answer_use import Substitute, current_use
 from framework.serving.api_error import ApiError
 from framework.serving.telemetry.cache_metrics import FallbackMetrics, FallbackReason
@@ -85,9 +85,9 @@ class FallbackAnswers:
         self._metrics.count(reason, answered=True)
         return answer
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the model's answers: there is no fallback for them."""
-        return await self._inner.classify(asked)
+        return await self._inner.answer_each(asked)
 
 
 def _reason(error: ApiError) -> FallbackReason | None:

@@ -71,3 +71,9 @@ def test_classifier_answers_as_documented(schemathesis, tiny_bert, tmp_path, mon
     monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
     with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path) as served:
         judge(schemathesis, served.url, tmp_path)
+
+
+def test_embedder_answers_as_documented(schemathesis, tiny_embedding, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
+    with serving(tiny_embedding, "onnxruntime", "text-embedding", tmp_path) as served:
+        judge(schemathesis, served.url, tmp_path)

@@ -5,7 +5,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 import pytest
-from scripted_answers import ScriptedAnswers, asking, classifying, everything, settle
+from scripted_answers import ScriptedAnswers, asking, classifying, embedding, everything, settle
 
 from framework.core import metric_names as names
 from framework.core.release import Release
@@ -167,8 +167,8 @@ def test_failure_reaches_all_and_is_not_kept():
 def test_only_unknown_texts_are_classified():
     async def scenario():
         cached = opened()
-        await cached.answers.classify(classifying("a", "b"))
-        answers = await cached.answers.classify(classifying("c", "a", "c", "b"))
+        await cached.answers.answer_each(classifying("a", "b"))
+        answers = await cached.answers.answer_each(classifying("c", "a", "c", "b"))
         assert [answer["label"] for answer in answers] == ["C", "A", "C", "B"]
         assert cached.inner.texts == [["a", "b"], ["c"]]
         assert (cached.count("model"), cached.count("memory")) == (3, 2)
@@ -179,12 +179,29 @@ def test_only_unknown_texts_are_classified():
 def test_equal_texts_are_classified_once_and_a_failure_is_not_kept():
     async def scenario():
         cached = Cached(failure=ApiError(500, "no"))
-        both = [asyncio.create_task(cached.answers.classify(classifying("a", "b"))) for _ in range(2)]
+        both = [asyncio.create_task(cached.answers.answer_each(classifying("a", "b"))) for _ in range(2)]
         await settle()
         cached.inner.gate.set()
         assert all(isinstance(each, ApiError) for each in await asyncio.gather(*both, return_exceptions=True))
         assert cached.inner.begun == 1
         cached.inner.failure = None
-        assert len(await cached.answers.classify(classifying("a", "b"))) == 2
+        assert len(await cached.answers.answer_each(classifying("a", "b"))) == 2
+
+    asyncio.run(scenario())
+
+
+def test_a_vector_is_kept_for_the_text_and_the_tokens_that_are_read():
+    async def scenario():
+        cached = opened()
+        for asked in (
+            classifying("a"),
+            embedding("a"),
+            embedding("a", most=4),
+            embedding("a"),
+            embedding("a", "b"),
+        ):
+            await cached.answers.answer_each(asked)
+        assert cached.inner.texts == [["a"], ["a"], ["a"], ["b"]]
+        assert (cached.count("model"), cached.count("memory")) == (4, 2)
 
     asyncio.run(scenario())

@@ -146,7 +146,7 @@ def test_answer_of_the_model_passes():
         served, use = Served(TEXT, inner), AnswerUse()
         assert len(await served.ask(use=use)) == 3
         assert use.substitute is None
-        assert (await served.answers.classify(classifying("a")))[0]["label"] == "A"
+        assert (await served.answers.answer_each(classifying("a")))[0]["label"] == "A"
 
     asyncio.run(scenario())
 

@@ -13,6 +13,7 @@ from framework.build.engine.sampling import ALL, BASIC, refused_fields
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_request import ChatRequest
 from framework.serving.api.completions import CompletionRequest
+from framework.serving.api.embedding_request import EmbeddingRequest, ReadsTexts, RerankRequest
 from framework.serving.api.narrowed import narrow
 from framework.serving.api.response_request import ResponseRequest
 from framework.serving.api.tokens import TokenizeRequest
@@ -76,8 +77,9 @@ def allowed(
         limits=Limits(64, 0, 10, 20),
         release=SimpleNamespace(name="tiny"),
         adapters={},
+        context=128,
         background=object() if keeps else None,
-        can=lambda: Abilities(100, True, chats, refused),
+        can=lambda: Abilities(100, True, chats, refused, dimensions=32),
     )
     narrow(schema["properties"], service)
     return bool(Draft202012Validator(schema).is_valid(body))
@@ -134,3 +136,40 @@ def test_document_knows_tokens_and_templates():
     assert not allowed(CompletionRequest, {"model": "tiny", "prompt": [100]}, [])
     assert allowed(TokenizeRequest, {"prompt": "x"}, [], chats=False)
     assert not allowed(TokenizeRequest, {"messages": TALK}, [], chats=False)
+
+
+CUT: list[dict[str, Any]] = [{"truncate_prompt_tokens": asked} for asked in (None, -1, 0, 1, 128, 129)]
+VECTORS: list[dict[str, Any]] = [
+    *({"input": given} for given in ("a", "", [], ["a"], [""], [1, 2], [[1], []], ["a", 1], ["a"] * 2049)),
+    *({"dimensions": asked} for asked in (None, 32, 16)),
+    *({"encoding_format": asked} for asked in (None, "float", "base64", "int8")),
+]
+RANKS: list[dict[str, Any]] = [
+    *({"documents": given} for given in ([], ["a", {"text": "b"}], [""], [{"text": "b", "title": "c"}])),
+    *({"top_n": asked} for asked in (None, 0, 9, -1)),
+    {"query": ""},
+    {"max_chunks_per_doc": 3},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed", "bodies"),
+    [
+        (EmbeddingRequest, {"model": "tiny", "input": "a"}, VECTORS + CUT),
+        (RerankRequest, {"model": "tiny", "query": "a", "documents": ["a"]}, RANKS + CUT),
+    ],
+)
+def test_document_allows_the_texts_that_are_read(kind, needed, bodies):
+    def is_embedded(body: dict[str, Any]) -> bool:
+        try:
+            read: ReadsTexts = read_request(kind, json.dumps(body).encode())
+            read.most_tokens(128)
+            if isinstance(read, EmbeddingRequest):
+                read.check_dimensions(32)
+        except ApiError:
+            return False
+        return True
+
+    told = {str(body): allowed(kind, {**needed, **body}, []) for body in bodies}
+    assert told == {str(body): is_embedded({**needed, **body}) for body in bodies}
+    assert {*told.values()} == {True, False}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.adapter_metrics import AdapterMetrics
 from framework.serving.telemetry.cache_metrics import CacheMetrics, FallbackMetrics, OutboundMetrics
 from framework.serving.telemetry.drift_watch import FEATURES, DriftWatch
 from framework.serving.telemetry.gpus import watch_gpus
@@ -106,6 +107,7 @@ class Metrics:
         self.jobs = JobMetrics(registry)
         self.keys = KeyMetrics(registry)
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+        self.adapters = AdapterMetrics(registry, SECONDS)
         self.cache = CacheMetrics(registry)
         self.fallback = FallbackMetrics(registry)
         self.outbound = OutboundMetrics(registry)
@@ -156,8 +158,21 @@ class Metrics:
         if began is not None:
             self.queue_time.observe(max(0.0, began - arrived))
 
+    def read_prompt(self, tokens: int) -> None:
+        """Count the tokens of a prompt that the engine has read."""
+        self.prompt_tokens.inc(tokens)
+        self.prompt_length.observe(tokens)
+        self.adapters.add_tokens("prompt", tokens)
+
+    def spoke(self, seconds: float) -> None:
+        """Count the first text of an answer, *seconds* after its request arrived."""
+        self.first_token.observe(seconds)
+        self.adapters.began(seconds)
+
     def judged(self, judgment: Judgment, tokens: int) -> None:
         """Count one complete answer of *tokens* tokens."""
+        self.completion_tokens.inc(tokens)
+        self.adapters.add_tokens("completion", tokens)
         self.completion_length.observe(tokens)
         self.diversity.observe(judgment.diversity)
         self.bad_streak.add(judgment)

@@ -35,7 +35,7 @@ INTRO = """# Data formats
 
 Generated from the code by `just docs`; do not edit.
 
-These are the rows that every data option accepts, from JSONL, JSON, CSV, TSV or Parquet. A row's form is
+These are the rows that every data option accepts, from JSONL, JSON, CSV, TSV, Parquet or Arrow. A row's form is
 the first whose required keys it has. Below each row is the text that the model sees, in a ChatML template.
 What is learned stands in `[[…]]`, the rest is context. If your keys have other names, map them:
 `data.columns={prompt: question}`.
@@ -77,6 +77,11 @@ it should become more likely; a bad one is `false`. Rows with `label: true` only
 LABELS = """
 For models that classify: one class, any number of classes, a tag for each word, or a text with the image
 that it is about.
+"""
+RETRIEVAL = """
+For `training=contrastive`: a query and the passage that answers it, also as `anchor` and `positive`, as
+sentence-transformers has them. `negative`, a text, and `negatives`, a list, are passages that do not
+answer it.
 """
 REFUSALS = """
 A row that would be learned wrongly is rejected, and counts toward `data.max_rejected`. A key that nothing
@@ -181,11 +186,24 @@ ACCEPTED: tuple[tuple[str, str, tuple[dict[str, Any], ...]], ...] = (
             {"text": "What is this?", "image": "cat.png", "label": "cat"},
         ),
     ),
+    (
+        "Queries and passages",
+        RETRIEVAL,
+        (
+            {"query": "Capital of Norway?", "passage": "Oslo is a capital."},
+            {
+                "anchor": "Capital of Norway?",
+                "positive": "Oslo is a capital.",
+                "negative": "Rome is a capital.",
+            },
+        ),
+    ),
 )
 REFUSED: tuple[dict[str, Any], ...] = (
     {"messages": [HI, HO], "source": "forum"},
     {"messages": [HI, {**HO, "score": 5}]},
     {"text": "A good film.", "lable": "positive"},
+    {"query": "Capital of Norway?", "passage": "Oslo is a capital.", "score": 0.9},
     {"question": "Hi", "answer": "Ho"},
     {"messages": [HI]},
     {"messages": [HI, {**HO, "weight": 0.5}]},
@@ -228,6 +246,9 @@ def learned(tokenizer: Any, row: dict[str, Any]) -> str:
         label = read.get("label") or ", ".join(read.get("labels", ()))
         image = f" + {read['image']}" if "image" in read else ""
         return f"{read['text']}{image} -> [[{label}]]"
+    if "query" in read:
+        others = "".join(f"\nnot: {text}" for text in read.get("negatives", ()))
+        return f"{read['query']} -> [[{read['passage']}]]{others}"
     if "tokens" in read:
         return " ".join(f"{word}/[[{tag}]]" for word, tag in zip(read["tokens"], read["tags"], strict=True))
     ids, labels, *worse = encode_row(tokenizer, read)

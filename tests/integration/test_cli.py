@@ -72,7 +72,7 @@ def test_help_lists_recipes_of_the_working_folder(run, tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0
     assert " news," in done.stdout
-    assert "quickstart, sectors, sentiment, tiny, " in " ".join(done.stdout.split())
+    assert "quickstart, search, sectors, sentiment, tiny, " in " ".join(done.stdout.split())
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)

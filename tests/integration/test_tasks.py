@@ -26,6 +26,7 @@ from framework.build.stages.evaluate import Evaluate, read_metrics
 from framework.build.stages.merge import Merge
 from framework.build.stages.parity import CompareExports
 from framework.build.stages.tune import Tune
+from framework.build.training.contrastive import Contrastive
 from framework.build.training.supervised import Supervised
 from framework.build.tuning import Tuning
 from framework.build.tuning.full import Full
@@ -64,6 +65,12 @@ def _numbers(rng: random.Random) -> dict[str, Any]:
     return {"tokens": tokens, "tags": tags}
 
 
+def _pairs(rng: random.Random) -> dict[str, Any]:
+    """Return letters and, as the passage, the same ones from the other end of the alphabet, turned around."""
+    letters = rng.sample("abcdefg", 2)
+    return {"query": "".join(letters), "passage": "".join(chr(219 - ord(one)) for one in reversed(letters))}
+
+
 KINDS: dict[str, tuple[Model, Any, Export, str, float]] = {
     "multi-label": (
         TinyEncoder(**ABOUT, problem="multi-label", labels=("blue", "green", "red")),
@@ -86,6 +93,7 @@ KINDS: dict[str, tuple[Model, Any, Export, str, float]] = {
         "accuracy",
         0.9,
     ),
+    "embedding": (TinyEncoder(**ABOUT, problem="embedding"), _pairs, Onnx(), "recall_at_1", 0.8),
     "seq2seq": (TinySeq2Seq(**ABOUT), _parity, Transformers(), "exact_match", 0.8),
 }
 
@@ -130,10 +138,11 @@ def kind(
 
 
 def tune(kind: dict[str, Any], tuning: Tuning, name: str, **training: Any) -> Path:
+    option = Contrastive if kind["model"].task == "text-embedding" else Supervised
     stage = Tune(
         model=kind["model"],
         tuning=tuning,
-        training=Supervised(precision="fp32", **training),
+        training=option(precision="fp32", **training),
         parallelism=Single(),
         device="cpu",
         seed=0,
@@ -193,11 +202,11 @@ def test_adapter_trains_its_head_and_merges(kind: dict[str, Any]) -> None:
     if model.task == "seq2seq":
         inputs["decoder_input_ids"] = ids[:, :4]
     with torch.no_grad():
-        merged_logits, adapted_logits = merged(**inputs).logits, adapted(**inputs).logits
-        base_logits = model.open(kind["base"])(**inputs).logits
+        merged_logits, adapted_logits = merged(**inputs)[0], adapted(**inputs)[0]
+        base_logits = model.open(kind["base"])(**inputs)[0]
     assert (merged_logits - adapted_logits).abs().max() < 1e-5
     assert (merged_logits - base_logits).abs().max() > 1e-2
-    if model.task != "seq2seq":
+    if model.task not in ("seq2seq", "text-embedding"):
         heads = [
             dict(classifier.classifier.named_parameters())
             for classifier in (merged, model.open(kind["base"]))

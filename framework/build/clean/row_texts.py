@@ -15,7 +15,7 @@ from framework.build.data.turns import Message
 Part = Literal["all", "prompt", "answer"]
 """``answer`` is what is learned: the assistant's turns without ``train: false``, and the ``rejected`` answer
 of a preference. ``prompt`` is every other turn. A document, a text with a label and a row of tokens have one
-text, which is in each of the three."""
+text, which is in each of the three. A query is a prompt, its passage and the negatives are answers."""
 
 Change = Callable[[str], str]
 
@@ -27,13 +27,16 @@ def texts_of(row: Row, part: Part) -> list[str]:
         texts = [text for turn in turns for text in (turn.get("reasoning_content", ""), turn["content"])]
         rejected = [] if part == "prompt" else [row.get("rejected", "")]
         return [text for text in (*texts, *rejected) if text]
+    if "query" in row:
+        passages = [row["passage"], *row.get("negatives", ())]
+        return ([] if part == "answer" else [row["query"]]) + ([] if part == "prompt" else passages)
     return [" ".join(row["tokens"])] if "tokens" in row else [row["text"]]
 
 
 def comparable(row: Row, part: Part) -> str:
     """Return everything in *part* that sets rows apart: its texts, and the tool calls as JSON."""
     if "messages" not in row:
-        return texts_of(row, part)[0]
+        return "\n".join(texts_of(row, part))
     calls = [
         json.dumps(turn["tool_calls"], sort_keys=True, ensure_ascii=False)
         for turn in row["messages"]
@@ -78,9 +81,21 @@ def rewritten(source: SourcedRow, part: Part, change: Change, *, calls: bool = F
             new["rejected"] = kept(row["rejected"])
     elif "tokens" in row:
         new["tokens"] = [kept(token) for token in row["tokens"]]
+    elif "query" in row:
+        if part != "answer":
+            new["query"] = kept(row["query"])
+        if part != "prompt":
+            new["passage"] = kept(row["passage"])
+            if "negatives" in row:
+                new["negatives"] = [kept(text) for text in row["negatives"]]
     else:
         new["text"] = kept(row["text"])
     return source if new == row else replace(source, text=to_json(cast(Row, new)))
+
+
+def is_document(source: SourcedRow) -> bool:
+    """Tell whether the row is nothing but a text, so that it can be cut and joined."""
+    return source.image is None and source.row.keys() == {"text"}
 
 
 def excerpt(source: SourcedRow, length: int = 240) -> str:

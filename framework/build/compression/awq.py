@@ -38,7 +38,7 @@ class Awq(ExportCompression):
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Search the scales on training rows, then quantize; see the base class."""
-        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        numbers, rows = calibration_rows(exported, self.calibration_rows)
         model = calibrate(exported, rows, "INT4_AWQ_CFG", group_size=self.group_size)
         write_packed(model, fold_scales(model), exported.folder, output, self.group_size)
         write_decisions(output, calibration_rows=numbers, method="awq_lite", group_size=self.group_size)

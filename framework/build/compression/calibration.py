@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from framework.build.compression import Exported
+from framework.build.task import open_task
 from framework.build.training.batches import read_examples
 from framework.core.errors import StepError
 
@@ -24,24 +26,25 @@ def spread(rows: int, count: int) -> list[int]:
     return [index * rows // count for index in range(count)]
 
 
-def calibration_rows(data: Path, count: int) -> tuple[list[int], list[list[int]]]:
-    """Return the row numbers of *count* training rows and their token ids, prompt and answer together.
+def calibration_rows(exported: Exported, count: int) -> tuple[list[int], list[list[int]]]:
+    """Return the row numbers of *count* training rows and their token ids; see ``Task.read_together``.
 
     Args:
-        data: the folder of the encode step.
+        exported: its ``data`` has the rows.
         count: number of rows; all rows are returned if there are fewer.
 
     Raises:
         StepError: there are no training rows.
     """
-    examples = read_examples(data / TRAIN) if (data / TRAIN).is_dir() else ()
+    folder, task = exported.data / TRAIN, open_task(exported.model.task)
+    examples = read_examples(folder) if folder.is_dir() else ()
     numbers = [number for number in spread(len(examples), count) if len(examples[number][0])]
     if not numbers:
         raise StepError(
             "compression: no training rows to calibrate on; provide training rows, or use a method without "
             "calibration: set compression=int8-dynamic"
         )
-    return numbers, [examples[number][0].tolist() for number in numbers]
+    return numbers, [task.read_together(examples[number]) for number in numbers]
 
 
 def write_decisions(output: Path, **decided: Any) -> None:

@@ -48,7 +48,7 @@ class Float16(ExportCompression):
         from framework.build.engine.onnx_session import open_session
 
         session = open_session(exported.folder / "model.onnx", threads=0)
-        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        numbers, rows = calibration_rows(exported, self.calibration_rows)
         for number, row in zip(numbers, rows, strict=True):
             arrays: dict[str, Any] = feed(session, row)
             np.savez(folder / f"{number:09}.npz", **arrays)

@@ -33,6 +33,6 @@ class Fp8(ExportCompression):
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Measure the ranges on training rows, then quantize; see the base class."""
-        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        numbers, rows = calibration_rows(exported, self.calibration_rows)
         write_modelopt_layout(calibrate(exported, rows, "FP8_DEFAULT_CFG"), exported, output)
         write_decisions(output, calibration_rows=numbers, method="max")

@@ -45,7 +45,7 @@ class Int8Mixed(ExportCompression):
         Raises:
             StepError: as in the base class, or no layer is within the budget.
         """
-        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        numbers, rows = calibration_rows(exported, self.calibration_rows)
         settings = (self.method, self.percentile, self.per_channel)
         with prepared_output(exported, output) as scratch:
             quantizer = Quantizer(exported, rows, scratch / "ranges.json")

@@ -34,7 +34,7 @@ class Int8Static(ExportCompression):
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Calibrate and quantize; see the base class."""
-        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        numbers, rows = calibration_rows(exported, self.calibration_rows)
         with prepared_output(exported, output) as scratch:
             quantizer = Quantizer(exported, rows, scratch / "ranges.json")
             settings = (self.method, self.percentile, self.per_channel)

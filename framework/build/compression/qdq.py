@@ -119,7 +119,8 @@ class Quantizer:
         """Return the logits of *graph* for each row, float32."""
         session = self._session(graph)
         with quiet():
-            return [session.run(["logits"], feed)[0] for feed in self.feeds]
+            name = session.get_outputs()[0].name  # logits or embeddings; a cache follows
+            return [session.run([name], feed)[0] for feed in self.feeds]
 
     def _session(self, graph: Path) -> Any:
         from framework.build.engine.onnx_session import open_session

@@ -38,7 +38,7 @@ class SmoothQuant(ExportCompression):
 
     def compress(self, exported: Exported, output: Path) -> None:
         """Smooth on training rows, then quantize; see the base class."""
-        numbers, rows = calibration_rows(exported.data, self.calibration_rows)
+        numbers, rows = calibration_rows(exported, self.calibration_rows)
         algorithm = {"method": "smoothquant", "alpha": self.alpha}
         model = calibrate(exported, rows, "INT8_SMOOTHQUANT_CFG", algorithm)
         write_packed(model, fold_scales(model), exported.folder, output, group_size=None)

@@ -22,7 +22,7 @@ class Row(TypedDict, total=False):
     ``rejected`` is the worse answer of a preference pair; the better one is the conversation's last turn.
     ``desirable`` is KTO's label of the last turn: whether that answer is a good one.
     A document may have a ``label`` or ``labels``, and an ``image``, the path of a file. ``tokens`` are
-    words, ``tags`` their tags.
+    words, ``tags`` their tags. ``query`` is answered by ``passage`` and not by ``negatives``.
     """
 
     messages: list[Message]
@@ -35,6 +35,9 @@ class Row(TypedDict, total=False):
     image: str
     tokens: list[str]
     tags: list[str]
+    query: str
+    passage: str
+    negatives: list[str]
 
 
 _RawRow = Mapping[str, Any]
@@ -242,6 +245,21 @@ def _read_tokens(raw: _RawRow, unused: set[str]) -> Row:
     return {"tokens": tokens, "tags": tags}
 
 
+def _read_retrieval(raw: _RawRow, unused: set[str]) -> Row:
+    query, passage = (next(raw[key] for key in keys if key in raw) for keys in (_QUERY, _PASSAGE))
+    row: Row = {"query": require_text(query, "query"), "passage": require_text(passage, "passage")}
+    negatives = []
+    if not is_missing(raw.get("negative")):
+        negatives.append(require_text(raw["negative"], "negative"))
+    if not is_missing(raw.get("negatives")):
+        negatives += require_texts(raw["negatives"], "negatives")
+    if row["passage"] in negatives:
+        raise DataError("a negative equals the passage; a negative does not answer the query")
+    return {**row, "negatives": negatives} if negatives else row
+
+
+_QUERY, _PASSAGE = ("query", "anchor"), ("passage", "positive")
+_NEGATIVES = ("negative", "negatives")
 _CHAT = ("system", "tools")
 _JUDGED = (*_CHAT, *LABELS)
 _PAIR = ("chosen", "rejected")
@@ -255,6 +273,9 @@ FORMS = (
     _Form(("prompt", "completion"), _JUDGED, _read_prompt),
     _Form(_PAIR, ("prompt", *_CHAT), _read_preference),
     _Form(("tokens", "tags"), (), _read_tokens),
+    _Form(("query", "passage"), _NEGATIVES, _read_retrieval),
+    _Form(("query", "positive"), _NEGATIVES, _read_retrieval),
+    _Form(("anchor", "positive"), _NEGATIVES, _read_retrieval),
     _Form(("text",), ("label", "labels", "image"), _read_text),
 )
 """The accepted forms, in the order in which they are tried."""

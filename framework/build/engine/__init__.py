@@ -26,6 +26,7 @@ __all__ = [
     "Batches",
     "Classifies",
     "ClassifiesImages",
+    "Embeds",
     "Engine",
     "Generates",
     "GeneratesScored",
@@ -87,12 +88,16 @@ class Generates(Protocol):
 
 @runtime_checkable
 class GeneratesScored(Protocol):
-    """Generates text, and respects every field of ``Sampling`` but ``grammar``."""
+    """Generates text, and respects every field of ``Sampling``; ``grammar`` where it is ``Guided``."""
 
     def generate_scored(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[Scored]:
-        """Yield the tokens that ``Generates.generate`` yields, with the log probabilities asked for."""
+        """Return the tokens that ``Generates.generate`` yields, with the log probabilities asked for.
+
+        Raises:
+            ServeError: the prompt is longer than the context, or the grammar cannot be used.
+        """
 
 
 @runtime_checkable
@@ -115,6 +120,8 @@ class Progress:
     """Whether these are the last."""
     scores: list[Scored] = field(default_factory=list)
     """The same tokens with log probabilities, if the request's sampling asks for them; else empty."""
+    failure: str | None = None
+    """Why this answer alone cannot go on; it has ended."""
 
 
 @runtime_checkable
@@ -160,7 +167,10 @@ class AdaptedBatches(Batches, Protocol):
     """Generates with one of several adapters."""
 
     def use(self, adapter: str | None) -> None:
-        """Generate later requests with *adapter*, None with the bare model; no request may be running."""
+        """Generate requests that are submitted next with *adapter*, None with the bare model.
+
+        Where the engine has a width of 1, no request may be running.
+        """
 
 
 @runtime_checkable
@@ -184,6 +194,25 @@ class ClassifiesImages(Protocol):
         """
 
 
+@runtime_checkable
+class Embeds(Protocol):
+    """Turns a whole row into a vector: text-embedding models.
+
+    A folder is one if config.json names an architecture without a head, such as ``BertModel``. An exported
+    graph has the output ``embeddings``. Its task says ``embeds``.
+    """
+
+    dimensions: int
+    """The length of a vector."""
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return float32 (rows, dimensions): the mean over each row's tokens, of length 1.
+
+        So the product of two vectors is the cosine of their angle. Padding does not change a vector. An
+        exported graph runs the rows as one batch.
+        """
+
+
 _CAPABILITIES: dict[type, tuple[str, str]] = {
     GivesLogits: ("score the tokens of a row", "open a language model or a token classifier"),
     GivesAnswerLogits: (
@@ -193,6 +222,10 @@ _CAPABILITIES: dict[type, tuple[str, str]] = {
     Generates: ("generate text", "open a language model"),
     GeneratesTogether: ("generate from several prompts at once", "open a language model"),
     Classifies: ("classify texts", "open a classifier with the torch, onnxruntime or openvino engine"),
+    Embeds: (
+        "embed texts",
+        "open a text-embedding model with the torch, onnxruntime or openvino engine",
+    ),
     ClassifiesImages: (
         "classify images",
         "open such a model with the torch engine (export=transformers)",

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: a classifier, or a language model that keeps its cache as state.
+"""OpenVINO on the CPU: a classifier, an embedding model, or a language model that keeps its cache as state.
 
 It computes in float32, as PyTorch does; OpenVINO's default is lower precision on CPUs that support it.
 Compressed weights stay compressed, and what they are multiplied with is rounded to int8 in groups, which is
@@ -6,15 +6,22 @@ twice as fast: a result depends a little on the shape of its batch. It knows tok
 text nor labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import Engine
 from framework.build.engine.decoding import Step
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token
-from framework.build.engine.openvino_batches import OpenVinoBatches, open_pipeline, reason
+from framework.build.engine.openvino_adapters import AdaptedPipelines, read_adapters
+from framework.build.engine.openvino_batches import (
+    OpenVinoBatches,
+    open_pipeline,
+    open_pipelines,
+    reason,
+)
 from framework.build.engine.padded_batches import padded, without_padding
+from framework.build.engine.pooling import EMBEDDINGS
 from framework.build.engine.text_decoder import TextDecoder
 from framework.core.errors import ServeError
 
@@ -43,14 +50,16 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
     try:
         compiled = openvino.Core().compile_model(file, "CPU", _properties(threads))
         inputs = {port.get_any_name() for port in compiled.inputs}
-        ranks = {port.get_any_name(): len(port.get_partial_shape()) for port in compiled.outputs}
+        shapes = {port.get_any_name(): port.get_partial_shape() for port in compiled.outputs}
     except RuntimeError as error:
         raise ServeError(f"{file}: OpenVINO cannot open it: {reason(error)}") from error
-    if inputs - _KNOWN_INPUTS or "logits" not in ranks:
+    if inputs - _KNOWN_INPUTS or not {"logits", EMBEDDINGS} & {*shapes}:
         raise ServeError(f"{file}: not written by export=openvino; export the model again")
     if "beam_idx" in inputs:
         return OpenVinoDecoder(compiled, inputs, folder)
-    kind = OpenVinoTokenClassifier if ranks["logits"] == 3 else OpenVinoClassifier
+    if EMBEDDINGS in shapes:
+        return OpenVinoEmbedder(compiled, inputs, folder, shapes[EMBEDDINGS][1].get_length())
+    kind = OpenVinoTokenClassifier if len(shapes["logits"]) == 3 else OpenVinoClassifier
     return kind(compiled, inputs, folder)
 
 
@@ -62,6 +71,24 @@ def open_batches(folder: Path, threads: int = 0, width: int = 16) -> OpenVinoBat
     """
     _graph(folder)
     return open_pipeline(folder, _properties(threads), width)
+
+
+def open_adapted(
+    folder: Path, threads: int, adapters: Mapping[str, Path], width: int = 16
+) -> AdaptedPipelines:
+    """Open a language model with several adapters to generate for up to *width* requests at once.
+
+    Args:
+        folder: as for ``open_folder``.
+        threads: CPU threads; 0 leaves the choice to OpenVINO.
+        adapters: the folder of each.
+        width: most requests at once.
+
+    Raises:
+        ServeError: the folder or an adapter cannot be opened, or the adapter does not match.
+    """
+    files = read_adapters(_graph(folder), adapters)
+    return AdaptedPipelines(open_pipelines(folder, _properties(threads), width, files))
 
 
 def _graph(folder: Path) -> Path:
@@ -91,11 +118,11 @@ class OpenVinoGraph:
         self.compiled = compiled
         self.inputs = inputs
         self.pad = pad_token(folder)
-        self.ends = end_of_sequence(folder)
+        self.folder, self.ends = folder, end_of_sequence(folder)
         self.context = context_length(folder)
 
     def _forward(self, request: Any, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":
-        """Return float32 logits for *ids*; *mask* covers them and the tokens before them."""
+        """Return float32 logits or vectors for *ids*; *mask* covers them and the tokens before them."""
         import numpy as np
 
         start, end = mask.shape[1] - ids.shape[1], mask.shape[1]
@@ -106,7 +133,7 @@ class OpenVinoGraph:
             "beam_idx": np.arange(len(ids), dtype=np.int32),
         }
         values = request.infer({name: arrays[name] for name in self.inputs})
-        return np.array(values["logits"], np.float32)
+        return np.array(values[0], np.float32)
 
 
 class OpenVinoClassifier(OpenVinoGraph):
@@ -114,6 +141,18 @@ class OpenVinoClassifier(OpenVinoGraph):
 
     def classify(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
         """Return float32 logits of shape (rows, classes), as one batch."""
+        return self._forward(self.compiled.create_infer_request(), *padded(rows, self.pad))
+
+
+class OpenVinoEmbedder(OpenVinoGraph):
+    """An open text-embedding model."""
+
+    def __init__(self, compiled: Any, inputs: set[str], folder: Path, dimensions: int) -> None:
+        super().__init__(compiled, inputs, folder)
+        self.dimensions = dimensions
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> "np.ndarray":
+        """Return float32 vectors of length 1, (rows, dimensions), as one batch."""
         return self._forward(self.compiled.create_infer_request(), *padded(rows, self.pad))
 
 

@@ -15,6 +15,7 @@ from framework.build.engine.model_folder import ADAPTER, read_json
 from framework.build.engine.torch_models import (
     TorchClassifier,
     TorchDecoder,
+    TorchEmbedder,
     TorchEncoderDecoder,
     TorchImageClassifier,
     TorchModel,
@@ -30,6 +31,7 @@ _KINDS: dict[str, tuple[str, type[TorchModel]]] = {
     "ForTokenClassification": ("AutoModelForTokenClassification", TorchTokenClassifier),
     "ForConditionalGeneration": ("AutoModelForSeq2SeqLM", TorchEncoderDecoder),
     "ViltForQuestionAnswering": ("AutoModelForVisualQuestionAnswering", TorchImageClassifier),
+    "Model": ("AutoModel", TorchEmbedder),  # after LMHeadModel
 }
 """The suffix of an architecture's name: the class of transformers that opens it, and ours."""
 _HALVES = ("float16", "bfloat16")
@@ -39,7 +41,7 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
     """Open a folder that ``save_pretrained`` wrote.
 
     Args:
-        folder: config.json and safetensors of a language model or a classifier.
+        folder: config.json and safetensors of a language model, a classifier or an embedding model.
         threads: CPU threads for the whole process; 0 leaves the choice to torch.
 
     Raises:
@@ -53,13 +55,14 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
     return kind(open_model(folder), folder)
 
 
-def open_adapted(folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
+def open_adapted(folder: Path, threads: int, adapters: Mapping[str, Path], width: int = 1) -> AdaptedBatches:
     """Open a language model with several adapters, none of which is merged.
 
     Args:
         folder: as for ``open_folder``.
         threads: CPU threads for the whole process; 0 leaves the choice to torch.
         adapters: the folder of each.
+        width: most requests at once; torch answers one after another, whatever it is.
 
     Raises:
         ServeError: the folder or an adapter cannot be opened, or the folder is no language model.

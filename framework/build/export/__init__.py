@@ -27,9 +27,10 @@ class Parity(Component):
     max_difference: Annotated[float, Field(gt=0)] = 1e-2
     """Largest difference of a logit between the uncompressed export and PyTorch, both in float32."""
     reference_agreement: Share = 0.99
-    """Minimum share of positions where the uncompressed export has the same argmax as PyTorch."""
+    """Minimum share of positions where the uncompressed export has the same argmax as PyTorch; of embeddings,
+    the minimum cosine of a text's two vectors."""
     agreement: Share = 0.9
-    """Minimum share of positions where a compressed export has the same argmax as PyTorch."""
+    """The same for a compressed export."""
     reference_generation_agreement: Share = 0.5
     """Minimum share of the uncompressed export's greedy generations that are identical to PyTorch's. A near
     tie between two tokens can make them differ."""

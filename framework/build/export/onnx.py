@@ -1,4 +1,4 @@
-"""Export classifiers and language models to plain ONNX with PyTorch's exporter."""
+"""Export classifiers, embedding models and language models to plain ONNX with PyTorch's exporter."""
 
 import re
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
-from framework.build.export.tracing import Traceable, classifier, decoder, unsupported_cache
+from framework.build.export.tracing import Traceable, decoder, encoder, unsupported_cache
 from framework.core.error_text import first_line
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
@@ -22,9 +22,9 @@ class Onnx(Export):
     """``model.onnx`` for ONNX Runtime, with dynamic batch and sequence sizes.
 
     Classifiers have the inputs ``input_ids`` and ``attention_mask``, int64 (batch, sequence). Their output
-    ``logits`` is float32 (batch, classes), or (batch, sequence, tags) for token classification. Language
-    models also have their key-value cache as inputs and outputs: see
-    ``framework.build.export.tracing.decoder``.
+    ``logits`` is float32 (batch, classes), or (batch, sequence, tags) for token classification. A
+    text-embedding model has ``embeddings`` instead, (batch, dimensions), each of length 1. Language models
+    also have their key-value cache as inputs and outputs: see ``framework.build.export.tracing.decoder``.
 
     Tracing takes about 4 s per layer on one core: 112 s for the 30 layers of SmolLM2-135M.
     ``export=onnx-genai`` is faster.
@@ -36,6 +36,7 @@ class Onnx(Export):
         "sequence-classification",
         "multi-label-classification",
         "token-classification",
+        "text-embedding",
     )
     unmerged: ClassVar[tuple[str, ...]] = tasks[1:]
 
@@ -57,7 +58,7 @@ class Onnx(Export):
                 source.set_attn_implementation("eager")
                 traceable = decoder(source, "onnx")
             else:
-                traceable = classifier(source)
+                traceable = encoder(source)
             program = self._trace(traceable, type(source).__name__)
         _name_axes(program, traceable)
         for node in program.model.graph.all_nodes():

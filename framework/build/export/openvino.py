@@ -1,4 +1,4 @@
-"""Export language models and classifiers to OpenVINO IR, for CPUs."""
+"""Export language models, classifiers and embedding models to OpenVINO IR, for CPUs."""
 
 import contextlib
 import math
@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from framework.build.engine.pooling import EMBEDDINGS
 from framework.build.export import Export
 from framework.build.export.companion_files import copy_companions
-from framework.build.export.tracing import Traceable, classifier, decoder, unsupported_cache
+from framework.build.export.tracing import Traceable, decoder, encoder, unsupported_cache
 from framework.core.errors import StepError
 from framework.core.silence_libraries import quiet
 
@@ -24,8 +25,9 @@ class OpenVino(Export):
     """``openvino_model.xml`` and ``.bin``, compatible with OpenVINO Model Server and OpenVINO GenAI.
 
     Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence). The output ``logits`` is
-    float32. A language model keeps its key-value cache as state. It also has the inputs ``position_ids``, if
-    the model uses them, and ``beam_idx`` (batch,), the row of the state that each row continues.
+    float32; of text embedding it is ``embeddings``, each of length 1. A language model keeps its key-value
+    cache as state. It has the inputs ``position_ids``, if the model uses them, and ``beam_idx`` (batch,),
+    the row of the state that each row continues.
     """
 
     engine: ClassVar[str] = "openvino"
@@ -34,6 +36,7 @@ class OpenVino(Export):
         "sequence-classification",
         "multi-label-classification",
         "token-classification",
+        "text-embedding",
     )
 
     symmetric: bool = True
@@ -56,7 +59,7 @@ class OpenVino(Export):
 
         source = open_model(model)
         with quiet(), telemetry_off():
-            traceable = decoder(source, "openvino") if source.can_generate() else classifier(source)
+            traceable = decoder(source, "openvino") if source.can_generate() else encoder(source)
             graph = _convert(traceable, type(source).__name__)
             self._save(graph, output, precision, block_size)
         copy_companions(model, output)
@@ -187,15 +190,20 @@ def _keep_state(graph: Any, cache: dict[str, str]) -> None:
 
 
 def _name_nodes(graph: Any) -> None:
-    """Name each inner node by type and position: default names depend on what the process built before."""
+    """Name each inner node by type and position: default names depend on what the process built before.
+
+    A multiplication keeps the name of its layer, ``__module.model.<layer>``, by which LoRA adapters find it.
+    """
     graph.set_friendly_name("model")
     for index, node in enumerate(graph.get_ordered_ops()):
         kind = node.get_type_name()
         if kind != "Parameter":
-            node.set_friendly_name(f"{kind}_{index}")
+            layer, slash, _ = node.get_friendly_name().partition("/")
+            named = kind == "MatMul" and slash and layer.startswith("__module.")
+            node.set_friendly_name(f"{layer}/{kind}_{index}" if named else f"{kind}_{index}")
         if kind not in ("Parameter", "Result"):
             for port in node.outputs():
-                if "logits" not in port.get_names():
+                if not {"logits", EMBEDDINGS} & port.get_names():
                     port.get_tensor().set_names(set())
 
 

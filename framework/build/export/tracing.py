@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from framework.build.engine.pooling import EMBEDDINGS, mean_pooled
 from framework.core.errors import StepError
 
 if TYPE_CHECKING:
@@ -58,8 +59,11 @@ class Traceable:
         return [tensor for tensors in lists for tensor in tensors]
 
 
-def classifier(model: Any) -> Traceable:
-    """Return *model* as a function from token ids and mask to logits."""
+def encoder(model: Any) -> Traceable:
+    """Return *model* as a function from token ids and mask to logits, or to vectors if it has no head.
+
+    For the vectors see ``mean_pooled``.
+    """
     import torch
 
     class LogitsOnly(torch.nn.Module):
@@ -71,10 +75,22 @@ def classifier(model: Any) -> Traceable:
             logits: torch.Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
             return logits
 
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return mean_pooled(hidden, attention_mask)
+
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    headless = type(base).__name__.endswith("Model")
+    module, output = (Pooled(), EMBEDDINGS) if headless else (LogitsOnly(), "logits")
     ids = torch.ones(2, 5, dtype=torch.long)
     axes = {0: "batch", 1: "sequence"}
     inputs = {"input_ids": axes, "attention_mask": axes}
-    return Traceable(LogitsOnly(), (ids, torch.ones_like(ids)), inputs, ("logits",))
+    return Traceable(module, (ids, torch.ones_like(ids)), inputs, (output,))
 
 
 def decoder(model: Any, option: str) -> Traceable:

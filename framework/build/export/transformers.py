@@ -25,6 +25,7 @@ class Transformers(Export):
         "token-classification",
         "seq2seq",
         "image-text-classification",
+        "text-embedding",
     )
     unmerged: ClassVar[tuple[str, ...]] = tasks
 

@@ -113,31 +113,33 @@ def encode_tags(tokenizer: Any, row: Row, entities: Sequence[str]) -> tuple[list
 
 
 def write_encoder(
-    source: "Source", auto_class: str, names: Sequence[str], output: "Path", seed: int, **config: Any
+    source: "Source", auto_class: str, names: Sequence[str] | None, output: "Path", seed: int, **config: Any
 ) -> None:
-    """Write an encoder in float32 with a head for the labels *names*, and its tokenizer.
+    """Write an encoder in float32 with a head for the labels *names*, if there are any, and its tokenizer.
 
     A head of the source is kept if its number of outputs matches; otherwise it is initialized from *seed*.
 
     Raises:
-        StepError: transformers cannot open the source.
+        StepError: transformers cannot open the source, or it has a decoder too, without a head.
     """
     import torch
     import transformers
     from safetensors import SafetensorError
 
-    path = source.fetch()
+    path, labels = source.fetch(), {} if names is None else label_config(names)
     try:
         with quiet(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = getattr(transformers, auto_class).from_pretrained(
-                path, dtype=torch.float32, ignore_mismatched_sizes=True, **label_config(names), **config
+                path, dtype=torch.float32, ignore_mismatched_sizes=True, **labels, **config
             )
         tokenizer = transformers.AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise StepError(
             f"model.source: transformers cannot open {source.url}: {first_line(error)}"
         ) from error
+    if names is None and model.config.is_encoder_decoder:
+        raise StepError(f"model.source: {source.url} has a decoder; choose an encoder, such as a BERT")
     model.save_pretrained(output)
     tokenizer.save_pretrained(output)
 

@@ -9,6 +9,7 @@ _NEEDS = {
     "tokens": "requires a model option for token classification",
     "image": "requires a model option that reads images",
     "rejected": "requires a causal language model and training=dpo",
+    "query": "requires a model option for text embedding",
     "tools": "requires a causal language model whose chat template writes tools",
 }
 

@@ -1,4 +1,4 @@
-"""A tiny random BERT with a byte tokenizer: tests classifiers in seconds without downloads."""
+"""A tiny random BERT with a byte tokenizer: tests encoders in seconds without downloads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +16,7 @@ from framework.build.model.label_encoding import (
     encode_tags,
     label_config,
 )
+from framework.build.model.retrieval_encoding import encode_texts
 from framework.build.task.bioes import tag_names
 
 if TYPE_CHECKING:
@@ -27,16 +28,18 @@ _TASKS = {
     "single-label": "sequence-classification",
     "multi-label": "multi-label-classification",
     "entities": "token-classification",
+    "embedding": "text-embedding",
 }
+_CLASSES = {"entities": "BertForTokenClassification", "embedding": "BertModel"}
 
 
 class TinyEncoder(Model):
     """A randomly initialized BERT for tests; it can learn only simple tasks."""
 
-    problem: Literal["single-label", "multi-label", "entities"] = "single-label"
-    """One class per text, any number of classes, or one tag per word."""
+    problem: Literal["single-label", "multi-label", "entities", "embedding"] = "single-label"
+    """One class per text, any number of classes, one tag per word, or a vector."""
     labels: ClassNames = ()
-    """The classes, or the entities."""
+    """The classes, or the entities; a vector needs none."""
     layers: Annotated[int, Field(ge=1)] = 2
     """Encoder layers."""
     hidden_size: Annotated[int, Field(ge=32, multiple_of=32)] = 64
@@ -50,8 +53,10 @@ class TinyEncoder(Model):
         return _TASKS[self.problem]
 
     @property
-    def classes(self) -> Classes:
-        """Return ``labels``."""
+    def classes(self) -> Classes | None:
+        """Return ``labels``; None for vectors."""
+        if self.problem == "embedding":
+            return None
         return Classes("labels", self.labels, 2 if self.problem == "single-label" else 1)
 
     @property
@@ -75,13 +80,11 @@ class TinyEncoder(Model):
             num_attention_heads=self.hidden_size // 32,
             max_position_embeddings=self.context,
             pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
-            **label_config(names),
+            **({} if self.problem == "embedding" else label_config(names)),
         )
         if self.problem == "multi-label":
             config.problem_type = "multi_label_classification"
-        class_name = (
-            "BertForTokenClassification" if self.problem == "entities" else "BertForSequenceClassification"
-        )
+        class_name = _CLASSES.get(self.problem, "BertForSequenceClassification")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = getattr(transformers, class_name)(config)
@@ -91,5 +94,7 @@ class TinyEncoder(Model):
     def encode(
         self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"
     ) -> list[Encoded]:
-        """Return token ids and labels; see ``framework.build.model.label_encoding``."""
+        """Return token ids and labels; see ``label_encoding`` and ``retrieval_encoding``."""
+        if self.problem == "embedding":
+            return [encode_texts(tokenizer, row)]
         return [_ENCODE[self.problem](tokenizer, row, self.labels)]

@@ -18,6 +18,8 @@ from framework.core.workload import LIBRARIES, VOCABULARY, Estimate, Workload
 
 METRICS = "metrics.json"
 EXAMPLES = "examples.jsonl"
+_AMONG = 1000
+"""Rows among whose passages those of the examples are found: they are embedded a second time."""
 METRIC_LOSS = "metric_loss"
 """The candidate's relative loss of ``main_metric`` against the tuned model: 0.25 from 0.8 to 0.6."""
 
@@ -67,7 +69,9 @@ class Evaluate(Stage):
             tuned = {name.removeprefix("tuned."): value for name, value in before.items()}
             measured[METRIC_LOSS] = metric_loss(task, measured, tuned)
         write_metrics(output, {f"{self.candidate}.{name}": value for name, value in measured.items()})
-        if task.generates:
+        if task.embeds:
+            examples = self._retrieved(task, engine, base, rows)
+        elif task.generates:
             examples = self._answers(engine, base, rows)
         else:
             examples = self._choices(engine, base, rows, label_names(inputs["data_model"]))
@@ -98,6 +102,14 @@ class Evaluate(Stage):
                 }
             )
         return answers
+
+    def _retrieved(
+        self, task: Task, engine: Engine, base: Base, rows: Sequence[Example]
+    ) -> list[dict[str, str]]:
+        among = rows[: min(self.evaluation.rows or _AMONG, _AMONG)]
+        found = task.retrieve(engine, among, 4 * self.examples)
+        names = ("prompt", "expected", "answer")
+        return [dict(zip(names, map(base.decode, texts), strict=True)) for texts in found]
 
     def _choices(
         self, engine: Engine, base: Base, rows: Sequence[Example], names: Sequence[str]

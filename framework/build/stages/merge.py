@@ -78,12 +78,16 @@ class Merge(Stage):
         print(line, file=sys.stderr, flush=True)
 
     def _loss(self, model: Any, rows: Sequence[Example]) -> float:
-        """Return the mean loss of *model*, in evaluation mode, on *rows*, one at a time."""
+        """Return the mean loss of *model*, in evaluation mode, on *rows*.
+
+        One row at a time, except where a row's loss depends on the others.
+        """
         import torch
 
         task, pad = open_task(self.model.task), model.config.pad_token_id or 0
         with torch.inference_mode():
-            total = sum(float(task.loss(model, task.collate([row], pad))) for row in rows)
+            batches = [rows] if task.embeds else [[row] for row in rows]
+            total = sum(float(task.loss(model, task.collate(batch, pad))) for batch in batches)
         return total / sum(task.weight(labels) for _, labels, *_ in rows)
 
 

@@ -11,7 +11,7 @@ from framework.build.engine.bit_width import count_widths
 from framework.build.engine.model_folder import context_length, room
 from framework.build.export import Parity
 from framework.build.stages.evaluate import write_metrics
-from framework.build.task import Example, open_task
+from framework.build.task import Example, Task, open_task
 from framework.build.training.batches import read_examples
 from framework.core.step import Stage, Workspace
 from framework.core.workload import LIBRARIES, Estimate, Workload
@@ -106,7 +106,7 @@ class CompareExports(Stage):
             answers = self._answers(self.engine, folder, rows, generations)
             widths = count_widths(folder)
             shares = {width_metric(bits): widths.share(bits) for bits in WIDTHS}
-            compared = _compare(reference, answers) | shares
+            compared = _compare(reference, answers, open_task(self.task)) | shares
             if together:
                 alone = answers.generations[:together]
                 compared[BATCHED] = self._batched_agreement(folder, rows[:together], alone)
@@ -162,7 +162,7 @@ def batched_rows(parity: Parity, engine: str) -> int:
     return parity.batched if answers_together(engine) else 0
 
 
-def _compare(reference: Answers, answers: Answers) -> dict[str, float]:
+def _compare(reference: Answers, answers: Answers, task: Task) -> dict[str, float]:
     import numpy as np
 
     expected, actual = np.concatenate(reference.logits), np.concatenate(answers.logits)
@@ -170,7 +170,7 @@ def _compare(reference: Answers, answers: Answers) -> dict[str, float]:
     metrics = {
         "max_difference": float(differences.max()),
         "mean_difference": float(differences.mean()),
-        "agreement": float((expected.argmax(-1) == actual.argmax(-1)).mean()),
+        "agreement": task.agreement(expected, actual),
     }
     if compared := len(reference.generations):
         pairs = zip(reference.generations, answers.generations[:compared], strict=True)

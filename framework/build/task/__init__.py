@@ -48,6 +48,8 @@ class Task(ABC):
     """Whether each label is a binary decision, instead of one choice among several."""
     reads_images: ClassVar[bool] = False
     """Whether a row has an image beside its text."""
+    embeds: ClassVar[bool] = False
+    """Whether the model turns a text into a vector, so that it has no classes."""
     has_decoder_stack: ClassVar[bool] = False
     """Whether its models have an encoder and a decoder, each with layers of its own."""
     packs: ClassVar[bool] = False
@@ -58,6 +60,8 @@ class Task(ABC):
     """Whether the task has ``read``, which computes only the positions that have a label."""
     metrics: ClassVar[tuple[str, ...]]
     """The keys of ``measure``, so that a gate can be checked before anything runs."""
+    suggested_training: ClassVar[str] = "supervised"
+    """The training option that computes its loss; ``supervised`` is for tasks whose rows have labels."""
     suggested_export: ClassVar[str] = "transformers"
     """The export option to suggest where the chosen one does not support the task."""
     suggested_engine: ClassVar[str] = "torch"
@@ -72,6 +76,11 @@ class Task(ABC):
     def length(self, ids: list[int], labels: list[int]) -> int:
         """Return how many tokens a row has, prompt and answer together."""
         return len(ids)
+
+    def read_together(self, row: Example) -> list[int]:
+        """Return tokens of *row* that the model reads in one pass, to calibrate on."""
+        ids: list[int] = row[0].tolist()
+        return ids
 
     def cut(self, ids: list[int], labels: list[int], limit: int) -> tuple[list[int], list[int]] | None:
         """Truncate a row's two lists to *limit* tokens; None if no label would be left."""
@@ -97,6 +106,15 @@ class Task(ABC):
         Raises:
             ServeError: the engine lacks the capability that the task needs.
         """
+
+    def agreement(self, expected: "np.ndarray", actual: "np.ndarray") -> float:
+        """Return how far two engines agree on the same labels, from 0 to 1: the share with the same argmax.
+
+        Args:
+            expected: one engine's ``logits``, (labels, choices).
+            actual: the other's.
+        """
+        return float((expected.argmax(-1) == actual.argmax(-1)).mean())
 
     def sample(self, ids: list[int]) -> tuple[Any, ...]:
         """Return a row of the tokens *ids*, to time ``logits`` with; its label is arbitrary.
@@ -144,6 +162,15 @@ class Task(ABC):
         Only for tasks that classify; *names* are the labels' names.
         """
         return " ".join(names[choice] for choice in choices)
+
+    def retrieve(
+        self, engine: Engine, rows: Sequence[Example], count: int
+    ) -> list[tuple[Sequence[int], ...]]:
+        """Return, for the first *count* rows, the query, its passage, and the nearest passage of any row.
+
+        Each is token ids. Only for tasks that embed.
+        """
+        raise NotImplementedError(f"{self.name} does not embed")
 
     @abstractmethod
     def measure(self, engine: Engine, rows: Sequence[Example]) -> dict[str, float]:

@@ -120,7 +120,8 @@ def check_rows(batches: Batches, model: Any) -> None:
     import torch
 
     tokens = len(model.get_input_embeddings().weight)
-    choices = tokens if batches.task.generates else max(model.config.num_labels, 2)
+    counted = batches.task.generates or batches.task.embeds  # labels that number texts are below it too
+    choices = tokens if counted else max(model.config.num_labels, 2)
     examples, first = iter(batches.examples), 0
     while chunk := list(itertools.islice(examples, _ROWS_AT_ONCE)):
         for part, kind, size in ((0, "token", tokens), (1, "label", choices)):

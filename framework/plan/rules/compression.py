@@ -53,6 +53,9 @@ def _option_rules(config: Config, name: str, option: Compression) -> list[Proble
         return [Problem(key, reason, (without(config, name),))]
     if isinstance(option, ExportCompression):
         return _export_rules(config, name, option)
+    if isinstance(option, ModelCompression) and open_task(config.model.task).embeds:
+        reason = f"measures or trains with labels; the model's task is {config.model.task}"
+        return [Problem(key, reason, (without(config, name),))]
     if isinstance(option, ModelCompression):
         fields = [*type(option).model_fields]
         return [problem.below(key, fields) for problem in option.problems(config.model, config.parallelism)]

@@ -1,5 +1,6 @@
 """The rules of tuning: which tasks a training option and a tuning method support."""
 
+from framework.build.task import open_task
 from framework.config.schema import Config
 from framework.core.problem import Problem
 
@@ -7,8 +8,12 @@ from framework.core.problem import Problem
 def tuning_rules(config: Config) -> list[Problem]:
     """Return the training option or the tuning method that does not support the model's task."""
     task = config.model.task
+    suggested = open_task(task).suggested_training
+    if suggested != "supervised" and not config.training.tasks:
+        reason = f"{type(config.training).__name__} learns labels or answers; the model's task is {task}"
+        return [Problem("training", reason, (f"training={suggested}",))]
     choices = (
-        ("training", config.training.tasks, "training=supervised"),
+        ("training", config.training.tasks, f"training={suggested}"),
         ("tuning", config.tuning.tasks, "tuning=lora"),
     )
     for group, tasks, override in choices:

@@ -23,6 +23,7 @@ from framework.core.signals import ignore_signals
 from framework.serving.api_error import ApiError, error_event
 from framework.serving.engine.chat_worker import ChatWorker
 from framework.serving.engine.classify_worker import ClassifyWorker
+from framework.serving.engine.embed_worker import EmbedWorker
 from framework.serving.engine.entity_worker import EntityWorker
 from framework.serving.engine.model_worker import FAULT, ModelWorker, Settings, Step
 from framework.serving.engine.told import Told, tell
@@ -64,6 +65,8 @@ def open_worker(settings: Settings) -> ModelWorker:
     task = open_task(settings.task)
     if task.generates:
         return ChatWorker(settings)
+    if task.embeds:
+        return EmbedWorker(settings)
     return (EntityWorker if task.labels_words else ClassifyWorker)(settings)
 
 

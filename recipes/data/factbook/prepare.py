@@ -43,6 +43,7 @@ ECONOMY = {
     "industries": ("Economy", "Industries"),
     "exports": ("Economy", "Exports - commodities"),
 }
+SEARCHED = ("industries", "exports")
 OVERVIEW = ("Economy", "Economy - overview")
 LONGEST_DOCUMENT = 600
 MOST_DOCUMENTS = 3
@@ -89,6 +90,8 @@ def main() -> None:
         write(output / f"economy-documents-{name}.jsonl", documents)
         tagged = [tagged_row(row["country"], row["text"], countries_by_words(profiles)) for row in documents]
         write(output / f"entities-{name}.jsonl", tagged)
+        searched = [search_row(country, countries[country], documents) for country in selected]
+        write(output / f"search-{name}.jsonl", [row for row in searched if row])
         labeled = [sectors_row(row, plain_text(profiles[row["country"]], INDUSTRIES)) for row in documents]
         write(output / f"sectors-{name}.jsonl", [row for row in labeled if row["labels"]])
 
@@ -162,6 +165,26 @@ def documents_about(name: str, profile: Any) -> list[dict[str, Any]]:
         else:
             documents.append(f"The economy of {name}. {sentence}")
     return [{"country": name, "text": text} for text in documents[:MOST_DOCUMENTS]]
+
+
+def search_row(country: str, fields: dict[str, str], documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a country's industries and exports, and the document of it that shares most words with them.
+
+    It is empty if the profile has neither, or no document.
+    """
+    shown = [field for field in SEARCHED if field in fields]
+    query = " ".join(f"{field[0].upper()}{field[1:]}: {fields[field]}." for field in shown)
+    query = " ".join(query.replace(country, "").split())  # or the name would find it
+    texts = [document["text"] for document in documents if document["country"] == country]
+    if not query or not texts:
+        return {}
+    passage = max(texts, key=lambda text: len(long_words(query) & long_words(text)))
+    return {"country": country, "query": query, "passage": passage}
+
+
+def long_words(text: str) -> set[str]:
+    """Return the words of *text* with more than three characters, in lower case."""
+    return {word for word in WORD.findall(text.lower()) if len(word) > 3}
 
 
 def sectors_row(document: dict[str, Any], industries: str) -> dict[str, Any]:

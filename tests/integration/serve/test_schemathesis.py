@@ -99,3 +99,9 @@ def test_classifier_answers_as_documented(schemathesis, tiny_bert, tmp_path, key
     options = {"keys": keys, "jobs": {}}
     with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path, **options) as served:
         judge(schemathesis, served.url, tmp_path)
+
+
+def test_embedder_answers_as_documented(schemathesis, tiny_embedding, tmp_path, keys) -> None:
+    options = {"keys": keys}
+    with serving(tiny_embedding, "onnxruntime", "text-embedding", tmp_path, **options) as served:
+        judge(schemathesis, served.url, tmp_path)

@@ -8,6 +8,7 @@ import pytest
 from server_process import HELLO, Served, eventually, serving
 from webhook_receiver import SECRET, Receiver, receiving
 
+from framework.core import metric_names as metrics
 from framework.serving.jobs.settings import WEBHOOK_SECRET
 
 pytestmark = pytest.mark.slow
@@ -59,6 +60,8 @@ def test_a_failed_call_is_made_again_and_a_redirect_is_not_followed(served, rece
     assert first.id == second.id
     assert first.data.id == reply.json()["id"]
     assert first.type == "job.incomplete"
+    assert served.sample(metrics.WEBHOOK_CALLS, 'outcome="failed"') == 1
+    assert eventually(lambda: served.sample(metrics.WEBHOOK_CALLS, 'outcome="ok"') >= 1)
 
 
 def test_other_hosts_are_refused(served) -> None:

@@ -46,6 +46,17 @@ def test_rows_that_differ_in_label_or_key_are_not_equal(clean) -> None:
     assert clean(Exact(), rows).gone == [5]  # the order of a row's keys says nothing
 
 
+def test_rows_that_differ_in_a_passage_are_not_equal(clean) -> None:
+    rows = [
+        {"query": "q", "passage": "p"},
+        {"query": "q", "passage": "other"},
+        {"query": "q", "passage": "p", "negatives": ["n"]},
+        {"query": "q", "passage": "p"},
+    ]
+    assert clean(Exact(), rows).gone == [4]
+    assert clean(Exact(on="prompt", max_removed=1), rows).gone == [2, 3, 4]
+
+
 def test_test_rows_stay(clean) -> None:
     cleaned = clean(Exact(), ["a", "b"], test=["c", "c", "a"])
     assert cleaned.texts("test") == ["c", "c", "a"]

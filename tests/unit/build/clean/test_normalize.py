@@ -44,6 +44,14 @@ def test_only_the_chosen_part_is_rewritten(clean) -> None:
     assert (prompt["rejected"], answer["rejected"]) == ("C  ", "C")
 
 
+def test_a_query_is_a_prompt_and_its_passages_are_answers(clean) -> None:
+    row = {"query": "A  ", "passage": "B  ", "negatives": ["C  "]}
+    assert clean(Normalize(on="prompt"), [row]).rows() == [{**row, "query": "A"}]
+    answers = {"passage": "B", "negatives": ["C"]}
+    assert clean(Normalize(on="answer"), [row]).rows() == [{**row, **answers}]
+    assert clean(Normalize(), [row]).rows() == [{"query": "A", **answers}]
+
+
 def test_tokens_keep_their_tags(clean) -> None:
     row = {"tokens": ["Cafe\u0301", "\u200b"], "tags": ["B-ORG", "O"]}
     assert clean(Normalize(), [row]).rows() == [{"tokens": ["Café", "\u200b"], "tags": ["B-ORG", "O"]}]

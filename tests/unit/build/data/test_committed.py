@@ -56,6 +56,7 @@ def test_every_committed_row_is_canonical(name: str, split: Split, count: int) -
         "economy",
         "economy-documents",
         "entities",
+        "search",
         "sectors",
         "sotu",
         "mix",
@@ -78,7 +79,7 @@ def test_an_option_lists_every_key(name: str) -> None:
     assert Data.model_validate(data.dump()) == data
 
 
-LOCAL = ("factbook", "economy", "economy-documents", "entities", "sectors", "tiny")
+LOCAL = ("factbook", "economy", "economy-documents", "entities", "search", "sectors", "tiny")
 
 
 @pytest.mark.parametrize("name", LOCAL)
@@ -88,6 +89,18 @@ def test_every_key_is_used_or_ignored(name: str) -> None:
         for line in data.read(split):
             keys.canonical(line.raw, data.ignore)
     keys.require_none()
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 162), ("test", 60)])
+def test_a_query_has_no_name_and_its_passage_is_a_document(split: Split, count: int) -> None:
+    found = lines("search", split)
+    assert len(found) == count
+    documents = {line.raw["text"] for line in lines("economy-documents", split)}
+    for line in found:
+        row = canonical(line.raw, ["country"])
+        assert row.keys() == {"query", "passage"}
+        assert row["passage"] in documents
+        assert line.raw["country"] not in row["query"]
 
 
 def test_factbook_splits_share_no_country() -> None:

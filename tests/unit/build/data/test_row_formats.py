@@ -221,6 +221,38 @@ def test_a_key_that_nothing_reads_is_named(row: object, unused: set[str]) -> Non
         assert min(unused) in reason(row)
 
 
+@pytest.mark.parametrize(
+    ("row", "negatives"),
+    [
+        ({"query": "q", "passage": "p"}, None),
+        ({"query": "q", "positive": "p", "negative": ""}, None),
+        ({"anchor": "q", "positive": "p", "negative": "n"}, ["n"]),
+        ({"query": "q", "passage": "p", "negatives": ["n", "m"]}, ["n", "m"]),
+        ({"query": "q", "passage": "p", "negative": "n", "negatives": ["m"]}, ["n", "m"]),
+    ],
+)
+def test_a_query_has_a_passage_and_may_have_others(row: object, negatives: list[str] | None) -> None:
+    more = {} if negatives is None else {"negatives": negatives}
+    assert canonical(row) == {"query": "q", "passage": "p", **more}
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"query": "q", "passage": "p", "negativ": "n"}, "did you mean 'negative'"),
+        ({"query": "q", "passage": "p", "score": 0.5}, "'score'"),
+        ({"query": "q", "passage": "p", "positive": "r"}, "'positive'"),
+        ({"query": "q", "passage": " "}, "empty passage"),
+        ({"query": "q", "passage": ["p"]}, "passage must be text"),
+        ({"query": "q", "passage": "p", "negatives": "n"}, "negatives must be a list"),
+        ({"query": "q", "passage": "p", "negatives": ["p"]}, "equals the passage"),
+        ({"query": "q", "pasage": "p"}, "did you mean 'passage' for 'pasage'"),
+    ],
+)
+def test_a_query_that_would_be_learned_wrongly_is_refused(row: object, said: str) -> None:
+    assert said in reason(row)
+
+
 def test_an_ignored_key_is_not_read() -> None:
     row = {"messages": [QUESTION, ANSWER], "tools": [{}], "label": False}
     assert canonical(row, ignore=["tools", "label"]) == {"messages": [QUESTION, ANSWER]}

@@ -5,6 +5,7 @@ import pytest
 from framework.build.engine import (
     Classifies,
     ClassifiesImages,
+    Embeds,
     Generates,
     GeneratesTogether,
     GivesAnswerLogits,
@@ -13,13 +14,19 @@ from framework.build.engine import (
 )
 from framework.build.engine.genai import GenaiEngine
 from framework.build.engine.onnx_decoder import OnnxDecoder
-from framework.build.engine.onnxruntime import OnnxClassifier, OnnxTokenClassifier
-from framework.build.engine.openvino import OpenVinoClassifier, OpenVinoDecoder, OpenVinoTokenClassifier
+from framework.build.engine.onnxruntime import OnnxClassifier, OnnxEmbedder, OnnxTokenClassifier
+from framework.build.engine.openvino import (
+    OpenVinoClassifier,
+    OpenVinoDecoder,
+    OpenVinoEmbedder,
+    OpenVinoTokenClassifier,
+)
 from framework.build.engine.tensorrt import TensorRTClassifier, TensorRTTokenClassifier
 from framework.build.engine.tensorrt_decoder import TensorRTDecoder
 from framework.build.engine.torch_models import (
     TorchClassifier,
     TorchDecoder,
+    TorchEmbedder,
     TorchEncoderDecoder,
     TorchImageClassifier,
     TorchTokenClassifier,
@@ -33,6 +40,7 @@ CAPABILITIES = (
     GeneratesTogether,
     Classifies,
     ClassifiesImages,
+    Embeds,
 )
 DECODER = {GivesLogits, Generates, GeneratesTogether}
 ENGINES = {
@@ -51,6 +59,9 @@ ENGINES = {
     OpenVinoTokenClassifier: {GivesLogits},
     TensorRTTokenClassifier: {GivesLogits},
     TorchImageClassifier: {ClassifiesImages},
+    TorchEmbedder: {Embeds},
+    OnnxEmbedder: {Embeds},
+    OpenVinoEmbedder: {Embeds},
 }
 
 

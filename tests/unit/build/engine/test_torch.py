@@ -80,7 +80,7 @@ def test_padding_does_not_change_classes(tiny_bert) -> None:
         np.testing.assert_allclose(engine.classify([row])[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("architectures", ["[]", '["BertModel"]'])
+@pytest.mark.parametrize("architectures", ["[]", '["BertForPreTraining"]'])
 def test_unsupported_architecture_is_rejected(tmp_path, architectures) -> None:
     (tmp_path / "config.json").write_text(f'{{"architectures": {architectures}}}')
     with pytest.raises(ServeError, match=r"config\.json: .*ForCausalLM"):

@@ -16,6 +16,7 @@ NAMES = (
     "multi-label-classification",
     "seq2seq",
     "sequence-classification",
+    "text-embedding",
     "token-classification",
 )
 
@@ -33,6 +34,8 @@ def test_suggested_options_support_the_task(name):
     export = option_classes("export", (SHARE,))[chosen.suggested_export]
     assert export.engine == chosen.suggested_engine
     assert name in export.tasks
+    training = option_classes("training", (SHARE,))[chosen.suggested_training]
+    assert not training.tasks or name in training.tasks
     compression = option_classes("compression", (SHARE,))[chosen.suggested_compression]
     if issubclass(compression, ExportCompression):
         assert chosen.suggested_engine in compression.exports

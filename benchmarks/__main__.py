@@ -8,13 +8,15 @@ from importlib import import_module
 
 QUICK = ("startup", "composing", "cached", "rendering")
 LONG = ("choices", "cleaning", "data_memory", "exported", "methods", "quickstart", "serving", "training")
+BESIDE = ("vllm",)
+"""Those that need a program in an environment of its own."""
 
 
 def main(names: list[str]) -> int:
     """Run the benchmarks in *names* and return the exit code."""
-    unknown = [name for name in names if name not in (*QUICK, *LONG)]
+    unknown = [name for name in names if name not in (*QUICK, *LONG, *BESIDE)]
     if unknown:
-        print(f"no benchmark '{unknown[0]}'; known: {', '.join((*QUICK, *LONG))}", file=sys.stderr)
+        print(f"no benchmark '{unknown[0]}'; known: {', '.join((*QUICK, *LONG, *BESIDE))}", file=sys.stderr)
         return 2
     failed = False
     for name in names or QUICK:

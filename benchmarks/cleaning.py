@@ -21,8 +21,10 @@ from framework.build.clean.heuristics import Heuristics
 from framework.build.clean.language import Language
 from framework.build.clean.near import Near
 from framework.build.clean.normalize import Normalize
+from framework.build.clean.perplexity import Perplexity
 from framework.build.clean.pii import Pii
 from framework.build.clean.removals import REMOVED
+from framework.build.clean.substring import Substring
 from framework.build.data.rejects import REJECTED
 from framework.build.data.shards import SourcedRow, to_json, write_shards, write_summary
 from framework.build.stages.clean import CleanRows
@@ -56,6 +58,8 @@ def _steps() -> dict[str, Clean]:
         "exact": Exact(),
         "near": Near(),
         "pii": Pii(),
+        "perplexity": Perplexity(),
+        "substring": Substring(),
         "decontaminate": Decontaminate(),
     }
 

@@ -5,22 +5,19 @@ them, on one thread; their CPU time is that of the server and the model's proces
 an hour, and downloads the model once.
 """
 
-import contextlib
 import json
-import os
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from benchmarks.process import RUN, environment
+from benchmarks.served import REQUESTS, Server, cost, served
 from benchmarks.serving_load import TOKENS, Seen, at_rate, from_clients, prompt
 from framework.build.engine import Batches
 from framework.build.engine.batches import open_batches
@@ -29,46 +26,33 @@ from framework.serving.engine.tokenization import open_tokenizer, prompt_ids
 _EXPORTS = {"onnx-genai": ("genai", 0.8), "openvino": ("openvino", 0.4)}
 """Each export: its engine, and the bound of the CPU time a token with 16 clients relative to one."""
 _CLIENTS = 16
-_REQUESTS = 32
 _ACCEPTED = 24
 """Requests that are open when the server is told to end."""
 _SECONDS = 40.0
 """How long requests arrive at each rate."""
-_CUT = ["training.max_steps=1", "gates.exact_match.min=0", "gates.stops.min=0", "gates.int4.agreement.min=0"]
+SHORT = ["training.max_steps=1", "gates.exact_match.min=0", "gates.stops.min=0", "gates.int4.agreement.min=0"]
+"""The quickstart with one step of training, whatever its answers are."""
 Row = tuple[str, float, float | None]
-
-
-@dataclass(frozen=True)
-class _Server:
-    """A running server of the quickstart's model."""
-
-    url: str
-    model: str
-    process: subprocess.Popen[bytes]
-
-    def resident_mib(self) -> float:
-        """Return the memory of the server and the model's process."""
-        return sum(map(_resident_mib, _family(self.process.pid)))
 
 
 def measure() -> Iterator[Row]:
     """Yield the figures of each export's server, then those of a loaded one."""
     with tempfile.TemporaryDirectory() as name:
         for export, (engine, bound) in _EXPORTS.items():
-            folder, command = Path(name), ["+recipe=quickstart", f"export={export}", f"name={engine}", *_CUT]
+            folder, command = Path(name), ["+recipe=quickstart", f"export={export}", f"name={engine}", *SHORT]
             subprocess.run(
                 [*RUN, *command], cwd=folder, check=True, env=environment(), stdout=subprocess.DEVNULL
             )
             lock = json.loads((folder / f"environments/dev/{engine}/release.lock").read_text("utf-8"))
             model = folder / str(lock["model_uri"]).removeprefix("file://")
-            with _served(folder, command, engine, "serving.max_wait_seconds=600") as server:
+            with served(folder, command, engine, "serving.max_wait_seconds=600") as server:
                 yield from _together(server, export, bound, open_batches(engine, model, 1, _CLIENTS), model)
         yield from _loaded(folder, command, engine)
 
 
-def _together(server: _Server, export: str, bound: float, batches: Batches, model: Path) -> Iterator[Row]:
+def _together(server: Server, export: str, bound: float, batches: Batches, model: Path) -> Iterator[Row]:
     """Compare 16 clients with one, and the server with its engine alone."""
-    (one, _), (many, seen) = (_cost(server, clients) for clients in (1, _CLIENTS))
+    (one, _), (many, seen) = (cost(server, clients) for clients in (1, _CLIENTS))
     bare = _bare(batches, model)
     yield f"{export}: CPU seconds a token, {_CLIENTS} clients / 1", many / one, bound
     yield f"{export}: CPU seconds a token, server / bare engine", many / bare, 1 / 0.95
@@ -79,7 +63,7 @@ def _together(server: _Server, export: str, bound: float, batches: Batches, mode
 
 def _loaded(folder: Path, command: list[str], engine: str) -> Iterator[Row]:
     """Measure latencies below saturation, answers above it, and a shutdown, at the default limits."""
-    with _served(folder, command, engine) as server:
+    with served(folder, command, engine) as server:
         peak = from_clients(server.url, engine, _ACCEPTED, 4 * _ACCEPTED)
         rate = len(peak.answered) / peak.seconds
         for share in (0.5, 0.8):
@@ -97,25 +81,16 @@ def _loaded(folder: Path, command: list[str], engine: str) -> Iterator[Row]:
         )
         yield "3x load: requests that failed", len(seen.failed), 0
         yield "3x load: memory after / before", server.resident_mib() / before, 1.1
-    with _served(folder, command, engine, "serving.cache={}") as server:
-        miss, hit = (_cost(server, 1)[0] for _ in range(2))
+    with served(folder, command, engine, "serving.cache={}") as server:
+        miss, hit = (cost(server, 1)[0] for _ in range(2))
         yield "cache: CPU seconds of a hit / of a miss", hit / miss, 1 / 50
-    with _served(
+    with served(
         folder, command, engine, "serving.grace_seconds=120", "serving.max_wait_seconds=600"
     ) as server:
         yield f"shutdown: lost of {_ACCEPTED} accepted", _lost_in_shutdown(server), 0
 
 
-def _cost(server: _Server, clients: int) -> tuple[float, Seen]:
-    """Return the server's CPU seconds a token with *clients*, and what these saw."""
-    before = sum(map(_cpu_seconds, _family(server.process.pid)))
-    seen = from_clients(server.url, server.model, clients, _REQUESTS)
-    if len(seen.answered) < _REQUESTS:
-        raise RuntimeError(f"{_REQUESTS - len(seen.answered)} of {_REQUESTS} requests were not answered")
-    return (sum(map(_cpu_seconds, _family(server.process.pid))) - before) / seen.tokens, seen
-
-
-def _lost_in_shutdown(server: _Server) -> float:
+def _lost_in_shutdown(server: Server) -> float:
     """Return how many accepted requests a SIGTERM cut."""
     results: list[Seen] = []
     load = threading.Thread(
@@ -132,7 +107,7 @@ def _lost_in_shutdown(server: _Server) -> float:
 def _bare(batches: Batches, folder: Path) -> float:
     """Return the CPU seconds a token of the engine without a server, on the same requests."""
     tokenizer = open_tokenizer(folder)
-    prompts = [prompt_ids(tokenizer, [{"role": "user", "content": prompt(n)}]) for n in range(_REQUESTS)]
+    prompts = [prompt_ids(tokenizer, [{"role": "user", "content": prompt(n)}]) for n in range(REQUESTS)]
     waiting, running, tokens = list(enumerate(prompts)), 0, 0
     started = time.process_time()
     while waiting or running:
@@ -143,41 +118,3 @@ def _bare(batches: Batches, folder: Path) -> float:
             tokens += len(progress.tokens)
             running -= progress.ended
     return (time.process_time() - started) / tokens
-
-
-@contextlib.contextmanager
-def _served(folder: Path, command: list[str], model: str, *options: str) -> Iterator[_Server]:
-    """Serve what *command* built, as a user does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    ours = [f"serving.port={port}", "serving.threads=1", *options]
-    process = subprocess.Popen([*RUN, "serve", *command, *ours], cwd=folder, env=environment())
-    url = f"http://127.0.0.1:{port}"
-    try:
-        while process.poll() is None:
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{url}/ready").status_code == 200:
-                    break
-            time.sleep(0.2)
-        yield _Server(url, model, process)
-    finally:
-        process.terminate()
-        process.wait(180)
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and all that it has started and that run."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
-    return [pid, *(member for child in children for member in _family(int(child)))]
-
-
-def _cpu_seconds(pid: int) -> float:
-    """Return the user and system seconds of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -10,6 +10,7 @@ from typing import Any
 from framework.config.jsonschema import option_classes
 from framework.config.schema import GROUPS, Config
 from framework.core.component import Component
+from framework.core.docstrings import field_docstrings
 from framework.core.paths import SHARE
 
 TARGET = Path(__file__).with_name("reference.md")
@@ -47,7 +48,7 @@ def _rows(cls: type[Component], names: list[str], prefix: str) -> list[str]:
             continue
         value = field.get_default(call_default_factory=True)
         default = "required" if field.is_required() else f"`{_format_default(value)}`"
-        rows.append(f"| `{prefix}{name}` | {default} | {_first(field.description)} |")
+        rows.append(f"| `{prefix}{name}` | {default} | {_first(field_docstrings(cls).get(name))} |")
     return rows
 
 

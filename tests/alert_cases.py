@@ -53,6 +53,16 @@ def buckets(fast, all_, of=metrics.REQUEST_SECONDS, bound=10):
     }
 
 
+def ended(**counts):
+    """Counters of ended background jobs, by status."""
+    return {f'{metrics.JOBS_ENDED}{{{OWN},status="{status}"}}': count for status, count in counts.items()}
+
+
+def webhooks(**counts):
+    """Counters of calls of webhooks, by outcome."""
+    return {f'{metrics.WEBHOOK_CALLS}{{{OWN},outcome="{name}"}}': count for name, count in counts.items()}
+
+
 def lengths(name, *means):
     """A histogram of one request per minute with each of *means* for six hours, the last for 20 minutes."""
     steps, total = [], 0.0
@@ -166,6 +176,30 @@ CASES = {
     "GituneQueueSlow": Case(
         fires=[buckets("0+90x60", "0+100x60", metrics.QUEUE_TIME_SECONDS, 5)],
         silent=[buckets("0+99x60", "0+100x60", metrics.QUEUE_TIME_SECONDS, 5), {}],
+    ),
+    "GituneKeysRefused": Case(
+        fires=[{f"{metrics.KEYS_REFUSED}{{{OWN}}}": "0x20 1x40"}],
+        silent=[{f"{metrics.KEYS_REFUSED}{{{OWN}}}": "1x20 0x40"}],
+    ),
+    "GituneJobsOld": Case(
+        fires=[{f"{metrics.JOBS_OLDEST_SECONDS}{{{OWN}}}": "0+60x60"}],
+        silent=[{f"{metrics.JOBS_OLDEST_SECONDS}{{{OWN}}}": "0+60x12 0x60"}],
+    ),
+    "GituneJobsFailing": Case(
+        fires=[ended(completed="0+8x60", failed="0+2x60")],
+        silent=[
+            ended(completed="0+19x60", failed="0+1x60"),
+            ended(cancelled="0+5x60", failed="0x60"),
+            ended(completed="0x60", failed="0x60"),
+        ],
+    ),
+    "GituneJobsLost": Case(
+        fires=[{f"{metrics.JOBS_TAKEN_BACK}{{{OWN}}}": "0x25 4x40"}],
+        silent=[{f"{metrics.JOBS_TAKEN_BACK}{{{OWN}}}": "0x25 1x40"}, {}],
+    ),
+    "GituneWebhooksFailing": Case(
+        fires=[webhooks(failed="0+8x60", given_up="0+1x60", ok="0+1x60")],
+        silent=[webhooks(failed="0+1x60", given_up="0x60", ok="0+9x60"), webhooks(failed="0x60", ok="0x60")],
     ),
     "GituneTrafficFall": Case(
         fires=[requests("0+600x24 14760+360x30"), requests("0+600x24 14400x30")],

@@ -1,17 +1,15 @@
 """Fixtures for all tests: tiny models with random weights, built once per session, and the command line."""
 
-import contextlib
 import gc
-import io
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from model_graphs import classifier_graph, export_to_genai
 
 if TYPE_CHECKING:
     from framework.build.model import Model
@@ -20,6 +18,10 @@ if TYPE_CHECKING:
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Hundreds of processes start; without bytecode each of them would compile the framework anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 COMMAND = (
     sys.executable,
@@ -79,25 +81,16 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _genai(model: Path, output: Path, precision: str) -> Path:
-    from onnxruntime_genai.models.builder import create_model, parse_extra_options
-
-    arguments = ("", str(model), str(output), precision, "cpu", str(output / "cache"))
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        create_model(*arguments, **parse_extra_options(*arguments, None))
-    return output
-
-
 @pytest.fixture(scope="session")
-def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tinyexport_to_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Llama in onnxruntime-genai's format, float32."""
-    return _genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
+    return export_to_genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
 
 
 @pytest.fixture(scope="session")
 def export_genai() -> Callable[[Path, Path, str], Path]:
     """Export a Hugging Face folder to onnxruntime-genai's format: ``export_genai(model, output, "fp32")``."""
-    return _genai
+    return export_to_genai
 
 
 @pytest.fixture(scope="session")
@@ -108,38 +101,6 @@ def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("tiny-openvino")
     OpenVino().write(tiny_llama, folder)
     return folder
-
-
-def _classifier_graph(model: Any) -> Any:
-    """Export an encoder's logits to ONNX, with dynamic batch and sequence."""
-    import torch
-
-    batch, sequence = torch.export.Dim("batch"), torch.export.Dim("sequence")
-    axes = {0: batch, 1: sequence}
-    names = ["input_ids", "attention_mask", "token_type_ids"]
-    ids = torch.ones(2, 5, dtype=torch.long)
-
-    class Logits(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids, attention_mask, token_type_ids):
-            return self.model(
-                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
-            ).logits
-
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        return torch.onnx.export(
-            Logits().eval(),
-            (ids, torch.ones_like(ids), torch.zeros_like(ids)),
-            dynamo=True,
-            dynamic_shapes=(axes,) * 3,
-            input_names=names,
-            output_names=["logits"],
-            verbose=False,
-        )
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +135,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = BertForSequenceClassification(config).eval()
     model.save_pretrained(folder)
-    _classifier_graph(model).save(folder / "model.onnx")
+    classifier_graph(model).save(folder / "model.onnx")
     return folder
 
 

@@ -1,9 +1,12 @@
 """An API server that answers GET requests for the objects that it was given."""
 
+import contextlib
 import json
+import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import yaml
 from api_server import applied
 
 from framework.gitops.managed_fields import KINDS, WORKLOADS
@@ -37,6 +40,29 @@ class ApiServer(ThreadingHTTPServer):
         (key,) = urllib.parse.parse_qs(query)["labelSelector"]
         items = [item for place, item in self.answers.items() if place.rpartition("/")[0] == path]
         return {"items": [item for item in items if key in item["metadata"].get("labels", {})]}
+
+
+@contextlib.contextmanager
+def running(kubeconfig):
+    """Run a server until the block ends; write the config that finds it."""
+    server = ApiServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "here",
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "users": [{"name": "me", "user": {"token": "t"}}],
+    }
+    kubeconfig.write_text(yaml.safe_dump(config))
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,5 +1,7 @@
 """Ask a server, whose URL is the argument, through litellm and langchain; print the answers as JSON.
 
+A second argument names texts, comma-separated, which the server embeds; without it, it is a language model's.
+
 The packages' own versions and dependencies are in an environment of their own: see test_other_clients.
 """
 
@@ -8,7 +10,7 @@ import sys
 from typing import Literal
 
 import litellm
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel, ConfigDict
 
 HELLO = {"role": "user", "content": "hello world"}
@@ -55,5 +57,31 @@ def through_langchain(url: str) -> dict[str, object]:
     }
 
 
+def vectors_through_litellm(url: str, texts: list[str]) -> dict[str, object]:
+    embedded = litellm.embedding(model="openai/tiny", input=texts, api_base=url, api_key="x")
+    ranked = litellm.rerank(model="hosted_vllm/tiny", query=texts[0], documents=texts, api_base=url, top_n=2)
+    return {
+        "vectors": [each["embedding"] for each in embedded.data],
+        "ranked": [[each["index"], each["relevance_score"]] for each in ranked.results],
+    }
+
+
+def vectors_through_langchain(url: str, texts: list[str]) -> dict[str, object]:
+    embeddings = OpenAIEmbeddings(
+        model="tiny", base_url=url, api_key="x", check_embedding_ctx_length=False, max_retries=0
+    )
+    return {"vectors": embeddings.embed_documents(texts), "query": embeddings.embed_query(texts[0])}
+
+
+def answers(url: str, texts: str = "") -> dict[str, object]:
+    if not texts:
+        return {"litellm": through_litellm(url), "langchain": through_langchain(url)}
+    listed = texts.split(",")
+    return {
+        "litellm": vectors_through_litellm(url, listed),
+        "langchain": vectors_through_langchain(url, listed),
+    }
+
+
 if __name__ == "__main__":
-    print(json.dumps({"litellm": through_litellm(sys.argv[1]), "langchain": through_langchain(sys.argv[1])}))
+    print(json.dumps(answers(*sys.argv[1:])))

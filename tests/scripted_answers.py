@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 
-from framework.serving.answers import Classification, Generation
+from framework.serving.answers import Classification, Embedding, Generation
 from framework.serving.caller import ANYBODY
 
 _numbers = itertools.count()
@@ -31,7 +31,7 @@ class ScriptedAnswers:
             self.canceled += 1
             raise
 
-    async def classify(self, asked):
+    async def answer_each(self, asked):
         self.begun += 1
         self.texts.append(list(asked.texts))
         await self.gate.wait()
@@ -50,6 +50,10 @@ def asking(text="hi", temperature=0.0, seed=None, limit=None):
 
 def classifying(*texts):
     return Classification(texts, ANYBODY, 0.0)
+
+
+def embedding(*texts, most=None):
+    return Embedding(texts, ANYBODY, 0.0, most_tokens=most)
 
 
 async def everything(events):

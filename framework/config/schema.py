@@ -17,6 +17,7 @@ from framework.build.export import Export
 from framework.build.launcher import Launcher
 from framework.build.model import Model
 from framework.build.parallelism import Parallelism
+from framework.build.select import Select
 from framework.build.stages.benchmark import Benchmark
 from framework.build.stages.publish import Publish
 from framework.build.tracking import Tracking
@@ -71,6 +72,9 @@ class Config(Component):
     clean: Annotated[dict[str, Clean], Field(min_length=1)]
     """What removes and rewrites rows before they are encoded: one or more options, applied in this order to
     the rows of every phase. With ``clean=[normalize,exact]`` a key is ``clean.exact.on``."""
+    select: Annotated[dict[str, Select], Field(min_length=1)]
+    """What takes the best part of the cleaned training rows of every phase: one or more options, applied in
+    this order. With ``select=[target,diversity]`` a key is ``select.target.share``."""
     tuning: Tuning
     training: Training
     parallelism: Parallelism
@@ -120,6 +124,11 @@ class Config(Component):
         return {name: option for name, option in options if isinstance(option, RowClean | CorpusClean)}
 
     @property
+    def selections(self) -> dict[str, Select]:
+        """The options that leave rows out, by name, in the order in which they are applied."""
+        return {name: option for name, option in self.select.items() if not option.changes_nothing}
+
+    @property
     def reshapings(self) -> dict[str, ModelCompression]:
         """The options that change the model before its export, by candidate."""
         options = self.compression.values()
@@ -159,7 +168,7 @@ class Config(Component):
         groups = {"data": phase.data, "tuning": phase.tuning, "training": phase.training}
         return self.model_copy(update={**groups, "phases": {}})
 
-    @field_validator("clean", "compression", mode="before")
+    @field_validator("clean", "select", "compression", mode="before")
     @classmethod
     def _refuse_nameless(cls, options: Any, info: ValidationInfo) -> Any:
         """Reject an option that Hydra placed as the whole group, since it names no package."""

@@ -10,16 +10,19 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError, to_jsonable_python
+from pydantic_core import CoreSchema, PydanticCustomError, to_jsonable_python
+
+from framework.core.docstrings import described_schema
 
 TARGET = "_target_"
 
@@ -37,11 +40,15 @@ class Component(BaseModel):
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
-        use_attribute_docstrings=True,
         validate_default=True,
         allow_inf_nan=False,
         protected_namespaces=(),
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe each field by the docstring below it."""
+        return described_schema(cls, core, handler)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -69,11 +76,22 @@ class Component(BaseModel):
         fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
 
+    def changes(self) -> dict[str, Any]:
+        """Return ``dump`` without the fields that have their default, here and in nested components.
+
+        It validates to an equal object, also in an earlier version that lacks fields which were added since,
+        as long as none of those is set and no default has changed.
+        """
+        fields = {
+            name: _plain(value, "changes")
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.get_default(call_default_factory=True)
+        }
+        return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
+
     def spec(self) -> dict[str, Any]:
         """Return ``dump`` without the fields marked ``UNKEYED``: the data that enters a key."""
-        keyed = {
-            name: _plain(getattr(self, name), keyed_only=True) for name in self.field_names(keyed_only=True)
-        }
+        keyed = {name: _plain(getattr(self, name), "spec") for name in self.field_names(keyed_only=True)}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
     def requires(self) -> Mapping[str, str]:
@@ -123,13 +141,15 @@ def components(value: Any, *, keyed_only: bool = False) -> Iterator[Component]:
             yield from components(item, keyed_only=keyed_only)
 
 
-def _plain(value: Any, keyed_only: bool = False) -> Any:
+def _plain(value: Any, form: Literal["dump", "changes", "spec"] = "dump") -> Any:
+    """Return *value* as JSON data, components in the *form* of that method."""
     if isinstance(value, Component):
-        return value.spec() if keyed_only else value.dump()
+        plain: dict[str, Any] = getattr(value, form)()
+        return plain
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, keyed_only) for key, item in value.items()}
+        return {str(key): _plain(item, form) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, keyed_only) for item in value]
+        return [_plain(item, form) for item in value]
     return to_jsonable_python(value)
 
 

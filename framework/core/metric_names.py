@@ -57,6 +57,8 @@ CACHE_BYTES = "gitune_cache_bytes"
 FALLBACKS = "gitune_fallback_answers_total"
 """Counter by ``reason`` (``shed``, ``failed``) and ``outcome`` (``answered``, ``unanswered``): requests that
 another model, or a fixed text, was asked to answer."""
+FALLBACK_TOKENS = "gitune_fallback_tokens_total"
+"""Counter by ``kind`` (``prompt``, ``completion``): tokens of another model's answers, as it counts them."""
 OUTBOUND_CALLS = "gitune_outbound_calls_total"
 """Counter by ``destination`` and ``outcome`` (``ok``, ``failed``, ``refused`` by the breaker): attempts to
 call another service."""
@@ -71,9 +73,17 @@ JOBS_OLDEST_SECONDS = "gitune_jobs_oldest_queued_seconds"
 JOBS_ENDED = "gitune_jobs_ended_total"
 """Counter by ``status`` (``completed``, ``failed``, ``cancelled``, ``incomplete``): background jobs that have
 ended; each is counted by one server."""
+JOBS_TAKEN_BACK = "gitune_jobs_taken_back_total"
+"""Counter: background jobs whose worker or server fell silent, or was lost too often; they are queued again,
+or have failed. Each is counted by one server."""
+WEBHOOK_CALLS = "gitune_webhook_calls_total"
+"""Counter by ``outcome`` (``ok``, ``failed``, ``given_up``): calls of the webhooks of ended jobs; one that
+failed is made again, one that was given up is not."""
 KEY_RELOADS = "gitune_key_reloads_total"
 """Counter by ``result`` (``loaded``, ``refused``): changes of the file of API keys; after a refused one the
 earlier keys stay."""
+KEYS_REFUSED = "gitune_keys_refused"
+"""Gauge: 1 while the file of API keys is refused and the earlier keys stay, else 0."""
 DRIFT_PSI = "gitune_drift_psi"
 """Gauge by ``feature`` (``prompt_words``, ``answer_words``, ``label``): population stability index of the
 newest requests against the reference of ``serving.drift``; NaN until there are enough."""

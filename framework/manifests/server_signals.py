@@ -92,6 +92,14 @@ class Signals:
     """Counter of the background jobs that have ended, by the label ``status``."""
     jobs_queued: Series | None = None
     """Gauge of the queued background jobs; each server exports the same number."""
+    jobs_taken_back: Series | None = None
+    """Counter of the background jobs that lost their worker or server."""
+    webhooks: Series | None = None
+    """Counter of the calls of webhooks, by the label ``outcome``: ``ok``, or a failure."""
+    key_reloads: Series | None = None
+    """Counter of the changes of the file of API keys, by the label ``result``."""
+    keys_refused: Series | None = None
+    """Gauge that is 1 while that file is refused and earlier keys hold."""
     ready: Series = Series("up")
     """Gauge that is 1 where a pod can answer."""
     kind: str = "histogram"
@@ -119,6 +127,14 @@ class Signals:
             return None
         bad = f"({self.bad_outputs.rate(selector, window)} or vector(0))"
         return f"{bad} / ({self.outputs.rate(selector, window)} > 0)"
+
+    def failed_job_share(self, selector: str) -> str | None:
+        """Return the share of the ended background jobs that failed, 0 to 1; no result without any."""
+        return _part(self.jobs_ended, 'status="failed"', selector, "30m")
+
+    def failed_webhook_share(self, selector: str) -> str | None:
+        """Return the share of the calls of webhooks that failed, 0 to 1; no result without any."""
+        return _part(self.webhooks, 'outcome!="ok"', selector, "15m")
 
     def latency(self, selector: str, quantile: float = 0.99, window: str = "5m") -> str:
         """Return a quantile of the latency, in seconds.
@@ -177,6 +193,14 @@ def _sum(queries: Sequence[str]) -> str:
     return f"({first} + {' + '.join(f'({query} or vector(0))' for query in rest)})" if rest else first
 
 
+def _part(series: Series | None, matchers: str, selector: str, window: str) -> str | None:
+    """Return the share of a counter's growth that *matchers* select."""
+    if series is None:
+        return None
+    part, whole = Series(series.name, matchers).rate(selector, window), series.rate(selector, window)
+    return f"{part} / ({whole} > 0)"
+
+
 def _quantile(series: Series, kind: str, selector: str, quantile: float, window: str) -> str:
     if kind == "gauge":
         return f"max({series.of(selector)})"
@@ -214,6 +238,10 @@ GITUNE = Signals(
     jobs_age=Series(metrics.JOBS_OLDEST_SECONDS),
     jobs_ended=Series(metrics.JOBS_ENDED),
     jobs_queued=Series(metrics.JOBS_QUEUED),
+    jobs_taken_back=Series(metrics.JOBS_TAKEN_BACK),
+    webhooks=Series(metrics.WEBHOOK_CALLS),
+    key_reloads=Series(metrics.KEY_RELOADS),
+    keys_refused=Series(metrics.KEYS_REFUSED),
     ready=Series(metrics.READY),
 )
 """Our own server."""

@@ -22,6 +22,7 @@ from framework.build.stages.model import FetchModel
 from framework.build.stages.parity import CompareExports
 from framework.build.stages.publish import PublishRelease
 from framework.build.stages.read import ReadRows
+from framework.build.stages.select import SelectRows
 from framework.build.stages.tune import Tune
 from framework.config.schema import REFERENCE, Config, Phase
 from framework.core.errors import PlanError
@@ -122,12 +123,14 @@ def _trained(config: Config, model: Step, bounds: GateBounds) -> tuple[Rows, lis
 
 
 def _encoded(config: Config, name: str, phase: Phase, model: Step) -> Step:
-    """Return the step that encodes the rows of phase *name*, behind those that read and clean them."""
+    """Return the step that encodes the rows of phase *name*, behind those from reading to selecting."""
     rows = Step(f"read {name}".strip(), ReadRows.of(phase.data))
     for option, clean in config.cleaning.items():
         cleaned = CleanRows.of(option, clean, config.model)
         needs = {"rows": rows} | ({"model": model} if clean.needs_tokenizer else {})
         rows = Step(f"clean {option} {name}".strip(), cleaned, needs)
+    for option, select in config.selections.items():
+        rows = Step(f"select {option} {name}".strip(), SelectRows.of(option, select), {"rows": rows})
     stage = EncodeRows.of(phase.data, config.model)
     return Step(f"encode {name}".strip(), stage, {"rows": rows, "model": model})
 

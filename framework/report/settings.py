@@ -7,8 +7,8 @@ from framework.config.schema import Config
 from framework.core.component import Component
 
 _SHOWN = (
-    *("model", "data", "clean", "tuning", "training", "parallelism", "evaluation"),
-    *("compression", "export"),
+    *("model", "data", "clean", "select", "tuning", "training", "parallelism"),
+    *("evaluation", "compression", "export"),
 )
 
 

@@ -46,9 +46,10 @@ COLUMNS: dict[Table, dict[str, str]] = {
 }
 """Columns and their types, by table; every one can be null.
 
-``messages`` and ``tools`` are JSON, as the request had them. A classifier's input is ``text`` instead, and
-its ``answer`` a label, or JSON of labels or entities. ``time`` is the arrival. ``bad`` says why an answer
-is bad, ``version`` has the first twelve digits of the digest that the feedback is about.
+``messages`` and ``tools`` are JSON, as the request had them. A text that is continued, and a classifier's
+input, is ``text`` instead; a classifier's ``answer`` is a label, or JSON of labels or entities, and has no
+``finish_reason``. Vectors are not kept. ``time`` is the arrival. ``bad`` says why an answer is bad,
+``version`` has the first twelve digits of the digest that the feedback is about.
 """
 
 

@@ -10,8 +10,10 @@ from framework.requestlog.drift import Sample, words
 def sample_of(row: Mapping[str, Any]) -> Sample:
     """Return the sample of a row of the log's ``requests``."""
     bad = row["bad"] is not None
-    if row["messages"] is None:
+    if row["messages"] is None and row["finish_reason"] is None:
         return Sample(words(row["text"] or ""), None, row["answer"], bad)
+    if row["messages"] is None:
+        return Sample(words(row["text"] or ""), words(row["answer"] or ""), None, bad)
     return conversation(json.loads(row["messages"]), row["answer"] or "", bad=bad)
 
 

@@ -98,8 +98,10 @@ class _Server(uvicorn.Server):
         open_model = partial(ServedModel, serving, limits, features, self.stack, self.metrics)
         self.models = ServedModels(open_model, folder, release, self._end)
         self._watch()
-        self._introduction = introduce(release, serving.host, serving.port, page=limits.page)
-        self._keys = Keys(os.environ.get(API_KEY, "").strip() or None, limits.keys, self._count_reload)
+        self._serving = serving
+        self._keys = Keys(
+            os.environ.get(API_KEY, "").strip() or None, limits.keys, self.metrics.keys.reloaded
+        )
         self._background: Background | None = None
         if features.jobs is not None:
             self._background = Background(features.jobs, release.name, folder.absolute().parent, self.metrics)
@@ -149,9 +151,6 @@ class _Server(uvicorn.Server):
         self.metrics.watch_memory("model", lambda: self.models.current.supervisor.pid)
         self.metrics.engine_starts.set_function(lambda: float(self.models.current.supervisor.starts))
 
-    def _count_reload(self, result: str) -> None:
-        self.metrics.key_reloads.labels(result).inc()
-
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain on a signal; uvicorn calls it."""
         self.stop(sig)
@@ -194,7 +193,8 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def _announce(self) -> None:
-        for line in self._introduction:
+        host, port = self._serving.host, self._serving.port
+        for line in introduce(self.models.current.release, host, port, page=self._limits.page):
             print(line, file=sys.stderr)
 
     async def _drain(self) -> None:

@@ -35,7 +35,8 @@ class HttpServing(Serving):
     Language models answer ``POST /v1/chat/completions`` as OpenAI's API does, also as a stream. Decoding
     is greedy unless the request sets a ``temperature``, since the release's metrics were measured with
     greedy decoding. Classifiers answer ``POST /v1/classify`` with one label, with every label that
-    applies, or with the entities in the text. All have ``/v1/models``, ``/v1/release``, ``/v1/feedback``,
+    applies, or with the entities in the text. Text-embedding models answer ``POST /v1/embeddings`` and
+    ``POST /v1/rerank``. All have ``/v1/models``, ``/v1/release``, ``/v1/feedback``,
     ``/openapi.json``, ``/health`` (the model's process runs, or is being started), ``/ready`` (the model has
     answered once) and ``/metrics``, and the pages ``/`` and ``/docs``. If the environment variable
     ``GITUNE_API_KEY`` or ``keys`` is set, every route except the last five needs a key.
@@ -81,10 +82,10 @@ class HttpServing(Serving):
     """What the newest requests are compared with, in the metrics."""
     request_log: RequestLog | None = None
     """Keeps a sample of the finished requests, and all feedback, as Parquet files; off by default. These are
-    texts of users: see ``docs/serving.md`` before you turn it on."""
+    texts of users: see ``docs/serving-telemetry.md`` before you turn it on."""
     adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
     """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
-    local folder, or the URL of a published one, which ends in its digest. Needs ``export=transformers``."""
+    local folder, or the URL of a published one, which ends in its digest. Needs ``export=openvino`` or ``transformers``."""
 
     def connections(self) -> Mapping[str, str]:
         """Return the addresses of the services that it calls; see the base class."""

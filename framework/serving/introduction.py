@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from framework.build.task import open_task
 from framework.core.release import Release
 from framework.serving import API_KEY
-from framework.serving.api import chat, classify
+from framework.serving.api import chat, classify, embeddings
 
 
 def introduce(release: Release, host: str, port: int, *, page: bool) -> list[str]:
@@ -25,8 +25,9 @@ def introduce(release: Release, host: str, port: int, *, page: bool) -> list[str
     here = f"http://{_reachable(host)}:{port}"
     if page:
         lines.append(f"  a page to try it: {here}/")
-    model = chat.Chat if open_task(release.task).generates else classify.Classify
-    operation = model.operations[0]
+    task = open_task(release.task)
+    of_text = embeddings.Embeddings if task.embeds else classify.Classify
+    operation = (chat.Chat if task.generates else of_text).operations[0]
     body = {"model": release.name, **(operation.example or {})}
     key = f' -H "Authorization: Bearer ${API_KEY}"' if API_KEY in os.environ else ""
     content = f"-H 'Content-Type: application/json' -d {shlex.quote(json.dumps(body))}"

@@ -11,17 +11,19 @@ from starlette.middleware import Middleware
 from framework.build.task import open_task
 from framework.serving.access.allowance import Allowances
 from framework.serving.access.keys import Keys
-from framework.serving.api.background_responses import BackgroundResponses
 from framework.serving.api.chat import Chat
 from framework.serving.api.classify import Classify
 from framework.serving.api.completions import Completions
+from framework.serving.api.embeddings import Embeddings
 from framework.serving.api.feedback import Feedback
 from framework.serving.api.jobs import JobRoutes
+from framework.serving.api.kept_responses import KeptResponses
 from framework.serving.api.missing_task import MissingTask
 from framework.serving.api.models import Models
 from framework.serving.api.openapi import Document
 from framework.serving.api.operation import Endpoint
 from framework.serving.api.probes import PATHS, Probes
+from framework.serving.api.rerank import Rerank
 from framework.serving.api.responses import Responses
 from framework.serving.api.service import Service
 from framework.serving.api.tokens import Tokens
@@ -49,15 +51,17 @@ def open_application(
         allowances: what each key may still ask for.
         lifespan: Starlette's, which starts and ends the engine.
     """
-    generates = open_task(service.release.task).generates
-    background = None
-    if generates and service.background is not None:
-        background = BackgroundResponses(service, service.background)
-    answering: list[Endpoint] = [Tokens(service), MissingTask(service)]
-    if generates:
-        answering[:0] = [Chat(service), Completions(service), Responses(service, background)]
+    task = open_task(service.release.task)
+    kept = None
+    if task.generates and service.background is not None:
+        kept = KeptResponses(service, service.background)
+    answering: list[Endpoint]
+    if task.embeds:
+        answering = [Embeddings(service), Rerank(service), Tokens(service)]
     else:
-        answering.insert(0, Classify(service))
+        answering = [Classify(service), Tokens(service), MissingTask(service)]
+    if task.generates:
+        answering[:1] = [Chat(service), Completions(service), Responses(service, kept)]
     endpoints = [*answering, Feedback(service), Models(service), probes]
     routes = [route for endpoint in answering for route in endpoint.routes]
     paths = [route.path for route in routes]
@@ -72,8 +76,8 @@ def open_application(
         able = [each for each in answering if not isinstance(each, MissingTask)]
         asked = tuple(route.path for each in able for route in each.routes if not route.param_convertors)
         endpoints.append(JobRoutes(service.background, asked))
-    if background is not None:
-        endpoints.append(background)
+    if kept is not None:
+        endpoints.append(kept)
     open_paths: tuple[str, ...] = PATHS
     if service.limits.page:
         endpoints.append(pages.Pages())

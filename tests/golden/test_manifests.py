@@ -72,7 +72,7 @@ CASES = {
     ("dev", "kserve"): {"deployment": "kserve"},
     ("production", "kserve"): {"deployment": ("kserve", {"image": PINNED, **PLACED})},
     ("production", "canary"): {"rollout": "canary", "traffic": "istio", "autoscaling": "keda"},
-    ("production", "blue-green"): {"rollout": "blue-green", "traffic": "envoy-gateway"},
+    ("production", "blue-green"): {"rollout": "blue-green", "traffic": "gateway-api"},
     ("production", "shadow"): {
         "rollout": "shadow",
         "traffic": "istio",

@@ -34,6 +34,7 @@ UPDATE = "GITUNE_UPDATE_GOLDEN=1 pytest tests/golden/test_versions.py"
 GROUPS = (
     "data",
     "clean",
+    "select",
     "model",
     "tuning",
     "training",

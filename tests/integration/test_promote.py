@@ -125,32 +125,6 @@ def test_concurrent_promotions_all_land(gitops, clone, remote, tmp_path, start):
         assert gitops.git(folder, "worktree", "list").count("\n") == 0
 
 
-def test_missed_gate_is_named(gitops, clone, remote):
-    gitops.put(clone, gitops.release("one", "b", exact_match=0.6))
-    gitops.git(clone, "push", "-q")
-    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
-    assert "tuned.exact_match is 0.6," in error
-    assert ">= 0.7" in error
-
-
-def test_bare_gate_binds_the_released_candidate(gitops, clone, remote):
-    def built(int4):
-        metrics = {"tuned.exact_match": 1.0, "int4.exact_match": int4}
-        lock = gitops.release("one", "b").model_copy(update={"candidate": "int4", "metrics": metrics})
-        gitops.put(clone, lock)
-        gitops.git(clone, "push", "-q")
-
-    built(0.6)
-    words = ("promote", "release=one", "from=dev", "to=staging")
-    assert "int4.exact_match is 0.6, the gate requires >= 0.7" in gitops.refused(clone, *words)
-    built(0.72)
-    done = gitops.verb(clone, *words)
-    assert done.returncode == 0, done.stderr
-    message = gitops.git(remote, "show", "-s", "--format=%B", f"promote/one-staging-{'b' * 12}")
-    assert "int4.exact_match is 0.72, the gate requires >= 0.7." in message
-    assert "tuned.exact_match" not in message
-
-
 def test_edited_lock_is_refused(gitops, clone, remote):
     file = clone / "environments" / "dev" / "one" / LOCK
     file.write_text(file.read_text().replace("0.75", "0.95"))

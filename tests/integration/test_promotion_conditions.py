@@ -125,3 +125,29 @@ def test_recipe_can_add_to_what_its_environment_requires(gitops, clone, remote):
     gitops.git(clone, "commit", "-qam", "Recipe")
     gitops.git(clone, "push", "-q")
     assert "production requires 8d" in gitops.refused(clone, *ONWARD)
+
+
+def test_missed_gate_is_named(gitops, clone, remote):
+    gitops.put(clone, gitops.release("one", "b", exact_match=0.6))
+    gitops.git(clone, "push", "-q")
+    error = gitops.refused(clone, "promote", "release=one", "from=dev", "to=staging")
+    assert "tuned.exact_match is 0.6," in error
+    assert ">= 0.7" in error
+
+
+def test_bare_gate_binds_the_released_candidate(gitops, clone, remote):
+    def built(int4):
+        metrics = {"tuned.exact_match": 1.0, "int4.exact_match": int4}
+        lock = gitops.release("one", "b").model_copy(update={"candidate": "int4", "metrics": metrics})
+        gitops.put(clone, lock)
+        gitops.git(clone, "push", "-q")
+
+    built(0.6)
+    words = ("promote", "release=one", "from=dev", "to=staging")
+    assert "int4.exact_match is 0.6, the gate requires >= 0.7" in gitops.refused(clone, *words)
+    built(0.72)
+    done = gitops.verb(clone, *words)
+    assert done.returncode == 0, done.stderr
+    message = gitops.git(remote, "show", "-s", "--format=%B", f"promote/one-staging-{'b' * 12}")
+    assert "int4.exact_match is 0.72, the gate requires >= 0.7." in message
+    assert "tuned.exact_match" not in message

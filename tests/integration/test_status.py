@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import threading
 from pathlib import Path
 
 import pytest
 import yaml
 from api_server import changed
-from fake_api_server import ALL, ApiServer
+from fake_api_server import ALL, running
 
 from framework.core.release import LOCK
 from framework.gitops.live_objects import Cluster
@@ -27,23 +26,9 @@ def no_cluster(monkeypatch, tmp_path):
 
 @pytest.fixture
 def api(no_cluster, tmp_path, monkeypatch):
-    server = ApiServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-        "clusters": [{"name": "here", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
-        "users": [{"name": "me", "user": {"token": "t"}}],
-    }
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running(tmp_path / "kubeconfig") as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol, Self
 
 from pydantic import Field
 
@@ -39,7 +39,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Removal:
-    """A row that ``CorpusClean.decide`` removes."""
+    """A row that ``CorpusClean.decide`` removes, or rewrites by ``CorpusClean.result``."""
 
     number: int
     """The row's number in the split, from 0."""
@@ -69,6 +69,15 @@ class Clean(Component, ABC):
         """Return what is wrong as far as it can be seen without reading rows; keys are of its fields."""
         return []
 
+    def opened(self, rows: Path, tokenizer: Any) -> Self:
+        """Return the option with what it must know beforehand, such as the test rows.
+
+        Args:
+            rows: the folder of the rows, see ``framework.build.data.shards``.
+            tokenizer: the model's; None unless ``needs_tokenizer``.
+        """
+        return self
+
 
 class RowClean(Clean):
     """Judges or rewrites each row by itself, or with its neighbors in the batch."""
@@ -79,15 +88,6 @@ class RowClean(Clean):
 
         The result depends on the batch alone, so that batches can be spread over processes.
         """
-
-    def opened(self, rows: Path, tokenizer: Any) -> Self:
-        """Return the option with what ``apply`` must know beforehand, such as the test rows.
-
-        Args:
-            rows: the folder of the rows, see ``framework.build.data.shards``.
-            tokenizer: the model's; None unless ``needs_tokenizer``.
-        """
-        return self
 
     def for_test_rows(self) -> "RowClean | None":
         """Return what rewrites test rows; None leaves them as they are. It must not remove any."""
@@ -109,3 +109,24 @@ class CorpusClean(Clean):
             folder: holds the columns, one Parquet file a shard, with ``number`` (the row's in the split),
                 ``file`` and ``line``. Temporary files may be written into it.
         """
+
+    def result(self, source: SourcedRow, removal: Removal) -> SourcedRow | None:
+        """Return what stays of a row that ``decide`` names; None, as by default, removes it."""
+        return None
+
+
+class Decides(Protocol):
+    """A rule over all rows: a ``CorpusClean``, or a selecting option."""
+
+    @property
+    def workers(self) -> int:
+        """Processes that share the shards."""
+
+    def columns(self, batch: Batch) -> "Mapping[str, np.ndarray]":
+        """Return columns with one value for each row of *batch*."""
+
+    def decide(self, folder: Path) -> Iterator[Removal]:
+        """Yield the rows to remove, in order, each once."""
+
+    def result(self, source: SourcedRow, removal: Removal) -> SourcedRow | None:
+        """Return what stays of a row that ``decide`` names; None removes it."""

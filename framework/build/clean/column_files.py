@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.build.clean import Batch, CorpusClean
+from framework.build.clean import Batch, Decides
 from framework.build.clean.process_pool import ordered_map
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _MEMORY = "400MB"
 """What DuckDB may use before it writes to disk."""
 
 
-def write_columns(clean: CorpusClean, batches: Iterable[Batch], folder: Path) -> None:
+def write_columns(rule: Decides, batches: Iterable[Batch], folder: Path) -> None:
     """Write the columns of each batch to ``<folder>/<batch>.parquet``, unless the file is there."""
     import numpy as np
     import pyarrow as pa
@@ -40,7 +40,7 @@ def write_columns(clean: CorpusClean, batches: Iterable[Batch], folder: Path) ->
                 yield batch
             first += len(batch)
 
-    for columns in ordered_map(clean.columns, missing(), clean.workers):
+    for columns in ordered_map(rule.columns, missing(), rule.workers):
         file, first, batch = places.popleft()
         origins = {
             "number": np.arange(first, first + len(batch), dtype=np.int64),

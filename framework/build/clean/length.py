@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, PrivateAttr
 
 from framework.build.clean import Batch, Reason, RowClean
-from framework.build.clean.row_texts import Part, texts_of
+from framework.build.clean.row_texts import Part, is_document, texts_of
 from framework.build.data.shards import SourcedRow, to_json
 from framework.core.errors import DataError
 from framework.core.problem import Problem
@@ -84,7 +84,7 @@ class Length(RowClean):
         if tokens <= self.max_tokens:
             yield source, tokens
             return
-        if not _is_document(source) or self.too_long == "reject":
+        if not is_document(source) or self.too_long == "reject":
             why = f"{tokens} tokens, more than max_tokens={self.max_tokens}"
             reasons.append(Reason(source, "too_long", why))
             return
@@ -119,7 +119,7 @@ class Length(RowClean):
         held = 0
         for source, tokens in sized:
             short = tokens < self.min_tokens
-            document = _is_document(source)
+            document = is_document(source)
             if short and not (document and self.too_short == "merge"):
                 why = f"{tokens} tokens, fewer than min_tokens={self.min_tokens}"
                 reasons.append(Reason(source, "too_short", why))
@@ -138,10 +138,6 @@ class Length(RowClean):
                 waiting, held = [], 0
         if waiting:
             yield _joined(waiting, reasons)
-
-
-def _is_document(source: SourcedRow) -> bool:
-    return source.image is None and source.row.keys() == {"text"}
 
 
 def _boundary(text: str, limit: int) -> int:

@@ -93,6 +93,11 @@ def rewritten(source: SourcedRow, part: Part, change: Change, *, calls: bool = F
     return source if new == row else replace(source, text=to_json(cast(Row, new)))
 
 
+def is_document(source: SourcedRow) -> bool:
+    """Tell whether the row is nothing but a text, so that it can be cut and joined."""
+    return source.image is None and source.row.keys() == {"text"}
+
+
 def excerpt(source: SourcedRow, length: int = 240) -> str:
     """Return the beginning of the row's texts in one line, for a report."""
     line = " ".join(" ".join(texts_of(source.row, "all")).split())

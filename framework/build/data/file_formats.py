@@ -7,11 +7,17 @@ with its problem. ``Unreadable`` is raised only where one fault hides an unknown
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from framework.build.data.json_rows import read_json
 from framework.build.data.raw_rows import Record, Unreadable, not_utf8
 from framework.build.data.table_rows import read_csv, read_tsv
 from framework.build.data.text_lines import COMPRESSED, numbered_lines
+
+_BATCH = 1024
+"""Rows that are Python objects at one time."""
+_ARROW_FILE = b"ARROW1"
+"""What a file of Arrow's file format begins with; one of its stream format does not."""
 
 
 def read_text(path: Path) -> Iterator[Record]:
@@ -31,20 +37,52 @@ def read_parquet(path: Path) -> Iterator[Record]:
     Raises:
         Unreadable: pyarrow is not installed, or the file is not a complete Parquet file.
     """
+    return _rows(path, "Parquet", _parquet_batches)
+
+
+def read_arrow(path: Path) -> Iterator[Record]:
+    """Read an Arrow stream or file batch by batch; a record's number is the row's, from 1.
+
+    Raises:
+        Unreadable: pyarrow is not installed, or the file is not a complete Arrow file.
+    """
+    return _rows(path, "Arrow", _arrow_batches)
+
+
+def _rows(path: Path, kind: str, batches: Callable[[Path], Iterator[Any]]) -> Iterator[Record]:
     try:
         import pyarrow
-        from pyarrow import parquet
     except ImportError:
-        raise Unreadable(None, "reading Parquet needs pyarrow; `pip install pyarrow`") from None
+        raise Unreadable(None, f"reading {kind} needs pyarrow; `pip install pyarrow`") from None
     number = 0
     try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                for raw in batch.to_pylist():
-                    number += 1
-                    yield Record(number, raw)
+        for batch in batches(path):
+            for raw in batch.to_pylist():
+                number += 1
+                yield Record(number, raw)
     except (pyarrow.ArrowException, OSError) as error:
-        raise Unreadable(number + 1, f"not a complete Parquet file: {error}") from None
+        raise Unreadable(number + 1, f"not a complete {kind} file: {error}") from None
+
+
+def _parquet_batches(path: Path) -> Iterator[Any]:
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=_BATCH)
+
+
+def _arrow_batches(path: Path) -> Iterator[Any]:
+    import pyarrow
+
+    with pyarrow.memory_map(str(path)) as file:
+        if file.read(len(_ARROW_FILE)) == _ARROW_FILE:
+            reader = pyarrow.ipc.open_file(file)
+            batches = map(reader.get_batch, range(reader.num_record_batches))
+        else:
+            file.seek(0)
+            batches = pyarrow.ipc.open_stream(file)
+        for batch in batches:
+            yield from (batch.slice(start, _BATCH) for start in range(0, batch.num_rows, _BATCH))
 
 
 Reader = Callable[[Path], Iterator[Record]]
@@ -56,14 +94,14 @@ READERS: dict[str, Reader] = {
     "tsv": read_tsv,
     "txt": read_text,
     "parquet": read_parquet,
+    "arrow": read_arrow,
 }
-"""Readers by file suffix. All except Parquet's also read compressed files, see ``text_lines``."""
+"""Readers by file suffix. Those of text also read compressed files, see ``text_lines``."""
 
 _INSTEAD = {
     "md": "set data.format=txt to learn its paragraphs",
     "xlsx": "save the sheet as 'CSV UTF-8'",
     "xls": "save the sheet as 'CSV UTF-8'",
-    "arrow": "save it as Parquet",
     "zip": "unpack it and set data.train to the folder",
     "tar": "unpack it and set data.train to the folder",
     "tgz": "unpack it and set data.train to the folder",

@@ -39,11 +39,11 @@ Sources = Annotated[
     Field(min_length=1),
     BeforeValidator(_as_list, json_schema_input_type=Source | str | list[Source | str]),
 ]
-Format = Literal["auto", "jsonl", "json", "csv", "tsv", "txt", "parquet"]
+Format = Literal["auto", "jsonl", "json", "csv", "tsv", "txt", "parquet", "arrow"]
 
 
 class Files(Data):
-    """JSONL, JSON, CSV, TSV, text (each also compressed) or Parquet files."""
+    """JSONL, JSON, CSV, TSV, text (each also compressed), Parquet or Arrow files."""
 
     train: Sources
     """Where the rows are: a path or URL, or a list of them; a folder means all files in it. A data set of the
@@ -114,11 +114,11 @@ class Files(Data):
         yield from islice(self._assigned(split), self.max_samples)
 
     def uses(self) -> Mapping[str, str]:
-        """Return pyarrow for Parquet and Zstandard; a remote folder's files are not known yet."""
+        """Return pyarrow for Parquet, Arrow and Zstandard; a remote folder's files are not known yet."""
         names = [name for source in (*self.train, *(self.test or ())) for name in file_names(source)]
         formats = {self.format, *(suffix_of(name) for name in names if self.format == "auto")}
         zstandard = any(name.lower().endswith(".zst") for name in names)
-        return {"pyarrow": "parquet"} if "parquet" in formats or zstandard else {}
+        return {"pyarrow": "parquet"} if formats & {"parquet", "arrow"} or zstandard else {}
 
     def problems(self) -> list[Problem]:
         """Return local sources without rows or of unknown format, and files that are in both splits."""
@@ -243,7 +243,7 @@ class Files(Data):
             DataError: its format is unknown.
         """
         reader, size = self._reader(file.name), file.path.stat().st_size
-        if not 0 < size < _PROBED or reader is READERS["parquet"]:
+        if not 0 < size < _PROBED or reader in (READERS["parquet"], READERS["arrow"]):
             return size > 0
         try:
             return next(reader(file.path), None) is not None

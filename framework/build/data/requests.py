@@ -133,6 +133,8 @@ class Requests(Data):
         """Return why a request is not learned from; None if it is."""
         if row["messages"] is None and row["text"] is None:
             return "no prompt"
+        if row["messages"] is None and row["finish_reason"] is not None:
+            return "a continued text, and no conversation"
         if said.get("correction"):
             return None
         if row["bad"] or row["finish_reason"] == "length" or not row["answer"]:

@@ -1,12 +1,11 @@
 """Stage ``clean``: one cleaning step over canonical rows, in shards; see ``framework.build.clean``."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
-from framework.build.clean import Batch, CorpusClean, Reason, Removal, RowClean
-from framework.build.clean.column_files import write_columns
+from framework.build.clean import Batch, CorpusClean, RowClean
+from framework.build.clean.decision import kept_rows
 from framework.build.clean.process_pool import ordered_map
 from framework.build.clean.removals import Removals, require_share
 from framework.build.data import SPLITS, Split
@@ -25,6 +24,8 @@ from framework.core.component import UNKEYED
 from framework.core.errors import DataError
 from framework.core.step import Stage, Workspace
 from framework.core.workload import LIBRARIES, DataSize, Estimate, Workload
+
+_Option = TypeVar("_Option", RowClean, CorpusClean)
 
 
 class CleanRows(Stage):
@@ -108,7 +109,7 @@ class CleanRows(Stage):
     ) -> Iterator[SourcedRow]:
         if isinstance(self.clean, RowClean):
             return self._applied(self._opened(self.clean, inputs), inputs["rows"], "train", removals)
-        return self._decided(self.clean, inputs["rows"], removals, workspace)
+        return kept_rows(self._opened(self.clean, inputs), inputs["rows"], removals, workspace.scratch)
 
     def _test(self, inputs: Mapping[str, Path], removals: Removals) -> Iterator[SourcedRow]:
         rewriter = self.clean.for_test_rows() if isinstance(self.clean, RowClean) else None
@@ -116,7 +117,7 @@ class CleanRows(Stage):
             return read_shards(inputs["rows"], "test")
         return self._applied(self._opened(rewriter, inputs), inputs["rows"], "test", removals)
 
-    def _opened(self, clean: RowClean, inputs: Mapping[str, Path]) -> RowClean:
+    def _opened(self, clean: _Option, inputs: Mapping[str, Path]) -> _Option:
         return clean.opened(inputs["rows"], self.model.tokenizer(inputs["model"]) if self.model else None)
 
     def _applied(self, clean: RowClean, rows: Path, split: Split, removals: Removals) -> Iterator[SourcedRow]:
@@ -124,22 +125,6 @@ class CleanRows(Stage):
             for reason in reasons:
                 removals.add(split, reason)
             yield from kept
-
-    def _decided(
-        self, clean: CorpusClean, rows: Path, removals: Removals, workspace: Workspace
-    ) -> Iterator[SourcedRow]:
-        """Yield the rows that the decision over all of them keeps."""
-        folder = workspace.scratch / "columns"
-        write_columns(clean, _batches(rows, "train"), folder)
-        decided = clean.decide(folder)
-        removal: Removal | None = next(decided, None)
-        for number, row in enumerate(read_shards(rows, "train")):
-            if removal is None or removal.number != number:
-                yield row
-                continue
-            removals.add("train", Reason(row, removal.rule, removal.text))
-            removal = next(decided, None)
-        shutil.rmtree(folder)
 
     def _require_share(self, summary: Mapping[str, Mapping[str, Any]]) -> None:
         train = summary["train"]

@@ -26,17 +26,14 @@ from framework.delivery.deployment.server_pod import (
 )
 from framework.manifests.identity import Identity, Object
 from framework.manifests.pod import CONFIG_FOLDER, USER, WORKING_FOLDER
-from framework.manifests.server_signals import GITUNE
 from framework.manifests.values import Amounts, Image, Port, amount
-from framework.manifests.workload import Workload
 from framework.serving import API_KEY, Serving
 
-_JSON = ".generated.json"
-"""Suffix by which ``render`` recognizes its own JSON files."""
-SETTINGS = f"serving{_JSON}"
+SETTINGS = f"serving{compose_services.JSON}"
 """File of the server's settings."""
 _SECRETS = "${GITUNE_SECRETS:?set it to the folder of the files with passwords and keys}"
 _SIGNERS = "${GITUNE_SIGNERS:?set it to the JSON file of the accepted signers}"
+_KEYS = "/run/secrets/keys.yaml"
 _USER = f"{USER}:{USER}"
 _PULSE = "/tmp/worker-runs"
 _WORKER_LIMITS = Amounts(cpu="1", memory="1Gi")
@@ -47,9 +44,6 @@ RABBITMQ_URL = "GITUNE_RABBITMQ_URL"
 """The variable that is set to the URL of this machine's RabbitMQ."""
 
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-_KEYS = "/run/secrets/keys.yaml"
 
 
 class Compose(Deployment):
@@ -83,7 +77,8 @@ class Compose(Deployment):
     ``keys.yaml``; see ``serving.keys``."""
     store_variables: tuple[Variable, ...] = ()
     """Names of the environment variables with a remote model store's credentials, such as
-    ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in."""
+    ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in. The server gets them,
+    too, if ``serving.request_log.folder`` or ``serving.drift.reference`` is a URL."""
     startup_seconds: Annotated[int, Field(ge=10, le=3600)] = 300
     """Longest time to load the model."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
@@ -108,7 +103,7 @@ class Compose(Deployment):
         self.refuse(release)
         identity = Identity.of(release, delivery.environment.namespace)
         port, limits = delivery.serving.port, delivery.environment.limits or self.limits
-        rules, dashboards = _monitoring(identity, port, delivery)
+        rules, dashboards = compose_services.rules_and_dashboards(identity, port, delivery)
         # The labels that a cluster's Prometheus would add; rules and dashboards select by them.
         labels = {"namespace": identity.namespace, "release": identity.name, "service": identity.name}
         files: dict[str, Object | str] = {
@@ -214,7 +209,7 @@ class Compose(Deployment):
             "python", "-c", _READY.format(port=port), start=self.startup_seconds
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
-        more |= self._variables(serving, more["command"])
+        more |= self._variables(serving, more["command"], self.store_variables if serving.stores() else ())
         if self.keys:
             more["secrets"] = [*more.get("secrets", []), "keys.yaml"]
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
@@ -258,15 +253,21 @@ class Compose(Deployment):
         )
         return {"worker": worker}
 
-    def _variables(self, serving: Serving, command: Sequence[str]) -> Object:
-        """Return how a service gets the variables that the server reads, and starts *command* with them."""
+    def _variables(self, serving: Serving, command: Sequence[str], more: Sequence[str] = ()) -> Object:
+        """Return how a service gets the variables that the server reads, and starts *command* with them.
+
+        Args:
+            serving: the server's options.
+            command: the command.
+            more: names of further variables.
+        """
         named = [*serving.variables().values()]
         secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
         if REDIS_URL in named:
             secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'
         if RABBITMQ_URL in named:
             secret["rabbitmq-password"] = f'{RABBITMQ_URL}="$({compose_services.RABBITMQ_URL_COMMAND})"'
-        passed = [name for name in named if name not in (REDIS_URL, RABBITMQ_URL)]
+        passed = [name for name in named if name not in (REDIS_URL, RABBITMQ_URL)] + [*more]
         environment = ["HOME=/tmp", *passed] if passed else {"HOME": "/tmp"}
         if not secret:
             return {"environment": environment}
@@ -285,17 +286,3 @@ class Compose(Deployment):
 def _command(*flags: str) -> list[str]:
     server = ["python", "-m", "framework.server", "--release", f"{CONFIG_FOLDER}/{LOCK}", "--model", MODEL]
     return [*server, *flags]
-
-
-def _monitoring(identity: Identity, port: int, delivery: Delivery) -> tuple[Object, dict[str, str]]:
-    """Return Prometheus' rules and Grafana's dashboards by file, taken from a cluster's objects."""
-    server = Workload(identity, pod={}, files={}, service_port=port, start_seconds=0, signals=GITUNE)
-    rules: Object = {"groups": []}
-    dashboards: dict[str, str] = {}
-    for item in delivery.monitoring.objects(server, delivery.environment):
-        if item["kind"] == "PrometheusRule":
-            rules = {"groups": item["spec"]["groups"]}
-        elif item["kind"] == "ConfigMap":
-            boards = {name: text for name, text in item["data"].items() if name.endswith(".json")}
-            dashboards |= {f"{name.removesuffix('.json')}{_JSON}": text for name, text in boards.items()}
-    return rules, dashboards

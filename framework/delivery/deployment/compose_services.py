@@ -5,12 +5,17 @@ The option chooses the images.
 
 from collections.abc import Mapping, Sequence
 
-from framework.manifests.identity import Object
+from framework.delivery.deployment import Delivery
+from framework.manifests.identity import Identity, Object
+from framework.manifests.server_signals import GITUNE
+from framework.manifests.workload import Workload
 
 DATASOURCES = "grafana-datasources.yaml"
 PROVIDERS = "grafana-dashboards.yaml"
 SCRAPE_CONFIG = "prometheus.yaml"
 RULES = "rules.yaml"
+JSON = ".generated.json"
+"""Suffix by which ``render`` recognizes its own JSON files."""
 
 _REDIS_PASSWORD = "$(cat /run/secrets/redis-password)"
 _RABBITMQ_PASSWORD = "$(cat /run/secrets/rabbitmq-password)"
@@ -171,6 +176,20 @@ def scrape_config(port: int, labels: Mapping[str, str]) -> Object:
             for job, (target, more) in targets.items()
         ],
     }
+
+
+def rules_and_dashboards(identity: Identity, port: int, delivery: Delivery) -> tuple[Object, dict[str, str]]:
+    """Return Prometheus' rules and Grafana's dashboards by file, taken from a cluster's objects."""
+    server = Workload(identity, pod={}, files={}, service_port=port, start_seconds=0, signals=GITUNE)
+    rules: Object = {"groups": []}
+    dashboards: dict[str, str] = {}
+    for item in delivery.monitoring.objects(server, delivery.environment):
+        if item["kind"] == "PrometheusRule":
+            rules = {"groups": item["spec"]["groups"]}
+        elif item["kind"] == "ConfigMap":
+            boards = {name: text for name, text in item["data"].items() if name.endswith(".json")}
+            dashboards |= {f"{name.removesuffix('.json')}{JSON}": text for name, text in boards.items()}
+    return rules, dashboards
 
 
 def provisioning() -> dict[str, Object]:

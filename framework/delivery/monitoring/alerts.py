@@ -6,45 +6,12 @@ decides who is notified.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
 from framework.core import metric_names as metrics
+from framework.delivery.monitoring.alert import Alert, Severity
+from framework.delivery.monitoring.job_alerts import job_alerts
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
-from framework.manifests.identity import Object
-
-Severity = Literal["critical", "warning"]
-
-
-@dataclass(frozen=True)
-class Alert:
-    """One alert."""
-
-    name: str
-    level: Literal["infrastructure", "service", "model", "business"]
-    severity: Severity
-    """``critical`` pages the person on call, ``warning`` waits for office hours."""
-    query: str
-    summary: str
-    """One sentence; ``{{ $value }}`` is the query's result."""
-    minutes: int = 0
-    """How long the query must return a result before the alert fires."""
-
-    def rule(self, release: MonitoredRelease, runbooks: str) -> Object:
-        """Return the alerting rule; *runbooks* is the URL of the folder of runbooks."""
-        rule: Object = {
-            "alert": self.name,
-            "expr": self.query,
-            "labels": {**release.labels, "level": self.level, "severity": self.severity},
-            "annotations": {
-                "summary": f"{release.name} in {release.namespace}: {self.summary}",
-                "runbook_url": f"{runbooks.rstrip('/')}/{self.name}.md",
-            },
-        }
-        if self.minutes:
-            rule["for"] = f"{self.minutes}m"
-        return rule
 
 
 def alerts(release: MonitoredRelease, bounds: Bounds) -> list[Alert]:
@@ -52,6 +19,7 @@ def alerts(release: MonitoredRelease, bounds: Bounds) -> list[Alert]:
     return [
         *_infrastructure(release, bounds),
         *_service(release, bounds),
+        *job_alerts(release, bounds),
         *_traffic(release, bounds),
         *_model(release, bounds),
         *_business(release, bounds),
@@ -113,6 +81,15 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         "{{ $value | humanizePercentage }} of the requests fail",
         2,
     )
+    if release.signals.keys_refused is not None:
+        yield Alert(
+            "GituneKeysRefused",
+            "service",
+            "warning",
+            f"max by (pod) ({release.signals.keys_refused.of(release.selector)}) == 1",
+            "pod {{ $labels.pod }} cannot read the file of API keys, and goes on with the earlier ones",
+            2,
+        )
     if release.signals.timeouts is not None:
         yield Alert(
             "GituneTimeouts",
@@ -130,7 +107,6 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         "a request has waited for {{ $value | humanizeDuration }}",
         2,
     )
-
     signals = release.signals
     for name, recorded, signal, most, until in (
         (

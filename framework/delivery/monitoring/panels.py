@@ -119,7 +119,7 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> list[Panel]:
     if signals.completion_tokens is not None:
         tokens = signals.completion_tokens.rate(selector, "5m", "_sum")
         panels.append(Panel("Throughput", "Tokens generated a second.", "short", [(tokens, "tokens/s")]))
-    return [*panels, *_shared_parts(signals, selector)]
+    return [*panels, *_shared_parts(signals, selector), *_jobs(signals, selector, bounds)]
 
 
 def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
@@ -141,10 +141,14 @@ def _shared_parts(signals: Signals, selector: str) -> list[Panel]:
         gauge = f"max by (pod, destination) ({signals.breakers.of(selector)})"
         about = "1 while a service is left alone, because its calls failed."
         panels.append(Panel("Open breakers", about, "short", [(gauge, "{{pod}} {{destination}}")]))
-    return panels + _jobs(signals, selector)
+    if signals.key_reloads is not None:
+        changes = f"3600 * {signals.key_reloads.rate(selector, '1h', by='result')}"
+        about = "Changes of the file of API keys in an hour; after a refused one the earlier keys hold."
+        panels.append(Panel("Reloads of API keys", about, "short", [(changes, "{{result}}")]))
+    return panels
 
 
-def _jobs(signals: Signals, selector: str) -> list[Panel]:
+def _jobs(signals: Signals, selector: str, bounds: Bounds) -> list[Panel]:
     """Return the panels of background jobs."""
     panels = []
     if signals.jobs_queued is not None:
@@ -152,12 +156,24 @@ def _jobs(signals: Signals, selector: str) -> list[Panel]:
         panels.append(Panel("Background jobs", "Those that nobody has begun.", "short", [(queued, "queued")]))
     if signals.jobs_age is not None:
         age = f"max({signals.jobs_age.of(selector)})"
-        panels.append(Panel("Oldest background job", "Since it was accepted.", "s", [(age, "waits")]))
+        lines, most = [(age, "waits")], bounds.job_wait_seconds
+        panels.append(Panel("Oldest background job", "Since it was accepted.", "s", lines, most))
     if signals.jobs_ended is not None:
         rate = signals.jobs_ended.rate(selector, "5m", by="status")
         panels.append(
             Panel("Ended jobs", "Background jobs a second, by status.", "reqps", [(rate, "{{status}}")])
         )
+    if (failed := signals.failed_job_share(selector)) is not None:
+        about, most = "Share of the background jobs.", bounds.job_failure_percent / 100
+        panels.append(Panel("Failed jobs", about, "percentunit", [(failed, "failed")], most))
+    if signals.jobs_taken_back is not None:
+        lost = f"900 * {signals.jobs_taken_back.rate(selector, '15m')}"
+        about = "Background jobs that lost their worker or server, in 15 minutes."
+        panels.append(Panel("Lost jobs", about, "short", [(lost, "lost")], bounds.jobs_lost))
+    if signals.webhooks is not None:
+        rate = signals.webhooks.rate(selector, "5m", by="outcome")
+        about = "Calls of webhooks a second; a failed one is made again, until it is given up."
+        panels.append(Panel("Webhooks", about, "reqps", [(rate, "{{outcome}}")]))
     return panels
 
 

@@ -39,6 +39,14 @@ class Bounds(Component):
     queue_p95_seconds: Positive = 5.0
     """Highest 95th percentile of the time until the model begins a request, in seconds; below
     ``serving.max_wait_seconds``, at which requests are refused."""
+    job_wait_seconds: Positive = 600
+    """Longest time that a background job waits until it is begun, in seconds."""
+    job_failure_percent: Percent = 10
+    """Highest share of background jobs that fail."""
+    jobs_lost: Annotated[float, Field(ge=0)] = 2
+    """Most background jobs that lose their worker or server in 15 minutes."""
+    webhook_failure_percent: Percent = 50
+    """Highest share of the calls of webhooks that fail."""
     bad_in_a_row: Annotated[int, Field(ge=2)] = 10
     """Consecutive bad answers at which the alert fires."""
     length_sigmas: Positive = 2.0

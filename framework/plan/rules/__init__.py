@@ -21,6 +21,7 @@ from framework.plan.rules.memory import memory_rules
 from framework.plan.rules.parallelism import pipeline_rules, sharding_rules
 from framework.plan.rules.phases import in_each_phase, in_each_recovery, in_last_phase, phase_rules
 from framework.plan.rules.preferences import preference_rules
+from framework.plan.rules.select import select_rules
 from framework.plan.rules.sources import source_cautions, source_rules
 from framework.plan.rules.training import training_rules, weight_copy_rules
 from framework.plan.rules.tuning import tuning_rules
@@ -33,6 +34,7 @@ def broken_rules(config: Config) -> list[Problem]:
         *license_rules(config),
         *in_each_phase(config, data_rules),
         *clean_rules(config),
+        *select_rules(config),
         *label_rules(config),
         *in_each_phase(config, preference_rules),
         *template_rules(config),

@@ -14,7 +14,8 @@ Event = dict[str, Any]
 """What is known of one answer, in this order: ``{"prompt_tokens"}`` once, ``{"text", "tokens"}`` several
 times, then ``{"finish_reason", "completion_tokens"}``.
 
-The first has ``echo``, the prompt's text, if the payload asks for it. The second may have ``calls``, each
+The first has ``echo``, the prompt's text, if the payload asks for it. Where the prompt's tokens are known
+at the end only, it says 0, and the last event has ``prompt_tokens``, too. The second may have ``calls``, each
 with ``name`` and ``arguments`` as JSON, and ``logprobs``, as OpenAI's objects."""
 
 
@@ -44,10 +45,11 @@ class Generation:
 
 
 @dataclass(frozen=True)
-class Classification:
-    """Texts that a client wants to have classified."""
+class Texts:
+    """Texts that each get one answer, which depends on the text alone."""
 
-    texts: Sequence[str]
+    texts: Sequence[str | Sequence[int]]
+    """Texts, or their token ids."""
     caller: Caller
     arrived: float
     """When the request arrived, by the monotonic clock."""
@@ -55,6 +57,27 @@ class Classification:
     """The answer's id, which feedback can name."""
     route: str = ""
     """The path that was asked."""
+
+    def payload(self, text: str | Sequence[int]) -> Any:
+        """Return what the engine's process reads for one text; equal JSON asks for the same answer."""
+        return text
+
+
+@dataclass(frozen=True)
+class Classification(Texts):
+    """Texts that a client wants to have classified: each gets its label, labels or entities."""
+
+
+@dataclass(frozen=True)
+class Embedding(Texts):
+    """Texts that a client wants to have embedded: each gets ``embedding``, a vector of ``write_vector``."""
+
+    most_tokens: int | None = None
+    """Tokens of a text that are read; None refuses a text that does not fit into the model's context."""
+
+    def payload(self, text: str | Sequence[int]) -> Any:
+        """Return the text, or its tokens, with the number of them that are read; see the base class."""
+        return {"embed": text, "most": self.most_tokens}
 
 
 class Answers(Protocol):
@@ -67,7 +90,7 @@ class Answers(Protocol):
             ApiError: it is refused, before the first event, or failed, at any time.
         """
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the answer to each text; canceling the call cancels them.
 
         Each has ``tokens`` and ``batch``, the number of texts that it shared a batch with, beside what the

@@ -26,9 +26,9 @@ def generation_key(digest: str, asked: Generation) -> str:
     return _key("generate", digest, [asked.payload, asked.limit, asked.limit_is_own])
 
 
-def text_key(digest: str, text: str) -> str:
-    """Return the key of the model *digest*'s answer to one text, 64 hex digits."""
-    return _key("classify", digest, text)
+def text_key(digest: str, payload: Any) -> str:
+    """Return the key of the model *digest*'s answer to one text of ``Texts``, 64 hex digits."""
+    return _key("text", digest, payload)
 
 
 def _key(kind: str, digest: str, content: Any) -> str:

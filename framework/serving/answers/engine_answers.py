@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from framework.serving.answers import Classification, Event, Generation, said
+from framework.serving.answers import Event, Generation, Texts, said
 from framework.serving.api_error import ApiError, read_error
 from framework.serving.caller import Caller
 from framework.serving.engine.accepted import Accepted, Ticket, is_last
@@ -84,10 +84,10 @@ class EngineAnswers:
                 retry_after=max(1, math.ceil(self._accepted.expected_wait())),
             ) from None
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the engine's answers; see ``Answers``."""
         self._accepted.admit(len(asked.texts), asked.caller)
-        tickets = [self._accepted.add(text, 1.0, asked.caller) for text in asked.texts]
+        tickets = [self._accepted.add(asked.payload(text), 1.0, asked.caller) for text in asked.texts]
         for ticket in tickets:
             self._metrics.queue.enter(str(ticket.number))
         answers = []

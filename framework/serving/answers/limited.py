@@ -5,7 +5,7 @@ from contextlib import aclosing
 from typing import Any
 
 from framework.serving.access.allowance import Allowances
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Event, Generation, Texts
 from framework.serving.limits import count_characters
 
 _FIRST_GUESS = 4.0
@@ -52,21 +52,23 @@ class LimitedAnswers:
             if allowance.tokens is not None:
                 allowance.tokens.give(reserved - prompt - answer)
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the answer to each text; see ``Answers``.
 
         Raises:
             ApiError: as ``Answers``, and 429 if the caller has too few tokens left.
         """
-        allowance, characters = self._allowances.of(asked.caller), sum(map(len, asked.texts))
-        reserved = self._prompt_tokens(characters)
+        allowance, characters = self._allowances.of(asked.caller), count_characters(list(asked.texts))
+        given = sum(len(text) for text in asked.texts if not isinstance(text, str))
+        reserved = self._prompt_tokens(characters) + given
         allowance.take("tokens", reserved)
         used = 0
         try:
-            answers = await self._answers.classify(asked)
+            answers = await self._answers.answer_each(asked)
             used = sum(answer["tokens"] for answer in answers)
         finally:
-            self._learn(characters, used)
+            if not given:
+                self._learn(characters, used)
             if allowance.tokens is not None:
                 allowance.tokens.give(reserved - used)
         return answers

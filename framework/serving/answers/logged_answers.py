@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from framework.core.release import Release
-from framework.serving.answers import Answers, Classification, Event, Generation, said
+from framework.serving.answers import Answers, Event, Generation, Texts, said
 from framework.serving.request_log.log_writer import LogWriter
 from framework.serving.telemetry.outputs import judge
 
@@ -30,11 +30,15 @@ class LoggedAnswers:
     async def generate(self, asked: Generation) -> AsyncGenerator[Event, None]:
         """Yield the other's events; a finished answer is logged."""
         row: dict[str, Any] = {}
+        if isinstance(prompt := asked.payload.get("prompt"), str):
+            row["text"] = prompt
         text: list[str] = []
         async with aclosing(self._answers.generate(asked)) as events:
             async for content in events:
                 if "prompt_tokens" in content:
                     row["prompt_tokens"] = content["prompt_tokens"]
+                    if "echo" in content:  # the text of a prompt of token ids
+                        row["text"] = content["echo"]
                 if "text" in content:
                     if not text:
                         row["first_token_seconds"] = time.monotonic() - asked.arrived
@@ -45,16 +49,16 @@ class LoggedAnswers:
                     self._log_text(asked, row, "".join(text))
                 yield content
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the other's answers, and log them: of several texts, each with its number after the id."""
-        answers = await self._answers.classify(asked)
+        answers = await self._answers.answer_each(asked)
         if is_sampled(asked.id, self._share):
             for number, (text, answer) in enumerate(zip(asked.texts, answers, strict=True)):
                 row = self._row(asked, asked.id if len(answers) == 1 else f"{asked.id}-{number}")
                 given = next((answer[key] for key in ("label", "labels", "entities") if key in answer), None)
                 row |= {
                     "answer": given,
-                    "text": text,
+                    "text": text if isinstance(text, str) else None,
                     "prompt_tokens": answer.get("tokens"),
                     "score": answer.get("score"),
                 }
@@ -76,7 +80,7 @@ class LoggedAnswers:
         }
         self._writer.add("requests", self._row(asked, asked.id) | row)
 
-    def _row(self, asked: Generation | Classification, name: str) -> dict[str, Any]:
+    def _row(self, asked: Generation | Texts, name: str) -> dict[str, Any]:
         seconds = time.monotonic() - asked.arrived
         return {
             "id": name,

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Event, Generation, Texts
 from framework.serving.request_record import current_request
 
 
@@ -24,9 +24,9 @@ class Noted:
                     request.completion_tokens += content.get("completion_tokens", 0)
                 yield content
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the inner answers; see ``Answers``."""
-        answers = await self._inner.classify(asked)
+        answers = await self._inner.answer_each(asked)
         if (request := current_request()) is not None:
             request.prompt_tokens += sum(answer["tokens"] for answer in answers)
         return answers

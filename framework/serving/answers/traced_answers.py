@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import Any
 
 from framework.core.release import Release
-from framework.serving.answers import Answers, Classification, Event, Generation
+from framework.serving.answers import Answers, Event, Generation, Texts
 from framework.serving.telemetry.traces import active_trace
 
 
@@ -37,13 +37,13 @@ class TracedAnswers:
                 if trace is not None:
                     trace.set(attributes)
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the other's answers."""
-        answers = await self._answers.classify(asked)
+        answers = await self._answers.answer_each(asked)
         if (trace := active_trace()) is not None:
             tokens = sum(answer["tokens"] for answer in answers)
             trace.set(self._named(asked) | {"gen_ai.usage.input_tokens": tokens})
         return answers
 
-    def _named(self, asked: Generation | Classification) -> dict[str, Any]:
+    def _named(self, asked: Generation | Texts) -> dict[str, Any]:
         return {"gen_ai.response.id": asked.id or None, "gen_ai.response.model": self._release.digest}

@@ -7,7 +7,7 @@ from typing import Any
 
 from framework.requestlog.drift import Sample, words
 from framework.requestlog.samples import conversation
-from framework.serving.answers import Answers, Classification, Event, Generation, said
+from framework.serving.answers import Answers, Event, Generation, Texts, said
 from framework.serving.telemetry.drift_watch import DriftWatch
 
 
@@ -28,16 +28,17 @@ class WatchedAnswers:
                     self._watch.add(conversation(asked.payload.get("messages") or (), "".join(text)))
                 yield content
 
-    async def classify(self, asked: Classification) -> list[dict[str, Any]]:
+    async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the other's answers; each is watched."""
-        answers = await self._answers.classify(asked)
+        answers = await self._answers.answer_each(asked)
         for text, answer in zip(asked.texts, answers, strict=True):
-            self._watch.add(Sample(words(text), None, _label(answer)))
+            if isinstance(text, str):
+                self._watch.add(Sample(words(text), None, _label(answer)))
         return answers
 
 
 def _label(answer: Mapping[str, Any]) -> str | None:
-    """Return a classifier's answer as the log has it; entities have no distribution."""
+    """Return a classifier's answer as the log has it; entities and vectors have no distribution."""
     if "labels" in answer:
         return json.dumps(answer["labels"], ensure_ascii=False)
     label = answer.get("label")

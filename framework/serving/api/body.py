@@ -5,9 +5,17 @@ Unsupported fields that would change the answer are rejected, never ignored.
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticCustomError
 
+from framework.core.docstrings import described_schema
 from framework.serving.api_error import ApiError
 from framework.serving.limits import count_characters as count_characters
 
@@ -28,7 +36,12 @@ OnlyTrue = Annotated[Literal[True], BeforeValidator(_boolean)]
 class StrictBody(BaseModel):
     """A body, or a part of it, without unknown fields and without conversions."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe each field by the docstring below it."""
+        return described_schema(cls, core, handler)
 
     @model_validator(mode="before")
     @classmethod

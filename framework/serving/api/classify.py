@@ -53,7 +53,7 @@ class Classify:
         name = f"classify-{uuid.uuid4().hex}"
         asked = Classification(body.texts(), caller_of(request), arrived, name, PATH)
         model = service.release.name  # a reload can change it meanwhile
-        answers = await unless_disconnected(request, service.answers.classify(asked))
+        answers = await unless_disconnected(request, service.answers.answer_each(asked))
         data = [
             {"index": index, **{key: value for key, value in answer.items() if key not in _INTERNAL}}
             for index, answer in enumerate(answers)

@@ -67,8 +67,11 @@ class CompletionRequest(SamplingRequest):
         """Return the sampling; see the base class."""
         return replace(super().sampling(), top_logprobs=self.logprobs)
 
-    def payloads(self) -> list[dict[str, Any]]:
+    def payloads(self, *, in_words: bool = False) -> list[dict[str, Any]]:
         """Return what the engine's process reads, for each answer to each prompt.
+
+        Args:
+            in_words: whether to ask for the text of token ids, too.
 
         Raises:
             ApiError: 400, fields contradict each other, or there are too many answers.
@@ -78,9 +81,14 @@ class CompletionRequest(SamplingRequest):
         prompts, samplings = self.prompts(), self.samplings()
         if len(prompts) * len(samplings) > MOST_CHOICES:
             raise ApiError(400, f"a request has at most {MOST_CHOICES} answers", param="n")
-        shared = {"stops": self.stops(), "echo": bool(self.echo)}
+        stops = self.stops()
         return [
-            {"prompt": prompt, **shared, "sampling": asdict(sampling)}
+            {
+                "prompt": prompt,
+                "stops": stops,
+                "echo": bool(self.echo or (in_words and not isinstance(prompt, str))),
+                "sampling": asdict(sampling),
+            }
             for prompt in prompts
             for sampling in samplings
         ]
@@ -111,7 +119,7 @@ class Completions:
         service = self._service
         body = read_request(CompletionRequest, await request.body())
         adapter = service.adapter(body.model)
-        payloads = service.adapted(body.payloads(), adapter)
+        payloads = service.adapted(body.payloads(in_words=service.log is not None), adapter)
         most = service.limits.max_new_tokens
         limit, own = body.limit(most)
         limit = limit if own else min(DEFAULT_TOKENS, most)
@@ -140,7 +148,7 @@ class Completions:
         listed = [
             _choice(
                 index,
-                choices.firsts[index].get("echo", "") + answer.text,
+                (choices.firsts[index]["echo"] if body.echo else "") + answer.text,
                 _logprobs(answer.logprobs, 0) if body.logprobs is not None else None,
                 answer.finish_reason,
             )
@@ -163,7 +171,7 @@ async def _streamed(
 
     async with aclosing(choices.events()) as events:
         for index, first in enumerate(choices.firsts):
-            if "echo" in first:
+            if body.echo:
                 yield event({**reply, "choices": [_choice(index, first["echo"], None, None)], **extra()})
         try:
             async for index, content in events:

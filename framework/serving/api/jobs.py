@@ -1,6 +1,5 @@
 """``/v1/jobs``: any endpoint's request, answered in the background."""
 
-import json
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
@@ -10,16 +9,12 @@ from starlette.routing import Route
 
 from framework.serving.api.body import StrictBody, read_request
 from framework.serving.api.operation import JSON, READS_BODY, Operation
+from framework.serving.api.own_jobs import OwnJobs, operations
 from framework.serving.api_error import ApiError
-from framework.serving.caller import caller_of
 from framework.serving.jobs.background import Background
-from framework.serving.jobs.job import Job, NewJob
+from framework.serving.jobs.job import Job
 
 PATH = "/v1/jobs"
-KEY = "idempotency-key"
-ID = {"id": {"type": "string"}}
-"""The parameter in the path of one job."""
-_KEY_LENGTH = 255
 
 
 class JobRequest(StrictBody):
@@ -66,84 +61,24 @@ class JobRoutes:
             replies={JSON: JobObject},
             errors=(*READS_BODY, 409, 429, 503),
         ),
-        Operation(
-            "GET",
-            f"{PATH}/{{id}}",
-            "Show a background job",
-            replies={JSON: JobObject},
-            errors=(404, 503),
-            parameters=ID,
-        ),
-        Operation(
-            "POST",
-            f"{PATH}/{{id}}/cancel",
-            "Cancel a background job",
-            replies={JSON: JobObject},
-            errors=(404, 503),
-            parameters=ID,
-        ),
+        *operations(PATH, "a background job", JobObject),
     )
 
     def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
-        self._background, self._endpoints = background, endpoints
-        self.routes = [
-            Route(PATH, self.add, methods=["POST"]),
-            Route(f"{PATH}/{{id}}", self.show, methods=["GET"]),
-            Route(f"{PATH}/{{id}}/cancel", self.cancel, methods=["POST"]),
-        ]
+        self._own, self._endpoints = OwnJobs(background, PATH, "job", _shown), endpoints
+        self.routes = [Route(PATH, self.add, methods=["POST"]), *self._own.routes]
 
     async def add(self, request: Request) -> Response:
         """Accept a job, or find the earlier one with the same idempotency key."""
         body = read_request(JobRequest, await request.body())
         if body.url not in self._endpoints:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
-        if body.body.get("stream") or body.body.get("background"):
-            raise ApiError(400, "A job's body has neither stream nor background", param="body")
-        try:
-            json.dumps(body.body, allow_nan=False)
-        except ValueError:
-            raise ApiError(400, "body: NaN and Infinity are no JSON", param="body") from None
+        for name in ("stream", "background", "store", "previous_response_id"):
+            if body.body.get(name):
+                raise ApiError(400, f"body: a job cannot have {name}; leave it out", param="body")
         shown = {"metadata": body.metadata or {}}
-        new = NewJob(
-            body.url, body.body, caller_of(request).name, shown, idempotency_key(request), body.webhook
-        )
-        job = await self._background.accept(new, "job")
-        if (job.path, job.body) != (new.path, new.body):
-            raise reused_key()
+        job = await self._own.add(request, body.url, body.body, shown, param="body", webhook=body.webhook)
         return JSONResponse(_shown(job), status_code=202)
-
-    async def show(self, request: Request) -> Response:
-        """Answer with the job as it is now."""
-        return JSONResponse(_shown(await self._background.get(_id(request), caller_of(request).name)))
-
-    async def cancel(self, request: Request) -> Response:
-        """Cancel the job unless it has ended, and answer with it."""
-        return JSONResponse(_shown(await self._background.cancel(_id(request), caller_of(request).name)))
-
-
-def idempotency_key(request: Request) -> str | None:
-    """Return the client's idempotency key, None if it sent none.
-
-    Raises:
-        ApiError: 400, it is empty or too long.
-    """
-    key = request.headers.get(KEY)
-    if key is not None and not 0 < len(key) <= _KEY_LENGTH:
-        raise ApiError(400, f"The header Idempotency-Key has 1 to {_KEY_LENGTH} characters")
-    return key
-
-
-def reused_key() -> ApiError:
-    """Return the error of an idempotency key that came with another request before."""
-    return ApiError(
-        409,
-        "This Idempotency-Key was sent with another request; use a new one",
-        code="idempotency_key_reused",
-    )
-
-
-def _id(request: Request) -> str:
-    return str(request.path_params["id"])
 
 
 def _shown(job: Job) -> dict[str, Any]:

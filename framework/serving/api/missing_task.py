@@ -1,14 +1,15 @@
-"""Endpoints of tasks that no release has yet: they say so."""
+"""Endpoints of text-embedding models, in servers of other releases: they say what is missing."""
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from framework.serving.api import embeddings, rerank
 from framework.serving.api.operation import Operation
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
 
-PATHS = ("/v1/embeddings", "/v1/rerank")
+PATHS = (embeddings.PATH, rerank.PATH, rerank.ALIAS)
 
 
 class MissingTask:
@@ -28,7 +29,7 @@ class MissingTask:
         """
         raise ApiError(
             404,
-            f"{request.url.path} needs a release of an embedding task, which gitune does not have yet; this "
-            f"release's task is {self._service.release.task}",
+            f"{request.url.path} needs a release of a text-embedding model; this one's task is "
+            f"'{self._service.release.task}'",
             code="unsupported_task",
         )

@@ -14,7 +14,7 @@ from framework.serving.api.service import Service
 
 PATH = "/v1/models"
 RELEASE = "/v1/release"
-_OWN = {"system_fingerprint", "answers", "context", "max_new_tokens"}
+_OWN = {"system_fingerprint", "answers", "context", "dimensions", "max_new_tokens"}
 
 
 class Models:
@@ -60,12 +60,14 @@ class Models:
 def _describe(service: Service) -> dict[str, Any]:
     """Return the release as ``ServedRelease`` does, without what only concerns its build."""
     release, task = service.release, open_task(service.release.task)
-    entities = "entities" if task.labels_words else "labels"
+    of_text = "vectors" if task.embeds else "entities" if task.labels_words else "labels"
+    can = service.can()
     described = ServedRelease(
         **release.model_dump(include=set(ServedRelease.model_fields) - _OWN),
         system_fingerprint=fingerprint(release.digest),
-        answers="chat" if task.generates else entities,
+        answers="chat" if task.generates else of_text,
         context=service.context,
+        dimensions=None if can is None else can.dimensions,
         max_new_tokens=service.limits.max_new_tokens,
     )
     return described.model_dump()

@@ -21,19 +21,32 @@ _BY_ITSELF: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 """What is left of the properties of requests without a field of ``Sampling``."""
+_KEPT: dict[str, dict[str, Any]] = {
+    "background": {"enum": [None, False]},
+    "store": {"enum": [None, False]},
+    "previous_response_id": {"type": "null"},
+}
+"""What is left of the properties of a response on a server that keeps none."""
 
 
 def narrow(properties: Properties, service: Service) -> None:
     """Add what this server accepts to the properties of a request."""
     most = {"maximum": service.limits.max_new_tokens}
     limits: dict[str, dict[str, Any]] = {"model": {"enum": [service.release.name, *service.adapters]}}
+    if service.context is not None:
+        limits["truncate_prompt_tokens"] = {"maximum": service.context}
     limits |= dict.fromkeys(("max_tokens", "max_completion_tokens", "max_output_tokens"), most)
     for name, limit in limits.items():
         if name in properties:
             for branch in properties[name].get("anyOf", [properties[name]]):
                 branch |= {} if branch.get("type") == "null" else limit
+    if service.background is None and "previous_response_id" in properties:
+        for name, rest in _KEPT.items():
+            properties[name] |= rest
     if (can := service.can()) is None:
         return
+    if "dimensions" in properties:
+        properties["dimensions"] |= {"enum": [None, can.dimensions]}
     for field in can.refused:
         for name, rest in _BY_ITSELF[field].items():
             if name in properties:
@@ -42,7 +55,7 @@ def narrow(properties: Properties, service: Service) -> None:
         properties["messages"] = {"type": "null"}
     if not can.starts and "echo" in properties:
         _fill_texts(properties["prompt"])
-    for name in ("prompt", "tokens"):
+    for name in ("prompt", "tokens", "input"):
         _bound_ids(properties.get(name, {}), can.vocabulary)
 
 

@@ -117,11 +117,13 @@ def _operation(operation: Operation, references: References, *, keyed: bool) -> 
         if operation.example is not None:
             content["example"] = dict(operation.example)
         described["requestBody"] = {"required": True, "content": {JSON: content}}
-    if operation.parameters:
-        described["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": schema}
-            for name, schema in operation.parameters.items()
-        ]
+    parameters = [
+        {"name": name, "in": place, "required": place == "path", "schema": schema}
+        for place, schemas in (("path", operation.parameters), ("query", operation.query))
+        for name, schema in schemas.items()
+    ]
+    if parameters:
+        described["parameters"] = parameters
     if keyed:
         described["security"] = [{"key": []}]
     return described

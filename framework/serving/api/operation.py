@@ -30,6 +30,8 @@ class Operation:
     """The statuses of its own errors; ``EVERYWHERE`` adds those that all operations have."""
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The JSON Schema of each parameter in the path, by its name."""
+    query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """The JSON Schema of each parameter in the query, by its name; all are optional."""
     example: Mapping[str, Any] | None = None
     """A body that works; the document adds the model's name."""
     public: bool = False

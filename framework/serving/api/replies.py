@@ -104,6 +104,24 @@ class ResponseObject(BaseModel):
     usage: dict[str, Any] | None
 
 
+class DeletedResponse(BaseModel):
+    """That a kept response was erased."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
+class ItemList(BaseModel):
+    """A page of what a kept response was asked."""
+
+    object: Literal["list"]
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
 class _ChatHead(BaseModel):
     id: str
     created: int = Field(description="Unix seconds")
@@ -181,6 +199,47 @@ class Classified(BaseModel):
     usage: TextUsage
 
 
+class EmbeddedText(BaseModel):
+    """The vector of one text, of length 1."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str = Field(description="numbers, or base64 of little-endian float32 numbers")
+
+
+class Embedded(BaseModel):
+    """The vectors of all texts, in their order."""
+
+    id: str = Field(description="feedback can name it")
+    object: Literal["list"]
+    model: str
+    data: list[EmbeddedText]
+    usage: TextUsage
+
+
+class DocumentText(BaseModel):
+    """A document."""
+
+    text: str
+
+
+class RankedDocument(BaseModel):
+    """How similar a document is to the query."""
+
+    index: int = Field(description="the document's place in the request, from 0")
+    relevance_score: float = Field(description="the cosine of both vectors, from -1 to 1")
+    document: DocumentText | None = None
+
+
+class Reranked(BaseModel):
+    """The documents, the most similar one first."""
+
+    id: str = Field(description="feedback can name it")
+    model: str
+    results: list[RankedDocument]
+    usage: TextUsage
+
+
 class ModelCard(BaseModel):
     """The served model."""
 
@@ -205,7 +264,7 @@ class ServedRelease(BaseModel):
     system_fingerprint: str
     engine: str
     task: str
-    answers: Literal["chat", "labels", "entities"] = Field(description="what the model returns")
+    answers: Literal["chat", "labels", "entities", "vectors"] = Field(description="what the model returns")
     base_model: str
     base_model_license: str
     recipe: str
@@ -213,4 +272,5 @@ class ServedRelease(BaseModel):
     metrics: dict[str, float]
     gates: dict[str, str] = Field(description="the bound of every passed gate, by metric")
     context: int | None = Field(description="tokens of a prompt and its answer")
+    dimensions: int | None = Field(description="numbers of a vector, if the model returns vectors")
     max_new_tokens: int

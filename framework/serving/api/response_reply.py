@@ -23,6 +23,7 @@ class ResponseReply:
         """
         self._shown, self._prompt = {"model": model, **shown}, prompt_tokens
         self._id, self._created = name, int(time.time())
+        self._completed = self._created
         self._status, self._completion = "in_progress", 0
         self._output: list[dict[str, Any]] = []
         self._open: dict[str, Any] | None = None
@@ -37,14 +38,12 @@ class ResponseReply:
             "id": self._id,
             "object": "response",
             "created_at": self._created,
-            "completed_at": int(time.time()) if self._status == "completed" else None,
+            "completed_at": self._completed if self._status == "completed" else None,
             "status": self._status,
             "background": False,
             "error": None,
             "incomplete_details": {"reason": "max_output_tokens"} if self._status == "incomplete" else None,
             "output": self._output,
-            "previous_response_id": None,
-            "store": False,
             "truncation": "disabled",
             "usage": {
                 "input_tokens": self._prompt,
@@ -128,6 +127,8 @@ class ResponseReply:
             yield from self._open_message()
         yield from self._close(status)
         self._completion, self._status = event["completion_tokens"], status
+        self._completed = int(time.time())
+        self._prompt = event.get("prompt_tokens", self._prompt)
         yield self._event(f"response.{status}", response=self.body())
 
     def _in_output(self, kind: str, **fields: Any) -> str:

@@ -4,6 +4,7 @@ import json
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from framework.serving.api.body import StrictBody, read_request
 from framework.serving.api.chat_request import ChatRequest
@@ -17,6 +18,7 @@ from framework.serving.api.turn_schema import (
     TEXT,
     no_calls_in,
 )
+from framework.serving.api_error import ApiError
 
 
 class _Part(StrictBody):
@@ -95,12 +97,21 @@ class _StreamOptions(StrictBody):
     include_obfuscation: bool | None = None
 
 
+_FETCHED: JsonDict = {
+    "anyOf": [
+        {"properties": {"background": {"enum": [None, False]}}},
+        {"properties": {"store": {"enum": [None, True]}, "stream": {"enum": [None, False]}}},
+    ]
+}
+"""A background response is kept until it is fetched, and no stream."""
+
+
 class ResponseRequest(StrictBody):
     """Every field of OpenAI's API: done, accepted without a value, or refused."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "allOf": [SPOKEN, CALLABLE, no_calls_in(text={"properties": {"format": ANY_TEXT}})]
+            "allOf": [SPOKEN, CALLABLE, no_calls_in(text={"properties": {"format": ANY_TEXT}}), _FETCHED]
         }
     )
 
@@ -118,13 +129,14 @@ class ResponseRequest(StrictBody):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
+    # These need ``serving.jobs``.
+    background: bool | None = None
+    store: bool | None = None
+    previous_response_id: str | None = None
     # Accepted only with their defaults.
-    background: Unsupported = None
-    store: Unsupported = None
     truncation: Literal["disabled"] | None = None
     service_tier: Literal["auto", "default"] | None = None
     reasoning: Unsupported = None
-    previous_response_id: Unsupported = None
     conversation: Unsupported = None
     prompt: Unsupported = None
     max_tool_calls: Unsupported = None
@@ -139,6 +151,24 @@ class ResponseRequest(StrictBody):
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
     prompt_cache_retention: str | None = None
+
+    def check_kept(self, *, keeps: bool) -> None:
+        """Refuse what a server cannot do about keeping the response.
+
+        Args:
+            keeps: whether the server keeps responses.
+
+        Raises:
+            ApiError: 400, it keeps none, or the fields contradict each other.
+        """
+        for name in ("background", "store", "previous_response_id"):
+            if getattr(self, name) not in (None, False) and not keeps:
+                advice = "this server keeps no responses; set serving.jobs, or leave it out"
+                raise ApiError(400, f"{name}: {advice}", param=name)
+        if self.background and self.store is False:
+            raise ApiError(400, "store: a background response is kept until it is fetched", param="store")
+        if self.background and self.stream:
+            raise ApiError(400, "stream: a background response is not a stream", param="stream")
 
     def chat(self) -> ChatRequest:
         """Return the same request to the chat endpoint.
@@ -210,6 +240,8 @@ class ResponseRequest(StrictBody):
             "instructions": self.instructions,
             "max_output_tokens": self.max_output_tokens,
             "metadata": self.metadata or {},
+            "previous_response_id": self.previous_response_id,
+            "store": bool(self.store),
             "temperature": self.temperature,
             "top_p": self.top_p,
             "parallel_tool_calls": self.parallel_tool_calls is not False,

@@ -67,6 +67,15 @@ class TextWorker(ModelWorker):
             ApiError: it does not fit into the model's context.
         """
         text = self.encode(payload)
+        self.check_context(text)
+        return text
+
+    def check_context(self, text: Text) -> None:
+        """Refuse a text that the model cannot read whole.
+
+        Raises:
+            ApiError: 400.
+        """
         if self.context is not None and len(text.ids) > self.context:
             raise ApiError(
                 400,
@@ -74,7 +83,6 @@ class TextWorker(ModelWorker):
                 param="input",
                 code="context_length_exceeded",
             )
-        return text
 
     def add(self, number: int, request: Text) -> None:
         """Hold a text; see the base class."""

@@ -49,6 +49,8 @@ class Abilities:
     """Whether it has a chat template."""
     refused: Sequence[str]
     """Fields of ``Sampling`` that it cannot respect."""
+    dimensions: int | None = None
+    """The length of its vectors; None if it has none."""
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Step:
     rows: int = 0
     """Requests that shared the step."""
     work: float = 0.0
-    """Tokens generated, or texts classified."""
+    """Tokens generated, or texts read."""
     seconds: float = 0.0
     """How long it took."""
     full: bool = False

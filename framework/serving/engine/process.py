@@ -23,6 +23,7 @@ from framework.core.signals import ignore_signals
 from framework.serving.api_error import ApiError, error_event
 from framework.serving.engine.chat_worker import ChatWorker
 from framework.serving.engine.classify_worker import ClassifyWorker
+from framework.serving.engine.embed_worker import EmbedWorker
 from framework.serving.engine.entity_worker import EntityWorker
 from framework.serving.engine.model_worker import FAULT, ModelWorker, Settings, Step
 from framework.serving.engine.told import Told, tell
@@ -64,6 +65,8 @@ def open_worker(settings: Settings) -> ModelWorker:
     task = open_task(settings.task)
     if task.generates:
         return ChatWorker(settings)
+    if task.embeds:
+        return EmbedWorker(settings)
     return (EntityWorker if task.labels_words else ClassifyWorker)(settings)
 
 
@@ -125,29 +128,36 @@ class EngineProcess:
 
         Tokenizing here, in a thread of its own, keeps running answers going.
         """
-        for line in lines:
-            message = json.loads(line)
-            if "ping" in message:
-                self._inbox.put((PING, None))
-                continue
-            if "request" not in message:
-                self._inbox.put((message["number"], None))
-                continue
-            assert self._worker is not None, "the server sends nothing before it has read 'ready'"
-            request: Any
-            payload = message["request"]
-            try:
-                if isinstance(payload, dict) and not payload.keys().isdisjoint(("tokenize", "detokenize")):
-                    request = tell(self._worker.tokenizer, payload)
-                else:
-                    request = self._worker.read(payload)
-            except ApiError as error:
-                request = error
-            except Exception:
-                _log.exception("a request could not be read")
-                request = ApiError(500, FAULT)
-            self._inbox.put((message["number"], request))
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except (OSError, ValueError):
+            pass  # the server was killed: within a line, or before it had read ours
+        except Exception:
+            _log.exception("the engine's process cannot read requests any more")
         os._exit(0)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ping" in message:
+            self._inbox.put((PING, None))
+            return
+        if "request" not in message:
+            self._inbox.put((message["number"], None))
+            return
+        assert self._worker is not None, "the server sends nothing before it has read 'ready'"
+        request: Any
+        payload = message["request"]
+        try:
+            if isinstance(payload, dict) and not payload.keys().isdisjoint(("tokenize", "detokenize")):
+                request = tell(self._worker.tokenizer, payload)
+            else:
+                request = self._worker.read(payload)
+        except ApiError as error:
+            request = error
+        except Exception:
+            _log.exception("a request could not be read")
+            request = ApiError(500, FAULT)
+        self._inbox.put((message["number"], request))
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one line; end the process if the server is gone."""

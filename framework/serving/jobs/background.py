@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from starlette.types import ASGIApp
 
@@ -56,7 +56,7 @@ class Background:
         self._rows = JobRows(settings.results_url(folder), release)
         self._table = JobTable(self._rows, settings.max_seconds, settings.lease_seconds)
         self._upkeep = Upkeep(self._rows)
-        self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key)
+        self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key, metrics.jobs)
         self._sweeper = Sweeper(self._upkeep, settings, metrics, self._webhooks)
 
     @contextlib.asynccontextmanager
@@ -87,7 +87,7 @@ class Background:
         return InProcess(self._table, runner, self._settings.concurrency, self._sweeper.wake)
 
     async def accept(self, new: NewJob, prefix: str) -> Job:
-        """Keep a job and return it, or the earlier one with its idempotency key.
+        """Keep a job and return it, or the earlier one with its idempotency key, even where no more fit.
 
         Args:
             new: what to answer.
@@ -96,6 +96,10 @@ class Background:
         Raises:
             ApiError: 400 for its webhook, 429 if there are too many, 503 if the database does not answer.
         """
+        if new.key is not None:
+            earlier = await _asked(self._table.with_key, new.key, new.owner)
+            if earlier is not None:
+                return earlier
         webhook = new.webhook or self._settings.webhook_url or None
         if webhook is not None and not self._settings.calls(webhook):
             raise ApiError(
@@ -131,6 +135,23 @@ class Background:
             ApiError: 404, or 503 if the database does not answer.
         """
         return _known(await _asked(self._table.cancel, job_id, owner), job_id)
+
+    async def keep(self, new: NewJob, job_id: str, status: str, result: dict[str, Any]) -> None:
+        """Keep what was answered at once under *job_id*, as long as a job's result.
+
+        Raises:
+            ApiError: 503, the database does not answer.
+        """
+        await _asked(self._table.keep, new, job_id, status, result)
+
+    async def delete(self, job_id: str, owner: str) -> None:
+        """Erase a job of *owner*; one that is not answered yet ends.
+
+        Raises:
+            ApiError: 404, or 503 if the database does not answer.
+        """
+        if not await _asked(self._table.delete, job_id, owner):
+            _known(None, job_id)
 
 
 def holder_name() -> str:
@@ -173,7 +194,8 @@ def _has_room(open_jobs: dict[str, int], owner: str, most: int) -> bool:
 
 def _known(job: Job | None, job_id: str) -> Job:
     if job is None:
-        raise ApiError(404, f"There is no background job '{job_id}'; ended ones are erased after a while")
+        kind = "response" if job_id.startswith("resp_") else "background job"
+        raise ApiError(404, f"There is no {kind} '{job_id}'; ended ones are erased after a while")
     return job
 
 

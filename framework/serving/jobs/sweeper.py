@@ -30,10 +30,10 @@ class Sweeper:
 
     def __init__(self, upkeep: Upkeep, settings: Jobs, metrics: Metrics, webhooks: Webhooks | None) -> None:
         self._upkeep, self._settings, self._webhooks = upkeep, settings, webhooks
-        self._ended = metrics.jobs_ended
+        self._metrics = metrics.jobs
         self._queued, self._oldest = 0, time.time()
-        metrics.jobs_queued.set_function(lambda: float(self._queued))
-        metrics.jobs_oldest.set_function(self._waited)
+        self._metrics.queued.set_function(lambda: float(self._queued))
+        self._metrics.oldest.set_function(self._waited)
         self._kept = self._erased = -_ERASE_PERIOD
         self._wake = asyncio.Event()
         self._failing = False
@@ -77,9 +77,9 @@ class Sweeper:
 
     def _keep(self) -> None:
         self._upkeep.fail_late()
-        self._upkeep.take_back(self._settings.max_attempts)
+        self._metrics.taken_back.inc(self._upkeep.take_back(self._settings.max_attempts))
         for status, count in self._upkeep.count_ended().items():
-            self._ended.labels(status).inc(count)
+            self._metrics.ended.labels(status).inc(count)
         self._queued, self._oldest = self._upkeep.queued()
         if time.monotonic() - self._erased >= _ERASE_PERIOD:
             self._upkeep.erase(self._settings.keep_seconds)

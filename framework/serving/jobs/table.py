@@ -31,12 +31,7 @@ class JobTable:
 
         With the idempotency key of an earlier job of the same owner, that one is returned.
         """
-        now, c = time.time(), self._rows.c
-        row = {
-            **{"id": job_id, "owner": new.owner, "key": new.key, "path": new.path, "body": new.body},
-            **{"shown": new.shown, "webhook": new.webhook, "status": states.QUEUED},
-            **{"created": now, "due": now, "deadline": now + self._max_seconds},
-        }
+        row, c = self._row(new, job_id, time.time()), self._rows.c
         while True:
             self._rows.insert(row)
             same = c.id == job_id if new.key is None else (c.owner == new.owner) & (c.key == new.key)
@@ -44,10 +39,25 @@ class JobTable:
                 return found[0], found[0].id == job_id
             # The earlier job was erased in between.
 
+    def keep(self, new: NewJob, job_id: str, status: str, result: dict[str, Any]) -> None:
+        """Create a row that has ended: what was answered at once and is kept as a job's result is."""
+        now = time.time()
+        ended = {"status": status, "result": result, "ended": now, "counted": True}
+        self._rows.insert({**self._row(new, job_id, now), **ended})
+
     def get(self, job_id: str, owner: str) -> Job | None:
         """Return the job of *owner*, None if there is none."""
-        found = self._rows.read((self._rows.c.id == job_id) & (self._rows.c.owner == owner))
+        found = self._rows.read(self._of(job_id, owner))
         return found[0] if found else None
+
+    def with_key(self, key: str, owner: str) -> Job | None:
+        """Return the job that *owner* sent with the idempotency key *key*, None if there is none."""
+        found = self._rows.read((self._rows.c.key == key) & (self._rows.c.owner == owner))
+        return found[0] if found else None
+
+    def delete(self, job_id: str, owner: str) -> bool:
+        """Erase a job of *owner*, which ends it; False if there is none."""
+        return bool(self._rows.delete(self._of(job_id, owner)))
 
     def open_jobs(self) -> dict[str, int]:
         """Return how many jobs of each owner have no result."""
@@ -104,9 +114,18 @@ class JobTable:
 
     def cancel(self, job_id: str, owner: str) -> Job | None:
         """Cancel a job of *owner* unless it has ended; return it as it then is, None if there is none."""
-        c = self._rows.c
-        self._rows.end((c.id == job_id) & (c.owner == owner), states.CANCELLED)
+        self._rows.end(self._of(job_id, owner), states.CANCELLED)
         return self.get(job_id, owner)
+
+    def _row(self, new: NewJob, job_id: str, now: float) -> dict[str, Any]:
+        return {
+            **{"id": job_id, "owner": new.owner, "key": new.key, "path": new.path, "body": new.body},
+            **{"shown": new.shown, "webhook": new.webhook, "status": states.QUEUED},
+            **{"created": now, "due": now, "deadline": now + self._max_seconds},
+        }
+
+    def _of(self, job_id: str, owner: str) -> "ColumnElement[bool]":
+        return (self._rows.c.id == job_id) & (self._rows.c.owner == owner)
 
     def _held(self, job_id: str, holder: str) -> "ColumnElement[bool]":
         c = self._rows.c

@@ -25,8 +25,8 @@ class Upkeep:
         error = {"code": "deadline_exceeded", "message": "The job was not answered before its deadline"}
         return self._rows.end(self._rows.c.deadline <= time.time(), states.FAILED, None, error)
 
-    def take_back(self, max_attempts: int) -> list[Job]:
-        """Queue the jobs of silent holders again; fail those that were lost too often, and return them."""
+    def take_back(self, max_attempts: int) -> int:
+        """Queue the jobs of silent holders again; fail those that were lost too often; return how many."""
         c, now = self._rows.c, time.time()
         silent = (c.status == states.IN_PROGRESS) & (c.lease < now)
         tried = c.attempts >= max_attempts
@@ -35,8 +35,7 @@ class Upkeep:
             "message": f"The job was begun {max_attempts} times, and what answered it died each time",
         }
         failed = self._rows.end((silent | (c.status == states.QUEUED)) & tried, states.FAILED, None, error)
-        self._rows.change(silent, {**QUEUED_AGAIN, "due": now})
-        return failed
+        return len(failed) + len(self._rows.change(silent, {**QUEUED_AGAIN, "due": now}))
 
     def erase(self, keep_seconds: float) -> int:
         """Erase the jobs that ended more than *keep_seconds* ago; return how many."""

@@ -22,6 +22,7 @@ from framework.core.errors import ServeError
 from framework.serving.jobs.job import Job
 from framework.serving.jobs.settings import WEBHOOK_SECRET, Jobs
 from framework.serving.jobs.upkeep import Upkeep
+from framework.serving.telemetry.job_metrics import JobMetrics
 
 _log = logging.getLogger(__name__)
 ATTEMPTS = 8
@@ -83,10 +84,11 @@ class Webhooks:
         upkeep: tells which are due.
         settings: which hosts can be called.
         key: signs the calls.
+        metrics: what is exported.
     """
 
-    def __init__(self, upkeep: Upkeep, settings: Jobs, key: bytes) -> None:
-        self._upkeep, self._settings, self._key = upkeep, settings, key
+    def __init__(self, upkeep: Upkeep, settings: Jobs, key: bytes, metrics: JobMetrics) -> None:
+        self._upkeep, self._settings, self._key, self._metrics = upkeep, settings, key, metrics
         # A proxy from the environment would decide where the call goes.
         self._client = httpx.AsyncClient(timeout=_TIMEOUT, follow_redirects=False, trust_env=False)
 
@@ -104,6 +106,7 @@ class Webhooks:
         assert job.webhook is not None
         if not self._settings.calls(job.webhook):
             _log.warning("job %s: its webhook's host is not in serving.jobs.webhook_hosts any more", job.id)
+            self._metrics.called("given_up")
             await asyncio.to_thread(self._upkeep.set_webhook, job.id, None)
             return
         sent = event(job)
@@ -122,10 +125,13 @@ class Webhooks:
             code, why = 0, type(error).__name__
         if 200 <= code < 300:
             wait = None
+            self._metrics.called("ok")
         elif code == _GONE or job.webhook_attempts >= ATTEMPTS:
             _log.warning("job %s: its webhook failed %d times: %s", job.id, job.webhook_attempts, why)
             wait = None
+            self._metrics.called("given_up")
         else:
+            self._metrics.called("failed")
             wait = backoff(job.webhook_attempts)
         await asyncio.to_thread(self._upkeep.set_webhook, job.id, wait)
 

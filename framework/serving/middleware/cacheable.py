@@ -12,6 +12,8 @@ from framework.serving.answers.answer_use import current_use
 from framework.serving.answers.cache_key import is_deterministic
 from framework.serving.api_error import ApiError
 
+_ITS_OWN = ("stream", "background", "store", "previous_response_id")
+"""Fields with which an answer is not a function of its request, or more than an answer is wanted."""
 CLIENT_SECONDS, CDN_SECONDS = 300, 3600
 """For how long a client, and a shared cache, can use an answer without asking again."""
 
@@ -99,7 +101,7 @@ def _tag(path: str, digest: str, body: bytes) -> str | None:
         request = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(request, dict) or request.get("stream") or request.get("background"):
+    if not isinstance(request, dict) or any(map(request.get, _ITS_OWN)):
         return None
     if not is_deterministic(request):
         return None

@@ -13,6 +13,7 @@ from framework.core.release import Release
 from framework.serving.telemetry.cache_metrics import CacheMetrics, FallbackMetrics, OutboundMetrics
 from framework.serving.telemetry.drift_watch import FEATURES, DriftWatch
 from framework.serving.telemetry.gpus import watch_gpus
+from framework.serving.telemetry.job_metrics import JobMetrics, KeyMetrics
 from framework.serving.telemetry.outputs import BadStreak, Judgment
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -74,14 +75,8 @@ class Metrics:
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
         self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
-        self.jobs_queued = Gauge(names.JOBS_QUEUED, "Background jobs that wait.", registry=registry)
-        self.jobs_oldest = Gauge(
-            names.JOBS_OLDEST_SECONDS, "Seconds that the oldest job waits.", registry=registry
-        )
-        self.jobs_ended = Counter(names.JOBS_ENDED, "Background jobs ended.", ["status"], registry=registry)
-        self.key_reloads = Counter(
-            names.KEY_RELOADS, "Changes of the file of API keys.", ["result"], registry=registry
-        )
+        self.jobs = JobMetrics(registry)
+        self.keys = KeyMetrics(registry)
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
         self.cache = CacheMetrics(registry)
         self.fallback = FallbackMetrics(registry)

@@ -67,6 +67,7 @@ def test_a_refused_request_is_a_failed_job(served) -> None:
         ({"url": "/metrics", "body": {}}, "url"),
         ({"url": "/v1/embeddings", "body": {}}, "url"),
         ({"url": CHAT, "body": {**BODY, "stream": True}}, "body"),
+        ({"url": "/v1/responses", "body": {"model": "tiny", "input": "x", "store": True}}, "body"),
         ({"url": CHAT, "body": {**BODY, "temperature": float("nan")}}, "body"),
         ({"url": CHAT, "body": BODY, "webhook": "http://169.254.169.254/latest"}, "webhook"),
         ({"url": CHAT, "body": BODY, "priority": 1}, "priority"),
@@ -184,6 +185,7 @@ def test_jobs_survive_the_server(tiny_genai, tmp_path) -> None:
         served.process.kill()
         os.kill(engine, signal.SIGKILL)
     with started_again(tmp_path, served.port) as second, stopped(second):
+        assert eventually(lambda: second.sample(metrics.JOBS_TAKEN_BACK) == 2)
         assert eventually(lambda: running(second) == 2)
         second.process.terminate()
         assert eventually(lambda: second.process.poll() is not None)

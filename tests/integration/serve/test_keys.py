@@ -60,6 +60,8 @@ def test_changed_file_is_used_without_a_restart(keyed) -> None:
     assert client(served, "new").chat.completions.create(model="tiny", messages=HELLO).usage
     with pytest.raises(openai.AuthenticationError):
         client(served, "few").models.list()
+    assert served.sample(metrics.KEYS_REFUSED) == 0
     path.write_text("keys: [")
     assert eventually(lambda: served.sample(metrics.KEY_RELOADS, 'result="refused"') == 1)
+    assert served.sample(metrics.KEYS_REFUSED) == 1
     assert client(served, "new").models.list()

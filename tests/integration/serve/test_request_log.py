@@ -32,8 +32,17 @@ def test_answers_and_feedback_are_logged_masked_and_flushed_at_the_end(tiny_gena
         assert httpx.post(f"{served.url}/v1/feedback", json=said).status_code == 204
         no_id = httpx.post(f"{served.url}/v1/feedback", json={"correction": "so"})
         assert no_id.status_code == 400
+        text = "hello, I am ann@example.com"
+        ids = httpx.post(f"{served.url}/tokenize", json={"prompt": text}).json()["tokens"]
+        for prompt in (text, ids):
+            continued = served.client.completions.create(model="tiny", prompt=prompt, max_tokens=4)
+            assert not continued.choices[0].text.startswith("hello")
+        response = served.client.responses.create(model="tiny", input="hello world")
         assert not list(log.rglob("*.parquet"))
-    first, second = rows(log)
+    first, second, *continuations, third = rows(log)
+    assert [row["text"] for row in continuations] == ["hello, I am [EMAIL]"] * 2
+    assert [row["answer"] for row in continuations] == [continued.choices[0].text] * 2
+    assert (third["id"], json.loads(third["messages"])) == (response.id, HELLO)
     assert (first["id"], second["id"]) == (whole.id, pieces[0].id)
     assert json.loads(first["messages"]) == [{"role": "user", "content": "hello, I am\n[EMAIL]"}]
     assert first["answer"] == whole.choices[0].message.content
@@ -50,7 +59,7 @@ def test_answers_and_feedback_are_logged_masked_and_flushed_at_the_end(tiny_gena
     (line,) = [*data.read("train"), *data.read("test")]
     assert [turn["content"] for turn in line.raw["messages"]] == ["hello, I am\n[EMAIL]", "ask [EMAIL]"]
     assert line.raw["metadata"] == {"id": whole.id, "digest": first["digest"], "source": "correction"}
-    assert sum(data.left_out().values()) == 1
+    assert data.left_out() == {"a continued text, and no conversation": 2, "bad or cut answer": 2}
 
 
 def test_a_killed_server_loses_only_what_was_not_written_yet(tiny_genai, tmp_path):

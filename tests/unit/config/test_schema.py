@@ -39,6 +39,11 @@ def test_every_option_validates_and_is_documented(options, config):
         words.append("data.log=requests")
     if "data/mix" in options:
         words.append("+data@data.parts.only.data=tiny")
+    words += [
+        f"{option.replace('/', '.')}.target=rows.jsonl"
+        for option in options
+        if "\ntarget: ???" in texts[option]
+    ]
     composed = config(*words)
     for option, text in texts.items():
         group, _, name = option.partition("/")

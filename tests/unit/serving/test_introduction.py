@@ -29,6 +29,21 @@ def test_addresses_can_be_opened(host, address, here):
     assert '"model": "tiny"' in words[-1]
 
 
+@pytest.mark.parametrize(
+    ("task", "path", "asked"),
+    [
+        ("sequence-classification", "/v1/classify", '"input": "Hello"'),
+        ("text-embedding", "/v1/embeddings", '"input": "Hello"'),
+    ],
+)
+def test_first_request_is_one_of_the_task(task, path, asked):
+    release = RELEASE.model_copy(update={"task": task})
+    request = introduce(release, "127.0.0.1", 8000, page=False)[-1]
+    words = shlex.split(request.partition("curl ")[2])
+    assert words[0] == f"http://127.0.0.1:8000{path}"
+    assert asked in words[-1]
+
+
 def test_key_is_named_but_not_said(monkeypatch):
     monkeypatch.setenv(API_KEY, "s3cret")
     lines = introduce(RELEASE, "127.0.0.1", 8000, page=False)

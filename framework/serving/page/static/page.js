@@ -1,6 +1,9 @@
 // The page to try the model.
 import { byId, call, element, explain, unlock } from "./api.js";
 import { entities, labels } from "./classified.js";
+import { similarity } from "./compared.js";
+
+const WAYS = { chat: converse, labels: classify, entities: classify, vectors: compare };
 
 let release;
 let turns = [];
@@ -12,11 +15,13 @@ await unlock(async () => {
 });
 
 function introduce() {
-  const chat = release.answers === "chat";
+  const chat = release.answers === "chat", compares = release.answers === "vectors";
   document.title = release.name;
   byId("name").textContent = release.name;
   byId("about").textContent = `${release.task}, ${release.engine}`;
-  byId("text-label").textContent = chat ? "Prompt" : "Text";
+  byId("text-label").textContent = chat ? "Prompt" : compares ? "First text" : "Text";
+  byId("second").hidden = !compares;
+  byId("other").required = compares;
   for (const id of ["options", "stop"]) byId(id).hidden = !chat;
   byId("limit").max = release.max_new_tokens;
   byId("limit").value = release.max_new_tokens;
@@ -25,6 +30,7 @@ function introduce() {
     License: release.base_model_license, Engine: release.engine, Task: release.task,
     Recipe: release.recipe, Commit: release.commit ?? "unknown",
     Context: release.context === null ? "unknown" : `${release.context} tokens`,
+    ...(compares ? { Dimensions: release.dimensions } : {}),
   };
   byId("facts").replaceChildren(
     ...Object.entries(facts).flatMap(([name, value]) => [element("dt", name), element("dd", value)]));
@@ -48,7 +54,7 @@ byId("ask").addEventListener("submit", async (event) => {
   running = new AbortController();
   busy(true);
   try {
-    await (release.answers === "chat" ? converse(text) : classify(text));
+    await WAYS[release.answers](text);
   } catch (problem) {
     const stopped = problem.name === "AbortError";
     byId("status").textContent = stopped ? "Stopped." : "";
@@ -60,7 +66,7 @@ byId("ask").addEventListener("submit", async (event) => {
     if (document.activeElement === document.body) byId("text").focus();
   }
 });
-byId("text").addEventListener("keydown", (event) => {
+for (const id of ["text", "other"]) byId(id).addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
   event.preventDefault();
   byId("ask").requestSubmit();
@@ -150,6 +156,17 @@ async function classify(text) {
   const tokens = answer.usage.prompt_tokens;
   finish(turn, `${tokens} tokens, ${Math.round(performance.now() - started)} ms`,
     { system_fingerprint: release.system_fingerprint });
+}
+
+async function compare(text) {
+  const started = performance.now();
+  const texts = [text, byId("other").value];
+  const answer = await (await call("v1/embeddings",
+    { method: "POST", body: JSON.stringify({ input: texts }), signal: running.signal })).json();
+  const turn = show("Similarity", "", "answer");
+  turn.querySelector("p").replaceWith(similarity(texts, answer.data.map((each) => each.embedding)));
+  finish(turn, `${answer.usage.prompt_tokens} tokens, ${Math.round(performance.now() - started)} ms`,
+    { id: answer.id, system_fingerprint: release.system_fingerprint });
 }
 
 function show(title, text, kind = "prompt") {

@@ -249,6 +249,31 @@ def test_parquet_rows_are_read_in_order(tmp_path: Path) -> None:
     assert [line.raw for line in lines] == rows
 
 
+@pytest.mark.parametrize("form", ["new_stream", "new_file"])
+def test_arrow_rows_are_read_in_order(form: str, tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    rows = [{"prompt": f"p{n}", "completion": "c"} for n in range(2500)]
+    batches = pyarrow.Table.from_pylist(rows).to_batches(max_chunksize=1700)
+    with getattr(pyarrow.ipc, form)(tmp_path / "x.arrow", batches[0].schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    lines = read(str(tmp_path / "x.arrow"))
+    assert [line.raw for line in lines] == rows
+    assert [line.number for line in lines] == list(range(1, 2501))
+
+
+def test_half_an_arrow_file_is_rejected_after_its_whole_batches(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    batch = pyarrow.RecordBatch.from_pylist([{"text": "a"} for _ in range(2000)])
+    file = tmp_path / "x.arrow"
+    with pyarrow.ipc.new_stream(file, batch.schema) as writer:
+        writer.write_batch(batch)
+        writer.write_batch(batch)
+    file.write_bytes(file.read_bytes()[:-2500])
+    with pytest.raises(DataError, match=r"x\.arrow:2001: not a complete Arrow file"):
+        read(str(file))
+
+
 def test_a_file_that_is_not_parquet_is_rejected(write: Write) -> None:
     pytest.importorskip("pyarrow")
     with pytest.raises(DataError, match=r"x\.parquet:1: not a complete Parquet file"):

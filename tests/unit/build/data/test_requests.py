@@ -19,7 +19,7 @@ START = datetime(2026, 1, 2, tzinfo=UTC)
 def asked(name, prompt="Capital?", answer="Paris", minute=0, **columns):
     messages = None if "text" in columns else json.dumps([{"role": "user", "content": prompt}])
     row = {"id": name, "time": START + timedelta(minutes=minute), "digest": "sha256:ab", "answer": answer}
-    return row | {"messages": messages, "finish_reason": "stop"} | columns
+    return row | {"messages": messages, "finish_reason": "stop" if messages else None} | columns
 
 
 def said(name, **columns):
@@ -109,7 +109,11 @@ def test_splits_are_stable_and_rows_name_their_origin(log):
 
 def test_classified_texts_get_the_corrected_label(log):
     requests = [asked("a", answer="bad", text="lovely"), asked("b", answer='["x", "y"]', text="both")]
-    data = Requests(log=log(requests, [said("a", correction="good"), said("b", rating=5)]))
+    requests.append(asked("c", answer=" a time", text="Once upon", finish_reason="stop"))
+    data = Requests(
+        log=log(requests, [said("a", correction="good"), said("b", rating=5), said("c", rating=5)])
+    )
+    assert data.left_out() == {"a continued text, and no conversation": 1}
     rows = [line.raw for line in (*data.read("train"), *data.read("test"))]
     found = {row["text"]: row.get("label", row.get("labels")) for row in rows}
     assert found == {"lovely": "good", "both": ["x", "y"]}

@@ -137,7 +137,7 @@ def test_a_split_that_is_not_chosen_may_be_unreadable(names: Names) -> None:
     card += "".join(
         f"  - {{split: {item}}}\n" for item in ("train, path: a*", "train, path: b*", "raw, path: c*")
     )
-    files = ("a.jsonl", "b.jsonl", "c.arrow")
+    files = ("a.jsonl", "b.jsonl", "c.bin")
     assert names(*files, card=card, split="train") == ["a.jsonl", "b.jsonl"]
     for split in ("raw", "train+raw", "all", None):
         with pytest.raises(DataError, match="split 'raw' of its card"):

@@ -90,7 +90,7 @@ def test_default_thresholds_match_the_requirements():
 
 
 @pytest.mark.parametrize(
-    ("signals", "missing"), [(GITUNE, 0), (VLLM, 3), (TRITON, 8)], ids=["ours", "vllm", "triton"]
+    ("signals", "missing"), [(GITUNE, 0), (VLLM, 8), (TRITON, 13)], ids=["ours", "vllm", "triton"]
 )
 def test_alerts_on_missing_metrics_are_left_out(signals, missing, judged):
     release = MonitoredRelease("tiny", "staging", signals)

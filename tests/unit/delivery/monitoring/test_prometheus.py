@@ -104,7 +104,7 @@ def exposed():
     exported.watch_drift(DriftWatch(50))
     exported.reported("a", {"completed": True}, 5)
     exported.outbound.watch("redis", lambda: False)
-    counters = (exported.requests, exported.timeouts, exported.bad_outputs, exported.jobs_ended)
+    counters = (exported.requests, exported.timeouts, exported.bad_outputs)
     for counter in (*counters, exported.seconds):
         counter.labels(*["x"] * len(counter._labelnames))
     return {sample.name for family in exported.registry.collect() for sample in family.samples}

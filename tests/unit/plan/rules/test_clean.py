@@ -85,3 +85,15 @@ def test_plan_stops_on_them(plan) -> None:
 def test_values_are_validated(config, word, key) -> None:
     with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
         config("+recipe=tiny", "clean=exact", f"++{word.lstrip('+')}")
+
+
+def test_schema_is_written_in_the_config_by_column(config, plan) -> None:
+    checks = "clean.schema.checks={answer: {required: true, max_length: 9}, answer.n: {type: integer}}"
+    option = config("+recipe=tiny", "clean=schema", checks).clean["schema"]
+    assert option.checks["answer.n"].type == "integer"
+    with pytest.raises(PlanError, match=r"clean\.schema\.checks"):
+        plan("+recipe=tiny", "clean=schema")
+    with pytest.raises(PlanError, match="did you mean 'answer'"):
+        plan("+recipe=tiny", "clean=schema", "clean.schema.checks={answr: {required: true}}")
+    with pytest.raises(ConfigError, match=r"clean\.schema\.checks\.answer\.requierd"):
+        config("+recipe=tiny", "clean=schema", "clean.schema.checks={answer: {requierd: true}}")

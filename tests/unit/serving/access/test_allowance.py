@@ -6,7 +6,7 @@ import math
 import pytest
 
 from framework.serving.access.allowance import Allowances
-from framework.serving.answers import Classification, Generation
+from framework.serving.answers import Classification, Embedding, Generation
 from framework.serving.answers.limited import LimitedAnswers
 from framework.serving.api_error import ApiError
 from framework.serving.caller import ANYBODY, Caller
@@ -79,7 +79,7 @@ class Answered:
         yield {"text": "a", "tokens": 3}
         yield {"finish_reason": "stop", "completion_tokens": 7}
 
-    async def classify(self, asked):
+    async def answer_each(self, asked):
         return [{"tokens": 12, "batch": 1} for _ in asked.texts]
 
 
@@ -109,8 +109,21 @@ def test_reserved_tokens_are_settled_by_those_used() -> None:
     asyncio.run(ask(events=2))  # the client leaves
     assert left(allowances) == 600 - 37 - 33
     texts = Classification(["a", "b"], ASKER, 0.0)
-    asyncio.run(answers.classify(texts))
+    asyncio.run(answers.answer_each(texts))
     assert left(allowances) == 600 - 37 - 33 - 24
+
+
+def test_token_ids_are_reserved_as_many_as_there_are() -> None:
+    allowances, during = Allowances(Clock()), []
+
+    class Looks(Answered):
+        async def answer_each(self, asked):
+            during.append(left(allowances))
+            return await super().answer_each(asked)
+
+    answers = LimitedAnswers(Looks(), allowances, float)
+    asyncio.run(answers.answer_each(Embedding([[1] * 100, "x" * 40], ASKER, 0.0)))
+    assert (during, left(allowances)) == ([600 - 100 - 40 / 4], 600 - 24)
 
 
 def test_estimate_of_a_prompt_is_learned() -> None:

@@ -1,5 +1,6 @@
 """A body that the document allows is one that the server reads, and no other, whatever its engine can do."""
 
+import itertools
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from framework.build.engine.sampling import ALL, BASIC, refused_fields
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_request import ChatRequest
 from framework.serving.api.completions import CompletionRequest
+from framework.serving.api.embedding_request import EmbeddingRequest, ReadsTexts, RerankRequest
 from framework.serving.api.narrowed import narrow
 from framework.serving.api.response_request import ResponseRequest
 from framework.serving.api.tokens import TokenizeRequest
@@ -66,24 +68,30 @@ ITEMS: list[dict[str, Any]] = [
 WORDS: list[dict[str, Any]] = [{}, {"prompt": "x"}, {"prompt": "x", "messages": TALK}, {"messages": TALK}]
 
 
-def allowed(kind: Any, body: dict[str, Any], refused: list[str], chats: bool = True) -> bool:
+def allowed(
+    kind: Any, body: dict[str, Any], refused: list[str], chats: bool = True, keeps: bool = False
+) -> bool:
     """Return whether the schema of a server allows *body*."""
     schema = kind.model_json_schema()
     service = SimpleNamespace(
         limits=Limits(64, 0, 10, 20),
         release=SimpleNamespace(name="tiny"),
         adapters={},
-        can=lambda: Abilities(100, True, chats, refused),
+        context=128,
+        background=object() if keeps else None,
+        can=lambda: Abilities(100, True, chats, refused, dimensions=32),
     )
     narrow(schema["properties"], service)
     return bool(Draft202012Validator(schema).is_valid(body))
 
 
-def is_read(kind: Any, body: dict[str, Any], does: frozenset[str]) -> bool:
+def is_read(kind: Any, body: dict[str, Any], does: frozenset[str], keeps: bool = False) -> bool:
     """Return whether the server reads *body* for an engine that *does* these fields of a sampling."""
     try:
         read = read_request(kind, json.dumps(body).encode())
-        read = read.chat() if kind is ResponseRequest else read
+        if kind is ResponseRequest:
+            read.check_kept(keeps=keeps)
+            read = read.chat()
         payloads = [read.payload()] if kind is TokenizeRequest else read.payloads()
     except ApiError:
         return False
@@ -109,8 +117,59 @@ def test_document_allows_what_is_read(kind, needed, bodies, does):
     assert {*told.values()} == {True, False}
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_document_allows_responses_to_be_kept_where_they_are(keeps):
+    values = {"background": (None, False, True), "store": (None, False, True), "stream": (None, True)}
+    named = ({}, {"previous_response_id": None}, {"previous_response_id": "resp_1"})
+    bodies = [
+        {"model": "tiny", "input": "hi", **dict(zip(values, fields, strict=True)), **more}
+        for fields in itertools.product(*values.values())
+        for more in named
+    ]
+    told = [allowed(ResponseRequest, body, [], keeps=keeps) for body in bodies]
+    assert told == [is_read(ResponseRequest, body, ALL, keeps) for body in bodies]
+    assert sum(told) == (42 if keeps else 12)
+
+
 def test_document_knows_tokens_and_templates():
     assert allowed(CompletionRequest, {"model": "tiny", "prompt": [99]}, [])
     assert not allowed(CompletionRequest, {"model": "tiny", "prompt": [100]}, [])
     assert allowed(TokenizeRequest, {"prompt": "x"}, [], chats=False)
     assert not allowed(TokenizeRequest, {"messages": TALK}, [], chats=False)
+
+
+CUT: list[dict[str, Any]] = [{"truncate_prompt_tokens": asked} for asked in (None, -1, 0, 1, 128, 129)]
+VECTORS: list[dict[str, Any]] = [
+    *({"input": given} for given in ("a", "", [], ["a"], [""], [1, 2], [[1], []], ["a", 1], ["a"] * 2049)),
+    *({"dimensions": asked} for asked in (None, 32, 16)),
+    *({"encoding_format": asked} for asked in (None, "float", "base64", "int8")),
+]
+RANKS: list[dict[str, Any]] = [
+    *({"documents": given} for given in ([], ["a", {"text": "b"}], [""], [{"text": "b", "title": "c"}])),
+    *({"top_n": asked} for asked in (None, 0, 9, -1)),
+    {"query": ""},
+    {"max_chunks_per_doc": 3},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed", "bodies"),
+    [
+        (EmbeddingRequest, {"model": "tiny", "input": "a"}, VECTORS + CUT),
+        (RerankRequest, {"model": "tiny", "query": "a", "documents": ["a"]}, RANKS + CUT),
+    ],
+)
+def test_document_allows_the_texts_that_are_read(kind, needed, bodies):
+    def is_embedded(body: dict[str, Any]) -> bool:
+        try:
+            read: ReadsTexts = read_request(kind, json.dumps(body).encode())
+            read.most_tokens(128)
+            if isinstance(read, EmbeddingRequest):
+                read.check_dimensions(32)
+        except ApiError:
+            return False
+        return True
+
+    told = {str(body): allowed(kind, {**needed, **body}, []) for body in bodies}
+    assert told == {str(body): is_embedded({**needed, **body}) for body in bodies}
+    assert {*told.values()} == {True, False}

@@ -47,6 +47,27 @@ def test_one_idempotency_key_creates_one_job_of_an_owner(table):
     assert sum(table.open_jobs().values()) == 4
 
 
+def test_an_answer_is_kept_without_being_a_job(rows, table):
+    table.keep(NewJob("/v1/x", {"n": 1}, "owner"), "resp_kept", "completed", {"a": 1})
+    kept = table.get("resp_kept", "owner")
+    assert (kept.status, kept.result, kept.body) == ("completed", {"a": 1}, {"n": 1})
+    assert (table.open_jobs(), table.waiting(9), Upkeep(rows).count_ended()) == ({}, [], {})
+    assert not table.delete("resp_kept", "another")
+    assert Upkeep(rows).erase(60) == 0
+    assert Upkeep(rows).erase(-60) == 1
+
+
+def test_a_deleted_job_gets_no_result(table, add):
+    job_id = add(key="k")
+    assert table.with_key("k", "owner").id == job_id
+    assert table.with_key("k", "another") is None
+    table.claim(job_id, "holder")
+    assert table.delete(job_id, "owner")
+    assert not table.renew(job_id, "holder")
+    assert not table.finish(job_id, "completed", {})
+    assert (table.get(job_id, "owner"), table.with_key("k", "owner")) == (None, None)
+
+
 def test_one_holder_begins_a_job(table, add):
     job_id = add()
     begun = [job for job in at_once(lambda n: table.claim(job_id, f"holder-{n}")) if job is not None]
@@ -95,11 +116,12 @@ def test_oldest_jobs_first(table, add):
 def test_a_silent_holder_loses_its_job(rows, add):
     table, upkeep = JobTable(rows, 3600, lease_seconds=-1), Upkeep(rows)
     job_id = add()
-    assert upkeep.take_back(2) == []
+    assert upkeep.take_back(2) == 0
     for attempt in (1, 2):
         assert table.claim(job_id, "holder").attempts == attempt
-        failed = upkeep.take_back(2)
-        assert [job.id for job in failed] == ([job_id] if attempt == 2 else [])
+        assert table.get(job_id, "owner").status == "in_progress"
+        assert (upkeep.take_back(2), upkeep.take_back(2)) == (1, 0)
+        assert table.get(job_id, "owner").status == ("failed" if attempt == 2 else "queued")
     job = table.get(job_id, "owner")
     assert (job.status, job.error["code"]) == ("failed", "attempts_exceeded")
 

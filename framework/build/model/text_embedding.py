@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from framework.build.data import LossOn
 from framework.build.data.row_formats import Row
+from framework.build.engine.model_folder import read_json
 from framework.build.model import Encoded, Model
 from framework.build.model.label_encoding import write_encoder
 from framework.build.model.retrieval_encoding import encode_texts
@@ -34,6 +35,13 @@ class TextEmbedding(Model):
     def materialize(self, output: Path, seed: int) -> None:
         """Write the encoder in float32; *seed* initializes what the source lacks, which no vector uses."""
         write_encoder(self.source, "AutoModel", None, output, seed)
+        pooling = read_json(self.source.fetch() / "1_Pooling", "config.json")
+        if pooling and not pooling.get("pooling_mode_mean_tokens"):
+            print(
+                f"  warning: {self.name} was made for another pooling than the mean over tokens, so that its "
+                "vectors are worse until it is tuned",
+                flush=True,
+            )
 
     def encode(
         self, tokenizer: "PreTrainedTokenizerBase", row: Row, loss_on: LossOn = "answers"

@@ -93,12 +93,15 @@ class TextEmbeddings(Task):
         import torch
 
         mask, targets = batch["attention_mask"], batch["labels"]
-        hidden = model(input_ids=batch["input_ids"], attention_mask=mask).last_hidden_state
+        outputs = model(input_ids=batch["input_ids"], attention_mask=mask)
+        hidden, unused = outputs.last_hidden_state, getattr(outputs, "pooler_output", None)
         with torch.autocast(hidden.device.type, enabled=False):  # 8 bits are too few for the cosines
             vectors = mean_pooled(hidden, mask)
             cosines = vectors[: len(targets)] @ vectors[len(targets) :].T
             logits = (cosines / self.temperature).masked_fill(batch["excluded"], -torch.inf)
-            return torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        # DDP waits for a gradient of every weight, also of a pooler that no vector uses: it is 0.
+        return loss if unused is None else loss + 0 * unused.float().sum()
 
     def logits(self, engine: Engine, rows: Sequence[Example]) -> "list[np.ndarray]":
         """Return, for each row, the vectors of its texts, (texts, dimensions), each of length 1."""

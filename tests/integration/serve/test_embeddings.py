@@ -22,7 +22,7 @@ TEXTS = ["a good film", "a bad film", "fine", "nothing is as it was before"]
 
 @pytest.fixture(scope="module")
 def embedder(tiny_embedding, tmp_path_factory):
-    options = {"max_batch_size": 8, "batch_timeout": 0.05, "cache": {}}
+    options = {"max_batch_size": 8, "batch_timeout": 0.05, "cache": {}, "jobs": {}}
     folder = tmp_path_factory.mktemp("embedder")
     options["request_log"] = {"folder": str(folder / "log"), "flush_seconds": 0.1}
     with serving(tiny_embedding, "onnxruntime", "text-embedding", folder, **options) as served:
@@ -160,6 +160,18 @@ def test_server_describes_what_it_does(embedder) -> None:
     assert embedder.sample(metrics.PROMPT_TOKENS) > 0
     for path in ("/v1/classify", "/v1/chat/completions"):
         assert post(embedder, path, input="a").status_code == 404
+
+
+def test_vectors_are_computed_in_the_background(embedder, vector_of) -> None:
+    body = {"model": "tiny", "input": "in the background"}
+    job = post(embedder, "/v1/jobs", url="/v1/embeddings", body=body).json()
+
+    def state():
+        return httpx.get(f"{embedder.url}/v1/jobs/{job['id']}").json()
+
+    assert eventually(lambda: state()["status"] == "completed"), state()
+    (found,) = state()["result"]["data"]
+    np.testing.assert_allclose(found["embedding"], vector_of("in the background"), atol=1e-5)
 
 
 def test_log_has_texts_and_no_vectors(embedder) -> None:

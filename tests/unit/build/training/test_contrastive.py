@@ -1,6 +1,9 @@
 """Contrastive training of a tiny encoder: it learns to find passages that share no letter with the query."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -92,6 +95,49 @@ def test_an_adapter_learns_and_its_merged_vectors_are_compared(base, rows, tmp_p
     line = next(line for line in capsys.readouterr().err.splitlines() if "merged: loss" in line)
     assert float(line.split("loss ")[1].split()[0]) > 0, "the loss of a single row would always be 0"
     assert recall(merged, rows) > recall(base, rows)
+
+
+RANKS = """
+import sys
+from layouts import fork_ranks, option
+from framework.build.model.tiny_encoder import TinyEncoder
+from framework.build.training.contrastive import Contrastive
+from framework.build.training.run import Folders, TrainingRun
+
+base, data, output, scratch = sys.argv[1:]
+layout = option("parallelism", "ddp")
+run = TrainingRun(
+    model=TinyEncoder(name="tiny", license="Apache-2.0", parameters=1e5, problem="embedding"),
+    tuning=option("tuning", "full"),
+    parallelism=layout,
+    device="cpu",
+    folders=Folders(model=base, data=data, output=output, scratch=scratch),
+    seed=0,
+)
+training = Contrastive(precision="fp32", learning_rate=3e-3, micro_batch_size=8, max_steps=12, epochs=99)
+raise SystemExit(0 if fork_ranks(layout, lambda: training.fit(run)) else 1)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_all_weights(base, rows, tmp_path) -> None:
+    """BERT has a pooler that no vector uses; without a gradient of it the processes would not agree."""
+    folders = [base, rows, tmp_path / "output", tmp_path / "scratch"]
+    for folder in folders[2:]:
+        folder.mkdir()
+    layouts = Path(__file__).parents[1] / "parallelism"
+    path = os.pathsep.join([str(layouts), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", RANKS, *map(str, folders)],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    losses = [json.loads(line)["loss"] for line in (folders[2] / "log.jsonl").read_text().splitlines()]
+    assert len(losses) == 12
+    assert losses[-1] < losses[0]
 
 
 def test_a_lower_temperature_has_a_larger_loss_at_first(base, rows, tmp_path) -> None:

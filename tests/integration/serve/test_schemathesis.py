@@ -62,7 +62,7 @@ def test_chat_answers_as_documented(schemathesis, tiny_llama, export_genai, tmp_
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 65536}))
     (model / "chat_template.jinja").write_text(TEMPLATE)
     exported = export_genai(model, tmp_path / "exported", "fp32")
-    options = {"max_new_tokens": 4, "max_wait_seconds": 60}
+    options = {"max_new_tokens": 4, "max_wait_seconds": 60, "jobs": {"max_queued": 100_000}}
     with serving(exported, "genai", "causal-lm", tmp_path, **options) as served:
         judge(schemathesis, served.url, tmp_path)
 

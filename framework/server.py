@@ -133,7 +133,7 @@ def require_approval(release: Release, arguments: argparse.Namespace) -> None:
 
 
 def read_serving(path: Path) -> Serving:
-    """Read server options from the JSON of ``Serving.dump()``.
+    """Read server options from the JSON of ``Serving.dump()`` or ``Serving.changes()``.
 
     Raises:
         ConfigError: there is no such file, or it does not contain server options.
@@ -154,6 +154,9 @@ def _read(kind: type[C], path: Path, advice: str) -> C:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
+        if first["type"] == "extra_forbidden":
+            newer = "use an image of the version that rendered the file, or leave the option out"
+            raise ConfigError(f"{path}: {where}: this version does not know it; {newer}") from None
         raise ConfigError(f"{path}: {where}: {first['msg']}; {advice}") from None
     except ValueError as error:
         raise ConfigError(f"{path}: not JSON ({error}); {advice}") from None

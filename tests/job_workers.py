@@ -11,7 +11,16 @@ from pathlib import Path
 import httpx
 from server_process import HELLO, ROOT, Served, eventually
 
+from framework.serving.jobs.schema import NAME
+
 CHAT = "/v1/chat/completions"
+WATCH = f"""
+CREATE TABLE seen (id TEXT);
+CREATE TRIGGER ends AFTER UPDATE ON {NAME}
+WHEN new.ended IS NOT NULL AND (old.ended IS NULL OR new.result IS NOT old.result)
+BEGIN INSERT INTO seen VALUES (new.id); END;
+"""
+"""Notes each end of a job, and each change of the result of an ended one."""
 
 
 class Worker:

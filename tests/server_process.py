@@ -100,7 +100,7 @@ def write_release(model: Path, engine: str, task: str, folder: Path, **options: 
         base_model_license="none",
         data_digest=zero,
         chat_template_digest=None,
-        metrics={},
+        metrics={"tuned.exact_match": 0.5},
         gates={},
         commit=None,
     )

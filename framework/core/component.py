@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -76,11 +76,22 @@ class Component(BaseModel):
         fields = {name: _plain(getattr(self, name)) for name in type(self).model_fields}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
 
+    def changes(self) -> dict[str, Any]:
+        """Return ``dump`` without the fields that have their default, here and in nested components.
+
+        It validates to an equal object, also in an earlier version that lacks fields which were added since,
+        as long as none of those is set and no default has changed.
+        """
+        fields = {
+            name: _plain(value, "changes")
+            for name, field in type(self).model_fields.items()
+            if (value := getattr(self, name)) != field.get_default(call_default_factory=True)
+        }
+        return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **fields}
+
     def spec(self) -> dict[str, Any]:
         """Return ``dump`` without the fields marked ``UNKEYED``: the data that enters a key."""
-        keyed = {
-            name: _plain(getattr(self, name), keyed_only=True) for name in self.field_names(keyed_only=True)
-        }
+        keyed = {name: _plain(getattr(self, name), "spec") for name in self.field_names(keyed_only=True)}
         return {TARGET: f"{type(self).__module__}.{type(self).__qualname__}", **keyed}
 
     def requires(self) -> Mapping[str, str]:
@@ -130,13 +141,15 @@ def components(value: Any, *, keyed_only: bool = False) -> Iterator[Component]:
             yield from components(item, keyed_only=keyed_only)
 
 
-def _plain(value: Any, keyed_only: bool = False) -> Any:
+def _plain(value: Any, form: Literal["dump", "changes", "spec"] = "dump") -> Any:
+    """Return *value* as JSON data, components in the *form* of that method."""
     if isinstance(value, Component):
-        return value.spec() if keyed_only else value.dump()
+        plain: dict[str, Any] = getattr(value, form)()
+        return plain
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, keyed_only) for key, item in value.items()}
+        return {str(key): _plain(item, form) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, keyed_only) for item in value]
+        return [_plain(item, form) for item in value]
     return to_jsonable_python(value)
 
 

@@ -57,6 +57,8 @@ CACHE_BYTES = "gitune_cache_bytes"
 FALLBACKS = "gitune_fallback_answers_total"
 """Counter by ``reason`` (``shed``, ``failed``) and ``outcome`` (``answered``, ``unanswered``): requests that
 another model, or a fixed text, was asked to answer."""
+FALLBACK_TOKENS = "gitune_fallback_tokens_total"
+"""Counter by ``kind`` (``prompt``, ``completion``): tokens of another model's answers, as it counts them."""
 OUTBOUND_CALLS = "gitune_outbound_calls_total"
 """Counter by ``destination`` and ``outcome`` (``ok``, ``failed``, ``refused`` by the breaker): attempts to
 call another service."""

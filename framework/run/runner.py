@@ -20,6 +20,7 @@ from framework.render import diff_text, write
 from framework.run import screens
 from framework.run.build_release import Sweep, build, checked_plan, plan_to_find, release_job
 from framework.run.call import Call, called
+from framework.run.serve_build import serve
 
 if TYPE_CHECKING:
     from framework.report.facts import Facts
@@ -82,20 +83,6 @@ def render_again(call: Call) -> None:
     release = Release.read(call.lock)
     print(screens.rendered(call.config, write(call.render(release), call.environments)))
     print(f"  built from {built_from(release, 12)}")
-
-
-def serve(call: Call) -> None:
-    """Serve the release of this config until a signal."""
-    from framework.server import serve_release
-
-    plan = plan_to_find(call)
-    release = call.config.launcher.find(call.work(plan))
-    if release is None:
-        raise ReleaseError(
-            f"this config is not built; build it first: {call.command.replace(' serve', '', 1)}"
-        )
-    folder = call.store.root / "served" / release.digest.partition(":")[2]
-    serve_release(release, call.config.serving, folder)
 
 
 def report(call: Call) -> None:

@@ -52,11 +52,11 @@ class AnswerStack:
         answers: Answers = EngineAnswers(accepted, self._metrics, self._queue_timeout)
         if self._memory is not None:
             answers = CachedAnswers(answers, release.digest, self._memory, self._redis, self._metrics)
-        answers = LimitedAnswers(answers, self.allowances, accepted.expected_tokens)
         answers = self.observed.wrap(answers, release)
         if self._fallback is not None:  # outside of the log and the drift, which are the release's own
             answers = FallbackAnswers(answers, self._fallback, self._metrics.fallback)
-        return Noted(answers)
+        # Outside of the fallback, whose tokens a key's limits count, too.
+        return Noted(LimitedAnswers(answers, self.allowances, accepted.expected_tokens))
 
     async def close(self) -> None:
         """Write what waits, and end the connections."""

@@ -98,7 +98,7 @@ class _Server(uvicorn.Server):
         open_model = partial(ServedModel, serving, limits, features, self.stack, self.metrics)
         self.models = ServedModels(open_model, folder, release, self._end)
         self._watch()
-        self._introduction = introduce(release, serving.host, serving.port, page=limits.page)
+        self._serving = serving
         self._keys = Keys(
             os.environ.get(API_KEY, "").strip() or None, limits.keys, self.metrics.keys.reloaded
         )
@@ -193,7 +193,8 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
     def _announce(self) -> None:
-        for line in self._introduction:
+        host, port = self._serving.host, self._serving.port
+        for line in introduce(self.models.current.release, host, port, page=self._limits.page):
             print(line, file=sys.stderr)
 
     async def _drain(self) -> None:

@@ -17,6 +17,8 @@ from framework.serving.features import Features
 from framework.serving.served_model import ServedModel
 
 _log = logging.getLogger(__name__)
+_RESTART_SECONDS = 10
+"""What clients are told to wait when the server ends itself, for whoever starts it again."""
 OpenModel = Callable[[Path, Release], ServedModel]
 
 
@@ -41,6 +43,7 @@ class ServedModels:
         self._reloading = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._refused = False
+        self._on_ready: Callable[[], object] | None = None
 
     @property
     def unanswered(self) -> int:
@@ -48,8 +51,18 @@ class ServedModels:
         return sum(len(model.accepted) for model in self._all)
 
     async def run(self, on_ready: Callable[[], object]) -> None:
-        """Run the first model until ``stop``, or until its engine cannot be started again."""
-        await self._supervise(self.current, on_ready)
+        """Run the first model until ``stop``, or until its engine cannot be started again.
+
+        Args:
+            on_ready: called once, when a model answers: the first, or one that took its place meanwhile.
+        """
+        self._on_ready = on_ready
+        await self._supervise(self.current, self._answers_now)
+
+    def _answers_now(self) -> None:
+        if self._on_ready is not None:
+            on_ready, self._on_ready = self._on_ready, None
+            on_ready()
 
     def refuse(self, error: ApiError) -> None:
         """Refuse new requests from now on."""
@@ -137,7 +150,8 @@ class ServedModels:
             _log.exception("the supervisor failed")
             supervisor.failure = "the server cannot start its model's process; the cause is logged above"
         if supervisor.failure:
-            model.accepted.fail_all(ApiError(503, "The model's process failed; see the server's log"))
+            failed = "The model's process failed; see the server's log"
+            model.accepted.fail_all(ApiError(503, failed, retry_after=_RESTART_SECONDS))
         if model is self.current:
             self._on_end()
 
@@ -147,6 +161,7 @@ class ServedModels:
         service.serve(model.release, model.context, model.answers)
         service.tell = model.tell
         service.metrics.introduce(model.release)
+        self._answers_now()
         begun = set(service.under_way)
         print(
             f"reload: serving {model.release.name} {_short(model.release)}; {len(begun)} requests of "

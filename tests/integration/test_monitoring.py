@@ -1,22 +1,18 @@
 """A real Prometheus with the rendered rules scrapes the server's metrics."""
 
 import contextlib
-import shutil
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client import start_http_server
+from prometheus_process import needs_prometheus, prometheus, value_of
+from server_process import eventually
 
 from framework.core import metric_names as metrics
-from framework.core import yaml
 from framework.core.release import Release
 from framework.delivery.monitoring.alerts import alerts
 from framework.delivery.monitoring.panels import boards
-from framework.delivery.monitoring.recording import groups
 from framework.delivery.monitoring.selectors import MonitoredRelease
 from framework.delivery.monitoring.thresholds import Bounds
 from framework.manifests.server_signals import GITUNE
@@ -25,13 +21,6 @@ from framework.serving.telemetry.outputs import judge
 
 RELEASE = Release.read(Path(__file__).parents[1] / "golden" / "tiny.lock")
 WATCHED = MonitoredRelease("tiny", "staging", GITUNE)
-LABELS = {"namespace": "staging", "release": "tiny", "pod": "tiny-7d9c5b8f4-x2x7k"}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -43,35 +32,6 @@ def exposing(server_metrics):
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-@contextlib.contextmanager
-def prometheus(folder, target):
-    """Run Prometheus with one target and every rule of the release."""
-    bounds, port = Bounds(), free_port()
-    alert_rules = [alert.rule(WATCHED, "https://example.com") for alert in alerts(WATCHED, bounds)]
-    rules = {"groups": [*groups(WATCHED, 3.0), {"name": "gitune.alerts", "rules": alert_rules}]}
-    (folder / "rules.yaml").write_text(yaml.dump(rules))
-    scrape = {"job_name": "tiny", "static_configs": [{"labels": LABELS, "targets": [f"127.0.0.1:{target}"]}]}
-    config = {
-        "global": {"evaluation_interval": "1s", "scrape_interval": "1s"},
-        "rule_files": [str(folder / "rules.yaml")],
-        "scrape_configs": [scrape],
-    }
-    (folder / "prometheus.yaml").write_text(yaml.dump(config))
-    options = {
-        "config.file": folder / "prometheus.yaml",
-        "storage.tsdb.path": folder / "data",
-        "web.listen-address": f"127.0.0.1:{port}",
-    }
-    with (folder / "log").open("w") as log:
-        command = ["prometheus", *(f"--{key}={value}" for key, value in options.items())]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 @pytest.fixture
@@ -88,30 +48,9 @@ def server_metrics():
     return counters
 
 
-def value_of(url, query):
-    """Return the first value of a query, None if there is none."""
-    response = httpx.get(f"{url}/api/v1/query", params={"query": query})
-    if response.status_code == 503:  # still starting
-        return None
-    answer = response.json()
-    assert answer["status"] == "success", (query, answer)
-    result = answer["data"]["result"]
-    return float(result[0]["value"][1]) if result else None
-
-
-def eventually(condition, seconds=30):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with contextlib.suppress(httpx.TransportError):
-            if condition():
-                return True
-        time.sleep(0.1)
-    return False
-
-
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="apt-get install prometheus")
+@needs_prometheus
 def test_prometheus_loads_all_rules_and_answers_all_panels(server_metrics, tmp_path):
-    with exposing(server_metrics) as target, prometheus(tmp_path, target) as url:
+    with exposing(server_metrics) as target, prometheus(tmp_path, WATCHED, target) as url:
         assert eventually(lambda: value_of(url, f"{metrics.READY}") == 1), (tmp_path / "log").read_text()
         # A rate needs growth between two scrapes.
         server_metrics.requests.labels("/v1/chat/completions", "500", "").inc(10)

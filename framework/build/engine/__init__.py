@@ -88,12 +88,16 @@ class Generates(Protocol):
 
 @runtime_checkable
 class GeneratesScored(Protocol):
-    """Generates text, and respects every field of ``Sampling`` but ``grammar``."""
+    """Generates text, and respects every field of ``Sampling``; ``grammar`` where it is ``Guided``."""
 
     def generate_scored(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[Scored]:
-        """Yield the tokens that ``Generates.generate`` yields, with the log probabilities asked for."""
+        """Return the tokens that ``Generates.generate`` yields, with the log probabilities asked for.
+
+        Raises:
+            ServeError: the prompt is longer than the context, or the grammar cannot be used.
+        """
 
 
 @runtime_checkable
@@ -116,6 +120,8 @@ class Progress:
     """Whether these are the last."""
     scores: list[Scored] = field(default_factory=list)
     """The same tokens with log probabilities, if the request's sampling asks for them; else empty."""
+    failure: str | None = None
+    """Why this answer alone cannot go on; it has ended."""
 
 
 @runtime_checkable
@@ -161,7 +167,10 @@ class AdaptedBatches(Batches, Protocol):
     """Generates with one of several adapters."""
 
     def use(self, adapter: str | None) -> None:
-        """Generate later requests with *adapter*, None with the bare model; no request may be running."""
+        """Generate requests that are submitted next with *adapter*, None with the bare model.
+
+        Where the engine has a width of 1, no request may be running.
+        """
 
 
 @runtime_checkable

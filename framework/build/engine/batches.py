@@ -2,7 +2,7 @@
 
 An engine's module that can do this defines ``open_batches(folder, threads, width)``. Every other engine that
 generates answers one request after another. One that can change its adapter between two answers defines
-``open_adapted(folder, threads, adapters)``.
+``open_adapted(folder, threads, adapters, width)``.
 """
 
 from collections import deque
@@ -22,6 +22,7 @@ from framework.build.engine import (
     open_engine,
     require,
 )
+from framework.build.engine.guidance import GrammarError, Guided
 from framework.build.engine.sampling import ALL, BASIC
 from framework.core.errors import ServeError
 
@@ -79,7 +80,9 @@ def generate_all(
     return answers
 
 
-def open_adapted(name: str, folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
+def open_adapted(
+    name: str, folder: Path, threads: int, adapters: Mapping[str, Path], width: int = 1
+) -> AdaptedBatches:
     """Open *folder* with the engine *name*, and *adapters* beside it.
 
     Args:
@@ -87,6 +90,7 @@ def open_adapted(name: str, folder: Path, threads: int, adapters: Mapping[str, P
         folder: an exported language model.
         threads: CPU threads; 0 leaves the choice to the runtime.
         adapters: the folder of each, as peft writes it.
+        width: most requests at once; the engine may have a lower limit.
 
     Raises:
         ServeError: the engine cannot open the folder or an adapter, or has no adapters.
@@ -94,10 +98,10 @@ def open_adapted(name: str, folder: Path, threads: int, adapters: Mapping[str, P
     opener = getattr(engine_module(name), "open_adapted", None)
     if opener is None:
         raise ServeError(
-            f"the {name} engine has no adapters that can be changed between two answers; build the release "
-            "with export=transformers, or an adapter of its own as a merged release"
+            f"the {name} engine has no adapters that can be chosen by name; build the release with "
+            "export=openvino or export=transformers, or an adapter of its own as a merged release"
         )
-    batches: AdaptedBatches = opener(folder, threads, adapters)
+    batches: AdaptedBatches = opener(folder, threads, adapters, width)
     return batches
 
 
@@ -113,8 +117,9 @@ class OneByOne:
 
     def refuses(self, sampling: Sampling) -> str | None:
         """Return the first field that the engine does not know; see ``Batches``."""
-        scores = isinstance(self._engine, GeneratesScored)
-        return sampling.first_beyond(ALL - {"grammar"} if scores else BASIC)
+        does = ALL if isinstance(self._engine, GeneratesScored) else BASIC
+        guided = isinstance(self._engine, Guided) and self._engine.grammars() is not None
+        return sampling.first_beyond(does if guided else does - {"grammar"})
 
     def submit(
         self, request: int, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
@@ -131,7 +136,11 @@ class OneByOne:
         if not self._running:
             return []
         request, tokens, with_scores = self._running[0]
-        chosen = next(tokens, None)
+        try:
+            chosen = next(tokens, None)
+        except GrammarError as error:
+            self._running.popleft()
+            return [Progress(request, [], True, failure=str(error))]
         if chosen is None:
             self._running.popleft()
             return [Progress(request, [], True)]

@@ -6,6 +6,7 @@ Every runtime uses it except onnxruntime-genai, which has its own loop.
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from framework.build.engine.guidance import Guide
 from framework.build.engine.sampling import Sampling, Scored
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def decode(
     limit: int,
     ends: Collection[int],
     sampling: Sampling,
+    guide: Guide | None = None,
 ) -> Iterator[Scored]:
     """Yield the tokens that follow *prompt*, up to *limit* of them.
 
@@ -30,7 +32,11 @@ def decode(
         prompt: token ids.
         limit: most tokens to yield.
         ends: tokens that end the answer; they are not yielded, unless ``sampling.past_end``.
-        sampling: how a token is drawn; it has no grammar.
+        sampling: how a token is drawn.
+        guide: its grammar's, which decides where the answer ends; end tokens are not yielded then.
+
+    Raises:
+        GrammarError: the grammar is too complex to go on.
     """
     import numpy as np
 
@@ -39,11 +45,16 @@ def decode(
     answer: list[int] = []
     for _ in range(limit):
         scores = step(ids)[0]
-        token = choose(with_penalties(scores, prompt, answer, sampling), sampling, random)
-        if token in ends and not sampling.past_end:
+        changed = with_penalties(scores, prompt, answer, sampling)
+        token = choose(guide.allowed(changed) if guide else changed, sampling, random)
+        if token in ends and (guide or not sampling.past_end):
             return
         answer.append(token)
         yield scored(scores, token, sampling.top_logprobs)
+        if guide:
+            guide.advance(token)
+            if guide.complete:
+                return
         ids = np.asarray([[token]], np.int64)
 
 

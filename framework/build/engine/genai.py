@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import GREEDY, Sampling
-from framework.build.engine.genai_batches import WIDTH, GenaiBatches, as_serve_error, guidance
+from framework.build.engine.genai_batches import WIDTH, GenaiBatches, as_serve_error
+from framework.build.engine.guidance import guidance
 from framework.build.engine.model_folder import GENAI, context_length, end_of_sequence, read_json, room
 from framework.build.engine.onnx_session import PAST, open_session
 from framework.core.error_text import first_line

@@ -5,13 +5,13 @@ one random generator, so a request with a seed runs beside it with a generator o
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from framework.build.engine import GREEDY, Generates, Progress, Sampling
-from framework.build.engine.sampling import BASIC, Part
+from framework.build.engine.guidance import guidance
+from framework.build.engine.sampling import BASIC
 from framework.core.error_text import first_line
 from framework.core.errors import ServeError
 
@@ -36,24 +36,6 @@ def as_serve_error(folder: Path) -> Iterator[None]:
             f"{folder}: onnxruntime-genai cannot run it: {first_line(error)}; choose another export, such as "
             "export=transformers"
         ) from error
-
-
-def guidance(grammar: Sequence[Part]) -> tuple[str, str]:
-    """Return *grammar* as the runtime's kind of grammar and its text."""
-    parts = [(kind, _on_one_line(text) if kind == "schema" else json.dumps(text)) for kind, text in grammar]
-    if [kind for kind, _ in parts] == ["schema"]:
-        return "json_schema", parts[0][1]
-    rules = [text if kind == "text" else f"%json {text}" for kind, text in parts]
-    names = [f"part{index}" for index in range(len(rules))]
-    lines = [f"{name}: {rule}" for name, rule in zip(names, rules, strict=True)]
-    return "lark_grammar", "\n".join([f"start: {' '.join(names)}", *lines])
-
-
-def _on_one_line(schema: str) -> str:
-    """Return *schema* for JSON as Python writes it: a weak model would write free blanks without end."""
-    read = json.loads(schema)
-    blanks = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-    return json.dumps({**read, "x-guidance": blanks}) if isinstance(read, dict) else schema
 
 
 class GenaiBatches:

@@ -36,7 +36,7 @@ class OnnxDecoder(TextDecoder):
         self.present = [value.name.replace(PAST, "present.") for value in self.past]
         if missing := {"logits", *self.present} - {value.name for value in session.get_outputs()}:
             raise ServeError(f"{folder / 'model.onnx'}: has no output {min(missing)}; export the model again")
-        self.ends = end_of_sequence(folder)
+        self.folder, self.ends = folder, end_of_sequence(folder)
         self.pad = pad_token(folder)
         self.context = context_length(folder)
 

@@ -6,14 +6,20 @@ twice as fast: a result depends a little on the shape of its batch. It knows tok
 text nor labels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.engine import Engine
 from framework.build.engine.decoding import Step
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token
-from framework.build.engine.openvino_batches import OpenVinoBatches, open_pipeline, reason
+from framework.build.engine.openvino_adapters import AdaptedPipelines, read_adapters
+from framework.build.engine.openvino_batches import (
+    OpenVinoBatches,
+    open_pipeline,
+    open_pipelines,
+    reason,
+)
 from framework.build.engine.padded_batches import padded, without_padding
 from framework.build.engine.pooling import EMBEDDINGS
 from framework.build.engine.text_decoder import TextDecoder
@@ -67,6 +73,24 @@ def open_batches(folder: Path, threads: int = 0, width: int = 16) -> OpenVinoBat
     return open_pipeline(folder, _properties(threads), width)
 
 
+def open_adapted(
+    folder: Path, threads: int, adapters: Mapping[str, Path], width: int = 16
+) -> AdaptedPipelines:
+    """Open a language model with several adapters to generate for up to *width* requests at once.
+
+    Args:
+        folder: as for ``open_folder``.
+        threads: CPU threads; 0 leaves the choice to OpenVINO.
+        adapters: the folder of each.
+        width: most requests at once.
+
+    Raises:
+        ServeError: the folder or an adapter cannot be opened, or the adapter does not match.
+    """
+    files = read_adapters(_graph(folder), adapters)
+    return AdaptedPipelines(open_pipelines(folder, _properties(threads), width, files))
+
+
 def _graph(folder: Path) -> Path:
     """Return the graph's file.
 
@@ -94,7 +118,7 @@ class OpenVinoGraph:
         self.compiled = compiled
         self.inputs = inputs
         self.pad = pad_token(folder)
-        self.ends = end_of_sequence(folder)
+        self.folder, self.ends = folder, end_of_sequence(folder)
         self.context = context_length(folder)
 
     def _forward(self, request: Any, ids: "np.ndarray", mask: "np.ndarray") -> "np.ndarray":

@@ -5,7 +5,7 @@ prefixes are computed once.
 """
 
 import secrets
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from framework.build.engine.sampling import BASIC
 from framework.core.errors import ServeError
 
 if TYPE_CHECKING:
+    import openvino
     import openvino_genai
 
 PROMPT_TOKENS = 256
@@ -146,12 +147,20 @@ class OpenVinoBatches:
 
 
 def open_pipeline(folder: Path, properties: dict[str, str], width: int) -> OpenVinoBatches:
-    """Open *folder*.
+    """Open *folder* without an adapter; see ``open_pipelines``."""
+    return open_pipelines(folder, properties, width, {})[None]
+
+
+def open_pipelines(
+    folder: Path, properties: dict[str, str], width: int, adapters: "Mapping[str, openvino.Tensor]"
+) -> dict[str | None, OpenVinoBatches]:
+    """Open *folder* once without an adapter, under None, and once with each.
 
     Args:
         folder: has ``openvino_model.xml``, a language model.
         properties: OpenVINO's own, such as the number of threads.
         width: most answers at once.
+        adapters: their files, as ``openvino_adapters.read_adapters`` returns them.
 
     Raises:
         ServeError: OpenVINO GenAI is not installed, or cannot schedule this model.
@@ -168,13 +177,23 @@ def open_pipeline(folder: Path, properties: dict[str, str], width: int) -> OpenV
     scheduler.max_num_batched_tokens = max(PROMPT_TOKENS, width)
     scheduler.enable_prefix_caching = True
     open_one, grammars = openvino_genai.ContinuousBatchingPipeline, open_grammars(folder)
-    try:
-        if grammars is None:
-            return OpenVinoBatches(open_one(str(folder), scheduler, "CPU", properties), folder, width, None)
-        pipeline = open_one(str(folder), grammars.tokenizer, scheduler, "CPU", **properties)
-    except RuntimeError as error:
-        raise ServeError(f"{folder}: OpenVINO GenAI cannot open it: {reason(error)}") from error
-    return OpenVinoBatches(pipeline, folder, width, grammars)
+    files: dict[str | None, openvino.Tensor | None] = {None: None}
+    files.update(adapters)
+    opened: dict[str | None, OpenVinoBatches] = {}
+    for name, adapter in files.items():
+        own: dict[str, Any] = dict(properties)
+        if adapter is not None:
+            static = openvino_genai.AdapterConfig.Mode.MODE_STATIC
+            own["adapters"] = openvino_genai.AdapterConfig(openvino_genai.Adapter(adapter), 1.0, static)
+        try:
+            if grammars is None:
+                pipeline = open_one(str(folder), scheduler, "CPU", own)
+            else:
+                pipeline = open_one(str(folder), grammars.tokenizer, scheduler, "CPU", **own)
+        except RuntimeError as error:
+            raise ServeError(f"{folder}: OpenVINO GenAI cannot open it: {reason(error)}") from error
+        opened[name] = OpenVinoBatches(pipeline, folder, width, grammars)
+    return opened
 
 
 def reason(error: Exception) -> str:

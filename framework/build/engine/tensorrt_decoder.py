@@ -39,13 +39,13 @@ class TensorRTDecoder(OnnxDecoder):
     def generate_scored(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[Scored]:
-        """Yield the tokens that follow *prompt*; see ``OnnxDecoder``.
+        """Return the tokens that follow *prompt*; see ``OnnxDecoder``.
 
         Raises:
             ServeError: the prompt is longer than the engine was built for.
         """
         check_length(len(prompt), self.longest)
-        yield from super().generate_scored(prompt, max_new_tokens, sampling)
+        return super().generate_scored(prompt, max_new_tokens, sampling)
 
     def _forward(
         self, ids: "np.ndarray", mask: "np.ndarray", cache: dict[str, Any], outputs: list[str]

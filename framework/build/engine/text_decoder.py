@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from framework.build.engine import GREEDY, Sampling, Scored
 from framework.build.engine.decoding import Step, decode, decode_together
+from framework.build.engine.guidance import Guided
 from framework.build.engine.model_folder import room
 from framework.build.engine.padded_batches import batches, padded
 
@@ -13,13 +14,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class TextDecoder(ABC):
+class TextDecoder(Guided, ABC):
     """An open language model; a subclass has ``_scores`` and ``_begin``."""
 
     pad: int
     """The token that fills short rows."""
-    ends: frozenset[int]
-    """Tokens that end an answer."""
     context: int | None
     """Most tokens of prompt and answer; None if the model has no limit."""
 
@@ -41,15 +40,15 @@ class TextDecoder(ABC):
     def generate_scored(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[Scored]:
-        """Yield the tokens that follow *prompt*, one forward pass a token.
+        """Return the tokens that follow *prompt*, one forward pass a token.
 
-        Stops before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
+        They stop before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
 
         Raises:
-            ServeError: the prompt is longer than the context.
+            ServeError: the prompt is longer than the context, or the grammar cannot be used.
         """
-        limit = room(len(prompt), max_new_tokens, self.context)
-        yield from decode(self._begin(1), prompt, limit, self.ends, sampling)
+        limit, guide = room(len(prompt), max_new_tokens, self.context), self._guide(sampling.grammar)
+        return decode(self._begin(1), prompt, limit, self.ends, sampling, guide)
 
     def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         """Yield the next token of every prompt, greedily, ignoring end tokens; prompts have one length."""

@@ -55,13 +55,14 @@ def open_folder(folder: Path, threads: int = 0) -> Engine:
     return kind(open_model(folder), folder)
 
 
-def open_adapted(folder: Path, threads: int, adapters: Mapping[str, Path]) -> AdaptedBatches:
+def open_adapted(folder: Path, threads: int, adapters: Mapping[str, Path], width: int = 1) -> AdaptedBatches:
     """Open a language model with several adapters, none of which is merged.
 
     Args:
         folder: as for ``open_folder``.
         threads: CPU threads for the whole process; 0 leaves the choice to torch.
         adapters: the folder of each.
+        width: most requests at once; torch answers one after another, whatever it is.
 
     Raises:
         ServeError: the folder or an adapter cannot be opened, or the folder is no language model.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from framework.build.engine import GREEDY, Sampling, Scored
 from framework.build.engine.attached_adapter import following
 from framework.build.engine.decoding import Step, decode, decode_together
+from framework.build.engine.guidance import Guided
 from framework.build.engine.model_folder import context_length, end_of_sequence, pad_token, room
 from framework.build.engine.padded_batches import batches, padded, without_padding
 from framework.build.engine.pooling import mean_pooled
@@ -27,7 +28,7 @@ class TorchModel:
 
     def __init__(self, model: Any, folder: Path) -> None:
         self.model = model
-        self.ends = end_of_sequence(folder)
+        self.folder, self.ends = folder, end_of_sequence(folder)
         self.pad = pad_token(folder)
         self.context = context_length(folder)
 
@@ -78,7 +79,7 @@ class TorchDecoder(TorchModel, TextDecoder):
         return self._stepping("input_ids")
 
 
-class TorchEncoderDecoder(TorchModel):
+class TorchEncoderDecoder(TorchModel, Guided):
     """An open model that reads with an encoder and writes with a decoder."""
 
     def answer_logits(
@@ -107,17 +108,17 @@ class TorchEncoderDecoder(TorchModel):
     def generate_scored(
         self, prompt: Sequence[int], max_new_tokens: int, sampling: Sampling = GREEDY
     ) -> Iterator[Scored]:
-        """Yield the tokens of the answer to *prompt*, one forward pass a token.
+        """Return the tokens of the answer to *prompt*, one forward pass a token.
 
-        Stops before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
+        They stop before the first end-of-sequence token, after *max_new_tokens*, or when the context is full.
 
         Raises:
-            ServeError: the prompt is longer than the context.
+            ServeError: the prompt is longer than the context, or the grammar cannot be used.
         """
         room(len(prompt), 0, self.context)  # the encoder reads all of it
         start = [self.model.config.decoder_start_token_id]
-        limit = room(len(start), max_new_tokens, self.context)
-        yield from decode(self._begin([prompt]), start, limit, self.ends, sampling)
+        limit, guide = room(len(start), max_new_tokens, self.context), self._guide(sampling.grammar)
+        return decode(self._begin([prompt]), start, limit, self.ends, sampling, guide)
 
     def generate_together(self, prompts: Sequence[Sequence[int]], new_tokens: int) -> Iterator[list[int]]:
         """Yield the next token of every answer, greedily, ignoring end tokens; prompts have one length."""

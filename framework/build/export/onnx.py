@@ -23,8 +23,8 @@ class Onnx(Export):
 
     Classifiers have the inputs ``input_ids`` and ``attention_mask``, int64 (batch, sequence). Their output
     ``logits`` is float32 (batch, classes), or (batch, sequence, tags) for token classification. A
-    text-embedding model has ``embeddings`` instead, (batch, dimensions), each of length 1. Language models also have their key-value cache as inputs and outputs: see
-    ``framework.build.export.tracing.decoder``.
+    text-embedding model has ``embeddings`` instead, (batch, dimensions), each of length 1. Language models
+    also have their key-value cache as inputs and outputs: see ``framework.build.export.tracing.decoder``.
 
     Tracing takes about 4 s per layer on one core: 112 s for the 30 layers of SmolLM2-135M.
     ``export=onnx-genai`` is faster.

@@ -25,8 +25,9 @@ class OpenVino(Export):
     """``openvino_model.xml`` and ``.bin``, compatible with OpenVINO Model Server and OpenVINO GenAI.
 
     Inputs are ``input_ids`` and ``attention_mask``, int64 (batch, sequence). The output ``logits`` is
-    float32; of text embedding it is ``embeddings``, each of length 1. A language model keeps its key-value cache as state. It also has the inputs ``position_ids``, if
-    the model uses them, and ``beam_idx`` (batch,), the row of the state that each row continues.
+    float32; of text embedding it is ``embeddings``, each of length 1. A language model keeps its key-value
+    cache as state. It has the inputs ``position_ids``, if the model uses them, and ``beam_idx`` (batch,),
+    the row of the state that each row continues.
     """
 
     engine: ClassVar[str] = "openvino"
@@ -189,12 +190,17 @@ def _keep_state(graph: Any, cache: dict[str, str]) -> None:
 
 
 def _name_nodes(graph: Any) -> None:
-    """Name each inner node by type and position: default names depend on what the process built before."""
+    """Name each inner node by type and position: default names depend on what the process built before.
+
+    A multiplication keeps the name of its layer, ``__module.model.<layer>``, by which LoRA adapters find it.
+    """
     graph.set_friendly_name("model")
     for index, node in enumerate(graph.get_ordered_ops()):
         kind = node.get_type_name()
         if kind != "Parameter":
-            node.set_friendly_name(f"{kind}_{index}")
+            layer, slash, _ = node.get_friendly_name().partition("/")
+            named = kind == "MatMul" and slash and layer.startswith("__module.")
+            node.set_friendly_name(f"{layer}/{kind}_{index}" if named else f"{kind}_{index}")
         if kind not in ("Parameter", "Result"):
             for port in node.outputs():
                 if not {"logits", EMBEDDINGS} & port.get_names():

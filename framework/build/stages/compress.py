@@ -32,7 +32,7 @@ class Compress(Stage):
     """Make a compressed candidate from an exported model."""
 
     name: ClassVar[str] = "compress"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("onnx", "onnxruntime", "onnxruntime-genai")
     weight_copies: ClassVar[float] = 0.7
 

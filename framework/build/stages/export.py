@@ -12,7 +12,7 @@ class ExportModel(Stage):
     """Write the float32 export, which is released or compressed further."""
 
     name: ClassVar[str] = "export"
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime-genai", "onnxscript")
     weight_copies: ClassVar[float] = 0.7
 

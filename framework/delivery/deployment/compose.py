@@ -77,7 +77,8 @@ class Compose(Deployment):
     ``keys.yaml``; see ``serving.keys``."""
     store_variables: tuple[Variable, ...] = ()
     """Names of the environment variables with a remote model store's credentials, such as
-    ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in."""
+    ``AWS_ACCESS_KEY_ID``. Their values come from the environment that compose runs in. The server gets them,
+    too, if ``serving.request_log.folder`` or ``serving.drift.reference`` is a URL."""
     startup_seconds: Annotated[int, Field(ge=10, le=3600)] = 300
     """Longest time to load the model."""
     grace_seconds: Annotated[int, Field(ge=10, le=3600)] = 60
@@ -208,7 +209,7 @@ class Compose(Deployment):
             "python", "-c", _READY.format(port=port), start=self.startup_seconds
         )
         more: Object = {"command": _command("--config", f"{CONFIG_FOLDER}/{SETTINGS}")}
-        more |= self._variables(serving, more["command"])
+        more |= self._variables(serving, more["command"], self.store_variables if serving.stores() else ())
         if self.keys:
             more["secrets"] = [*more.get("secrets", []), "keys.yaml"]
         model = {"read_only": True, "source": "model", "target": MODEL_FOLDER, "type": "volume"}
@@ -252,15 +253,21 @@ class Compose(Deployment):
         )
         return {"worker": worker}
 
-    def _variables(self, serving: Serving, command: Sequence[str]) -> Object:
-        """Return how a service gets the variables that the server reads, and starts *command* with them."""
+    def _variables(self, serving: Serving, command: Sequence[str], more: Sequence[str] = ()) -> Object:
+        """Return how a service gets the variables that the server reads, and starts *command* with them.
+
+        Args:
+            serving: the server's options.
+            command: the command.
+            more: names of further variables.
+        """
         named = [*serving.variables().values()]
         secret = {"api-key": f'{API_KEY}="$(cat /run/secrets/api-key)"'} if self.api_key else {}
         if REDIS_URL in named:
             secret["redis-password"] = f'{REDIS_URL}="$({compose_services.REDIS_URL_COMMAND})"'
         if RABBITMQ_URL in named:
             secret["rabbitmq-password"] = f'{RABBITMQ_URL}="$({compose_services.RABBITMQ_URL_COMMAND})"'
-        passed = [name for name in named if name not in (REDIS_URL, RABBITMQ_URL)]
+        passed = [name for name in named if name not in (REDIS_URL, RABBITMQ_URL)] + [*more]
         environment = ["HOME=/tmp", *passed] if passed else {"HOME": "/tmp"}
         if not secret:
             return {"environment": environment}

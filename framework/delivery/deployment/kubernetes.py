@@ -56,7 +56,7 @@ def own_workload(
         ReleaseError: no volume can be mounted for the release's model, or adapters are in another store.
     """
     identity, serving = target.identity(release, delivery), delivery.serving
-    server = server_container(target, serving.port, container)
+    server = server_container(target, serving, container)
     beside = fetches_beside(delivery, release.model_uri, mounted=target.model_image is not None)
     flags = ("--config", f"{CONFIG_FOLDER}/{SETTINGS}") if beside else ()
     keys = [keys_volume(target.keys_secret)] if target.keys_secret is not None else []
@@ -76,6 +76,9 @@ def own_workload(
 def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
     """Return the server's settings file for a container limited to *cpu* cores.
 
+    It has what differs from the defaults, so that an image of an earlier version reads it, too: one refuses
+    fields that it does not know, and the image and the runner are not replaced at once.
+
     Args:
         serving: the settings.
         cpu: the container's limit of cores.
@@ -84,24 +87,24 @@ def settings_text(serving: Serving, cpu: str, keys: str | None = None) -> str:
     # A runtime that starts a thread per core of the node would be throttled.
     threads = serving.threads or max(1, int(amount(cpu)))
     settings = serving.model_copy(update={"host": "0.0.0.0", "threads": threads, "keys": keys})
-    return json.dumps(settings.dump(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    return json.dumps(settings.changes(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def server_container(target: OwnServer, port: int, name: str) -> Object:
+def server_container(target: OwnServer, serving: Serving, name: str) -> Object:
     """Return the container of our own server, which verifies the model once more.
 
     Args:
         target: its image, resources, API key and environment.
-        port: the TCP port that it binds.
+        serving: its options.
         name: its name in the pod.
     """
     server = container(name, target.image, target, gpus=target.gpus)
     server |= server_command("--config", f"{CONFIG_FOLDER}/{SETTINGS}", "--model", MODEL)
-    server |= answering(target, port, alive="/health", ready="/ready")
+    server |= answering(target, serving.port, alive="/health", ready="/ready")
     if target.api_key_secret is not None:
         server["env"].append({"name": API_KEY, "valueFrom": target.api_key_secret.manifest()})
-    if target.server_secret is not None:
-        server["envFrom"] = [{"secretRef": {"name": target.server_secret}}]
+    if secrets := target.environment_secrets(serving):
+        server["envFrom"] = [{"secretRef": {"name": secret}} for secret in secrets]
     if target.keys_secret is not None:
         server["volumeMounts"].append({"mountPath": KEYS_FOLDER, "name": "keys", "readOnly": True})
     return server

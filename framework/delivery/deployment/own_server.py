@@ -18,6 +18,7 @@ from framework.manifests.egress import Egress
 from framework.manifests.identity import Identity, Object
 from framework.manifests.values import ObjectName, Peer, SecretKey, like
 from framework.manifests.workload import Workload
+from framework.serving import Serving
 from framework.serving.outbound.address import host_and_port
 
 SETTINGS = "serving.json"
@@ -51,6 +52,10 @@ class OwnServer(_Target):
     server_secret: ObjectName | None = None
     """The Secret whose keys become environment variables of the server, such as ``GITUNE_REDIS_URL`` where
     ``serving.cache.redis`` names it."""
+    log_secret: ObjectName | None = None
+    """The Secret with the credentials of the store that ``serving.request_log.folder`` or
+    ``serving.drift.reference`` names by a URL; its keys become environment variables of the server. None uses
+    ``environment.workload_identity``, or those of ``server_secret``."""
     server_hosts: tuple[HostPort, ...] = ()
     """Where the server connects to, as ``<host>:<port>``, besides the URLs in ``serving``: what the URLs in
     ``server_secret`` say. The network policy allows these ports; with
@@ -69,10 +74,15 @@ class OwnServer(_Target):
         """Whether the server gets a file of API keys."""
         return self.keys_secret is not None
 
+    def environment_secrets(self, serving: Serving) -> list[str]:
+        """Return the Secrets whose keys become environment variables of the server."""
+        log = self.log_secret if serving.stores() else None
+        return [name for name in dict.fromkeys((self.server_secret, log)) if name is not None]
+
     def wanted_secrets(self, delivery: Delivery) -> Mapping[str, str]:
         """Return the type of each Secret that the objects refer to, by its name."""
         keys = None if self.keys_secret is None else self.keys_secret.name
-        own = [name for name in (self.server_secret, keys) if name is not None]
+        own = [*self.environment_secrets(delivery.serving), *([] if keys is None else [keys])]
         return {**super().wanted_secrets(delivery), **dict.fromkeys(own, "Opaque")}
 
     def calls(self, delivery: Delivery) -> list[Egress]:
@@ -80,8 +90,10 @@ class OwnServer(_Target):
         known = [host_and_port(address) for address in delivery.serving.connections().values()]
         named = [each.rpartition(":") for each in self.server_hosts]
         targets = [target for target in known if target] + [(host, int(port)) for host, _, port in named]
-        stores = [Egress(self.store_port, store_hosts(url)) for url in delivery.serving.stores()]
-        return [*(Egress(port, (host,)) for host, port in dict.fromkeys(targets)), *stores]
+        urls = delivery.serving.stores()
+        stores = [Egress(self.store_port, self.store_hosts or store_hosts(url)) for url in urls]
+        identity = delivery.environment.workload_identity.egress() if stores else []
+        return [*(Egress(port, (host,)) for host, port in dict.fromkeys(targets)), *stores, *identity]
 
     def own_callers(self, identity: Identity, delivery: Delivery) -> list[Peer]:
         """Return the pods that run background jobs; see the base class."""
@@ -123,6 +135,10 @@ class OwnServer(_Target):
             overrides = ("deployment.server_hosts=['<host>:<port>']",)
             problems.append(Problem("deployment.server_hosts", reason, overrides))
         if delivery.environment.network_policies == "cilium":
+            for url in delivery.serving.stores():
+                if not (self.store_hosts or store_hosts(url)):
+                    problems += host_problems((), url)
             for call in self.calls(delivery):
-                problems += host_problems(call.hosts, call.hosts[0])
+                if call.hosts:
+                    problems += host_problems(call.hosts, call.hosts[0])
         return problems

@@ -14,7 +14,8 @@ Event = dict[str, Any]
 """What is known of one answer, in this order: ``{"prompt_tokens"}`` once, ``{"text", "tokens"}`` several
 times, then ``{"finish_reason", "completion_tokens"}``.
 
-The first has ``echo``, the prompt's text, if the payload asks for it. The second may have ``calls``, each
+The first has ``echo``, the prompt's text, if the payload asks for it. Where the prompt's tokens are known
+at the end only, it says 0, and the last event has ``prompt_tokens``, too. The second may have ``calls``, each
 with ``name`` and ``arguments`` as JSON, and ``logprobs``, as OpenAI's objects."""
 
 

@@ -3,17 +3,19 @@
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from framework.serving.answers import Answers, Event, Generation, Texts
 from framework.serving.answers.answer_use import AnswerUse, current_use
 from framework.serving.answers.cache_key import generation_key, is_deterministic, text_key
-from framework.serving.answers.flight import Flight
+from framework.serving.answers.flight import Canceled, Flight
 from framework.serving.answers.memory_cache import MemoryCache
 from framework.serving.answers.redis_cache import RedisCache
+from framework.serving.api_error import ApiError
 from framework.serving.telemetry.cache_metrics import Source
 from framework.serving.telemetry.metrics import Metrics
 
@@ -57,8 +59,9 @@ class CachedAnswers:
         self._count(use, "memory", len(answers))
         if missing := [key for key in texts if key not in answers]:
             group = hashlib.sha256("".join(missing).encode()).hexdigest()
-            new = self._computed({key: texts[key] for key in missing}, asked, use)
-            async with aclosing(self._shared(group, new, use, len(missing))) as found:
+            new = {key: texts[key] for key in missing}
+            begin = partial(self._computed, new, asked, use)
+            async with aclosing(self._shared(group, begin, use, len(missing))) as found:
                 answers |= zip(missing, [answer async for answer in found], strict=True)
         return [answers[key] for key in keys]
 
@@ -70,7 +73,8 @@ class CachedAnswers:
             for event in self._timed(known, asked):
                 yield event
             return
-        async with aclosing(self._shared(key, self._generate(key, asked, use), use)) as events:
+        begin = partial(self._generate, key, asked, use)
+        async with aclosing(self._shared(key, begin, use)) as events:
             async for event in events:
                 yield event
 
@@ -79,18 +83,35 @@ class CachedAnswers:
         self._metrics.first_token.observe(time.monotonic() - asked.arrived)
         return events
 
-    def _shared(
-        self, key: str, events: AsyncGenerator[Event, None], use: AnswerUse, answers: int = 1
+    async def _shared(
+        self, key: str, begin: Callable[[], AsyncGenerator[Event, None]], use: AnswerUse, answers: int = 1
     ) -> AsyncGenerator[Event, None]:
-        """Return the events of the computation for *key* that is under way, or begin it with *events*."""
+        """Yield the events of the computation for *key* that is under way, or else *begin* one.
+
+        A computation that ends for a reason of the one who began it, such as a full share of the queue, says
+        nothing about others: they go on, and the first of them begins another.
+        """
+        while use.read and (flight := self._flights.get(key)) is not None:
+            begun = False
+            try:
+                async with aclosing(flight.read()) as events:
+                    async for event in events:
+                        if not begun:
+                            begun = True
+                            self._count(use, "joined", answers)
+                        yield event
+                return
+            except (ApiError, Canceled) as error:
+                if begun or not _concerns_another(error):
+                    raise
         if not use.read:
-            return events  # a request that refuses earlier answers does not join one either
-        flight = self._flights.get(key)
-        if flight is not None:
-            self._count(use, "joined", answers)
-            return flight.read()
-        flight = self._flights[key] = Flight(events, lambda: self._flights.pop(key, None))
-        return flight.read()
+            own = begin()  # a request that refuses earlier answers does not share one either
+        else:
+            flight = self._flights[key] = Flight(begin(), lambda: self._flights.pop(key, None))
+            own = flight.read()
+        async with aclosing(own):
+            async for event in own:
+                yield event
 
     async def _generate(self, key: str, asked: Generation, use: AnswerUse) -> AsyncGenerator[Event, None]:
         """Yield what Redis knows, or else a new answer, which is kept."""
@@ -149,6 +170,13 @@ class CachedAnswers:
         if answers:
             use.came_from(source)
             self._metrics.cache.answers.labels(source).inc(answers)
+
+
+def _concerns_another(error: Exception) -> bool:
+    """Return whether who joined may be answered where the one who began was not."""
+    return isinstance(error, Canceled) or (
+        isinstance(error, ApiError) and (bool(error.refusal) or error.code == "queue_timeout")
+    )
 
 
 def _events(body: bytes) -> list[Event]:

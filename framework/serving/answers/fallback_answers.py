@@ -16,7 +16,16 @@ _log = logging.getLogger(__name__)
 
 
 class Unanswered(Exception):
-    """The fallback has no answer to this request."""
+    """The fallback has no answer to this request.
+
+    Args:
+        reason: why.
+        param: the field that it cannot be asked with; empty if it is not about one.
+    """
+
+    def __init__(self, reason: str, param: str = "") -> None:
+        super().__init__(reason)
+        self.param = param
 
 
 class Fallback(Protocol):
@@ -27,11 +36,12 @@ class Fallback(Protocol):
     digest: str
     """What tells its answers from others', as ``sha256:<hex>``."""
 
-    async def answer(self, asked: Generation) -> list[Event]:
-        """Return all events of an answer.
+    def answer(self, asked: Generation) -> AsyncGenerator[Event, None]:
+        """Yield the events of an answer; closing the generator ends it.
 
         Raises:
-            Unanswered: it has none.
+            Unanswered: before the first event: it has none.
+            ApiError: after it: the answer failed.
         """
 
     async def close(self) -> None:
@@ -63,27 +73,42 @@ class FallbackAnswers:
                 reason = _reason(error)
                 if reason is None or not use.falls_back:
                     raise
-                held = await self._substitute(asked, error, reason)
-                use.substitute = Substitute(self._fallback.model, self._fallback.digest, reason)
-            for event in held:
-                yield event
-            async for event in events:
-                yield event
+                events = self._substitute(asked, error, reason)
+                held = []
+            async with aclosing(events):
+                for event in held:
+                    yield event
+                async for event in events:
+                    yield event
 
-    async def _substitute(self, asked: Generation, error: ApiError, reason: FallbackReason) -> list[Event]:
-        """Return the fallback's answer.
+    async def _substitute(
+        self, asked: Generation, error: ApiError, reason: FallbackReason
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the fallback's events, and count its tokens.
 
         Raises:
-            ApiError: *error*, if there is none.
+            ApiError: *error*, if there is no answer, with the field that keeps the fallback from giving one.
         """
-        try:
-            answer = await self._fallback.answer(asked)
-        except Unanswered as problem:
-            self._metrics.count(reason, answered=False)
-            _log.warning("the fallback has no answer: %s", problem)
-            raise error.with_traceback(None) from None
-        self._metrics.count(reason, answered=True)
-        return answer
+        use, fallback = current_use(), self._fallback
+        prompt: int = 0
+        answer: int = 0
+        async with aclosing(fallback.answer(asked)) as events:
+            try:
+                first = await anext(events)
+            except Unanswered as problem:
+                self._metrics.count(reason, answered=False)
+                _log.warning("the fallback has no answer: %s", problem)
+                raise _named(error, problem) from None
+            self._metrics.count(reason, answered=True)
+            use.substitute = Substitute(fallback.model, fallback.digest, reason)
+            yield first
+            try:
+                async for event in events:
+                    prompt = event.get("prompt_tokens", prompt)
+                    answer = event.get("completion_tokens") or event.get("tokens") or answer
+                    yield event
+            finally:
+                self._metrics.add_tokens(prompt, answer)
 
     async def answer_each(self, asked: Texts) -> list[dict[str, Any]]:
         """Return the model's answers: there is no fallback for them."""
@@ -96,3 +121,13 @@ def _reason(error: ApiError) -> FallbackReason | None:
         return "shed"
     failed = error.status == 500 or (error.status == 503 and error.code in _FAILED)
     return "failed" if failed else None
+
+
+def _named(error: ApiError, problem: Unanswered) -> ApiError:
+    """Return *error*, with the field of the request that the fallback cannot do."""
+    if not problem.param:
+        return error.with_traceback(None)
+    message = f"{error}; no fallback answers it either: {problem}"
+    return ApiError(
+        error.status, message, param=problem.param, code=error.code, retry_after=error.retry_after
+    )

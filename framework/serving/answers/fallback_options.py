@@ -25,7 +25,8 @@ class FallbackOptions(Component):
     key: Annotated[str, Field(pattern=r"^[A-Z_][A-Z0-9_]*$")] | None = None
     """The name of the environment variable with the API key for ``url``."""
     seconds: Annotated[float, Field(gt=0, le=600)] = 10
-    """Longest time for one answer of the model there; three are tried."""
+    """Longest time until an answer of the model there begins, which is tried three times, and between two
+    pieces of it."""
 
     @model_validator(mode="after")
     def _is_one(self) -> "FallbackOptions":

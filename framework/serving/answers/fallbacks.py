@@ -1,47 +1,27 @@
 """Who can answer in place of the release: a fixed text, or a model elsewhere."""
 
+import asyncio
 import hashlib
 import os
-from dataclasses import asdict
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError
-
-from framework.build.engine import Sampling
 from framework.core.errors import ServeError
 from framework.serving.answers import Event, Generation
 from framework.serving.answers.answer_use import FALLBACK
 from framework.serving.answers.fallback_answers import Fallback, Unanswered
 from framework.serving.answers.fallback_options import FallbackOptions
+from framework.serving.answers.fallback_request import check_conversation, request_body
+from framework.serving.answers.fallback_stream import BrokenStream, read_events
+from framework.serving.api_error import ApiError
 from framework.serving.outbound.address import resolve
 from framework.serving.outbound.destination import Destination, Unreachable
 from framework.serving.telemetry.cache_metrics import OutboundMetrics
 
-_TURN_KEYS = ("role", "content", "name", "tool_call_id")
-_SENT = {"temperature", "top_p", "seed"}
-"""Fields of a sampling that are sent to the model elsewhere."""
-
-
-class _Message(BaseModel):
-    content: str
-
-
-class _Choice(BaseModel):
-    message: _Message
-    finish_reason: str
-
-
-class _Usage(BaseModel):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-
-class _Reply(BaseModel):
-    """What is read of a ``chat.completion``."""
-
-    choices: Annotated[list[_Choice], Field(min_length=1)]
-    usage: _Usage = _Usage()
+Begun = tuple[Event, AsyncGenerator[Event, None], AsyncExitStack]
+"""The first event of an answer, the others, and what ends its connection."""
 
 
 class _Failed(Exception):
@@ -58,29 +38,38 @@ def open_fallback(options: FallbackOptions, metrics: OutboundMetrics) -> Fallbac
 
 
 class FixedText:
-    """Answers every request with one text."""
+    """Answers every conversation with one text."""
 
     def __init__(self, text: str) -> None:
         self.model = "fallback"
         self._text = text
         self.digest = _digest(text)
 
-    async def answer(self, asked: Generation) -> list[Event]:
-        """Return the text, which has no tokens.
+    async def answer(self, asked: Generation) -> AsyncGenerator[Event, None]:
+        """Yield the text, which has no tokens.
 
         Raises:
-            Unanswered: the request wants tools or a format.
+            Unanswered: the request wants what no text is: JSON, a call, or log probabilities.
         """
-        _check(asked)
-        last = {"finish_reason": "stop", "completion_tokens": 0}
-        return [{"prompt_tokens": 0}, {"text": self._text, "tokens": 0}, last]
+        payload, sampling = asked.payload, asked.payload["sampling"]
+        check_conversation(payload)
+        wanted = {
+            "response_format": sampling.get("grammar"),
+            "tool_choice": (payload.get("calls") or {}).get("required"),
+            "logprobs": sampling.get("top_logprobs") is not None,
+        }
+        if name := next((name for name, value in wanted.items() if value), None):
+            raise Unanswered(f"a fixed text has no {name}", name)
+        yield {"prompt_tokens": 0}
+        yield {"text": self._text, "tokens": 0}
+        yield {"finish_reason": "stop", "completion_tokens": 0}
 
     async def close(self) -> None:
         """Do nothing."""
 
 
 class RemoteModel:
-    """Asks a model at an OpenAI-compatible endpoint, for whole answers."""
+    """Asks a model at an OpenAI-compatible endpoint, for streams."""
 
     def __init__(self, options: FallbackOptions, metrics: OutboundMetrics) -> None:
         if find_spec("httpx") is None:
@@ -98,72 +87,53 @@ class RemoteModel:
                 raise ServeError(f"serving.fallback.key: the environment variable {options.key} is not set")
             headers["Authorization"] = f"Bearer {key}"
         self._url = f"{url}/chat/completions"
+        self._seconds = options.seconds
         self._client = httpx.AsyncClient(headers=headers, timeout=options.seconds)
-        failures = (_Failed, httpx.TransportError)
-        self._service = Destination("fallback", failures, observe=metrics.observe)
+        self._failures = (_Failed, BrokenStream, TimeoutError, httpx.TransportError)
+        self._service = Destination("fallback", self._failures, observe=metrics.observe)
         metrics.watch(self._service.name, lambda: self._service.breaker.is_open)
 
-    async def answer(self, asked: Generation) -> list[Event]:
-        """Return its answer to the conversation.
+    async def answer(self, asked: Generation) -> AsyncGenerator[Event, None]:
+        """Yield the events of its answer to the conversation as they come.
 
         Raises:
-            Unanswered: it cannot be asked for this, refuses, or does not answer.
+            Unanswered: before the first event: it cannot be asked for this, refuses, or does not answer.
+            ApiError: 503, after it: the answer was broken off.
         """
-        _check(asked)
-        sampling = {key: asked.payload["sampling"][key] for key in sorted(_SENT)}
-        messages = [
-            {key: turn[key] for key in _TURN_KEYS if key in turn} for turn in asked.payload["messages"]
-        ]
-        body = {"model": self.model, "messages": messages, **sampling}
-        if asked.limit_is_own:  # else its own, which may be lower
-            body["max_tokens"] = asked.limit
-        if stops := list(asked.payload["stops"]):
-            body["stop"] = stops
+        body = request_body(asked, self.model)
         try:
-            reply = await self._service.call(lambda: self._ask(body))
+            first, events, connection = await self._service.call(lambda: self._begin(body))
         except Unreachable as error:
             raise Unanswered(str(error)) from None
-        return _events(reply)
+        async with connection:
+            yield first
+            try:
+                async for event in events:
+                    yield event
+            except self._failures as error:
+                reason = f"The fallback's answer was broken off ({type(error).__name__}); retry"
+                raise ApiError(503, reason, code="fallback_failed", retry_after=1) from None
 
-    async def _ask(self, body: dict[str, Any]) -> _Reply:
-        response = await self._client.post(self._url, json=body)
-        if response.status_code == 429 or response.status_code >= 500:
-            raise _Failed(f"status {response.status_code}")
-        if response.status_code != 200:
-            raise Unanswered(f"it refuses the request with status {response.status_code}")
-        try:
-            return _Reply.model_validate_json(response.content)
-        except ValidationError:
-            raise _Failed("its answer is not a text with a finish_reason") from None
+    async def _begin(self, body: dict[str, Any]) -> Begun:
+        """Return an answer that has begun.
+
+        Raises:
+            Unanswered: the endpoint refuses the request.
+            Exception: one of ``_failures``.
+        """
+        async with AsyncExitStack() as connection, asyncio.timeout(self._seconds):
+            stream = self._client.stream("POST", self._url, json=body)
+            response = await connection.enter_async_context(stream)
+            if response.status_code == 429 or response.status_code >= 500:
+                raise _Failed(f"status {response.status_code}")
+            if response.status_code != 200:
+                raise Unanswered(f"it refuses the request with status {response.status_code}")
+            events = await connection.enter_async_context(aclosing(read_events(response.aiter_lines())))
+            return await anext(events), events, connection.pop_all()
 
     async def close(self) -> None:
         """End the connections."""
         await self._client.aclose()
-
-
-def _check(asked: Generation) -> None:
-    """Check that a fallback can do what is asked.
-
-    Raises:
-        Unanswered: the request has tools, a format, or a sampling that only the release's engine knows.
-    """
-    payload = asked.payload
-    if not payload.get("messages"):
-        raise Unanswered("it answers conversations only")
-    known = {"messages", "stops", "sampling"}
-    others = [key for key, value in payload.items() if key not in known and value]
-    others += ["tool_calls"] if any(turn.get("tool_calls") for turn in payload["messages"]) else []
-    default = asdict(Sampling())
-    others += [k for k, v in payload["sampling"].items() if k not in _SENT and v != default.get(k)]
-    if others:
-        raise Unanswered(f"it does not know {', '.join(others)}")
-
-
-def _events(reply: _Reply) -> list[Event]:
-    choice, used = reply.choices[0], reply.usage
-    last = {"finish_reason": choice.finish_reason, "completion_tokens": used.completion_tokens}
-    text = {"text": choice.message.content, "tokens": used.completion_tokens}
-    return [{"prompt_tokens": used.prompt_tokens}, text, last]
 
 
 def _digest(text: str) -> str:

@@ -7,6 +7,10 @@ from contextlib import aclosing
 from framework.serving.answers import Event
 
 
+class Canceled(Exception):
+    """The computation was canceled, because its last reader had left or the server ends."""
+
+
 class Flight:
     """Runs a generator of events in a task of its own, for any number of readers.
 
@@ -31,7 +35,8 @@ class Flight:
         """Yield all events from the first one on.
 
         Raises:
-            Exception: the computation failed.
+            Canceled: the computation was canceled.
+            Exception: it failed.
         """
         self._readers += 1
         position = 0
@@ -60,7 +65,7 @@ class Flight:
         except Exception as error:
             self._error = error
         except BaseException:
-            self._error = RuntimeError("the computation was canceled")
+            self._error = Canceled("the computation was canceled")
             raise
         finally:
             self._end()

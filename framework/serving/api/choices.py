@@ -134,8 +134,10 @@ class Choices:
                     idle.append((index, self._sources[index]))
                     if (event := task.result()) is None:
                         idle.pop()
-                    else:
-                        yield index, event
+                        continue
+                    if "prompt_tokens" in event:  # known only now
+                        self.firsts[index] = {**self.firsts[index], "prompt_tokens": event["prompt_tokens"]}
+                    yield index, event
         finally:
             await _end({task: self._sources[index] for task, index in waiting.items()})
             for _, source in idle:

@@ -128,6 +128,7 @@ class ResponseReply:
         yield from self._close(status)
         self._completion, self._status = event["completion_tokens"], status
         self._completed = int(time.time())
+        self._prompt = event.get("prompt_tokens", self._prompt)
         yield self._event(f"response.{status}", response=self.body())
 
     def _in_output(self, kind: str, **fields: Any) -> str:

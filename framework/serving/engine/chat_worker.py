@@ -53,7 +53,8 @@ class ChatWorker(ModelWorker):
         if not settings.adapters:
             return open_batches(settings.engine, self.folder, settings.threads, settings.max_batch_size)
         adapters = {digest: Path(folder) for digest, folder in settings.adapters.items()}
-        return open_adapted(settings.engine, self.folder, settings.threads, adapters)
+        width = settings.max_batch_size
+        return open_adapted(settings.engine, self.folder, settings.threads, adapters, width)
 
     def warm_up(self) -> float:
         """Generate one short answer, then a full batch of them; see the base class."""
@@ -122,8 +123,7 @@ class ChatWorker(ModelWorker):
         except ServeError as error:
             refused = ApiError(500, str(error))
             if prompt.sampling.grammar:  # the runtime reads the schema here
-                reason = first_line(error.__cause__ or error)  # without this server's paths
-                refused = ApiError(400, f"The schema cannot be used: {reason}", param="response_format")
+                refused = _unusable(first_line(error.__cause__ or error))  # without this server's paths
             step.events.append((number, error_event(refused)))
             return
         self._running[number] = Answer(prompt, self._decoder)
@@ -131,6 +131,10 @@ class ChatWorker(ModelWorker):
     def _advance(self, progress: Progress, step: Step) -> None:
         """Add what one answer got to the events of *step*."""
         number, answer = progress.request, self._running[progress.request]
+        if progress.failure is not None:
+            del self._running[number]
+            step.events.append((number, error_event(_unusable(progress.failure))))
+            return
         if not answer.begun:
             answer.begun = True
             echo = {} if answer.prompt.echo is None else {"echo": answer.prompt.echo}
@@ -145,3 +149,7 @@ class ChatWorker(ModelWorker):
             self.batches.cancel(number)
         limited = answer.count >= answer.prompt.limit and not answer.stopped
         step.events.append((number, answer.last(limited)))
+
+
+def _unusable(reason: str) -> ApiError:
+    return ApiError(400, f"The schema cannot be used: {reason}", param="response_format")

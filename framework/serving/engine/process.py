@@ -128,29 +128,36 @@ class EngineProcess:
 
         Tokenizing here, in a thread of its own, keeps running answers going.
         """
-        for line in lines:
-            message = json.loads(line)
-            if "ping" in message:
-                self._inbox.put((PING, None))
-                continue
-            if "request" not in message:
-                self._inbox.put((message["number"], None))
-                continue
-            assert self._worker is not None, "the server sends nothing before it has read 'ready'"
-            request: Any
-            payload = message["request"]
-            try:
-                if isinstance(payload, dict) and not payload.keys().isdisjoint(("tokenize", "detokenize")):
-                    request = tell(self._worker.tokenizer, payload)
-                else:
-                    request = self._worker.read(payload)
-            except ApiError as error:
-                request = error
-            except Exception:
-                _log.exception("a request could not be read")
-                request = ApiError(500, FAULT)
-            self._inbox.put((message["number"], request))
+        try:
+            for line in lines:
+                self._take(json.loads(line))
+        except (OSError, ValueError):
+            pass  # the server was killed: within a line, or before it had read ours
+        except Exception:
+            _log.exception("the engine's process cannot read requests any more")
         os._exit(0)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        if "ping" in message:
+            self._inbox.put((PING, None))
+            return
+        if "request" not in message:
+            self._inbox.put((message["number"], None))
+            return
+        assert self._worker is not None, "the server sends nothing before it has read 'ready'"
+        request: Any
+        payload = message["request"]
+        try:
+            if isinstance(payload, dict) and not payload.keys().isdisjoint(("tokenize", "detokenize")):
+                request = tell(self._worker.tokenizer, payload)
+            else:
+                request = self._worker.read(payload)
+        except ApiError as error:
+            request = error
+        except Exception:
+            _log.exception("a request could not be read")
+            request = ApiError(500, FAULT)
+        self._inbox.put((message["number"], request))
 
     def send(self, message: dict[str, Any]) -> None:
         """Send one line; end the process if the server is gone."""

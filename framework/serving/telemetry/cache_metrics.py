@@ -53,10 +53,18 @@ class FallbackMetrics:
         for reason in get_args(FallbackReason):
             for outcome in ("answered", "unanswered"):
                 self._answers.labels(reason, outcome)
+        self._tokens = Counter(names.FALLBACK_TOKENS, "Tokens of the fallback.", ["kind"], registry=registry)
+        for kind in ("prompt", "completion"):
+            self._tokens.labels(kind)
 
     def count(self, reason: FallbackReason, *, answered: bool) -> None:
         """Count a request that the fallback was asked to answer."""
         self._answers.labels(reason, "answered" if answered else "unanswered").inc()
+
+    def add_tokens(self, prompt: int, completion: int) -> None:
+        """Count the tokens of one answer, as the fallback counts them."""
+        self._tokens.labels("prompt").inc(prompt)
+        self._tokens.labels("completion").inc(completion)
 
 
 class OutboundMetrics:

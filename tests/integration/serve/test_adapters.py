@@ -2,6 +2,7 @@
 
 import concurrent.futures
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -44,14 +45,18 @@ def expected(folders: dict[str, Path]) -> dict[tuple[str, str], str]:
     return answers
 
 
-@pytest.fixture(scope="module")
-def served(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
+@pytest.fixture(scope="module", params=["torch", "openvino"])
+def served(request: Any, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory):
     """A server of the base with one adapter from a folder, and one from a store."""
+    model = folders["tiny"]
+    if request.param == "openvino":
+        pytest.importorskip("openvino_genai")
+        model = request.getfixturevalue("tiny_openvino")
     folder = tmp_path_factory.mktemp("adapted")
     uri, _ = push(folders["second"].parent / "adapter", f"file://{folder}/published")
     adapters = {"first": str(folders["first"].parent / "adapter"), "second": uri}
     options = {"adapters": adapters, "max_wait_seconds": 120, "max_batch_size": 8}
-    with serving(folders["tiny"], "torch", "causal-lm", folder, **options) as running:
+    with serving(model, request.param, "causal-lm", folder, **options) as running:
         yield running
 
 

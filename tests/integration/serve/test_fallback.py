@@ -1,6 +1,7 @@
 """Another server answers what this one sheds."""
 
 import concurrent.futures
+import json
 
 import httpx
 import pytest
@@ -41,16 +42,35 @@ def test_other_server_answers_what_is_shed(backed, chat) -> None:
     assert {answer.headers[FALLBACK] for answer in marked} == {"shed"}
     assert not {answer.json()["system_fingerprint"] for answer in marked} & own
     assert all(answer.json()["choices"][0]["message"]["content"] for answer in marked)
+    used = [answer.json()["usage"] for answer in marked]
+    assert all(each["prompt_tokens"] and each["completion_tokens"] for each in used)
+    for kind in ("prompt", "completion"):
+        counted = backed.sample(metrics.FALLBACK_TOKENS, f'kind="{kind}"')
+        assert counted == sum(each[f"{kind}_tokens"] for each in used)
     assert not any("etag" in answer.headers for answer in marked)
     assert backed.sample(metrics.FALLBACKS, 'outcome="answered"', 'reason="shed"') == len(marked)
     assert backed.sample(metrics.OUTBOUND_CALLS, 'destination="fallback"', 'outcome="ok"') == len(marked)
 
 
 def test_streams_have_a_fallback_too(backed) -> None:
-    answers = overload(backed, stream=True, temperature=1)
+    answers = overload(backed, stream=True, stream_options={"include_usage": True}, temperature=1)
     marked = [answer for answer in answers if FALLBACK in answer.headers]
     assert marked
     assert all(answer.text.endswith("data: [DONE]\n\n") for answer in answers)
+    for answer in marked:
+        *chunks, _ = answer.text.split("\n\n")[:-1]
+        *pieces, last = [json.loads(chunk.removeprefix("data: ")) for chunk in chunks]
+        assert sum(bool(piece["choices"][0]["delta"].get("content")) for piece in pieces) > 1
+        assert last["usage"]["prompt_tokens"] > 0
+        assert last["usage"]["completion_tokens"] > 1
+
+
+def test_a_field_that_the_other_server_cannot_be_asked_with_is_named(backed) -> None:
+    refused = [answer for answer in overload(backed, top_k=5) if answer.status_code != 200]
+    assert refused
+    assert {answer.status_code for answer in refused} == {429}
+    assert {answer.json()["error"]["param"] for answer in refused} == {"top_k"}
+    assert all("Retry-After" in answer.headers for answer in refused)
 
 
 @pytest.mark.slow

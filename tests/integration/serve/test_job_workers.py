@@ -12,11 +12,10 @@ from pathlib import Path
 import debian_servers
 import httpx
 import pytest
-from job_workers import Worker, add, all_ended, status, working
+from job_workers import WATCH, Worker, add, all_ended, status, working
 from server_process import Served, descendants, eventually, serving, start, stopped
 
 from framework.core import metric_names as metrics
-from framework.serving.jobs.schema import NAME
 
 pytestmark = pytest.mark.slow
 
@@ -121,15 +120,6 @@ def kill_server(running: Parts) -> None:
     served.process.stderr.close()
     served.process = start(running.folder)
     assert eventually(lambda: served.status("/ready") == 200, 120)
-
-
-WATCH = f"""
-CREATE TABLE seen (id TEXT);
-CREATE TRIGGER ends AFTER UPDATE ON {NAME}
-WHEN new.ended IS NOT NULL AND (old.ended IS NULL OR new.result IS NOT old.result)
-BEGIN INSERT INTO seen VALUES (new.id); END;
-"""
-"""Notes each end of a job, and each change of the result of an ended one."""
 
 
 def running_jobs(served: Served, ids: list[str]) -> int:

@@ -149,6 +149,26 @@ def test_release_that_does_not_work_leaves_the_first(server, tiny_genai, tmp_pat
     assert served.process.returncode == 0
 
 
+def test_release_that_comes_during_the_first_load_is_announced(tiny_genai, tmp_path) -> None:
+    port = write_release(tiny_genai, "genai", "causal-lm", tmp_path)
+    process = start(tmp_path)
+    server = Reloading.__new__(Reloading)
+    server.folder, server.lock, server.served = tmp_path, tmp_path / "release.lock", Served(process, port)
+    try:
+        assert eventually(lambda: server.served.status("/health") == 200)
+        with stopped(server.served):  # the first model never answers
+            assert server.served.status("/ready") == 503
+            second = server.release(name="second", **changed(tiny_genai, tmp_path))
+            assert eventually(lambda: server.serves(second) and server.served.status("/ready") == 200, 60)
+    finally:
+        said = server.end()
+    lines = [line for line in said.splitlines() if f"127.0.0.1:{port}" in line]
+    assert len(lines) == 3
+    assert lines[0].startswith("serving second on")
+    assert f"a page to try it: http://127.0.0.1:{port}/" in lines[1]
+    assert '"model": "second"' in lines[2]
+
+
 def test_same_model_is_not_loaded_again(server) -> None:
     engines = descendants(server.served.process.pid)
     server.release(metrics={"tuned.exact_match": 1.0})

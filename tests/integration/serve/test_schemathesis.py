@@ -10,7 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from lora_adapters import write_adapter
 from server_process import serving
+
+from framework.build.export.openvino import OpenVino
+from framework.serving.access.key_file import hash_of
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
@@ -36,11 +40,11 @@ def schemathesis(tmp_path_factory) -> Path:
     return folder / "bin" / "schemathesis"
 
 
-def judge(schemathesis: Path, url: str, folder: Path) -> None:
-    """Assert that it tests every operation, and finds nothing."""
+def judge(schemathesis: Path, url: str, folder: Path, examples: int) -> None:
+    """Assert that it tests every operation, with some examples of each, and finds nothing."""
     key = "Authorization", "Bearer s3cret"
     paths = httpx.get(f"{url}/openapi.json", headers=dict([key])).json()["paths"]
-    options = ("-n", "25", "--seed", "1", "-H", ": ".join(key))
+    options = ("-n", str(examples), "--seed", "1", "-H", ": ".join(key))
     hooks = str(ROOT / "tests" / "data" / "schemathesis_hooks.py")
     done = subprocess.run(
         [schemathesis, "run", f"{url}/openapi.json", *options],
@@ -55,25 +59,49 @@ def judge(schemathesis: Path, url: str, folder: Path) -> None:
     assert int(tested[1]) == sum(map(len, paths.values())) - 1, "all but the document itself"
 
 
-def test_chat_answers_as_documented(schemathesis, tiny_llama, export_genai, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
-    model = shutil.copytree(tiny_llama, tmp_path / "llama")
+@pytest.fixture(scope="module")
+def llama(tiny_llama: Path, tmp_path_factory) -> Path:
+    """The tiny Llama with a context that any prompt fits into, and a template that takes tools."""
+    model = shutil.copytree(tiny_llama, tmp_path_factory.mktemp("schemathesis-llama") / "llama")
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 65536}))
     (model / "chat_template.jinja").write_text(TEMPLATE)
-    exported = export_genai(model, tmp_path / "exported", "fp32")
-    options = {"max_new_tokens": 4, "max_wait_seconds": 60, "jobs": {"max_queued": 100_000}}
-    with serving(exported, "genai", "causal-lm", tmp_path, **options) as served:
-        judge(schemathesis, served.url, tmp_path)
+    return model
 
 
-def test_classifier_answers_as_documented(schemathesis, tiny_bert, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
-    with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path) as served:
-        judge(schemathesis, served.url, tmp_path)
+@pytest.fixture
+def keys(tmp_path: Path) -> str:
+    """A file with the key that is used."""
+    entry = {"name": "judge", "hash": hash_of("s3cret"), "requests_per_minute": 10**6}
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": [entry]}))
+    return str(tmp_path / "keys.json")
 
 
-def test_embedder_answers_as_documented(schemathesis, tiny_embedding, tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("GITUNE_API_KEY", "s3cret")
-    with serving(tiny_embedding, "onnxruntime", "text-embedding", tmp_path) as served:
-        judge(schemathesis, served.url, tmp_path)
+@pytest.mark.parametrize("engine", ["genai", "openvino", "torch"])
+def test_chat_answers_as_documented(schemathesis, llama, export_genai, tmp_path, keys, engine) -> None:
+    options = {"max_new_tokens": 4, "max_wait_seconds": 60, "keys": keys}
+    model, examples = llama, 6
+    if engine == "genai":
+        model, examples = export_genai(llama, tmp_path / "exported", "fp32"), 25
+        options["jobs"] = {}
+    elif engine == "openvino":
+        model = tmp_path / "exported"
+        model.mkdir()
+        OpenVino().write(llama, model)
+    else:
+        write_adapter(llama, tmp_path / "adapter", tmp_path / "merged", 0)
+        options["adapters"] = {"first": str(tmp_path / "adapter")}
+    with serving(model, engine, "causal-lm", tmp_path, **options) as served:
+        judge(schemathesis, served.url, tmp_path, examples)
+
+
+def test_classifier_answers_as_documented(schemathesis, tiny_bert, tmp_path, keys) -> None:
+    options = {"keys": keys, "jobs": {}}
+    with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path, **options) as served:
+        judge(schemathesis, served.url, tmp_path, 15)
+
+
+def test_embedder_answers_as_documented(schemathesis, tiny_embedding, tmp_path, keys) -> None:
+    options = {"keys": keys}
+    with serving(tiny_embedding, "onnxruntime", "text-embedding", tmp_path, **options) as served:
+        judge(schemathesis, served.url, tmp_path, 15)

@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import signal
 import socket
+import time
 
 import httpx
 import pytest
@@ -63,11 +64,18 @@ def test_running_answer_finishes_after_sigterm(tiny_genai, tmp_path) -> None:
         assert served.process.wait(20) == 0
 
 
-def test_children_end_with_a_killed_server(tiny_genai, tmp_path) -> None:
+def test_engine_ends_with_a_server_that_is_killed_under_load(tiny_genai, tmp_path) -> None:
     with serving(tiny_genai, "genai", "causal-lm", tmp_path) as served:
-        children = descendants(served.process.pid)
-        served.process.kill()
-        assert eventually(lambda: not any(map(alive, children)), 10)
+        body = {"model": "tiny", "messages": HELLO}
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            with stopped(served) as engine:
+                asked = pool.submit(httpx.post, f"{served.url}/v1/chat/completions", json=body, timeout=60)
+                assert eventually(lambda: served.sample(metrics.IN_FLIGHT) == 1)
+                served.process.send_signal(signal.SIGSTOP)
+            time.sleep(1)  # it writes what the server will never read
+            served.process.kill()
+            assert isinstance(asked.exception(), httpx.TransportError)
+        assert eventually(lambda: not alive(engine), 10)
 
 
 def test_every_accepted_request_is_answered_after_sigterm(tiny_genai, tmp_path) -> None:

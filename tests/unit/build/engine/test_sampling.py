@@ -134,9 +134,9 @@ def test_log_probabilities_are_the_models(batches: tuple[str, Batches], tiny_lla
 GRAMMAR = (("text", "<call>"), ("schema", '{"enum": ["hello", 7]}'), ("text", "</call>"))
 
 
-@pytest.mark.parametrize("name", ["genai", "openvino"])
+@pytest.mark.parametrize("name", ["torch", "genai", "openvino"])
 def test_grammar_is_kept_and_a_broken_one_stops_nobody(name: str, request: pytest.FixtureRequest) -> None:
-    folder: Path = request.getfixturevalue(f"tiny_{name}")
+    folder: Path = request.getfixturevalue({"torch": "tiny_llama"}.get(name, f"tiny_{name}"))
     engine, tokenizer = opened(name, folder), open_tokenizer(folder)
     plain = tokens_of(answer(engine, Sampling()))
     said = set()
@@ -153,10 +153,6 @@ def test_grammar_is_kept_and_a_broken_one_stops_nobody(name: str, request: pytes
     while not steps[-1].ended:
         steps += engine.step()
     assert tokens_of(steps) == plain
-
-
-def test_an_engine_with_our_loop_has_no_grammar(tiny_llama: Path) -> None:
-    assert opened("torch", tiny_llama).refuses(Sampling(grammar=GRAMMAR)) == "grammar"
 
 
 def test_engine_of_a_plugin_knows_the_basic_fields_only() -> None:

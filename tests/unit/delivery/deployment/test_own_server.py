@@ -67,6 +67,60 @@ def test_cilium_opens_it_by_name(built, deliver, environment):
     )
 
 
+LOGGED = HttpServing(request_log={"folder": "s3://logs/tiny"})
+
+
+@pytest.mark.parametrize("kind", [Kubernetes, KServe])
+def test_log_in_a_store_gets_its_credentials_and_its_port(deliver, built, kind):
+    target = kind(server_secret="redis", log_secret="log-keys", store_port=9000)
+    delivery = deliver(serving=LOGGED)
+    objects = built(target, serving=LOGGED)
+    if kind is KServe:
+        spec = objects["InferenceService"]["spec"]["predictor"]
+    else:
+        spec = objects["Deployment"]["spec"]["template"]["spec"]
+    assert spec["containers"][0]["envFrom"] == [
+        {"secretRef": {"name": "redis"}},
+        {"secretRef": {"name": "log-keys"}},
+    ]
+    assert "envFrom" not in spec["initContainers"][0]
+    assert target.wanted_secrets(delivery) == {"redis": "Opaque", "log-keys": "Opaque"}
+    assert 9000 in ports(objects)
+
+
+def test_log_in_a_folder_gets_no_credentials(built, deliver):
+    target = Kubernetes(log_secret="log-keys")
+    local = HttpServing(request_log={"folder": "/tmp/log"})
+    (server,) = built(target, serving=local)["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert "envFrom" not in server
+    assert target.wanted_secrets(deliver(serving=local)) == {}
+    assert ports(built(target, serving=local)) == [53, 53]
+
+
+def test_cilium_opens_the_logs_store_by_name(built, deliver, environment):
+    identity = {"aws_role_arn": "arn:aws:iam::123456789012:role/tiny"}
+    cilium = environment("dev", network_policies="cilium", workload_identity=identity)
+
+    def opened(target, serving):
+        rules = built(target, serving=serving, environment=cilium)["CiliumNetworkPolicy"]["spec"]["egress"]
+        return {name for rule in rules for each in rule.get("toFQDNs", ()) for name in each.values()}
+
+    assert {"logs.s3.amazonaws.com", "sts.*.amazonaws.com"} <= opened(Kubernetes(), LOGGED)
+    azure = HttpServing(request_log={"folder": "az://logs/tiny"})
+    assert "deployment.store_hosts" in keys(Kubernetes().problems(deliver(serving=azure, environment=cilium)))
+    named = Kubernetes(store_hosts=["acme.blob.core.windows.net"])
+    assert "deployment.store_hosts" not in keys(named.problems(deliver(serving=azure, environment=cilium)))
+    assert "acme.blob.core.windows.net" in opened(named, azure)
+
+
+def test_compose_passes_the_stores_variables_to_a_server_with_a_log(render_with):
+    target = ("compose", {"store_variables": ["AWS_ACCESS_KEY_ID"]})
+    for serving, passed in ((LOGGED, True), (HttpServing(), False)):
+        files = render_with(environment="dev", deployment=target, serving=("http", serving.dump()))
+        server = yaml.safe_load(files["dev/tiny/compose.yaml"])["services"]["server"]
+        assert ("AWS_ACCESS_KEY_ID" in server["environment"]) == passed
+
+
 @pytest.mark.parametrize("host", ["redis", "redis:0", ":6379", "redis://redis:6379"])
 def test_host_has_a_port(host):
     with pytest.raises(ValidationError, match="should be a host and a port"):

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from framework.serving.answers.answer_use import AnswerUse, begin_use
 from framework.serving.answers.cached_answers import CachedAnswers
 from framework.serving.answers.memory_cache import MemoryCache
 from framework.serving.api_error import ApiError
+from framework.serving.caller import Caller
 from framework.serving.telemetry.metrics import Metrics
 
 RELEASE = Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock")
@@ -160,6 +162,86 @@ def test_failure_reaches_all_and_is_not_kept():
         assert (cached.inner.begun, cached.memory.size) == (1, 0)
         cached.inner.failure = None
         assert len(await cached.generate()) == 3
+
+    asyncio.run(scenario())
+
+
+class RefusingOne(ScriptedAnswers):
+    """Refuses one caller, for a reason of its own, once the gate opens; answers the others."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error, self.callers = error, []
+
+    async def generate(self, asked):
+        self.callers.append(asked.caller.name)
+        if asked.caller.name == "first":
+            await self.gate.wait()
+            raise self.error
+        async with aclosing(super().generate(asked)) as events:
+            async for event in events:
+                yield event
+
+    async def answer_each(self, asked):
+        self.callers.append(asked.caller.name)
+        if asked.caller.name == "first":
+            await self.gate.wait()
+            raise self.error
+        return await super().answer_each(asked)
+
+
+CALLERS = [Caller(name) for name in ("first", "second", "third")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ApiError(429, "share", code="overloaded", retry_after=3),
+        ApiError(429, "limit", code="rate_limit_exceeded", retry_after=3),
+        ApiError(503, "waited", code="queue_timeout"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["generate", "classify"])
+def test_one_callers_refusal_is_not_that_of_others(error, kind):
+    async def scenario():
+        cached = Cached()
+        cached.answers._inner = inner = RefusingOne(error)
+        uses = [AnswerUse() for _ in CALLERS]
+
+        async def ask(caller, use):
+            begin_use(use)
+            if kind == "classify":
+                return await cached.answers.answer_each(replace(classifying("a", "b"), caller=caller))
+            return await everything(cached.answers.generate(replace(asking(), caller=caller)))
+
+        waiting = [asyncio.create_task(ask(*pair)) for pair in zip(CALLERS, uses, strict=True)]
+        await settle()
+        inner.gate.set()
+        first, second, third = await asyncio.gather(*waiting, return_exceptions=True)
+        assert first is error
+        assert second == third
+        assert len(second) == (2 if kind == "classify" else 3)
+        assert inner.callers == ["first", "second"]  # the third joined the second
+        assert [use.sources for use in uses] == [["model"], ["model"], ["joined"]]
+
+    asyncio.run(scenario())
+
+
+def test_computation_that_is_canceled_is_begun_again_by_who_joined():
+    async def scenario():
+        cached = Cached()
+        cached.answers._inner = inner = RefusingOne(ApiError(500, "not reached"))
+        both = [
+            asyncio.create_task(everything(cached.answers.generate(replace(asking(), caller=caller))))
+            for caller in CALLERS[:2]
+        ]
+        await settle()
+        both[0].cancel()
+        (flight,) = cached.answers._flights.values()
+        flight._task.cancel()
+        inner.gate.set()
+        assert (await both[1])[-1]["finish_reason"] == "stop"
+        assert inner.callers == ["first", "second"]
 
     asyncio.run(scenario())
 

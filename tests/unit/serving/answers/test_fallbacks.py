@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 from contextlib import aclosing
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -14,20 +15,35 @@ from scripted_answers import ScriptedAnswers, asking, classifying, everything
 from framework.core import metric_names as names
 from framework.core.errors import ServeError
 from framework.core.release import Release
+from framework.serving.access.allowance import Allowances
+from framework.serving.answer_stack import AnswerStack
 from framework.serving.answers.answer_use import FALLBACK, AnswerUse, begin_use
 from framework.serving.answers.fallback_answers import FallbackAnswers
 from framework.serving.answers.fallback_options import FallbackOptions
 from framework.serving.answers.fallbacks import open_fallback
 from framework.serving.api_error import ApiError
+from framework.serving.caller import Caller
+from framework.serving.engine.accepted import Accepted
+from framework.serving.features import Features
 from framework.serving.telemetry.metrics import Metrics
 
 RELEASE = Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock")
 SHED = ApiError(429, "busy", code="overloaded", retry_after=3)
 TEXT = FallbackOptions(text="Please wait.")
-REPLY = {
-    "choices": [{"message": {"role": "assistant", "content": "small answer"}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 7, "completion_tokens": 2},
-}
+USAGE = {"prompt_tokens": 7, "completion_tokens": 5}
+
+
+def chunk(delta=None, **fields):
+    return {"choices": [{"index": 0, "delta": delta or {}, **fields}]}
+
+
+REPLY = [
+    chunk({"role": "assistant", "content": ""}),
+    chunk({"content": "small "}),
+    chunk({"content": "answer"}),
+    chunk(finish_reason="stop"),
+    {"choices": [], "usage": USAGE},
+]
 
 
 class Refusing(ScriptedAnswers):
@@ -52,18 +68,22 @@ def endpoint():
         def do_POST(self):
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             server.asked.append((self.path, dict(self.headers), body))
-            status = server.statuses.pop(0) if server.statuses else 200
-            content = json.dumps(server.reply).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_response(server.statuses.pop(0) if server.statuses else 200)
             self.end_headers()
-            self.wfile.write(content)
+            for each in server.reply:
+                self.wfile.write(f": comment\n\ndata: {json.dumps(each)}\n\n".encode())
+                self.wfile.flush()
+                if "delta" in str(each) and server.hold is not None:
+                    server.hold.wait(10)
+            if server.ends:
+                self.wfile.write(b"data: [DONE]\n\n")
 
         def log_message(self, *arguments):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Endpoint)
     server.asked, server.statuses, server.reply = [], [], REPLY
+    server.hold, server.ends = None, True
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -155,13 +175,17 @@ def test_smaller_model_gets_the_conversation(endpoint, monkeypatch):
     monkeypatch.setenv("SMALL_KEY", "sk-small")
     served = Served(remote(endpoint, key="SMALL_KEY"), Refusing(SHED))
     use = AnswerUse()
-    events = asyncio.run(served.ask(asking(text="hi", temperature=0.5, seed=3, limit=9), use))
+    events = asyncio.run(served.ask(asking(text="hi", temperature=0.5, seed=0, limit=9), use))
     assert events == [
-        {"prompt_tokens": 7},
-        {"text": "small answer", "tokens": 2},
-        {"finish_reason": "stop", "completion_tokens": 2},
+        {"prompt_tokens": 0},
+        {"text": "small ", "tokens": 1},
+        {"text": "answer", "tokens": 2},
+        {"finish_reason": "stop", "completion_tokens": 5, "prompt_tokens": 7},
     ]
     assert use.substitute.model == "small"
+    for kind, tokens in (("prompt", 7), ("completion", 5)):
+        counted = served.metrics.registry.get_sample_value(names.FALLBACK_TOKENS, {"kind": kind})
+        assert counted == tokens
     ((path, headers, body),) = endpoint.asked
     assert path == "/v1/chat/completions"
     assert headers["Authorization"] == "Bearer sk-small"
@@ -169,16 +193,65 @@ def test_smaller_model_gets_the_conversation(endpoint, monkeypatch):
     assert body == {
         "model": "small",
         "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
         "max_tokens": 9,
         "temperature": 0.5,
         "top_p": 1.0,
-        "seed": 3,
+        "seed": 0,
     }
+
+
+def test_pieces_come_as_they_are_sent(endpoint):
+    endpoint.hold = threading.Event()
+
+    async def scenario():
+        served = Served(remote(endpoint), Refusing(SHED))
+        endpoint.reply = REPLY[1:]
+        begin_use(AnswerUse())
+        async with aclosing(served.answers.generate(asking())) as events:
+            seen = [await anext(events), await anext(events)]
+            assert seen == [{"prompt_tokens": 0}, {"text": "small ", "tokens": 1}]
+            endpoint.hold.set()  # only now is the rest sent
+            assert [event async for event in events][-1]["finish_reason"] == "stop"
+        await served.fallback.close()
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "rest", [[], [chunk({"content": "x"}), {"error": {"message": "died"}}], ["not a chunk"]]
+)
+def test_answer_that_is_broken_off_ends_in_an_error(endpoint, rest):
+    endpoint.reply, endpoint.ends = [*REPLY[:2], *rest], False
+    served = Served(remote(endpoint), Refusing(SHED))
+    with pytest.raises(ApiError) as caught:
+        asyncio.run(served.ask())
+    assert (caught.value.status, caught.value.code) == (503, "fallback_failed")
+    assert len(endpoint.asked) == 1
+
+
+def test_keys_limit_counts_the_fallbacks_tokens(endpoint):
+    async def scenario():
+        metrics = Metrics(RELEASE)
+        stack = AnswerStack(Features(fallback=remote(endpoint)), metrics, RELEASE, 60)
+        stack.allowances = Allowances(lambda: 0.0)
+        accepted = Accepted(10)
+        accepted.refusal = SHED
+        caller = Caller("team", tokens_per_minute=60)
+        begin_use(use := AnswerUse())
+        request = replace(asking(), caller=caller)
+        events = await everything(stack.over(accepted, RELEASE).generate(request))
+        assert (use.substitute.model, events[-1]["completion_tokens"]) == ("small", 5)
+        assert stack.allowances.of(caller).tokens.left() == 60 - 7 - 5
+        await stack.close()
+
+    asyncio.run(scenario())
 
 
 def test_failing_endpoint_is_tried_three_times(endpoint):
     endpoint.statuses = [503, 429]
-    assert len(asyncio.run(Served(remote(endpoint), Refusing(SHED)).ask())) == 3
+    assert len(asyncio.run(Served(remote(endpoint), Refusing(SHED)).ask())) == 4
     endpoint.statuses = [500] * 3
     served = Served(remote(endpoint), Refusing(SHED))
     with pytest.raises(ApiError) as caught:
@@ -195,25 +268,18 @@ def test_endpoint_that_refuses_is_asked_once(endpoint):
     assert len(endpoint.asked) == 1
 
 
-def test_answer_without_text_is_none(endpoint):
-    endpoint.reply = {"choices": [{"message": {"content": None}, "finish_reason": "tool_calls"}]}
-    with pytest.raises(ApiError):
+def test_endpoint_that_does_not_stream_has_no_answer(endpoint):
+    endpoint.reply, endpoint.ends = [], False
+    with pytest.raises(ApiError) as caught:
         asyncio.run(Served(remote(endpoint), Refusing(SHED)).ask())
+    assert caught.value is SHED
+    assert len(endpoint.asked) == 3
 
 
 def test_fallback_of_another_server_causes_no_further_one(endpoint):
     with pytest.raises(ApiError):
         asyncio.run(Served(remote(endpoint), Refusing(SHED)).ask(use=AnswerUse(falls_back=False)))
     assert endpoint.asked == []
-
-
-@pytest.mark.parametrize("options", [TEXT, FallbackOptions(url="http://127.0.0.1:9", model="small")])
-@pytest.mark.parametrize("change", [{"tools": [{"type": "function"}]}, {"schema": "{}"}, {"messages": []}])
-def test_request_that_it_cannot_do_keeps_its_error(options, change):
-    request = asking()
-    request.payload.update(change)
-    with pytest.raises(ApiError, match="busy"):
-        asyncio.run(Served(options, Refusing(SHED)).ask(request))
 
 
 @pytest.mark.parametrize(

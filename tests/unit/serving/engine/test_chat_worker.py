@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -5,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from framework.build.engine import open_engine
+from framework.build.engine import guidance, open_engine
 from framework.serving.api_error import ApiError
 from framework.serving.engine.chat_worker import ChatWorker
 from framework.serving.engine.model_worker import Settings
@@ -144,3 +145,14 @@ def test_warm_up_measures_a_rate(worker: ChatWorker, tiny_genai: Path) -> None:
     tokens = list(open_engine("genai", tiny_genai, 1).generate(prompt.ids, 40))
     (events,) = answered(worker, {"sampling": GREEDY})
     assert events[-1]["completion_tokens"] == len(tokens)
+
+
+def test_answer_whose_grammar_fails_is_refused_and_the_next_goes_on(tiny_llama: Path, monkeypatch) -> None:
+    monkeypatch.setattr(guidance, "_LIMITS", {"step_lexer_fuel": 300})
+    worker = ChatWorker(Settings(str(tiny_llama), "torch", "causal-lm", 1, 1, 0.01))
+    schema = {"type": "string", "pattern": "^(.*a.{20}b.*c.{20})+$"}
+    hard = {**GREEDY, "grammar": [["schema", json.dumps(schema)]]}
+    failed, next_one = answered(worker, {"sampling": hard}, {"sampling": GREEDY})
+    assert failed[-1]["status"] == 400
+    assert failed[-1]["error"]["param"] == "response_format"
+    assert text(next_one)

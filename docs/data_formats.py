@@ -35,8 +35,8 @@ INTRO = """# Data formats
 
 Generated from the code by `just docs`; do not edit.
 
-These are the rows that every data option accepts, from JSONL, JSON, CSV, TSV, Parquet or Arrow. A row's form is
-the first whose required keys it has. Below each row is the text that the model sees, in a ChatML template.
+These are the rows that every data option accepts, from JSONL, JSON, CSV, TSV, Parquet or Arrow. A row's form
+is the first whose required keys it has. Below each row is the text that the model sees, in a ChatML template.
 What is learned stands in `[[…]]`, the rest is context. If your keys have other names, map them:
 `data.columns={prompt: question}`.
 """

@@ -7,6 +7,7 @@ On a cluster every machine of a job runs this same command. The first (``PET_NOD
 builds the steps. The others join its trainings, and exit when it reports the end.
 """
 
+import gc
 import json
 import logging
 import os
@@ -97,6 +98,9 @@ def _show_own_logs() -> None:
 
 def _build(store: Store, step: Step, position: int, total: int) -> None:
     print(f"[{position:2}/{total}] {step.label}", flush=True)
+    # What libraries made when they were imported stays: each later collection would look at it again.
+    gc.collect()
+    gc.freeze()
     started = time.monotonic()
     store.build(step, announce=lambda message: print(f"  {message}", flush=True))
     record = store.record(step) or {}

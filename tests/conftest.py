@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from model_graphs import classifier_graph, export_to_genai
 
 if TYPE_CHECKING:
@@ -44,6 +45,14 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from the objects of modules and tests: half a second for each step built."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give each worker of ``-n 2`` one half, so that a module's fixtures are seldom made twice."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log) if config.getoption("dist") == "load" else None
 
 
 @pytest.fixture(scope="session")
@@ -219,9 +228,15 @@ def start(environ: dict[str, str]) -> Iterator[Callable[..., "subprocess.Popen[s
 @pytest.fixture(scope="session")
 def built_tiny(tmp_path_factory: pytest.TempPathFactory, run: Callable[..., Any]) -> Path:
     """A working folder after one uninterrupted ``run +recipe=tiny``; copy it before you change it."""
-    folder = tmp_path_factory.mktemp("built-tiny")
-    done = run(folder, "+recipe=tiny")
-    assert done.returncode == 0, done.stdout + done.stderr
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, built = shared / "built-tiny", shared / "built-tiny.done"
+    with FileLock(shared / "built-tiny.lock"):  # the workers of pytest-xdist build it once
+        if not built.exists():
+            folder.mkdir(exist_ok=True)
+            done = run(folder, "+recipe=tiny")
+            assert done.returncode == 0, done.stdout + done.stderr
+            built.touch()
     return folder
 
 

@@ -112,7 +112,8 @@ class Watched:
             with self._lock:
                 if not self._runs():
                     self.ends += 1
-                    self._part.start()
+                    with contextlib.suppress(AssertionError):  # it did not answer: it is tried again
+                        self._part.start()
 
 
 class Parts:

@@ -15,6 +15,8 @@ from framework.serving.jobs.background import Background
 from framework.serving.jobs.job import Job
 
 PATH = "/v1/jobs"
+_NOT_IN_JOBS = ("stream", "background", "store", "previous_response_id")
+"""Fields of a body that have no meaning in a job."""
 
 
 class JobRequest(StrictBody):
@@ -51,8 +53,17 @@ class JobRoutes:
         endpoints: the paths that a job can ask.
     """
 
-    operations = (
-        Operation(
+    def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
+        self._own, self._endpoints = OwnJobs(background, PATH, "job", _shown), endpoints
+        self.routes = [Route(PATH, self.add, methods=["POST"]), *self._own.routes]
+        absent: dict[str, Any] = {"enum": [None, False, 0, "", [], {}]}
+        narrowed: dict[str, dict[str, Any]] = {
+            "url": {"enum": list(endpoints)},
+            "body": {"properties": dict.fromkeys(_NOT_IN_JOBS, absent)},
+        }
+        if not background.calls_webhooks:
+            narrowed["webhook"] = {"type": "null"}
+        asks = Operation(
             "POST",
             PATH,
             "Answer a request in the background",
@@ -60,20 +71,16 @@ class JobRoutes:
             status=202,
             replies={JSON: JobObject},
             errors=(*READS_BODY, 409, 429, 503),
-        ),
-        *operations(PATH, "a background job", JobObject),
-    )
-
-    def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
-        self._own, self._endpoints = OwnJobs(background, PATH, "job", _shown), endpoints
-        self.routes = [Route(PATH, self.add, methods=["POST"]), *self._own.routes]
+            narrowed=narrowed,
+        )
+        self.operations = (asks, *operations(PATH, "a background job", JobObject))
 
     async def add(self, request: Request) -> Response:
         """Accept a job, or find the earlier one with the same idempotency key."""
         body = read_request(JobRequest, await request.body())
         if body.url not in self._endpoints:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
-        for name in ("stream", "background", "store", "previous_response_id"):
+        for name in _NOT_IN_JOBS:
             if body.body.get(name):
                 raise ApiError(400, f"body: a job cannot have {name}; leave it out", param="body")
         shown = {"metadata": body.metadata or {}}

@@ -56,6 +56,8 @@ class Background:
         self._rows = JobRows(settings.results_url(folder), release)
         self._table = JobTable(self._rows, settings.max_seconds, settings.lease_seconds)
         self._upkeep = Upkeep(self._rows)
+        self.calls_webhooks = bool(settings.webhook_hosts)
+        """Whether any URL can be called."""
         self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key, metrics.jobs)
         self._sweeper = Sweeper(self._upkeep, settings, metrics, self._webhooks)
 

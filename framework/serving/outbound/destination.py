@@ -1,5 +1,6 @@
 """One other service, as this process calls it."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -66,6 +67,8 @@ class Destination:
         self.name = name
         self.breaker = Breaker(patience.failures, patience.pause)
         self._failures, self._patience, self._observe = failures, patience, observe
+        # Attempts are counted in the metrics; a line for each would say no more.
+        logging.getLogger("stamina").setLevel(logging.ERROR)
         self._ends: tuple[type[Exception], ...] = (BreakerOpen, *failures)
 
     async def call(self, work: Callable[[], Awaitable[Result]], attempts: int | None = None) -> Result:

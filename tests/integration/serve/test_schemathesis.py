@@ -40,7 +40,7 @@ def schemathesis(tmp_path_factory) -> Path:
     return folder / "bin" / "schemathesis"
 
 
-def judge(schemathesis: Path, url: str, folder: Path, examples: int) -> None:
+def judge(schemathesis: Path, url: str, folder: Path, examples: int = 15) -> None:
     """Assert that it tests every operation, with some examples of each, and finds nothing."""
     key = "Authorization", "Bearer s3cret"
     paths = httpx.get(f"{url}/openapi.json", headers=dict([key])).json()["paths"]
@@ -98,10 +98,10 @@ def test_chat_answers_as_documented(schemathesis, llama, export_genai, tmp_path,
 def test_classifier_answers_as_documented(schemathesis, tiny_bert, tmp_path, keys) -> None:
     options = {"keys": keys, "jobs": {}}
     with serving(tiny_bert, "onnxruntime", "sequence-classification", tmp_path, **options) as served:
-        judge(schemathesis, served.url, tmp_path, 15)
+        judge(schemathesis, served.url, tmp_path)
 
 
 def test_embedder_answers_as_documented(schemathesis, tiny_embedding, tmp_path, keys) -> None:
     options = {"keys": keys}
     with serving(tiny_embedding, "onnxruntime", "text-embedding", tmp_path, **options) as served:
-        judge(schemathesis, served.url, tmp_path, 15)
+        judge(schemathesis, served.url, tmp_path)

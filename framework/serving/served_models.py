@@ -104,6 +104,9 @@ class ServedModels:
             except FrameworkError as error:
                 print(f"reload: {error}; {serves}", file=sys.stderr)
                 return
+            except Exception:  # a fault of ours, or of a store's client
+                _log.exception("reload: failed; %s", serves)
+                return
             if not self._refused:  # else the server drains all models
                 await self._switch(model, service)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from framework.build.stages.benchmark import Measure
 from framework.build.stages.evaluate import METRIC_LOSS
 from framework.build.stages.evaluate_phases import EvaluatePhases
-from framework.build.stages.parity import BATCHED, CompareExports, width_metric
+from framework.build.stages.parity import BATCHED, BATCHED_LOSS, CompareExports, width_metric
 from framework.build.task import open_task
 from framework.build.task.answers import STOPS
 from framework.config.schema import REFERENCE, Config
@@ -146,4 +146,6 @@ def _parity_bounds(config: Config) -> dict[str, Bound]:
     if parity.max_metric_loss is not None:
         for label in [*config.reductions] or [REFERENCE]:
             bounds[f"{label}.{METRIC_LOSS}"] = Bound(max=parity.max_metric_loss)
+            if BATCHED_LOSS in measured_metrics(config)[label]:
+                bounds[f"{label}.{BATCHED_LOSS}"] = Bound(max=parity.max_metric_loss)
     return bounds

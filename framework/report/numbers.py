@@ -25,6 +25,8 @@ _TITLES = {
     "agreement": "same argmax",
     "generation_agreement": "identical generations",
     "batched_agreement": "identical in a batch",
+    "batched_exact_match": "exact match in a batch",
+    "batched_metric_loss": "loss in a batch",
 }
 _SHARES = ("accuracy", "stops", "exact_match", "agreement", "spread", "share", "metric_loss")
 _LESS_IS_BETTER = ("_bytes", "_ms", "_seconds", "perplexity", "loss", "difference", "spread", "cost_per")

@@ -15,7 +15,10 @@ from framework.report.numbers import (
     title,
 )
 
-_PARITY = ("max_difference", "mean_difference", "agreement", "generation_agreement", "batched_agreement")
+_PARITY = (
+    *("max_difference", "mean_difference", "agreement", "generation_agreement", "batched_agreement"),
+    *("batched_exact_match", "batched_metric_loss"),
+)
 _SPEED = (
     *("size_bytes", "peak_memory_bytes", "load_seconds", "first_token_ms", "prefill_tokens_per_second"),
     *("decode_tokens_per_second", "decode_p50_ms", "decode_p90_ms", "decode_p99_ms", "decode_spread"),

@@ -45,7 +45,8 @@ class Parity(Component):
     max_metric_loss: Annotated[float, Field(ge=0)] | None = None
     """Largest relative loss of the task's first metric (accuracy, exact match) against the tuned model: 0.02
     allows an accuracy of 0.80 to drop to 0.784. Where the tuned model answers no row exactly, as in free
-    text, it is of perplexity: 0.02 allows 20 to rise to 20.4. None disables the check."""
+    text, it is of perplexity: 0.02 allows 20 to rise to 20.4. Where answers are generated in a batch too, it
+    also bounds their loss of exact match against the same answers alone. None disables the check."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """Stage ``parity``: compare each export with the PyTorch model that it was made from."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from framework.build.engine import Generates, open_engine, require
 from framework.build.engine.batches import answers_together, generate_all, open_batches
 from framework.build.engine.bit_width import count_widths
-from framework.build.engine.model_folder import context_length, room
+from framework.build.engine.model_folder import context_length, end_of_sequence, room
 from framework.build.export import Parity
 from framework.build.stages.evaluate import write_metrics
 from framework.build.task import Example, Task, open_task
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 _NEW_TOKENS = 32
 BATCHED = "batched_agreement"
 """The metric's name for how answers alone and in a batch agree."""
+BATCHED_EXACT = "batched_exact_match"
+"""The metric's name for how many answers in a batch are their references."""
+BATCHED_LOSS = "batched_metric_loss"
+"""The relative loss of that share against the same answers alone: 0.25 from 0.8 to 0.6."""
 WIDTHS = (4, 8, 16)
 """Bit widths that a compressed file can claim."""
 
@@ -50,14 +55,16 @@ class CompareExports(Stage):
 
     Metrics of each candidate: ``max_difference`` and ``mean_difference`` (of logits, absolute),
     ``agreement`` (share of labels with the same argmax), ``generation_agreement`` (share of greedy answers
-    that are equal; only where the task generates), ``batched_agreement`` (share of the candidate's own
-    greedy answers that are equal alone and in a batch; only where its engine batches), and
-    ``weights_4_bit_share``, ``weights_8_bit_share`` and ``weights_16_bit_share`` (share of weights in its
-    files that take at most so many bits).
+    that are equal; only where the task generates), and ``weights_4_bit_share``, ``weights_8_bit_share`` and
+    ``weights_16_bit_share`` (share of weights in its files that take at most so many bits).
+
+    Where its engine batches: ``batched_agreement`` (share of its own greedy answers that are equal alone and
+    in a batch), ``batched_exact_match`` (share of those in the batch that are their references, as far as
+    they are generated), and ``batched_metric_loss`` (its relative loss against the same answers alone).
     """
 
     name: ClassVar[str] = "parity"
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     libraries: ClassVar[tuple[str, ...]] = ("torch", "transformers", "onnxruntime", "onnxruntime-genai")
 
     parity: Parity
@@ -88,7 +95,7 @@ class CompareExports(Stage):
         names = ["max_difference", "mean_difference", "agreement", *map(width_metric, WIDTHS)]
         if open_task(task).generates:
             names += ["generation_agreement"] if parity.generations else []
-            names += [BATCHED] if batched_rows(parity, engine) else []
+            names += [BATCHED, BATCHED_EXACT, BATCHED_LOSS] if batched_rows(parity, engine) else []
         return tuple(names)
 
     def run(self, inputs: Mapping[str, Path], output: Path, workspace: Workspace) -> None:
@@ -109,7 +116,7 @@ class CompareExports(Stage):
             compared = _compare(reference, answers, open_task(self.task)) | shares
             if together:
                 alone = answers.generations[:together]
-                compared[BATCHED] = self._batched_agreement(folder, rows[:together], alone)
+                compared |= self._batched(folder, rows[:together], alone)
             metrics |= {f"{candidate}.{name}": value for name, value in compared.items()}
         write_metrics(output, metrics)
 
@@ -138,8 +145,8 @@ class CompareExports(Stage):
         task = open_task(self.task)
         return [task.prompt_and_answer(row)[0] or row[0][:1].tolist() for row in rows]
 
-    def _batched_agreement(self, folder: Path, rows: Sequence[Example], alone: Sequence[list[int]]) -> float:
-        """Return the share of answers that are the same in a batch as *alone*.
+    def _batched(self, folder: Path, rows: Sequence[Example], alone: Sequence[list[int]]) -> dict[str, float]:
+        """Return the metrics of answers in a batch, some of them against those *alone*.
 
         Raises:
             ServeError: the engine cannot open the folder for several answers at once.
@@ -149,8 +156,24 @@ class CompareExports(Stage):
         open_ended = [number for number, limit in enumerate(limits) if limit]  # others fill the context
         batches = open_batches(self.engine, folder, width=len(prompts))
         together = generate_all(batches, [prompts[n] for n in open_ended], [limits[n] for n in open_ended])
-        same = [alone[number] == answer for number, answer in zip(open_ended, together, strict=True)]
-        return sum(same) / len(same) if same else 1.0
+        serial = [alone[number] for number in open_ended]
+        ends = end_of_sequence(folder)
+        right = [self._reference(rows[number], ends)[: limits[number]] for number in open_ended]
+        before, after = _share_of_equal(serial, right), _share_of_equal(together, right)
+        loss = 1 - after / before if before else -after
+        return {BATCHED: _share_of_equal(serial, together), BATCHED_EXACT: after, BATCHED_LOSS: loss}
+
+    def _reference(self, row: Example, ends: Collection[int]) -> list[int]:
+        """Return the tokens that should follow the row's prompt, up to the first that ends an answer."""
+        prompt, answer = open_task(self.task).prompt_and_answer(row)
+        tokens = answer if prompt else row[0][1:].tolist()
+        return list(takewhile(lambda token: token not in ends, tokens))
+
+
+def _share_of_equal(some: Sequence[list[int]], others: Sequence[list[int]]) -> float:
+    """Return the share of equal pairs; 1 if there are none."""
+    same = [one == other for one, other in zip(some, others, strict=True)]
+    return sum(same) / len(same) if same else 1.0
 
 
 def batched_rows(parity: Parity, engine: str) -> int:

@@ -243,7 +243,7 @@ def test_export_gate_bounds_bits_and_metric_loss(plan):
     assert asked["int4.generation_agreement"] == ">= 0.25"
     assert asked["fp32.batched_agreement"] == ">= 0.5"
     assert "int4.batched_agreement" not in asked
-    assert asked["int4.metric_loss"] == "<= 0.1"
+    assert asked["int4.metric_loss"] == asked["int4.batched_metric_loss"] == "<= 0.1"
     assert "fp32.metric_loss" not in asked  # it is not evaluated where something smaller is shipped
     without = plan("+recipe=tiny", "export.parity.generations=0").step("gate export").stage
     assert not [name for name in without.bounds if "generation" in name or "loss" in name]

@@ -1,6 +1,7 @@
 """Grammars of our decoding loop: what is sampled keeps to them, and nothing else of the sampling changes."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,15 @@ def test_vocabulary_that_cannot_write_json_has_no_grammar(tiny_bert: Path, tmp_p
     assert open_grammars(tiny_bert, {1}) is None
     assert open_grammars(tmp_path, {1}) is None
     assert [str(folder) in line for folder, line in zip((tiny_bert, tmp_path), caplog.messages, strict=True)]
+
+
+def test_missing_package_is_named_and_grammars_are_refused(tiny_llama: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setitem(sys.modules, "llguidance.hf", None)
+    batches = open_batches("torch", tiny_llama, 1, 1)
+    assert batches.refuses(Sampling(grammar=GRAMMAR)) == "grammar"
+    assert "gitune[serve]" in caplog.text
+    with pytest.raises(GrammarError):
+        batches.submit(1, PROMPT, 4, Sampling(grammar=GRAMMAR))
 
 
 def test_parts_follow_one_another(grammars: Grammars, tiny_llama: Path) -> None:

@@ -40,6 +40,7 @@ def test_exports_are_compared_with_pytorch(
     assert found["fp32.agreement"] == 1.0
     assert found["fp32.generation_agreement"] == 1.0
     assert found["fp32.batched_agreement"] == 1.0
+    assert found["fp32.batched_metric_loss"] == 0
     assert 1e-3 < found["int4.mean_difference"] < found["int4.max_difference"]  # 4 bits do lose something
     assert found["int4.agreement"] > 0.8
     # Embeddings are not counted; all that is multiplied has four bits, and none of it in the float export.
@@ -105,11 +106,17 @@ def test_batches_that_answer_otherwise_are_found(
     alone.run(inputs, folder, Workspace(folder))
     found = read_metrics(folder)
     assert found["fp32.batched_agreement"] < 1
+    assert found["fp32.batched_exact_match"] == 0
+    assert found["fp32.batched_metric_loss"] == 1
+    gate = Gate(bounds={"fp32.batched_metric_loss": Bound(max=0.1)})
+    with pytest.raises(GateError, match=r"batched_metric_loss is 1"):
+        gate.run({"parity": folder}, tmp_path, Workspace(tmp_path))
     assert found["fp32.generation_agreement"] == 1
 
 
 def test_batches_are_compared_only_where_there_are_any() -> None:
-    assert "batched_agreement" in CompareExports.metrics("causal-lm", Parity(), "openvino")
+    added = {"batched_agreement", "batched_exact_match", "batched_metric_loss"}
+    assert added < {*CompareExports.metrics("causal-lm", Parity(), "openvino")}
     assert "batched_agreement" not in CompareExports.metrics("causal-lm", Parity(), "torch")
     assert "batched_agreement" not in CompareExports.metrics("causal-lm", Parity(batched=0), "genai")
     assert "batched_agreement" not in CompareExports.metrics("sequence-classification", Parity(), "openvino")

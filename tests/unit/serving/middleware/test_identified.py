@@ -88,6 +88,7 @@ def test_log_names_route_caller_and_tokens_but_no_path(client, lines):
         "caller": "team-a",
         "prompt_tokens": 3,
         "completion_tokens": 0,
+        "adapter": None,
     }
     assert (failed["status"], failed["route"], failed["caller"]) == (500, "/fail", None)
     assert (lost["status"], lost["route"]) == (404, None)

@@ -1,12 +1,14 @@
 """The server's metrics, as a scrape shows them."""
 
 import os
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.request_record import RequestRecord, begin_request
 from framework.serving.telemetry.drift_watch import DriftWatch
 from framework.serving.telemetry.metrics import VERSIONS, Metrics, Queue, resident_bytes
 from framework.serving.telemetry.outputs import judge
@@ -16,6 +18,13 @@ RELEASE = Release.read(Path(__file__).parents[3] / "golden" / "tiny.lock")
 
 def scraped(metrics):
     return {sample.name: sample.value for family in metrics.registry.collect() for sample in family.samples}
+
+
+def count_request_of(adapter, metrics):
+    begin_request(RequestRecord("x", adapter=adapter))
+    metrics.adapters.answered("200", "")
+    metrics.read_prompt(7)
+    metrics.spoke(0.5)
 
 
 def test_exactly_the_documented_metrics_are_exposed():
@@ -32,6 +41,8 @@ def test_exactly_the_documented_metrics_are_exposed():
     metrics.cache.watch_size(lambda: 0)
     metrics.judged(judge("", cut=False), 0)
     metrics.logged.labels("requests", "written").inc()
+    metrics.adapters.expect(["a"])
+    copy_context().run(count_request_of, "a", metrics)
     found = {name.removesuffix(tail) for name in scraped(metrics) for tail in ("_bucket", "_sum", "_count")}
     everywhere = names.NAMES - names.OPTIONAL
     assert {name for name in found if name in names.NAMES} - names.OPTIONAL == everywhere

@@ -1,8 +1,11 @@
 """``/v1/jobs``: any endpoint's request, answered in the background."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -15,6 +18,8 @@ from framework.serving.jobs.background import Background
 from framework.serving.jobs.job import Job
 
 PATH = "/v1/jobs"
+_REFUSED = ("stream", "background", "store", "previous_response_id")
+"""Fields that a job's body cannot have."""
 
 
 class JobRequest(StrictBody):
@@ -66,6 +71,9 @@ class JobRoutes:
 
     def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
         self._own, self._endpoints = OwnJobs(background, PATH, "job", _shown), endpoints
+        added, *others = type(self).operations
+        taken = _narrowed(endpoints, background.webhook_hosts)
+        self.operations = (replace(added, request=taken), *others)
         self.routes = [Route(PATH, self.add, methods=["POST"]), *self._own.routes]
 
     async def add(self, request: Request) -> Response:
@@ -73,12 +81,27 @@ class JobRoutes:
         body = read_request(JobRequest, await request.body())
         if body.url not in self._endpoints:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
-        for name in ("stream", "background", "store", "previous_response_id"):
+        for name in _REFUSED:
             if body.body.get(name):
                 raise ApiError(400, f"body: a job cannot have {name}; leave it out", param="body")
         shown = {"metadata": body.metadata or {}}
         job = await self._own.add(request, body.url, body.body, shown, param="body", webhook=body.webhook)
         return JSONResponse(_shown(job), status_code=202)
+
+
+def _narrowed(endpoints: Sequence[str], hosts: Sequence[str]) -> type[JobRequest]:
+    """Return the model of a job's request whose schema has only what this server takes."""
+    body: dict[str, Any] = {"properties": {name: {"enum": [None, False]} for name in _REFUSED}}
+    called = f"^(https?://({'|'.join(map(re.escape, hosts))})(/[!-Z^-~]*)?)?$" if hosts else "^$"
+    fields: dict[str, Any] = {
+        "url": (Annotated[str, Field(json_schema_extra={"enum": list(endpoints)})], ...),
+        "body": (Annotated[dict[str, Any], Field(json_schema_extra=body)], ...),
+        "webhook": (
+            Annotated[str | None, Field(max_length=2000, json_schema_extra={"pattern": called})],
+            None,
+        ),
+    }
+    return create_model("JobRequest", __base__=JobRequest, **fields)
 
 
 def _shown(job: Job) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Background:
         self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key, metrics.jobs)
         self._sweeper = Sweeper(self._upkeep, settings, metrics, self._webhooks)
 
+    @property
+    def webhook_hosts(self) -> tuple[str, ...]:
+        """The hosts that webhooks can call."""
+        return self._settings.webhook_hosts
+
     @contextlib.asynccontextmanager
     async def running(self, app: ASGIApp, callers: Callable[[str], Caller | None]) -> AsyncIterator[None]:
         """Keep jobs going until the block ends.

@@ -82,7 +82,7 @@ class JobRoutes:
         if body.url not in self._endpoints:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
         for name in _REFUSED:
-            if body.body.get(name):
+            if not (body.body.get(name) is None or body.body[name] is False):
                 raise ApiError(400, f"body: a job cannot have {name}; leave it out", param="body")
         shown = {"metadata": body.metadata or {}}
         job = await self._own.add(request, body.url, body.body, shown, param="body", webhook=body.webhook)

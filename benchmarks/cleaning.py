@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.build.clean import Batch, Clean, Reason, RowClean
+from framework.build.clean.column_rules import ColumnRules
 from framework.build.clean.decontaminate import Decontaminate
 from framework.build.clean.exact import Exact
 from framework.build.clean.heuristics import Heuristics
@@ -24,6 +25,7 @@ from framework.build.clean.normalize import Normalize
 from framework.build.clean.perplexity import Perplexity
 from framework.build.clean.pii import Pii
 from framework.build.clean.removals import REMOVED
+from framework.build.clean.schema import Schema
 from framework.build.clean.substring import Substring
 from framework.build.data.rejects import REJECTED
 from framework.build.data.shards import SourcedRow, to_json, write_shards, write_summary
@@ -50,11 +52,13 @@ class _Copy(RowClean):
 def _steps() -> dict[str, Clean]:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+    rules = ColumnRules(required=True, pattern=r"[a-z0-9. ]+", max_length=10_000, unique=True)
     return {
         "normalize": Normalize(),
         "heuristics": Heuristics(),
         # Made words are of no language, so all are kept.
         "language": Language(keep=tuple(LanguageIdentifier.from_model_file(MODEL_FILE).labels)),
+        "schema": Schema(checks={"text": rules}, max_removed=1),
         "exact": Exact(),
         "near": Near(),
         "pii": Pii(),

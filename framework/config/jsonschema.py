@@ -19,6 +19,7 @@ from framework.config.schema import BASES, GROUPS, SEVERAL, Config
 from framework.core.component import TARGET, Component
 from framework.core.errors import ConfigError
 from framework.core.paths import SHARE
+from framework.delivery.environment import RECIPE_KEYS, TIGHTER, Environment
 
 _LISTED = {
     "type": "array",
@@ -75,6 +76,10 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     for model in classes:
         definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]
         definition["properties"] = {**definition.get("properties", {}), TARGET: {"type": "string"}}
+    for model in classes:
+        if issubclass(model, Environment):
+            definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]
+            definition["properties"] = _of_recipe(definition["properties"])
     definitions["$defs"]["Source"] = {
         "anyOf": [{"type": "string", "minLength": 1}, definitions["$defs"]["Source"]]
     }
@@ -105,6 +110,15 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
         "$defs": definitions["$defs"],
     }
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def _of_recipe(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of an environment that a recipe may set; the option itself decides all others."""
+    kept = {name: described for name, described in properties.items() if name in RECIPE_KEYS}
+    for name, value in TIGHTER.items():
+        if name in properties:
+            kept[name] = {"const": value, "description": properties[name].get("description", "")}
+    return kept
 
 
 def _named(

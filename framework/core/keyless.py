@@ -10,7 +10,6 @@ Source: https://docs.sigstore.dev/about/security/ and the client specification t
 import json
 from base64 import b64decode
 from collections.abc import Mapping
-from importlib import import_module
 from importlib.metadata import version
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from urllib.parse import quote
 
 from framework.core.error_text import first_line
 from framework.core.errors import ReleaseError
+from framework.core.sign_packages import sign_module
 from framework.core.signers import Identity, Signers
 from framework.core.silence_libraries import quiet
 
@@ -37,7 +37,7 @@ def ambient_token() -> str | None:
     Raises:
         ReleaseError: the job cannot get one, or the extra ``sign`` is not installed.
     """
-    oidc = _upstream("oidc")
+    oidc = sign_module("sigstore.oidc")
     try:
         token: str | None = oidc.detect_credential()
     except oidc.IdentityError as error:
@@ -62,7 +62,11 @@ def signed_keyless(
     Raises:
         ReleaseError: it cannot be signed.
     """
-    oidc, sign, dsse = _upstream("oidc"), _upstream("sign"), _upstream("dsse")
+    oidc, sign, dsse = (
+        sign_module("sigstore.oidc"),
+        sign_module("sigstore.sign"),
+        sign_module("sigstore.dsse"),
+    )
     try:
         with quiet():
             context = sign.SigningContext.from_trust_config(_client(trust_config))
@@ -85,7 +89,7 @@ def checked_keyless(bundle: Mapping[str, Any], signers: Signers) -> tuple[bytes,
     Raises:
         ReleaseError: it is not valid, none of *signers* signed it, or the extra ``sign`` is not installed.
     """
-    models, verify = _upstream("models"), _upstream("verify")
+    models, verify = sign_module("sigstore.models"), sign_module("sigstore.verify")
     try:
         with quiet():
             loaded = models.Bundle.from_json(json.dumps(bundle))
@@ -157,7 +161,7 @@ def _trusted_root(trust_config: Mapping[str, Any] | None) -> Any:
     Raises:
         ReleaseError: they cannot be read.
     """
-    models = _upstream("models")
+    models = sign_module("sigstore.models")
     if trust_config is not None:
         return _client(trust_config).trusted_root
     kept = files("sigstore").joinpath("_store", quote(_PUBLIC, safe=""), "trusted_root.json")
@@ -171,22 +175,10 @@ def _client(trust_config: Mapping[str, Any] | None) -> Any:
     Raises:
         ReleaseError: it cannot be read.
     """
-    client = _upstream("models").ClientTrustConfig
+    client = sign_module("sigstore.models").ClientTrustConfig
     try:
         with quiet():
             return client.production() if trust_config is None else client.from_json(json.dumps(trust_config))
     except Exception as error:  # its errors share no base class
         source = "environment.signers.trust_config" if trust_config else "Sigstore's public instance"
         raise ReleaseError(f"{source}: the trust config cannot be read: {first_line(error)}") from error
-
-
-def _upstream(module: str) -> Any:
-    """Return a module of sigstore, which takes half a second to load.
-
-    Raises:
-        ReleaseError: the extra ``sign`` is not installed.
-    """
-    try:
-        return import_module(f"sigstore.{module}")
-    except ImportError as error:
-        raise ReleaseError(f"keyless signatures: {error}; pip install 'gitune[sign]'") from error

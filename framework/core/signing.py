@@ -8,7 +8,6 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from framework.core.errors import ReleaseError
 from framework.core.key_pair import key_id, load_private
 from framework.core.modelstore import LIST, published_files, read_files
 from framework.core.release import Release, short_key
+from framework.core.sign_packages import sign_module
 from framework.core.signers import Identity, Signers
 from framework.core.silence_libraries import quiet
 
@@ -172,7 +172,7 @@ class _Listed:
         self._files = files
 
     def hash(self, model_path: Any) -> Any:
-        manifest = _upstream("manifest")
+        manifest = sign_module("model_signing.manifest")
         form = {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": [LIST]}
         kind = manifest.SerializationType.from_args(form)
         items = [
@@ -184,7 +184,7 @@ class _Listed:
 
 def _sign(release: Release, configured: Callable[[Any, Path], Any]) -> bytes:
     """Return model-signing's bundle of the published files, by the signer that *configured* sets."""
-    files, signing = published_files(release.model_uri, release.digest), _upstream("signing")
+    files, signing = published_files(release.model_uri, release.digest), sign_module("model_signing.signing")
     with tempfile.TemporaryDirectory(prefix="gitune-") as scratch:  # only its owner can read it
         bundle = Path(scratch) / "model.sig"
         try:
@@ -194,19 +194,3 @@ def _sign(release: Release, configured: Callable[[Any, Path], Any]) -> bytes:
         except Exception as error:  # its errors, and those of its network clients, share no base class
             raise ReleaseError(f"{release.model_uri}: cannot be signed: {first_line(error)}") from error
         return bundle.read_bytes()
-
-
-def _upstream(module: str) -> Any:
-    """Return a module of model-signing, which is typed in part only.
-
-    Raises:
-        ReleaseError: the extra ``sign`` is not installed.
-    """
-    try:
-        return import_module(f"model_signing.{module}")
-    except ImportError as error:
-        raise _missing(error) from error
-
-
-def _missing(error: ImportError) -> ReleaseError:
-    return ReleaseError(f"signatures: {error}; pip install 'gitune[sign]'")

@@ -5,6 +5,7 @@ It does not know how the release was built.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from framework.core.errors import FrameworkError, GitError, ReleaseError
@@ -82,7 +83,7 @@ def _propose(target: Target, folder: str, reports: Path, takes_any: bool, skip: 
     mark = committed(release, f"{folder}/{LOCK}", takes_any, lacks_commit(target, release))
 
     def change(tree: Repository) -> Change:
-        return _write_release(tree, target.environments, folder, environment, release, mark, skip, key)
+        return _write_release(tree, target.environments, _Asked(environment, release, mark, skip, key))
 
     landed = land(target, change)
     proposal.propose(landed, _report(reports / f"{title}.md"), _stash(folder, target.environments))
@@ -115,21 +116,24 @@ def _changed_releases(repository: Repository, environments: str) -> list[str]:
     )
 
 
-def _write_release(
-    tree: Repository,
-    environments: str,
-    release_folder: str,
-    environment: str,
-    release: Release,
-    mark: Mark,
-    skip: str,
-    key: str,
-) -> Change:
+@dataclass(frozen=True)
+class _Asked:
+    """What is proposed."""
+
+    environment: str
+    release: Release
+    mark: Mark
+    skip: str
+    key: str
+
+
+def _write_release(tree: Repository, environments: str, asked: _Asked) -> Change:
     """Write the release into *tree*.
 
     Raises:
         FrameworkError: it misses a gate or a condition of the environment.
     """
+    environment, release, mark = asked.environment, asked.release, asked.mark
     answer = render_release(tree.folder, release, environment, environments)
     path = lock_path(environments, environment, release.name)
     if has_lock(tree, path, release, environment, answer):
@@ -137,8 +141,8 @@ def _write_release(
             f"{path}: {environment} has {short_digest(release.digest)} already; nothing to propose"
         )
     require_gates(answer, release, environment)
-    conditions = require_conditions(tree, environments, release, None, environment, answer, skip)
-    release, answer = sign_and_render(tree, release, environment, environments, answer, key)
+    conditions = require_conditions(tree, environments, release, None, environment, answer, asked.skip)
+    release, answer = sign_and_render(tree, release, environment, environments, answer, asked.key)
     write(answer.files, tree.folder / environments)
     passed = "".join(f"- {name} {bound}\n" for name, bound in sorted(release.gates.items())) or "- none\n"
     digest = short_digest(release.digest)

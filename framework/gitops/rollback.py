@@ -40,6 +40,21 @@ class _Restored:
     """Files that today's recipe renders otherwise than the release last ran with."""
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """What a rollback is asked for."""
+
+    environments: str
+    path: str
+    """The lock's."""
+    environment: str
+    to: str
+    """The first digits of the digest to restore; empty for the last that can be."""
+    key: str
+    render: str
+    """``then`` or ``now``; empty for the manifests of then if they can be restored."""
+
+
 def rollback(words: Sequence[str]) -> None:
     """Restore the last release whose lock is sealed, that meets the gates, and that was not rolled back.
 
@@ -55,14 +70,11 @@ def rollback(words: Sequence[str]) -> None:
     environments = subfolder("environments", arguments["environments"])
     target = find_target(Path(), environments, arguments["base"] or None, direct)
     path = lock_path(environments, environment, release)
+    asked = _Asked(environments, path, environment, arguments["to"], arguments["key"], wanted)
     done: list[_Restored] = []
 
     def change(tree: Repository) -> Change:
-        done[:] = [
-            _restore(
-                tree, environments, path, environment, arguments["to"], target.base, arguments["key"], wanted
-            )
-        ]
+        done[:] = [_restore(tree, asked, target.base)]
         before, after = done[0].before, done[0].release.digest
         subject = f"Roll {release} back in {environment}: {short_digest(before)} -> {short_digest(after)}"
         tail = trailers(release, environment, after, before, rendered_at=done[0].rendered_at)
@@ -75,32 +87,22 @@ def rollback(words: Sequence[str]) -> None:
     print("\n".join(_consequences(done[0], target)))
 
 
-def _restore(
-    tree: Repository,
-    environments: str,
-    path: str,
-    environment: str,
-    wanted: str,
-    branch: str,
-    key: str,
-    render: str,
-) -> _Restored:
-    """Write the earlier release into *tree*.
-
-    *render* is ``then`` or ``now``, or empty for the manifests of then if they can be restored.
+def _restore(tree: Repository, asked: _Asked, branch: str) -> _Restored:
+    """Write the earlier release into *tree*, which is at the head of *branch*.
 
     Raises:
         ReleaseError: no earlier release can be restored.
         ConfigError: the path leads through a link.
     """
+    environments, path, environment = asked.environments, asked.path, asked.environment
     require_no_link(tree.folder, PurePosixPath(path))
     if not (tree.folder / path).is_file():
         read_lock(tree.folder, path, branch)  # raises, and lists the locks that exist
     past = versions(tree, "HEAD", path)
-    restorable = candidates(past, wanted)[:_MOST]
-    if wanted and len(restorable) > 1:
+    restorable = candidates(past, asked.to)[:_MOST]
+    if asked.to and len(restorable) > 1:
         many = ", ".join(short_digest(version.digest) for version in restorable)
-        raise ReleaseError(f"{path}: to={wanted} matches {many}; give more digits")
+        raise ReleaseError(f"{path}: to={asked.to} matches {many}; give more digits")
     requests = [
         ComposeRequest(render_arguments(version.release, environment, environments), version.text)
         for version in restorable
@@ -113,18 +115,18 @@ def _restore(
         if reason := _unfit(version.release, environment, answer):
             reasons.append(f"{short_digest(version.digest)}: {reason}")
             continue
-        release, answer = sign_and_render(tree, version.release, environment, environments, answer, key)
+        release, answer = sign_and_render(tree, version.release, environment, environments, answer, asked.key)
         earlier = files_then(tree, environments, version, release, answer.files)
-        if earlier.reason and render == "then":
+        if earlier.reason and asked.render == "then":
             raise ReleaseError(f"{path}: render=then is not possible: {earlier.reason}; use render=now")
         differing = _differing(tree, environments, earlier, answer)
-        then = not earlier.reason and render != "now"
+        then = not earlier.reason and asked.render != "now"
         write(earlier.files if then else answer.files, tree.folder / environments)
         manifests = _manifests(earlier, then, differing)
         return _Restored(
             past[0].digest, release, answer, manifests, earlier.commit if then else "", differing
         )
-    raise ReleaseError(f"{path}: {_none_left(past, wanted, reasons)}")
+    raise ReleaseError(f"{path}: {_none_left(past, asked.to, reasons)}")
 
 
 def _unfit(release: Release, environment: str, answer: ComposeResult) -> str:

@@ -16,6 +16,7 @@ COLUMNS: dict[Table, dict[str, str]] = {
         "time": TIME,
         "release": TEXT,
         "digest": TEXT,
+        "adapter": TEXT,
         "route": TEXT,
         "caller": TEXT,
         "messages": TEXT,
@@ -46,10 +47,11 @@ COLUMNS: dict[Table, dict[str, str]] = {
 }
 """Columns and their types, by table; every one can be null.
 
-``messages`` and ``tools`` are JSON, as the request had them. A text that is continued, and a classifier's
-input, is ``text`` instead; a classifier's ``answer`` is a label, or JSON of labels or entities, and has no
-``finish_reason``. Vectors are not kept. ``time`` is the arrival. ``bad`` says why an answer is bad,
-``version`` has the first twelve digits of the digest that the feedback is about.
+``adapter`` is the name of the adapter that answered, and ``digest`` is its own then; rows of version 0.1.0
+have no such column. ``messages`` and ``tools`` are JSON, as the request had them. A text that is continued,
+and a classifier's input, is ``text`` instead; a classifier's ``answer`` is a label, or JSON of labels or
+entities, and has no ``finish_reason``. Vectors are not kept. ``time`` is the arrival. ``bad`` says why an
+answer is bad, ``version`` has the first twelve digits of the digest that the feedback is about.
 """
 
 

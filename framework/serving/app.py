@@ -94,6 +94,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         self._limits, self._features, self._renewed = limits, features, renewed
         self.metrics = Metrics(release)
+        self.metrics.adapters.expect(features.adapters)
         self.stack = AnswerStack(features, self.metrics, release, limits.queue_timeout)
         open_model = partial(ServedModel, serving, limits, features, self.stack, self.metrics)
         self.models = ServedModels(open_model, folder, release, self._end)

@@ -85,7 +85,8 @@ class HttpServing(Serving):
     texts of users: see ``docs/serving-telemetry.md`` before you turn it on."""
     adapters: Annotated[dict[Name, str], Field(default_factory=dict)]
     """LoRA adapters of the release that are served beside it, by the name that requests have as ``model``: a
-    local folder, or the URL of a published one, which ends in its digest. Needs ``export=openvino`` or ``transformers``."""
+    local folder, or the URL of a published one, which ends in its digest. Needs ``export=openvino`` or
+    ``transformers``."""
 
     def connections(self) -> Mapping[str, str]:
         """Return the addresses of the services that it calls; see the base class."""

@@ -16,6 +16,8 @@ class RequestRecord:
     """The client's ``X-Request-Id``, or one that the server made."""
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    adapter: str = ""
+    """The configured name of the adapter that answers; empty for the release itself."""
 
 
 _CURRENT: ContextVar[RequestRecord | None] = ContextVar("request", default=None)

@@ -66,8 +66,8 @@ def _numbers(rng: random.Random) -> dict[str, Any]:
 
 
 def _pairs(rng: random.Random) -> dict[str, Any]:
-    """Return letters and, as the passage, the same ones from the other end of the alphabet, turned around."""
-    letters = rng.sample("abcdefg", 2)
+    """Return two letters and, as the passage, those at the same places from the end of the alphabet."""
+    letters = sorted(rng.sample("abcdefg", 2))
     return {"query": "".join(letters), "passage": "".join(chr(219 - ord(one)) for one in reversed(letters))}
 
 

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 _MONTHS = (
-    *("january", "february", "march", "april", "may", "june", "july", "august", "september", "october"),
-    *("november", "december"),
+    *("January", "February", "March", "April", "May", "June", "July", "August", "September", "October"),
+    *("November", "December"),
 )
 _NUMBERS = {name: number for number, name in enumerate(_MONTHS, 1)}
-_NUMBERS |= {name[:3]: number for name, number in _NUMBERS.items()} | {"sept": 9}
-_MONTH = rf"(?P<month>(?:{'|'.join(_MONTHS)})\b|(?:{'|'.join(name[:3] for name in _MONTHS)}|sept)\b\.?)"
+_NUMBERS |= {name[:3]: number for name, number in _NUMBERS.items()} | {"Sept": 9}
+_SHORT = (*(name[:3] for name in _MONTHS), "Sept")
+# The look-ahead spares most words the comparison with all names.
+_MONTH = rf"(?=[ADFJMNOS])(?P<month>(?:{'|'.join(_MONTHS)})\b|(?:{'|'.join(_SHORT)})\b\.?)"
 _DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _PATTERNS = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern)
     for pattern in (
         r"(?<![\w-])(?P<year>\d{4})-(?P<number>\d{2})-(?P<day>\d{2})(?!\d)",
         r"(?<![\w./])(?P<one>\d{1,2})(?P<mark>[./])(?P<two>\d{1,2})(?P=mark)(?P<year>\d{4})(?![\w/])",
@@ -72,7 +74,7 @@ def _date(match: re.Match[str]) -> Date | None:
         pairs = {(int(parts["one"]), int(parts["two"])), (int(parts["two"]), int(parts["one"]))}
     else:
         name = parts.get("month")
-        month = _NUMBERS[name.lower().rstrip(".")] if name else int(parts["number"])
+        month = _NUMBERS[name.rstrip(".")] if name else int(parts["number"])
         pairs = {(month, int(parts["day"]) if parts.get("day") else None)}  # type: ignore[arg-type]
     days = {(month, day) for month, day in pairs if month <= 12 and (day is None or 1 <= day <= 31)}
     year = int(parts["year"]) if parts.get("year") else None

@@ -35,7 +35,7 @@ class Entities(RowClean):
     units as English writes them, and names by their capital letters; see docs/data.md.
     """
 
-    seconds_per_row: ClassVar[float] = 2e-4
+    seconds_per_row: ClassVar[float] = 4e-4
 
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = KINDS
     """What is compared. Leave out ``name`` for German, which capitalizes every noun."""

@@ -60,7 +60,8 @@ _ONES = (
 )
 _VALUES = dict(zip(_ONES, range(1, 20), strict=True)) | dict(zip(_TENS, range(20, 100, 10), strict=True))
 _WORD = re.compile(
-    rf"\b(?:({'|'.join(_TENS)})[ -])?({'|'.join(_VALUES)})\b(?![ -]hundred)",
+    # The look-ahead spares most words the comparison with all numbers.
+    rf"\b(?=[efnost][a-z]{{2}})(?:({'|'.join(_TENS)})[ -])?({'|'.join(_VALUES)})\b(?![ -]hundred)",
     re.IGNORECASE,
 )
 

@@ -5,12 +5,12 @@ import json
 from collections import Counter
 from hashlib import blake2b
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from framework.build.clean import Reason
 from framework.build.clean.row_texts import excerpt
 from framework.build.data import Split
+from framework.build.data.row_file import RowFile
 from framework.core.errors import DataError
 
 REMOVED = "removed.jsonl"
@@ -18,7 +18,7 @@ SAMPLES = "samples.json"
 SAMPLES_PER_RULE = 10
 
 
-class Removals:
+class Removals(RowFile):
     """The removed and rewritten rows of one cleaning step; use it as a context manager.
 
     ``removed.jsonl`` gets every removed row with its split, file, line, rule and reason.
@@ -26,19 +26,11 @@ class Removals:
 
     def __init__(self, output: Path) -> None:
         """Start ``removed.jsonl`` in *output*."""
+        super().__init__(output / REMOVED)
         self._output = output
-        self._stream = (output / REMOVED).open("w", encoding="utf-8", newline="\n")
         self._removed: Counter[tuple[str, str]] = Counter()
         self._rewritten: Counter[tuple[str, str]] = Counter()
         self._samples: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.close()
 
     def add(self, split: Split, reason: Reason) -> None:
         """Record one reason."""
@@ -52,8 +44,7 @@ class Removals:
         }
         if reason.result is None:
             self._removed[split, reason.rule] += 1
-            written = {**entry, "row": row.row}
-            self._stream.write(json.dumps(written, ensure_ascii=False, sort_keys=True) + "\n")
+            self.write({**entry, "row": row.row})
         else:
             self._rewritten[split, reason.rule] += 1
         self._sample(reason, entry)

@@ -6,8 +6,9 @@ probabilities sum to one; the lowest has a uniform prior over a vocabulary of fi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
+
+from framework.build.clean.word_ngrams import word_hashes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,15 +101,13 @@ class Trigrams:
 
 def _hash(texts: Sequence[Sequence[str]]) -> _Hashed:
     import numpy as np
-    from xxhash import xxh3_64_intdigest
 
-    hashes = {word: xxh3_64_intdigest(word.encode()) for word in {*chain.from_iterable(texts)}}
     sizes = np.array([len(words) + 2 for words in texts], np.int64)
     real = np.ones(int(sizes.sum()), bool)
     starts = np.cumsum(sizes) - sizes
     real[starts] = real[starts + 1] = False
     words = np.zeros(len(real), np.uint64)
-    words[real] = np.fromiter(map(hashes.__getitem__, chain.from_iterable(texts)), np.uint64, int(real.sum()))
+    words[real] = word_hashes(texts)
     grams = [words]
     for _ in range(2):
         before = np.concatenate([np.zeros(1, np.uint64), grams[-1][:-1]])

@@ -36,22 +36,37 @@ class NGrams:
     """Where each text's n-grams start, and at the end their number: one more than there are texts."""
 
 
+def word_hashes(texts: Sequence[Sequence[str]]) -> "np.ndarray":
+    """Return the 64-bit hash of each word of *texts*, one after the other."""
+    import numpy as np
+    import pyarrow as pa
+    from xxhash import xxh3_64_intdigest
+
+    # Each different word is hashed once; Arrow finds them in a third of the time that a dict takes.
+    words = pa.array([*chain.from_iterable(texts)], pa.large_string()).dictionary_encode()
+    different = words.dictionary.to_pylist()
+    hashes = np.fromiter((xxh3_64_intdigest(word.encode()) for word in different), np.uint64, len(different))
+    found: np.ndarray = hashes[words.indices.to_numpy()]
+    return found
+
+
 def hash_ngrams(texts: Sequence[Sequence[str]], length: int) -> NGrams:
     """Return the n-grams of *length* words of each text; a shorter text is one n-gram, filled up."""
     import numpy as np
-    from xxhash import xxh3_64_intdigest
 
     sizes = np.array([len(words) for words in texts], np.int64)
     counts = np.maximum(sizes, length)
     ends = np.cumsum(counts)
-    flat = np.zeros(int(counts.sum()), np.uint64)
-    places = np.arange(sizes.sum()) + np.repeat(ends - counts - np.cumsum(sizes) + sizes, sizes)
-    hashes = {word: xxh3_64_intdigest(word.encode()) for word in {*chain.from_iterable(texts)}}
-    flat[places] = np.fromiter(map(hashes.__getitem__, chain.from_iterable(texts)), np.uint64, len(places))
+    flat = word_hashes(texts)
+    if len(flat) < counts.sum():
+        filled = np.zeros(int(counts.sum()), np.uint64)
+        filled[np.arange(len(flat)) + np.repeat(ends - counts - np.cumsum(sizes) + sizes, sizes)] = flat
+        flat = filled
     windows = max(len(flat) - length + 1, 0)
     mixed = np.full(windows, length, np.uint64)
     for offset in range(length):
-        mixed = (mixed ^ flat[offset : offset + windows]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= flat[offset : offset + windows]
+        mixed *= np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(32)
     inside = np.ones(windows, bool)  # a window must not reach into the next text
     for offset in range(1, length):

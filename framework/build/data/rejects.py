@@ -4,22 +4,21 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from framework.build.data import SPLITS, Split
+from framework.build.data.row_file import RowFile
 from framework.core.errors import DataError
 
 REJECTED = "rejected.jsonl"
 _SHOWN = 5
 
 
-class Rejects:
+class Rejects(RowFile):
     """The rejected rows of a data stage, and of the stages before it; use it as a context manager."""
 
     def __init__(self, output: Path, earlier: Path | None = None) -> None:
         """Start ``rejected.jsonl`` in *output*, with the entries of the one in the folder *earlier*."""
-        self._stream = (output / REJECTED).open("w", encoding="utf-8", newline="\n")
+        super().__init__(output / REJECTED)
         self._counts: Counter[str] = Counter()
         self._shown: dict[str, list[str]] = {split: [] for split in SPLITS}
         self._own: list[str] = []
@@ -31,19 +30,10 @@ class Rejects:
         self._carried = self._counts.total()
         self._own.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stream.close()
-
     def add(self, split: Split, file: str, line: int, reason: str) -> None:
         """Record one row."""
         reason = reason.encode(errors="backslashreplace").decode()  # it may quote a lone surrogate
-        entry = {"split": split, "file": file, "line": line, "reason": reason}
-        self._stream.write(json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n")
+        self.write({"split": split, "file": file, "line": line, "reason": reason})
         self._counts[split] += 1
         message = f"{file}:{line}: {reason}"
         for messages in (self._shown[split], self._own):

@@ -82,26 +82,37 @@ def worker_objects(
         ],
     )
     workload = replace(server, identity=identity, pod=pod, ports={})
-    spec = {
+    return [
+        identity.object("apps/v1", "Deployment", spec=_deployment(workload, replicas)),
+        *_policies(workload, server.identity, port, egress, by_name=by_name),
+        disruption_budget(identity),
+    ]
+
+
+def _deployment(workload: Workload, replicas: int) -> Object:
+    return {
         "progressDeadlineSeconds": workload.progress_seconds,
         "replicas": replicas,
         "revisionHistoryLimit": 3,
-        "selector": {"matchLabels": dict(identity.selector)},
+        "selector": {"matchLabels": dict(workload.identity.selector)},
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}},
         # The template carries the files, so that there is no second ConfigMap.
         "template": workload.own_template(),
     }
+
+
+def _policies(
+    workload: Workload, server: Identity, port: int, egress: Sequence[Egress], *, by_name: bool
+) -> list[Object]:
+    """Return the network policies, which let nobody in."""
     to_server = {
         "ports": [{"port": port, "protocol": "TCP"}],
-        "to": [{"podSelector": {"matchLabels": dict(server.identity.selector)}}],
+        "to": [{"podSelector": {"matchLabels": dict(server.selector)}}],
     }
+    if by_name:
+        return [network_policy(workload, [], [to_server]), cilium_policy(workload, egress)]
     rules = {str(rule := each.rule()): rule for each in egress}.values()
-    return [
-        identity.object("apps/v1", "Deployment", spec=spec),
-        network_policy(workload, [], [to_server, *([] if by_name else [dns_egress(), *rules])]),
-        *([cilium_policy(workload, egress)] if by_name else []),
-        disruption_budget(identity),
-    ]
+    return [network_policy(workload, [], [to_server, dns_egress(), *rules])]
 
 
 def _container(

@@ -107,6 +107,10 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         "a request has waited for {{ $value | humanizeDuration }}",
         2,
     )
+    yield from _waits(release, bounds)
+
+
+def _waits(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
     signals = release.signals
     for name, recorded, signal, most, until in (
         (

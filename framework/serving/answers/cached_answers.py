@@ -80,7 +80,7 @@ class CachedAnswers:
 
     def _timed(self, events: Sequence[Event], asked: Generation) -> Sequence[Event]:
         """Return the events of an earlier answer; its first text is there at once."""
-        self._metrics.first_token.observe(time.monotonic() - asked.arrived)
+        self._metrics.spoke(time.monotonic() - asked.arrived)
         return events
 
     async def _shared(

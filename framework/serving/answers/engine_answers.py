@@ -128,14 +128,12 @@ class _Counted:
         """Count the next event."""
         metrics = self._metrics
         if "prompt_tokens" in content:
-            metrics.prompt_tokens.inc(content["prompt_tokens"])
-            metrics.prompt_length.observe(content["prompt_tokens"])
+            metrics.read_prompt(content["prompt_tokens"])
             self._began = content.pop("began", None)
             metrics.began(self._asked.arrived, self._began)
         if "text" in content:
             self._add_text(said(content), content["tokens"])
         if "finish_reason" in content:
-            metrics.completion_tokens.inc(content["completion_tokens"])
             cut = content["finish_reason"] == "length" and not self._asked.limit_is_own
             metrics.judged(judge("".join(self._text), cut=cut), content["completion_tokens"])
 
@@ -143,7 +141,7 @@ class _Counted:
         now = time.monotonic()
         if not self._text:
             self._first = now
-            self._metrics.first_token.observe(now - self._asked.arrived)
+            self._metrics.spoke(now - self._asked.arrived)
         elif new := tokens - self._tokens:
             for _ in range(new):
                 self._metrics.inter_token.observe((now - self._last) / new)

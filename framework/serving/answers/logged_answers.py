@@ -10,6 +10,7 @@ from typing import Any
 from framework.core.release import Release
 from framework.serving.answers import Answers, Event, Generation, Texts, said
 from framework.serving.request_log.log_writer import LogWriter
+from framework.serving.request_record import current_request
 from framework.serving.telemetry.outputs import judge
 
 
@@ -75,6 +76,7 @@ class LoggedAnswers:
             "tools": asked.payload.get("tools") or None,
             "answer": answer,
             "digest": asked.payload.get("adapter") or self._release.digest,
+            "adapter": (request.adapter or None) if (request := current_request()) else None,
             "bad": judgment.reason,
             "diversity": judgment.diversity,
         }

@@ -9,17 +9,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from framework.serving.answers import Generation
 from framework.serving.answers.answer_use import current_use
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, Reply, event
 from framework.serving.api.chat_request import ChatRequest
-from framework.serving.api.choices import Choices, choice_id, usage
+from framework.serving.api.choices import Choices, usage
 from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
 from framework.serving.api.replies import ChatCompletion, ChatCompletionChunk
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
-from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
 
 PATH = "/v1/chat/completions"
@@ -54,12 +52,7 @@ class Chat:
         limit = body.limit(service.limits.max_new_tokens)
         service.check_length(body.characters(), "messages")
         reply = Reply.new(body.model, service.created, adapter or service.release.digest)
-        caller = caller_of(request)
-        asked = [
-            Generation(payload, *limit, caller, arrived, choice_id(reply.id, index), PATH)
-            for index, payload in enumerate(payloads)
-        ]
-        choices = await Choices.begin(request, service, asked)
+        choices = await Choices.begin(request, service, payloads, limit, arrived, reply.id)
         reply = reply.answered(current_use())
         if body.stream:
             stream = _streamed(reply, choices, body)

@@ -11,6 +11,7 @@ from framework.build.engine import Sampling
 from framework.core.errors import DataError
 from framework.serving.api.body import count_characters
 from framework.serving.api.sampling_request import (
+    ClientNotes,
     ResponseFormat,
     SamplingRequest,
     Unsupported,
@@ -29,7 +30,7 @@ _SCORED: JsonDict = {
 """``top_logprobs`` needs ``logprobs``."""
 
 
-class ChatRequest(SamplingRequest):
+class ChatRequest(SamplingRequest, ClientNotes):
     """Every field of OpenAI's API, and some of vLLM's: done, accepted without a value, or refused."""
 
     model_config = ConfigDict(
@@ -56,12 +57,6 @@ class ChatRequest(SamplingRequest):
     web_search_options: Unsupported = None
     moderation: Unsupported = None
     store: Unsupported = None
-    # These do not change the answer.
-    metadata: dict[str, str] | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
 
     def conversation(self) -> tuple[list[Message], list[dict[str, Any]], Calls | None]:
         """Return the messages and tools for a chat template, read as a training row's are, and the calls.

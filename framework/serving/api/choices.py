@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from framework.serving.answers import Event, Generation
 from framework.serving.api.service import Service
+from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
 
 Events = AsyncGenerator[tuple[int, Event], None]
@@ -20,11 +21,6 @@ Events = AsyncGenerator[tuple[int, Event], None]
 def usage(prompt: int, completion: int) -> dict[str, int]:
     """Return the usage object."""
     return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-
-def choice_id(reply: str, index: int) -> str:
-    """Return the id of one answer in the log: the first has the reply's own, which feedback names."""
-    return f"{reply}-{index}" if index else reply
 
 
 @dataclass
@@ -63,12 +59,33 @@ class Choices:
         self.choices = [Choice() for _ in sources]
 
     @classmethod
-    async def begin(cls, request: Request, service: Service, asked: Sequence[Generation]) -> "Choices":
+    async def begin(
+        cls,
+        request: Request,
+        service: Service,
+        payloads: Sequence[dict[str, Any]],
+        limit: tuple[int, bool],
+        arrived: float,
+        name: str,
+    ) -> "Choices":
         """Ask for the answers, and wait until each has begun: until then an error has a status to send.
+
+        Args:
+            request: the client's.
+            service: who answers.
+            payloads: what the engine's process reads, for each answer.
+            limit: most tokens of an answer, and whether the client set that limit.
+            arrived: when the request arrived, by the monotonic clock.
+            name: the reply's id. In the log the first answer has it, and feedback names it.
 
         Raises:
             ApiError: one is refused or failed; then all end.
         """
+        caller, route = caller_of(request), request.url.path
+        asked = [
+            Generation(payload, *limit, caller, arrived, f"{name}-{index}" if index else name, route)
+            for index, payload in enumerate(payloads)
+        ]
         sources = [service.answers.generate(each) for each in asked]
         tasks = [asyncio.ensure_future(anext(source)) for source in sources]
 

@@ -14,16 +14,15 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from framework.build.engine import Sampling
-from framework.serving.answers import Event, Generation
+from framework.serving.answers import Event
 from framework.serving.api.body import read_request
 from framework.serving.api.chat_reply import DONE, event, fingerprint
-from framework.serving.api.choices import Choices, choice_id, usage
+from framework.serving.api.choices import Choices, usage
 from framework.serving.api.operation import ASKS_MODEL, EVENTS, JSON, Operation
 from framework.serving.api.replies import Completion
 from framework.serving.api.sampling_request import MOST_CHOICES, SamplingRequest, Unsupported
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
-from framework.serving.caller import caller_of
 from framework.serving.middleware.disconnect import unless_disconnected
 
 PATH = "/v1/completions"
@@ -125,13 +124,7 @@ class Completions:
         limit = limit if own else min(DEFAULT_TOKENS, most)
         # A token has at least one character, so this bounds ids, too.
         service.check_length(max(map(len, body.prompts())), "prompt")
-        caller = caller_of(request)
-        # 16 tokens are the API's limit, not the server's: an answer that it cuts is no bad one.
         name = f"cmpl-{uuid.uuid4().hex}"
-        asked = [
-            Generation(payload, limit, True, caller, arrived, choice_id(name, index), PATH)
-            for index, payload in enumerate(payloads)
-        ]
         reply = {
             "id": name,
             "object": "text_completion",
@@ -139,8 +132,9 @@ class Completions:
             "model": body.model,
             "system_fingerprint": fingerprint(adapter or service.release.digest),
         }
+        # 16 tokens are the API's limit, not the server's: an answer that it cuts is no bad one.
         # From here on, another release can take over; this one answers.
-        choices = await Choices.begin(request, service, asked)
+        choices = await Choices.begin(request, service, payloads, (limit, True), arrived, name)
         if body.stream:
             stream = _streamed(reply, choices, body)
             return StreamingResponse(stream, media_type="text/event-stream")

@@ -1,12 +1,14 @@
 """``POST /v1/embeddings``."""
 
+import asyncio
+import json
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from framework.serving.answers import Embedding
@@ -48,15 +50,21 @@ class Embeddings:
         body.check_dimensions(None if can is None else can.dimensions)
         name, model = f"embd-{uuid.uuid4().hex}", self._service.release.name  # a reload can change it
         answers = await embed(self._service, request, body, body.texts(), name, "input")
-        vectors: list[Any] = [answer["embedding"] for answer in answers]
-        if body.encoding_format != "base64":
-            vectors = read_vectors(vectors).tolist()
-        data = [
-            {"object": "embedding", "index": index, "embedding": vector}
-            for index, vector in enumerate(vectors)
-        ]
-        head = {"id": name, "object": "list", "model": model}
-        return JSONResponse({**head, "data": data, "usage": usage(answers)})
+        head = {"id": name, "object": "list", "model": model, "usage": usage(answers)}
+        vectors = [answer["embedding"] for answer in answers]
+        # A million numbers take a second, in which the server's loop would answer nobody.
+        content = await asyncio.to_thread(_written, head, vectors, body.encoding_format == "base64")
+        return Response(content, media_type=JSON)
+
+
+def _written(head: dict[str, Any], vectors: list[str], as_base64: bool) -> str:
+    """Return the reply as JSON, written vector by vector: only in between do other threads go on."""
+    rows: Iterable[Any] = vectors if as_base64 else (row.tolist() for row in read_vectors(vectors))
+    data = (
+        json.dumps({"object": "embedding", "index": index, "embedding": row}, separators=(",", ":"))
+        for index, row in enumerate(rows)
+    )
+    return f'{json.dumps(head)[:-1]}, "data": [{",".join(data)}]}}'
 
 
 async def embed(

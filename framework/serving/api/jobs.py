@@ -1,11 +1,8 @@
 """``/v1/jobs``: any endpoint's request, answered in the background."""
 
-import re
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -18,8 +15,8 @@ from framework.serving.jobs.background import Background
 from framework.serving.jobs.job import Job
 
 PATH = "/v1/jobs"
-_REFUSED = ("stream", "background", "store", "previous_response_id")
-"""Fields that a job's body cannot have."""
+_NOT_IN_JOBS = ("stream", "background", "store", "previous_response_id")
+"""Fields of a body that have no meaning in a job."""
 
 
 class JobRequest(StrictBody):
@@ -29,7 +26,7 @@ class JobRequest(StrictBody):
     """The endpoint's path."""
     body: dict[str, Any]
     """The endpoint's request body."""
-    webhook: Annotated[str, Field(max_length=2000)] | None = None
+    webhook: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
     """The URL to call when the job has ended."""
     metadata: dict[str, str] | None = None
 
@@ -56,8 +53,17 @@ class JobRoutes:
         endpoints: the paths that a job can ask.
     """
 
-    operations = (
-        Operation(
+    def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
+        self._own, self._endpoints = OwnJobs(background, PATH, "job", _shown), endpoints
+        self.routes = [Route(PATH, self.add, methods=["POST"]), *self._own.routes]
+        absent: dict[str, Any] = {"enum": [None, False, 0, "", [], {}]}
+        narrowed: dict[str, dict[str, Any]] = {
+            "url": {"enum": list(endpoints)},
+            "body": {"properties": dict.fromkeys(_NOT_IN_JOBS, absent)},
+        }
+        if not background.calls_webhooks:
+            narrowed["webhook"] = {"type": "null"}
+        asks = Operation(
             "POST",
             PATH,
             "Answer a request in the background",
@@ -65,43 +71,21 @@ class JobRoutes:
             status=202,
             replies={JSON: JobObject},
             errors=(*READS_BODY, 409, 429, 503),
-        ),
-        *operations(PATH, "a background job", JobObject),
-    )
-
-    def __init__(self, background: Background, endpoints: tuple[str, ...]) -> None:
-        self._own, self._endpoints = OwnJobs(background, PATH, "job", _shown), endpoints
-        added, *others = type(self).operations
-        taken = _narrowed(endpoints, background.webhook_hosts)
-        self.operations = (replace(added, request=taken), *others)
-        self.routes = [Route(PATH, self.add, methods=["POST"]), *self._own.routes]
+            narrowed=narrowed,
+        )
+        self.operations = (asks, *operations(PATH, "a background job", JobObject))
 
     async def add(self, request: Request) -> Response:
         """Accept a job, or find the earlier one with the same idempotency key."""
         body = read_request(JobRequest, await request.body())
         if body.url not in self._endpoints:
             raise ApiError(400, f"url: use {' or '.join(self._endpoints)}", param="url")
-        for name in _REFUSED:
-            if not (body.body.get(name) is None or body.body[name] is False):
+        for name in _NOT_IN_JOBS:
+            if body.body.get(name):
                 raise ApiError(400, f"body: a job cannot have {name}; leave it out", param="body")
         shown = {"metadata": body.metadata or {}}
         job = await self._own.add(request, body.url, body.body, shown, param="body", webhook=body.webhook)
         return JSONResponse(_shown(job), status_code=202)
-
-
-def _narrowed(endpoints: Sequence[str], hosts: Sequence[str]) -> type[JobRequest]:
-    """Return the model of a job's request whose schema has only what this server takes."""
-    body: dict[str, Any] = {"properties": {name: {"enum": [None, False]} for name in _REFUSED}}
-    called = f"^(https?://({'|'.join(map(re.escape, hosts))})(/[!-Z^-~]*)?)?$" if hosts else "^$"
-    fields: dict[str, Any] = {
-        "url": (Annotated[str, Field(json_schema_extra={"enum": list(endpoints)})], ...),
-        "body": (Annotated[dict[str, Any], Field(json_schema_extra=body)], ...),
-        "webhook": (
-            Annotated[str | None, Field(max_length=2000, json_schema_extra={"pattern": called})],
-            None,
-        ),
-    }
-    return create_model("JobRequest", __base__=JobRequest, **fields)
 
 
 def _shown(job: Job) -> dict[str, Any]:

@@ -173,6 +173,13 @@ def _schemas(service: Service, operations: Iterable[Operation]) -> tuple[Referen
     by_mode, schema = models_json_schema(list(modes.items()), ref_template=_REFERENCE)
     references = {model: by_mode[model, mode] for model, mode in modes.items()}
     schemas: dict[str, Any] = schema["$defs"]
-    for request in requests:
-        narrow(schemas[references[request]["$ref"].rpartition("/")[2]]["properties"], service)
+    properties = {
+        request: schemas[references[request]["$ref"].rpartition("/")[2]]["properties"] for request in requests
+    }
+    for each in properties.values():
+        narrow(each, service)
+    for operation in operations:
+        for name, rest in operation.narrowed.items():
+            assert operation.request is not None
+            properties[operation.request][name] |= rest
     return references, schemas

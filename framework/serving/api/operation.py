@@ -32,6 +32,8 @@ class Operation:
     """The JSON Schema of each parameter in the path, by its name."""
     query: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """The JSON Schema of each parameter in the query, by its name; all are optional."""
+    narrowed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the JSON Schema of the body's properties has besides on this server, by their names."""
     example: Mapping[str, Any] | None = None
     """A body that works; the document adds the model's name."""
     public: bool = False

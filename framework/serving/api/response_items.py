@@ -47,7 +47,7 @@ def page(items: list[Item], query: Mapping[str, str]) -> dict[str, Any]:
     """Return the part of *items* that a client's *query* asks for, as OpenAI's list: the newest first.
 
     Raises:
-        ApiError: 400, a parameter is wrong.
+        ApiError: 400, a parameter is wrong; 404, there is no item with the id ``after``.
     """
     limit, order, after = query.get("limit", "20"), query.get("order", "desc"), query.get("after")
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MOST):
@@ -58,7 +58,7 @@ def page(items: list[Item], query: Mapping[str, str]) -> dict[str, Any]:
     if after is not None:
         names = [item["id"] for item in ordered]
         if after not in names:
-            raise ApiError(400, f"after: the response has no item '{after}'", param="after")
+            raise ApiError(404, f"after: the response has no item '{after}'", param="after")
         ordered = ordered[names.index(after) + 1 :]
     shown = ordered[: int(limit)]
     return {

@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 
 from framework.serving.api.body import StrictBody, read_request
 from framework.serving.api.chat_request import ChatRequest
-from framework.serving.api.sampling_request import HAS_SCHEMA, SMALLEST, Unsupported
+from framework.serving.api.sampling_request import HAS_SCHEMA, SMALLEST, ClientNotes, Unsupported
 from framework.serving.api.turn_schema import (
     ANY_TEXT,
     ARGUMENTS,
@@ -106,7 +106,7 @@ _FETCHED: JsonDict = {
 """A background response is kept until it is fetched, and no stream."""
 
 
-class ResponseRequest(StrictBody):
+class ResponseRequest(ClientNotes):
     """Every field of OpenAI's API: done, accepted without a value, or refused."""
 
     model_config = ConfigDict(
@@ -144,13 +144,6 @@ class ResponseRequest(StrictBody):
     moderation: Unsupported = None
     access_programs: Unsupported = None
     image: Unsupported = None
-    # These do not change the answer.
-    metadata: dict[str, str] | None = None
-    user: str | None = None
-    safety_identifier: str | None = None
-    prompt_cache_key: str | None = None
-    prompt_cache_options: dict[str, Any] | None = None
-    prompt_cache_retention: str | None = None
 
     def check_kept(self, *, keeps: bool) -> None:
         """Refuse what a server cannot do about keeping the response.
@@ -168,7 +161,8 @@ class ResponseRequest(StrictBody):
         if self.background and self.store is False:
             raise ApiError(400, "store: a background response is kept until it is fetched", param="store")
         if self.background and self.stream:
-            raise ApiError(400, "stream: a background response is not a stream", param="stream")
+            advice = "a background response is no stream; fetch it by GET /v1/responses/{id}"
+            raise ApiError(400, f"stream: {advice}", param="stream")
 
     def chat(self) -> ChatRequest:
         """Return the same request to the chat endpoint.

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from framework.serving.answers import Generation
 from framework.serving.answers.answer_use import current_use
 from framework.serving.api.body import read_request
 from framework.serving.api.choices import Choices
@@ -21,7 +20,6 @@ from framework.serving.api.response_reply import ResponseReply
 from framework.serving.api.response_request import ResponseRequest
 from framework.serving.api.service import Service
 from framework.serving.api_error import ApiError
-from framework.serving.caller import caller_of
 from framework.serving.jobs.job import new_id
 from framework.serving.middleware.disconnect import unless_disconnected
 from framework.serving.middleware.identified import HEADER
@@ -63,12 +61,11 @@ class Responses:
                 return await self._kept.add(request, body)
         adapter = service.adapter(body.model)
         chat = body.chat()
-        (payload,) = service.adapted(chat.payloads(), adapter)
+        payloads = service.adapted(chat.payloads(), adapter)
         limit = chat.limit(service.limits.max_new_tokens)
         service.check_length(chat.characters(), "input")
         name = _name(request, body)
-        asked = Generation(payload, *limit, caller_of(request), arrived, name, PATH)
-        choices = await Choices.begin(request, service, [asked])
+        choices = await Choices.begin(request, service, payloads, limit, arrived, name)
         substitute = current_use().substitute
         model = body.model if substitute is None else substitute.model
         reply = ResponseReply(name, model, body.shown(), choices.firsts[0]["prompt_tokens"])

@@ -34,6 +34,17 @@ Bias = Annotated[
 HAS_SCHEMA: JsonDict = {"required": ["schema"], "properties": {"schema": {"type": "object"}}}
 
 
+class ClientNotes(StrictBody):
+    """Fields of OpenAI's newer APIs that do not change the answer."""
+
+    metadata: dict[str, str] | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
+
+
 class StreamOptions(StrictBody):
     """How a stream ends."""
 

@@ -13,6 +13,7 @@ from framework.serving.engine.model_worker import Abilities
 from framework.serving.jobs.background import Background
 from framework.serving.limits import Limits
 from framework.serving.request_log.log_writer import LogWriter
+from framework.serving.request_record import current_request
 from framework.serving.telemetry.metrics import Metrics
 from framework.serving.telemetry.traces import Tracing
 
@@ -76,9 +77,12 @@ class Service:
         """
         if name == self.release.name:
             return None
-        digest = self.adapters.get(name.removeprefix(f"{self.release.name}:"))
+        own = name.removeprefix(f"{self.release.name}:")
+        digest = self.adapters.get(own)
         if digest is None:
             raise self._unknown(name, [self.release.name, *self.adapters])
+        if (request := current_request()) is not None:
+            request.adapter = own
         return digest
 
     @staticmethod

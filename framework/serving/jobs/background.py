@@ -56,13 +56,10 @@ class Background:
         self._rows = JobRows(settings.results_url(folder), release)
         self._table = JobTable(self._rows, settings.max_seconds, settings.lease_seconds)
         self._upkeep = Upkeep(self._rows)
+        self.calls_webhooks = bool(settings.webhook_hosts)
+        """Whether any URL can be called."""
         self._webhooks = None if key is None else Webhooks(self._upkeep, settings, key, metrics.jobs)
         self._sweeper = Sweeper(self._upkeep, settings, metrics, self._webhooks)
-
-    @property
-    def webhook_hosts(self) -> tuple[str, ...]:
-        """The hosts that webhooks can call."""
-        return self._settings.webhook_hosts
 
     @contextlib.asynccontextmanager
     async def running(self, app: ASGIApp, callers: Callable[[str], Caller | None]) -> AsyncIterator[None]:

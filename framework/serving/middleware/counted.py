@@ -55,4 +55,5 @@ class Counted:
                     self.metrics.timeouts.labels(route).inc()
                 refused = scope.get("state", {}).get(REFUSED, "")
                 self.metrics.requests.labels(route, str(code), refused).inc()
+                self.metrics.adapters.answered(str(code), refused)
                 self.metrics.seconds.labels(route).observe(time.monotonic() - started)

@@ -94,4 +94,5 @@ def _line(scope: MutableMapping[str, Any], record: RequestRecord, status: int, s
         "caller": scope.get("state", {}).get("caller", ANYBODY).name or None,
         "prompt_tokens": record.prompt_tokens,
         "completion_tokens": record.completion_tokens,
+        "adapter": record.adapter or None,
     }

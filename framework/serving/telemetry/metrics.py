@@ -7,14 +7,19 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from framework.core import metric_names as names
 from framework.core.release import Release
+from framework.serving.telemetry.adapter_metrics import AdapterMetrics
 from framework.serving.telemetry.cache_metrics import CacheMetrics, FallbackMetrics, OutboundMetrics
 from framework.serving.telemetry.drift_watch import FEATURES, DriftWatch
 from framework.serving.telemetry.gpus import watch_gpus
 from framework.serving.telemetry.job_metrics import JobMetrics, KeyMetrics
 from framework.serving.telemetry.outputs import BadStreak, Judgment
+
+if TYPE_CHECKING:
+    from prometheus_client import Histogram
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """Bucket bounds of durations: classifiers answer in milliseconds, long answers take minutes."""
@@ -34,20 +39,32 @@ class Metrics:
     """The metrics of one server process, in their own registry."""
 
     def __init__(self, release: Release) -> None:
-        from prometheus_client import (
-            CollectorRegistry,
-            Counter,
-            Gauge,
-            Histogram,
-            disable_created_metrics,
-        )
+        from prometheus_client import CollectorRegistry, Gauge, disable_created_metrics
 
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they add a second series to each metric
         registry = self.registry = CollectorRegistry()
+        self._open_requests()
+        self._open_answers()
+        self._open_services()
+        self._watch_queue()
+        self._versions: set[str] = set()
+        watch_gpus(registry)
+        labels = ["release", "digest", "engine", "base_model"]
+        self._info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=registry)
+        about = "Measured before publishing."
+        self._measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=registry)
+        self.introduce(release)
 
-        def histogram(name: str, about: str, bounds: tuple[float, ...], *labels: str) -> Histogram:
-            return Histogram(name, about, labels, registry=registry, buckets=bounds)
+    def _histogram(self, name: str, about: str, bounds: tuple[float, ...], *labels: str) -> "Histogram":
+        from prometheus_client import Histogram
 
+        return Histogram(name, about, labels, registry=self.registry, buckets=bounds)
+
+    def _open_requests(self) -> None:
+        """Open what counts requests, and what the engine takes for them."""
+        from prometheus_client import Counter, Gauge
+
+        registry, histogram = self.registry, self._histogram
         self.requests = Counter(
             names.REQUESTS, "Requests answered.", ["route", "code", "refused"], registry=registry
         )
@@ -59,6 +76,12 @@ class Metrics:
         self.inter_token = histogram(names.INTER_TOKEN_SECONDS, between, STEPS)
         self.queue_time = histogram(names.QUEUE_TIME_SECONDS, "Seconds until the engine began.", SECONDS)
         self.step_seconds = histogram(names.ENGINE_STEP_SECONDS, "Seconds of a step of the engine.", STEPS)
+
+    def _open_answers(self) -> None:
+        """Open what describes prompts, answers and what people say about them."""
+        from prometheus_client import Counter
+
+        registry, histogram = self.registry, self._histogram
         self.prompt_tokens = Counter(names.PROMPT_TOKENS, "Tokens read.", registry=registry)
         self.completion_tokens = Counter(names.COMPLETION_TOKENS, "Tokens generated.", registry=registry)
         self.prompt_length = histogram(names.REQUEST_PROMPT_TOKENS, "Tokens read for one text.", TOKENS)
@@ -66,22 +89,34 @@ class Metrics:
         self.bad_outputs = Counter(names.BAD_OUTPUTS, "Bad answers.", ["reason"], registry=registry)
         self.diversity = histogram(names.OUTPUT_DIVERSITY, "Distinct word pairs of an answer.", SHARES)
         self.batch_rows = histogram(names.BATCH_ROWS, "Requests in a batch.", ROWS)
-        self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
         self.logged = Counter(
             names.LOGGED_ROWS, "Rows of the request log.", ["table", "outcome"], registry=registry
         )
-        self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.feedback = Counter(
             names.FEEDBACK, "User feedback.", ["question", "answer", "version"], registry=registry
         )
         self.rating = histogram(names.RATING, "User ratings.", (1, 2, 3, 4, 5), "version")
+
+    def _open_services(self) -> None:
+        """Open what describes the server, and what it has beside the model."""
+        from prometheus_client import Gauge
+
+        registry = self.registry
+        self.engine_starts = Gauge(names.ENGINE_STARTS, "Starts of the engine.", registry=registry)
+        self.ready = Gauge(names.READY, "Whether the model has answered once.", registry=registry)
         self.jobs = JobMetrics(registry)
         self.keys = KeyMetrics(registry)
         self.memory = Gauge(names.MEMORY_BYTES, "Resident memory.", ["process"], registry=registry)
+        self.adapters = AdapterMetrics(registry, SECONDS)
         self.cache = CacheMetrics(registry)
         self.fallback = FallbackMetrics(registry)
         self.outbound = OutboundMetrics(registry)
 
+    def _watch_queue(self) -> None:
+        """Expose what is known at each scrape only."""
+        from prometheus_client import Gauge
+
+        registry = self.registry
         self.bad_streak = BadStreak()
         in_a_row = Gauge(
             names.BAD_OUTPUTS_IN_A_ROW, "Bad answers since the last good one.", registry=registry
@@ -92,13 +127,6 @@ class Metrics:
         waiting.set_function(lambda: float(len(self.queue)))
         oldest = Gauge(names.OLDEST_WAITING_SECONDS, "Seconds that the oldest waits.", registry=registry)
         oldest.set_function(lambda: self.queue.oldest())
-        self._versions: set[str] = set()
-        watch_gpus(registry)
-        labels = ["release", "digest", "engine", "base_model"]
-        self._info = Gauge(names.RELEASE_INFO, "The served release.", labels, registry=registry)
-        about = "Measured before publishing."
-        self._measured = Gauge(names.RELEASE_METRIC, about, ["metric"], registry=registry)
-        self.introduce(release)
 
     def introduce(self, release: Release) -> None:
         """Expose the release, and its metrics from before publishing, in place of an earlier one's."""
@@ -130,8 +158,21 @@ class Metrics:
         if began is not None:
             self.queue_time.observe(max(0.0, began - arrived))
 
+    def read_prompt(self, tokens: int) -> None:
+        """Count the tokens of a prompt that the engine has read."""
+        self.prompt_tokens.inc(tokens)
+        self.prompt_length.observe(tokens)
+        self.adapters.add_tokens("prompt", tokens)
+
+    def spoke(self, seconds: float) -> None:
+        """Count the first text of an answer, *seconds* after its request arrived."""
+        self.first_token.observe(seconds)
+        self.adapters.began(seconds)
+
     def judged(self, judgment: Judgment, tokens: int) -> None:
         """Count one complete answer of *tokens* tokens."""
+        self.completion_tokens.inc(tokens)
+        self.adapters.add_tokens("completion", tokens)
         self.completion_length.observe(tokens)
         self.diversity.observe(judgment.diversity)
         self.bad_streak.add(judgment)

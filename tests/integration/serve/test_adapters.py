@@ -1,15 +1,19 @@
 """LoRA adapters that are served by name beside their base."""
 
 import concurrent.futures
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from lora_adapters import write_adapter
 from server_process import HELLO, Served, run_to_end, serving, write_release
 
 from framework.build.engine import open_engine
+from framework.core import metric_names as metrics
 from framework.core.filesystem import tree_digest
 from framework.core.modelstore import push
 from framework.requestlog import version_of
@@ -76,17 +80,34 @@ def test_each_adapter_answers_like_its_merged_model(served: Served, expected) ->
     assert ask(served, "tiny", PROMPTS[0]) == expected["tiny", PROMPTS[0]]
 
 
-def test_log_names_the_adapter_that_answered(folders, tmp_path: Path) -> None:
+def test_logs_and_metrics_name_the_adapter_that_answered(folders, tmp_path: Path) -> None:
     adapters, log = {"first": str(folders["first"].parent / "adapter")}, tmp_path / "log"
     options = {"adapters": adapters, "request_log": {"folder": str(log)}, "max_wait_seconds": 120}
+    options["access_log"] = "json"
     with serving(folders["tiny"], "torch", "causal-lm", tmp_path, **options) as running:
         complete = running.client.chat.completions.create
-        answers = [complete(model=name, messages=HELLO, max_tokens=4) for name in ("tiny", "first")]
-    named = {
-        row["id"]: f"fp_{version_of(row['digest'])}" for _, _, row in LogFolder(str(log)).read("requests")
-    }
+        first = 'adapter="first"'
+        assert running.sample(metrics.ADAPTER_TOKENS, first) == 0
+        assert running.sample(f"{metrics.ADAPTER_FIRST_TOKEN_SECONDS}_count", first) == 0
+        answers = [complete(model=name, messages=HELLO, max_tokens=4) for name in ("tiny", "tiny:first")]
+        with pytest.raises(openai.NotFoundError):
+            complete(model="other", messages=HELLO)
+        used = answers[1].usage
+        for kind, count in (("prompt", used.prompt_tokens), ("completion", used.completion_tokens)):
+            assert running.sample(metrics.ADAPTER_TOKENS, first, f'kind="{kind}"') == count > 0
+        assert running.sample(metrics.ADAPTER_REQUESTS, first, 'code="200"') == 1
+        assert running.sample(f"{metrics.ADAPTER_FIRST_TOKEN_SECONDS}_count", first) == 1
+        page = httpx.get(f"{running.url}/metrics").text
+        assert set(re.findall(r'adapter="([^"]*)"', page)) == {"first"}
+        running.process.terminate()
+        _, errors = running.process.communicate(timeout=30)
+    lines = [json.loads(line) for line in errors.splitlines() if line.startswith('{"time"')]
+    assert [line["adapter"] for line in lines if line["completion_tokens"]] == [None, "first"]
+    rows = {row["id"]: row for _, _, row in LogFolder(str(log)).read("requests")}
+    named = {key: f"fp_{version_of(row['digest'])}" for key, row in rows.items()}
     assert named == {answer.id: answer.system_fingerprint for answer in answers}
     assert len({*named.values()}) == 2
+    assert [rows[answer.id]["adapter"] for answer in answers] == [None, "first"]
 
 
 def test_adapters_are_listed(served: Served) -> None:

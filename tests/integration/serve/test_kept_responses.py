@@ -125,9 +125,9 @@ def test_items_come_in_pages(served, clients) -> None:
     )
     listed = list(clients["ann"].responses.input_items.list(kept.id, limit=1, order="asc"))
     assert [item.role for item in listed] == ["user", "assistant", "user"]
-    for wrong in ("limit=0", "limit=101", "order=up", "after=x"):
+    for wrong, code in (("limit=0", 400), ("limit=101", 400), ("order=up", 400), ("after=x", 404)):
         refused = call(served, "GET", f"{path}?{wrong}")
-        assert (refused.status_code, refused.json()["error"]["param"]) == (400, wrong.partition("=")[0])
+        assert (refused.status_code, refused.json()["error"]["param"]) == (code, wrong.partition("=")[0])
 
 
 def test_a_retry_with_a_known_key_is_answered_while_no_more_jobs_fit(served, clients) -> None:
@@ -165,3 +165,12 @@ def test_the_document_says_what_is_kept(served, chat) -> None:
         assert jsonschema.Draft202012Validator({**document, **reference}).is_valid(sent)
         assert not jsonschema.Draft202012Validator({**plain, **reference}).is_valid(sent)
     assert jsonschema.Draft202012Validator({**plain, **reference}).is_valid({**body, "store": False})
+    job = jsonschema.Draft202012Validator({**document, "$ref": "#/components/schemas/JobRequest"})
+    for sent, ok in (
+        ({"url": "/v1/responses", "body": body}, True),
+        ({"url": "/metrics", "body": body}, False),
+        ({"url": "/v1/responses", "body": {**body, "store": True}}, False),
+        ({"url": "/v1/responses", "body": body, "webhook": "https://hooks.example.com"}, False),
+    ):
+        assert job.is_valid(sent) == ok, sent
+        assert (call(served, "POST", "/v1/jobs", json=sent).status_code == 202) == ok, sent

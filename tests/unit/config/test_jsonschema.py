@@ -80,6 +80,9 @@ def test_schema_is_valid(schema):
         {"defaults": [{"/data@phases.general.data": "tiny"}] * 2},
         {"defaults": [{"override /tuning": "full"}], "tuning": {"rank": 8}},
         {"defaults": [{"override /training": "supervised"}], "training": {"beta": 0.1}},
+        {"environment": {"namespace": "mine"}},  # the environment's option decides it
+        {"environment": {"require_api_key": False}},
+        {"defaults": [{"override /environment": "production"}], "environment": {"signers": {"keys": []}}},
     ],
     ids=str,
 )
@@ -107,6 +110,7 @@ def test_schema_rejects_a_mistake(schema, recipe):
         {"defaults": [{"override /hydra/launcher": "joblib"}]},
         {"defaults": ["/recipe/tiny", "compression/sentiment-qat", {"override /tuning": "qlora"}]},
         {"defaults": [{"override /tuning": "adalora"}], "tuning": {"target_rank": 4}},
+        {"environment": {"max_replicas": 3, "require_api_key": True, "gates": {"exact_match": {"min": 0.5}}}},
     ],
     ids=str,
 )

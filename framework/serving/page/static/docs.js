@@ -27,10 +27,10 @@ function describe(method, path, operation) {
   title.append(element("span", method, { class: "method" }), path);
   article.append(title, element("p", `${operation.summary}${operation.security ? "; needs a key" : ""}.`));
   const content = operation.requestBody?.content["application/json"];
-  const parameters = (operation.parameters ?? []).map(({ name, schema, required }) =>
-    [name, kind(schema), required ? "required" : "", schema.description ?? "in the path"]);
+  const parameters = (operation.parameters ?? []).map(({ name, in: place, schema, required }) =>
+    [name, kind(schema), required ? "required" : "", schema.description ?? `in the ${place}`]);
   if (content) article.append(fields("Body", properties(resolve(content.schema))));
-  if (parameters.length) article.append(fields("Path", parameters));
+  if (parameters.length) article.append(fields("Parameters", parameters));
   article.append(element("h3", "Example"), element("pre", curl(method, path, operation, content?.example)));
   article.append(answers(operation.responses));
   return article;

@@ -29,6 +29,15 @@ def test_changed_rule_runs_what_follows_it_and_nothing_else(plan) -> None:
     assert keys(plan("+recipe=tiny", CHOSEN, *unkeyed)) == before
 
 
+def test_reference_enters_the_key_by_its_content(plan, team) -> None:
+    words = ("+recipe=tiny", "clean=perplexity", "clean.perplexity.reference=wanted.txt")
+    found = []
+    for text in ("some text\n", "another text\n"):
+        team("wanted.txt", text)
+        found.append(keys(plan(*words))["clean perplexity"])
+    assert found[0] != found[1]
+
+
 def test_every_phase_is_cleaned(plan) -> None:
     labels = [step.label for step in plan("+recipe=finance-three-phase", "clean=exact").steps]
     assert [label for label in labels if label.startswith("clean")] == [
@@ -38,7 +47,8 @@ def test_every_phase_is_cleaned(plan) -> None:
 
 def test_only_options_that_need_packages_need_the_extra(config) -> None:
     assert needed_extras(config("+recipe=tiny", "clean=[normalize,heuristics,pii]")) == []
-    for option in ("exact", "near", "language"):
+    assert needed_extras(config("+recipe=tiny", "clean=entities")) == []
+    for option in ("exact", "near", "language", "perplexity", "substring", "schema"):
         assert needed_extras(config("+recipe=tiny", f"clean={option}")) == ["clean"]
 
 

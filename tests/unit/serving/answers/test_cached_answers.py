@@ -182,12 +182,12 @@ class RefusingOne(ScriptedAnswers):
             async for event in events:
                 yield event
 
-    async def classify(self, asked):
+    async def answer_each(self, asked):
         self.callers.append(asked.caller.name)
         if asked.caller.name == "first":
             await self.gate.wait()
             raise self.error
-        return await super().classify(asked)
+        return await super().answer_each(asked)
 
 
 CALLERS = [Caller(name) for name in ("first", "second", "third")]
@@ -211,7 +211,7 @@ def test_one_callers_refusal_is_not_that_of_others(error, kind):
         async def ask(caller, use):
             begin_use(use)
             if kind == "classify":
-                return await cached.answers.classify(replace(classifying("a", "b"), caller=caller))
+                return await cached.answers.answer_each(replace(classifying("a", "b"), caller=caller))
             return await everything(cached.answers.generate(replace(asking(), caller=caller)))
 
         waiting = [asyncio.create_task(ask(*pair)) for pair in zip(CALLERS, uses, strict=True)]

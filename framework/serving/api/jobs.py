@@ -26,7 +26,7 @@ class JobRequest(StrictBody):
     """The endpoint's path."""
     body: dict[str, Any]
     """The endpoint's request body."""
-    webhook: Annotated[str, Field(max_length=2000)] | None = None
+    webhook: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
     """The URL to call when the job has ended."""
     metadata: dict[str, str] | None = None
 

@@ -168,6 +168,10 @@ class Accepted:
         self._dispatch()
         self._full_at = now if step["full"] and self._in_engine else None
 
+    def pause(self) -> None:
+        """Send nothing more: the engine has closed its end, and its process may take a while to be gone."""
+        self._send = None
+
     def lost_engine(self, retry_after: int) -> tuple[int, int]:
         """Fail the begun requests, keep the others for the next engine; return how many of each."""
         self._send = None

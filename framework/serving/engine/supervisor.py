@@ -124,6 +124,7 @@ class EngineSupervisor:
                 pass  # it has died
             finally:
                 self.ready = False
+                self._accepted.pause()
                 watch.cancel()
                 writer.close()
         code = await process.wait()

@@ -198,6 +198,9 @@ def test_the_document_has_the_jobs(served) -> None:
     paths = document["paths"]
     assert {"post"} == set(paths["/v1/jobs"])
     assert {"get"} == set(paths["/v1/jobs/{id}"])
+    taken = document["components"]["schemas"]["JobRequest"]["properties"]
+    assert {CHAT, "/v1/completions", "/v1/responses"} < set(taken["url"]["enum"])
+    assert taken["webhook"]["type"] == "null", "no host is called"
     schema = {
         **document,
         **paths["/v1/jobs/{id}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"],

@@ -68,14 +68,18 @@ def break_everything(served: Served) -> None:
             long = body("long", temperature=2, max_tokens=200)
             asked = [pool.submit(httpx.post, f"{served.url}{CHAT}", json=long, timeout=60) for _ in range(24)]
             assert eventually(lambda: served.sample(metrics.FALLBACKS, 'reason="shed"') > 0)
-        with (
-            contextlib.suppress(httpx.TransportError),
-            client.stream("POST", CHAT, json={**long, "stream": True}),
-        ):
-            for pid in descendants(served.process.pid):
-                os.kill(pid, signal.SIGKILL)
         for one in asked:
             one.result()
+        for _ in range(5):  # no fallback answers these
+            begun = served.sample(metrics.PROMPT_TOKENS)
+            sent = {"model": "tiny", "prompt": "long", "n": 3, "max_tokens": 200, "temperature": 2}
+            asked = [pool.submit(client.post, "/v1/completions", json=sent, timeout=60)]
+            eventually(lambda begun=begun: served.sample(metrics.PROMPT_TOKENS) > begun, 10)
+            for pid in descendants(served.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            if asked[0].result().status_code == 503:
+                break
+            assert eventually(lambda: served.status("/ready") == 200)
 
 
 def selectors(query: str) -> set[str]:

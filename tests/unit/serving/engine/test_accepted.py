@@ -118,6 +118,20 @@ def test_lost_engine_fails_begun_requests_and_keeps_the_others_in_order() -> Non
     assert waiting.events.empty()
 
 
+def test_nothing_is_sent_to_an_engine_that_has_ended() -> None:
+    accepted, sent = running(window=4)
+    accepted.add("a", 1)
+    accepted.pause()  # its process is not gone yet
+    late, left = accepted.add("b", 1), accepted.add("c", 1)
+    accepted.remove(left)
+    assert [message["request"] for message in sent] == ["a"]
+    accepted.lost_engine(retry_after=1)
+    again: list[dict] = []
+    accepted.started(again.append, 100, 4, 4)
+    assert [message["request"] for message in again] == ["a", "b"]
+    assert late.crashes == 0
+
+
 def test_all_can_be_ended() -> None:
     accepted, _ = running()
     done, open_ = accepted.add("a", 1), accepted.add("b", 1)

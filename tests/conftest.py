@@ -91,7 +91,7 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def tinyexport_to_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_genai(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Llama in onnxruntime-genai's format, float32."""
     return export_to_genai(tiny_llama, tmp_path_factory.mktemp("tiny-genai"), "fp32")
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis_process import RedisProcess, running_redis
 from server_process import descendants, eventually, free_port
 
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
@@ -110,14 +111,12 @@ def _accepts(program: Path, port: int) -> bool:
 
 
 @contextlib.contextmanager
-def redis() -> Iterator[tuple[DebianServer, str]]:
+def redis() -> Iterator[tuple[RedisProcess, str]]:
     """A Redis without persistence, and its URL: what it has is gone when it is killed."""
-    if not (program := shutil.which("redis-server")):
+    if not shutil.which("redis-server"):
         pytest.skip("Redis is not installed: apt-get install redis-server")
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    with _running(DebianServer(command, port, {}, None)) as server:
-        yield server, f"redis://127.0.0.1:{port}/0"
+    with _folder(None) as folder, running_redis(folder) as server:
+        yield server, server.url
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import debian_servers
 import httpx
 import pytest
 from job_workers import WATCH, Worker, add, all_ended, status, working
+from redis_process import RedisProcess
 from server_process import Served, descendants, eventually, serving, start, stopped
 
 from framework.core import metric_names as metrics
@@ -34,7 +35,7 @@ class Parts:
 
     served: Served
     worker: Worker
-    broker: debian_servers.DebianServer
+    broker: debian_servers.DebianServer | RedisProcess
     folder: Path
 
 

@@ -54,7 +54,8 @@ def other(value: Any, annotation: Any) -> Any:
     if isinstance(value, dict):
         return {**value, "x": "y"}
     # It was None.
-    return next((example for kind, example in EXAMPLES.items() if kind in get_args(annotation)), 7)
+    example = "x" if str in get_args(annotation) else 7
+    return next((example for kind, example in EXAMPLES.items() if kind in get_args(annotation)), example)
 
 
 def changed(value: Any, path: tuple[Any, ...]) -> Any:

@@ -97,10 +97,10 @@ def test_deployment_changes_defaults_but_no_explicit_choice(team, words, scaling
     assert (choices["autoscaling"], choices["monitoring"], choices["export"]) == (scaling, monitoring, export)
 
 
-def test_thousand_random_overrides_are_composed_as_by_hydra():
+def test_random_overrides_are_composed_as_by_hydra():
     rng = random.Random(0)
     composed_plain = 0
-    while composed_plain < 1000:
+    while composed_plain < 300:
         words = random_words(rng, rng.choice(RECIPES))
         if agree(words):
             composed_plain += len(words) - 1

@@ -146,6 +146,7 @@ def test_missing_network_is_a_one_line_error(monkeypatch: pytest.MonkeyPatch, ca
     assert leftovers(cache) == []
 
 
+@pytest.mark.slow
 def test_real_index_serves_a_member() -> None:
     assert "def with_metaclass" in Source(url="pypi://six==1.17.0/six.py").fetch().read_text()
     assert Source(url="pypi://six==1.17.0/CHANGES").fetch().stat().st_size > 1000  # only the sdist has it

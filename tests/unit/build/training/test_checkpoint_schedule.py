@@ -109,6 +109,7 @@ training.fit(TrainingRun(**parts, device="cpu", folders=folders, seed=0))
 """
 
 
+@pytest.mark.slow
 def test_sigterm_exits_with_143(
     tiny_base: Path, tiny_data: Path, tmp_path: Path, environ: dict[str, str]
 ) -> None:

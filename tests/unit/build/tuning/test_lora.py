@@ -128,6 +128,7 @@ assert not [name for name in sys.modules if name.split(".")[0] == "framework"]
 """
 
 
+@pytest.mark.slow
 def test_peft_and_transformers_open_the_folder(
     tiny_base: Path, adapter: Path, merged: Path, tmp_path: Path
 ) -> None:

@@ -168,6 +168,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_peft_and_transformers_open_the_folder(trained: Run, tmp_path: Path, probe: torch.Tensor) -> None:
     tensors, places = {"probe": probe}, {}
     for name, task in PAIRS:

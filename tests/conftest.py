@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
-from model_graphs import classifier_graph, export_to_genai
+from model_graphs import export_to_genai
+from tiny_encoders import write_bert, write_embedding
 
 if TYPE_CHECKING:
     from framework.build.model import Model
@@ -115,37 +116,7 @@ def tiny_openvino(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A three-class BERT as a Hugging Face folder that also has the model as model.onnx."""
-    import torch
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp("tiny-bert")
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer()
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=100, special_tokens=special)
-    pieces.train_from_iterator(["a good film, a bad film, a fine film"], trainer)
-    pieces.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    PreTrainedTokenizerFast(tokenizer_object=pieces, pad_token="[PAD]").save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=100,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=32,
-        id2label={0: "negative", 1: "neutral", 2: "positive"},
-        label2id={"negative": 0, "neutral": 1, "positive": 2},
-        initializer_range=0.5,
-    )
-    model = BertForSequenceClassification(config).eval()
-    model.save_pretrained(folder)
-    classifier_graph(model).save(folder / "model.onnx")
-    return folder
+    return write_bert(tmp_path_factory.mktemp("tiny-bert"))
 
 
 @pytest.fixture(scope="session")
@@ -154,30 +125,7 @@ def tiny_embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     It opens with the engines torch and onnxruntime.
     """
-    import torch
-    from transformers import BertConfig, BertModel
-
-    from framework.build.export.onnx import Onnx
-    from framework.build.model.bytelevel import byte_tokenizer
-
-    folder, exported = (tmp_path_factory.mktemp(f"tiny-embedding-{part}") for part in ("torch", "onnx"))
-    tokenizer = byte_tokenizer("[CLS]", "[SEP]", surround=True)
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=128,
-        pad_token_id=tokenizer.pad_token_id,
-        initializer_range=0.5,
-    )
-    BertModel(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    Onnx().write(folder, exported)
-    (exported / "model.onnx").rename(folder / "model.onnx")
-    return folder
+    return write_embedding(tmp_path_factory.mktemp("tiny-embedding"))
 
 
 @pytest.fixture(scope="session")

@@ -76,9 +76,7 @@ def schema_text(roots: tuple[Path, ...] | None = None) -> str:
     for model in classes:
         definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]
         definition["properties"] = {**definition.get("properties", {}), TARGET: {"type": "string"}}
-    for model in classes:
         if issubclass(model, Environment):
-            definition = definitions["$defs"][names[model].removeprefix("#/$defs/")]
             definition["properties"] = _of_recipe(definition["properties"])
     definitions["$defs"]["Source"] = {
         "anyOf": [{"type": "string", "minLength": 1}, definitions["$defs"]["Source"]]

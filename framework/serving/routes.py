@@ -51,17 +51,10 @@ def open_application(
         allowances: what each key may still ask for.
         lifespan: Starlette's, which starts and ends the engine.
     """
-    task = open_task(service.release.task)
     kept = None
-    if task.generates and service.background is not None:
+    if open_task(service.release.task).generates and service.background is not None:
         kept = KeptResponses(service, service.background)
-    answering: list[Endpoint]
-    if task.embeds:
-        answering = [Embeddings(service), Rerank(service), Tokens(service)]
-    else:
-        answering = [Classify(service), Tokens(service), MissingTask(service)]
-    if task.generates:
-        answering[:1] = [Chat(service), Completions(service), Responses(service, kept)]
+    answering = _answering(service, kept)
     endpoints = [*answering, Feedback(service), Models(service), probes]
     routes = [route for endpoint in answering for route in endpoint.routes]
     paths = [route.path for route in routes]
@@ -92,6 +85,17 @@ def open_application(
     install_error_handlers(app)
     app.state.unkeyed = unkeyed
     return app
+
+
+def _answering(service: Service, kept: KeptResponses | None) -> list[Endpoint]:
+    """Return the endpoints that ask the model."""
+    task = open_task(service.release.task)
+    if task.embeds:
+        return [Embeddings(service), Rerank(service), Tokens(service)]
+    rest: list[Endpoint] = [Tokens(service), MissingTask(service)]
+    if task.generates:
+        return [Chat(service), Completions(service), Responses(service, kept), *rest]
+    return [Classify(service), *rest]
 
 
 def _middleware(

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.core.component import Component
 
 COLUMNS = (

@@ -12,7 +12,7 @@ from framework.build.clean import Batch, Reason, RowClean
 from framework.build.clean.dates import Date, dates, numbers_of
 from framework.build.clean.quantities import Quantities, Quantity, in_digits, quantities
 from framework.build.clean.word_ngrams import words_of
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.data.shards import SourcedRow
 
 Kind = Literal["number", "unit", "date", "name"]

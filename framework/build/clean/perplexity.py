@@ -17,7 +17,8 @@ from framework.build.clean.row_texts import Part, texts_of
 from framework.build.clean.trigrams import MOST_WORDS, Trigrams
 from framework.build.clean.word_ngrams import words_of
 from framework.build.data.files import Files
-from framework.build.data.row_formats import Row, read_row
+from framework.build.data.row import Row
+from framework.build.data.row_formats import read_row
 from framework.build.data.shards import in_shards, read_shards
 from framework.core.errors import DataError
 from framework.core.problem import Problem

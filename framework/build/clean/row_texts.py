@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, cast
 
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.data.shards import SourcedRow, to_json
 from framework.build.data.turns import Message
 

@@ -6,39 +6,16 @@ It knows no files, tokenizers or templates. It turns a raw row into a canonical 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, TypedDict
+from typing import Any
 
+from framework.build.data.plain_rows import NEGATIVES, read_retrieval, read_text, read_tokens
 from framework.build.data.preference_rows import LABELS, read_label, read_pair, turns_or_text
-from framework.build.data.row_values import is_missing, kind_of, parse_json, require_text, require_texts
+from framework.build.data.row import Row
+from framework.build.data.row_values import is_missing, kind_of, parse_json, require_text
 from framework.build.data.tool_calls import read_tools
 from framework.build.data.turns import TURN_KEYS, Message, read_turns, turn_of
 from framework.core.errors import DataError
 from framework.core.suggest import nearest
-
-
-class Row(TypedDict, total=False):
-    """A canonical row: ``messages`` (and ``tools``) for a conversation, ``text`` for a document.
-
-    ``rejected`` is the worse answer of a preference pair; the better one is the conversation's last turn.
-    ``desirable`` is KTO's label of the last turn: whether that answer is a good one.
-    A document may have a ``label`` or ``labels``, and an ``image``, the path of a file. ``tokens`` are
-    words, ``tags`` their tags. ``query`` is answered by ``passage`` and not by ``negatives``.
-    """
-
-    messages: list[Message]
-    tools: list[dict[str, Any]]
-    rejected: str
-    desirable: bool
-    text: str
-    label: str
-    labels: list[str]
-    image: str
-    tokens: list[str]
-    tags: list[str]
-    query: str
-    passage: str
-    negatives: list[str]
-
 
 _RawRow = Mapping[str, Any]
 
@@ -218,48 +195,6 @@ def _conversation(raw: _RawRow, turns: list[Message]) -> Row:
     return row
 
 
-def _read_text(raw: _RawRow, unused: set[str]) -> Row:
-    row: Row = {"text": require_text(raw["text"], "text")}
-    if "label" in raw:
-        label = raw["label"]
-        if isinstance(label, float):
-            raise DataError(f"label is {label}, a decimal number; write the class as text or as an integer")
-        if isinstance(label, bool) or not isinstance(label, str | int):
-            raise DataError(f"label must be text or an integer, not {kind_of(label)}")
-        row["label"] = require_text(str(label), "label").strip()
-    if "image" in raw:
-        row["image"] = require_text(raw["image"], "image")
-    if "labels" in raw:
-        if "label" in raw:
-            raise DataError("both 'label' and 'labels'; use 'label' for one class, 'labels' for any number")
-        row["labels"] = [label.strip() for label in require_texts(raw["labels"], "labels")]
-    return row
-
-
-def _read_tokens(raw: _RawRow, unused: set[str]) -> Row:
-    tokens, tags = require_texts(raw["tokens"], "tokens"), require_texts(raw["tags"], "tags")
-    if not tokens:
-        raise DataError("empty tokens")
-    if len(tokens) != len(tags):
-        raise DataError(f"{len(tokens)} tokens but {len(tags)} tags; give one tag per token")
-    return {"tokens": tokens, "tags": tags}
-
-
-def _read_retrieval(raw: _RawRow, unused: set[str]) -> Row:
-    query, passage = (next(raw[key] for key in keys if key in raw) for keys in (_QUERY, _PASSAGE))
-    row: Row = {"query": require_text(query, "query"), "passage": require_text(passage, "passage")}
-    negatives = []
-    if not is_missing(raw.get("negative")):
-        negatives.append(require_text(raw["negative"], "negative"))
-    if not is_missing(raw.get("negatives")):
-        negatives += require_texts(raw["negatives"], "negatives")
-    if row["passage"] in negatives:
-        raise DataError("a negative equals the passage; a negative does not answer the query")
-    return {**row, "negatives": negatives} if negatives else row
-
-
-_QUERY, _PASSAGE = ("query", "anchor"), ("passage", "positive")
-_NEGATIVES = ("negative", "negatives")
 _CHAT = ("system", "tools")
 _JUDGED = (*_CHAT, *LABELS)
 _PAIR = ("chosen", "rejected")
@@ -272,11 +207,11 @@ FORMS = (
     _Form(("instruction", *_PAIR), (*_ASKED, *_CHAT), _read_instruction),
     _Form(("prompt", "completion"), _JUDGED, _read_prompt),
     _Form(_PAIR, ("prompt", *_CHAT), _read_preference),
-    _Form(("tokens", "tags"), (), _read_tokens),
-    _Form(("query", "passage"), _NEGATIVES, _read_retrieval),
-    _Form(("query", "positive"), _NEGATIVES, _read_retrieval),
-    _Form(("anchor", "positive"), _NEGATIVES, _read_retrieval),
-    _Form(("text",), ("label", "labels", "image"), _read_text),
+    _Form(("tokens", "tags"), (), read_tokens),
+    _Form(("query", "passage"), NEGATIVES, read_retrieval),
+    _Form(("query", "positive"), NEGATIVES, read_retrieval),
+    _Form(("anchor", "positive"), NEGATIVES, read_retrieval),
+    _Form(("text",), ("label", "labels", "image"), read_text),
 )
 """The accepted forms, in the order in which they are tried."""
 KEYS = tuple(dict.fromkeys(key for form in FORMS for key in (*form.required, *form.optional)))

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from framework.build.data import Split
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.core.errors import DataError
 from framework.core.filesystem import sha256_of
 

@@ -9,7 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from framework.build.data.row_formats import Row, meant_by, read_row
+from framework.build.data.row import Row
+from framework.build.data.row_formats import meant_by, read_row
 from framework.core.errors import DataError
 
 _MOST = 1000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.engine.model_folder import read_json
 from framework.build.task import open_task
 from framework.core.component import Component

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.chat import end_tokens, frozen, turn_ends
 from framework.build.model.chat_templates import TEMPLATES, named_template

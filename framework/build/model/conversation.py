@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model.chat import Tokens, end_token, render_text, tokenize
 from framework.build.model.row_keys import refuse_unread
 from framework.build.model.template_checks import LOST_CALLS, refuse_lost_turns

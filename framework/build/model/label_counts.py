@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from framework.build.data import SPLITS, Split
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model import Classes
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model.row_keys import refuse_unread
 from framework.build.task import LABEL_MASK
 from framework.build.task.bioes import tag_names, to_bioes

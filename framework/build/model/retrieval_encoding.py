@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model.row_keys import refuse_unread
 from framework.build.task.text_embedding import joined
 from framework.core.errors import DataError

@@ -1,6 +1,6 @@
 """A model refuses the keys of a row that it does not learn: none is dropped in silence."""
 
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.core.errors import DataError
 
 _NEEDS = {

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model import Encoded, Model
 from framework.build.model.chat import end_tokens, frozen
 from framework.build.model.conversation import render

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model import Classes, Encoded, Model
 from framework.build.model.label_encoding import ClassNames, encode_class, encode_classes, write_encoder
 from framework.core.source import Source

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.engine.model_folder import read_json
 from framework.build.model import Encoded, Model
 from framework.build.model.label_encoding import write_encoder

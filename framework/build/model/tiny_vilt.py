@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from framework.build.data import LossOn
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.model import Classes, Encoded, Model
 from framework.build.model.bytelevel import PAD, byte_tokenizer
 from framework.build.model.label_encoding import ClassNames, encode_class, label_config

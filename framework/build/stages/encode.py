@@ -11,7 +11,7 @@ from pydantic import Field
 from framework.build.data import SPLITS, Data, LossOn, Split
 from framework.build.data.overlap import find_overlap
 from framework.build.data.rejects import Rejects
-from framework.build.data.row_formats import Row
+from framework.build.data.row import Row
 from framework.build.data.shards import (
     SourcedRow,
     in_shards,

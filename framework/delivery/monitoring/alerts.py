@@ -81,15 +81,7 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         "{{ $value | humanizePercentage }} of the requests fail",
         2,
     )
-    if release.signals.keys_refused is not None:
-        yield Alert(
-            "GituneKeysRefused",
-            "service",
-            "warning",
-            f"max by (pod) ({release.signals.keys_refused.of(release.selector)}) == 1",
-            "pod {{ $labels.pod }} cannot read the file of API keys, and goes on with the earlier ones",
-            2,
-        )
+    yield from _keys(release)
     if release.signals.timeouts is not None:
         yield Alert(
             "GituneTimeouts",
@@ -108,6 +100,18 @@ def _service(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:
         2,
     )
     yield from _waits(release, bounds)
+
+
+def _keys(release: MonitoredRelease) -> Iterable[Alert]:
+    if release.signals.keys_refused is not None:
+        yield Alert(
+            "GituneKeysRefused",
+            "service",
+            "warning",
+            f"max by (pod) ({release.signals.keys_refused.of(release.selector)}) == 1",
+            "pod {{ $labels.pod }} cannot read the file of API keys, and goes on with the earlier ones",
+            2,
+        )
 
 
 def _waits(release: MonitoredRelease, bounds: Bounds) -> Iterable[Alert]:

@@ -5,6 +5,7 @@ them, on one thread; their CPU time is that of the server and the model's proces
 an hour, and downloads the model once.
 """
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
@@ -48,6 +50,7 @@ def measure() -> Iterator[Row]:
             with served(folder, command, engine, "serving.max_wait_seconds=600") as server:
                 yield from _together(server, export, bound, open_batches(engine, model, 1, _CLIENTS), model)
         yield from _loaded(folder, command, engine)
+        yield from _told(folder, command, engine)
 
 
 def _together(server: Server, export: str, bound: float, batches: Batches, model: Path) -> Iterator[Row]:
@@ -88,6 +91,41 @@ def _loaded(folder: Path, command: list[str], engine: str) -> Iterator[Row]:
         folder, command, engine, "serving.grace_seconds=120", "serving.max_wait_seconds=600"
     ) as server:
         yield f"shutdown: lost of {_ACCEPTED} accepted", _lost_in_shutdown(server), 0
+
+
+def _told(folder: Path, command: list[str], engine: str) -> Iterator[Row]:
+    """Compare a server that logs and traces every request with one that does neither."""
+    waiting = "serving.max_wait_seconds=600"
+    with served(folder, command, engine, waiting) as server:
+        silent, _ = cost(server, _CLIENTS)
+    log = [f"serving.request_log.folder={folder / 'log'}", "serving.access_log=json"]
+    with served(folder, command, engine, waiting, *log) as server:
+        yield "logs: CPU seconds a token / without", cost(server, _CLIENTS)[0] / silent, 1.05
+    with (
+        _collector() as url,
+        served(folder, command, engine, waiting, f"serving.traces.endpoint={url}") as server,
+    ):
+        yield "traces: CPU seconds a token / without", cost(server, _CLIENTS)[0] / silent, 1.05
+
+
+@contextlib.contextmanager
+def _collector() -> Iterator[str]:
+    """Take traces, and drop them."""
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def _lost_in_shutdown(server: Server) -> float:

@@ -30,7 +30,9 @@ class Answer:
         self._scores: list[dict[str, Any]] = []
 
     def _decode(self, ids: list[int]) -> str:
-        return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        # A NUL is no text: a request that sends the answer back would be refused.
+        return str(text).replace("\0", "")
 
     def add(self, tokens: Sequence[int], scores: Sequence[Scored], ended: bool) -> dict[str, Any] | None:
         """Return the event of what *tokens* add, up to a stop sequence; None if that is nothing yet.

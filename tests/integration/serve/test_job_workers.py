@@ -73,8 +73,8 @@ def test_a_worker_answers_and_cancels(tiny_genai, tmp_path) -> None:
         assert all_ended(served, [last])
         # What a response continues is found when it is accepted: workers need not see it.
         responses = served.client.responses
-        kept = responses.create(model="tiny", input="hello world", store=True)
-        asked = {"model": "tiny", "input": "hello", "previous_response_id": kept.id}
+        kept = responses.create(model="tiny", input="hello world", store=True, max_output_tokens=16)
+        asked = {"model": "tiny", "input": "hello", "previous_response_id": kept.id, "max_output_tokens": 16}
         later = responses.create(**asked, background=True).id
         assert eventually(lambda: responses.retrieve(later).status in ("completed", "incomplete"))
         assert responses.retrieve(later).output_text == responses.create(**asked).output_text

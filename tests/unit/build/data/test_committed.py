@@ -197,6 +197,6 @@ def test_factbook_is_reproduced_byte_for_byte(tmp_path: Path) -> None:
     script = FACTBOOK / "prepare.py"
     subprocess.run([sys.executable, str(script), "--output", str(tmp_path)], check=True, capture_output=True)
     names = sorted(file.name for file in FACTBOOK.glob("*.jsonl"))
-    assert len(names) == 10
+    assert len(names) == 12
     for name in names:
         assert filecmp.cmp(tmp_path / name, FACTBOOK / name, shallow=False)

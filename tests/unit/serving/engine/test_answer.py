@@ -69,3 +69,8 @@ def test_each_token_has_its_log_probability_once(tokenizer: Any) -> None:
     assert all(score["top_logprobs"][0]["token"] == score["token"] for score in scores)
     assert any(score["bytes"] is None for score in scores), "a part of a character is no text"
     assert next(score["bytes"] for score in scores if score["token"] == "a") == [97]
+
+
+def test_an_answer_can_be_sent_back(tokenizer: Any) -> None:
+    events, _ = told(tokenizer, "one\0two", Prompt([1], 500, Sampling()))
+    assert "".join(event["text"] for event in events) == "onetwo"

@@ -41,3 +41,13 @@ def test_packages_of_an_option_are_an_extra(config) -> None:
 def test_none_is_alone(config) -> None:
     (problem,) = select_rules(config("+recipe=tiny", "select=[none,labels]"))
     assert (problem.key, problem.overrides) == ("select.none", ("select=labels",))
+
+
+def test_other_examples_select_again(plan, team) -> None:
+    words = ("+recipe=tiny", "select=target", "select.target.target=examples.jsonl")
+    keys = []
+    for text in ("one", "another"):
+        team("examples.jsonl", f'{{"text": "{text}"}}\n')
+        (step,) = [step for step in plan(*words).steps if step.label == "select target"]
+        keys.append(step.key)
+    assert keys[0] != keys[1]

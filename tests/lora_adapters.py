@@ -1,5 +1,6 @@
 """LoRA adapters of the tiny Llama, as peft writes them, and their merged models."""
 
+import json
 from pathlib import Path
 
 TARGETS = ["q_proj", "v_proj", "down_proj"]
@@ -24,3 +25,13 @@ def write_adapter(base: Path, adapter: Path, merged: Path, seed: int, **options:
     model.save_pretrained(adapter)
     model.merge_and_unload().save_pretrained(merged)
     AutoTokenizer.from_pretrained(base).save_pretrained(merged)
+
+
+def changed(adapter: Path, folder: Path, **fields: object) -> Path:
+    """Return a copy of *adapter* whose config has other *fields*."""
+    folder.mkdir()
+    for file in adapter.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    config = folder / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
+    return folder

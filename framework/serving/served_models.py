@@ -18,7 +18,7 @@ from framework.serving.served_model import ServedModel
 
 _log = logging.getLogger(__name__)
 _RESTART_SECONDS = 10
-"""What clients are told to wait when the server ends itself, for whoever starts it again."""
+"""``Retry-After`` when the server ends itself: the time in which a supervisor starts it again."""
 OpenModel = Callable[[Path, Release], ServedModel]
 
 

@@ -70,12 +70,13 @@ def dates(text: str) -> tuple[list[Date], str]:
 def _date(match: re.Match[str]) -> Date | None:
     """Return the date; None if the numbers are none."""
     parts = match.groupdict()
+    pairs: set[tuple[int, int | None]]
     if parts.get("one"):
         pairs = {(int(parts["one"]), int(parts["two"])), (int(parts["two"]), int(parts["one"]))}
     else:
         name = parts.get("month")
         month = _NUMBERS[name.rstrip(".")] if name else int(parts["number"])
-        pairs = {(month, int(parts["day"]) if parts.get("day") else None)}  # type: ignore[arg-type]
+        pairs = {(month, int(parts["day"]) if parts.get("day") else None)}
     days = {(month, day) for month, day in pairs if month <= 12 and (day is None or 1 <= day <= 31)}
     year = int(parts["year"]) if parts.get("year") else None
     return Date(match[0].strip(), year, frozenset(days)) if days else None

@@ -9,7 +9,7 @@ from pydantic import Field, PrivateAttr
 from framework.build.clean import Batch
 from framework.build.select.examples import batch_texts, row_texts
 from framework.build.select.ranked import Ranked, draws
-from framework.build.select.word_weights import PACKAGES, TfIdf
+from framework.build.select.word_weights import TfIdf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +36,6 @@ class Diversity(Ranked):
 
     _tf_idf: TfIdf | None = PrivateAttr(None)
     _groups: Any = PrivateAttr(None)
-
-    def requires(self) -> Mapping[str, str]:
-        """Return the packages that group and compare."""
-        return PACKAGES
 
     def opened(self, rows: Path) -> Self:
         """Return the option with each word's weight in *rows*, and the groups."""

@@ -10,7 +10,7 @@ from framework.build.clean import Batch
 from framework.build.data.files import Sources
 from framework.build.select.examples import batch_texts, example_texts, require_examples, row_texts
 from framework.build.select.ranked import Ranked, draws
-from framework.build.select.word_weights import PACKAGES, word_counts
+from framework.build.select.word_weights import word_counts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,10 +38,6 @@ class Importance(Ranked):
     """What is drawn."""
 
     _ratios: "np.ndarray | None" = PrivateAttr(None)
-
-    def requires(self) -> Mapping[str, str]:
-        """Return the packages that hash and compare."""
-        return PACKAGES
 
     def opened(self, rows: Path) -> Self:
         """Return the option with the log ratio of each n-gram.

@@ -1,7 +1,7 @@
 """What the options share that take the first rows of an order."""
 
 from abc import ABC
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -11,6 +11,7 @@ from framework.build.clean import Batch, Removal
 from framework.build.clean.column_files import opened_columns, records
 from framework.build.clean.row_texts import Part
 from framework.build.select import Select
+from framework.build.select.word_weights import PACKAGES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,10 @@ class Ranked(Select, ABC):
     """The share of the rows that is taken; half of them if neither it nor ``rows`` is set."""
     rows: Annotated[int, Field(ge=1)] | None = None
     """The number of rows that is taken; it replaces ``share``."""
+
+    def requires(self) -> Mapping[str, str]:
+        """Return the packages that weigh words and compare rows."""
+        return PACKAGES
 
     def expected(self, rows: float) -> float:
         """Return how many of *rows* are taken: at least one."""

@@ -10,7 +10,7 @@ from framework.build.clean import Batch
 from framework.build.data.files import Sources
 from framework.build.select.examples import batch_texts, example_texts, require_examples, row_texts
 from framework.build.select.ranked import Ranked
-from framework.build.select.word_weights import PACKAGES, PLACES, TfIdf
+from framework.build.select.word_weights import PLACES, TfIdf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +30,6 @@ class Target(Ranked):
 
     _direction: "np.ndarray | None" = PrivateAttr(None)
     _tf_idf: TfIdf | None = PrivateAttr(None)
-
-    def requires(self) -> Mapping[str, str]:
-        """Return the packages that hash and compare."""
-        return PACKAGES
 
     def opened(self, rows: Path) -> Self:
         """Return the option with each word's weight in *rows*, and the direction of the examples.

@@ -34,7 +34,7 @@ def operations(path: str, name: str, reply: type[BaseModel]) -> tuple[Operation,
 
 
 class OwnJobs:
-    """Adds, shows and cancels the background work of whoever asks.
+    """Adds, shows and cancels the background work of one caller.
 
     Args:
         background: background work.

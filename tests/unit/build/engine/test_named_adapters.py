@@ -1,10 +1,9 @@
 """Which adapters can be served beside their base, and which are refused."""
 
-import json
 from pathlib import Path
 
 import pytest
-from lora_adapters import write_adapter
+from lora_adapters import changed, write_adapter
 
 from framework.build.engine import Sampling, open_engine
 from framework.build.engine.batches import open_adapted
@@ -19,16 +18,6 @@ def adapter(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     write_adapter(tiny_llama, folder / "dora", folder / "merged", 3, use_dora=True)
     return folder / "dora"
-
-
-def changed(adapter: Path, folder: Path, **fields: object) -> Path:
-    """Return a copy of *adapter* whose config has other *fields*."""
-    folder.mkdir()
-    for file in adapter.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    config = folder / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
-    return folder
 
 
 def answer(batches, adapter: str | None) -> list[int]:

@@ -1,13 +1,12 @@
-"""Adapters beside an OpenVINO release: each answers as its merged model does, whoever else is answered."""
+"""Adapters beside an OpenVINO release: each answers as its merged model does, also in a mixed batch."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from lora_adapters import write_adapter
+from lora_adapters import changed, write_adapter
 
 from framework.build.engine import AdaptedBatches, Sampling, open_engine
 from framework.build.engine.batches import open_adapted
@@ -90,16 +89,6 @@ def test_adapter_beside_compressed_weights(tiny_openvino, tiny_llama, adapters, 
         for scores in (engine.logits([[*PROMPTS[1], *answer]])[0] for engine in (merged, bare))
     ]
     assert short[0] < 0.05 * short[1]
-
-
-def changed(adapter: Path, folder: Path, **fields: object) -> Path:
-    """Return a copy of *adapter* whose config has other *fields*."""
-    folder.mkdir()
-    for file in adapter.iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
-    config = folder / "adapter_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | fields))
-    return folder
 
 
 @pytest.mark.parametrize(

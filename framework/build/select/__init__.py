@@ -25,6 +25,9 @@ class Select(Component, ABC):
     changes_nothing: ClassVar[bool] = False
     """True for the option that takes every row."""
 
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """The tasks whose rows it can judge; empty for all."""
+
     seconds_per_row: ClassVar[float] = 1e-4
     """Measured time for a row of some 100 words on one core, for the plan's estimate."""
 

@@ -3,6 +3,7 @@
 from framework.build.clean import CorpusClean, RowClean
 from framework.config.schema import Config
 from framework.core.problem import Problem
+from framework.plan.rules.choice import choice
 
 
 def clean_rules(config: Config) -> list[Problem]:
@@ -13,10 +14,9 @@ def clean_rules(config: Config) -> list[Problem]:
         problems += [problem.below(key, type(option).model_fields) for problem in option.problems()]
         if option.changes_nothing:
             if len(config.clean) > 1:
-                others = [other for other in config.clean if other != name]
-                chosen = others[0] if len(others) == 1 else f"[{','.join(others)}]"
+                others = choice("clean", (other for other in config.clean if other != name))
                 reason = "cannot be combined with other cleaning options"
-                problems.append(Problem(key, reason, (f"clean={chosen}",)))
+                problems.append(Problem(key, reason, (others,)))
         elif not isinstance(option, RowClean | CorpusClean):
             reason = f"{type(option).__name__} is neither a RowClean nor a CorpusClean"
             problems.append(Problem(key, reason, advice="derive the class from one of them"))

@@ -12,23 +12,18 @@ from framework.config.schema import Config
 from framework.core.paths import SHARE
 from framework.core.problem import Problem
 from framework.core.step import installed
+from framework.plan.rules.choice import choice
 from framework.plan.rules.deployment import gpu_override
 from framework.plan.rules.tuning import unsupported_task
 
 
-def choice(names: Iterable[str]) -> str:
-    """Return the override that chooses the compressions *names*.
-
-    >>> choice(["int8-dynamic"]), choice(["distill", "int8-dynamic"]), choice([])
-    ('compression=int8-dynamic', 'compression=[distill,int8-dynamic]', 'compression=none')
-    """
-    chosen = [*names] or ["none"]
-    return f"compression={chosen[0] if len(chosen) == 1 else '[' + ','.join(chosen) + ']'}"
+def _chosen(names: Iterable[str]) -> str:
+    return choice("compression", names)
 
 
 def without(config: Config, name: str) -> str:
     """Return the override that chooses every compression of *config* except *name*."""
-    return choice(other for other in config.compression if other != name)
+    return _chosen(other for other in config.compression if other != name)
 
 
 def compression_rules(config: Config) -> list[Problem]:
@@ -82,7 +77,7 @@ def _export_rules(config: Config, name: str, option: ExportCompression) -> list[
     others = [other for other in config.compression if other != name]
     changes = _suitable_exports(config)
     if export.engine == task.suggested_engine and smaller != "none" and smaller not in others:
-        changes.append(choice(smaller if other == name else other for other in config.compression))
+        changes.append(_chosen(smaller if other == name else other for other in config.compression))
     changes.append(without(config, name))
     supported = ", ".join(option.exports)
     reason = f"supports exports for {supported}; this export is for {unsupported[0]}"
@@ -116,7 +111,7 @@ def _order_rules(config: Config) -> list[Problem]:
     ordered = [*of_model, *(name for name in names if name not in of_model)]
     misplaced = [name for name, right in zip(names, ordered, strict=True) if name != right]
     reason = "compresses the exported model, so it has to follow those that change the model itself"
-    return [Problem(f"compression.{name}", reason, (choice(ordered),)) for name in misplaced[:1]]
+    return [Problem(f"compression.{name}", reason, (_chosen(ordered),)) for name in misplaced[:1]]
 
 
 def _undone_rules(config: Config) -> list[Problem]:
@@ -134,7 +129,7 @@ def _undone_rules(config: Config) -> list[Problem]:
         if not options[later].undone_by_training:  # otherwise the two cannot be combined at all
             fixed.insert(fixed.index(later) + 1, name)
         reason = f"the training of compression.{later} would undo {option.undone_by_training}"
-        problems.append(Problem(f"compression.{name}", reason, (choice(fixed),)))
+        problems.append(Problem(f"compression.{name}", reason, (_chosen(fixed),)))
     return problems
 
 
@@ -203,4 +198,4 @@ def suggestion(config: Config) -> str:
         for name in config.compression
         if name not in unsupported[1:]
     ]
-    return f"export={task.suggested_export} {choice(name for name in kept if name != 'none')}"
+    return f"export={task.suggested_export} {_chosen(name for name in kept if name != 'none')}"

@@ -1,13 +1,17 @@
 """The steps of selecting, and the rules of its options."""
 
+import pytest
+
 from framework.plan.estimate import data_sizes
 from framework.plan.rules.install import needed_extras
 from framework.plan.rules.select import select_rules
 
 
-def test_rows_are_selected_after_all_cleaning_in_the_order_of_the_list(plan) -> None:
-    labels = [step.label for step in plan("+recipe=tiny", "select=[diversity,labels]", "clean=pii").steps]
-    assert labels[:4] == ["read", "clean pii", "select diversity", "select labels"]
+def test_rows_are_selected_after_all_cleaning_in_the_order_of_the_list(plan, team) -> None:
+    team("examples.jsonl", '{"text": "one"}\n')
+    words = ("select=[diversity,target]", "select.target.target=examples.jsonl", "clean=pii")
+    labels = [step.label for step in plan("+recipe=tiny", *words).steps]
+    assert labels[:4] == ["read", "clean pii", "select diversity", "select target"]
     assert "select none" not in [step.label for step in plan("+recipe=tiny").steps]
 
 
@@ -39,8 +43,17 @@ def test_packages_of_an_option_are_an_extra(config) -> None:
 
 
 def test_none_is_alone(config) -> None:
-    (problem,) = select_rules(config("+recipe=tiny", "select=[none,labels]"))
-    assert (problem.key, problem.overrides) == ("select.none", ("select=labels",))
+    (problem,) = select_rules(config("+recipe=tiny", "select=[none,diversity]"))
+    assert (problem.key, problem.overrides) == ("select.none", ("select=diversity",))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "instead"), [("labels", "select=none"), ("[labels,diversity]", "select=diversity")]
+)
+def test_labels_are_balanced_for_classifiers_alone(config, chosen, instead) -> None:
+    (problem,) = select_rules(config("+recipe=tiny", f"select={chosen}"))
+    assert (problem.key, problem.overrides) == ("select.labels", (instead,))
+    assert select_rules(config("+recipe=tiny", "model=tiny-encoder", f"select={chosen}")) == []
 
 
 def test_other_examples_select_again(plan, team) -> None:
